@@ -15,6 +15,9 @@ use std::{
 };
 
 use fanfare_core::Event;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use smart_default::SmartDefault;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -32,20 +35,39 @@ pub(crate) use self::{
 };
 use self::{tails::Tails, traces::Traces};
 
-/// Limits of what operators may watch on a node at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Limits of `fanfare trace` and `fanfare tail`, on each node: the table `[observe]` of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, SmartDefault, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
 pub struct ObserveLimits {
-    /// Traced events that are kept. The oldest are evicted.
+    /// The most traced events that a node keeps. The oldest are evicted.
+    #[schemars(range(min = 1, max = 10_000))]
+    #[default(200)]
     pub max_traces: usize,
-    /// Connections that are recorded and followed of one event; as many again of the user that the trace is about.
+
+    /// The most connections that are recorded and followed of one traced event, and as many again of the user that the trace is
+    /// about. The others are counted.
+    #[schemars(range(min = 1, max = 5000))]
+    #[default(100)]
     pub max_traced_connections: usize,
-    /// Armed traces.
+
+    /// The most traces that are armed at once. A further one is refused.
+    #[schemars(range(min = 1, max = 1000))]
+    #[default(20)]
     pub max_armed: usize,
-    /// Tails.
+
+    /// The most tails that are open at once. A further one is refused.
+    #[schemars(range(min = 1, max = 1000))]
+    #[default(20)]
     pub max_tails: usize,
-    /// Events that wait for the reader of a tail.
+
+    /// The most events that wait for the reader of one tail. Further ones are lost, and the reader is told how many.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    #[default(1000)]
     pub tail_queue: usize,
-    /// Their bytes.
+
+    /// The most bytes of such events. An event that is larger waits alone.
+    #[schemars(range(min = 1024, max = 1_073_741_824))]
+    #[default(4 << 20)]
     pub tail_queue_size: usize,
 }
 
@@ -78,19 +100,6 @@ pub(crate) struct Observers {
     is_watching: AtomicBool,
     traces: Traces,
     tails: Tails,
-}
-
-impl Default for ObserveLimits {
-    fn default() -> Self {
-        Self {
-            max_traces: 200,
-            max_traced_connections: 100,
-            max_armed: 20,
-            max_tails: 20,
-            tail_queue: 1000,
-            tail_queue_size: 4 << 20,
-        }
-    }
 }
 
 impl Observers {

@@ -5,12 +5,23 @@ use std::time::Duration;
 
 use fanfare_accounts::{AccountsOptions, storage::StorageUrl};
 use fanfare_core::{DurationText, GuardedUrl};
+use jsonwebtoken::Algorithm;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
 use smart_default::SmartDefault;
 
-use super::text::Text;
 use super::types::{Optional, Secret};
+
+fn algorithm_schema() -> Json {
+    json!({
+        "description": "A signature algorithm of JSON Web Tokens (RFC 7518 section 3.1, RFC 8037 section 3.1).",
+        "type": "string",
+        "enum": [
+            "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"
+        ]
+    })
+}
 
 /// How tokens are verified, and who may connect.
 #[derive(Clone, Debug, SmartDefault, Deserialize, Serialize, JsonSchema)]
@@ -33,10 +44,12 @@ pub struct Auth {
     /// A file with the public keys that verify tokens: PEM (RSA, P-256, P-384 or Ed25519, as `PUBLIC KEY`, `RSA PUBLIC
     /// KEY` or `CERTIFICATE`; several keys may follow each other), or a JSON Web Key or key set.
     #[serde(with = "Optional::<PathBuf>")]
+    #[schemars(extend("x-kind" = "path"))]
     pub public_key_file: Option<PathBuf>,
 
     /// The signature algorithms that a token may use. Empty accepts those of the configured keys: `HS256` for a shared
     /// secret, `RS256` to `PS512` for RSA keys, `ES256` for P-256, `ES384` for P-384, `EdDSA` for Ed25519.
+    #[schemars(with = "Vec<String>", extend("items" = algorithm_schema()))]
     pub algorithms: Vec<Algorithm>,
 
     /// The issuer (`iss`) that a token must name. Empty accepts any.
@@ -108,31 +121,6 @@ pub struct Auth {
     pub allowed_origins: Vec<String>,
 }
 
-/// A signature algorithm of JSON Web Tokens (RFC 7518 section 3.1, RFC 8037 section 3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
-#[allow(missing_docs, clippy::upper_case_acronyms)] // the names are the RFC's
-pub enum Algorithm {
-    HS256,
-    HS384,
-    HS512,
-    RS256,
-    RS384,
-    RS512,
-    PS256,
-    PS384,
-    PS512,
-    ES256,
-    ES384,
-    EdDSA,
-}
-
-impl Algorithm {
-    /// Returns whether both sides hold the same secret, so that every verifier can also sign tokens.
-    pub fn is_symmetric(self) -> bool {
-        matches!(self, Self::HS256 | Self::HS384 | Self::HS512)
-    }
-}
-
 /// Who may create an account.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -151,7 +139,7 @@ pub struct Storage {
     /// `sqlite://FILE`, or `postgres://USER:PASSWORD@HOST/DATABASE` if several nodes share one database
     /// (`postgres://USER@/DATABASE?host=/FOLDER` over a Unix socket). If it is not set, it is the file `fanfare.db` in
     /// the data folder.
-    #[schemars(with = "Text<StorageUrl>")]
+    #[schemars(with = "String", extend("x-kind" = "database"))]
     #[default(StorageUrl::Sqlite(PathBuf::from("data/fanfare.db")))]
     pub url: StorageUrl,
 

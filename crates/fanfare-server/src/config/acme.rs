@@ -28,6 +28,7 @@ pub struct Acme {
 
     /// A PEM file with the only authorities that may sign the certificate of the directory's server. Empty accepts the system's.
     #[serde(with = "Optional::<PathBuf>")]
+    #[schemars(extend("x-kind" = "path"))]
     pub ca_file: Option<PathBuf>,
 
     /// The pause after an order that failed. It doubles with each failure, up to an hour.

@@ -7,11 +7,9 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::text::{Text, Textual};
-
 /// Where to listen: an IP address, `localhost` or every address of the machine, and a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
-#[schemars(with = "Text<BindAddress>")]
+#[schemars(with = "String", extend("x-kind" = "address"))]
 pub struct BindAddress {
     pub(super) host: BindHost,
     pub(super) port: u16,
@@ -26,10 +24,6 @@ pub(super) enum BindHost {
     Localhost,
     /// Every address of the machine, written without a host.
     Every,
-}
-
-impl Textual for BindAddress {
-    const KIND: Option<&'static str> = Some("address");
 }
 
 impl BindAddress {

@@ -32,20 +32,24 @@ pub struct Broker {
     /// A PEM file with the only authorities that may sign the certificate of a broker reached by TLS. Empty accepts the
     /// system's authorities.
     #[serde(with = "Optional::<PathBuf>")]
+    #[schemars(extend("x-kind" = "path"))]
     pub ca_file: Option<PathBuf>,
 
     /// A PEM file with the certificate that this node shows to a broker which asks for one by TLS, and those that lead to its
     /// authority. `client_key_file` has its key. Both are read at the start.
     #[serde(with = "Optional::<PathBuf>")]
+    #[schemars(extend("x-kind" = "path"))]
     pub client_cert_file: Option<PathBuf>,
 
     /// A PEM file with the key of the certificate in `client_cert_file`.
     #[serde(with = "Optional::<PathBuf>")]
+    #[schemars(extend("x-kind" = "path"))]
     pub client_key_file: Option<PathBuf>,
 
     /// A credentials file of NATS, or a file with the seed of a user's key. It logs in to NATS instead of a user and a
     /// password in `url`.
     #[serde(with = "Optional::<PathBuf>")]
+    #[schemars(extend("x-kind" = "path"))]
     pub credentials_file: Option<PathBuf>,
 
     /// A prefix for every channel and key on the broker's server, including the documented names

@@ -10,8 +10,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use smart_default::SmartDefault;
 
-use super::text::{Text, Textual};
-
 /// The longest `ttl`, in milliseconds: [`fanfare_core::history::MAX_HISTORY_TTL`].
 const MAX_TTL_MS: u64 = 30 * 24 * 3_600_000;
 
@@ -81,7 +79,7 @@ impl ChannelHistory {
 
 /// A number of bytes, written with its unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
-#[schemars(with = "Text<ByteSize>")]
+#[schemars(with = "String", extend("x-kind" = "size"))]
 pub struct ByteSize(pub usize);
 
 /// The units, the largest first.
@@ -89,10 +87,6 @@ const UNITS: [(&str, usize); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1
 /// The least and the most that a setting may be.
 const LEAST: usize = 64 << 10;
 const MOST: usize = 1 << 40;
-
-impl Textual for ByteSize {
-    const KIND: Option<&'static str> = Some("size");
-}
 
 impl FromStr for ByteSize {
     type Err = String;

@@ -14,7 +14,7 @@ use super::model::Config;
 use super::origin::{ConfigErrors, Origin, Origins, Problem};
 use super::schema::{Key, Schema};
 use super::sources::Sources;
-use super::values::{Values, typed};
+use super::values::{SettingValues, typed};
 use super::{checks, derived, environment, placement, profile, secret_files};
 use crate::telemetry;
 
@@ -37,7 +37,7 @@ pub struct Loaded {
     /// The log filter for `tracing_subscriber`: `FANFARE_LOG`, or else `log.level`.
     pub log_filter: String,
     /// The effective values as they were written, for printing.
-    pub(super) values: Values,
+    pub(super) values: SettingValues,
     /// The files that secrets were read from, by key.
     pub(super) files: BTreeMap<String, PathBuf>,
 }
@@ -120,7 +120,7 @@ pub fn load(sources: &Sources, registry: Registry) -> Result<Loaded, ConfigError
     derived::fill(&mut merged, registry);
 
     // Every value passed alone; if they do not together, stopping is better than running with defaults.
-    let config = typed(registry, merged.values.clone()).unwrap_or_else(|_| {
+    let mut config = typed(registry, merged.values.clone()).unwrap_or_else(|_| {
         let text = "has a value that passed the checks and cannot be used";
         merged
             .problems
@@ -130,23 +130,18 @@ pub fn load(sources: &Sources, registry: Registry) -> Result<Loaded, ConfigError
             ..Config::default()
         }
     });
-    let log_filter = log_filter(env, &config, &mut merged.problems);
-    let mut checked = checks::Checker {
-        config,
-        profile: choice.profile,
-        placements,
-        merged,
-        warnings: Vec::new(),
-    };
-    checks::run(&mut checked);
+    let log_filter = log_filter(env, &mut merged);
     let checks::Checker {
-        config,
-        profile,
-        merged,
+        problems: wrong,
         mut warnings,
+        closes_door,
         ..
-    } = checked;
+    } = checks::run(&config, &choice.profile, &placements, &merged);
+    if closes_door {
+        config.resp.bind = None;
+    }
     let mut problems = merged.problems;
+    problems.extend(wrong);
     if !problems.is_empty() {
         problems.sort_by_key(Problem::rank);
         problems.dedup();
@@ -158,7 +153,7 @@ pub fn load(sources: &Sources, registry: Registry) -> Result<Loaded, ConfigError
         origins: merged.origins,
         warnings,
         file,
-        profile,
+        profile: choice.profile,
         log_filter,
         values: merged.values,
         files: merged.files,
@@ -195,14 +190,15 @@ fn read_flag(schema: &Schema, path: &str, text: &str, merged: &mut Merged) {
     }
 }
 
-fn log_filter(env: &[(String, String)], config: &Config, problems: &mut Vec<Problem>) -> String {
+fn log_filter(env: &[(String, String)], merged: &mut Merged) -> String {
     const VARIABLE: &str = "FANFARE_LOG";
     let Some(filter) = variable(env, VARIABLE) else {
-        return config.log.level.name().to_owned();
+        return merged.values.text("log.level").to_owned();
     };
     if let Err(reason) = telemetry::filter(filter) {
         let text = format!("found {filter:?}, expected a filter such as \"info,hyper=debug\" ({reason})");
-        problems.push(Problem::new(Origin::Environment(VARIABLE.to_owned()), "", text));
+        let origin = Origin::Environment(VARIABLE.to_owned());
+        merged.problems.push(Problem::new(origin, "", text));
     }
     filter.to_owned()
 }

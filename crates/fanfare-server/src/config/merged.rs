@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use toml::Value;
 
 use super::origin::{Origin, Origins, Problem};
-use super::values::Values;
+use super::values::SettingValues;
 
 /// The layers so far.
 #[derive(Default)]
 pub(super) struct Merged {
-    pub(super) values: Values,
+    pub(super) values: SettingValues,
     pub(super) origins: Origins,
     pub(super) problems: Vec<Problem>,
     /// Keys whose value was refused. Rules between settings skip them.

@@ -1,10 +1,10 @@
 //! The configuration: one TOML file, environment variables over it, flags over both.
 //!
-//! A setting is declared once, as a field: its type is the accepted values, its doc comment the documentation, its
-//! `#[default(…)]` the default, its place the key and the variable. `model`, `accounts`, `access`, `broker`, `observe` and
-//! `dialect` declare the settings, and a dialect's folder those that only this dialect has. `schema` reads the declarations as
-//! data. The layers (`profile`, `file`, `environment`, read by `layer` into `merged`), the checks and the printed forms
-//! all use that data. `kind` checks one value against its declaration, and `form` has the forms of texts.
+//! A setting is declared once, as a field: its type reads and judges the values, its doc comment is the documentation, its
+//! `#[default(…)]` the default, its place the key and the variable. `model`, `accounts`, `access`, `broker`, `history` and
+//! `dialect` have the fields; a dialect's folder has those that only this dialect has, the engine the limits of `[observe]`.
+//! `schema` reads the declarations as data, from their JSON schema. The layers (`profile`, the file, `environment`, flags; each
+//! read by `layer` into `merged`) and the printed forms use that data. `kind` has a type's words for errors and documents.
 //!
 //! To add a setting, add a field. To add a rule between settings, add it to `checks`.
 
@@ -24,7 +24,6 @@ mod layer;
 mod load;
 mod merged;
 mod model;
-mod observe;
 mod origin;
 mod placement;
 mod print;
@@ -33,7 +32,6 @@ mod schema;
 mod secret_files;
 mod sources;
 mod telemetry;
-mod text;
 mod types;
 mod values;
 
@@ -41,7 +39,7 @@ mod values;
 pub(crate) mod tests;
 
 pub use access::{Authorizer, ChannelRule};
-pub use accounts::{Algorithm, Auth, Registration, Storage};
+pub use accounts::{Auth, Registration, Storage};
 pub use acme::Acme;
 pub use bind_address::BindAddress;
 pub use broker::{Broker, BrokerKind};
@@ -51,7 +49,6 @@ pub use load::{DEFAULT_FILES, Loaded, load};
 pub use model::{
     Api, Config, Limits, Listener, Log, LogFormat, LogLevel, Resp, Server, Shutdown, Tls, Visibility,
 };
-pub use observe::Observe;
 pub use origin::{ConfigErrors, Origin, Origins, Problem};
 pub use print::{Setting, example, json_schema, reference, settings, show};
 pub use sources::Sources;

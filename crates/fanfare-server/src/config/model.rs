@@ -10,9 +10,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use fanfare_core::{DurationText, Registry};
+use fanfare_engine::ObserveLimits;
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use smart_default::SmartDefault;
 
 use super::access::{Authorizer, ChannelRule};
@@ -22,9 +24,7 @@ use super::bind_address::BindAddress;
 use super::broker::Broker;
 use super::dialect::DialectConfig;
 use super::history::HistorySettings;
-use super::observe::Observe;
 use super::telemetry::Telemetry;
-use super::text::Text;
 use super::types::{self, Optional, Secret};
 
 /// The configuration of one Fanfare process.
@@ -33,7 +33,7 @@ use super::types::{self, Optional, Secret};
 pub struct Config {
     /// The folder for data that the server must keep, such as a generated secret. A relative path starts at the working
     /// directory.
-    #[schemars(with = "Text<PathBuf>")]
+    #[schemars(extend("x-kind" = "path"))]
     #[default(PathBuf::from("data"))]
     pub data_dir: PathBuf,
 
@@ -83,7 +83,7 @@ pub struct Config {
     pub limits: Limits,
 
     /// What operators may watch at once: traces of single events, and tails.
-    pub observe: Observe,
+    pub observe: ObserveLimits,
 
     /// How the server drains after SIGTERM, SIGINT or SIGQUIT.
     pub shutdown: Shutdown,
@@ -146,11 +146,11 @@ impl Listener {
 #[serde(deny_unknown_fields)]
 pub struct Tls {
     /// The PEM file with the certificate chain, the server's own certificate first.
-    #[schemars(with = "Text<PathBuf>")]
+    #[schemars(extend("x-kind" = "path"))]
     pub cert: PathBuf,
 
     /// The PEM file with the private key.
-    #[schemars(with = "Text<PathBuf>")]
+    #[schemars(extend("x-kind" = "path"))]
     pub key: PathBuf,
 }
 
@@ -187,7 +187,7 @@ pub struct Resp {
     /// The address and port. Empty, or `off`, closes the door. If another program has the default address, the server
     /// runs without the door; a configured address must be free.
     #[serde(with = "Optional::<BindAddress>")]
-    #[schemars(with = "Text<BindAddress>", extend("x-empty" = true))]
+    #[schemars(extend("x-empty" = true))]
     #[default(Some(SocketAddr::from(([127, 0, 0, 1], 6379)).into()))]
     pub bind: Option<BindAddress>,
 
@@ -234,7 +234,7 @@ pub struct Limits {
     /// The networks of the proxies in front of the server, such as `10.0.0.0/8`. Their `X-Forwarded-For` header gives
     /// the client's address; from other peers the header is ignored.
     #[serde(with = "types::networks")]
-    #[schemars(with = "Vec<Text<IpNet>>")]
+    #[schemars(with = "Vec<String>", extend("items" = json!({ "type": "string", "x-kind": "network" })))]
     pub trusted_proxies: Vec<IpNet>,
 
     /// How long a new connection may take for TLS and the headers of its first request.

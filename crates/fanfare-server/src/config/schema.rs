@@ -6,12 +6,16 @@ use serde_json::{Value as Json, json};
 use toml::de::DeValue;
 use toml::{Table, Value};
 
-use super::access::ChannelRule;
 use super::dialect::DialectConfig;
-use super::history::ChannelHistory;
 use super::kind::Kind;
-use super::model::{Config, Listener, Tls};
-use super::values::{Values, typed};
+use super::model::Config;
+use super::values::{SettingValues, typed};
+
+/// A table of each kind that repeats, with the keys that it requires and the tables that it may have.
+const REPEATED: &str = r#"
+listener = [{ bind = ":0", dialects = [], tls = { cert = "cert.pem", key = "key.pem" } }]
+channel = [{ pattern = "", history = { size = 1, ttl = "1s" } }]
+"#;
 
 /// The end of the name of a key that names a file with another key's value.
 pub(super) const FILE_SUFFIX: &str = "_file";
@@ -21,7 +25,7 @@ pub(super) struct Schema {
     registry: Registry,
     /// The tables and their settings, in the order of the file.
     keys: Vec<Key>,
-    /// A configuration with a table of each kind that repeats.
+    /// A configuration with every key. It gives the order of the keys, which a JSON schema does not keep, and the defaults.
     specimen: Table,
     /// The JSON schema.
     pub(super) json: Json,
@@ -109,7 +113,8 @@ impl Schema {
             specimen: Table::new(),
             json: schema_of::<Config>(),
         };
-        for (name, value) in Table::try_from(specimen()).unwrap_or_default() {
+        let config: Config = toml::from_str(REPEATED).unwrap_or_default();
+        for (name, value) in Table::try_from(config).unwrap_or_default() {
             let before_dialects = name == "listener";
             schema.specimen.insert(name, value);
             if before_dialects {
@@ -171,8 +176,8 @@ impl Schema {
     }
 
     /// Returns all defaults.
-    pub(super) fn defaults(&self) -> Values {
-        let mut values = Values::default();
+    pub(super) fn defaults(&self) -> SettingValues {
+        let mut values = SettingValues::default();
         for key in self.leaves().filter(|key| !key.is_file_form) {
             values.set(
                 &key.path,
@@ -196,10 +201,10 @@ impl Schema {
             Some(_) => vec![value.clone()].into(),
             None => value.clone(),
         };
-        let mut alone = Values::default();
+        let mut alone = SettingValues::default();
         match key.path.split_once("[].") {
             Some((list, inner)) => {
-                let mut item = Values(self.specimen[list][0].as_table().cloned().unwrap_or_default());
+                let mut item = SettingValues(self.specimen[list][0].as_table().cloned().unwrap_or_default());
                 item.set(inner, tried);
                 alone.set(list, vec![Value::Table(item.0)]);
             }
@@ -224,36 +229,6 @@ pub(super) fn join(prefix: &str, name: &str) -> String {
 /// Returns the environment variable of a key.
 pub(super) fn environment_name(path: &str) -> String {
     format!("FANFARE_{}", path.replace('.', "_").to_uppercase())
-}
-
-/// Returns a configuration with every key. As TOML, it gives the order of the keys, which a JSON schema does not keep,
-/// and the defaults.
-fn specimen() -> Config {
-    let listener = Listener {
-        bind: std::net::SocketAddr::from(([0, 0, 0, 0], 0)).into(),
-        dialects: Vec::new(),
-        prefix: String::new(),
-        tls: Some(Tls {
-            cert: "cert.pem".into(),
-            key: "key.pem".into(),
-        }),
-        acme: false,
-    };
-    let rule = ChannelRule {
-        pattern: String::new(),
-        subscribe: None,
-        publish: None,
-        join: None,
-        history: Some(ChannelHistory {
-            size: 1,
-            ttl: std::time::Duration::from_secs(1),
-        }),
-    };
-    Config {
-        listener: vec![listener],
-        channel: vec![rule],
-        ..Config::default()
-    }
 }
 
 /// Returns the JSON schema of a dialect's table, and its defaults.

@@ -1,6 +1,5 @@
 //! The sources of a configuration, before any is read.
 
-use std::fmt;
 use std::path::PathBuf;
 
 /// The sources of a configuration.
@@ -30,23 +29,5 @@ impl Sources {
             env: env.collect(),
             ..Self::default()
         }
-    }
-}
-
-/// The environment and the flags may contain secrets, so neither is shown.
-impl fmt::Debug for Sources {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            file,
-            profile,
-            dialects,
-            env: _,
-            overrides: _,
-        } = self;
-        f.debug_struct("Sources")
-            .field("file", file)
-            .field("profile", profile)
-            .field("dialects", dialects)
-            .finish_non_exhaustive()
     }
 }

@@ -14,16 +14,10 @@ use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::text::{Text, Textual};
-
 /// A text that no log, error or printed configuration may show. `Debug`, `Display` and `Serialize` give `***`.
 #[derive(Clone, PartialEq, Eq, JsonSchema)]
-#[schemars(with = "Text<Secret>", description = "A secret.")]
+#[schemars(with = "String", description = "A secret.", extend("x-kind" = "secret"))]
 pub struct Secret(String);
-
-impl Textual for Secret {
-    const KIND: Option<&'static str> = Some("secret");
-}
 
 impl Secret {
     /// Wraps `text`. Trailing line ends are not part of it: `echo` and editors write them.
@@ -121,13 +115,13 @@ impl<T: FromStr + Serialize> Optional<T> {
     }
 }
 
-impl<T: Textual> JsonSchema for Optional<T> {
+impl<T: JsonSchema> JsonSchema for Optional<T> {
     fn schema_name() -> Cow<'static, str> {
-        Text::<T>::schema_name()
+        T::schema_name()
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        Text::<T>::json_schema(generator)
+        T::json_schema(generator)
     }
 }
 

@@ -12,16 +12,16 @@ use super::model::Config;
 
 /// Values in their tables, as they were written.
 #[derive(Clone, Default)]
-pub(super) struct Values(pub(super) Table);
+pub(super) struct SettingValues(pub(super) Table);
 
 /// They contain secrets, so they are not shown.
-impl fmt::Debug for Values {
+impl fmt::Debug for SettingValues {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Values").finish_non_exhaustive()
+        f.debug_struct("SettingValues").finish_non_exhaustive()
     }
 }
 
-impl Values {
+impl SettingValues {
     pub(super) fn get(&self, path: &str) -> Option<&Value> {
         let mut names = path.split('.');
         let first = self.0.get(names.next()?);
@@ -68,7 +68,7 @@ fn merge(under: &mut Table, over: Table) {
 ///
 /// # Errors
 /// Why a field refused its value. The reason may repeat a secret.
-pub(super) fn typed(registry: Registry, values: Values) -> Result<Config, String> {
+pub(super) fn typed(registry: Registry, values: SettingValues) -> Result<Config, String> {
     let mut root = values.0;
     let mut dialects = BTreeMap::new();
     for kind in registry.iter() {

@@ -11,7 +11,8 @@ use tokio::task::JoinHandle;
 
 use super::database;
 use crate::{
-    config::{Algorithm, Config, Registration},
+    auth::Algorithm,
+    config::{Config, Registration},
     messages,
 };
 

@@ -3,8 +3,8 @@
 use std::{path::PathBuf, sync::Arc};
 
 use crate::{
-    auth::{self, Algorithm, AuthSetupError, Verifier, VerifierOptions},
-    config::{self, Config, Loaded, Problem},
+    auth::{self, AuthSetupError, Verifier, VerifierOptions},
+    config::{Config, Loaded, Problem},
 };
 
 /// The purpose of building the parts.
@@ -53,11 +53,7 @@ pub(super) fn load(loaded: &Loaded, purpose: Purpose) -> Result<Keys, Problem> {
         hmac_secrets: secret.iter().cloned().chain(accepted).collect(),
         public_keys_pem,
         jwks_url: auth.jwks_url.as_ref().map(|url| url.expose().to_owned()),
-        algorithms: auth
-            .algorithms
-            .iter()
-            .map(|algorithm| known(*algorithm))
-            .collect(),
+        algorithms: auth.algorithms.clone(),
         issuer: auth.issuer.clone(),
         audience: auth.audience.clone(),
         leeway: auth.leeway,
@@ -133,22 +129,5 @@ fn problem(loaded: &Loaded, error: &AuthSetupError) -> Problem {
         AuthSetupError::NoKeys | AuthSetupError::EmptySecret | AuthSetupError::SecretIsPublicKey => {
             loaded.problem("auth.jwt_secret", error.to_string())
         }
-    }
-}
-
-fn known(algorithm: config::Algorithm) -> Algorithm {
-    match algorithm {
-        config::Algorithm::HS256 => Algorithm::HS256,
-        config::Algorithm::HS384 => Algorithm::HS384,
-        config::Algorithm::HS512 => Algorithm::HS512,
-        config::Algorithm::RS256 => Algorithm::RS256,
-        config::Algorithm::RS384 => Algorithm::RS384,
-        config::Algorithm::RS512 => Algorithm::RS512,
-        config::Algorithm::PS256 => Algorithm::PS256,
-        config::Algorithm::PS384 => Algorithm::PS384,
-        config::Algorithm::PS512 => Algorithm::PS512,
-        config::Algorithm::ES256 => Algorithm::ES256,
-        config::Algorithm::ES384 => Algorithm::ES384,
-        config::Algorithm::EdDSA => Algorithm::EdDSA,
     }
 }

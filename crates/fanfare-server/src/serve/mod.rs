@@ -102,7 +102,7 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
         authenticator: gate.clone(),
         access: AccessControl::new(rules, authorizer),
         clock: Clock::system(),
-        observe: config.observe.limits(),
+        observe: config.observe,
     });
     let commands = attach(&node, config, shards)?;
     let report = NodeReport::new(&node, accounts.clone(), loaded.clone());

@@ -10,16 +10,16 @@ use crate::config::access::ChannelRule;
 use crate::config::history::ChannelHistory;
 use crate::config::kind::{hint, nearest};
 
-pub(super) fn check(checker: &mut Checker) {
+pub(super) fn check(checker: &mut Checker<'_>) {
     if checker.are_sound(&["channel"]) {
         rules(checker);
     }
     authorizer(checker);
 }
 
-fn rules(checker: &mut Checker) {
+fn rules(checker: &mut Checker<'_>) {
     let mut earlier: Vec<(usize, Rule)> = Vec::new();
-    for (index, texts) in checker.config.channel.clone().iter().enumerate() {
+    for (index, texts) in checker.config.channel.iter().enumerate() {
         let key = format!("channel[{index}]");
         let pattern = pattern(checker, &key, texts);
         let grants = grants(checker, &key, texts);
@@ -64,7 +64,7 @@ fn deciding<'a>(rules: &'a [(usize, Rule)], pattern: &RulePattern) -> Option<&'a
     rules.find(|(_, rule)| rule.pattern.covers(pattern))
 }
 
-fn pattern(checker: &mut Checker, key: &str, texts: &ChannelRule) -> Option<RulePattern> {
+fn pattern(checker: &mut Checker<'_>, key: &str, texts: &ChannelRule) -> Option<RulePattern> {
     let key = format!("{key}.pattern");
     match RulePattern::new(&texts.pattern) {
         Ok(pattern) => Some(pattern),
@@ -80,7 +80,7 @@ fn pattern(checker: &mut Checker, key: &str, texts: &ChannelRule) -> Option<Rule
 }
 
 /// Returns the grants of subscribe, publish and join; `None` if one of them is not a grant, which is then reported.
-fn grants(checker: &mut Checker, key: &str, texts: &ChannelRule) -> Option<[Option<Grant>; 3]> {
+fn grants(checker: &mut Checker<'_>, key: &str, texts: &ChannelRule) -> Option<[Option<Grant>; 3]> {
     let mut sound = true;
     let grants = [
         (Clause::Subscribe, &texts.subscribe),
@@ -112,7 +112,7 @@ fn better(text: &str) -> Option<String> {
     (better != text && better.parse::<Grant>().is_ok()).then(|| format!("{better:?}"))
 }
 
-fn traps(checker: &mut Checker, key: &str, rule: &Rule) {
+fn traps(checker: &mut Checker<'_>, key: &str, rule: &Rule) {
     match rule.check() {
         Ok(()) => {}
         Err(reason @ BadRule::Empty) => checker.wrong(key, reason.to_string()),
@@ -142,7 +142,7 @@ fn is_personal(pattern: &RulePattern) -> bool {
 
 /// `{user}` does not match an id with separators in it. If no later rule matches the channels of such ids, the defaults
 /// apply, which may admit more users than the rule with `{user}`.
-fn left_out(checker: &mut Checker, index: usize, rule: &Rule, later: &[(usize, Rule)]) {
+fn left_out(checker: &mut Checker<'_>, index: usize, rule: &Rule, later: &[(usize, Rule)]) {
     let Some(any) = rule.pattern.with_any_id() else {
         return;
     };
@@ -166,20 +166,16 @@ fn left_out(checker: &mut Checker, index: usize, rule: &Rule, later: &[(usize, R
 }
 
 /// A rule after one that matches the same channels is never reached.
-fn unreached(checker: &mut Checker, key: &str, rule: &Rule, earlier: &[(usize, Rule)]) {
+fn unreached(checker: &mut Checker<'_>, key: &str, rule: &Rule, earlier: &[(usize, Rule)]) {
     if let Some((index, Rule { pattern: other, .. })) = covering(earlier, rule) {
-        let place = checker
-            .merged
-            .origins
-            .of(&format!("channel[{index}].pattern"))
-            .clone();
+        let place = checker.origin(&format!("channel[{index}].pattern"));
         let text =
             format!("is never reached: channel[{index}] (\"{other}\", {place}) matches all that it matches");
         checker.doubtful(&format!("{key}.pattern"), text);
     }
 }
 
-fn authorizer(checker: &mut Checker) {
+fn authorizer(checker: &mut Checker<'_>) {
     if let Some(url) = &checker.config.authorizer.url
         && !matches!(url.scheme(), "http" | "https")
     {

@@ -7,11 +7,11 @@ use super::Checker;
 
 const DOMAINS: &str = "acme.domains";
 
-pub(super) fn check(checker: &mut Checker) {
+pub(super) fn check(checker: &mut Checker<'_>) {
     if !checker.are_sound(&["acme", "listener"]) {
         return;
     }
-    let (acme, listeners) = (checker.config.acme.clone(), checker.config.listener.clone());
+    let (acme, listeners) = (&checker.config.acme, &checker.config.listener);
     for (index, listener) in listeners.iter().enumerate().filter(|(_, listener)| listener.acme) {
         if listener.tls.is_some() {
             let text = "found true beside tls, expected one of the two";

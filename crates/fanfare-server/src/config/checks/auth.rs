@@ -1,7 +1,8 @@
 //! Secrets, keys, algorithms, origins.
 
+use jsonwebtoken::Algorithm;
+
 use super::{Checker, OUTER_SPACE};
-use crate::config::accounts::Algorithm;
 use crate::config::types::Secret;
 use crate::web_origin::canonical_origin;
 
@@ -11,7 +12,7 @@ const SECRET_BYTES: usize = 32;
 const MAX_ACCEPTED: usize = 7;
 const ACCEPTED: &str = "auth.accepted_jwt_secrets";
 
-pub(super) fn check(checker: &mut Checker) {
+pub(super) fn check(checker: &mut Checker<'_>) {
     secrets(checker);
     if checker.are_sound(&[
         "auth.algorithms",
@@ -26,25 +27,24 @@ pub(super) fn check(checker: &mut Checker) {
     origins(checker);
 }
 
-fn secrets(checker: &mut Checker) {
+fn secrets(checker: &mut Checker<'_>) {
     let auth = &checker.config.auth;
-    let (signing, accepted) = (auth.jwt_secret.clone(), auth.accepted_jwt_secrets.clone());
-    if let Some(secret) = signing {
-        secret_length(checker, "auth.jwt_secret", &secret);
+    if let Some(secret) = &auth.jwt_secret {
+        secret_length(checker, "auth.jwt_secret", secret);
     }
-    for secret in &accepted {
+    for secret in &auth.accepted_jwt_secrets {
         secret_length(checker, ACCEPTED, secret);
     }
-    if accepted.len() > MAX_ACCEPTED {
-        let text = format!(
-            "found {} secrets, expected at most {MAX_ACCEPTED}",
-            accepted.len()
+    let count = auth.accepted_jwt_secrets.len();
+    if count > MAX_ACCEPTED {
+        checker.wrong(
+            ACCEPTED,
+            format!("found {count} secrets, expected at most {MAX_ACCEPTED}"),
         );
-        checker.wrong(ACCEPTED, text);
     }
 }
 
-fn secret_length(checker: &mut Checker, key: &str, secret: &Secret) {
+fn secret_length(checker: &mut Checker<'_>, key: &str, secret: &Secret) {
     if secret.has_outer_space() {
         checker.doubtful(key, OUTER_SPACE);
     }
@@ -60,10 +60,10 @@ fn secret_length(checker: &mut Checker, key: &str, secret: &Secret) {
 }
 
 /// Each algorithm needs its key. A symmetric one beside public keys alone would be the classic key confusion.
-fn algorithms(checker: &mut Checker) {
+fn algorithms(checker: &mut Checker<'_>) {
     const KEY: &str = "auth.algorithms";
     let auth = &checker.config.auth;
-    let listed = auth.algorithms.clone();
+    let listed = &auth.algorithms;
     let public = auth.jwks_url.is_some() || auth.public_key_file.is_some();
     let shared = auth.jwt_secret.is_some() || !auth.accepted_jwt_secrets.is_empty() || !public;
     for (index, algorithm) in listed.iter().enumerate() {
@@ -72,21 +72,26 @@ fn algorithms(checker: &mut Checker) {
                 KEY,
                 format!("found \"{algorithm:?}\" twice, expected each algorithm once"),
             );
-        } else if algorithm.is_symmetric() && !shared {
+        } else if is_symmetric(*algorithm) && !shared {
             let text =
                 format!("found \"{algorithm:?}\", which needs auth.jwt_secret or auth.jwt_secret_file");
             checker.wrong(KEY, text);
-        } else if !algorithm.is_symmetric() && !public {
+        } else if !is_symmetric(*algorithm) && !public {
             let text = format!("found \"{algorithm:?}\", which needs auth.jwks_url or auth.public_key_file");
             checker.wrong(KEY, text);
         }
     }
-    if shared && !listed.is_empty() && !listed.iter().copied().any(Algorithm::is_symmetric) {
+    if shared && !listed.is_empty() && !listed.iter().copied().any(is_symmetric) {
         unused_secret(checker);
     }
 }
 
-fn unused_secret(checker: &mut Checker) {
+/// Returns whether both sides hold the same secret, so that every verifier can also sign tokens.
+fn is_symmetric(algorithm: Algorithm) -> bool {
+    matches!(algorithm, Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512)
+}
+
+fn unused_secret(checker: &mut Checker<'_>) {
     const KEY: &str = "auth.jwt_secret";
     if checker.merged.is_configured(KEY) && !checker.merged.values.text(KEY).is_empty() {
         checker.doubtful(KEY, "found a secret that none of auth.algorithms uses");
@@ -97,7 +102,7 @@ fn unused_secret(checker: &mut Checker) {
 }
 
 /// Production generates no secret: each node of a cluster would generate another.
-fn presence(checker: &mut Checker) {
+fn presence(checker: &mut Checker<'_>) {
     let auth = &checker.config.auth;
     let any = auth.jwt_secret.is_some() || auth.jwks_url.is_some() || auth.public_key_file.is_some();
     if checker.is_production() && !any {
@@ -107,7 +112,7 @@ fn presence(checker: &mut Checker) {
     }
 }
 
-fn origins(checker: &mut Checker) {
+fn origins(checker: &mut Checker<'_>) {
     const KEY: &str = "auth.allowed_origins";
     if checker.is_production() && !checker.merged.is_configured(KEY) && checker.are_sound(&[KEY]) {
         let text = "not set, expected the origins of your pages, such as [\"https://app.example.com\"] (or [\"*\"] for \
@@ -115,8 +120,8 @@ fn origins(checker: &mut Checker) {
         checker.wrong(KEY, text);
         return;
     }
-    for origin in checker.config.auth.allowed_origins.clone() {
-        if origin != "*" && canonical_origin(&origin).is_none() {
+    for origin in &checker.config.auth.allowed_origins {
+        if origin != "*" && canonical_origin(origin).is_none() {
             let text = format!(
                 "found {origin:?}, expected \"*\", \"null\", \"file://\", or an origin such as \"https://app.example.com\""
             );

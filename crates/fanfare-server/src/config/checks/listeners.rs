@@ -8,11 +8,11 @@ use crate::config::model::Listener;
 use crate::config::origin::Problem;
 use crate::config::placement::Placement;
 
-pub(super) fn check(checker: &mut Checker) {
+pub(super) fn check(checker: &mut Checker<'_>) {
     if !checker.are_sound(&["listener"]) {
         return;
     }
-    let listeners = checker.config.listener.clone();
+    let listeners = &checker.config.listener;
     if listeners.is_empty() {
         checker.wrong("listener", "found none, expected at least one `[[listener]]`");
     }
@@ -23,11 +23,7 @@ pub(super) fn check(checker: &mut Checker) {
         prefix(checker, &format!("{key}.prefix"), &listener.prefix);
         for (earlier, other) in listeners[..index].iter().enumerate() {
             if other.bind.conflicts_with(listener.bind) {
-                let place = checker
-                    .merged
-                    .origins
-                    .of(&format!("listener[{earlier}].bind"))
-                    .clone();
+                let place = checker.origin(&format!("listener[{earlier}].bind"));
                 let text = format!(
                     "found \"{}\", expected an address that listener[{earlier}] (\"{}\", {place}) leaves free",
                     listener.bind, other.bind
@@ -37,14 +33,14 @@ pub(super) fn check(checker: &mut Checker) {
             }
         }
     }
-    half_listeners(checker, &listeners);
-    door(checker, &listeners);
-    unused_placements(checker, &listeners);
+    half_listeners(checker, listeners);
+    door(checker, listeners);
+    unused_placements(checker, listeners);
 }
 
 /// `[::]` leaves IPv4 to another listener with its port. If that one has a single IPv4 address, the others have no
 /// listener.
-fn half_listeners(checker: &mut Checker, listeners: &[Listener]) {
+fn half_listeners(checker: &mut Checker<'_>, listeners: &[Listener]) {
     for (index, listener) in listeners.iter().enumerate() {
         let narrow = |other: &&Listener| {
             let sockets = other.bind.sockets();
@@ -63,12 +59,12 @@ fn half_listeners(checker: &mut Checker, listeners: &[Listener]) {
 }
 
 /// Warns of variables that would move a dialect, and do not, because listeners are configured.
-fn unused_placements(checker: &mut Checker, listeners: &[Listener]) {
+fn unused_placements(checker: &mut Checker<'_>, listeners: &[Listener]) {
     const KEY: &str = "listener";
     if !checker.merged.is_configured(KEY) {
         return;
     }
-    let origin = checker.merged.origins.of(KEY).clone();
+    let origin = checker.origin(KEY);
     let is_met = |placement: &Placement| listeners.iter().all(|l| placement.is_met(l.bind, &l.dialects));
     for placement in checker.placements.iter().filter(|placement| !is_met(placement)) {
         let text = format!("is not used, as the listeners are configured ({origin})");
@@ -76,7 +72,7 @@ fn unused_placements(checker: &mut Checker, listeners: &[Listener]) {
     }
 }
 
-fn names(checker: &mut Checker, key: &str, listener: &Listener) {
+fn names(checker: &mut Checker<'_>, key: &str, listener: &Listener) {
     let registry = checker.config.registry;
     let known: Vec<&str> = registry.documented().map(DialectKind::name).collect();
     for (index, name) in listener.dialects.iter().enumerate() {
@@ -91,7 +87,7 @@ fn names(checker: &mut Checker, key: &str, listener: &Listener) {
     }
 }
 
-fn paths(checker: &mut Checker, key: &str, listener: &Listener) {
+fn paths(checker: &mut Checker<'_>, key: &str, listener: &Listener) {
     let registry = checker.config.registry;
     let is_served = |kind: &&dyn DialectKind| listener.dialects.iter().any(|name| name == kind.name());
     let served: Vec<_> = registry.iter().filter(is_served).collect();
@@ -111,7 +107,7 @@ fn paths(checker: &mut Checker, key: &str, listener: &Listener) {
     }
 }
 
-fn prefix(checker: &mut Checker, key: &str, prefix: &str) {
+fn prefix(checker: &mut Checker<'_>, key: &str, prefix: &str) {
     let is_segment = |segment: &str| {
         !segment.is_empty()
             && !matches!(segment, "." | "..")
@@ -134,7 +130,7 @@ fn prefix(checker: &mut Checker, key: &str, prefix: &str) {
 
 /// The embedded door must not want the address of a listener. With the default address, the server runs without the
 /// door instead.
-fn door(checker: &mut Checker, listeners: &[Listener]) {
+fn door(checker: &mut Checker<'_>, listeners: &[Listener]) {
     const KEY: &str = "resp.bind";
     let Some(door) = checker.config.resp.bind else {
         return;
@@ -154,7 +150,7 @@ fn door(checker: &mut Checker, listeners: &[Listener]) {
     if is_chosen {
         checker.wrong(KEY, text);
     } else {
-        checker.config.resp.bind = None;
+        checker.closes_door = true;
         checker.doubtful(KEY, format!("{text}; the door stays closed"));
     }
 }

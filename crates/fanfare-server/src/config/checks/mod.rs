@@ -22,39 +22,60 @@ use super::secret_files;
 /// The warning about a secret.
 const OUTER_SPACE: &str = "found white space at the beginning or the end, which is a part of the secret";
 
-/// A configuration under examination.
-pub(super) struct Checker {
-    pub(super) config: Config,
-    pub(super) profile: String,
-    pub(super) placements: Vec<Placement>,
-    pub(super) merged: Merged,
+/// A configuration under examination, and what was found.
+pub(super) struct Checker<'a> {
+    config: &'a Config,
+    profile: &'a str,
+    placements: &'a [Placement],
+    merged: &'a Merged,
+    pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<Problem>,
+    /// Whether the embedded door must stay closed, because a listener has its default address.
+    pub(super) closes_door: bool,
 }
 
 /// Runs every check.
-pub(super) fn run(checker: &mut Checker) {
+pub(super) fn run<'a>(
+    config: &'a Config,
+    profile: &'a str,
+    placements: &'a [Placement],
+    merged: &'a Merged,
+) -> Checker<'a> {
+    let mut checker = Checker {
+        config,
+        profile,
+        placements,
+        merged,
+        problems: Vec::new(),
+        warnings: Vec::new(),
+        closes_door: false,
+    };
     // After a file or a profile that could not be read, every further problem would be a guess.
     let unread = |problem: &Problem| {
         problem.key.is_empty() && matches!(problem.origin, Origin::File { .. } | Origin::Profile(_))
     };
-    if checker.merged.problems.iter().any(unread) {
-        return;
+    if !merged.problems.iter().any(unread) {
+        checker.data_dir();
+        checker.dialect_tables();
+        checker.shutdown();
+        for check in [
+            listeners::check,
+            acme::check,
+            auth::check,
+            access::check,
+            services::check,
+        ] {
+            check(&mut checker);
+        }
     }
-    checker.data_dir();
-    checker.dialect_tables();
-    checker.shutdown();
-    listeners::check(checker);
-    acme::check(checker);
-    auth::check(checker);
-    access::check(checker);
-    services::check(checker);
+    checker
 }
 
-impl Checker {
+impl<'a> Checker<'a> {
     /// Reports an error in the value of `key`.
     fn wrong(&mut self, key: &str, text: impl Into<String>) {
         let problem = self.problem(key, text);
-        self.merged.problems.push(problem);
+        self.problems.push(problem);
     }
 
     /// Reports a warning about the value of `key`.
@@ -63,9 +84,13 @@ impl Checker {
         self.warnings.push(problem);
     }
 
+    fn origin(&self, key: &str) -> &'a Origin {
+        self.merged.origins.of(key)
+    }
+
     fn problem(&self, key: &str, text: impl Into<String>) -> Problem {
         let set_by = secret_files::set_by(&self.merged.files, key);
-        Problem::new(self.merged.origins.of(key).clone(), set_by, text)
+        Problem::new(self.origin(key).clone(), set_by, text)
     }
 
     /// Returns whether no value of the keys, or inside them, was refused already.
@@ -99,13 +124,8 @@ impl Checker {
     }
 
     fn dialect_tables(&mut self) {
-        let timings: Vec<_> = self
-            .config
-            .dialects
-            .iter()
-            .map(|(name, dialect)| (name.clone(), dialect.ping_interval, dialect.ping_timeout))
-            .collect();
-        for (name, interval, timeout) in timings {
+        for (name, dialect) in &self.config.dialects {
+            let (interval, timeout) = (dialect.ping_interval, dialect.ping_timeout);
             let [longer, shorter] = ["ping_timeout", "ping_interval"].map(|key| format!("{name}.{key}"));
             if interval >= timeout {
                 self.not_longer((&longer, timeout), (&shorter, interval), "more than");
@@ -150,10 +170,10 @@ impl Checker {
     /// Returns where `other` was set. If another server's variable set `key`, the text names the variable for `other`
     /// too.
     fn origin_and_variable(&self, key: &str, other: &str) -> String {
-        let origin = self.merged.origins.of(other);
+        let origin = self.origin(other);
         let mut inherited = environment::inherited(self.config.registry).map(|(_, inherited)| inherited);
         match inherited.find(|inherited| inherited.sets(other)) {
-            Some(variable) if self.merged.origins.of(key).is_inherited() && !origin.is_inherited() => {
+            Some(variable) if self.origin(key).is_inherited() && !origin.is_inherited() => {
                 format!("{origin}; {} sets it", variable.variable)
             }
             _ => origin.to_string(),

@@ -1,5 +1,7 @@
 //! The settings for backends: API keys, the broker, the embedded Redis-protocol door.
 
+use fanfare_core::GuardedUrl;
+
 use super::{Checker, OUTER_SPACE};
 use crate::config::broker::BrokerKind;
 use crate::config::types::Secret;
@@ -7,7 +9,7 @@ use crate::config::types::Secret;
 /// Shorter API keys could be guessed.
 const KEY_BYTES: usize = 16;
 
-pub(super) fn check(checker: &mut Checker) {
+pub(super) fn check(checker: &mut Checker<'_>) {
     api_keys(checker);
     if checker.are_sound(&["broker"]) {
         broker(checker);
@@ -17,67 +19,49 @@ pub(super) fn check(checker: &mut Checker) {
     }
 }
 
-fn api_keys(checker: &mut Checker) {
+fn api_keys(checker: &mut Checker<'_>) {
     const KEY: &str = "api.keys";
     const PASSWORD: &str = "resp.password";
     if checker.config.api.keys.iter().any(Secret::has_outer_space) {
         checker.doubtful(KEY, OUTER_SPACE);
     }
-    if checker
-        .config
-        .resp
-        .password
-        .as_ref()
-        .is_some_and(Secret::has_outer_space)
-    {
+    let password = &checker.config.resp.password;
+    if password.as_ref().is_some_and(Secret::has_outer_space) {
         checker.doubtful(PASSWORD, OUTER_SPACE);
     }
-    let lengths: Vec<usize> = checker
-        .config
-        .api
-        .keys
-        .iter()
-        .map(|key| key.expose().len())
-        .collect();
-    for length in lengths.into_iter().filter(|length| *length < KEY_BYTES) {
+    let lengths = checker.config.api.keys.iter().map(|key| key.expose().len());
+    for length in lengths.filter(|length| *length < KEY_BYTES) {
         let text = format!("found a key of {length} bytes, expected at least {KEY_BYTES}; it can be guessed");
         checker.doubtful(KEY, text);
     }
 }
 
-fn broker(checker: &mut Checker) {
+fn broker(checker: &mut Checker<'_>) {
     const KEY: &str = "broker.url";
     let kind = checker.config.broker.kind;
     unused(checker);
-    let Some(scheme) = checker
-        .config
-        .broker
-        .url
-        .as_ref()
-        .map(|url| url.scheme().to_owned())
-    else {
+    let Some(scheme) = checker.config.broker.url.as_ref().map(GuardedUrl::scheme) else {
         return;
     };
+    let origin = checker.origin("broker.kind");
     if kind.schemes().is_empty() {
         let known = BrokerKind::ALL
             .iter()
-            .any(|kind| kind.schemes().contains(&scheme.as_str()));
-        let origin = checker.merged.origins.of("broker.kind").clone();
+            .any(|kind| kind.schemes().contains(&scheme));
         if !known && !origin.is_configured() {
             checker.wrong(
                 KEY,
                 format!("found the scheme \"{scheme}\", expected {}", all_schemes()),
             );
-        } else if !checker.merged.origins.of(KEY).is_inherited() {
+        } else if !checker.origin(KEY).is_inherited() {
             let text = format!("is not used, as broker.kind is \"{}\" ({origin})", kind.name());
             checker.doubtful(KEY, text);
         }
-    } else if !kind.schemes().contains(&scheme.as_str()) {
+    } else if !kind.schemes().contains(&scheme) {
         let text = format!(
-            "found the scheme \"{scheme}\", expected {} as broker.kind is \"{}\" ({})",
+            "found the scheme \"{scheme}\", expected {} as broker.kind is \"{}\" ({origin})",
             quoted(kind.schemes()),
             kind.name(),
-            checker.merged.origins.of("broker.kind")
         );
         checker.wrong(KEY, text);
     } else {
@@ -86,7 +70,7 @@ fn broker(checker: &mut Checker) {
 }
 
 /// Warns of settings that are for other brokers.
-fn unused(checker: &mut Checker) {
+fn unused(checker: &mut Checker<'_>) {
     let broker = &checker.config.broker;
     let is_memory = broker.kind == BrokerKind::Memory;
     let is_redis = broker.kind == BrokerKind::Redis;
@@ -107,7 +91,7 @@ fn unused(checker: &mut Checker) {
             broker.kind != BrokerKind::Nats && broker.credentials_file.is_some(),
         ),
     ];
-    let origin = checker.merged.origins.of("broker.kind").clone();
+    let origin = checker.origin("broker.kind");
     let text = format!(
         "is not used, as broker.kind is \"{}\" ({origin})",
         broker.kind.name()
@@ -118,7 +102,7 @@ fn unused(checker: &mut Checker) {
 }
 
 /// Warns of what the broker's own check finds doubtful. Its errors are found when the parts of a server are built.
-fn broker_url(checker: &mut Checker, key: &str) {
+fn broker_url(checker: &mut Checker<'_>, key: &str) {
     let broker = &checker.config.broker;
     if let Ok(Some(warning)) = fanfare_transports::check(broker.kind.name(), &broker.options()) {
         checker.doubtful(key, warning);
@@ -126,12 +110,7 @@ fn broker_url(checker: &mut Checker, key: &str) {
 }
 
 fn all_schemes() -> String {
-    let schemes: Vec<&str> = BrokerKind::ALL
-        .iter()
-        .flat_map(|kind| kind.schemes())
-        .copied()
-        .collect();
-    quoted(&schemes)
+    quoted(&BrokerKind::ALL.map(BrokerKind::schemes).concat())
 }
 
 fn quoted(words: &[&str]) -> String {
@@ -139,14 +118,14 @@ fn quoted(words: &[&str]) -> String {
     format!("one of {}", words.join(", "))
 }
 
-fn door(checker: &mut Checker) {
+fn door(checker: &mut Checker<'_>) {
     const KEY: &str = "resp.bind";
     let Some(bind) = checker.config.resp.bind else {
         return;
     };
     let kind = checker.config.broker.kind;
     if !kind.has_embedded_door() {
-        let origin = checker.merged.origins.of("broker.kind").clone();
+        let origin = checker.origin("broker.kind");
         let text = format!(
             "found \"{bind}\", expected \"\": the embedded door belongs to the memory broker, and broker.kind \
              is \"{}\" ({origin})",

@@ -1,31 +1,37 @@
 //! The effective configuration.
 
-use std::{fmt::Write as _, path::Path}; // writing to a string cannot fail
+use std::fmt::Write as _; // writing to a string cannot fail
 
 use toml::Value;
 
 use super::guarded;
 use crate::config::load::Loaded;
 use crate::config::origin::Origin;
-use crate::config::schema::{Key, Schema, join};
+use crate::config::schema::{FILE_SUFFIX, Key, Schema, Section, join};
 
 /// Returns the effective values as TOML, secrets as `***`, each value that is not a default with its origin.
 pub fn show(loaded: &Loaded) -> String {
-    let file = loaded
-        .file
-        .as_ref()
-        .map_or_else(|| "none".to_owned(), |file| file.display().to_string());
+    let file = loaded.file.as_ref();
+    let file = file.map_or_else(|| "none".to_owned(), |file| file.display().to_string());
     let mut text = format!("# profile: {}\n# file: {file}\n\n", loaded.profile);
-    let is_set = |setting: &Setting| setting.origin != Origin::Default;
-    for table in tables(loaded) {
-        if table.is_hidden && !table.settings.iter().any(is_set) {
+    for section in Schema::new(loaded.config.registry).sections() {
+        let settings = in_force(loaded, &section);
+        let is_default = |setting: &Setting| setting.origin == Origin::Default;
+        if section.is_hidden() && settings.iter().all(is_default) {
             continue;
         }
-        text.push_str(&table.heading);
-        for setting in table.settings {
-            let name = setting.key.rsplit('.').next().unwrap_or_default();
+        let mut table = "";
+        for setting in &settings {
+            let (of, name) = setting.key.rsplit_once('.').unwrap_or(("", &setting.key));
+            if of != table {
+                let _ = match of.split_once('[') {
+                    Some((list, _)) => writeln!(text, "\n[[{list}]]"),
+                    None => writeln!(text, "\n[{of}]"),
+                };
+                table = of;
+            }
             let _ = write!(text, "{name} = {}", setting.value);
-            if setting.origin != Origin::Default {
+            if !is_default(setting) {
                 let _ = write!(text, " # {}", setting.origin);
             }
             text.push('\n');
@@ -51,45 +57,45 @@ pub struct Setting {
 
 /// The values in force, in the order of the file. What only tests use is left out.
 pub fn settings(loaded: &Loaded) -> Vec<Setting> {
-    let shown = tables(loaded).into_iter().filter(|table| !table.is_hidden);
-    shown.flat_map(|table| table.settings).collect()
-}
-
-/// A table of the file with its values in force.
-struct ShownTable {
-    heading: String,
-    is_hidden: bool,
-    settings: Vec<Setting>,
-}
-
-fn tables(loaded: &Loaded) -> Vec<ShownTable> {
     let schema = Schema::new(loaded.config.registry);
-    let mut tables = Vec::new();
-    for section in schema.sections() {
-        let mut add = |heading: String, path: &str, values: Option<&Value>| {
-            let value = |key: &Key| match values {
-                Some(item) => item.get(key.name()),
-                None => loaded.values.get(&key.path),
-            };
-            let set = |key: &&Key| Some(setting(loaded, join(path, key.name()), key, value(key)?));
-            tables.push(ShownTable {
-                heading,
-                is_hidden: section.is_hidden(),
-                settings: section.keys.iter().filter_map(set).collect(),
-            });
+    let documented = schema.sections().filter(|section| !section.is_hidden());
+    documented
+        .flat_map(|section| in_force(loaded, &section))
+        .collect()
+}
+
+fn in_force(loaded: &Loaded, section: &Section<'_>) -> Vec<Setting> {
+    let keys = section.keys.iter();
+    let Some(list) = section.key.filter(|key| key.repeats()) else {
+        let set = |key: &&Key| {
+            Some(setting(
+                loaded,
+                key.path.clone(),
+                key,
+                loaded.values.get(&key.path)?,
+            ))
         };
-        match section.key {
-            Some(key) if key.repeats() => {
-                let (path, items) = (&key.path, loaded.values.get(&key.path).and_then(Value::as_array));
-                for (index, item) in items.into_iter().flatten().enumerate() {
-                    add(format!("\n[[{path}]]\n"), &format!("{path}[{index}]"), Some(item));
-                }
-            }
-            Some(key) => add(format!("\n[{}]\n", key.path), &key.path, None),
-            None => add(String::new(), "", None),
-        }
-    }
-    tables
+        return keys.filter_map(set).collect();
+    };
+    let items = loaded.values.get(&list.path).and_then(Value::as_array);
+    let of_item = |(index, item): (usize, &Value)| {
+        let path = format!("{}[{index}]", list.path);
+        let set = |key: &&Key| {
+            Some(setting(
+                loaded,
+                join(&path, key.name()),
+                key,
+                item.get(key.name())?,
+            ))
+        };
+        keys.clone().filter_map(set).collect::<Vec<_>>()
+    };
+    items
+        .into_iter()
+        .flatten()
+        .enumerate()
+        .flat_map(of_item)
+        .collect()
 }
 
 fn setting(loaded: &Loaded, path: String, key: &Key, value: &Value) -> Setting {
@@ -102,16 +108,11 @@ fn setting(loaded: &Loaded, path: String, key: &Key, value: &Value) -> Setting {
     };
     match loaded.files.get(&setting.key) {
         Some(file) => Setting {
-            key: format!("{}_file", setting.key),
-            value: named(file),
+            key: format!("{}{FILE_SUFFIX}", setting.key),
+            value: Value::from(file.display().to_string()).to_string(),
             default: None,
             ..setting
         },
         None => setting,
     }
-}
-
-/// The name of a file, as TOML.
-fn named(file: &Path) -> String {
-    Value::from(file.display().to_string()).to_string()
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use fanfare_core::Pattern;
+use jsonwebtoken::Algorithm;
 
 use super::super::{
-    Algorithm, BrokerKind, Loaded, LogFormat, LogLevel, Origin, Registration, Secret, Sources, load, show,
+    BrokerKind, Loaded, LogFormat, LogLevel, Origin, Registration, Secret, Sources, load, show,
 };
 use super::fixture::{Chat, large, released};
 use super::{load_text, load_with, pairs};
