@@ -101,12 +101,17 @@ pub(crate) fn check_segments(name: &str) -> Result<(), BadName> {
     }
 }
 
+/// Whether `text` needs no look at its characters: nearly all names, and each event has one.
+fn is_printable_ascii(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
 pub(crate) fn check_text(text: &str) -> Result<(), BadName> {
     if text.is_empty() {
         Err(BadName::Empty)
     } else if text.len() > MAX_NAME_BYTES {
         Err(BadName::TooLong)
-    } else if text.chars().any(char::is_control) {
+    } else if !is_printable_ascii(text) && text.chars().any(char::is_control) {
         Err(BadName::ControlCharacter)
     } else {
         Ok(())

@@ -5,9 +5,10 @@ use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{MapAccess, Visitor},
+    de::{DeserializeSeed, MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
+use smallvec::SmallVec;
 
 use crate::json::{MAX_DEPTH, deeper_than};
 
@@ -33,8 +34,11 @@ pub enum BadObject {
 /// ```
 #[derive(Debug)]
 pub struct RawObject<'a> {
-    fields: Vec<(Cow<'a, str>, &'a RawValue)>,
+    fields: FieldList<'a>,
 }
+
+/// Most objects have few fields.
+type FieldList<'a> = SmallVec<[(Cow<'a, str>, &'a RawValue); 4]>;
 
 impl<'a> RawObject<'a> {
     /// Reads `text`, which may have white space around the object and a byte order mark before it. Pass the
@@ -52,9 +56,12 @@ impl<'a> RawObject<'a> {
     /// As [`RawObject::parse`].
     pub fn parse_within(most: usize, text: &'a str) -> Result<Self, BadObject> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        match serde_json::from_str(text) {
-            Ok(_) if deeper_than(most, text.as_bytes()) => Err(BadObject::NotJson),
-            Ok(Fields(fields)) => Ok(Self { fields }),
+        let mut fields = FieldList::new();
+        let mut reader = serde_json::Deserializer::from_str(text);
+        let read = FieldsSeed(&mut fields).deserialize(&mut reader);
+        match read.and_then(|()| reader.end()) {
+            Ok(()) if deeper_than(most, text.as_bytes()) => Err(BadObject::NotJson),
+            Ok(()) => Ok(Self { fields }),
             Err(_) => Err(what_else(most, text)),
         }
     }
@@ -80,6 +87,16 @@ impl<'a> RawObject<'a> {
 /// Returns the string that `raw` holds; borrowed unless it has escapes. `None` for other values and for a lone
 /// surrogate.
 pub fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
+    // Valid JSON without an escape is what it stands for.
+    let quoted = raw
+        .get()
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'));
+    if let Some(text) = quoted
+        && !text.as_bytes().contains(&b'\\')
+    {
+        return Some(Cow::Borrowed(text));
+    }
     serde_json::from_str(raw.get()).ok().map(|Text(text)| text)
 }
 
@@ -92,30 +109,29 @@ fn what_else(most: usize, text: &str) -> BadObject {
     }
 }
 
-/// An object's fields, of any depth.
-struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+/// Reads an object's fields, of any depth, to the list.
+struct FieldsSeed<'list, 'a>(&'list mut FieldList<'a>);
 
-impl<'de> Deserialize<'de> for Fields<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(FieldsVisitor)
+impl<'de> DeserializeSeed<'de> for FieldsSeed<'_, 'de> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
     }
 }
 
-struct FieldsVisitor;
-
-impl<'de> Visitor<'de> for FieldsVisitor {
-    type Value = Fields<'de>;
+impl<'de> Visitor<'de> for FieldsSeed<'_, 'de> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut fields = Vec::with_capacity(4);
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(Text(name)) = map.next_key()? {
-            fields.push((name, map.next_value()?));
+            self.0.push((name, map.next_value()?));
         }
-        Ok(Fields(fields))
+        Ok(())
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::{
     borrow::Borrow,
-    hash::Hash,
+    hash::{BuildHasher, Hash},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use ahash::{AHashMap, RandomState};
+use ahash::AHashMap;
+use rustc_hash::FxBuildHasher;
 
 use crate::memory::give_back;
 
@@ -16,7 +17,6 @@ const STRIPES: usize = 64;
 /// Values by name. Everything of one name is under one lock.
 #[derive(Debug)]
 pub struct Striped<N, V> {
-    hasher: RandomState,
     stripes: Vec<Mutex<Stripe<N, V>>>,
 }
 
@@ -26,7 +26,6 @@ pub type Stripe<N, V> = AHashMap<N, V>;
 impl<N, V> Default for Striped<N, V> {
     fn default() -> Self {
         Self {
-            hasher: RandomState::new(),
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
         }
     }
@@ -35,7 +34,9 @@ impl<N, V> Default for Striped<N, V> {
 impl<N: Eq + Hash + Borrow<str>, V> Striped<N, V> {
     /// Locks the part of `name`.
     pub fn lock(&self, name: &str) -> MutexGuard<'_, Stripe<N, V>> {
-        let at = usize::try_from(self.hasher.hash_one(name) % STRIPES as u64).unwrap_or(0);
+        // Not the maps' hash: names that were chosen to share a part would only wait for one lock.
+        let hash = FxBuildHasher.hash_one(name) % STRIPES as u64;
+        let at = usize::try_from(hash).unwrap_or(0);
         locked(&self.stripes[at])
     }
 

@@ -1,6 +1,7 @@
 //! Times as messages show them. Nearly every message has one, so they are written without a formatter.
 
 use std::{
+    cell::Cell,
     fmt,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -16,6 +17,18 @@ pub struct Timestamp([u8; 24]);
 /// Formats `time` as dialects show it: RFC 3339, UTC, milliseconds, `Z`. A time before 1970 or after 9999 is shown as the nearest that can
 /// be.
 pub fn timestamp(time: SystemTime) -> Timestamp {
+    // The events of a batch have one time.
+    thread_local!(static LAST: Cell<(SystemTime, Timestamp)> = const { Cell::new((UNIX_EPOCH, Timestamp(*b"1970-01-01T00:00:00.000Z"))) });
+    let (last, text) = LAST.get();
+    if time == last {
+        return text;
+    }
+    let text = format(time);
+    LAST.set((time, text));
+    text
+}
+
+fn format(time: SystemTime) -> Timestamp {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = since.as_secs().min(LAST_SECOND);
     let ((year, month, day), of_day) = (date(seconds / SECONDS_PER_DAY), seconds % SECONDS_PER_DAY);

@@ -1,6 +1,7 @@
 //! Events on their way to this node's connections, shared by its shards.
 
 use std::{
+    borrow::Cow,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering::AcqRel},
@@ -19,10 +20,35 @@ use super::{MountedDialect, observe::Traced};
 pub struct Prepared {
     /// What was published.
     pub event: Event,
-    /// By dialect number; `None` inside says "not for this dialect".
-    renderings: Box<[OnceLock<Option<Framed>>]>,
+    /// How many dialects there are.
+    dialects: usize,
+    renderings: Renderings,
     /// The same with its cursor in it; only if a receiver asked for cursors.
-    with_cursor: OnceLock<Box<[OnceLock<Option<Framed>>]>>,
+    with_cursor: OnceLock<Box<Renderings>>,
+}
+
+/// An event's renderings; `None` inside says "not for this dialect". Most events are shown in one dialect, whose rendering needs no
+/// memory of its own.
+#[derive(Default)]
+struct Renderings {
+    /// The first that was needed, with the number of its dialect.
+    first: OnceLock<(usize, Option<Framed>)>,
+    /// By dialect number.
+    others: OnceLock<Box<[OnceLock<Option<Framed>>]>>,
+}
+
+impl Renderings {
+    /// The rendering in the dialect of this `number`, of so many.
+    fn get(&self, number: usize, dialects: usize, render: impl Fn() -> Option<Framed>) -> Option<&Framed> {
+        let (first, framed) = self.first.get_or_init(|| (number, render()));
+        if *first == number {
+            return framed.as_ref();
+        }
+        let unmade = || (0..dialects).map(|_| OnceLock::new()).collect();
+        self.others.get_or_init(unmade)[number]
+            .get_or_init(render)
+            .as_ref()
+    }
 }
 
 /// What decides which bytes a connection is sent for an event.
@@ -38,8 +64,11 @@ pub struct Variant<'a> {
 
 /// A message framed once, and compressed once for each form of compression there is.
 pub(super) struct Framed {
-    rendering: Rendering,
+    opcode: Opcode,
+    /// Uncompressed.
     frame: Bytes,
+    /// Where in it the payload begins.
+    payload_at: usize,
     /// By what was negotiated. Nearly always one entry.
     compressed: Mutex<Vec<(DeflateParams, Bytes)>>,
 }
@@ -49,25 +78,26 @@ impl Prepared {
     pub fn new(event: Event, dialects: usize) -> Self {
         Self {
             event,
-            renderings: unmade(dialects),
+            dialects,
+            renderings: Renderings::default(),
             with_cursor: OnceLock::new(),
         }
     }
 
     /// The event framed for connections of `variant`, compressed where that is negotiated and worth it.
-    pub fn frame(&self, variant: Variant<'_>, deflater: &mut Deflater) -> Option<Bytes> {
+    ///
+    /// It is borrowed where that is possible, since a copy costs as much as a good part of the rest of a delivery.
+    pub fn frame(&self, variant: Variant<'_>, deflater: &mut Deflater) -> Option<Cow<'_, Bytes>> {
         let Variant { mounted, deflate, .. } = variant;
         let cursor = self.event.history.position().filter(|_| variant.cursors);
         let (made, cursor) = match cursor {
             None => (&self.renderings, None),
             Some(position) => {
-                let made = self.with_cursor.get_or_init(|| unmade(self.renderings.len()));
-                (made, Some(position.cursor()))
+                let made = self.with_cursor.get_or_init(Box::default);
+                (&**made, Some(position.cursor()))
             }
         };
-        let rendering = made[mounted.number]
-            .get_or_init(|| self.render(mounted, cursor))
-            .as_ref()?;
+        let rendering = made.get(mounted.number, self.dialects, || self.render(mounted, cursor))?;
         Some(rendering.frame(mounted, deflate, deflater))
     }
 
@@ -84,15 +114,17 @@ impl Prepared {
             tracing::error!(dialect = mounted.name, event = %self.event.id, "rendering an event failed");
             None
         })?;
-        Some(Framed::new(rendering))
+        Some(Framed::new(&rendering))
     }
 }
 
 impl Framed {
-    pub(super) fn new(rendering: Rendering) -> Self {
+    pub(super) fn new(rendering: &Rendering) -> Self {
+        let frame = plain_frame(rendering);
         Self {
-            frame: plain_frame(&rendering),
-            rendering,
+            opcode: opcode(rendering),
+            payload_at: frame.len() - rendering.payload().len(),
+            frame,
             compressed: Mutex::default(),
         }
     }
@@ -103,13 +135,17 @@ impl Framed {
         mounted: &MountedDialect,
         deflate: Option<DeflateParams>,
         deflater: &mut Deflater,
-    ) -> Bytes {
+    ) -> Cow<'_, Bytes> {
         match deflate {
-            Some(params) if self.rendering.payload().len() >= mounted.settings().compression_threshold => {
-                self.compressed(params, deflater)
+            Some(params) if self.payload().len() >= mounted.settings().compression_threshold => {
+                Cow::Owned(self.compressed(params, deflater))
             }
-            _ => self.frame.clone(),
+            _ => Cow::Borrowed(&self.frame),
         }
+    }
+
+    fn payload(&self) -> &[u8] {
+        &self.frame[self.payload_at..]
     }
 
     fn compressed(&self, params: DeflateParams, deflater: &mut Deflater) -> Bytes {
@@ -117,7 +153,7 @@ impl Framed {
         if let Some((_, frame)) = made.iter().find(|(made_for, _)| *made_for == params) {
             return frame.clone();
         }
-        let frame = deflater.frame(opcode(&self.rendering), self.rendering.payload(), params);
+        let frame = deflater.frame(self.opcode, self.payload(), params);
         made.push((params, frame.clone()));
         frame
     }
@@ -134,14 +170,9 @@ impl Broadcast {
     pub(super) fn new(mounted: &Arc<MountedDialect>, rendering: Rendering) -> Self {
         Self {
             mounted: mounted.clone(),
-            framed: Framed::new(rendering),
+            framed: Framed::new(&rendering),
         }
     }
-}
-
-/// No rendering for each of so many dialects.
-fn unmade(dialects: usize) -> Box<[OnceLock<Option<Framed>>]> {
-    (0..dialects).map(|_| OnceLock::new()).collect()
 }
 
 /// Frames `rendering`, uncompressed.

@@ -5,7 +5,7 @@ use slab::Slab;
 use super::driver::Driver;
 
 /// Names a connection on its shard; never the same for two connections, even in one slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     slot: u32,
     generation: u32,

@@ -1,14 +1,18 @@
 //! Fan-out: events to the connections of one shard.
 //!
 //! The syscall is the cost of a delivery, and one call with many frames costs about what one with a single frame
-//! does. So everything that is pending is taken at once: events in a row for one audience are written to each receiver
-//! in one call straight from the shared frames; where audiences alternate, frames are gathered per connection first
-//! and every connection is written to once at the end.
+//! does. So everything that is pending is taken at once, and what is for one connection leaves in one call, straight from the
+//! shared frames: events in a row for one audience go to one receiver after the other; where audiences alternate, the
+//! receivers of all are found first.
 
-use std::{rc::Rc, sync::Arc};
+use std::{
+    borrow::{Borrow, Cow},
+    rc::Rc,
+    sync::Arc,
+};
 
 use bytes::Bytes;
-use fanfare_core::Reach;
+use fanfare_core::{Audience, Reach};
 use fanfare_ws::{DeflateParams, Deflater};
 use smallvec::SmallVec;
 
@@ -105,144 +109,146 @@ impl Shard {
         classes: &mut Classes,
     ) {
         let mut connections = self.connections.borrow_mut();
-        let mut tools = self.tools.borrow_mut();
+        let deflater = &mut self.tools.borrow_mut().codec.deflater;
         let moment = self.node.now();
         for key in receivers {
-            let Some(driver) = connections.receiver_at(*key) else {
-                if let Some(driver) = connections.later_receiver_at(*key) {
-                    hold_back(driver, run, reached, moment, &mut tools.codec.deflater);
-                }
+            let Some(driver) = connections.later_receiver_at(*key) else {
                 continue;
             };
-            let class = classes.of(&driver.connection, run, &mut tools.codec.deflater);
-            if class.cursors && driver.connection.has_windows() {
-                send_new(driver, run, reached, moment, &mut tools.codec.deflater);
+            if !driver.connection.takes_events() {
+                for (event, reach) in run.iter().zip(&mut *reached) {
+                    hold_back(driver, event, reach, moment, deflater);
+                }
                 continue;
             }
-            if class.frames.is_empty() {
-                continue;
-            }
-            let sent = driver.send_run(&class.frames, moment);
-            class.tally += sent;
-            for (nth, event) in (0..).zip(&class.events) {
-                let queued = u64::from(nth < sent.queued);
-                reached[*event] += Reach {
-                    matched: 1,
-                    queued,
-                    dropped: 1 - queued,
-                };
-            }
+            let class = classes.of(&driver.connection, run, deflater);
+            class.tally += if class.cursors && driver.connection.has_windows() {
+                send_new(driver, run, 0..run.len(), reached, moment, deflater)
+            } else {
+                send(driver, &class.frames, &class.events, reached, moment)
+            };
         }
     }
 
-    /// Queues each event at its receivers, then writes to every connection that was queued at.
+    /// Finds the receivers of each event, then writes to each connection what is for it.
     async fn gather(self: &Rc<Self>, events: &[&Prepared], reached: &mut [Reach]) {
-        let mut dirty: Vec<Key> = Vec::new();
-        let mut since_yield = 0;
-        // Read once a turn: most events of a batch have one receiver, and a clock costs as much as a good part of the rest.
-        let mut moment = self.node.now();
-        for (event, reach) in events.iter().zip(reached) {
+        let mut due: Vec<Outgoing> = Vec::new();
+        for (at, event) in events.iter().enumerate() {
+            // With cursors, what is held back for the authorizer's answer must not overtake what was published before.
+            let is_on_channel = matches!(event.event.audience, Audience::Channel(_));
+            if is_on_channel && self.node.access.asks_authorizer() {
+                self.write_due(&mut due, events, reached);
+            }
             for receivers in self.receivers(&[event]).chunks(CHUNK) {
-                self.queue_chunk(receivers, event, moment, reach, &mut dirty);
-                since_yield += receivers.len();
-                if since_yield >= CHUNK {
-                    self.flush_all(&mut dirty);
-                    since_yield = 0;
+                due.extend(receivers.iter().map(|key| Outgoing { key: *key, at }));
+                if due.len() >= CHUNK {
+                    self.write_due(&mut due, events, reached);
                     tokio::task::yield_now().await;
-                    moment = self.node.now();
                 }
             }
         }
-        self.flush_all(&mut dirty);
+        self.write_due(&mut due, events, reached);
     }
 
-    fn queue_chunk(
-        &self,
-        receivers: &[Key],
-        event: &Prepared,
-        moment: Moment,
-        reach: &mut Reach,
-        dirty: &mut Vec<Key>,
-    ) {
+    fn write_due(&self, due: &mut Vec<Outgoing>, events: &[&Prepared], reached: &mut [Reach]) {
+        due.sort_unstable();
         let mut connections = self.connections.borrow_mut();
-        let mut tools = self.tools.borrow_mut();
-        for key in receivers {
-            let Some(driver) = connections.receiver_at(*key) else {
-                if let Some(driver) = connections.later_receiver_at(*key) {
-                    let reached = std::slice::from_mut(reach);
-                    hold_back(driver, &[event], reached, moment, &mut tools.codec.deflater);
+        let deflater = &mut self.tools.borrow_mut().codec.deflater;
+        let moment = self.node.now();
+        for run in due.chunk_by(|one, other| one.key == other.key) {
+            let Some(driver) = connections.later_receiver_at(run[0].key) else {
+                continue;
+            };
+            let places = run.iter().map(|due| due.at);
+            if driver.connection.takes_events() {
+                let sent = send_new(driver, events, places, reached, moment, deflater);
+                driver.connection.mounted().counters.count(sent);
+            } else {
+                for at in places {
+                    hold_back(driver, events[at], &mut reached[at], moment, deflater);
                 }
-                continue;
-            };
-            let variant = driver.connection.variant();
-            let cursors = variant.cursors;
-            let Some(frame) = event.frame(variant, &mut tools.codec.deflater) else {
-                continue;
-            };
-            if cursors && driver.connection.is_repeat(&event.event) {
-                continue;
             }
-            if driver.connection.is_outbox_empty() {
-                dirty.push(*key);
-            }
-            let sent = driver.queue(frame, moment);
-            count(driver, sent, reach);
         }
+        due.clear();
     }
+}
 
-    fn flush_all(&self, dirty: &mut Vec<Key>) {
-        let mut connections = self.connections.borrow_mut();
-        for key in dirty.drain(..) {
-            if let Some(driver) = connections.at(key) {
-                driver.flush_or_wake();
-            }
-        }
-    }
+/// An event of a batch, by its place in it, that is for a connection.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Outgoing {
+    key: Key,
+    at: usize,
 }
 
 /// Keeps what the connection has not been replayed behind what waits for it.
 pub(super) fn hold_back(
     driver: &mut Driver,
-    run: &[&Prepared],
-    reached: &mut [Reach],
+    prepared: &Prepared,
+    reached: &mut Reach,
     moment: Moment,
     deflater: &mut Deflater,
 ) {
-    for (prepared, reached) in run.iter().zip(reached) {
-        let event = &prepared.event;
-        if driver.connection.is_repeat(event) {
-            continue;
-        }
-        let Some(frame) = prepared.frame(driver.connection.variant(), deflater) else {
-            continue;
-        };
-        let of = event
-            .history
-            .position()
-            .map(|position| (&event.audience, position));
-        let kept = driver.connection.keep_back(frame, of, moment);
-        count(driver, kept, reached);
+    let event = &prepared.event;
+    if driver.connection.is_repeat(event) {
+        return;
     }
+    let Some(frame) = prepared.frame(driver.connection.variant(), deflater) else {
+        return;
+    };
+    let of = event
+        .history
+        .position()
+        .map(|position| (&event.audience, position));
+    let kept = driver.connection.keep_back(frame.into_owned(), of, moment);
+    count(driver, kept, reached);
     driver.wake();
 }
 
-/// Sends what the connection has not been replayed.
+/// Sends those of `events` at `places` that the connection has not been replayed.
 fn send_new(
     driver: &mut Driver,
-    run: &[&Prepared],
+    events: &[&Prepared],
+    places: impl Iterator<Item = usize>,
     reached: &mut [Reach],
     moment: Moment,
     deflater: &mut Deflater,
-) {
-    for (prepared, reached) in run.iter().zip(reached) {
-        if driver.connection.is_repeat(&prepared.event) {
+) -> Tally {
+    let mut frames = SmallVec::<[Cow<'_, Bytes>; 4]>::new();
+    let mut shown = SmallVec::<[usize; 4]>::new();
+    for at in places {
+        if driver.connection.is_repeat(&events[at].event) {
             continue;
         }
-        if let Some(frame) = prepared.frame(driver.connection.variant(), deflater) {
-            let sent = driver.send_run(&[frame], moment);
-            count(driver, sent, reached);
+        if let Some(frame) = events[at].frame(driver.connection.variant(), deflater) {
+            frames.push(frame);
+            shown.push(at);
         }
     }
+    send(driver, &frames, &shown, reached, moment)
+}
+
+/// Sends frames, each of the event at its place.
+fn send(
+    driver: &mut Driver,
+    frames: &[impl Borrow<Bytes>],
+    places: &[usize],
+    reached: &mut [Reach],
+    moment: Moment,
+) -> Tally {
+    let mut tally = Tally::default();
+    for (frames, places) in frames.chunks(RUN).zip(places.chunks(RUN)) {
+        let sent = driver.send_run(frames, moment);
+        for (nth, at) in (0..).zip(places) {
+            let queued = u64::from(nth < sent.queued);
+            reached[*at] += Reach {
+                matched: 1,
+                queued,
+                dropped: 1 - queued,
+            };
+        }
+        tally += sent;
+    }
+    tally
 }
 
 /// Counts one event of one connection.
@@ -282,7 +288,8 @@ impl Classes {
         };
         let known = self.0.iter().position(is_it);
         let at = known.unwrap_or_else(|| {
-            let frame_of = |(at, event): (usize, &&Prepared)| Some((at, event.frame(variant, deflater)?));
+            let frame_of =
+                |(at, event): (usize, &&Prepared)| Some((at, event.frame(variant, deflater)?.into_owned()));
             let (events, frames) = run.iter().enumerate().filter_map(frame_of).unzip();
             self.0.push(Class {
                 mounted: mounted.clone(),

@@ -1,6 +1,7 @@
 //! A connection with its socket: what the connection returns is written here, as far as the socket takes it.
 
 use std::{
+    borrow::Borrow,
     io::{self, ErrorKind, IoSlice},
     panic::{AssertUnwindSafe, catch_unwind},
     task::{Context, Poll, Waker},
@@ -75,19 +76,25 @@ impl Driver {
     }
 
     /// Writes `frames` at once and queues what the socket does not take.
-    pub(super) fn send_run(&mut self, frames: &[Bytes], moment: Moment) -> Tally {
+    pub(super) fn send_run<'a, F: Borrow<Bytes>>(&mut self, frames: &'a [F], moment: Moment) -> Tally {
         let mut written = 0;
         if self.connection.is_open() && self.connection.is_outbox_empty() && !self.transport.wants_flush() {
-            let mut slices = SmallVec::<[IoSlice<'_>; RUN]>::new();
-            slices.extend(frames.iter().map(|frame| IoSlice::new(frame)));
-            match self.transport.try_write_vectored(&slices) {
+            let slice = |frame: &'a F| IoSlice::new(frame.borrow());
+            let result = match frames {
+                [one] => self.transport.try_write_vectored(&[slice(one)]),
+                _ => {
+                    let slices: SmallVec<[_; RUN]> = frames.iter().map(slice).collect();
+                    self.transport.try_write_vectored(&slices)
+                }
+            };
+            match result {
                 Ok(bytes) => written = bytes,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => self.broken(&error),
             }
         }
         let mut tally = Tally::default();
-        for frame in frames {
+        for frame in frames.iter().map(Borrow::borrow) {
             if written >= frame.len() {
                 written -= frame.len();
                 tally += Tally::QUEUED;

@@ -93,6 +93,8 @@ impl Node {
         for (at, event) in (0u32..).zip(events) {
             let concerned = match &event.audience {
                 Audience::Everyone => ShardSet::first(handles.len()),
+                // The only shard's own index says as much for less.
+                Audience::User(_) if handles.len() == 1 => ShardSet::first(1),
                 Audience::User(user) => self.interests.shards_of(user),
                 Audience::Channel(channel) => self.channels.shards_of(channel),
             };

@@ -98,7 +98,7 @@ fn send(turn: &mut Turn<'_>, event: Arc<Event>) -> bool {
         return false;
     }
     turn.done.work += frame.len() as u64;
-    let sent = turn.driver.queue(frame, turn.moment);
+    let sent = turn.driver.queue(frame.into_owned(), turn.moment);
     add(&turn.shard.node.counters.replayed, sent.queued);
     turn.driver.connection.mounted().counters.count(sent);
     true

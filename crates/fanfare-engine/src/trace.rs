@@ -1,6 +1,6 @@
 //! The delivery of an event that is traced: as any other, with a record for each connection.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{borrow::Cow, rc::Rc, sync::Arc, time::Duration};
 
 use ahash::AHashSet;
 use bytes::Bytes;
@@ -117,7 +117,7 @@ impl Shard {
             let mut record = record(&driver.connection);
             let variant = driver.connection.variant();
             let cursors = variant.cursors;
-            let Some(frame) = event.frame(variant, deflater) else {
+            let Some(frame) = event.frame(variant, deflater).map(Cow::into_owned) else {
                 traced.record(record); // unrendered
                 continue;
             };
@@ -310,7 +310,7 @@ fn hold_back_traced(
     deflater: &mut Deflater,
 ) {
     let before = reach.queued;
-    hold_back(driver, &[event], std::slice::from_mut(reach), moment, deflater);
+    hold_back(driver, event, reach, moment, deflater);
     let is_kept = reach.queued > before;
     let fate = if is_kept { Fate::Queued } else { Fate::Closing };
     traced.record(ConnectionTrace {

@@ -81,6 +81,11 @@ impl AccessControl {
         self.policy.store(Arc::new(policy));
     }
 
+    /// Returns whether an authorizer decides what the policy leaves open.
+    pub fn asks_authorizer(&self) -> bool {
+        self.authorizer.is_some()
+    }
+
     /// Returns the names of rooms and of the feed.
     pub fn names(&self) -> KnownNames {
         self.policy.load().names().clone()

@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
-use fanfare_core::Reach;
+use fanfare_core::{Audience, Channel, Event, Reach};
 
 use super::world::{event, in_memory, in_world, settings, until};
 use crate::DialectSettings;
@@ -35,7 +35,13 @@ fn an_event_reaches_each_connection_of_its_user_and_no_other() {
 fn only_events_with_receivers_are_in_the_delivery_histogram() {
     in_world(settings(), |world| async move {
         let counters = &world.node.counters;
-        assert_eq!(world.publish("alice", "t", "1").await.reach, reach(0, 0));
+        let nobody = Audience::Channel(Channel::new("nobody").unwrap());
+        world
+            .publish_all(vec![Event {
+                audience: nobody,
+                ..event("alice", "t", "1")
+            }])
+            .await;
         assert_eq!((counters.delivery.count(), counters.queue_wait.count()), (0, 0));
         // Her dialect shows no connection this one, though its shard takes it up.
         let mut alice = world.connect("alice").await;
