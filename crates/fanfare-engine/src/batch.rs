@@ -167,10 +167,10 @@ pub(super) struct Broadcast {
 }
 
 impl Broadcast {
-    pub(super) fn new(mounted: &Arc<MountedDialect>, rendering: Rendering) -> Self {
+    pub(super) fn new(mounted: &Arc<MountedDialect>, rendering: &Rendering) -> Self {
         Self {
             mounted: mounted.clone(),
-            framed: Framed::new(&rendering),
+            framed: Framed::new(rendering),
         }
     }
 }

@@ -80,12 +80,11 @@ impl Driver {
         let mut written = 0;
         if self.connection.is_open() && self.connection.is_outbox_empty() && !self.transport.wants_flush() {
             let slice = |frame: &'a F| IoSlice::new(frame.borrow());
-            let result = match frames {
-                [one] => self.transport.try_write_vectored(&[slice(one)]),
-                _ => {
-                    let slices: SmallVec<[_; RUN]> = frames.iter().map(slice).collect();
-                    self.transport.try_write_vectored(&slices)
-                }
+            let result = if let [one] = frames {
+                self.transport.try_write_vectored(&[slice(one)])
+            } else {
+                let slices: SmallVec<[_; RUN]> = frames.iter().map(slice).collect();
+                self.transport.try_write_vectored(&slices)
             };
             match result {
                 Ok(bytes) => written = bytes,

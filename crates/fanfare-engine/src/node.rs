@@ -249,7 +249,7 @@ impl Node {
     /// Sends `rendering` to all connections of one dialect on this node.
     pub(super) fn broadcast(&self, mounted: &Arc<MountedDialect>, rendering: Option<Rendering>) {
         let Some(rendering) = rendering else { return };
-        let broadcast = Arc::new(Broadcast::new(mounted, rendering));
+        let broadcast = Arc::new(Broadcast::new(mounted, &rendering));
         for shard in self.shards() {
             shard.send(ShardCommand::Broadcast(broadcast.clone()));
         }

@@ -10,7 +10,7 @@ use fanfare_core::{
 
 use super::{
     fakes::FakeAuthorizer,
-    world::{Setup, World, on, rules, settings, until},
+    world::{Setup, World, event, on, rules, settings, until},
 };
 use crate::DialectSettings;
 
@@ -234,10 +234,16 @@ fn no_event_overtakes_one_that_the_authorizer_decides() {
         let mut client = world.connect("alice").await;
         let answer = client.ask(&format!("sub-since {before} chat.*")).await;
         assert_eq!(answer, format!("sub-since: ok {}", recovered(before, 1)));
-        world.tell("chat.b", "2").await;
-        world.publish("alice", "t", "3").await;
+        // Before it and behind it in one batch, too.
+        let batch = [
+            event("alice", "t", "2"),
+            on("chat.b", "3"),
+            event("alice", "t", "4"),
+        ];
+        world.publish_all(batch.into()).await;
+        world.publish("alice", "t", "5").await;
         authorizer.gate.open();
-        client.receives(&["1@1", "2@2", "3@3"]).await;
+        client.receives(&["1@1", "2@2", "3@3", "4@4", "5@5"]).await;
         client.receives_no_more().await;
     });
 }
