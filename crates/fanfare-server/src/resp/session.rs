@@ -36,12 +36,8 @@ pub(super) struct Spec {
     /// How many arguments, the command's name included; negative if there may be more.
     pub(super) arity: i64,
     pub(super) flags: &'static [&'static str],
-    pub(super) categories: &'static [&'static str],
     pub(super) summary: &'static str,
-    /// The version of Redis that brought it.
-    pub(super) since: &'static str,
     pub(super) group: &'static str,
-    pub(super) complexity: &'static str,
     /// Its arguments, as its help shows them.
     pub(super) arguments: &'static str,
     pub(super) subcommands: &'static [Spec],

@@ -75,25 +75,21 @@ fn write_info(writer: &mut Writer, spec: &Spec) {
     writer.array(10);
     writer.bulk(spec.name);
     writer.integer(spec.arity);
-    write_words(writer, spec.flags);
+    writer.set(spec.flags.len());
+    for flag in spec.flags {
+        writer.simple(flag);
+    }
     // The places of the first and the last key and the steps between: no command here has keys.
     for _ in 0..3 {
         writer.integer(0);
     }
-    write_words(writer, spec.categories);
-    // Hints for proxies, and where keys are found.
-    writer.set(0);
-    writer.set(0);
+    // Categories of access lists, hints for proxies, and where keys are found: there are none.
+    for _ in 0..3 {
+        writer.set(0);
+    }
     writer.set(spec.subcommands.len());
     for subcommand in spec.subcommands {
         write_info(writer, subcommand);
-    }
-}
-
-fn write_words(writer: &mut Writer, words: &[&str]) {
-    writer.set(words.len());
-    for word in words {
-        writer.simple(word);
     }
 }
 
@@ -105,13 +101,8 @@ fn write_docs<'a>(
     writer.map(specs.len());
     for spec in specs {
         writer.bulk(spec.name);
-        writer.map(if spec.subcommands.is_empty() { 4 } else { 5 });
-        for (key, value) in [
-            ("summary", spec.summary),
-            ("since", spec.since),
-            ("group", spec.group),
-            ("complexity", spec.complexity),
-        ] {
+        writer.map(if spec.subcommands.is_empty() { 2 } else { 3 });
+        for (key, value) in [("summary", spec.summary), ("group", spec.group)] {
             writer.bulk(key);
             writer.bulk(value);
         }

@@ -8,11 +8,8 @@ const PLAIN: Spec = Spec {
     name: "",
     arity: -1,
     flags: &["loading", "stale", "fast"],
-    categories: &["@fast", "@connection"],
     summary: "",
-    since: "1.0.0",
     group: "connection",
-    complexity: "O(1)",
     arguments: "",
     subcommands: &[],
     immediate: false,
@@ -23,14 +20,11 @@ const PLAIN: Spec = Spec {
 const CONTAINER: Spec = Spec {
     arity: -2,
     flags: &[],
-    categories: &["@slow"],
-    complexity: "Depends on subcommand.",
     ..PLAIN
 };
 
 const SESSION_FLAGS: &[&str] = &["noscript", "loading", "stale", "fast", "allow_busy"];
 const LOGIN_FLAGS: &[&str] = &["noscript", "loading", "stale", "fast", "no_auth", "allow_busy"];
-const TRANSACTION: &[&str] = &["@fast", "@transaction"];
 
 /// All commands. The first is the one that counts: requests are looked up in this order.
 pub(super) static COMMANDS: &[Spec] = &[
@@ -38,11 +32,8 @@ pub(super) static COMMANDS: &[Spec] = &[
         name: "publish",
         arity: 3,
         flags: &["pubsub", "loading", "stale", "fast"],
-        categories: &["@pubsub", "@fast"],
         summary: "Sends an event and answers how many connections it was queued for.",
-        since: "2.0.0",
         group: "pubsub",
-        complexity: "O(N), N being the connections reached",
         arguments: "channel message",
         run: |session, request| session.publish(request),
         ..PLAIN
@@ -68,7 +59,6 @@ pub(super) static COMMANDS: &[Spec] = &[
         name: "hello",
         flags: LOGIN_FLAGS,
         summary: "Chooses the protocol's version, and may log in and name the connection.",
-        since: "6.0.0",
         arguments: "[protover [AUTH username password] [SETNAME clientname]]",
         run: connection::hello,
         ..PLAIN
@@ -76,7 +66,6 @@ pub(super) static COMMANDS: &[Spec] = &[
     Spec {
         name: "client",
         summary: "Container of the commands about connections.",
-        since: "2.4.0",
         subcommands: CLIENT,
         ..CONTAINER
     },
@@ -84,9 +73,7 @@ pub(super) static COMMANDS: &[Spec] = &[
         name: "multi",
         arity: 1,
         flags: SESSION_FLAGS,
-        categories: TRANSACTION,
         summary: "Opens a transaction.",
-        since: "1.2.0",
         group: "transactions",
         immediate: true,
         run: |session, _| session.begin(),
@@ -96,11 +83,8 @@ pub(super) static COMMANDS: &[Spec] = &[
         name: "exec",
         arity: 1,
         flags: &["noscript", "loading", "stale", "skip_slowlog"],
-        categories: &["@slow", "@transaction"],
         summary: "Carries out the transaction's commands.",
-        since: "1.2.0",
         group: "transactions",
-        complexity: "Depends on commands in the transaction",
         immediate: true,
         run: |session, _| session.execute(),
         ..PLAIN
@@ -109,11 +93,8 @@ pub(super) static COMMANDS: &[Spec] = &[
         name: "discard",
         arity: 1,
         flags: SESSION_FLAGS,
-        categories: TRANSACTION,
         summary: "Forgets the transaction's commands.",
-        since: "2.0.0",
         group: "transactions",
-        complexity: "O(N), N being the commands queued",
         immediate: true,
         run: discard,
         ..PLAIN
@@ -137,7 +118,6 @@ pub(super) static COMMANDS: &[Spec] = &[
     Spec {
         name: "info",
         flags: &["loading", "stale"],
-        categories: &["@slow", "@dangerous"],
         summary: "Tells how the server is.",
         group: "server",
         arguments: "[section [section ...]]",
@@ -147,7 +127,6 @@ pub(super) static COMMANDS: &[Spec] = &[
     Spec {
         name: "pubsub",
         summary: "Container of the commands about channels.",
-        since: "2.8.0",
         group: "pubsub",
         subcommands: PUBSUB,
         ..CONTAINER
@@ -155,11 +134,8 @@ pub(super) static COMMANDS: &[Spec] = &[
     Spec {
         name: "command",
         flags: &["loading", "stale"],
-        categories: &["@slow", "@connection"],
         summary: "Tells about all commands.",
-        since: "2.8.13",
         group: "server",
-        complexity: "O(N), N being the commands",
         subcommands: COMMAND,
         run: |session, _| command::command(session, COMMANDS),
         ..PLAIN
@@ -169,7 +145,6 @@ pub(super) static COMMANDS: &[Spec] = &[
         arity: 1,
         flags: SESSION_FLAGS,
         summary: "Puts the connection back to how it began.",
-        since: "6.2.0",
         immediate: true,
         run: connection::reset,
         ..PLAIN
@@ -188,8 +163,6 @@ pub(super) static COMMANDS: &[Spec] = &[
 const OF_CLIENT: Spec = Spec {
     arity: 2,
     flags: &["noscript", "loading", "stale"],
-    categories: &["@slow", "@connection"],
-    since: "5.0.0",
     ..PLAIN
 };
 
@@ -198,7 +171,6 @@ static CLIENT: &[Spec] = &[
         name: "client|setinfo",
         arity: 4,
         summary: "Tells the name or the version of the client's library.",
-        since: "7.2.0",
         arguments: "LIB-NAME libname | LIB-VER libver",
         run: client::set_info,
         ..OF_CLIENT
@@ -207,7 +179,6 @@ static CLIENT: &[Spec] = &[
         name: "client|setname",
         arity: 3,
         summary: "Names the connection.",
-        since: "2.6.9",
         arguments: "connection-name",
         run: client::set_name,
         ..OF_CLIENT
@@ -215,7 +186,6 @@ static CLIENT: &[Spec] = &[
     Spec {
         name: "client|getname",
         summary: "Answers the connection's name.",
-        since: "2.6.9",
         run: client::get_name,
         ..OF_CLIENT
     },
@@ -228,7 +198,6 @@ static CLIENT: &[Spec] = &[
     Spec {
         name: "client|info",
         summary: "Tells about the connection.",
-        since: "6.2.0",
         run: client::info,
         ..OF_CLIENT
     },
@@ -236,7 +205,6 @@ static CLIENT: &[Spec] = &[
         name: "client|no-evict",
         arity: 3,
         summary: "Accepted for clients that send it; no connection is ever evicted.",
-        since: "7.0.0",
         arguments: "ON | OFF",
         run: client::on_or_off,
         ..OF_CLIENT
@@ -245,7 +213,6 @@ static CLIENT: &[Spec] = &[
         name: "client|no-touch",
         arity: 3,
         summary: "Accepted for clients that send it; there are no keys to touch.",
-        since: "7.2.0",
         arguments: "ON | OFF",
         run: client::on_or_off,
         ..OF_CLIENT
@@ -253,7 +220,6 @@ static CLIENT: &[Spec] = &[
     Spec {
         name: "client|getredir",
         summary: "Answers -1: there is no client-side caching.",
-        since: "6.0.0",
         run: |session, _| session.writer.integer(-1),
         ..OF_CLIENT
     },
@@ -270,8 +236,6 @@ static CLIENT: &[Spec] = &[
 const OF_PUBSUB: Spec = Spec {
     arity: 2,
     flags: &["pubsub", "loading", "stale"],
-    categories: &["@pubsub", "@slow"],
-    since: "2.8.0",
     group: "pubsub",
     ..PLAIN
 };
@@ -281,7 +245,6 @@ static PUBSUB: &[Spec] = &[
         name: "pubsub|channels",
         arity: -2,
         summary: "Lists the channels with a listener.",
-        complexity: "O(N), N being the users and channels with a listener",
         arguments: "[pattern]",
         run: pubsub::channels,
         ..OF_PUBSUB
@@ -290,7 +253,6 @@ static PUBSUB: &[Spec] = &[
         name: "pubsub|numsub",
         arity: -2,
         summary: "Counts the connections that would receive what is published on each channel.",
-        complexity: "O(N), N being the channels asked for",
         arguments: "[channel [channel ...]]",
         run: pubsub::numsub,
         ..OF_PUBSUB
@@ -304,8 +266,6 @@ static PUBSUB: &[Spec] = &[
     Spec {
         name: "pubsub|help",
         flags: &["loading", "stale"],
-        categories: &["@slow"],
-        since: "6.2.0",
         summary: "Explains the subcommands.",
         run: help,
         ..OF_PUBSUB
@@ -315,7 +275,6 @@ static PUBSUB: &[Spec] = &[
 /// A subcommand of `COMMAND`.
 const OF_COMMAND: Spec = Spec {
     flags: &["loading", "stale"],
-    categories: &["@slow", "@connection"],
     group: "server",
     ..PLAIN
 };
@@ -325,7 +284,6 @@ static COMMAND: &[Spec] = &[
         name: "command|count",
         arity: 2,
         summary: "Counts the commands.",
-        since: "2.8.13",
         run: |session, _| command::count(session, COMMANDS),
         ..OF_COMMAND
     },
@@ -333,8 +291,6 @@ static COMMAND: &[Spec] = &[
         name: "command|docs",
         arity: -2,
         summary: "Tells what commands are for.",
-        since: "7.0.0",
-        complexity: "O(N), N being the commands asked for",
         arguments: "[command-name [command-name ...]]",
         run: |session, request| command::docs(session, request, COMMANDS),
         ..OF_COMMAND
@@ -343,8 +299,6 @@ static COMMAND: &[Spec] = &[
         name: "command|info",
         arity: -2,
         summary: "Tells about some commands, or all.",
-        since: "2.8.13",
-        complexity: "O(N), N being the commands asked for",
         arguments: "[command-name [command-name ...]]",
         run: |session, request| command::info(session, request, COMMANDS),
         ..OF_COMMAND
@@ -353,8 +307,6 @@ static COMMAND: &[Spec] = &[
         name: "command|list",
         arity: 2,
         summary: "Lists the commands' names.",
-        since: "7.0.0",
-        complexity: "O(N), N being the commands",
         run: |session, _| command::list(session, COMMANDS),
         ..OF_COMMAND
     },
@@ -362,7 +314,6 @@ static COMMAND: &[Spec] = &[
         name: "command|help",
         arity: 2,
         summary: "Explains the subcommands.",
-        since: "5.0.0",
         run: help,
         ..OF_COMMAND
     },
