@@ -109,6 +109,20 @@ pub enum Unit {
 }
 
 impl Inherited {
+    /// Returns a variable for a setting.
+    pub const fn new(variable: &'static str, target: Target, unit: Unit) -> Self {
+        Self {
+            variable,
+            target,
+            unit,
+        }
+    }
+
+    /// Returns a variable for the key of this name, whose text is read as it is.
+    pub const fn key(variable: &'static str, key: &'static str) -> Self {
+        Self::new(variable, Target::Key(key), Unit::Plain)
+    }
+
     /// Returns whether this variable sets the key `key`.
     pub fn sets(&self, key: &str) -> bool {
         matches!(self.target, Target::Key(own) if own == key)

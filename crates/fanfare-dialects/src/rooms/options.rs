@@ -35,14 +35,10 @@ pub(super) fn defaults() -> DialectDefaults {
 }
 
 const INHERITED: &[Inherited] = &[
-    Inherited {
-        variable: "MAX_CONNECTIONS_PER_USER",
-        target: Target::Key("rooms.max_connections_per_user"),
-        unit: Unit::Plain,
-    },
-    Inherited {
-        variable: "WS_HEARTBEAT_INTERVAL",
-        target: Target::Key("rooms.ping_interval"),
-        unit: Unit::Seconds,
-    },
+    Inherited::key("MAX_CONNECTIONS_PER_USER", "rooms.max_connections_per_user"),
+    Inherited::new(
+        "WS_HEARTBEAT_INTERVAL",
+        Target::Key("rooms.ping_interval"),
+        Unit::Seconds,
+    ),
 ];

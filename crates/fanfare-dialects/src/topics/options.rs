@@ -42,39 +42,22 @@ pub(super) const DEFAULTS: DialectDefaults = DialectDefaults {
 };
 
 const INHERITED: &[Inherited] = &[
-    inherited("WEBSOCKET_ENABLED", Target::Enabled, Unit::Plain),
-    inherited("WEBSOCKET_PORT", Target::Port, Unit::Plain),
-    inherited("WEBSOCKET_HOST", Target::Host, Unit::Plain),
-    inherited(
+    Inherited::new("WEBSOCKET_ENABLED", Target::Enabled, Unit::Plain),
+    Inherited::new("WEBSOCKET_PORT", Target::Port, Unit::Plain),
+    Inherited::new("WEBSOCKET_HOST", Target::Host, Unit::Plain),
+    Inherited::new(
         "WEBSOCKET_PING_INTERVAL",
-        key("topics.ping_interval"),
+        Target::Key("topics.ping_interval"),
         Unit::Milliseconds,
     ),
-    inherited(
+    Inherited::new(
         "WEBSOCKET_PING_TIMEOUT",
-        key("topics.ping_timeout"),
+        Target::Key("topics.ping_timeout"),
         Unit::Milliseconds,
     ),
-    inherited(
+    Inherited::key(
         "WEBSOCKET_MAX_CONNECTIONS_PER_IP",
-        key("topics.max_connections_per_ip"),
-        Unit::Plain,
+        "topics.max_connections_per_ip",
     ),
-    inherited(
-        "WEBSOCKET_MAX_MESSAGE_SIZE",
-        key("topics.max_message_size"),
-        Unit::Plain,
-    ),
+    Inherited::key("WEBSOCKET_MAX_MESSAGE_SIZE", "topics.max_message_size"),
 ];
-
-const fn inherited(variable: &'static str, target: Target, unit: Unit) -> Inherited {
-    Inherited {
-        variable,
-        target,
-        unit,
-    }
-}
-
-const fn key(name: &'static str) -> Target {
-    Target::Key(name)
-}

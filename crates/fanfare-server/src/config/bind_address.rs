@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::types::serde_as_text;
 
 /// Where to listen: an IP address, `localhost` or every address of the machine, and a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
@@ -139,18 +140,7 @@ impl fmt::Display for BindAddress {
     }
 }
 
-impl Serialize for BindAddress {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for BindAddress {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
+serde_as_text!(BindAddress);
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

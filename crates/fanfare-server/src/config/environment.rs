@@ -35,26 +35,10 @@ pub(super) const RESERVED: [(&str, &str); 6] = [
 
 /// Variables with other servers' names. The first of several for one key wins.
 pub(super) static INHERITED: [Inherited; 4] = [
-    Inherited {
-        variable: "JWT_SECRET_KEY",
-        target: Target::Key("auth.jwt_secret"),
-        unit: Unit::Plain,
-    },
-    Inherited {
-        variable: "PUBSUB_ADAPTER",
-        target: Target::Key("broker.kind"),
-        unit: Unit::Plain,
-    },
-    Inherited {
-        variable: "PUBSUB_REDIS_URL",
-        target: Target::Key("broker.url"),
-        unit: Unit::Plain,
-    },
-    Inherited {
-        variable: "REDIS_URL",
-        target: Target::Key("broker.url"),
-        unit: Unit::Plain,
-    },
+    Inherited::key("JWT_SECRET_KEY", "auth.jwt_secret"),
+    Inherited::key("PUBSUB_ADAPTER", "broker.kind"),
+    Inherited::key("PUBSUB_REDIS_URL", "broker.url"),
+    Inherited::key("REDIS_URL", "broker.url"),
 ];
 
 /// Returns all inherited variables of a build, each with the dialect that declares it.

@@ -7,8 +7,10 @@ use std::time::Duration;
 use fanfare_core::DurationText;
 use fanfare_core::history::{REPLAY_LIMIT, Retention};
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
 use smart_default::SmartDefault;
+
+use super::types::serde_as_text;
 
 /// The longest `ttl`, in milliseconds: [`fanfare_core::history::MAX_HISTORY_TTL`].
 const MAX_TTL_MS: u64 = 30 * 24 * 3_600_000;
@@ -119,17 +121,7 @@ impl fmt::Display for ByteSize {
     }
 }
 
-impl Serialize for ByteSize {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for ByteSize {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        String::deserialize(from)?.parse().map_err(de::Error::custom)
-    }
-}
+serde_as_text!(ByteSize);
 
 #[cfg(test)]
 mod tests {

@@ -54,4 +54,4 @@ pub use print::{Setting, example, json_schema, reference, settings, show};
 pub use sources::Sources;
 pub use telemetry::Otlp;
 pub(crate) use types::without_line_ends;
-pub use types::{Secret, parse_network};
+pub use types::{Network, Secret};

@@ -11,10 +11,8 @@ use std::time::Duration;
 
 use fanfare_core::{DurationText, Registry};
 use fanfare_engine::ObserveLimits;
-use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use smart_default::SmartDefault;
 
 use super::access::{Authorizer, ChannelRule};
@@ -25,7 +23,7 @@ use super::broker::Broker;
 use super::dialect::DialectConfig;
 use super::history::HistorySettings;
 use super::telemetry::Telemetry;
-use super::types::{self, Optional, Secret};
+use super::types::{Network, Optional, Secret};
 
 /// The configuration of one Fanfare process.
 #[derive(Clone, Debug, SmartDefault, Deserialize, Serialize, JsonSchema)]
@@ -233,9 +231,7 @@ pub struct Limits {
 
     /// The networks of the proxies in front of the server, such as `10.0.0.0/8`. Their `X-Forwarded-For` header gives
     /// the client's address; from other peers the header is ignored.
-    #[serde(with = "types::networks")]
-    #[schemars(with = "Vec<String>", extend("items" = json!({ "type": "string", "x-kind": "network" })))]
-    pub trusted_proxies: Vec<IpNet>,
+    pub trusted_proxies: Vec<Network>,
 
     /// How long a new connection may take for TLS and the headers of its first request.
     #[serde(with = "DurationText::<1>")]

@@ -1,7 +1,4 @@
 //! Value types that serde does not know: secrets, networks, settings that may be empty.
-//!
-//! Every text form is parsed here and nowhere else, so that a checked value cannot fail when the typed
-//! [`Config`](super::Config) is built from it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,9 +7,28 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use fanfare_core::HIDDEN;
-use ipnet::IpNet;
+use ipnet::{AddrParseError, IpNet};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Implements serde for a type that is written as its text.
+macro_rules! serde_as_text {
+    ($type:ty) => {
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(from)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+pub(super) use serde_as_text;
 
 /// A text that no log, error or printed configuration may show. `Debug`, `Display` and `Serialize` give `***`.
 #[derive(Clone, PartialEq, Eq, JsonSchema)]
@@ -48,17 +64,7 @@ impl fmt::Display for Secret {
     }
 }
 
-impl Serialize for Secret {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(HIDDEN)
-    }
-}
-
-impl<'de> Deserialize<'de> for Secret {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        Ok(Self::new(&String::deserialize(from)?))
-    }
-}
+serde_as_text!(Secret);
 
 impl FromStr for Secret {
     type Err = String;
@@ -73,15 +79,26 @@ pub(crate) fn without_line_ends(text: &str) -> &str {
     text.trim_end_matches(['\r', '\n'])
 }
 
-/// Parses a network such as `10.0.0.0/8`; a bare address is a network of one.
-///
-/// # Errors
-/// If it is neither a network nor an address.
-pub fn parse_network(text: &str) -> Result<IpNet, String> {
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(IpNet::from(address));
+/// A network such as `10.0.0.0/8`; a bare address is a network of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(with = "String", description = "A network.", extend("x-kind" = "network"))]
+pub struct Network(pub IpNet);
+
+serde_as_text!(Network);
+
+impl FromStr for Network {
+    type Err = AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, AddrParseError> {
+        let address = text.parse::<IpAddr>().map(IpNet::from);
+        address.or_else(|_| text.parse()).map(Self)
     }
-    text.parse::<IpNet>().map_err(|reason| reason.to_string())
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 /// Returns whether `text` switches an optional address off. `off` is for the environment, where an empty variable
@@ -122,23 +139,6 @@ impl<T: JsonSchema> JsonSchema for Optional<T> {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         T::json_schema(generator)
-    }
-}
-
-/// serde for a list of networks, bare addresses included.
-pub(super) mod networks {
-    use super::{Deserialize, Deserializer, IpNet, Serializer, parse_network};
-
-    pub(in super::super) fn serialize<S: Serializer>(value: &[IpNet], to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(value.iter().map(ToString::to_string))
-    }
-
-    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
-        let texts = Vec::<String>::deserialize(from)?;
-        texts
-            .iter()
-            .map(|text| parse_network(text).map_err(serde::de::Error::custom))
-            .collect()
     }
 }
 

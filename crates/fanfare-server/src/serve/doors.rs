@@ -99,7 +99,7 @@ pub(super) fn rules(config: &Config, rate_limits: &Arc<RateLimits>, tls: Option<
     let limits = &config.limits;
     SiteRules {
         log_level: config.log.level.name(),
-        trusted_proxies: limits.trusted_proxies.clone(),
+        trusted_proxies: limits.trusted_proxies.iter().map(|network| network.0).collect(),
         rate_limits: rate_limits.clone(),
         api_keys: Credentials::new(config.api.keys.iter().map(Secret::expose)),
         metrics: config.api.metrics,

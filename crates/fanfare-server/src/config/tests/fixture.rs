@@ -48,14 +48,6 @@ fn described(name: &'static str, doc: &'static str, defaults: DialectDefaults) -
     }
 }
 
-const fn variable(variable: &'static str, target: Target, unit: Unit) -> Inherited {
-    Inherited {
-        variable,
-        target,
-        unit,
-    }
-}
-
 /// Returns the registry of these dialects. It stays for the rest of the test's process, as that of a build does.
 fn registry(kinds: Vec<Described>, sharing: &'static [(&'static str, &'static str)]) -> Registry {
     let kinds = kinds
@@ -130,16 +122,16 @@ pub(crate) fn large() -> Registry {
 /// The same, with this path of `chat` and these dialects that share one.
 pub(crate) fn large_with(path: &'static str, sharing: &'static [(&'static str, &'static str)]) -> Registry {
     const CHAT: &[Inherited] = &[
-        variable("BEAT", Target::Key("chat.ping_interval"), Unit::Seconds),
-        variable("BEAT_MS", Target::Key("chat.ping_timeout"), Unit::Milliseconds),
-        variable("CHAT_PORT", Target::Port, Unit::Plain),
+        Inherited::new("BEAT", Target::Key("chat.ping_interval"), Unit::Seconds),
+        Inherited::new("BEAT_MS", Target::Key("chat.ping_timeout"), Unit::Milliseconds),
+        Inherited::new("CHAT_PORT", Target::Port, Unit::Plain),
     ];
     const FEED: &[Inherited] = &[
-        variable("FEED_BEAT", Target::Key("feed.ping_interval"), Unit::Seconds),
-        variable("FEED_ENABLED", Target::Enabled, Unit::Plain),
-        variable("FEED_PORT", Target::Port, Unit::Plain),
-        variable("FEED_OTHER_PORT", Target::Port, Unit::Plain),
-        variable("FEED_HOST", Target::Host, Unit::Plain),
+        Inherited::new("FEED_BEAT", Target::Key("feed.ping_interval"), Unit::Seconds),
+        Inherited::new("FEED_ENABLED", Target::Enabled, Unit::Plain),
+        Inherited::new("FEED_PORT", Target::Port, Unit::Plain),
+        Inherited::new("FEED_OTHER_PORT", Target::Port, Unit::Plain),
+        Inherited::new("FEED_HOST", Target::Host, Unit::Plain),
     ];
     let chat = DialectDefaults {
         binds: &["0.0.0.0:8081", "0.0.0.0:8082"],
