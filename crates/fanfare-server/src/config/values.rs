@@ -86,12 +86,14 @@ pub(super) fn typed(registry: Registry, values: SettingValues) -> Result<Config,
 
 /// Returns the settings of a dialect, its own options included.
 fn dialect_config(kind: &dyn DialectKind, table: Table) -> Result<DialectConfig, String> {
-    let type_of_options = kind.defaults().options;
-    let schema = type_of_options.schema();
-    let is_own = |(key, _): &(String, Value)| schema["properties"].get(key).is_some();
-    let (own, common): (Table, Table) = table.into_iter().partition(is_own);
+    let all_have = Table::try_from(DialectConfig::default()).map_err(|error| error.to_string())?;
+    let (common, own): (Table, Table) = table.into_iter().partition(|(key, _)| all_have.contains_key(key));
     let own = serde_json::to_value(own).map_err(|error| error.to_string())?;
-    let options = type_of_options.read(own).map_err(|error| error.to_string())?;
+    let options = kind
+        .defaults()
+        .options
+        .read(own)
+        .map_err(|error| error.to_string())?;
     let common = DialectConfig::deserialize(common).map_err(|error| error.message().to_owned())?;
     Ok(DialectConfig { options, ..common })
 }
