@@ -195,6 +195,10 @@ test('a trace says why a user gets an event or not, and names stay text', async 
   await tab.evaluate(shown, 'Armed until');
   assert.equal((await publish({ to: { user: HOSTILE }, type: `${HOSTILE}😀`, data: 'secret words' })).status, 200);
   await tab.evaluate(shown, `${HOSTILE}😀`);
+  await tab.evaluate(() => [...document.querySelectorAll('button')].find(({ textContent }) => textContent === 'Disarm').click());
+  await tab.evaluate(async () => { while (document.body.innerText.includes('seen enough')) await new Promise((done) => setTimeout(done, 20)); });
+  await publish({ to: { user: HOSTILE }, type: 'unseen', data: 1 });
+  assert.equal((await (await server.fetch('/api/v1/trace')).json()).events.length, 1, 'nothing is recorded after that');
   await tab.evaluate(() => document.querySelector('td a[href^="#/trace?event="]').click());
   const text = await tab.evaluate(shown, 'acknowledged');
   assert.ok(text.includes('service_api') && text.includes('1 matched, 1 queued') && !text.includes('secret words'), text);

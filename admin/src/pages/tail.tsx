@@ -79,7 +79,7 @@ function Lines({ wanted }: { wanted: Record<string, string> }) {
       {error ? <Note kind="error">{error}</Note> : <Note>{state}</Note>}
       <ol class="tail" aria-label="Events, the latest first">
         {lines.map(({ key, event, lost }) => (
-          <li key={key}>{event ? <Line event={event} /> : <strong>{lost} events are not shown: this page was too slow.</strong>}</li>
+          <li key={key}>{event ? <Line event={event} /> : <strong>{lost} events are not shown: more came than a tail shows.</strong>}</li>
         ))}
       </ol>
     </>

@@ -1,7 +1,7 @@
 // Why did this user not get that event? A trace is armed on all nodes, and shows what became of the next event at each connection.
 
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { call, query, type TracedConnection, type TracedEvent, type TracedEvents, type Trace, useAsked } from '../api';
+import { call, type Failure, query, type TracedConnection, type TracedEvent, type TracedEvents, type Trace, useAsked } from '../api';
 import { bytes, brief, Choice, count, Degraded, Field, fields, Form, Note, Table, Trouble } from '../ui';
 
 const LISTED = 50;
@@ -29,13 +29,26 @@ interface Armed {
 }
 
 function Arm({ user, channel }: { user: string; channel: string }) {
+  const [trace, setTrace] = useState('');
+  const [error, setError] = useState('');
+  const disarm = async (): Promise<void> => {
+    try {
+      await call('DELETE', `trace/${trace}`);
+      setError('');
+    } catch (failure) {
+      // It has ended by itself.
+      if ((failure as Failure).status !== 404) return setError((failure as Error).message);
+    }
+    setTrace('');
+  };
   const arm = async ({ what, channel, user, event, minutes }: Record<string, string>): Promise<string> => {
     const wanted: Record<string, unknown> = { events: 10, seconds: Number(minutes) * 60 };
     if (user) wanted.user = user;
     if (what === 'channel') wanted.channel = channel;
     if (what === 'everyone') wanted.everyone = true;
     if (what === 'event') wanted.event = event;
-    const { until, degraded } = await call<Armed>('POST', 'trace', wanted);
+    const { trace, until, degraded } = await call<Armed>('POST', 'trace', wanted);
+    setTrace(trace);
     return `Armed until ${new Date(until).toLocaleTimeString()}: the events appear in the list.${degraded ? ' Not every node has answered.' : ''}`;
   };
   const [what, setWhat] = useState(user && !channel ? 'user' : 'channel');
@@ -51,6 +64,8 @@ function Arm({ user, channel }: { user: string; channel: string }) {
         <Field label={what === 'user' ? 'User' : 'Explain it for this user, too (optional)'} name="user" required={what === 'user'} defaultValue={user} />
         <Choice label="For" name="minutes" options={[['1', 'a minute'], ['10', '10 minutes'], ['60', 'an hour']]} />
       </Form>
+      {trace && <p>Have you seen enough? <button class="quiet" onClick={() => void disarm()}>Disarm</button></p>}
+      <Trouble error={error} />
       <p class="muted">All nodes record the next ten such events, without their data. Nothing is recorded while no trace is armed.</p>
     </section>
   );

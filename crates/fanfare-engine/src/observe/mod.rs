@@ -69,6 +69,11 @@ pub struct ObserveLimits {
     #[schemars(range(min = 1024, max = 1_073_741_824))]
     #[default(4 << 20)]
     pub tail_queue_size: usize,
+
+    /// The most events that one tail shows in a second. Further ones wait in its queue, and are lost when that is full.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    #[default(5000)]
+    pub max_tail_events_per_second: u32,
 }
 
 /// What a node has counted of its traces and tails.

@@ -6,12 +6,16 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use fanfare_core::{Event, locked};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use super::{ObserveLimits, Subject};
+
+/// The time whose events a tail may show at once, after it had fewer.
+const BURST: Duration = Duration::from_millis(100);
 
 /// An event in a tail.
 #[derive(Debug, Clone)]
@@ -33,16 +37,19 @@ pub(crate) struct Tails {
 /// What waits for the reader of one tail.
 pub(crate) struct TailQueue {
     subjects: Vec<Subject>,
+    /// The time of one event at the tail's rate.
+    pace: Duration,
     waiting: Mutex<Backlog>,
     arrived: Notify,
 }
 
-#[derive(Default)]
 struct Backlog {
     events: VecDeque<TailedEvent>,
     bytes: usize,
     /// Lost since the last event that was queued.
     lost: u64,
+    /// When the next event may be taken.
+    next_at: Instant,
 }
 
 impl Tails {
@@ -64,7 +71,13 @@ impl Tails {
         }
         let queue = Arc::new(TailQueue {
             subjects,
-            waiting: Mutex::default(),
+            pace: Duration::from_secs(1) / self.limits.max_tail_events_per_second.max(1),
+            waiting: Mutex::new(Backlog {
+                events: VecDeque::new(),
+                bytes: 0,
+                lost: 0,
+                next_at: Instant::now(),
+            }),
             arrived: Notify::new(),
         });
         all.push(queue.clone());
@@ -111,21 +124,29 @@ impl TailQueue {
         true
     }
 
-    /// Returns the next event, once there is one.
+    /// Returns the next event, once there is one and the tail's rate allows it.
     pub(crate) async fn next(&self) -> TailedEvent {
         loop {
-            if let Some(event) = self.take() {
-                return event;
+            match self.take() {
+                Ok(event) => return event,
+                Err(Some(then)) => tokio::time::sleep_until(then).await,
+                Err(None) => self.arrived.notified().await,
             }
-            self.arrived.notified().await;
         }
     }
 
-    fn take(&self) -> Option<TailedEvent> {
+    /// Returns the next event, or when there may be one; `None` if that is not known.
+    fn take(&self) -> Result<TailedEvent, Option<Instant>> {
         let mut waiting = locked(&self.waiting);
-        let next = waiting.events.pop_front()?;
+        let now = Instant::now();
+        if waiting.next_at > now {
+            return Err(Some(waiting.next_at));
+        }
+        let next = waiting.events.pop_front().ok_or(None)?;
         waiting.bytes -= size(&next.event);
-        Some(next)
+        let earliest = now.checked_sub(BURST).unwrap_or(now);
+        waiting.next_at = waiting.next_at.max(earliest) + self.pace;
+        Ok(next)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Tails: live copies of what is published, bounded.
 
+use tokio::time::Instant;
+
 use super::world::{Setup, event, in_world, on, settings, until};
 use crate::{ObserveLimits, Subject};
 
@@ -71,4 +73,31 @@ fn a_slow_reader_of_a_tail_learns_what_it_lost() {
             assert_eq!((figures.tail_events_lost, figures.tails_refused), (5, 1));
         });
     }
+}
+
+#[test]
+fn a_tail_of_a_flood_shows_so_many_in_a_second() {
+    let setup = Setup {
+        observe: ObserveLimits {
+            tail_queue: 30,
+            max_tail_events_per_second: 10,
+            ..ObserveLimits::default()
+        },
+        ..Setup::default()
+    };
+    setup.run(|world| async move {
+        let tail = world.node.tail(vec![Subject::Everyone]).await.unwrap();
+        for n in 0..40 {
+            world.publish("*", "t", &n.to_string()).await;
+        }
+        let begun = Instant::now();
+        for _ in 0..30 {
+            assert_eq!(tail.next().await.lost, 0);
+        }
+        let took = begun.elapsed();
+        assert!((2500..3100).contains(&took.as_millis()), "{took:?}");
+        assert_eq!(world.node.observe_figures().tail_events_lost, 10);
+        world.publish("*", "t", "40").await;
+        assert_eq!(tail.next().await.lost, 10);
+    });
 }

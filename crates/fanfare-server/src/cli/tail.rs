@@ -152,7 +152,7 @@ impl TailPrinter {
             self.was_open = true;
             eprintln!("listening; stop with Ctrl-C");
         } else if let Some(lost) = read["lost"].as_u64() {
-            eprintln!("fanfare: {lost} events are missing here: this reader was too slow");
+            eprintln!("fanfare: {lost} events are missing here: more came than this tail shows");
         } else if let Some(end) = read.get("end") {
             let message = end["message"].as_str().map(shown).unwrap_or_default();
             if end["code"] == "SHUTTING_DOWN" {

@@ -1,7 +1,8 @@
 //! `GET /api/v1/tail`: what is published, live, a line of JSON for each event.
 //!
 //! The stream belongs to one node, which has the broker bring it what is asked for. So it shows the events of all nodes, in the
-//! order in which this node delivers them. A reader that is too slow loses events and is told how many.
+//! order in which this node delivers them. A reader that is too slow loses events and is told how many. So does a
+//! reader of more events in a second than a tail shows.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -41,7 +42,7 @@ enum TailLine<'a> {
     Open { node: Uuid },
     /// An event.
     Event(#[schema(inline)] TailEvent<'a>),
-    /// So many events are not shown here, because the reader was too slow.
+    /// So many events are not shown here, because the reader was too slow, or there were more in a second than a tail shows.
     Lost(u64),
     /// The last line: why the server ends the tail.
     End { code: &'a str, message: &'a str },

@@ -45,7 +45,7 @@ pub(super) const COUNTERS: &[OfObservers] = &[
     ),
     (
         "fanfare_tail_events_lost_total",
-        "Events that slow readers of tails have lost, because observe.tail_queue or observe.tail_queue_size was reached",
+        "Events that tails have lost, because observe.tail_queue, observe.tail_queue_size or observe.max_tail_events_per_second was reached",
         |figures| figures.tail_events_lost,
     ),
 ];
