@@ -20,6 +20,12 @@ pub(crate) fn quoted(text: &str) -> String {
     serde_json::to_string(text).unwrap_or_default() // a string can always be written
 }
 
+/// Appends `text` in quotes to `json`.
+pub(crate) fn push_quoted(json: &mut Vec<u8>, text: &str) {
+    // Most texts are written as they are. Writing to memory cannot fail.
+    let _ = serde_json::to_writer(json, text);
+}
+
 /// Returns the answer to a resume as one field more of an object; empty without one.
 pub(crate) fn resumed(context: &Context<'_>) -> String {
     let resumed = context

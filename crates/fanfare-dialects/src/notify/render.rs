@@ -3,7 +3,7 @@
 use fanfare_core::{Audience, Event, Render, Rendering, timestamp};
 
 use super::Notify;
-use crate::text::quoted;
+use crate::text::push_quoted;
 
 /// The type of an event that names none.
 const DEFAULT_TYPE: &str = "notification";
@@ -14,17 +14,18 @@ impl Render for Notify {
             Audience::User(_) | Audience::Everyone => {}
             Audience::Channel(_) => return None,
         }
-        let kind = quoted(event.kind.as_deref().unwrap_or(DEFAULT_TYPE));
-        let time = timestamp(event.timestamp);
-        let parts = [
-            br#"{"type":"#,
-            kind.as_bytes(),
-            br#","payload":"#,
-            event.data.bytes(),
-            br#","timestamp":""#,
-            time.as_bytes(),
-            br#""}"#,
-        ];
-        Some(Rendering::Text(parts.concat().into()))
+        let kind = event.kind.as_deref().unwrap_or(DEFAULT_TYPE);
+        let (data, time) = (event.data.bytes(), timestamp(event.timestamp));
+        let around = br#"{"type":"","payload":,"timestamp":""}"#.len();
+        // Exactly as long as it is if the type has no escapes: what has room to spare is kept in a second allocation.
+        let mut json = Vec::with_capacity(around + kind.len() + data.len() + time.as_bytes().len());
+        json.extend_from_slice(br#"{"type":"#);
+        push_quoted(&mut json, kind);
+        json.extend_from_slice(br#","payload":"#);
+        json.extend_from_slice(data);
+        json.extend_from_slice(br#","timestamp":""#);
+        json.extend_from_slice(time.as_bytes());
+        json.extend_from_slice(br#""}"#);
+        Some(Rendering::Text(json.into()))
     }
 }

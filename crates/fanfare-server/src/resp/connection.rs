@@ -109,8 +109,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> DoorConnection<'_, S> {
     async fn process(&mut self) -> io::Result<Option<Closing>> {
         self.session.batch.now = SystemTime::now();
         let mut any = false;
+        self.session.judge();
         while self.session.closing.is_none() {
-            self.session.judge();
             let limits = self.door.limits(self.session.logged_in());
             match self.reader.next(&mut self.wire.buffer, limits) {
                 Ok(None) => break,
@@ -158,7 +158,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> DoorConnection<'_, S> {
 
     async fn flush_if_full(&mut self) -> io::Result<()> {
         let full = self.session.writer.out.len() >= FULL_REPLIES || self.session.batch.len() >= FULL_BATCH;
-        if full { self.flush().await } else { Ok(()) }
+        if full {
+            self.flush().await?;
+            self.session.judge(); // keys may have changed meanwhile
+        }
+        Ok(())
     }
 
     /// Publishes the batch and sends all replies.

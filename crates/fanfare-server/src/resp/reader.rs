@@ -16,6 +16,8 @@ use super::{inline, request::Places};
 pub const MAX_INLINE: usize = 64 * 1024;
 /// The longest line with a count or a length in it: a sign, 19 digits, and some patience with what is no number.
 const MAX_COUNT_LINE: usize = 64;
+/// The digits of a number that cannot overflow.
+const SHORT_NUMBER: usize = 9;
 /// The first byte of a TLS handshake, and of no request.
 const TLS_HANDSHAKE: u8 = 0x16;
 
@@ -114,10 +116,15 @@ impl RequestReader {
 
     /// Reads `*count`. Skips empty requests; returns false if the line is incomplete.
     fn begin(&mut self, buffer: &mut BytesMut, limits: &RequestLimits) -> Result<bool, ProtocolError> {
-        let Some(line) = self.line(buffer, MAX_COUNT_LINE, ProtocolError::EndlessCount)? else {
-            return Ok(false);
+        let count = if let Some(count) = self.short_header(buffer) {
+            Some(count)
+        } else {
+            let Some(line) = self.line(buffer, MAX_COUNT_LINE, ProtocolError::EndlessCount)? else {
+                return Ok(false);
+            };
+            header(&buffer[line])
         };
-        match header(&buffer[line]) {
+        match count {
             Some(-1 | 0) => {
                 buffer.advance(std::mem::take(&mut self.searched));
                 Ok(true)
@@ -172,10 +179,15 @@ impl RequestReader {
             Some(b'$') => {}
             Some(&other) => return Err(ProtocolError::NoDollar(other)),
         }
-        let Some(line) = self.line(buffer, MAX_COUNT_LINE, ProtocolError::EndlessLength)? else {
-            return Ok(None);
+        let length = if let Some(length) = self.short_header(buffer) {
+            Some(length)
+        } else {
+            let Some(line) = self.line(buffer, MAX_COUNT_LINE, ProtocolError::EndlessLength)? else {
+                return Ok(None);
+            };
+            header(&buffer[line])
         };
-        let length = header(&buffer[line])
+        let length = length
             .and_then(|length| usize::try_from(length).ok())
             .ok_or(ProtocolError::BadLength)?;
         if length > limits.max_bulk {
@@ -190,6 +202,27 @@ impl RequestReader {
             return Err(ProtocolError::TooBig);
         }
         Ok(Some(length))
+    }
+
+    /// The number in a line that begins at `at`, if it is short and has arrived whole: nearly every line, and a third of the cost of
+    /// [`Self::line`] and [`header`]. `searched` is then where the next thing begins.
+    fn short_header(&mut self, buffer: &BytesMut) -> Option<i64> {
+        let line = buffer.get(self.at + 1..)?;
+        let digits = line
+            .iter()
+            .take(SHORT_NUMBER)
+            .take_while(|byte| byte.is_ascii_digit())
+            .count();
+        let (number, rest) = line.split_at(digits);
+        if digits == 0 || (digits > 1 && number[0] == b'0') || !rest.starts_with(b"\r\n") {
+            return None;
+        }
+        self.searched = self.at + 1 + digits + 2;
+        Some(
+            number
+                .iter()
+                .fold(0, |value, digit| value * 10 + i64::from(digit - b'0')),
+        )
     }
 
     /// The line that begins at `at`, without its `\n`; after it, `searched` is where the next thing begins.
