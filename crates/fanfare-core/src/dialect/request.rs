@@ -70,8 +70,19 @@ impl<'a> RequestHead<'a> {
 
     /// Returns the first query parameter `name`, percent-decoded.
     pub fn parameter(&self, name: &str) -> Option<Cow<'a, str>> {
-        let mut pairs = form_urlencoded::parse(self.query.as_bytes());
-        pairs.find(|(key, _)| key == name).map(|(_, value)| value)
+        self.parameters(name).next()
+    }
+
+    /// Returns the values of the query parameter `name`. Others are not decoded: a token is long, and each parameter that a
+    /// dialect asks for would decode it again.
+    fn parameters<'own>(&'own self, name: &'own str) -> impl Iterator<Item = Cow<'a, str>> + use<'own, 'a> {
+        let decode = |pair: &'a str| form_urlencoded::parse(pair.as_bytes()).next();
+        let is_named = move |pair: &&'a str| {
+            let key = pair.split_once('=').map_or(*pair, |(key, _)| key);
+            key == name || key.contains(['%', '+']) && decode(key).is_some_and(|(key, _)| key == name)
+        };
+        let named = self.query.split('&').filter(is_named);
+        named.filter_map(decode).map(|(_, value)| value)
     }
 
     /// Returns the query parameter `name`, percent-decoded; `None` if it is missing.
@@ -80,8 +91,8 @@ impl<'a> RequestHead<'a> {
     /// [`Refusal::BadCredential`] if it is there more than once: programs differ in which one they use, so a
     /// proxy could have checked another than this server.
     pub fn credential(&self, name: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
-        let mut found = form_urlencoded::parse(self.query.as_bytes()).filter(|(key, _)| key == name);
-        let first = found.next().map(|(_, value)| value);
+        let mut found = self.parameters(name);
+        let first = found.next();
         match found.next() {
             Some(_) => Err(Refusal::BadCredential),
             None => Ok(first),
@@ -121,6 +132,7 @@ mod tests {
             ("token", Ok(Some(""))),
             ("token=a&token=b", Err(Refusal::BadCredential)),
             ("token=a&tok%65n=a", Err(Refusal::BadCredential)),
+            ("&&tok+en=a&&token=a+b=c&", Ok(Some("a b=c"))),
         ];
         for (query, expected) in cases {
             let none = |_: &str| None;

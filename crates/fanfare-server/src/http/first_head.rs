@@ -10,6 +10,7 @@ use std::{
     task::{Poll, ready},
 };
 
+use memchr::memchr_iter;
 use tokio::io::{AsyncRead, ReadBuf};
 
 /// Bytes read at once.
@@ -42,7 +43,10 @@ pub(super) async fn read<S: AsyncRead + Unpin>(stream: &mut S, most: usize) -> i
 
 /// Returns whether `bytes` has an empty line; a line may end without a carriage return.
 fn has_end(bytes: &[u8]) -> bool {
-    bytes.windows(2).any(|two| two == b"\n\n") || bytes.windows(3).any(|three| three == b"\n\r\n")
+    memchr_iter(b'\n', bytes).any(|at| {
+        let next = &bytes[at + 1..];
+        next.starts_with(b"\n") || next.starts_with(b"\r\n")
+    })
 }
 
 #[cfg(test)]

@@ -142,21 +142,23 @@ pub(super) static TABLE: &[Route] = &[
     route!(DELETE "/api/v1/keys/{id}", Service, Admin, async |call: RouteCall<'_>| admin::keys::revoke(call.segment, call.site).await),
 ];
 
-/// The rows by their paths: one of each path, and those with a parameter. Each request and each handshake asks several times.
-static INDEX: LazyLock<(HashMap<&str, &Route>, Vec<&Route>)> = LazyLock::new(|| {
+/// The rows by their paths: one of each path, and those with a parameter, by what is before it. Each request and each handshake asks
+/// several times.
+static INDEX: LazyLock<(HashMap<&str, &Route>, Vec<Parametrised>)> = LazyLock::new(|| {
     let plain = TABLE.iter().map(|route| (route.path, route));
-    let with_parameter = TABLE.iter().filter(|route| route.path.contains('{'));
-    (plain.collect(), with_parameter.collect())
+    let with_parameter = |route: &'static Route| Some((route.path.split_once('{')?.0, route));
+    (plain.collect(), TABLE.iter().filter_map(with_parameter).collect())
 });
+
+/// A row whose path has a parameter, and what is before that.
+type Parametrised = (&'static str, &'static Route);
 
 /// Returns a row whose path matches `path`, whatever its method.
 pub(super) fn find(path: &str) -> Option<&'static Route> {
     let (plain, with_parameter) = &*INDEX;
-    let matches = |route: &&&Route| route.segment(path).is_some();
-    plain
-        .get(path)
-        .or_else(|| with_parameter.iter().find(matches))
-        .copied()
+    let matches = |(before, route): &&Parametrised| path.starts_with(before) && route.segment(path).is_some();
+    let parametrised = || with_parameter.iter().find(matches).map(|(_, route)| *route);
+    plain.get(path).copied().or_else(parametrised)
 }
 
 /// Returns the group whose form the replies at `path` have.
