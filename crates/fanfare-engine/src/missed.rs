@@ -1,4 +1,5 @@
-//! Events were lost on the way to this node, and no journal has them: clients that asked for cursors are told so.
+//! Clients that asked for cursors learn that they may have missed something: events were lost on the way to this node and no journal
+//! has them, or a connection was paused.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -7,7 +8,7 @@ use bytes::Bytes;
 use fanfare_core::{Audience, Gap, history::Resumption};
 use uuid::Uuid;
 
-use super::{MountedDialect, Shard, batch::plain_frame, clock::Moment, connection::Connection};
+use super::{MountedDialect, Shard, batch::plain_frame, clock::Moment, connection::Connection, turn::Turn};
 
 impl Shard {
     /// Sends a resume object to the connections that asked for cursors and may have missed something.
@@ -28,7 +29,8 @@ impl Shard {
                 .entry(mounted.number)
                 .or_insert_with(|| frame(&mounted, &resumption, moment));
             let Some(frame) = frame.clone() else { continue };
-            let sent = if connection.is_holding() {
+            driver.connection.lose();
+            let sent = if driver.connection.is_holding() {
                 driver.connection.keep_back(frame, None, moment)
             } else {
                 driver.queue(frame, moment)
@@ -36,6 +38,16 @@ impl Shard {
             mounted.counters.count(sent);
             driver.flush_or_wake();
         }
+    }
+}
+
+/// Sends `resumption` to one connection, before what is held back for it.
+pub(super) fn report(turn: &mut Turn<'_>, resumption: &Resumption) {
+    let mounted = turn.connection().mounted().clone();
+    if let Some(frame) = frame(&mounted, resumption, turn.moment) {
+        let sent = turn.driver.queue(frame, turn.moment);
+        mounted.counters.count(sent);
+        turn.driver.flush_or_wake();
     }
 }
 

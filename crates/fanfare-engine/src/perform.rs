@@ -35,6 +35,7 @@ fn settle(turn: &mut Turn<'_>, mut doing: Doing) {
     loop {
         doing = match doing {
             Doing::AwaitsReport | Doing::Closed => return,
+            Doing::Reported => return go_on(turn),
             Doing::Answered(answer) => {
                 let steps = turn.driver.connection.answered(answer, turn.moment);
                 perform(turn, steps);
@@ -60,6 +61,10 @@ fn go_on(turn: &mut Turn<'_>) {
     let connection = turn.connection();
     if connection.is_asked() {
         return; // a step of the answer was another question
+    }
+    if connection.take_interruption() {
+        let doing = commands::report_interruption(turn);
+        return settle(turn, doing);
     }
     if connection.is_replaying() {
         replay::advance(turn);
@@ -132,6 +137,7 @@ pub(super) fn entered(shard: &Rc<Shard>, ticket: EntryTicket, entered: Entered) 
 /// The time may call for something: does it.
 pub(super) fn keep_time(turn: &mut Turn<'_>) {
     let moment = turn.moment;
+    let was_holding = turn.connection().is_holding();
     let timer = turn.connection().timer(moment);
     let mut was_due = timer.is_some();
     perform(turn, timer.unwrap_or_default());
@@ -147,8 +153,9 @@ pub(super) fn keep_time(turn: &mut Turn<'_>) {
     perform(turn, timeout.unwrap_or_default());
     if was_due {
         turn.driver.flush_or_wake();
-        if !turn.connection().is_open() {
-            turn.driver.wake();
+        let is_released = was_holding && !turn.connection().is_holding();
+        if is_released || !turn.connection().is_open() {
+            turn.driver.wake(); // it is read from again
         }
     }
 }

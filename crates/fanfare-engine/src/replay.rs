@@ -68,17 +68,16 @@ fn send_next(turn: &mut Turn<'_>) -> bool {
 
 /// Has the authorizer decide; what follows waits.
 fn ask(turn: &mut Turn<'_>, event: Arc<Event>, open: OpenQuestions) {
-    turn.connection().set_asking(true);
+    let hold = turn.connection().begin_asking();
     let (shard, key) = (turn.shard.clone(), turn.key);
     let answer = shard.node.access.ask(open);
     tokio::task::spawn_local(async move {
         let is_allowed = answer.await.is_allowed();
         turn::take(&shard, key, |turn| {
             let connection = turn.connection();
-            if !connection.is_holding() {
+            if !connection.end_asking(hold) {
                 return; // it was paused, and what waited was dropped
             }
-            connection.set_asking(false);
             if is_allowed {
                 connection.put_back_waiting(HeldItem::Allowed(event));
             }

@@ -17,6 +17,7 @@ use super::turn::Turn;
 
 pub(super) use self::{
     adopt::adopt,
+    resume::report_interruption,
     rooms::{depart, entered},
     subscribe::lapse,
 };
@@ -36,6 +37,8 @@ pub(super) enum Doing {
     Adopted(Box<str>),
     /// The connection was closed instead.
     Closed,
+    /// The server has spoken by itself; no command is answered.
+    Reported,
 }
 
 /// The rest of a command, once what it waited for is there.

@@ -16,9 +16,27 @@ use super::{Answer, Doing, after};
 use crate::{
     Node,
     connection::{shows_everyone, shows_user},
+    missed,
     replay::judge,
     turn::Turn,
 };
+
+/// Tells a client that asked for cursors from where on it misses nothing again, after its connection was paused.
+pub(crate) fn report_interruption(turn: &mut Turn<'_>) -> Doing {
+    let (since, of_all) = (Since::Now, true);
+    read_for(
+        turn,
+        Resume { since, of_all },
+        Vec::new(),
+        move |turn, mut replay, named| {
+            replay.unrecovered = Some(Unrecovered::Expired);
+            let resumption = turn.connection().take_replay(replay, since, named);
+            turn.connection().forget_resumption();
+            missed::report(turn, &resumption);
+            Doing::Reported
+        },
+    )
+}
 
 /// What was missed of all that the connection receives.
 pub(super) fn of_all(turn: &mut Turn<'_>, since: Since) -> Doing {
@@ -28,15 +46,7 @@ pub(super) fn of_all(turn: &mut Turn<'_>, since: Since) -> Doing {
 
 /// Asks for what was missed of the subscriptions `named`, which the connection has; `answer` is given with the result.
 pub(super) fn read(turn: &mut Turn<'_>, resume: Resume, named: Vec<Subscription>, answer: Answer) -> Doing {
-    let (scope, named) = scope(turn, resume, named);
-    let moment = turn.moment;
-    turn.connection().hold_for(scope.clone(), moment.ms);
-    let node = Arc::clone(&turn.shard.node);
-    let work = async move {
-        let replay = ask(&node, scope, resume.since).await;
-        (replay, named)
-    };
-    after(work, move |turn, (mut replay, named)| {
+    read_for(turn, resume, named, move |turn, mut replay, named| {
         let (shard, driver) = (turn.shard, &mut turn.driver);
         let node = &shard.node;
         let connection = &driver.connection;
@@ -51,6 +61,27 @@ pub(super) fn read(turn: &mut Turn<'_>, resume: Resume, named: Vec<Subscription>
         node.counters.resumes.add(label);
         Doing::Answered(answer)
     })
+}
+
+/// Reads the journal while what is live is held back, and goes on with what it has and the subscriptions that it was asked for.
+fn read_for(
+    turn: &mut Turn<'_>,
+    resume: Resume,
+    named: Vec<Subscription>,
+    next: impl FnOnce(&mut Turn<'_>, Replay, Vec<Subscription>) -> Doing + 'static,
+) -> Doing {
+    let (scope, named) = scope(turn, resume, named);
+    let moment = turn.moment;
+    turn.connection().hold_for(scope.clone(), moment.ms);
+    if resume.of_all {
+        turn.connection().take_interruption(); // the client asks for itself
+    }
+    let node = Arc::clone(&turn.shard.node);
+    let work = async move {
+        let replay = ask(&node, scope, resume.since).await;
+        (replay, named)
+    };
+    after(work, move |turn, (replay, named)| next(turn, replay, named))
 }
 
 /// What the question is about: audiences, and the subscriptions that show them.

@@ -161,8 +161,38 @@ impl Connection {
         self.splice().put_back(waiting);
     }
 
-    pub(crate) fn set_asking(&mut self, is_asking: bool) {
-        self.splice().set_asking(is_asking);
+    /// The authorizer is asked about what waits first. Returns the number of the hold that the answer is for.
+    pub(crate) fn begin_asking(&mut self) -> u64 {
+        let splice = self.splice();
+        splice.set_asking(true);
+        splice.hold_number()
+    }
+
+    /// The authorizer has answered. Returns whether what it was asked about still waits: the hold of this number may have ended.
+    pub(crate) fn end_asking(&mut self, hold: u64) -> bool {
+        let splice = self.subscriber.splice_mut();
+        let splice = splice.filter(|splice| splice.is_holding() && splice.hold_number() == hold);
+        let is_current = splice.is_some();
+        if let Some(splice) = splice {
+            splice.set_asking(false);
+        }
+        is_current
+    }
+
+    /// Whether its client must be told that it may have missed events. Returns `true` once.
+    pub(crate) fn take_interruption(&mut self) -> bool {
+        !self.subscriber.is_paused
+            && self
+                .subscriber
+                .splice_mut()
+                .is_some_and(Splice::take_interruption)
+    }
+
+    /// It has lost an event: what it resumes from now on is replayed, even if it was before.
+    pub(crate) fn lose(&mut self) {
+        if let Some(splice) = self.subscriber.splice_mut() {
+            splice.lose();
+        }
     }
 
     /// Holds nothing back any more, and drops what waits.

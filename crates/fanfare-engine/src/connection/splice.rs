@@ -25,6 +25,10 @@ pub(crate) struct Splice {
     windows: Vec<Window>,
     /// From where on a subscription that was resumed is complete.
     complete: Vec<(Subscription, Cursor)>,
+    /// Counts the holds that have ended, so that an answer that was meant for one of them is recognised.
+    released: u64,
+    /// The connection received nothing for a while, and its client was not told so yet.
+    is_interrupted: bool,
 }
 
 /// What waits while events are held back.
@@ -193,13 +197,21 @@ impl Splice {
         };
         let (scope, before) = hold.reading.take().unwrap_or_default();
         let complete = &self.complete;
-        let with_cursor = |other: Subscription| {
-            let from = complete
-                .iter()
-                .find(|(own, _)| *own == other)
-                .map(|(_, from)| *from);
-            (other, from)
+        let complete_from = |wanted: &Subscription| {
+            let mut complete = complete.iter();
+            complete.find_map(|(own, from)| (own == wanted).then_some(*from))
         };
+        // A subscription that was resumed before has shown what came behind its cursor. A rewind asks for that again.
+        let is_resume = matches!(since, Since::Cursor(_));
+        let again: Vec<(Subscription, Cursor)> = named
+            .iter()
+            .filter(|_| is_resume)
+            .filter_map(|wanted| Some((wanted.clone(), complete_from(wanted)?)))
+            .collect();
+        let others = others.into_iter().map(|other| {
+            let from = complete_from(&other);
+            (other, from)
+        });
         let window = Window {
             scope,
             up_to: replay.present.unwrap_or(Cursor {
@@ -207,7 +219,9 @@ impl Splice {
                 number: 0,
             }),
             is_empty: replay.unrecovered.is_some() || since == Since::Now,
-            others: others.into_iter().map(with_cursor).collect(),
+            others: others
+                .chain(again.iter().map(|(wanted, from)| (wanted.clone(), Some(*from))))
+                .collect(),
         };
         let is_new = |event: &Arc<Event>| {
             let position = event.history.position();
@@ -237,7 +251,14 @@ impl Splice {
         };
         for subscription in named {
             self.forget(&subscription);
-            self.complete.extend(cursor.map(|from| (subscription, from)));
+            let before = again.iter().find(|(own, _)| *own == subscription);
+            let from = match (cursor, before) {
+                (Some(from), Some((_, before))) if replay.unrecovered.is_none() => {
+                    Some(earlier(from, *before))
+                }
+                (from, _) => from,
+            };
+            self.complete.extend(from.map(|from| (subscription, from)));
         }
         self.add(window);
         Resumption {
@@ -309,13 +330,39 @@ impl Splice {
         }
     }
 
-    /// The connection receives nothing for a while: nothing that was resumed is complete any more.
+    /// The connection receives nothing for a while, of which its client must be told.
     pub(super) fn interrupt(&mut self) {
+        self.lose();
+        self.is_interrupted = true;
+    }
+
+    /// Takes the note that the client must be told of an interruption.
+    pub(super) fn take_interruption(&mut self) -> bool {
+        mem::take(&mut self.is_interrupted)
+    }
+
+    /// Something was lost: nothing that was resumed is complete any more.
+    pub(super) fn lose(&mut self) {
         self.complete.clear();
+    }
+
+    /// The number of the hold, unlike that of any other of the connection.
+    pub(super) fn hold_number(&self) -> u64 {
+        self.released
     }
 
     /// Holds nothing back any more, and drops what waits.
     pub(super) fn release(&mut self) {
+        self.released += u64::from(self.hold.is_some());
         drop(mem::take(&mut self.hold));
+    }
+}
+
+/// The earlier of two cursors of one journal; of two journals, the first.
+fn earlier(one: Cursor, other: Cursor) -> Cursor {
+    if one.epoch == other.epoch && other.number < one.number {
+        other
+    } else {
+        one
     }
 }

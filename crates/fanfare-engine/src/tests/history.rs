@@ -15,7 +15,7 @@ use super::{
 use crate::DialectSettings;
 
 /// Rules by which channels under `chat` and `project:` have history, and users and everyone too.
-fn policy() -> PolicyOptions {
+pub(super) fn policy() -> PolicyOptions {
     let keep = Retention {
         size: 100,
         ttl: Duration::from_secs(60),
@@ -40,18 +40,18 @@ fn policy() -> PolicyOptions {
     }
 }
 
-fn setup() -> Setup {
+pub(super) fn setup() -> Setup {
     Setup {
         policy: policy(),
         ..Setup::default()
     }
 }
 
-fn recovered(cursor: Cursor, replayed: usize) -> String {
+pub(super) fn recovered(cursor: Cursor, replayed: usize) -> String {
     format!(r#"{{"cursor":"{cursor}","recovered":true,"replayed":{replayed}}}"#)
 }
 
-fn lost(cursor: Cursor, reason: &str) -> String {
+pub(super) fn lost(cursor: Cursor, reason: &str) -> String {
     format!(r#"{{"cursor":"{cursor}","recovered":false,"replayed":0,"reason":"{reason}"}}"#)
 }
 

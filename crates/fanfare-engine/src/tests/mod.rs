@@ -18,6 +18,7 @@ mod grace;
 
 mod history;
 mod history_model;
+mod interruptions;
 mod lapses;
 mod life;
 mod one_answer;

@@ -1,0 +1,166 @@
+//! What a connection was replayed, or has missed, when it asks again or was paused.
+
+use std::time::Duration;
+
+use fanfare_core::{Audience, Channel, Gap, Inbound, history::Unrecovered};
+use serde_json::Value;
+
+use super::{
+    client::Client,
+    fakes::FakeAuthorizer,
+    history::{lost, policy, recovered, setup},
+    plain::Plain,
+    world::{Setup, World, token, until},
+};
+
+const A_WHILE: Duration = Duration::from_millis(1500);
+
+fn pausing(setup: Setup) -> Setup {
+    let dialects = vec![Plain {
+        pauses: true,
+        ..Plain::default()
+    }];
+    Setup { dialects, ..setup }
+}
+
+fn auth() -> String {
+    format!("auth {}", token("alice", 3600, &Value::Null))
+}
+
+/// A connection of alice that has asked this, and whose credential expires soon.
+async fn short_lived(world: &World, asked: &str, answer: &str) -> Client {
+    let mut alice = world.connect_for("alice", A_WHILE).await;
+    assert_eq!(alice.ask(asked).await, answer);
+    alice
+}
+
+#[test]
+fn what_was_resumed_twice_comes_once() {
+    setup().run(|world: World| async move {
+        world.tell("chat.a", "1").await;
+        let before = world.present();
+        for data in ["2", "3"] {
+            world.tell("chat.a", data).await;
+        }
+        let mut client = world.connect("alice").await;
+        let resume = format!("sub-since {before} chat.a");
+        let answer = |count| format!("sub-since: ok {}", recovered(before, count));
+        assert_eq!(client.ask(&resume).await, answer(2));
+        client.receives(&["2@2", "3@3"]).await;
+        world.tell("chat.a", "4").await;
+        client.receives(&["4@4"]).await;
+        assert_eq!(client.ask(&resume).await, answer(0));
+        world.tell("chat.a", "5").await;
+        client.receives(&["5@5"]).await;
+        // What is behind an earlier cursor comes up to there.
+        let start = fanfare_core::history::Cursor { number: 0, ..before };
+        let answer = client.ask(&format!("sub-since {start} chat.a")).await;
+        assert_eq!(answer, format!("sub-since: ok {}", recovered(start, 1)));
+        client.receives(&["1@1"]).await;
+        let answer = client.ask(&format!("sub-since {before} chat.a")).await;
+        assert_eq!(answer, format!("sub-since: ok {}", recovered(before, 0)));
+        // A rewind asks for the newest, whatever was shown.
+        let answer = client.ask("sub-since ~1 chat.a").await;
+        assert!(answer.ends_with(r#""recovered":true,"replayed":1}"#), "{answer}");
+        client.receives(&["5@5"]).await;
+        client.receives_no_more().await;
+    });
+}
+
+#[test]
+fn what_was_lost_is_replayed_to_a_connection_that_resumes_again() {
+    setup().run(|world: World| async move {
+        let before = world.present();
+        let mut client = world.connect("alice").await;
+        let resume = format!("sub-since {before} chat.a");
+        let answer = |count| format!("sub-since: ok {}", recovered(before, count));
+        assert_eq!(client.ask(&resume).await, answer(0));
+        world.tell("chat.a", "1").await;
+        client.receives(&["1@1"]).await;
+        let now = world.present();
+        world.node.on_gap(Gap {
+            audience: Some(Audience::Channel(Channel::new("chat.a").unwrap())),
+            present: now,
+            reason: Unrecovered::Expired,
+        });
+        client.receives(&[&lost(now, "expired")]).await;
+        assert_eq!(client.ask(&resume).await, answer(1));
+        client.receives(&["1@1"]).await;
+    });
+}
+
+#[test]
+fn a_paused_connection_learns_that_it_may_have_missed_events() {
+    pausing(setup()).run(|world: World| async move {
+        let start = world.present();
+        let first = format!("sub-since: ok {}", recovered(start, 0));
+        let mut asked = short_lived(&world, "sub-since now chat.a", &first).await;
+        let mut other = short_lived(&world, "sub chat.a", "sub: ok").await;
+        for client in [&mut asked, &mut other] {
+            client.receives(&["expired"]).await;
+        }
+        world.tell("chat.a", "1").await;
+        let now = world.present();
+        world.broker.reads.shut();
+        asked.say(&auth()).await;
+        asked.receives(&["auth: alice"]).await;
+        until(|| world.waiting() == 1).await;
+        world.tell("chat.a", "2").await; // behind the place that it is told
+        world.broker.reads.open();
+        asked.receives(&[&lost(now, "expired"), "2@2"]).await;
+        assert_eq!(other.ask(&auth()).await, "auth: alice");
+        world.tell("chat.a", "3").await;
+        asked.receives(&["3@3"]).await;
+        other.receives(&["3"]).await;
+        // Once.
+        assert_eq!(asked.ask(&auth()).await, "auth: alice");
+        // It can still be given what it missed.
+        let answer = asked.ask(&format!("sub-since {start} chat.a")).await;
+        assert!(answer.contains(r#""recovered":true"#), "{answer}");
+        asked.receives(&["1@1"]).await;
+        for client in [&mut asked, &mut other] {
+            client.receives_no_more().await;
+        }
+    });
+}
+
+#[test]
+fn a_paused_connection_that_asks_for_all_is_told_in_the_answer() {
+    pausing(setup()).run(|world: World| async move {
+        let start = world.present();
+        let first = format!("sub-since: ok {}", recovered(start, 0));
+        let mut alice = short_lived(&world, "sub-since now chat.a", &first).await;
+        alice.receives(&["expired"]).await;
+        world.tell("chat.a", "1").await;
+        alice.say(&format!("{};resume {start}", auth())).await;
+        let answer = format!("resume: ok {}", recovered(start, 1));
+        alice.receives(&["auth: alice", &answer, "1@1"]).await;
+        alice.receives_no_more().await;
+    });
+}
+
+#[test]
+fn an_answer_for_an_earlier_hold_changes_nothing() {
+    let (authorizer, mut policy) = (FakeAuthorizer::new(false), policy());
+    policy.authorizer = true;
+    let setup = Setup {
+        policy,
+        authorizer: Some(authorizer.clone()),
+        ..Setup::default()
+    };
+    pausing(setup).run(|world: World| async move {
+        let start = world.present();
+        world.tell("chat.a", "1").await;
+        let middle = world.present();
+        world.tell("chat.b", "2").await;
+        let first = format!("sub-since: ok {}", recovered(start, 2));
+        let mut alice = short_lived(&world, &format!("sub-since {start} chat.*"), &first).await;
+        alice.receives(&["expired"]).await;
+        alice.say(&format!("{};resume {middle}", auth())).await;
+        let answer = format!("resume: ok {}", recovered(middle, 1));
+        alice.receives(&["auth: alice", &answer]).await;
+        authorizer.gate.open();
+        alice.receives(&["2@2"]).await;
+        alice.receives_no_more().await;
+    });
+}
