@@ -78,6 +78,10 @@ impl Arrivals {
                 };
                 self.node.deliveries.push(Item::Event(event, reply_to));
             }
+            // What is kept is delivered in the order of the numbers, whatever waits for the store of ids.
+            _ if event.history.position().is_some() => {
+                self.node.deliveries.push(Item::Event(event, ReplyTo::Dropped));
+            }
             _ => self.foreign.one(event, since),
         }
     }

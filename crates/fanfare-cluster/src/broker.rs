@@ -73,7 +73,8 @@ impl ClusterBroker {
         });
         let (answers, asks) = Answers::new(Arc::clone(&node));
         let (foreign, waiting) = Foreign::new(deliveries.clone());
-        let receipts = Receipts::new(deliveries, commands);
+        let (overdue, overdue_events) = mpsc::unbounded_channel();
+        let receipts = Receipts::new(deliveries, commands, overdue);
         let shared = Arc::new(Shared::new(node, receipts, answers, foreign, options));
         let Shared {
             node,
@@ -102,7 +103,7 @@ impl ClusterBroker {
         tasks.spawn(notices::run(Arc::clone(notices)));
         tasks.spawn(reports::run(Arc::clone(&shared)));
         tasks.spawn(presence::run(Arc::clone(presence)));
-        tasks.spawn(gaps::run(Arc::clone(gaps)));
+        tasks.spawn(gaps::run(Arc::clone(gaps), overdue_events));
         Self {
             shared,
             jobs,
@@ -229,16 +230,19 @@ impl Broker for ClusterBroker {
     }
 
     fn replay(&self, query: ReplayQuery) -> BoxFuture<'static, Replay> {
-        Box::pin(replays::replay(self.shared.node.link.current(), query))
+        let (gaps, sender) = (Arc::clone(&self.shared.gaps), self.shared.node.link.current());
+        Box::pin(async move {
+            let scope = query.scope.clone();
+            let replay = replays::replay(sender, query).await;
+            if let Some(present) = replay.present {
+                gaps.shown(&scope, present);
+            }
+            replay
+        })
     }
 
     fn journal_figures(&self) -> JournalFigures {
-        let (gaps_found, gaps_filled) = self.shared.gaps.counts();
-        JournalFigures {
-            gaps_found,
-            gaps_filled,
-            ..JournalFigures::default()
-        }
+        self.shared.gaps.figures()
     }
 
     fn enter(&self, entry: Entry) {
@@ -306,6 +310,12 @@ impl ClusterBroker {
     #[cfg(test)]
     pub(crate) fn presence(&self) -> &presence::Presence {
         &self.shared.presence
+    }
+
+    /// Whether the last numbers of some audiences are not known yet.
+    #[cfg(test)]
+    pub(crate) fn journal_is_new(&self) -> bool {
+        self.shared.gaps.has_new()
     }
 
     /// Begins `work`, which goes on whether or not the caller waits for its end.

@@ -142,6 +142,11 @@ impl Interests {
         }
     }
 
+    /// Whether this node holds `interest`.
+    pub(crate) fn holds(&self, interest: &Interest) -> bool {
+        self.held.contains_key(interest)
+    }
+
     /// Whether `interest` by itself is in force; `None` if it is not held.
     fn is_confirmed(&self, interest: &Interest) -> Option<bool> {
         let request = self.held.get(interest)?;

@@ -21,6 +21,8 @@ mod deliveries;
 pub mod embedded;
 mod foreign;
 mod gaps;
+#[cfg(any(test, feature = "testing"))]
+pub mod hub;
 mod id_memory;
 mod ids;
 mod in_order;

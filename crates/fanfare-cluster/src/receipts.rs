@@ -3,22 +3,29 @@
 //! Each publication has a number. Each node that delivers it replies with its reach. If the transport reports how many listeners
 //! it goes to, so many replies are waited for. Other programs that listen never reply, and not all transports count: then all live
 //! nodes are asked to reply once they are through ([`Kind::Flush`]), and what has not been answered then will not be. A publication
-//! whose echo should arrive at this node and does not is delivered directly.
+//! whose echo should arrive at this node and does not is delivered directly. One that is kept is fetched from the journal instead
+//! ([`Overdue`]), so that nothing with a lower number comes behind it.
 //!
 //! Everything happens under one lock, under which the delivery queue is filled, too: so the queue's order is the order of
 //! publication.
 
+mod open;
 mod publication;
 
 use std::{
-    collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use ahash::AHashMap;
-use fanfare_core::{Audience, Event, Interest, PublishOptions, Reach, Receipt, history::Position, locked};
-use tokio::sync::{Notify, mpsc, oneshot};
+use fanfare_core::{
+    Audience, Event, Interest, PublishOptions, Reach, Receipt,
+    history::{History, Position},
+    locked,
+};
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    time::Instant,
+};
 
 use crate::{
     deliveries::{Deliveries, Item, ReplyTo},
@@ -27,11 +34,11 @@ use crate::{
     node::Node,
     outbox::Note,
     peers::Kind,
-    recent::Recent,
     requests::{Request, Requests},
 };
-pub(crate) use publication::Listeners;
+use open::OpenPublications;
 use publication::{Cause, Here, JobReceipts, OpenPublication};
+pub(crate) use publication::{Listeners, Overdue};
 
 /// Between two checks for what is overdue.
 const TICK: Duration = Duration::from_millis(25);
@@ -56,35 +63,15 @@ pub(crate) struct Receipts {
     busy: Notify,
 }
 
-struct OpenPublications {
-    interests: Interests,
-    publications: AHashMap<u64, OpenPublication>,
-    /// The published ones, and when; those that are complete drop out at the next check.
-    published: VecDeque<(Instant, u64)>,
-    batches: AHashMap<u64, JobReceipts>,
-    /// The number of the last flush.
-    flushed_to: u64,
-    /// A flush follows publications at once until then.
-    flush_until: Option<Instant>,
-    /// Delivered without an echo.
-    direct: Recent,
-    /// How many receipts were degraded by each cause.
-    degraded: [u64; Cause::NAMES.len()],
-}
-
 impl Receipts {
-    pub(crate) fn new(deliveries: Deliveries, commands: mpsc::UnboundedSender<Command>) -> Self {
+    /// `overdue` takes what is to be fetched from the journal.
+    pub(crate) fn new(
+        deliveries: Deliveries,
+        commands: mpsc::UnboundedSender<Command>,
+        overdue: mpsc::UnboundedSender<Overdue>,
+    ) -> Self {
         Self {
-            open: Mutex::new(OpenPublications {
-                interests: Interests::default(),
-                publications: AHashMap::new(),
-                published: VecDeque::new(),
-                batches: AHashMap::new(),
-                flushed_to: 0,
-                flush_until: None,
-                direct: Recent::default(),
-                degraded: [0; Cause::NAMES.len()],
-            }),
+            open: Mutex::new(OpenPublications::new(overdue)),
             deliveries,
             commands,
             busy: Notify::new(),
@@ -129,6 +116,11 @@ impl Receipts {
         self.open().interests.echo(audience) != Echo::Unwanted
     }
 
+    /// Whether this node receives all channels.
+    pub(crate) fn wants_all_channels(&self) -> bool {
+        self.open().interests.holds(&Interest::AllChannels)
+    }
+
     /// How many receipts were degraded, by cause.
     pub(crate) fn degraded(&self) -> Vec<(&'static str, u64)> {
         Cause::NAMES.into_iter().zip(self.open().degraded).collect()
@@ -164,15 +156,15 @@ impl Receipts {
         for (index, event) in job.events.into_iter().enumerate() {
             let number = first + index as u64;
             let echo = open.interests.echo(&event.audience);
-            // A connection that asks for what it missed is given it by its number: it waits for that.
-            let wants_place = event.history.wanted().is_some();
             let mut publication = OpenPublication::new(event, (first, index), echo != Echo::Unwanted);
             publication.is_uncertain = echo == Echo::Uncertain;
             publication.cause = cause;
             // Then only this node's own delivery is waited for.
             publication.given_up = !job.options.receipt;
+            let wants_place = publication.wants_place();
             open.publications.insert(number, publication);
-            if echo == Echo::Uncertain && !(open.interests.receiving && wants_place) {
+            // One that is to be kept waits for its number: what has lower ones comes before it.
+            if echo == Echo::Uncertain && !wants_place {
                 open.deliver(number, &self.deliveries);
             }
             if !open.interests.receiving {
@@ -205,14 +197,13 @@ impl Receipts {
                 open.degrade(number, Cause::Away);
                 listeners = Listeners::Counted(0);
             }
-            if let Some(publication) = open.publications.get(&number)
-                && publication.is_uncertain
-            {
-                open.miss(number, &self.deliveries);
-            }
             if let Some(publication) = open.publications.get_mut(&number) {
                 publication.listeners = listeners;
+                let is_missed = publication.is_overdue || publication.is_uncertain;
                 open.published.push_back((now, number));
+                if is_missed {
+                    open.miss(number, &self.deliveries);
+                }
             }
             open.settle(number);
         }
@@ -233,7 +224,7 @@ impl Receipts {
         let mut open = self.open();
         for &(number, position) in kept {
             if let Some(publication) = open.publications.get_mut(&number) {
-                publication.place(position);
+                publication.position = Some(position);
             }
         }
     }
@@ -261,10 +252,15 @@ impl Receipts {
         } else {
             open.direct.contains(number)
         };
-        if is_known {
-            open.settle(number);
-        } else {
-            self.deliveries.push(Item::Event(event, ReplyTo::Own(number)));
+        match event.history.position() {
+            Some(position) if is_known && open.late.take(number) => {
+                let history = History::Again(position);
+                let event = Event { history, ..event };
+                self.deliveries.push(Item::Event(event, ReplyTo::Dropped));
+                open.settle(number);
+            }
+            _ if is_known => open.settle(number),
+            _ => self.deliveries.push(Item::Event(event, ReplyTo::Own(number))),
         }
     }
 
@@ -379,85 +375,6 @@ impl Receipts {
                     break;
                 }
             }
-        }
-    }
-}
-
-impl OpenPublications {
-    /// The numbers of what is open, in the order of publication.
-    fn numbers(&self) -> Vec<u64> {
-        let mut numbers: Vec<u64> = self.publications.keys().copied().collect();
-        numbers.sort_unstable();
-        numbers
-    }
-
-    /// Delivers publication `number` to this node without an echo, unless that was done.
-    fn deliver(&mut self, number: u64, deliveries: &Deliveries) {
-        if let Some(event) = self
-            .publications
-            .get_mut(&number)
-            .and_then(OpenPublication::take_event)
-        {
-            self.direct.insert(number, Instant::now());
-            deliveries.push(Item::Event(event, ReplyTo::Own(number)));
-        }
-    }
-
-    /// No echo of `number` has arrived by now: if one was expected, delivers the event directly.
-    fn miss(&mut self, number: u64, deliveries: &Deliveries) {
-        if self
-            .publications
-            .get(&number)
-            .is_some_and(|publication| publication.here == Here::Expected)
-        {
-            self.deliver(number, deliveries);
-        }
-    }
-
-    /// Whether replies about `number` are waited for.
-    fn is_waiting(&self, number: u64) -> bool {
-        let publication = self.publications.get(&number);
-        publication.is_some_and(|publication| !publication.given_up)
-    }
-
-    /// Waits for no more replies about `number`, if any are waited for. They are known to be all, unless there is a `cause`.
-    fn give_up(&mut self, number: u64, cause: Option<Cause>) {
-        if let Some(publication) = self.publications.get_mut(&number)
-            && !publication.given_up
-        {
-            publication.given_up = true;
-            publication.cause = publication.cause.or(cause);
-            self.settle(number);
-        }
-    }
-
-    fn degrade(&mut self, number: u64, cause: Cause) {
-        if let Some(publication) = self.publications.get_mut(&number) {
-            publication.cause.get_or_insert(cause);
-        }
-    }
-
-    /// Closes publication `number` if all about it is known.
-    fn settle(&mut self, number: u64) {
-        if !self
-            .publications
-            .get(&number)
-            .is_some_and(OpenPublication::is_complete)
-        {
-            return;
-        }
-        let Some(publication) = self.publications.remove(&number) else {
-            return;
-        };
-        if let Some(cause) = publication.cause {
-            self.degraded[cause as usize] += 1;
-        }
-        let (id, index) = publication.batch;
-        if let Some(batch) = self.batches.get_mut(&id)
-            && batch.put(index, publication.receipt())
-            && let Some(batch) = self.batches.remove(&id)
-        {
-            batch.finish();
         }
     }
 }

@@ -43,7 +43,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiv
         let attempt = tokio::time::timeout(ANSWER_TIMEOUT, shared.node.transport.open_receiver());
         let error = match attempt.await {
             Ok(Ok(Receiver { subscriber, messages })) => {
-                shared.gaps.connecting();
+                shared.gaps.lost(); // what became new meanwhile waits, too
                 let (subscriber, source) = (
                     &*subscriber,
                     ChannelSource::new(shared.node.transport.has_one_order()),
@@ -55,6 +55,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiv
                     error = obey(&shared, &source, subscriber, &mut commands, &mut backoff) => error,
                     error = watch(&shared, subscriber) => error,
                 };
+                shared.gaps.lost();
                 shared.receipts.lost();
                 shared.presence.receiving(false);
                 shared.peers.lost();

@@ -1,11 +1,9 @@
 //! The publications that were delivered without their echo, so that a late echo is recognised.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, time::Duration};
 
 use ahash::AHashSet;
+use tokio::time::Instant;
 
 const LONGEST: Duration = Duration::from_secs(600);
 const MOST: usize = 100_000;
@@ -28,6 +26,11 @@ impl Recent {
         if self.known.insert(number) {
             self.by_age.push_back((now, number));
         }
+    }
+
+    /// Forgets `number`. Returns whether it was known.
+    pub(crate) fn take(&mut self, number: u64) -> bool {
+        self.known.remove(&number)
     }
 
     pub(crate) fn contains(&self, number: u64) -> bool {

@@ -201,6 +201,11 @@ pub trait Inbound: Send + Sync {
         None
     }
 
+    /// Returns whether any audience may have history.
+    fn keeps_history(&self) -> bool {
+        false
+    }
+
     /// Handles that events for connections of this node are lost. Called in the order of [`Inbound::deliver`]: before the next event that
     /// is not lost. It must not wait.
     fn on_gap(&self, _gap: Gap) {}

@@ -66,7 +66,7 @@ pub struct Replay {
 /// What a journal holds, and how it was used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct JournalFigures {
-    /// Audiences of which something is known.
+    /// Audiences of which something is known, here or on the broker's server.
     pub journals: u64,
     /// Events that are kept.
     pub entries: u64,
@@ -74,10 +74,14 @@ pub struct JournalFigures {
     pub bytes: u64,
     /// Events that were dropped before their time, because the memory was needed for newer ones.
     pub evicted: u64,
+    /// Audiences that this node watches for events that were lost on the way.
+    pub watched: u64,
     /// Holes in the numbers that this node has found.
     pub gaps_found: u64,
     /// Those of them that it has filled.
     pub gaps_filled: u64,
+    /// Those of them that it could not fill.
+    pub gaps_lost: u64,
 }
 
 /// Returns whether an audience has everything behind number `after`: `top` is its last number, `oldest_prev` the `prev` of its oldest

@@ -10,7 +10,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use fanfare_core::{Event, Reach, Rendering, history::Cursor};
+use fanfare_core::{
+    Event, Reach, Rendering,
+    history::{Cursor, History},
+};
 use fanfare_ws::{DeflateParams, Deflater, Opcode, encode};
 use tokio::sync::oneshot;
 
@@ -89,6 +92,11 @@ impl Prepared {
     /// It is borrowed where that is possible, since a copy costs as much as a good part of the rest of a delivery.
     pub fn frame(&self, variant: Variant<'_>, deflater: &mut Deflater) -> Option<Cow<'_, Bytes>> {
         let Variant { mounted, deflate, .. } = variant;
+        match self.event.history {
+            History::Late(_) if variant.cursors => return None,
+            History::Again(_) if !variant.cursors => return None,
+            _ => {}
+        }
         let cursor = self.event.history.position().filter(|_| variant.cursors);
         let (made, cursor) = match cursor {
             None => (&self.renderings, None),

@@ -61,6 +61,10 @@ impl Inbound for Node {
         self.access.retention(audience)
     }
 
+    fn keeps_history(&self) -> bool {
+        self.access.keeps_history()
+    }
+
     fn on_gap(&self, gap: Gap) {
         for shard in self.shards() {
             shard.send(ShardCommand::Missed(gap.clone()));

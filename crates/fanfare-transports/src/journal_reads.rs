@@ -8,7 +8,7 @@ use fanfare_cluster::transport::{
     journal::{StoredMessage, StoredReplay, Tops},
 };
 use fanfare_core::{
-    Audience,
+    Audience, Pattern,
     history::{Cursor, Unrecovered},
     journal::{ReplayFrom, ReplayQuery, ReplayScope, is_complete},
 };
@@ -27,6 +27,8 @@ pub(crate) struct JournalState {
     pub(crate) tops: Vec<u64>,
     /// Further audiences with a higher number than the one that was asked with.
     pub(crate) others: Vec<(Audience, u64)>,
+    /// How many audiences are known; 0 if they are not counted.
+    pub(crate) journals: u64,
 }
 
 /// What to read of an audience: between two numbers, both exclusive.
@@ -57,7 +59,7 @@ pub(crate) trait JournalReader: Sync {
         wanted: Option<(u64, &ReplayScope)>,
     ) -> impl Future<Output = Result<JournalState, Failed>> + Send;
 
-    /// Returns what is kept of each of `audiences`.
+    /// Returns what is kept of each of `audiences`, and perhaps what comes behind the range.
     fn range(
         &self,
         present: Cursor,
@@ -138,13 +140,28 @@ pub(crate) async fn read(journal: &impl JournalReader, query: &ReplayQuery) -> R
     })
 }
 
-/// Returns where the journal is, and the last numbers of `audiences`.
+/// Returns where the journal is, the last numbers of `audiences`, and the channels with a number above `behind`.
 ///
 /// # Errors
 /// When the connection is lost or the server refuses.
-pub(crate) async fn tops(journal: &impl JournalReader, audiences: &[Audience]) -> Result<Tops, Failed> {
-    let JournalState { present, tops, .. } = journal.state(audiences, None).await?;
-    Ok(Tops { present, tops })
+pub(crate) async fn tops(
+    journal: &impl JournalReader,
+    audiences: &[Audience],
+    behind: Option<u64>,
+) -> Result<Tops, Failed> {
+    let all = ReplayScope {
+        patterns: Pattern::new("**").into_iter().collect(),
+        ..ReplayScope::default()
+    };
+    let wanted = behind.map(|behind| (behind, &all));
+    let state = journal.state(audiences, wanted).await?;
+    Ok(Tops {
+        present: state.present,
+        tops: state.tops,
+        others: state.others,
+        forgotten: state.forgotten,
+        journals: state.journals,
+    })
 }
 
 fn scoped(scope: &ReplayScope, named: Vec<Audience>, state: &JournalState) -> Scoped {
@@ -182,7 +199,7 @@ impl<J: JournalReader> Reading<'_, J> {
             if !is_whole(some, &read, range) {
                 return Ok(Err(Unrecovered::Expired));
             }
-            messages.extend(read.into_iter().flatten());
+            messages.extend(within(read, range));
             if messages.len() > self.limit {
                 return Ok(Err(Unrecovered::Limit));
             }
@@ -197,8 +214,9 @@ impl<J: JournalReader> Reading<'_, J> {
         // The newest `count` of all are in the `count` audiences that were last published to.
         let audiences = &self.scoped.audiences[..self.scoped.audiences.len().min(count)];
         for some in audiences.chunks(AUDIENCES) {
-            let read = self.read(some, self.range(0, count, true)).await?;
-            let recent = read.into_iter().flatten().filter(|(_, at, _)| *at >= since);
+            let range = self.range(0, count, true);
+            let read = self.read(some, range).await?;
+            let recent = within(read, range).filter(|(_, at, _)| *at >= since);
             messages.extend(recent);
             keep_newest(&mut messages, count);
         }
@@ -221,7 +239,7 @@ impl<J: JournalReader> Reading<'_, J> {
         for some in self.behind(after).chunks(AUDIENCES) {
             let read = self.read(some, range).await?;
             is_complete &= since.is_none() || reverse || is_whole(some, &read, range);
-            messages.extend(read.into_iter().flatten());
+            messages.extend(within(read, range));
             if reverse {
                 keep_newest(&mut messages, self.limit);
             } else {
@@ -257,14 +275,13 @@ impl<J: JournalReader> Reading<'_, J> {
         self.scoped.may_be_forgotten && self.state.forgotten > after
     }
 
-    /// What is kept of each audience and not too old.
+    /// What is kept of each audience and not too old. What was numbered since the state was read may come along.
     async fn read(&self, some: &[(Audience, u64)], range: Range) -> Result<Vec<Vec<TimedMessage>>, Failed> {
         let audiences: Vec<Audience> = some.iter().map(|(audience, _)| audience.clone()).collect();
         let mut read = self.journal.range(self.state.present, &audiences, range).await?;
         for messages in &mut read {
             messages.retain(|(message, _, expires)| {
-                let number = message.position.number;
-                *expires > self.state.now && number > range.after && number < range.before
+                *expires > self.state.now && message.position.number > range.after
             });
         }
         Ok(read)
@@ -282,6 +299,12 @@ fn is_whole(audiences: &[(Audience, u64)], read: &[Vec<TimedMessage>], range: Ra
                 && has_no_hole(messages)
                 && (last >= (*top).min(range.before - 1) || messages.len() >= range.count)
         })
+}
+
+/// The messages that are in the range.
+fn within(read: Vec<Vec<TimedMessage>>, range: Range) -> impl Iterator<Item = TimedMessage> {
+    let messages = read.into_iter().flatten();
+    messages.filter(move |(message, ..)| message.position.number < range.before)
 }
 
 /// Whether each message follows the one before it: one in the middle may have been removed from the server.
@@ -345,6 +368,7 @@ mod tests {
                 now: self.now,
                 tops: vec![5; audiences.len()],
                 others: Vec::new(),
+                journals: 1,
             })
         }
 

@@ -11,11 +11,12 @@ mod tls_files;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use fanfare_cluster::{
-    ClusterBroker, ClusterOptions, MAX_FETCHED, MAX_WATCHED,
+    ClusterBroker, ClusterOptions,
     embedded::EmbeddedBroker,
     journal::{DEFAULT_MAX_BYTES, MemoryJournal},
     transport::Transport,
 };
+pub use fanfare_cluster::{MAX_FETCHED, MAX_WATCHED};
 use fanfare_core::{Broker, Inbound, MAX_CLAIMS, MAX_LISTED_MEMBERS};
 
 /// The default of [`BrokerOptions::max_journals`].

@@ -3,12 +3,18 @@
 //! Each event that is kept names the number before it of its audience. If this node has not received that, what is missing is fetched
 //! before anything with a higher number is delivered: a client that has an event's cursor has everything before it. What was lost
 //! right before silence is found by comparing last numbers with the journal: every few seconds for some of the audiences, and for
-//! all of them after the receiving connection was opened again. What cannot be fetched is reported to the node
-//! ([`Inbound::on_gap`](fanfare_core::Inbound::on_gap)).
+//! all of them after the receiving connection was opened again. If this node receives all channels, it asks for those that it has never
+//! received, too. What cannot be fetched is reported to the node ([`Inbound::on_gap`](fanfare_core::Inbound::on_gap)).
+//!
+//! An event of this node's own whose echo stays out is fetched as well: connections with cursors receive it in its place among the others.
 //!
 //! An event that no journal has kept passes through here by one comparison.
 
+mod compare;
 mod fill;
+mod run;
+#[cfg(test)]
+mod tests;
 mod watched;
 
 use std::{
@@ -22,11 +28,13 @@ use std::{
 use fanfare_core::{
     Audience, Gap, Interest,
     history::{Cursor, Epoch, Unrecovered},
+    journal::{JournalFigures, ReplayScope},
     locked,
 };
 use tokio::sync::Notify;
 
-pub(crate) use self::fill::run;
+use self::compare::Comparison;
+pub(crate) use self::run::run;
 use self::watched::{Verdict, Waiting, Watched};
 use crate::{
     arrivals::{Arrivals, ArrivedEvent},
@@ -48,6 +56,9 @@ pub(crate) struct Gaps {
     is_used: AtomicBool,
     found: AtomicU64,
     filled: AtomicU64,
+    lost: AtomicU64,
+    /// How many audiences the journal knew when it was asked last.
+    journals: AtomicU64,
     max_fetched: usize,
 }
 
@@ -55,9 +66,12 @@ struct GapState {
     watched: Watched<ArrivedEvent>,
     /// Audiences whose last numbers are not known yet.
     new: Vec<Audience>,
+    /// All channels are received, and it is not known from which number on.
+    is_all_new: bool,
     comparison: Comparison,
-    /// Where the next comparison begins.
+    /// Where the next comparison begins, and how many there have been.
     next: usize,
+    comparisons: u32,
     /// The gap that was fetched last.
     fetched: Option<(Audience, u64)>,
 }
@@ -72,15 +86,6 @@ struct Missing {
     epoch: Epoch,
 }
 
-/// Whether the journal was asked for what the receiving connection's predecessor lost. Until then events wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Comparison {
-    /// The subscriptions are not in force yet.
-    NotYet,
-    Due,
-    Done,
-}
-
 impl Gaps {
     pub(crate) fn new(arrivals: Arc<Arrivals>, max_watched: usize, max_fetched: usize) -> Self {
         Self {
@@ -88,14 +93,18 @@ impl Gaps {
             state: Mutex::new(GapState {
                 watched: Watched::new(max_watched),
                 new: Vec::new(),
+                is_all_new: false,
                 comparison: Comparison::Done,
                 next: 0,
+                comparisons: 0,
                 fetched: None,
             }),
             work: Notify::new(),
             is_used: AtomicBool::new(false),
             found: AtomicU64::new(0),
             filled: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            journals: AtomicU64::new(0),
             max_fetched,
         }
     }
@@ -104,20 +113,53 @@ impl Gaps {
         locked(&self.state)
     }
 
-    /// How many gaps were found, and how many of them filled.
-    pub(crate) fn counts(&self) -> (u64, u64) {
-        (self.found.load(Relaxed), self.filled.load(Relaxed))
+    /// What is known of the journal, and what became of gaps.
+    pub(crate) fn figures(&self) -> JournalFigures {
+        JournalFigures {
+            journals: self.journals.load(Relaxed),
+            watched: self.state().watched.len() as u64,
+            gaps_found: self.found.load(Relaxed),
+            gaps_filled: self.filled.load(Relaxed),
+            gaps_lost: self.lost.load(Relaxed),
+            ..JournalFigures::default()
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn has_new(&self) -> bool {
+        let state = self.state();
+        !state.new.is_empty() || state.is_all_new
     }
 
     /// This node holds `interest` from now on.
     pub(crate) fn watch(&self, interest: &Interest) {
-        let Some(audience) = audience(interest) else {
+        let inbound = &self.arrivals.node.inbound;
+        match audience(interest) {
+            Some(audience) if inbound.retention(&audience).is_some() => self.state().new.push(audience),
+            None if inbound.keeps_history() => self.state().is_all_new = true,
+            Some(_) | None => return,
+        }
+        self.is_used.store(true, Relaxed);
+        self.work.notify_one();
+    }
+
+    /// A connection of this node was given all that `scope` has up to `present`: what is behind that must arrive.
+    pub(crate) fn shown(&self, scope: &ReplayScope, present: Cursor) {
+        let (inbound, receipts) = (&self.arrivals.node.inbound, &self.arrivals.receipts);
+        let is_received =
+            |audience: &Audience| receipts.wants(audience) && inbound.retention(audience).is_some();
+        let received: Vec<Audience> = scope.named().filter(is_received).collect();
+        let has_all = !scope.patterns.is_empty() && receipts.wants_all_channels();
+        if received.is_empty() && !has_all {
             return;
-        };
-        if self.arrivals.node.inbound.retention(&audience).is_some() {
-            self.is_used.store(true, Relaxed);
-            self.state().new.push(audience);
-            self.work.notify_one();
+        }
+        self.is_used.store(true, Relaxed);
+        let mut state = self.state();
+        for audience in received {
+            state.watched.shown(present, audience);
+        }
+        if has_all {
+            state.watched.shown_all_channels(present);
         }
     }
 
@@ -130,16 +172,21 @@ impl Gaps {
         match audience(interest) {
             Some(audience) if !self.arrivals.receipts.wants(&audience) => state.watched.forget(&audience),
             Some(_) => {}
-            None => state
-                .watched
-                .retain(|audience| self.arrivals.receipts.wants(audience)),
+            None => {
+                state.is_all_new = false;
+                state.watched.forget_all_channels();
+                let receipts = &self.arrivals.receipts;
+                state.watched.retain(|audience| receipts.wants(audience));
+            }
         }
     }
 
-    /// A receiving connection begins. What it brings waits until its predecessor's gaps are known.
-    pub(crate) fn connecting(&self) {
+    /// The receiving connection was lost. What the next one brings waits until the gaps between them are known.
+    pub(crate) fn lost(&self) {
+        let keeps_history = self.arrivals.node.inbound.keeps_history();
         let mut state = self.state();
-        if !state.watched.is_empty() {
+        // Connections may resume before the next one is there.
+        if keeps_history || !state.watched.is_empty() {
             state.watched.hold();
             state.comparison = Comparison::NotYet;
         }
@@ -149,7 +196,7 @@ impl Gaps {
     pub(crate) fn in_force(&self) {
         let mut state = self.state();
         if state.comparison == Comparison::NotYet {
-            state.comparison = Comparison::Due;
+            state.comparison = Comparison::due();
             self.work.notify_one();
         }
     }

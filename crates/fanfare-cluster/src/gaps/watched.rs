@@ -13,7 +13,7 @@ use fanfare_core::{
 enum Seen {
     /// Its last event that was received has this number. An event with a lower one was received before, or is known to be lost.
     Event(u64),
-    /// Its last number when this node began to watch it. Events up to there may be on their way.
+    /// Nothing was received yet. Its last number when this node began to watch it: events up to there may be on their way.
     Top(u64),
 }
 
@@ -53,6 +53,8 @@ pub(super) struct Watched<T> {
     held: Option<VecDeque<Waiting<T>>>,
     /// The highest number that was received.
     last: u64,
+    /// What is published on channels behind this number must arrive, on those too that are not watched by name.
+    all_channels: Option<u64>,
 }
 
 impl<T> Watched<T> {
@@ -64,11 +66,18 @@ impl<T> Watched<T> {
             most,
             held: None,
             last: 0,
+            all_channels: None,
         }
     }
 
+    /// Whether nothing is watched.
     pub(super) fn is_empty(&self) -> bool {
-        self.seen.is_empty()
+        self.seen.is_empty() && self.all_channels.is_none()
+    }
+
+    /// Whether it watches as many audiences as it may.
+    fn is_full(&self) -> bool {
+        self.seen.len() >= self.most
     }
 
     pub(super) fn len(&self) -> usize {
@@ -77,6 +86,11 @@ impl<T> Watched<T> {
 
     pub(super) fn is_watched(&self, audience: &Audience) -> bool {
         self.seen.contains_key(audience)
+    }
+
+    /// The last number of an audience, if it is watched.
+    pub(super) fn number(&self, audience: &Audience) -> Option<u64> {
+        self.seen.get(audience).map(|seen| seen.number())
     }
 
     /// The journal whose numbers are known.
@@ -106,10 +120,11 @@ impl<T> Watched<T> {
         if self.epoch.is_some_and(|epoch| epoch != position.epoch) {
             return Verdict::NewEpoch;
         }
-        let has_room = self.seen.len() < self.most;
+        let has_room = !self.is_full();
         match self.seen.get_mut(audience) {
             Some(Seen::Event(number)) if position.number <= *number => return Verdict::Known,
-            Some(Seen::Top(number)) if position.number <= *number => {}
+            // What comes behind it was published later, so it arrives, too.
+            Some(seen) if position.number <= seen.number() => *seen = Seen::Event(position.number),
             Some(seen) if position.prev > seen.number() => return Verdict::Gap(seen.number()),
             Some(seen) => *seen = Seen::Event(position.number),
             None if has_room => {
@@ -124,9 +139,74 @@ impl<T> Watched<T> {
 
     /// Begins to watch `audience`, whose last number is `top`.
     pub(super) fn watch(&mut self, epoch: Epoch, audience: Audience, top: u64) {
-        if *self.epoch.get_or_insert(epoch) == epoch && self.seen.len() < self.most {
+        if *self.epoch.get_or_insert(epoch) == epoch && !self.is_full() {
+            let top = top.min(self.expected_behind(&audience));
             self.seen.entry(audience).or_insert(Seen::Top(top));
         }
+    }
+
+    /// Behind which number events of an audience must arrive that is not watched by name.
+    fn expected_behind(&self, audience: &Audience) -> u64 {
+        let is_channel = matches!(audience, Audience::Channel(_));
+        self.all_channels.filter(|_| is_channel).unwrap_or(u64::MAX)
+    }
+
+    /// A connection was given everything of `audience` up to `present`: what is behind that must arrive.
+    pub(super) fn shown(&mut self, present: Cursor, audience: Audience) {
+        if *self.epoch.get_or_insert(present.epoch) != present.epoch {
+            return;
+        }
+        let has_room = !self.is_full();
+        let top = present.number.min(self.expected_behind(&audience));
+        match self.seen.get_mut(&audience) {
+            Some(Seen::Top(number)) => *number = present.number.min(*number),
+            None if has_room => _ = self.seen.insert(audience, Seen::Top(top)),
+            Some(Seen::Event(_)) | None => {}
+        }
+    }
+
+    /// The same for all channels.
+    pub(super) fn shown_all_channels(&mut self, present: Cursor) {
+        if *self.epoch.get_or_insert(present.epoch) == present.epoch {
+            let number = self.all_channels.unwrap_or(u64::MAX);
+            self.all_channels = Some(number.min(present.number));
+        }
+    }
+
+    /// No channel has anything between `since` and `present` that was not received, or will be.
+    pub(super) fn all_channels_complete(&mut self, since: u64, present: Cursor) {
+        if self.all_channels == Some(since) && self.epoch == Some(present.epoch) {
+            self.all_channels = Some(present.number.max(since));
+        }
+    }
+
+    /// `audience` has nothing between `number`, its last one, and `present`.
+    pub(super) fn complete(&mut self, audience: &Audience, number: u64, present: Cursor) {
+        if let Some(seen) = self.seen.get_mut(audience)
+            && seen.number() == number
+            && self.epoch == Some(present.epoch)
+        {
+            *seen = match seen {
+                Seen::Event(_) => Seen::Event(present.number.max(number)),
+                Seen::Top(_) => Seen::Top(present.number.max(number)),
+            };
+        }
+    }
+
+    /// From which number on channels may have events that were lost, if all of them are watched. A channel that there was no room for has
+    /// no last number of its own.
+    pub(super) fn all_channels(&self) -> Option<u64> {
+        let since = self.all_channels?;
+        Some(if self.is_full() {
+            since.max(self.last)
+        } else {
+            since
+        })
+    }
+
+    /// Does not watch all channels any more.
+    pub(super) fn forget_all_channels(&mut self) {
+        self.all_channels = None;
     }
 
     /// What is missing of `audience` up to `number` will not be received.
@@ -146,14 +226,17 @@ impl<T> Watched<T> {
                 *seen = Seen::Top(present.number);
             }
             self.last = present.number;
+            self.all_channels = self.all_channels.map(|_| present.number);
         }
         self.epoch = Some(present.epoch);
         is_new
     }
 
-    /// Whether `audience` is watched, and its event of this number was not received.
+    /// Whether the event of this number of `audience` was not received, as far as that is known.
     pub(super) fn lacks(&self, audience: &Audience, number: u64) -> bool {
-        self.seen.get(audience).is_some_and(|seen| seen.number() < number)
+        self.seen
+            .get(audience)
+            .map_or(!self.is_full(), |seen| seen.number() < number)
     }
 
     // What waits.
@@ -186,17 +269,19 @@ impl<T> Watched<T> {
         self.held.get_or_insert_default().push_front(waiting);
     }
 
-    /// Puts what was fetched, in the order of its numbers, between what waits: each before the first event with a higher number.
+    /// Puts what was fetched, in the order of its numbers, between what waits: each before the first event with a higher number. What
+    /// waits already is not put there again.
     pub(super) fn insert(&mut self, fetched: Vec<Waiting<T>>) {
         let held = self.held.take().unwrap_or_default();
         let mut fetched = fetched.into_iter().peekable();
         let mut merged = VecDeque::with_capacity(held.len() + fetched.len());
         for waiting in held {
             if let Some(position) = waiting.position {
-                let is_before = |one: &Waiting<T>| number(one) < position.number;
+                let is_before = |one: &Waiting<T>| one.number() < position.number;
                 while let Some(one) = fetched.next_if(is_before) {
                     merged.push_back(one);
                 }
+                drop(fetched.next_if(|one| one.number() == position.number));
             }
             merged.push_back(waiting);
         }
@@ -205,8 +290,11 @@ impl<T> Watched<T> {
     }
 }
 
-fn number<T>(waiting: &Waiting<T>) -> u64 {
-    waiting.position.map_or(0, |position| position.number)
+impl<T> Waiting<T> {
+    /// Its number; 0 if it is not kept.
+    pub(super) fn number(&self) -> u64 {
+        self.position.map_or(0, |position| position.number)
+    }
 }
 
 #[cfg(test)]
@@ -269,6 +357,49 @@ mod tests {
     }
 
     #[test]
+    fn what_a_connection_was_given_is_the_latest_place_from_which_on_all_must_arrive() {
+        let mut watched = Watched::<()>::new(9);
+        let present = |number| Cursor {
+            epoch: Epoch(1),
+            number,
+        };
+        let (a, b) = (named("a"), named("b"));
+        watched.watch(Epoch(1), a.clone(), 12);
+        for audience in [&a, &b] {
+            watched.shown(present(10), audience.clone());
+            watched.shown(present(20), audience.clone());
+        }
+        assert_eq!(watched.judge(&a, at(1, 13, 12)), Verdict::Gap(10));
+        // The first that arrives shows that the later ones do.
+        assert_eq!(watched.judge(&a, at(1, 8, 3)), Verdict::Pass);
+        assert_eq!(watched.judge(&a, at(1, 10, 9)), Verdict::Gap(8));
+        watched.complete(&b, 9, present(30));
+        assert_eq!(watched.judge(&b, at(1, 21, 20)), Verdict::Gap(10));
+        watched.complete(&b, 10, present(30));
+        assert_eq!(watched.judge(&b, at(1, 31, 30)), Verdict::Pass);
+
+        assert_eq!(watched.all_channels(), None);
+        watched.shown_all_channels(present(12));
+        watched.shown_all_channels(present(11));
+        watched.shown_all_channels(present(40));
+        assert_eq!(watched.all_channels(), Some(11));
+        watched.all_channels_complete(12, present(50));
+        assert_eq!(watched.all_channels(), Some(11));
+        watched.all_channels_complete(11, present(50));
+        assert_eq!(watched.all_channels(), Some(50));
+        assert!(watched.lacks(&named("c"), 60), "it was never received");
+        watched.shown(present(60), named("d"));
+        watched.watch(Epoch(1), named("e"), 60);
+        for name in ["d", "e"] {
+            assert_eq!(
+                watched.number(&named(name)),
+                Some(50),
+                "all channels have it from there on"
+            );
+        }
+    }
+
+    #[test]
     fn what_is_fetched_goes_between_what_waits() {
         let mut watched = Watched::new(9);
         let waiting = |number: u64| Waiting {
@@ -282,7 +413,7 @@ mod tests {
         }
         watched.insert([3, 6, 8, 12].map(waiting).into());
         let order = std::iter::from_fn(|| watched.take_first().map(|waiting| waiting.event));
-        assert_eq!(order.collect::<Vec<_>>(), [3, 5, 0, 6, 8, 8, 9, 12]);
+        assert_eq!(order.collect::<Vec<_>>(), [3, 5, 0, 6, 8, 9, 12]);
         assert!(!watched.is_holding());
     }
 }

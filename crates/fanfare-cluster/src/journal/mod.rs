@@ -25,6 +25,10 @@ use fanfare_core::{
 };
 use slab::Slab;
 
+#[cfg(any(test, feature = "testing"))]
+use crate::transport::journal::Tops;
+#[cfg(any(test, feature = "testing"))]
+use fanfare_core::history::Cursor;
 use ring::{Kept, Ring};
 
 /// The default of the byte budget.
@@ -100,6 +104,35 @@ impl MemoryJournal {
     pub fn read(&self, query: &ReplayQuery) -> Replay {
         let now = (self.elapsed)();
         read::read(&locked(&self.state), self.epoch, query, now)
+    }
+
+    /// The last numbers of `audiences`, and the channels with one above `behind`.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn tops(&self, audiences: &[Audience], behind: Option<u64>) -> Tops {
+        let state = locked(&self.state);
+        let top = |audience: &Audience| {
+            let place = state.by_audience.get(audience);
+            place
+                .and_then(|place| state.rings.get(*place))
+                .map_or(0, |ring| ring.top)
+        };
+        let others = state
+            .rings
+            .iter()
+            .map(|(_, ring)| (ring.audience.clone(), ring.top));
+        let is_behind = |(audience, top): &(Audience, u64)| {
+            behind.is_some_and(|behind| *top > behind) && matches!(audience, Audience::Channel(_))
+        };
+        Tops {
+            present: Cursor {
+                epoch: self.epoch,
+                number: state.last,
+            },
+            tops: audiences.iter().map(top).collect(),
+            others: others.filter(is_behind).collect(),
+            forgotten: state.forgotten,
+            journals: state.rings.len() as u64,
+        }
     }
 
     /// What it holds.

@@ -1,9 +1,10 @@
 //! Cleans up after nodes that died: removes what their leases held, and announces who is gone with them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ahash::AHashMap;
 use fanfare_core::Presence as Transition;
+use tokio::time::Instant;
 
 use super::Presence;
 use crate::transport::{

@@ -17,12 +17,11 @@ use std::{
     collections::{BTreeMap, VecDeque},
     slice,
     sync::Arc,
-    time::Instant,
 };
 
 use ahash::{AHashMap, AHashSet};
 use fanfare_core::{Channel, Entry, Member, Presence, PresenceCounts, Present, UserId};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     room::Room,

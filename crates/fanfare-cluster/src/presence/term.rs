@@ -6,10 +6,11 @@
 use std::{
     convert::Infallible,
     sync::{Mutex, MutexGuard},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use fanfare_core::locked;
+use tokio::time::Instant;
 
 use crate::transport::{
     PresenceStore, Stored,
@@ -107,7 +108,7 @@ impl Term {
     /// Renews the lease whenever it is due, until a renewal does not succeed: that is left to the worker, which asks again.
     pub(super) async fn keep(&self, store: &dyn PresenceStore) -> Infallible {
         while !self.is_doubtful() {
-            tokio::time::sleep_until(self.due().into()).await;
+            tokio::time::sleep_until(self.due()).await;
             if !matches!(self.renew(store).await.value, Some(Renewal::Renewed { .. })) {
                 self.doubt();
             }

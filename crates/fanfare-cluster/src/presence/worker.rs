@@ -2,11 +2,11 @@
 
 use std::{
     sync::{Arc, Weak},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use fanfare_core::Presence as Transition;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     Presence,
@@ -173,7 +173,7 @@ impl Worker {
             () = self.presence.work.notified() => {}
             // An error means that the broker was dropped.
             _ = self.connections.changed() => {}
-            () = tokio::time::sleep_until(next.into()) => {}
+            () = tokio::time::sleep_until(next) => {}
         }
     }
 

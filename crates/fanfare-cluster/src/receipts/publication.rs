@@ -1,9 +1,6 @@
 //! One publication, and the batch that it belongs to.
 
-use fanfare_core::{
-    Event, Reach, Receipt,
-    history::{History, Position},
-};
+use fanfare_core::{Audience, Event, Reach, Receipt, history::Position};
 use tokio::sync::oneshot;
 
 /// One publication.
@@ -13,6 +10,10 @@ pub(super) struct OpenPublication {
     pub(super) here: Here,
     /// The subscription by which its echo should arrive may not be in force.
     pub(super) is_uncertain: bool,
+    /// Where it is kept.
+    pub(super) position: Option<Position>,
+    /// Its echo did not arrive when it should have, and whether it is kept is not known yet.
+    pub(super) is_overdue: bool,
     pub(super) listeners: Listeners,
     /// How many of them have replied; this node's echo counts as a reply.
     pub(super) replies: u32,
@@ -24,6 +25,13 @@ pub(super) struct OpenPublication {
     pub(super) cause: Option<Cause>,
     /// The batch, and the place in it.
     pub(super) batch: (u64, usize),
+}
+
+/// A publication of this node that is kept, and whose echo stays out.
+#[derive(Debug)]
+pub(crate) struct Overdue {
+    pub(crate) audience: Audience,
+    pub(crate) position: Position,
 }
 
 /// How many listeners a publication went to.
@@ -71,6 +79,8 @@ pub(super) enum Here {
 impl OpenPublication {
     pub(super) fn new(event: Event, batch: (u64, usize), expected: bool) -> Self {
         Self {
+            position: None,
+            is_overdue: false,
             event: Some(event),
             here: if expected { Here::Expected } else { Here::Unwanted },
             is_uncertain: false,
@@ -84,13 +94,10 @@ impl OpenPublication {
         }
     }
 
-    /// It is kept at `position`. An event that is delivered because its echo stayed out has no place: what has a lower number may
-    /// have stayed out, too.
-    pub(super) fn place(&mut self, position: Position) {
-        match &mut self.event {
-            Some(event) if self.is_uncertain => event.history = History::Kept(position),
-            _ => {}
-        }
+    /// Whether it is to be kept, and not in the delivery queue yet.
+    pub(super) fn wants_place(&self) -> bool {
+        let event = self.event.as_ref();
+        event.is_some_and(|event| event.history.wanted().is_some())
     }
 
     /// The event, at the one time that it goes into the delivery queue.

@@ -28,8 +28,9 @@ impl Node {
     fn new() -> Self {
         let (deliveries, queue) = Deliveries::new();
         let (commands, receiver) = mpsc::unbounded_channel();
+        let (overdue, _) = mpsc::unbounded_channel();
         Self {
-            publications: Receipts::new(deliveries, commands),
+            publications: Receipts::new(deliveries, commands, overdue),
             numbers: Numbers::default(),
             queue,
             _commands: receiver,

@@ -54,6 +54,12 @@ pub struct Tops {
     pub present: Cursor,
     /// For each audience that was asked for, in order; 0 for one of which nothing is known.
     pub tops: Vec<u64>,
+    /// The channels with a number behind the one that was asked with, each with its last number.
+    pub others: Vec<(Audience, u64)>,
+    /// No audience of which nothing is known has a higher number.
+    pub forgotten: u64,
+    /// How many audiences the journal knows; 0 if it does not count them.
+    pub journals: u64,
 }
 
 /// The journal behind a connection that publishes.
@@ -65,9 +71,14 @@ pub trait JournalStore: Send + Sync {
     /// When the connection is lost or the server refuses.
     fn read<'a>(&'a self, query: &'a ReplayQuery) -> BoxFuture<'a, Result<StoredReplay, Failed>>;
 
-    /// Returns the last numbers of `audiences`, by which a node finds that it has missed the last event before silence.
+    /// Returns the last numbers of `audiences`, by which a node finds that it has missed the last event before silence, and the
+    /// channels with a number above `behind`.
     ///
     /// # Errors
     /// As [`JournalStore::read`].
-    fn tops<'a>(&'a self, audiences: &'a [Audience]) -> BoxFuture<'a, Result<Tops, Failed>>;
+    fn tops<'a>(
+        &'a self,
+        audiences: &'a [Audience],
+        behind: Option<u64>,
+    ) -> BoxFuture<'a, Result<Tops, Failed>>;
 }

@@ -30,6 +30,12 @@ pub enum History {
     Wanted(Retention),
     /// The broker has kept it.
     Kept(Position),
+    /// The same, for connections without cursors alone: it arrives out of the order of the numbers, or before it is known what is missing
+    /// before it. Connections with cursors receive it as [`History::Again`], or learn that they have missed something
+    /// ([`Gap`](crate::Gap)).
+    Late(Position),
+    /// The same, for connections with cursors alone: the others have received it as [`History::Late`].
+    Again(Position),
 }
 
 /// The place of a kept event.
@@ -59,15 +65,15 @@ impl History {
     pub fn wanted(&self) -> Option<Retention> {
         match self {
             Self::Wanted(retention) => Some(*retention),
-            Self::None | Self::Kept(_) => None,
+            Self::None | Self::Kept(_) | Self::Late(_) | Self::Again(_) => None,
         }
     }
 
-    /// Returns the event's place, if it is kept.
+    /// Returns the event's place, if it is kept and may be shown with it.
     pub fn position(&self) -> Option<Position> {
         match self {
-            Self::Kept(position) => Some(*position),
-            Self::None | Self::Wanted(_) => None,
+            Self::Kept(position) | Self::Again(position) => Some(*position),
+            Self::None | Self::Wanted(_) | Self::Late(_) => None,
         }
     }
 }

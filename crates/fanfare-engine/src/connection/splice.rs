@@ -64,6 +64,8 @@ struct Window {
     up_to: Cursor,
     /// Nothing was replayed.
     is_empty: bool,
+    /// A subscription was resumed that had been resumed before: what it was replayed then is not in this window.
+    is_again: bool,
     /// What the connection received besides, and whether from an earlier cursor on.
     others: Vec<(Subscription, Option<Cursor>)>,
 }
@@ -71,7 +73,8 @@ struct Window {
 impl Window {
     /// Whether `other` covers nothing that this one does not.
     fn includes(&self, other: &Self) -> bool {
-        self.scope == other.scope
+        !self.is_again
+            && self.scope == other.scope
             && self.up_to.epoch == other.up_to.epoch
             && self.up_to.number >= other.up_to.number
     }
@@ -102,6 +105,23 @@ impl Window {
             }
             HeldItem::Frame(_, Some((audience, position))) => self.has(audience, *position),
             HeldItem::Frame(_, None) => false,
+        }
+    }
+}
+
+impl Hold {
+    /// Puts what is replayed behind the first `before` that wait, and drops what it covers of the others.
+    fn take(&mut self, replayed: Vec<Arc<Event>>, before: usize, window: &Window) {
+        let later = self.waiting.split_off(before.min(self.waiting.len()));
+        self.replayed += replayed.len();
+        self.waiting.extend(replayed.into_iter().map(HeldItem::Event));
+        for waiting in later {
+            if !window.has_held(&waiting) {
+                self.waiting.push_back(waiting);
+            } else if let HeldItem::Frame(frame, _) = waiting {
+                self.frames -= 1;
+                self.bytes -= frame.len();
+            }
         }
     }
 }
@@ -196,22 +216,10 @@ impl Splice {
             };
         };
         let (scope, before) = hold.reading.take().unwrap_or_default();
-        let complete = &self.complete;
-        let complete_from = |wanted: &Subscription| {
-            let mut complete = complete.iter();
-            complete.find_map(|(own, from)| (own == wanted).then_some(*from))
+        let again = match replay.unrecovered {
+            None => again(&self.complete, since, &named),
+            Some(_) => Vec::new(), // the client begins anew
         };
-        // A subscription that was resumed before has shown what came behind its cursor. A rewind asks for that again.
-        let is_resume = matches!(since, Since::Cursor(_));
-        let again: Vec<(Subscription, Cursor)> = named
-            .iter()
-            .filter(|_| is_resume)
-            .filter_map(|wanted| Some((wanted.clone(), complete_from(wanted)?)))
-            .collect();
-        let others = others.into_iter().map(|other| {
-            let from = complete_from(&other);
-            (other, from)
-        });
         let window = Window {
             scope,
             up_to: replay.present.unwrap_or(Cursor {
@@ -219,8 +227,9 @@ impl Splice {
                 number: 0,
             }),
             is_empty: replay.unrecovered.is_some() || since == Since::Now,
-            others: others
-                .chain(again.iter().map(|(wanted, from)| (wanted.clone(), Some(*from))))
+            is_again: !again.is_empty(),
+            others: with_cursors(&self.complete, others)
+                .chain(again.iter().cloned())
                 .collect(),
         };
         let is_new = |event: &Arc<Event>| {
@@ -229,38 +238,22 @@ impl Splice {
         };
         let first = replay.events.first().and_then(|event| event.history.position());
         let events: Vec<Arc<Event>> = replay.events.into_iter().filter(is_new).collect();
-        let later = hold.waiting.split_off(before.min(hold.waiting.len()));
         let replayed = events.len();
-        hold.replayed += replayed;
-        hold.waiting.extend(events.into_iter().map(HeldItem::Event));
-        for waiting in later {
-            if !window.has_held(&waiting) {
-                hold.waiting.push_back(waiting);
-            } else if let HeldItem::Frame(frame, _) = waiting {
-                hold.frames -= 1;
-                hold.bytes -= frame.len();
-            }
-        }
-        let cursor = match (since, replay.unrecovered, first) {
-            (Since::Cursor(cursor), None, _) => Some(cursor),
-            (Since::Newest(_) | Since::Within(_), None, Some(first)) => Some(Cursor {
-                epoch: first.epoch,
-                number: first.number - 1,
-            }),
-            _ => replay.present,
-        };
+        hold.take(events, before, &window);
+        let cursor = behind(since, (replay.present, replay.unrecovered), first);
+        let shows_more = replayed > 0 || again.len() < named.len();
         for subscription in named {
             self.forget(&subscription);
             let before = again.iter().find(|(own, _)| *own == subscription);
             let from = match (cursor, before) {
-                (Some(from), Some((_, before))) if replay.unrecovered.is_none() => {
-                    Some(earlier(from, *before))
-                }
+                (Some(from), Some((_, Some(before)))) => Some(earlier(from, *before)),
                 (from, _) => from,
             };
             self.complete.extend(from.map(|from| (subscription, from)));
         }
-        self.add(window);
+        if shows_more {
+            self.add(window);
+        }
         Resumption {
             cursor,
             replayed: replay.unrecovered.map_or(Ok(replayed), Err),
@@ -355,6 +348,50 @@ impl Splice {
     pub(super) fn release(&mut self) {
         self.released += u64::from(self.hold.is_some());
         drop(mem::take(&mut self.hold));
+    }
+}
+
+/// Those of `named` that were resumed before: what came behind their cursors was shown. A rewind asks for that again.
+fn again(
+    complete: &[(Subscription, Cursor)],
+    since: Since,
+    named: &[Subscription],
+) -> Vec<(Subscription, Option<Cursor>)> {
+    if !matches!(since, Since::Cursor(_)) {
+        return Vec::new();
+    }
+    with_cursors(complete, named.to_vec())
+        .filter(|(_, from)| from.is_some())
+        .collect()
+}
+
+/// Each of `subscriptions` with the cursor from which on it is `complete`, if it was resumed.
+fn with_cursors(
+    complete: &[(Subscription, Cursor)],
+    subscriptions: Vec<Subscription>,
+) -> impl Iterator<Item = (Subscription, Option<Cursor>)> {
+    let complete_from = |wanted: &Subscription| {
+        let mut complete = complete.iter();
+        complete.find_map(|(own, from)| (own == wanted).then_some(*from))
+    };
+    subscriptions
+        .into_iter()
+        .map(move |wanted| (wanted.clone(), complete_from(&wanted)))
+}
+
+/// From where on a connection has everything, after a journal at `present` has answered, whose first event is at `first`.
+fn behind(
+    since: Since,
+    (present, unrecovered): (Option<Cursor>, Option<Unrecovered>),
+    first: Option<Position>,
+) -> Option<Cursor> {
+    match (since, unrecovered, first) {
+        (Since::Cursor(cursor), None, _) => Some(cursor),
+        (Since::Newest(_) | Since::Within(_), None, Some(first)) => Some(Cursor {
+            epoch: first.epoch,
+            number: first.number - 1,
+        }),
+        _ => present,
     }
 }
 

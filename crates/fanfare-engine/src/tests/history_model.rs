@@ -50,22 +50,28 @@ impl Model {
     }
 }
 
-fn setup() -> Setup {
+/// Rules by which every channel has this history.
+pub(super) fn policy(history: Retention) -> PolicyOptions {
     let rule = Rule {
         pattern: RulePattern::new("**").unwrap(),
         subscribe: None,
         publish: None,
         join: None,
-        history: Some(Retention {
-            size: SIZE,
-            ttl: Duration::from_secs(3600),
-        }),
+        history: Some(history),
+    };
+    PolicyOptions {
+        rules: vec![rule],
+        ..rules(&[])
+    }
+}
+
+fn setup() -> Setup {
+    let history = Retention {
+        size: SIZE,
+        ttl: Duration::from_secs(3600),
     };
     Setup {
-        policy: PolicyOptions {
-            rules: vec![rule],
-            ..rules(&[])
-        },
+        policy: policy(history),
         ..Setup::default()
     }
 }
@@ -92,17 +98,19 @@ fn number_of(text: &str) -> u64 {
 
 #[test]
 fn nothing_is_missed_and_nothing_comes_twice() {
-    let given = std::env::var("FANFARE_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok());
-    let seed: u64 = given.unwrap_or_else(rand_seed);
-    eprintln!("FANFARE_SEED={seed}");
-    let seconds = std::env::var("FANFARE_MODEL_SECONDS")
-        .ok()
-        .and_then(|seconds| seconds.parse().ok());
-    let until = std::time::Instant::now() + Duration::from_secs(seconds.unwrap_or(3));
+    play_for(3, |seed| setup().run(|world| play(world, Chance(seed))));
+}
+
+/// Plays rounds with one seed after the other, for so many seconds or as many as `FANFARE_MODEL_SECONDS` says.
+pub(super) fn play_for(seconds: u64, mut play: impl FnMut(u64)) {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let seed = number("FANFARE_SEED").unwrap_or_else(rand_seed);
+    let seconds = number("FANFARE_MODEL_SECONDS").unwrap_or(seconds);
+    let until = std::time::Instant::now() + Duration::from_secs(seconds);
     for round in 0.. {
-        setup().run(|world| play(world, Chance(seed.wrapping_add(round))));
+        let seed = seed.wrapping_add(round);
+        eprintln!("FANFARE_SEED={seed}");
+        play(seed);
         if std::time::Instant::now() > until {
             break;
         }

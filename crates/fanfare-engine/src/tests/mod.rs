@@ -17,6 +17,7 @@ mod faults;
 mod grace;
 
 mod history;
+mod history_cluster_model;
 mod history_model;
 mod interruptions;
 mod lapses;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use fanfare_core::DurationText;
 use fanfare_core::history::{REPLAY_LIMIT, Retention};
+use fanfare_transports::{MAX_FETCHED, MAX_JOURNALS, MAX_WATCHED};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use smart_default::SmartDefault;
@@ -34,6 +35,24 @@ pub struct HistorySettings {
     #[schemars(range(min = 1, max = 100_000))]
     #[default(REPLAY_LIMIT)]
     pub replay_limit: usize,
+
+    /// With Redis, of how many channels and users the history is known. Above it, those that were silent for longest are
+    /// forgotten, and their clients start anew. The same on all nodes.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    #[default(MAX_JOURNALS)]
+    pub max_journals: usize,
+
+    /// With Redis or NATS, how many channels and users a node watches for events that were lost on the way. What is lost of
+    /// others is not noticed.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    #[default(MAX_WATCHED)]
+    pub max_watched: usize,
+
+    /// With Redis or NATS, the most events that a node fetches where it has missed some. If it has missed more, its clients are
+    /// told so.
+    #[schemars(range(min = 1, max = 100_000))]
+    #[default(MAX_FETCHED)]
+    pub max_fetched: usize,
 }
 
 /// How much is kept of one audience.

@@ -174,6 +174,9 @@ fn attach(
         node_id: node.id.simple().to_string(),
         max_listed_members: config.limits.max_listed_members,
         max_history_bytes: config.history.max_bytes.0,
+        max_journals: config.history.max_journals,
+        max_watched: config.history.max_watched,
+        max_fetched: config.history.max_fetched,
         ..config.broker.options()
     };
     let broker = fanfare_transports::open(config.broker.kind.name(), &options, node.clone())

@@ -92,6 +92,7 @@ pub(super) struct StreamState {
     pub(super) subjects: Option<HashMap<String, u64>>,
     pub(super) first_seq: u64,
     pub(super) last_seq: u64,
+    pub(super) num_subjects: u64,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -357,6 +357,10 @@ impl Inbound for Recorder {
         })
     }
 
+    fn keeps_history(&self) -> bool {
+        self.keeps.load(Ordering::SeqCst)
+    }
+
     fn on_gap(&self, gap: Gap) {
         self.gaps.lock().unwrap().push(gap);
     }

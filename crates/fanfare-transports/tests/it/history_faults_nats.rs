@@ -112,6 +112,42 @@ async fn what_is_more_than_the_size_is_purged() {
     assert_eq!(recovers(&node, start).await.0, Some(Unrecovered::Expired));
 }
 
+/// What was purged by a size that was configured for a while is not whole again when another size is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_smaller_size_for_a_while_makes_nothing_whole() {
+    let server = NatsServer::start();
+    let node = server.node("a").await;
+    let start = present(&node).await;
+    publish(&node, 0..200, 1000).await;
+    assert_eq!(recovers(&node, start).await.0, None);
+    publish(&node, 200..300, 100).await;
+    eventually("more than the size was purged", async || {
+        recovers(&node, start).await.0 == Some(Unrecovered::Expired)
+    })
+    .await;
+    publish(&node, 300..301, 1000).await;
+    assert_eq!(recovers(&node, start).await.0, Some(Unrecovered::Expired));
+    let end = present(&node).await;
+    publish(&node, 301..303, 1000).await;
+    assert_eq!(recovers(&node, end).await, (None, "301 302".to_owned()));
+}
+
+/// A rewind looks for the newest from the end, also between many events of other channels.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_newest_are_found_between_others() {
+    let server = NatsServer::start();
+    let node = server.node("a").await;
+    for number in 0..6 {
+        publish(&node, number..number + 1, 10).await;
+        let others = (0..100).map(|_| kept(to_channel("other", "0"), 1000));
+        node.broker.publish(others.collect(), RECEIPT).await;
+    }
+    for (count, expected) in [(1, "5"), (4, "2 3 4 5"), (9, "0 1 2 3 4 5")] {
+        let newest = read(&node, scope(&[CHANNEL], &[]), ReplayFrom::Newest(count)).await;
+        assert_eq!(data(&newest).join(" "), expected);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_documented_rights_are_enough_for_history() {
     let server = NatsServer::start_with(&format!(

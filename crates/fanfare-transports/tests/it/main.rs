@@ -11,6 +11,7 @@ mod harness;
 mod history;
 mod history_faults;
 mod history_faults_nats;
+mod history_outages;
 mod ids;
 mod laws;
 mod nats;

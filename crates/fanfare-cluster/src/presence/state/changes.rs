@@ -1,8 +1,7 @@
 //! Changes on their way to the store, and what becomes of them.
 
-use std::time::Instant;
-
 use fanfare_core::Presence;
+use tokio::time::Instant;
 
 use super::{Awaited, Fetched, MemberChange, State, Task};
 use crate::{

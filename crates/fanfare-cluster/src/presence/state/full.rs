@@ -1,8 +1,7 @@
 //! Changes that the store has no room for: this node's own connections are shown them, and they are tried again later.
 
-use std::time::Instant;
-
 use fanfare_core::{Presence, UserId};
+use tokio::time::Instant;
 
 use super::{Fetched, MemberChange, State};
 use crate::{

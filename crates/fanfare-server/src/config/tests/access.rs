@@ -218,7 +218,8 @@ fn authorizers() {
 #[test]
 fn history() {
     let toml = "[[channel]]\npattern = \"chat.**\"\nhistory = { size = 100, ttl = \"5m\" }\n[history]\n\
-                users = { size = 20, ttl = \"10m\" }\nmax_bytes = \"1MiB\"\nreplay_limit = 5\n";
+                users = { size = 20, ttl = \"10m\" }\nmax_bytes = \"1MiB\"\nreplay_limit = 5\n\
+                max_journals = 6\nmax_watched = 7\nmax_fetched = 8\n";
     let loaded = load_text(toml, &[("FANFARE_HISTORY_EVERYONE_SIZE", "7")], large()).unwrap();
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
     let (rule, history) = (&loaded.config.channel[0], &loaded.config.history);
@@ -226,6 +227,8 @@ fn history() {
     assert_eq!((kept.size, kept.ttl), (100, Duration::from_secs(300)));
     assert_eq!((history.users.size, history.everyone.size), (20, 7));
     assert_eq!((history.max_bytes.0, history.replay_limit), (1 << 20, 5));
+    let limits = (history.max_journals, history.max_watched, history.max_fetched);
+    assert_eq!(limits, (6, 7, 8));
     let off = load_text("", &[], large()).unwrap().config.history;
     assert_eq!((off.users.retention(), off.everyone.retention()), (None, None));
 
@@ -245,6 +248,10 @@ fn history() {
         (
             "[history]\nmax_bytes = \"64MB\"",
             "L:2: history.max_bytes: found \"64MB\", expected a number of bytes with its unit such as \"64MiB\"",
+        ),
+        (
+            "[history]\nmax_watched = 0",
+            "L:2: history.max_watched: found 0, expected a whole number from 1 to 10000000",
         ),
         (
             "[history]\nusers = { size = 100001 }",

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use fanfare_core::journal::JournalFigures;
 use fanfare_engine::Node;
 use prometheus::{Error, Opts, Registry};
 
@@ -16,8 +17,14 @@ pub(super) fn register(node: &Node, registry: &Registry) -> Result<(), Error> {
     for (name, help, value) in [
         (
             "fanfare_history_journals",
-            "Users and channels whose history is known in this process, everyone included",
+            "Users and channels whose history is known in this process or to the broker, everyone included; with Redis, \
+             history.max_journals is the most",
             kept.journals,
+        ),
+        (
+            "fanfare_history_watched",
+            "Users and channels that this node watches for events that were lost on the way; history.max_watched is the most",
+            kept.watched,
         ),
         (
             "fanfare_history_entries",
@@ -32,6 +39,10 @@ pub(super) fn register(node: &Node, registry: &Registry) -> Result<(), Error> {
     ] {
         gauges(registry, Opts::new(name, help), [], vec![([], value)])?;
     }
+    register_counters(node, kept, registry)
+}
+
+fn register_counters(node: &Node, kept: JournalFigures, registry: &Registry) -> Result<(), Error> {
     for (name, help, value) in [
         (
             "fanfare_history_evicted_total",
@@ -52,6 +63,11 @@ pub(super) fn register(node: &Node, registry: &Registry) -> Result<(), Error> {
             "fanfare_history_gaps_filled_total",
             "Those of them that it has filled",
             kept.gaps_filled,
+        ),
+        (
+            "fanfare_history_gaps_lost_total",
+            "Those of them that it could not fill: the events are not kept any more, or are more than history.max_fetched",
+            kept.gaps_lost,
         ),
     ] {
         counters(registry, Opts::new(name, help), [], vec![([], value)])?;

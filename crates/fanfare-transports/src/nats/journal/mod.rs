@@ -42,7 +42,7 @@ const EPOCH: &str = "Fanfare-Epoch";
 const KEEP: &str = "Fanfare-Keep";
 /// Audiences whose messages are counted until something is purged.
 const COUNTED: usize = 10_000;
-/// The fewest messages between two purges of an audience, by one node.
+/// The fewest messages between two purges of an audience by one node, and the fewest that a purge leaves.
 const PURGE_EVERY: u32 = 64;
 
 /// The journal on one connection.
@@ -188,7 +188,7 @@ impl Journal {
 
     /// Counts a message that was stored. After some of one audience, those are purged that are more than is kept.
     fn count(&self, message: &Message) {
-        let Some(Retention { size, .. }) = message.keep else {
+        let Some(left) = message.keep.map(purged_to) else {
             return;
         };
         let subject = self.subject(&message.subject);
@@ -199,7 +199,7 @@ impl Journal {
             }
             let count = counts.entry(subject.clone()).or_default();
             *count += 1;
-            if *count < size.max(PURGE_EVERY) {
+            if *count < left {
                 return;
             }
             *count = 0;
@@ -207,12 +207,18 @@ impl Journal {
         let purge = api(
             "STREAM.PURGE",
             &self.stream,
-            &json!({"filter": subject, "keep": size}),
+            &json!({"filter": subject, "keep": left}),
         );
         let questions = Arc::clone(&self.questions);
         // What is not purged takes some bytes until the next time.
         tokio::spawn(async move { drop(questions.ask_one(purge).await) });
     }
+}
+
+/// How many messages a purge leaves of an audience. More than are kept, so that the message that caused the purge is still there when it
+/// is carried out: it shows later that there was one.
+fn purged_to(retention: Retention) -> u32 {
+    retention.size.max(PURGE_EVERY)
 }
 
 /// The name of a journal that was made at this time.
@@ -235,7 +241,11 @@ impl JournalStore for Journal {
         Box::pin(crate::journal_reads::read(self, query))
     }
 
-    fn tops<'a>(&'a self, audiences: &'a [Audience]) -> BoxFuture<'a, Result<Tops, Failed>> {
-        Box::pin(crate::journal_reads::tops(self, audiences))
+    fn tops<'a>(
+        &'a self,
+        audiences: &'a [Audience],
+        behind: Option<u64>,
+    ) -> BoxFuture<'a, Result<Tops, Failed>> {
+        Box::pin(crate::journal_reads::tops(self, audiences, behind))
     }
 }

@@ -12,7 +12,7 @@ use fanfare_core::{
 use futures_util::future::try_join_all;
 use serde_json::json;
 
-use super::{Answer, Journal, epoch_of, retention};
+use super::{Answer, Journal, epoch_of, purged_to, retention};
 use crate::{
     journal_reads::{JournalReader, JournalState, Range, TimedMessage, matches},
     nats::{
@@ -82,6 +82,7 @@ impl Journal {
             now: millis(now.unwrap_or_default()),
             tops: self.last_numbers(audiences).await?,
             others,
+            journals: info.state.num_subjects,
         })
     }
 
@@ -150,39 +151,72 @@ impl Journal {
         range: Range,
     ) -> Result<Vec<TimedMessage>, Unanswered> {
         let subject = self.subject_of(audience);
+        if range.newest && range.before > present.number {
+            let newest = self.newest(&subject, present.number, range.count).await?;
+            let with_prev = newest.into_iter().map(|message| {
+                let prev = message.number - 1;
+                (message, prev)
+            });
+            return Ok(in_range(audience, present, with_prev.collect(), range));
+        }
         let Some(first) = self.next(&subject, 1).await? else {
             return Ok(Vec::new());
         };
-        let mut messages = Vec::new();
-        // The number before the first message that is read. The first of all that are left may have had others before it.
-        let mut prev = range.after;
-        let mut next = first;
-        if next.number > range.after || range.newest {
-            let info = self.info(Some(&subject), 0).await?;
-            let count = info.state.subjects.unwrap_or_default().values().sum::<u64>();
-            prev = next.number - 1;
-            let is_whole = next
-                .retention
-                .is_some_and(|retention| count < u64::from(retention.size));
-            if is_whole {
-                prev = prev.min(info.state.first_seq.saturating_sub(1));
-            }
+        let is_from_first = first.number > range.after || range.newest;
+        let from = if is_from_first {
+            first.number
         } else {
-            match self.next(&subject, range.after + 1).await? {
-                Some(message) => next = message,
-                None => return Ok(Vec::new()),
-            }
+            range.after + 1
+        };
+        let messages = self.walk(&subject, from, u64::MAX).await?;
+        let info = self.info(None, 0).await?;
+        let left_from = self
+            .next(&subject, 1)
+            .await?
+            .map_or(u64::MAX, |first| first.number);
+        // The number before the first message that is read. The first of all that are left may have had others before it.
+        let mut prev = match (is_from_first, left_from > from) {
+            // Some were purged meanwhile, perhaps before they were read.
+            (_, true) => left_from - 1,
+            (true, false) if is_whole(&messages) => from.min(info.state.first_seq).saturating_sub(1),
+            (_, false) => from - 1,
+        };
+        let left = messages
+            .into_iter()
+            .filter(|message| message.number >= left_from || left_from <= from);
+        let with_prev = left.map(|message| {
+            let before = std::mem::replace(&mut prev, message.number);
+            (message, before)
+        });
+        Ok(in_range(audience, present, with_prev.collect(), range))
+    }
+
+    /// The newest `count` messages on `subject` up to `last`, or some more. They are looked for from the end, in parts that grow.
+    async fn newest(&self, subject: &str, last: u64, count: usize) -> Result<Vec<StreamMessage>, Unanswered> {
+        let mut width = (count as u64).saturating_mul(2).max(64);
+        let (mut messages, mut end) = (Vec::new(), last.saturating_add(1));
+        while messages.len() < count && end > 1 {
+            let start = last.saturating_add(1).saturating_sub(width).max(1);
+            let mut part = self.walk(subject, start, end).await?;
+            part.append(&mut messages);
+            (messages, end) = (part, start);
+            width = width.saturating_mul(4);
         }
-        loop {
-            let number = next.number;
-            messages.push((next, prev));
-            prev = number;
-            match self.next(&subject, number + 1).await? {
-                Some(message) => next = message,
-                None => break,
-            }
+        Ok(messages)
+    }
+
+    /// The messages on `subject` from one number on, up to another.
+    async fn walk(&self, subject: &str, from: u64, until: u64) -> Result<Vec<StreamMessage>, Unanswered> {
+        let (mut messages, mut next) = (Vec::new(), from);
+        while let Some(message) = self
+            .next(subject, next)
+            .await?
+            .filter(|found| found.number < until)
+        {
+            next = message.number + 1;
+            messages.push(message);
         }
-        Ok(in_range(audience, present, messages, range))
+        Ok(messages)
     }
 
     /// The first message on `subject` with this number or a higher one.
@@ -193,7 +227,17 @@ impl Journal {
     }
 }
 
-/// Of all messages of an audience that are left, with their `prev`, those that are kept and in `range`.
+/// Whether no node has purged anything of an audience of which these messages are left: a purge leaves as many as its retention says, and
+/// the message that caused it.
+fn is_whole(messages: &[StreamMessage]) -> bool {
+    let sizes = messages
+        .iter()
+        .map(|message| message.retention.map_or(0, purged_to));
+    sizes.min().is_none_or(|least| messages.len() < least as usize)
+}
+
+/// Of all messages of an audience that are left, with their `prev`, those that are kept and in `range`. Those that were stored since the
+/// journal's state was read come along: they show whether something is missing before them.
 fn in_range(
     audience: &Audience,
     present: Cursor,
@@ -205,7 +249,7 @@ fn in_range(
     let more = messages.len().saturating_sub(size);
     let kept = messages.into_iter().skip(more).filter_map(|(stored, prev)| {
         let ttl = millis(stored.retention?.ttl);
-        let is_in = stored.number > range.after && stored.number < range.before;
+        let is_in = stored.number > range.after && (stored.number < range.before || !range.newest);
         let message = StoredMessage {
             audience: audience.clone(),
             payload: stored.payload,

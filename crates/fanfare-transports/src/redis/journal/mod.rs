@@ -32,8 +32,12 @@ impl JournalStore for Connection {
         Box::pin(crate::journal_reads::read(self, query))
     }
 
-    fn tops<'a>(&'a self, audiences: &'a [Audience]) -> BoxFuture<'a, Result<Tops, Failed>> {
-        Box::pin(crate::journal_reads::tops(self, audiences))
+    fn tops<'a>(
+        &'a self,
+        audiences: &'a [Audience],
+        behind: Option<u64>,
+    ) -> BoxFuture<'a, Result<Tops, Failed>> {
+        Box::pin(crate::journal_reads::tops(self, audiences, behind))
     }
 }
 
@@ -108,8 +112,8 @@ fn state(answer: Value, audiences: usize, has_others: bool) -> Option<JournalSta
         epoch: epoch(text(parts.first()?)?)?,
         number: number(1)?,
     };
-    let tops: Option<Vec<u64>> = (4..4 + audiences).map(number).collect();
-    let others = match (has_others, parts.get(4 + audiences)) {
+    let tops: Option<Vec<u64>> = (5..5 + audiences).map(number).collect();
+    let others = match (has_others, parts.get(5 + audiences)) {
         (true, Some(Value::Array(others))) => others
             .chunks_exact(2)
             .filter_map(|pair| {
@@ -128,6 +132,7 @@ fn state(answer: Value, audiences: usize, has_others: bool) -> Option<JournalSta
         now: number(3)?,
         tops: tops?,
         others,
+        journals: number(4)?,
     })
 }
 

@@ -20,8 +20,8 @@ use super::super::scripts::Script;
 pub(super) static KEEP: LazyLock<Script> =
     LazyLock::new(|| Script::new(concat!(include_str!("state.lua"), include_str!("keep.lua"))));
 
-/// Returns the epoch, the last number, the number up to which audiences may be forgotten, the time in milliseconds, and the last
-/// numbers of the audiences that are asked for, in order.
+/// Returns the epoch, the last number, the number up to which audiences may be forgotten, the time in milliseconds, the number of
+/// audiences, and the last numbers of the audiences that are asked for, in order.
 ///
 /// `ARGV`: the next epoch's name, a number, and the audiences. If the number is not empty, all audiences with a higher one follow: each
 /// with its number, the highest number first.

@@ -1,4 +1,5 @@
-local result = {epoch, string.format('%.0f', number), forgotten, now}
+local journals = redis.call('ZCARD', KEYS[2]) - 1
+local result = {epoch, string.format('%.0f', number), forgotten, now, string.format('%.0f', journals)}
 for at = 3, #ARGV do
   result[#result + 1] = redis.call('ZSCORE', KEYS[2], ARGV[at]) or '0'
 end

@@ -1,0 +1,219 @@
+//! Looks for what was lost and no event shows: last numbers are compared with the journal's.
+
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+
+use fanfare_core::{
+    Audience,
+    history::{Cursor, Unrecovered},
+};
+
+use super::{
+    Gaps, Missing,
+    fill::{fetch, fill, retry},
+};
+use crate::{
+    ANSWER_TIMEOUT,
+    transport::{Failed, journal::Tops},
+};
+
+/// Audiences in one comparison.
+const COMPARED: usize = 10_000;
+/// Comparisons until the journal is asked for channels that were never received.
+const ALL_CHANNELS_EVERY: u32 = 8;
+/// How long an event may be on its way before it counts as missing.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+
+/// Whether the journal was asked for what the receiving connection's predecessor lost. Until then events wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Comparison {
+    /// The subscriptions are not in force yet.
+    NotYet,
+    /// The journal is to be asked; the number is another one for each connection.
+    Due(u64),
+    Done,
+}
+
+impl Comparison {
+    pub(super) fn due() -> Self {
+        Self::Due(rand::random())
+    }
+
+    pub(super) fn is_awaited(self) -> bool {
+        self != Self::Done
+    }
+}
+
+/// What a comparison has found.
+struct Compared {
+    present: Cursor,
+    missing: Vec<Missing>,
+    /// A channel may be forgotten that had something behind the number.
+    is_forgotten: bool,
+}
+
+/// After the receiving connection was opened again: fetches what was published meanwhile. If the journal does not answer, that is
+/// reported, and what is missing is found by later events and comparisons.
+pub(super) async fn compare_all(gaps: &Gaps) {
+    let (due, known, all_channels) = {
+        let state = gaps.state();
+        if !matches!(state.comparison, Comparison::Due(_)) {
+            return;
+        }
+        let known = state.watched.some(0, state.watched.len());
+        (state.comparison, known, state.watched.all_channels())
+    };
+    let mut parts: Vec<_> = known.chunks(COMPARED).map(|some| (some, None)).collect();
+    parts.extend(all_channels.map(|since| (&[][..], Some(since))));
+    for (some, all_channels) in parts {
+        let Ok(compared) = retry(|| compare(gaps, some, all_channels)).await else {
+            let state = gaps.state();
+            if let Some(present) = state.watched.cursor() {
+                gaps.report(None, present, Unrecovered::Expired);
+            }
+            break;
+        };
+        take(gaps, compared, all_channels).await;
+    }
+    let mut state = gaps.state();
+    if state.comparison == due {
+        state.comparison = Comparison::Done;
+    }
+}
+
+/// Learns the last numbers of new audiences. Those that the journal does not answer about stay new.
+pub(super) async fn watch_new(gaps: &Gaps) {
+    loop {
+        let new: Vec<Audience> = {
+            let state = gaps.state();
+            if state.new.is_empty() && !state.is_all_new {
+                return;
+            }
+            state.new.iter().take(COMPARED).cloned().collect()
+        };
+        let Ok(Tops { present, tops, .. }) = tops(gaps, &new, None).await else {
+            return;
+        };
+        let mut state = gaps.state();
+        gaps.begin(&mut state, present);
+        let receipts = &gaps.arrivals.receipts;
+        state.new.drain(..new.len()); // others were added behind them at most
+        for (audience, top) in new.into_iter().zip(tops) {
+            if receipts.wants(&audience) {
+                // One of which nothing is known has nothing up to now.
+                let top = if top == 0 { present.number } else { top };
+                state.watched.watch(present.epoch, audience, top);
+            }
+        }
+        if std::mem::take(&mut state.is_all_new) {
+            state.watched.shown_all_channels(present);
+        }
+    }
+}
+
+/// Looks for the last events before silence, of some audiences at a time, and now and then on channels that were never received.
+pub(super) async fn compare_some(gaps: &Gaps) {
+    let (start, some, all_channels) = {
+        let mut state = gaps.state();
+        if state.watched.is_empty() || state.watched.is_holding() {
+            return;
+        }
+        let start = if state.next < state.watched.len() {
+            state.next
+        } else {
+            0
+        };
+        state.next = start + COMPARED;
+        state.comparisons = state.comparisons.wrapping_add(1);
+        let is_time = state.comparisons.is_multiple_of(ALL_CHANNELS_EVERY);
+        let all_channels = state.watched.all_channels().filter(|_| is_time);
+        (start, state.watched.some(start, COMPARED), all_channels)
+    };
+    let Ok(mut compared) = compare(gaps, &some, all_channels).await else {
+        gaps.state().next = start; // again the next time
+        return;
+    };
+    if !compared.missing.is_empty() {
+        tokio::time::sleep(ON_ITS_WAY).await;
+        let mut state = gaps.state();
+        let missing = &mut compared.missing;
+        missing.retain(|missing| state.watched.lacks(&missing.audience, missing.up_to));
+        if !missing.is_empty() {
+            state.watched.hold();
+        }
+    }
+    take(gaps, compared, all_channels).await;
+    fill(gaps).await;
+}
+
+/// Asks the journal which of `known` audiences have higher numbers, and which channels have some behind `all_channels`.
+async fn compare(
+    gaps: &Gaps,
+    known: &[(Audience, u64)],
+    all_channels: Option<u64>,
+) -> Result<Compared, Failed> {
+    let audiences: Vec<Audience> = known.iter().map(|(audience, _)| audience.clone()).collect();
+    let Tops {
+        present,
+        tops,
+        others,
+        forgotten,
+        journals,
+    } = tops(gaps, &audiences, all_channels).await?;
+    gaps.journals.store(journals, Relaxed);
+    let mut compared = Compared {
+        present,
+        missing: Vec::new(),
+        is_forgotten: all_channels.is_some_and(|since| since < forgotten),
+    };
+    let mut state = gaps.state();
+    if gaps.begin(&mut state, present) {
+        compared.is_forgotten = false; // another journal was reported
+        return Ok(compared);
+    }
+    let mut lacks = |audience: &Audience, after: u64, up_to: u64| {
+        compared.missing.push(Missing {
+            audience: audience.clone(),
+            after,
+            up_to,
+            epoch: present.epoch,
+        });
+    };
+    for ((audience, number), top) in known.iter().zip(tops) {
+        // Of an audience that is forgotten, nothing is known but that it has no higher number.
+        let top = if top == 0 { forgotten } else { top };
+        if top > *number {
+            lacks(audience, *number, top);
+        } else {
+            state.watched.complete(audience, *number, present);
+        }
+    }
+    for (audience, top) in &others {
+        let since = all_channels.unwrap_or(u64::MAX);
+        if !state.watched.is_watched(audience) && *top > since {
+            lacks(audience, since, *top);
+        }
+    }
+    Ok(compared)
+}
+
+/// Fetches what is missing of each audience.
+async fn take(gaps: &Gaps, compared: Compared, all_channels: Option<u64>) {
+    gaps.found.fetch_add(compared.missing.len() as u64, Relaxed);
+    for missing in compared.missing {
+        fetch(gaps, missing).await;
+    }
+    if compared.is_forgotten {
+        gaps.report(None, compared.present, Unrecovered::Expired);
+    }
+    if let Some(since) = all_channels {
+        let mut state = gaps.state();
+        state.watched.all_channels_complete(since, compared.present);
+    }
+}
+
+async fn tops(gaps: &Gaps, audiences: &[Audience], behind: Option<u64>) -> Result<Tops, Failed> {
+    let sender = gaps.arrivals.node.link.current().ok_or("not connected")?;
+    let journal = sender.journal().ok_or("there is no journal")?;
+    let answer = tokio::time::timeout(ANSWER_TIMEOUT, journal.tops(audiences, behind)).await;
+    answer.map_err(|_| "timed out")?
+}

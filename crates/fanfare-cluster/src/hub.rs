@@ -1,0 +1,444 @@
+//! For tests: a transport in the process. It counts what travels, loses what it is asked to, and keeps a journal if it is given one.
+
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard},
+    time::SystemTime,
+};
+
+use bytes::Bytes;
+use fanfare_core::{
+    Audience, BoxFuture, Claim, Event, Inbound, RawJson, Receipt,
+    history::{History, Position, Retention},
+    journal::ReplayQuery,
+};
+use futures_util::StreamExt;
+use tokio::sync::{mpsc, watch};
+use uuid::Uuid;
+
+use crate::{
+    ClusterBroker, ClusterOptions,
+    journal::MemoryJournal,
+    transport::{
+        Accepted, Failed, IdStore, Message, PresenceStore, PublishError, Published, Received, Receiver,
+        Sender, Stored, Subject, Subscriber, Transport, WantedId,
+        journal::{JournalStore, StoredMessage, StoredReplay, Tops},
+    },
+};
+
+/// What nodes are connected to.
+#[derive(Clone)]
+pub struct Hub(Arc<Mutex<HubState>>, Option<Arc<MemoryJournal>>);
+
+struct HubState {
+    counts: bool,
+    away: bool,
+    listeners: Vec<Listener>,
+    published: Vec<(Subject, Bytes)>,
+    /// What was kept: its number, its audience, and the message.
+    kept: Vec<(u64, Audience, Bytes)>,
+    /// Nodes that do not receive what is published now.
+    deaf: HashSet<String>,
+    /// Nodes that cannot connect.
+    cut: HashSet<String>,
+    /// Questions to the journal that are refused.
+    refusals: u32,
+}
+
+struct Listener {
+    number: usize,
+    node: String,
+    subjects: HashSet<Subject>,
+    messages: mpsc::UnboundedSender<Received>,
+}
+
+impl Hub {
+    /// A hub that reports how many listeners a message goes to (`counts`), or does not know.
+    pub fn new(counts: bool) -> Self {
+        let state = HubState {
+            counts,
+            away: false,
+            listeners: Vec::new(),
+            published: Vec::new(),
+            kept: Vec::new(),
+            deaf: HashSet::new(),
+            cut: HashSet::new(),
+            refusals: 0,
+        };
+        Self(Arc::new(Mutex::new(state)), None)
+    }
+
+    /// A hub that keeps what it is asked to.
+    pub fn keeping(journal: MemoryJournal) -> Self {
+        let Self(state, _) = Self::new(true);
+        Self(state, Some(Arc::new(journal)))
+    }
+
+    fn state(&self) -> MutexGuard<'_, HubState> {
+        self.0.lock().unwrap()
+    }
+
+    /// What the hub keeps.
+    ///
+    /// # Panics
+    /// If it keeps nothing.
+    pub fn journal(&self) -> &MemoryJournal {
+        self.1.as_ref().unwrap()
+    }
+
+    /// Cuts all connections, and allows no new ones until it is back.
+    pub fn set_away(&self, away: bool) {
+        let mut state = self.state();
+        state.away = away;
+        state.listeners.clear();
+    }
+
+    /// Cuts the connections of this node, and allows it no new ones until it is back.
+    pub fn set_cut(&self, node: &str, cut: bool) {
+        let mut state = self.state();
+        state.listeners.retain(|listener| listener.node != node);
+        if cut {
+            state.cut.insert(node.to_owned());
+        } else {
+            state.cut.remove(node);
+        }
+    }
+
+    /// Whether the node of this name receives nothing of what is published, though it is connected.
+    pub fn set_deaf(&self, node: &str, deaf: bool) {
+        let mut state = self.state();
+        if deaf {
+            state.deaf.insert(node.to_owned());
+        } else {
+            state.deaf.remove(node);
+        }
+    }
+
+    /// The journal refuses the next questions, so many of them.
+    pub fn refuse_questions(&self, count: u32) {
+        self.state().refusals = count;
+    }
+
+    /// All that was ever kept, in order: its number, its audience, and the message.
+    pub fn kept(&self) -> Vec<(u64, Audience, Bytes)> {
+        self.state().kept.clone()
+    }
+
+    /// What was published since the last call on subjects that `counts` says yes to.
+    pub fn take_published(&self, counts: impl Fn(&Subject, &[u8]) -> bool) -> usize {
+        let published = std::mem::take(&mut self.state().published);
+        published
+            .iter()
+            .filter(|(subject, payload)| counts(subject, payload))
+            .count()
+    }
+
+    /// Publishes `payload` as another program does.
+    ///
+    /// # Panics
+    /// While the hub is away.
+    pub fn publish(&self, subject: Subject, payload: &[u8]) {
+        let payload = Bytes::copy_from_slice(payload);
+        let (id, keep) = (None, None);
+        let message = Message {
+            subject,
+            payload,
+            id,
+            keep,
+        };
+        self.carry(&message).unwrap();
+    }
+
+    /// Keeps and publishes `payload` as another program does.
+    ///
+    /// # Panics
+    /// While the hub is away.
+    pub fn publish_kept(&self, audience: &Audience, payload: &[u8], keep: Retention) {
+        let message = Message {
+            subject: Subject::Audience(audience.clone()),
+            payload: Bytes::copy_from_slice(payload),
+            id: None,
+            keep: Some(keep),
+        };
+        self.carry(&message).unwrap();
+    }
+
+    /// The broker of a node behind `inbound`.
+    pub fn broker(&self, node: &str, inbound: Arc<dyn Inbound>) -> ClusterBroker {
+        let (_, is_frozen) = watch::channel(false);
+        self.broker_with(node, inbound, (is_frozen, None))
+    }
+
+    /// The same for one that may be frozen, with a store of presence.
+    pub(crate) fn broker_with(
+        &self,
+        node: &str,
+        inbound: Arc<dyn Inbound>,
+        (is_frozen, store): (watch::Receiver<bool>, Option<Arc<dyn PresenceStore>>),
+    ) -> ClusterBroker {
+        let transport = Arc::new(Connection {
+            hub: self.clone(),
+            node: node.to_owned(),
+            number: 0,
+            is_frozen,
+            store,
+        });
+        let options = ClusterOptions {
+            node_id: node.to_owned(),
+            linger: std::time::Duration::ZERO,
+            max_remembered_ids: 1000,
+            max_listed_members: 1000,
+            max_watched: crate::MAX_WATCHED,
+            max_fetched: crate::MAX_FETCHED,
+        };
+        ClusterBroker::new(transport, &options, inbound)
+    }
+
+    /// Keeps `message`, if it is to be kept.
+    fn keep(&self, message: &Message) -> Option<Position> {
+        let (journal, Subject::Audience(audience)) = (self.1.as_ref()?, &message.subject) else {
+            return None;
+        };
+        let keep: Retention = message.keep?;
+        let data = RawJson::parse(&message.payload).ok()?;
+        let event = Event {
+            history: History::Wanted(keep),
+            ..Event::new(audience.clone(), None, data, SystemTime::UNIX_EPOCH)
+        };
+        journal.append(vec![event], |events| events[0].history.position())
+    }
+
+    fn carry(&self, message: &Message) -> Published {
+        let mut state = self.state();
+        if state.away {
+            return Err(PublishError::Lost);
+        }
+        let position = self.keep(message);
+        if let (Some(position), Subject::Audience(audience)) = (position, &message.subject) {
+            let kept = (position.number, audience.clone(), message.payload.clone());
+            state.kept.push(kept);
+        }
+        state
+            .published
+            .push((message.subject.clone(), message.payload.clone()));
+        let is_channel = matches!(message.subject, Subject::Audience(Audience::Channel(_)));
+        let mut listeners = 0;
+        for listener in &state.listeners {
+            for by_all_channels in [false, true] {
+                let subscribed = if by_all_channels {
+                    is_channel && listener.subjects.contains(&Subject::AllChannels)
+                } else {
+                    listener.subjects.contains(&message.subject)
+                };
+                let received = Received {
+                    subject: Ok(message.subject.clone()),
+                    by_all_channels,
+                    payload: message.payload.clone(),
+                    version: None,
+                    position,
+                };
+                let is_heard = !state.deaf.contains(&listener.node);
+                let is_sent = subscribed && (!is_heard || listener.messages.send(received).is_ok());
+                listeners += u32::from(is_sent);
+            }
+        }
+        Ok(Accepted {
+            listeners: state.counts.then_some(listeners),
+            id_refused: None,
+            position,
+            unkept: None,
+        })
+    }
+
+    /// Whether the journal answers a question now.
+    fn answers(&self) -> Result<(), Failed> {
+        let mut state = self.state();
+        if state.away {
+            return Err("away".to_owned());
+        }
+        if state.refusals > 0 {
+            state.refusals -= 1;
+            return Err("refused".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// A node's way to the hub.
+#[derive(Clone)]
+struct Connection {
+    hub: Hub,
+    node: String,
+    number: usize,
+    is_frozen: watch::Receiver<bool>,
+    store: Option<Arc<dyn PresenceStore>>,
+}
+
+impl Connection {
+    async fn thawed(&self) {
+        let mut is_frozen = self.is_frozen.clone();
+        let _ = is_frozen.wait_for(|is_frozen| !is_frozen).await;
+    }
+
+    fn open(&self) -> Result<Self, Failed> {
+        self.is_there().then(|| self.clone()).ok_or("away".to_owned())
+    }
+
+    async fn check_here(&self) -> Result<(), Failed> {
+        self.thawed().await;
+        self.is_there().then_some(()).ok_or("away".to_owned())
+    }
+
+    fn is_there(&self) -> bool {
+        let state = self.hub.state();
+        !state.away && !state.cut.contains(&self.node)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut HashSet<Subject>)) -> BoxFuture<'_, Result<(), Failed>> {
+        let mut state = self.hub.state();
+        let listener = state
+            .listeners
+            .iter_mut()
+            .find(|listener| listener.number == self.number);
+        let changed = listener.map(|listener| change(&mut listener.subjects));
+        Box::pin(std::future::ready(changed.ok_or("lost".to_owned())))
+    }
+}
+
+impl Transport for Connection {
+    fn name(&self) -> &'static str {
+        "hub"
+    }
+
+    fn address(&self) -> String {
+        "here".to_owned()
+    }
+
+    fn open_sender(&self) -> BoxFuture<'_, Result<Box<dyn Sender>, Failed>> {
+        let opened = self
+            .open()
+            .map(|connection| Box::new(connection) as Box<dyn Sender>);
+        Box::pin(std::future::ready(opened))
+    }
+
+    fn open_receiver(&self) -> BoxFuture<'_, Result<Receiver, Failed>> {
+        let opened = self.open().map(|mut connection| {
+            let (messages, received) = mpsc::unbounded_channel();
+            connection.number = rand::random_range(1..usize::MAX);
+            self.hub.state().listeners.push(Listener {
+                number: connection.number,
+                node: connection.node.clone(),
+                subjects: HashSet::new(),
+                messages,
+            });
+            let messages = futures_util::stream::unfold(
+                (received, connection.clone()),
+                async |(mut received, connection)| {
+                    connection.thawed().await;
+                    let message = received.recv().await?;
+                    connection.thawed().await;
+                    Some((message, (received, connection)))
+                },
+            );
+            Receiver {
+                subscriber: Box::new(connection),
+                messages: messages.boxed(),
+            }
+        });
+        Box::pin(std::future::ready(opened))
+    }
+}
+
+impl Sender for Connection {
+    fn publish<'a>(&'a self, messages: &'a [Message]) -> BoxFuture<'a, Vec<Published>> {
+        Box::pin(async move {
+            self.thawed().await;
+            if !self.is_there() {
+                return vec![Err(PublishError::Lost); messages.len()];
+            }
+            messages.iter().map(|message| self.hub.carry(message)).collect()
+        })
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<(), Failed>> {
+        Box::pin(self.check_here())
+    }
+
+    fn ids(&self) -> &dyn IdStore {
+        self
+    }
+
+    fn presence(&self) -> Option<&dyn PresenceStore> {
+        self.store.as_deref()
+    }
+
+    fn journal(&self) -> Option<&dyn JournalStore> {
+        self.hub.1.as_ref().map(|_| self as &dyn JournalStore)
+    }
+}
+
+impl JournalStore for Connection {
+    fn read<'a>(&'a self, query: &'a ReplayQuery) -> BoxFuture<'a, Result<StoredReplay, Failed>> {
+        Box::pin(async move {
+            self.check_here().await?;
+            self.hub.answers()?;
+            let replay = self.hub.journal().read(query);
+            let stored = |event: &Arc<Event>| {
+                Some(StoredMessage {
+                    audience: event.audience.clone(),
+                    payload: event.data.bytes().clone(),
+                    position: event.history.position()?,
+                })
+            };
+            Ok(StoredReplay {
+                present: replay.present.ok_or("no journal")?,
+                unrecovered: replay.unrecovered,
+                messages: replay.events.iter().filter_map(stored).collect(),
+            })
+        })
+    }
+
+    fn tops<'a>(
+        &'a self,
+        audiences: &'a [Audience],
+        behind: Option<u64>,
+    ) -> BoxFuture<'a, Result<Tops, Failed>> {
+        Box::pin(async move {
+            self.check_here().await?;
+            self.hub.answers()?;
+            Ok(self.hub.journal().tops(audiences, behind))
+        })
+    }
+}
+
+impl Subscriber for Connection {
+    fn subscribe<'a>(&'a self, subjects: &'a [Subject]) -> BoxFuture<'a, Result<(), Failed>> {
+        self.change(|subscribed| subscribed.extend(subjects.iter().cloned()))
+    }
+
+    fn unsubscribe<'a>(&'a self, subjects: &'a [Subject]) -> BoxFuture<'a, Result<(), Failed>> {
+        self.change(|subscribed| subscribed.retain(|subject| !subjects.contains(subject)))
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<(), Failed>> {
+        Box::pin(self.check_here())
+    }
+}
+
+/// It stores nothing.
+impl IdStore for Connection {
+    fn claim<'a>(&'a self, ids: &'a [WantedId]) -> BoxFuture<'a, Stored<Vec<Option<Claim>>>> {
+        let stored = Stored::default().map(|()| vec![None; ids.len()]);
+        Box::pin(std::future::ready(stored))
+    }
+
+    fn settle<'a>(&'a self, _: &'a [(Uuid, Receipt)]) -> BoxFuture<'a, Stored<()>> {
+        Box::pin(std::future::ready(Stored::default()))
+    }
+
+    fn release<'a>(&'a self, _: &'a [Uuid]) -> BoxFuture<'a, Stored<()>> {
+        Box::pin(std::future::ready(Stored::default()))
+    }
+}

@@ -1,0 +1,146 @@
+//! The publications that are open, and what becomes of each.
+
+use std::collections::VecDeque;
+
+use ahash::AHashMap;
+use fanfare_core::history::History;
+use tokio::{sync::mpsc, time::Instant};
+
+use super::publication::{Cause, Here, JobReceipts, Listeners, OpenPublication, Overdue};
+use crate::{
+    deliveries::{Deliveries, Item, ReplyTo},
+    interests::Interests,
+    recent::Recent,
+};
+
+pub(super) struct OpenPublications {
+    pub(super) interests: Interests,
+    pub(super) publications: AHashMap<u64, OpenPublication>,
+    /// The published ones, and when; those that are complete drop out at the next check.
+    pub(super) published: VecDeque<(Instant, u64)>,
+    pub(super) batches: AHashMap<u64, JobReceipts>,
+    /// The number of the last flush.
+    pub(super) flushed_to: u64,
+    /// A flush follows publications at once until then.
+    pub(super) flush_until: Option<Instant>,
+    /// Delivered without an echo.
+    pub(super) direct: Recent,
+    /// Of these, the ones that connections with cursors have not received.
+    pub(super) late: Recent,
+    pub(super) overdue: mpsc::UnboundedSender<Overdue>,
+    /// How many receipts were degraded by each cause.
+    pub(super) degraded: [u64; Cause::NAMES.len()],
+}
+
+impl OpenPublications {
+    pub(super) fn new(overdue: mpsc::UnboundedSender<Overdue>) -> Self {
+        Self {
+            interests: Interests::default(),
+            publications: AHashMap::new(),
+            published: VecDeque::new(),
+            batches: AHashMap::new(),
+            flushed_to: 0,
+            flush_until: None,
+            direct: Recent::default(),
+            late: Recent::default(),
+            overdue,
+            degraded: [0; Cause::NAMES.len()],
+        }
+    }
+
+    /// The numbers of what is open, in the order of publication.
+    pub(super) fn numbers(&self) -> Vec<u64> {
+        let mut numbers: Vec<u64> = self.publications.keys().copied().collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
+    /// Delivers publication `number` to this node without an echo, unless that was done. One that is kept is delivered to connections
+    /// without cursors, and has to be fetched for the others.
+    pub(super) fn deliver(&mut self, number: u64, deliveries: &Deliveries) {
+        let Some(publication) = self.publications.get_mut(&number) else {
+            return;
+        };
+        let position = publication.position;
+        let Some(mut event) = publication.take_event() else {
+            return;
+        };
+        let now = Instant::now();
+        self.direct.insert(number, now);
+        if let Some(position) = position {
+            self.late.insert(number, now);
+            event.history = History::Late(position);
+            // Fails only while the runtime shuts down.
+            let _ = self.overdue.send(Overdue {
+                audience: event.audience.clone(),
+                position,
+            });
+        }
+        deliveries.push(Item::Event(event, ReplyTo::Own(number)));
+    }
+
+    /// No echo of `number` has arrived by now: if one was expected, delivers the event directly, as soon as it is known whether it is kept.
+    pub(super) fn miss(&mut self, number: u64, deliveries: &Deliveries) {
+        let Some(publication) = self.publications.get_mut(&number) else {
+            return;
+        };
+        if publication.here != Here::Expected {
+            return;
+        }
+        if publication.wants_place()
+            && publication.listeners == Listeners::Unpublished
+            && publication.position.is_none()
+        {
+            publication.is_overdue = true;
+        } else {
+            self.deliver(number, deliveries);
+        }
+    }
+
+    /// Whether replies about `number` are waited for.
+    pub(super) fn is_waiting(&self, number: u64) -> bool {
+        let publication = self.publications.get(&number);
+        publication.is_some_and(|publication| !publication.given_up)
+    }
+
+    /// Waits for no more replies about `number`, if any are waited for. They are known to be all, unless there is a `cause`.
+    pub(super) fn give_up(&mut self, number: u64, cause: Option<Cause>) {
+        if let Some(publication) = self.publications.get_mut(&number)
+            && !publication.given_up
+        {
+            publication.given_up = true;
+            publication.cause = publication.cause.or(cause);
+            self.settle(number);
+        }
+    }
+
+    pub(super) fn degrade(&mut self, number: u64, cause: Cause) {
+        if let Some(publication) = self.publications.get_mut(&number) {
+            publication.cause.get_or_insert(cause);
+        }
+    }
+
+    /// Closes publication `number` if all about it is known.
+    pub(super) fn settle(&mut self, number: u64) {
+        if !self
+            .publications
+            .get(&number)
+            .is_some_and(OpenPublication::is_complete)
+        {
+            return;
+        }
+        let Some(publication) = self.publications.remove(&number) else {
+            return;
+        };
+        if let Some(cause) = publication.cause {
+            self.degraded[cause as usize] += 1;
+        }
+        let (id, index) = publication.batch;
+        if let Some(batch) = self.batches.get_mut(&id)
+            && batch.put(index, publication.receipt())
+            && let Some(batch) = self.batches.remove(&id)
+        {
+            batch.finish();
+        }
+    }
+}
