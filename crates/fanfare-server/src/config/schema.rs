@@ -193,9 +193,11 @@ impl Schema {
     /// # Errors
     /// What was found and what was expected.
     pub(super) fn check(&self, key: &Key, kind: Kind<'_>, found: &DeValue<'_>) -> Result<Value, String> {
-        let value = kind.single(found).ok_or_else(|| kind.mismatch(found, ""))?;
+        let mismatch = |reason: &str| kind.mismatch(found, reason);
+        let value = kind.single(found).ok_or_else(|| mismatch(""))?;
+        // No field has the form of a file.
         if key.is_file_form {
-            return Ok(value); // which no field has
+            return Some(value).filter(Value::is_str).ok_or_else(|| mismatch(""));
         }
         let tried = match key.kind().item() {
             Some(_) => vec![value.clone()].into(),
@@ -210,10 +212,9 @@ impl Schema {
             }
             None => alone.set(&key.path, tried),
         }
-        match typed(self.registry, alone) {
-            Ok(_) => Ok(value),
-            Err(reason) => Err(kind.mismatch(found, &reason)),
-        }
+        typed(self.registry, alone)
+            .map(|_| value)
+            .map_err(|reason| mismatch(&reason))
     }
 }
 

@@ -21,12 +21,15 @@ pub(super) fn set_by(files: &BTreeMap<String, PathBuf>, key: &str) -> String {
 /// Reads the files that are named, and sets what they hold. The rest of the program finds each secret in one place.
 pub(super) fn read(schema: &Schema, merged: &mut Merged) {
     merged.files.retain(|_, file| !file.as_os_str().is_empty());
-    for (target, file) in merged.files.clone() {
-        let Some(key) = schema.find(&target) else { continue };
+    for key in schema.leaves() {
+        let target = key.path.as_str();
+        let Some(file) = merged.files.get(target).cloned() else {
+            continue;
+        };
         let path = format!("{target}{FILE_SUFFIX}");
         let origin = merged.origins.of(&path).clone();
-        let value = if merged.is_configured(&target) && !merged.values.is_empty(&target) {
-            let other = merged.origins.of(&target);
+        let value = if merged.is_configured(target) && !merged.values.is_empty(target) {
+            let other = merged.origins.of(target);
             Err(format!(
                 "found beside {target} ({other}), expected one of the two"
             ))
@@ -34,9 +37,9 @@ pub(super) fn read(schema: &Schema, merged: &mut Merged) {
             value(schema, key, &file)
         };
         match value {
-            Ok(value) => merged.set(&target, value, origin),
+            Ok(value) => merged.set(target, value, origin),
             Err(text) => {
-                merged.files.remove(&target);
+                merged.files.remove(target);
                 merged.refuse(Problem::new(origin, path, text));
             }
         }

@@ -176,6 +176,8 @@ fn files_of_secrets() {
     ] {
         let expected = format!("L:1: {key}: found \"DIR/empty\", which is empty, expected a secret");
         check(&format!("{key} = \"DIR/empty\""), &[&expected]);
+        let expected = format!("L:1: {key}: found 1, expected a path");
+        check(&format!("{key} = 1"), &[&expected]);
     }
 }
 
