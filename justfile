@@ -8,7 +8,7 @@ default:
 ci:
     bash .ci/run
 
-# all tests, or some: unit, e2e, autobahn
+# all tests, or some: unit, e2e, autobahn, guard
 test *suites:
     ./test {{suites}}
 
