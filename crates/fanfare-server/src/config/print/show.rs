@@ -20,14 +20,18 @@ pub fn show(loaded: &Loaded) -> String {
         if section.is_hidden() && settings.iter().all(is_default) {
             continue;
         }
-        let mut table = "";
+        let mut table = match section.key {
+            Some(key) if !key.repeats() => {
+                let _ = writeln!(text, "\n[{}]", key.path);
+                key.path.as_str()
+            }
+            _ => "",
+        };
         for setting in &settings {
             let (of, name) = setting.key.rsplit_once('.').unwrap_or(("", &setting.key));
             if of != table {
-                let _ = match of.split_once('[') {
-                    Some((list, _)) => writeln!(text, "\n[[{list}]]"),
-                    None => writeln!(text, "\n[{of}]"),
-                };
+                let list = of.split('[').next().unwrap_or_default();
+                let _ = writeln!(text, "\n[[{list}]]");
                 table = of;
             }
             let _ = write!(text, "{name} = {}", setting.value);
