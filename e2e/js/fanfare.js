@@ -60,7 +60,9 @@ export function token(user, { ttl = 3600, secret = SECRET, algorithm = 'sha256',
 
 // An object of tables as TOML; an array of objects becomes an array of tables.
 function toml(config) {
-  const table = (head, entries) => [head, ...Object.entries(entries).map(([k, v]) => `${k} = ${JSON.stringify(v)}`), ''];
+  const isTable = (value) => value && typeof value === 'object' && !Array.isArray(value);
+  const pairs = (entries) => Object.entries(entries).map(([k, v]) => `${k} = ${isTable(v) ? `{ ${pairs(v).join(', ')} }` : JSON.stringify(v)}`);
+  const table = (head, entries) => [head, ...pairs(entries), ''];
   const isTables = (value) => Array.isArray(value) && typeof value[0] === 'object';
   const top = Object.entries(config).filter(([, v]) => typeof v !== 'object');
   const rest = Object.entries(config).filter(([, v]) => typeof v === 'object');
@@ -78,14 +80,15 @@ export class Fanfare {
   // start(t) or start(t, {notify: {...}, resp: {...}}): runs until the test `t` is over. A listener is on a port that
   // the system chose where it names none.
   static async start(t, { listener = [{ dialects: ['notify'] }], ...tables } = {}) {
-    const server = new Fanfare(t, listener.map(({ prefix = '' }) => prefix), listener.length + 1);
+    const hasDoor = (tables.broker?.kind ?? 'memory') === 'memory';
+    const server = new Fanfare(t, listener.map(({ prefix = '' }) => prefix), listener.length + Number(hasDoor));
     server.password = tables.resp?.password;
     const config = {
       data_dir: join(server.folder, 'data'),
       listener: listener.map((table) => ({ bind: ANY_PORT, ...table })),
       ...tables,
       auth: { jwt_secret: SECRET, ...tables.auth },
-      resp: { bind: ANY_PORT, ...tables.resp },
+      ...(hasDoor && { resp: { bind: ANY_PORT, ...tables.resp } }),
       shutdown: { timeout: '10s', drain_window: '200ms', ...tables.shutdown },
     };
     writeFileSync(join(server.folder, 'fanfare.toml'), toml(config));

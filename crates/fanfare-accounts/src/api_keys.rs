@@ -65,6 +65,11 @@ pub struct ApiKey {
 }
 
 impl ApiKey {
+    /// Returns the name of the session that its connections have, which ends when the key is revoked.
+    pub fn session(&self) -> String {
+        format!("api-key:{}", self.id)
+    }
+
     /// Returns whether the key may be used for this.
     pub fn allows(&self, wanted: Scope) -> bool {
         self.scopes
@@ -140,8 +145,8 @@ impl KnownKeys {
         }
     }
 
-    /// Replaces the known keys by those in the database.
-    pub(crate) fn replace(&self, stored: Vec<StoredKey>) {
+    /// Replaces the known keys by those in the database; returns those that are not valid any more.
+    pub(crate) fn replace(&self, stored: Vec<StoredKey>) -> Vec<Arc<ApiKey>> {
         let need = if stored.is_empty() { 1 } else { 2 };
         let mut good = self.good.write().unwrap_or_else(PoisonError::into_inner);
         let valid = stored.into_iter().filter(|key| key.revoked_at.is_none());
@@ -161,10 +166,14 @@ impl KnownKeys {
             };
             (key.hash, known)
         });
-        *good = known.collect();
+        let known: HashMap<_, _> = known.collect();
+        let before = std::mem::replace(&mut *good, known);
+        let gone = before.into_iter().filter(|(hash, _)| !good.contains_key(hash));
+        let gone = gone.map(|(_, known)| known.key).collect();
         drop(good);
         // Never back to "no", in whatever order two readers finish.
         self.need.fetch_max(need, Ordering::AcqRel);
+        gone
     }
 }
 
@@ -249,7 +258,9 @@ impl Accounts {
 
     /// Reads the keys from the database again.
     pub(crate) async fn reload_keys(&self) -> Result<(), StorageError> {
-        self.inner.keys.replace(self.inner.storage.keys().await?);
+        for gone in self.inner.keys.replace(self.inner.storage.keys().await?) {
+            self.session_ended(&gone.session());
+        }
         Ok(())
     }
 }

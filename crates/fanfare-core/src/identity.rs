@@ -28,6 +28,8 @@ pub struct Identity {
     pub rooms: Option<Box<[Pattern]>>,
     /// The other claims that access rules use.
     pub claims: Box<[(Box<str>, Value)]>,
+    /// Whether it is a backend, which reads what it likes: the access rules do not judge it.
+    pub is_service: bool,
 }
 
 impl Identity {
@@ -42,6 +44,17 @@ impl Identity {
             roles: Box::default(),
             rooms: None,
             claims: Box::default(),
+            is_service: false,
+        }
+    }
+
+    /// Returns the identity of a backend by the name of `key`, until that is revoked as a session of this name. It sees private events.
+    pub fn service(key: UserId, expires_at: SystemTime) -> Self {
+        Self {
+            session: Some((&*key).into()),
+            roles: [ADMIN_ROLE.into()].into(),
+            is_service: true,
+            ..Self::new(key, expires_at)
         }
     }
 

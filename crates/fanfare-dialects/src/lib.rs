@@ -38,6 +38,7 @@ mod echo;
 mod notify;
 mod realtime;
 mod rooms;
+mod stream;
 mod text;
 mod topics;
 
@@ -49,6 +50,7 @@ pub static REGISTRY: Registry = Registry::new(
         &topics::Kind,
         &realtime::Kind,
         &rooms::Kind,
+        &stream::Kind,
         &echo::Kind,
     ],
     &[("notify", "realtime")],

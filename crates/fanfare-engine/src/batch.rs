@@ -14,10 +14,14 @@ use fanfare_core::{
     Event, Reach, Rendering,
     history::{Cursor, History},
 };
-use fanfare_ws::{DeflateParams, Deflater, Opcode, encode};
+use fanfare_ws::{Deflater, Opcode};
 use tokio::sync::oneshot;
 
-use super::{MountedDialect, observe::Traced};
+use super::{
+    Framing, MountedDialect,
+    framing::{self, opcode},
+    observe::Traced,
+};
 
 /// An event with its renderings, each made when the first receiver needs it and shared by all.
 pub struct Prepared {
@@ -59,21 +63,21 @@ impl Renderings {
 pub struct Variant<'a> {
     /// Its dialect.
     pub mounted: &'a Arc<MountedDialect>,
-    /// Its compression.
-    pub deflate: Option<DeflateParams>,
+    /// What its messages are wrapped in.
+    pub framing: Framing,
     /// Whether it asked for cursors.
     pub cursors: bool,
 }
 
-/// A message framed once, and compressed once for each form of compression there is.
+/// A message framed once for each framing that its receivers have.
 pub(super) struct Framed {
     opcode: Opcode,
-    /// Uncompressed.
+    /// Its frame for WebSocket, uncompressed; empty for a part of a body.
     frame: Bytes,
     /// Where in it the payload begins.
     payload_at: usize,
-    /// By what was negotiated. Nearly always one entry.
-    compressed: Mutex<Vec<(DeflateParams, Bytes)>>,
+    /// By framing, for the others. Nearly always one entry. Of a part of a body, its forms as they are come first.
+    others: Mutex<Vec<(Framing, Bytes)>>,
 }
 
 impl Prepared {
@@ -91,7 +95,7 @@ impl Prepared {
     ///
     /// It is borrowed where that is possible, since a copy costs as much as a good part of the rest of a delivery.
     pub fn frame(&self, variant: Variant<'_>, deflater: &mut Deflater) -> Option<Cow<'_, Bytes>> {
-        let Variant { mounted, deflate, .. } = variant;
+        let Variant { mounted, framing, .. } = variant;
         match self.event.history {
             History::Late(_) if variant.cursors => return None,
             History::Again(_) if !variant.cursors => return None,
@@ -106,7 +110,7 @@ impl Prepared {
             }
         };
         let rendering = made.get(mounted.number, self.dialects, || self.render(mounted, cursor))?;
-        Some(rendering.frame(mounted, deflate, deflater))
+        Some(rendering.frame(mounted, framing, deflater))
     }
 
     fn render(&self, mounted: &MountedDialect, cursor: Option<Cursor>) -> Option<Framed> {
@@ -128,27 +132,32 @@ impl Prepared {
 
 impl Framed {
     pub(super) fn new(rendering: &Rendering) -> Self {
-        let frame = plain_frame(rendering);
+        let (frame, others) = match rendering {
+            Rendering::Forms(forms) => (Bytes::new(), framing::bare(forms).into()),
+            message => (Framing::WebSocket(None).frame(message), Vec::new()),
+        };
         Self {
             opcode: opcode(rendering),
-            payload_at: frame.len() - rendering.payload().len(),
+            payload_at: frame.len().saturating_sub(rendering.payload().len()),
             frame,
-            compressed: Mutex::default(),
+            others: Mutex::new(others),
         }
     }
 
-    /// The frame for connections of `mounted`, compressed by `deflate` where that is negotiated and worth it.
+    /// The frame for connections of `mounted` with this framing, compressed where that is negotiated and worth it.
     pub(super) fn frame(
         &self,
         mounted: &MountedDialect,
-        deflate: Option<DeflateParams>,
+        framing: Framing,
         deflater: &mut Deflater,
     ) -> Cow<'_, Bytes> {
-        match deflate {
-            Some(params) if self.payload().len() >= mounted.settings().compression_threshold => {
-                Cow::Owned(self.compressed(params, deflater))
+        let is_long = || self.payload().len() >= mounted.settings().compression_threshold;
+        match framing {
+            Framing::WebSocket(Some(params)) if is_long() => {
+                Cow::Owned(self.other(framing, |_| deflater.frame(self.opcode, self.payload(), params)))
             }
-            _ => Cow::Borrowed(&self.frame),
+            Framing::WebSocket(_) => Cow::Borrowed(&self.frame),
+            Framing::Body { .. } => Cow::Owned(self.other(framing, |known| framing.of_bare(known))),
         }
     }
 
@@ -156,13 +165,14 @@ impl Framed {
         &self.frame[self.payload_at..]
     }
 
-    fn compressed(&self, params: DeflateParams, deflater: &mut Deflater) -> Bytes {
-        let mut made = self.compressed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, frame)) = made.iter().find(|(made_for, _)| *made_for == params) {
+    /// The frame for `framing`, which `produce` makes of those that are known.
+    fn other(&self, framing: Framing, produce: impl FnOnce(&[(Framing, Bytes)]) -> Bytes) -> Bytes {
+        let mut known = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, frame)) = known.iter().find(|(made_for, _)| *made_for == framing) {
             return frame.clone();
         }
-        let frame = deflater.frame(self.opcode, self.payload(), params);
-        made.push((params, frame.clone()));
+        let frame = produce(&known);
+        known.push((framing, frame.clone()));
         frame
     }
 }
@@ -180,18 +190,6 @@ impl Broadcast {
             mounted: mounted.clone(),
             framed: Framed::new(rendering),
         }
-    }
-}
-
-/// Frames `rendering`, uncompressed.
-pub(super) fn plain_frame(rendering: &Rendering) -> Bytes {
-    encode::frame(opcode(rendering), rendering.payload(), false)
-}
-
-fn opcode(rendering: &Rendering) -> Opcode {
-    match rendering {
-        Rendering::Text(_) => Opcode::Text,
-        Rendering::Binary(_) => Opcode::Binary,
     }
 }
 

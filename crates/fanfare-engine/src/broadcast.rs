@@ -29,10 +29,10 @@ impl Shard {
             let Some(driver) = connections.later_receiver_at(*key) else {
                 continue;
             };
-            let Variant { mounted, deflate, .. } = driver.connection.variant();
+            let Variant { mounted, framing, .. } = driver.connection.variant();
             let frame = broadcast
                 .framed
-                .frame(mounted, deflate, &mut tools.codec.deflater);
+                .frame(mounted, framing, &mut tools.codec.deflater);
             tally += if driver.connection.is_holding() {
                 driver.connection.keep_back(frame.into_owned(), None, moment)
             } else {

@@ -169,7 +169,7 @@ impl Shard {
                 paused: own.subscriber.is_paused,
                 gets_user: own.subscriber.receives_user,
                 gets_everyone: own.subscriber.receives_everyone,
-                compressed: own.variant().deflate.is_some(),
+                compressed: own.framing().deflate().is_some(),
             },
         }
     }

@@ -13,11 +13,11 @@ use std::{
 
 use bytes::Bytes;
 use fanfare_core::{Audience, Reach};
-use fanfare_ws::{DeflateParams, Deflater};
+use fanfare_ws::Deflater;
 use smallvec::SmallVec;
 
 use super::{
-    MountedDialect, Prepared, Shard, Variant,
+    Framing, MountedDialect, Prepared, Shard, Variant,
     batch::Part,
     clock::Moment,
     connection::Connection,
@@ -261,13 +261,13 @@ pub(super) fn count(driver: &Driver, sent: Tally, reached: &mut Reach) {
     };
 }
 
-/// The frames of one run for each kind of receiver there is: by dialect and by what compression it negotiated.
+/// The frames of one run for each kind of receiver there is: by dialect and by framing.
 #[derive(Default)]
 struct Classes(SmallVec<[Class; 2]>);
 
 struct Class {
     mounted: Arc<MountedDialect>,
-    deflate: Option<DeflateParams>,
+    framing: Framing,
     cursors: bool,
     frames: Vec<Bytes>,
     /// For each frame, which event of the run it is; a dialect may skip some.
@@ -280,11 +280,11 @@ impl Classes {
         let variant = connection.variant();
         let Variant {
             mounted,
-            deflate,
+            framing,
             cursors,
         } = variant;
         let is_it = |class: &Class| {
-            class.mounted.number == mounted.number && class.deflate == deflate && class.cursors == cursors
+            class.mounted.number == mounted.number && class.framing == framing && class.cursors == cursors
         };
         let known = self.0.iter().position(is_it);
         let at = known.unwrap_or_else(|| {
@@ -293,7 +293,7 @@ impl Classes {
             let (events, frames) = run.iter().enumerate().filter_map(frame_of).unzip();
             self.0.push(Class {
                 mounted: mounted.clone(),
-                deflate,
+                framing,
                 cursors,
                 frames,
                 events,

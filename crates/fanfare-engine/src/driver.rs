@@ -65,6 +65,10 @@ impl Driver {
     /// Gives the connection its socket. `leftover` is what the client sent right behind its request.
     pub(super) fn attach(&mut self, transport: Transport, leftover: &[u8]) {
         self.transport = transport;
+        if self.connection.framing().is_body() {
+            let patience = self.connection.mounted().settings().ping_timeout;
+            self.transport.end_unacknowledged(patience);
+        }
         if !leftover.is_empty() {
             self.unread = Some(Box::new(leftover.into()));
         }
@@ -174,16 +178,21 @@ impl Driver {
     }
 
     /// Writes what waits, if the socket is writable; else has the task woken then.
-    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Written {
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, moment: Moment) -> Written {
         if self.connection.is_outbox_empty() && !self.transport.wants_flush() {
             return Written::Enough;
         }
         match self.transport.poll_write_ready(cx) {
-            Poll::Ready(_) => match self.flush() {
-                Ok(true) => {}
-                Ok(false) => return Written::Again, // registers for write readiness next time round
-                Err(error) => self.broken(&error),
-            },
+            Poll::Ready(_) => {
+                if self.connection.framing().is_body() {
+                    self.connection.liveness.read(moment.ms); // its client has read, so there is room again
+                }
+                match self.flush() {
+                    Ok(true) => {}
+                    Ok(false) => return Written::Again, // registers for write readiness next time round
+                    Err(error) => self.broken(&error),
+                }
+            }
             Poll::Pending if self.connection.is_open() && self.connection.is_congested() => {
                 return Written::Blocked;
             }

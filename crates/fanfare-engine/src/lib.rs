@@ -83,6 +83,7 @@ mod drain;
 mod driver;
 mod entrance;
 mod entries;
+mod framing;
 mod grace;
 mod in_force;
 mod inbound;
@@ -130,6 +131,7 @@ pub use connection::NewConnection;
 pub use connections::Key;
 pub use counters::{Counters, DialectCounters};
 pub use entrance::Entrance;
+pub use framing::Framing;
 pub use mounted::{MountedDialect, Mounting};
 pub use node::{Holdings, Node, NodeOptions};
 pub use observe::{

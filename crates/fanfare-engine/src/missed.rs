@@ -4,11 +4,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ahash::AHashMap;
-use bytes::Bytes;
-use fanfare_core::{Audience, Gap, history::Resumption};
+use fanfare_core::{Audience, Gap, Rendering, history::Resumption};
 use uuid::Uuid;
 
-use super::{MountedDialect, Shard, batch::plain_frame, clock::Moment, connection::Connection, turn::Turn};
+use super::{MountedDialect, Shard, batch::Framed, clock::Moment, connection::Connection, turn::Turn};
 
 impl Shard {
     /// Sends a resume object to the connections that asked for cursors and may have missed something.
@@ -18,17 +17,22 @@ impl Shard {
             replayed: Err(gap.reason),
         };
         let moment = self.node.now();
-        let mut frames: AHashMap<usize, Option<Bytes>> = AHashMap::new();
+        let mut by_dialect: AHashMap<usize, Option<Framed>> = AHashMap::new();
+        let mut tools = self.tools.borrow_mut();
         for driver in self.connections.borrow_mut().iter_mut() {
             let connection = &driver.connection;
             if !connection.wants_cursors() || !connection.takes_events_later() || !concerns(gap, connection) {
                 continue;
             }
             let mounted = connection.mounted().clone();
-            let frame = frames
+            let message = by_dialect
                 .entry(mounted.number)
-                .or_insert_with(|| frame(&mounted, &resumption, moment));
-            let Some(frame) = frame.clone() else { continue };
+                .or_insert_with(|| words(&mounted, &resumption, moment).as_ref().map(Framed::new));
+            let Some(message) = message else { continue };
+            let deflater = &mut tools.codec.deflater;
+            let frame = message
+                .frame(&mounted, connection.framing(), deflater)
+                .into_owned();
             driver.connection.lose();
             let sent = if driver.connection.is_holding() {
                 driver.connection.keep_back(frame, None, moment)
@@ -44,7 +48,8 @@ impl Shard {
 /// Sends `resumption` to one connection, before what is held back for it.
 pub(super) fn report(turn: &mut Turn<'_>, resumption: &Resumption) {
     let mounted = turn.connection().mounted().clone();
-    if let Some(frame) = frame(&mounted, resumption, turn.moment) {
+    if let Some(words) = words(&mounted, resumption, turn.moment) {
+        let frame = turn.connection().framing().frame(&words);
         let sent = turn.driver.queue(frame, turn.moment);
         mounted.counters.count(sent);
         turn.driver.flush_or_wake();
@@ -66,7 +71,7 @@ fn concerns(gap: &Gap, connection: &Connection) -> bool {
 }
 
 /// The dialect's words for it. A dialect that panics over them says nothing.
-fn frame(mounted: &MountedDialect, resumption: &Resumption, moment: Moment) -> Option<Bytes> {
+fn words(mounted: &MountedDialect, resumption: &Resumption, moment: Moment) -> Option<Rendering> {
     let words = AssertUnwindSafe(|| mounted.dialect.missed(resumption, Uuid::now_v7(), moment.wall));
-    Some(plain_frame(&catch_unwind(words).ok()??))
+    catch_unwind(words).ok()?
 }

@@ -48,7 +48,7 @@ impl MountedDialect {
             number,
             name: mounting.kind.name(),
             path: mounting.kind.path(),
-            hidden: mounting.kind.defaults().binds.is_empty(),
+            hidden: mounting.kind.defaults().is_hidden(),
             hearing: mounting.dialect.receives(),
             dialect: mounting.dialect,
             settings: ArcSwap::from_pointee(mounting.settings),

@@ -67,8 +67,19 @@ fn go_on(turn: &mut Turn<'_>) {
         return settle(turn, doing);
     }
     if connection.is_replaying() {
-        replay::advance(turn);
+        advance(turn);
     }
+}
+
+/// Sends what waits for the connection; `false` if nothing could be sent. Its conversation is called when nothing waits any more.
+pub(super) fn advance(turn: &mut Turn<'_>) -> bool {
+    let is_sent = replay::advance(turn);
+    if turn.connection().is_open() && !turn.connection().is_holding() {
+        let moment = turn.moment;
+        let steps = turn.connection().caught_up(moment);
+        perform(turn, steps);
+    }
+    is_sent
 }
 
 fn wait(turn: &mut Turn<'_>, work: impl Future<Output = commands::Next> + 'static) {

@@ -1,6 +1,6 @@
 //! A connection's place on its shard, from before its upgrade is answered until after it is over.
 
-use std::{rc::Rc, sync::atomic::Ordering::Relaxed};
+use std::{future::poll_fn, rc::Rc, sync::atomic::Ordering::Relaxed, task::Poll};
 
 use fanfare_core::Refusal;
 
@@ -20,6 +20,8 @@ use super::{
 pub struct Seat {
     shard: Rc<Shard>,
     key: Key,
+    /// Its conversation has begun.
+    has_begun: bool,
 }
 
 impl Shard {
@@ -68,6 +70,7 @@ impl Shard {
         let seat = Seat {
             shard: self.clone(),
             key,
+            has_begun: false,
         };
         Ok((seat, in_force))
     }
@@ -93,6 +96,29 @@ impl Shard {
 }
 
 impl Seat {
+    /// Begins the conversation before the client is answered. Resolves when nothing that it asked for is open.
+    ///
+    /// # Errors
+    /// What the client is to be answered instead, a status and a message, if the conversation refuses it.
+    pub async fn begin(&mut self) -> Result<(), (u16, Box<str>)> {
+        self.has_begun = true;
+        turn::take(&self.shard, self.key, perform::open);
+        poll_fn(|cx| {
+            let mut begun = Poll::Ready(Ok(()));
+            turn::take(&self.shard, self.key, |turn| {
+                turn.driver.register(cx.waker());
+                let connection = turn.connection();
+                if connection.is_open() && connection.is_asked() {
+                    begun = Poll::Pending;
+                } else if let Some(refusal) = connection.take_refusal() {
+                    begun = Poll::Ready(Err(refusal));
+                }
+            });
+            begun
+        })
+        .await
+    }
+
     /// Gives the connection its socket, now that the upgrade is answered, and spawns the task that serves it to its
     /// end. `leftover` is what the client sent right behind its request.
     pub fn serve(self, transport: Transport, leftover: &[u8]) {
@@ -108,7 +134,9 @@ impl Seat {
                 "connection opened"
             );
             turn.driver.attach(transport, leftover);
-            perform::open(turn);
+            if !self.has_begun {
+                perform::open(turn);
+            }
         });
         tokio::task::spawn_local(async move { serve::run(&self.shard, self.key).await });
     }

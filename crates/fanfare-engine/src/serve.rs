@@ -16,7 +16,7 @@ use super::{
     connection::{self, Received},
     connections::Key,
     driver::Written,
-    perform, replay,
+    perform,
     turn::Turn,
     work,
 };
@@ -89,7 +89,7 @@ fn poll(shard: &Rc<Shard>, key: Key, cx: &mut Context<'_>, called: bool) -> Poll
 }
 
 fn look(turn: &mut Turn<'_>, buffer: &mut [u8], cx: &mut Context<'_>, called: bool) -> Progress {
-    match turn.driver.poll_write(cx) {
+    match turn.driver.poll_write(cx, turn.moment) {
         Written::Enough => {}
         Written::Again => return Progress::Again,
         Written::Blocked => return Progress::Wait,
@@ -100,7 +100,7 @@ fn look(turn: &mut Turn<'_>, buffer: &mut [u8], cx: &mut Context<'_>, called: bo
     if turn.connection().is_gone() {
         return Progress::Over;
     }
-    if turn.connection().is_replaying() && replay::advance(turn) {
+    if turn.connection().is_replaying() && perform::advance(turn) {
         return Progress::Again;
     }
     if !turn.driver.poll_read(cx) {

@@ -6,6 +6,7 @@
 use std::{
     io::{self, ErrorKind, IoSlice, Read, Write},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use rustls::ServerConnection;
@@ -119,6 +120,18 @@ impl Transport {
             #[cfg(test)]
             Self::Pipe(_) => None,
         }
+    }
+
+    /// Has the system end the connection when the peer has acknowledged nothing of what waits for it for `patience`: a client
+    /// that answers nothing shows by this alone that it is there. Other systems than Linux do that after their own time.
+    pub(super) fn end_unacknowledged(&self, patience: Duration) {
+        #[cfg(target_os = "linux")]
+        if let Some(socket) = self.socket() {
+            // A socket that fails here fails at the next write, too.
+            let _ = socket2::SockRef::from(socket).set_tcp_user_timeout(Some(patience));
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = patience;
     }
 
     /// Ends the stream, so that the peer reads what was sent and then the end.

@@ -48,7 +48,9 @@ pub(super) fn of_message(message: Message<'_>) -> u64 {
 /// What the server does for `step`.
 pub(super) fn of_step(step: &Step) -> u64 {
     match step {
-        Step::SendText(bytes) | Step::SendBinary(bytes) => SEND + bytes.len() as u64 * BYTE,
+        Step::SendText(bytes) | Step::SendBinary(bytes) | Step::SendForms([bytes, _]) => {
+            SEND + bytes.len() as u64 * BYTE
+        }
         Step::Ask(command) => match command {
             Command::Authenticate(_) => AUTHENTICATE,
             Command::SubscribeBy { .. } => AUTHENTICATE + SUBSCRIPTION,

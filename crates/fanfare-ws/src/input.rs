@@ -25,6 +25,11 @@ impl<'b> Input<'b> {
         self.bytes.get(self.at..).unwrap_or_default()
     }
 
+    /// Takes all that is left, whatever it is.
+    pub fn discard(&mut self) {
+        self.at = self.bytes.len();
+    }
+
     /// How many frames began in what the decoder has taken: the headers that were read to their end.
     pub fn frames(&self) -> u32 {
         self.frames

@@ -97,6 +97,9 @@ pub trait Conversation: Send {
     /// The credential of [`Command::SubscribeBy`] has expired, and the subscription to `channel` has ended.
     fn lapsed(&mut self, _channel: &Channel, _context: &Context<'_>, _steps: &mut Steps) {}
 
+    /// What the client missed has been sent, and what was published meanwhile, too. From here on events are live.
+    fn caught_up(&mut self, _context: &Context<'_>, _steps: &mut Steps) {}
+
     /// A message was dropped unread, because the client exceeds its rate of messages.
     fn limited(&mut self, _context: &Context<'_>, _steps: &mut Steps) {}
 }
@@ -148,6 +151,10 @@ pub enum Step {
     SendText(Bytes),
     /// Send these bytes to the client.
     SendBinary(Bytes),
+    /// Send this part of the response's body to the client, in the form that it chose: see [`Rendering::Forms`].
+    ///
+    /// [`Rendering::Forms`]: crate::Rendering::Forms
+    SendForms([Bytes; 2]),
     /// Carry out this command, then call [`Conversation::answered`].
     Ask(Command),
     /// The client has sent a ping or a pong in its protocol's own words. It counts as an answered WebSocket ping.
@@ -156,7 +163,10 @@ pub enum Step {
     Timer(Option<Duration>),
     /// Send no events until a credential is accepted again; events that are published meanwhile are not kept.
     Pause,
-    /// Close the connection with this code and reason (at most 123 bytes).
+    /// Close the connection with this code and reason (at most 123 bytes). A client that waits for its response
+    /// ([`Accept::streams`]) gets a code from 400 to 599 as the status, with the reason as the message.
+    ///
+    /// [`Accept::streams`]: crate::Accept::streams
     Close(u16, Cow<'static, str>),
     /// End the connection for a reason of the server, in the dialect's words.
     End(Ending),

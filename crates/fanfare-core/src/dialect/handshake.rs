@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, time::SystemTime};
 
+use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::{HttpReply, Identity, Refusal, RequestHead, history::Since};
@@ -17,6 +18,19 @@ pub trait Accept: Send + Sync {
     /// Returns whether `text`, from a client of another dialect on a shared path, is a message of this dialect.
     fn recognizes(&self, _text: &str) -> bool {
         false
+    }
+
+    /// Returns whether a client gets a response without an end instead of a WebSocket. Everything that it is sent is a part
+    /// of the response's body ([`Rendering::Forms`]), and nothing is received from it.
+    ///
+    /// [`Rendering::Forms`]: crate::Rendering::Forms
+    fn streams(&self) -> bool {
+        false
+    }
+
+    /// Returns the media type of each form of the response's body, if this dialect [streams](Self::streams).
+    fn media_types(&self) -> [&'static str; 2] {
+        [""; 2]
     }
 
     /// Returns what an upgrade request offers. Without a token, the connection is anonymous.
@@ -44,6 +58,12 @@ pub trait Accept: Send + Sync {
         None
     }
 
+    /// Returns what a client gets, as a whole body in its dialect's first form with status 200, instead of a refusal that does
+    /// not last: for clients that come back by themselves, and give up at any other status.
+    fn put_off(&self, _request: &RequestHead<'_>, _refusal: Refusal, _about: &About<'_>) -> Option<Bytes> {
+        None
+    }
+
     /// Returns how the client receives a refusal.
     fn refuse(&self, refusal: Refusal, about: &About<'_>) -> Rejection;
 }
@@ -59,6 +79,8 @@ pub struct Offer<'a> {
     pub subprotocol: Option<Cow<'a, str>>,
     /// Whether to keep the client's `User-Agent` for reports.
     pub keep_user_agent: bool,
+    /// Which of its dialect's forms the client reads.
+    pub form: u8,
     /// What the client wants as soon as it is connected; in a box, because few want anything.
     pub opening: Option<Box<Opening>>,
 }
@@ -70,8 +92,10 @@ pub struct Opening {
     ///
     /// [`Command::Resume`]: crate::Command::Resume
     pub resume: Option<Since>,
-    /// The rooms that it joins, as it wrote them.
-    pub rooms: Vec<Box<str>>,
+    /// The rooms or channels that it wants, as it wrote them.
+    pub names: Vec<Box<str>>,
+    /// Whether its connection ends when it has been sent what it missed.
+    pub polls: bool,
 }
 
 impl Opening {
@@ -79,8 +103,10 @@ impl Opening {
     pub fn of(handshake: &RequestHead<'_>) -> Option<Box<Self>> {
         let (resume, rewind) = (handshake.parameter("resume"), handshake.parameter("rewind"));
         let resume = Some(Since::of(resume.as_deref(), rewind.as_deref())?);
-        let rooms = Vec::new();
-        Some(Box::new(Self { resume, rooms }))
+        Some(Box::new(Self {
+            resume,
+            ..Self::default()
+        }))
     }
 }
 

@@ -1,6 +1,6 @@
 //! A protocol before it is configured: its name, its path, its options and their defaults.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{Dialect, Inherited, ListenPlan, Listening, Options, OptionsType, policy::PolicyOptions};
 
@@ -65,6 +65,8 @@ pub struct DialectDefaults {
     /// Where it listens when nothing is configured; empty for a dialect that must be configured. If it is served alone,
     /// it listens on the first.
     pub binds: &'static [&'static str],
+    /// Whether every listener serves it, whatever dialects the listener names.
+    pub everywhere: bool,
     /// Connections per node.
     pub max_connections: usize,
     /// Connections from one address; 0 for no limit.
@@ -73,6 +75,8 @@ pub struct DialectDefaults {
     pub max_connections_per_user: usize,
     /// Bytes in a message from a client.
     pub max_message_size: usize,
+    /// The time between two pings to a connection.
+    pub ping_interval: Duration,
     /// The settings that only this dialect has.
     pub options: OptionsType,
     /// Environment variables of other names that configure this dialect.
@@ -82,14 +86,23 @@ pub struct DialectDefaults {
     pub production: &'static [(&'static str, &'static str)],
 }
 
+impl DialectDefaults {
+    /// Returns whether it is for tests: it must be named by a listener, and nothing documents it.
+    pub fn is_hidden(&self) -> bool {
+        self.binds.is_empty() && !self.everywhere
+    }
+}
+
 impl Default for DialectDefaults {
     fn default() -> Self {
         Self {
             binds: &[],
+            everywhere: false,
             max_connections: 10_000,
             max_connections_per_ip: 0,
             max_connections_per_user: 0,
             max_message_size: 64 * 1024,
+            ping_interval: Duration::from_secs(30),
             options: OptionsType::default(),
             inherited: &[],
             production: &[],

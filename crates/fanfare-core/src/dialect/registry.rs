@@ -30,10 +30,15 @@ impl Registry {
         self.dialects.iter().copied()
     }
 
-    /// Returns the dialects that have an address by default. The others are for tests: they must be named by a listener, and
-    /// nothing documents them.
-    pub fn documented(self) -> impl Iterator<Item = &'static dyn DialectKind> + Clone {
+    /// Returns the dialects that have an address by default, by which they can be served alone.
+    pub fn addressed(self) -> impl Iterator<Item = &'static dyn DialectKind> + Clone {
         self.iter().filter(|kind| !kind.defaults().binds.is_empty())
+    }
+
+    /// Returns the numbers of the dialects that every listener serves.
+    pub fn everywhere(self) -> impl Iterator<Item = usize> {
+        let numbered = self.iter().enumerate();
+        numbered.filter_map(|(number, kind)| kind.defaults().everywhere.then_some(number))
     }
 
     /// Returns the number of the dialect of that name.

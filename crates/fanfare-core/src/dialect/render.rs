@@ -17,12 +17,25 @@ pub enum Rendering {
     Text(Bytes),
     /// A binary message.
     Binary(Bytes),
+    /// A part of a response's body, in each of the forms among which the dialect's clients choose ([`Offer::form`]).
+    ///
+    /// [`Offer::form`]: crate::Offer::form
+    Forms([Bytes; 2]),
 }
 
 impl Rendering {
-    /// Returns the message's payload.
+    /// Returns the message's payload; of several forms, the first.
     pub fn payload(&self) -> &Bytes {
         match self {
+            Self::Text(bytes) | Self::Binary(bytes) => bytes,
+            Self::Forms([first, _]) => first,
+        }
+    }
+
+    /// Returns the payload in `form`, if it has forms.
+    pub fn form(&self, form: u8) -> &Bytes {
+        match self {
+            Self::Forms(forms) => &forms[usize::from(form) % forms.len()],
             Self::Text(bytes) | Self::Binary(bytes) => bytes,
         }
     }
@@ -47,7 +60,7 @@ pub trait Render: Send + Sync {
     fn render_with_cursor(&self, event: &Event, cursor: &str) -> Option<Rendering> {
         Some(match self.render(event)? {
             Rendering::Text(text) => Rendering::Text(with_cursor(text, cursor)),
-            binary @ Rendering::Binary(_) => binary,
+            other @ (Rendering::Binary(_) | Rendering::Forms(_)) => other,
         })
     }
 

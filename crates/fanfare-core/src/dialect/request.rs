@@ -73,9 +73,12 @@ impl<'a> RequestHead<'a> {
         self.parameters(name).next()
     }
 
-    /// Returns the values of the query parameter `name`. Others are not decoded: a token is long, and each parameter that a
+    /// Returns the values of the query parameter `name`, percent-decoded. Others are not decoded: a token is long, and each parameter that a
     /// dialect asks for would decode it again.
-    fn parameters<'own>(&'own self, name: &'own str) -> impl Iterator<Item = Cow<'a, str>> + use<'own, 'a> {
+    pub fn parameters<'own>(
+        &'own self,
+        name: &'own str,
+    ) -> impl Iterator<Item = Cow<'a, str>> + use<'own, 'a> {
         let decode = |pair: &'a str| form_urlencoded::parse(pair.as_bytes()).next();
         let is_named = move |pair: &&'a str| {
             let key = pair.split_once('=').map_or(*pair, |(key, _)| key);

@@ -69,7 +69,7 @@ impl Conversation for Member {
             steps.extend(self.welcome(context));
         }
         let arrival = Arrival {
-            rooms: opening.rooms.iter().rev().cloned().collect(),
+            rooms: opening.names.iter().rev().cloned().collect(),
             since: opening.resume,
             joining: None,
             replies: Steps::new(),

@@ -62,6 +62,6 @@ fn opening(handshake: &RequestHead<'_>) -> Option<Box<Opening>> {
         return asked;
     }
     let mut opening = asked.unwrap_or_default();
-    opening.rooms = rooms;
+    opening.names = rooms;
     Some(opening)
 }

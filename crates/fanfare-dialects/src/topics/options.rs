@@ -32,10 +32,12 @@ impl Default for AuthTimeouts {
 
 pub(super) const DEFAULTS: DialectDefaults = DialectDefaults {
     binds: &["0.0.0.0:3000"],
+    everywhere: false,
     max_connections: 10_000,
     max_connections_per_ip: 100,
     max_connections_per_user: 0,
     max_message_size: 1024 * 1024,
+    ping_interval: Duration::from_secs(30),
     options: OptionsType::of::<AuthTimeouts>(),
     inherited: INHERITED,
     production: &[],

@@ -162,6 +162,7 @@ impl Stage {
                 let channel = Channel::new(rest).expect("a channel");
                 self.converse(|talk, context, steps| talk.lapsed(&channel, context, steps));
             }
+            "caught-up" => self.converse(|talk, context, steps| talk.caught_up(context, steps)),
             "limited" => self.converse(|talk, context, steps| talk.limited(context, steps)),
             _ => return false,
         }
@@ -176,6 +177,15 @@ impl Stage {
                 with_handshake(self.kind.path(), rest, |handshake| self.dialect.claims(handshake)).to_string()
             }
             "recognizes" => self.dialect.recognizes(rest).to_string(),
+            "put-off" => {
+                let (label, rest) = script::split(rest);
+                let refusal = Refusal::ALL.iter().find(|refusal| refusal.label() == label);
+                let refusal = *refusal.expect("a refusal's label");
+                let body = with_handshake(self.kind.path(), rest, |request| {
+                    self.dialect.put_off(request, refusal, &about(None))
+                });
+                body.map_or("no".into(), |body| words::escaped(&body))
+            }
             "admit" => match self.dialect.admit(words::identity(rest).as_ref()) {
                 Ok(()) => "admitted".into(),
                 Err(refusal) => self.refused(refusal, None),
@@ -347,14 +357,7 @@ impl Stage {
     }
 
     fn refused(&self, refusal: Refusal, name: Option<&str>) -> String {
-        let about = About {
-            name,
-            active: 1000,
-            max_connections: 1000,
-            id: ID,
-            now: now(),
-        };
-        words::rejection(&self.dialect.refuse(refusal, &about))
+        words::rejection(&self.dialect.refuse(refusal, &about(name)))
     }
 
     fn call(&mut self, line: &str) {
@@ -434,6 +437,16 @@ fn with_handshake<T>(template: &'static str, line: &str, look: impl FnOnce(&Requ
             .map(|(_, value)| value.trim())
     };
     look(&RequestHead::new(query, &header).at(template, path))
+}
+
+fn about(name: Option<&str>) -> About<'_> {
+    About {
+        name,
+        active: 1000,
+        max_connections: 1000,
+        id: ID,
+        now: now(),
+    }
 }
 
 fn node() -> NodeFacts {

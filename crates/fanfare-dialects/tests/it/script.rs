@@ -18,11 +18,12 @@
 //! options {"key": value}                opens the dialect with these options (TOML values, as in the configuration)
 //! open [USER] [CLAIMS]                  opens a connection of that user, or an anonymous one (`-`); CLAIMS is a JSON object:
 //!                                       {"username": "…", "numeric": true, "roles": ["…"]}
-//! asks QUERY                            the next connection asks for this in its handshake: what it missed, rooms
+//! asks QUERY                            the next connection asks for this in its handshake: what it missed, rooms, channels
 //! name NAME                             names the next connection
 //! > TEXT        >> HEX                  the client sends text, or bytes
 //! answer ANSWER [resume CURSOR COUNT|REASON]   the server replies to the oldest open question (see below)
 //! timer, expired, limited               the timer fires; the credential expires; a message over the rate was dropped
+//! caught-up                             what the client missed has been sent
 //! lapsed CHANNEL                        the credential of one subscription expires
 //! joins USER [CLAIMS]                   a user's first connection joins a room; then `announces TYPE JSON`, or nothing
 //! leaves USER [CLAIMS]                  a user's last connection leaves a room; then the same
@@ -33,6 +34,7 @@
 //! recognizes TEXT                       a message from a client of the dialect that shares the path; then `true` or `false`
 //! admit [USER] [CLAIMS]                 an identity asks for admission; then `admitted` or `rejected …`
 //! refuse REASON [NAME]                  the server refuses a connection; then `rejected …`
+//! put-off REASON [QUERY] [| HEADER: VALUE]…    the server refuses a request for now; then the body instead, or `no`
 //! end REASON                            the server ends an open connection; then its last message, if any, and `close …`
 //! ping, tick COUNT, drain               the server pings; sends its test notification; begins to drain
 //! call METHOD PATH [BODY]               a request to one of the dialect's own routes; then `reply …`, or `publishes …`
@@ -48,7 +50,7 @@
 //! Steps that the dialect does, exactly and in this order:
 //!
 //! ```text
-//! < TEXT        << HEX                  the client receives this
+//! < TEXT        << HEX                  the client receives this; `< A | B` is a part of a response in two forms
 //! ask COMMAND                           it asks the server; the forms are in `words.rs`
 //! pinged                                the client pinged, or answered a ping, with a message of the dialect
 //! timer SECONDS, timer off              it sets or stops its timer
@@ -134,7 +136,8 @@ pub(crate) fn is_expected(line: &str) -> bool {
 }
 
 /// The first words of steps that the dialect does; `timer` alone is also a step that happens.
-const SEEN: [&str; 25] = [
+const SEEN: [&str; 26] = [
+    "retry:",
     "<",
     "<<",
     "ask",

@@ -39,7 +39,19 @@ pub(crate) fn rendering(rendering: Rendering) -> String {
     match rendering {
         Rendering::Text(text) => format!("< {}", String::from_utf8_lossy(&text)),
         Rendering::Binary(bytes) => format!("<< {}", hex(&bytes)),
+        Rendering::Forms(all) => forms(&all),
     }
+}
+
+/// Returns the forms of a part of a response, their line ends escaped.
+fn forms(all: &[Bytes; 2]) -> String {
+    format!("< {} | {}", escaped(&all[0]), escaped(&all[1]))
+}
+
+/// Returns a text with its line ends escaped.
+pub(crate) fn escaped(bytes: &Bytes) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    text.replace('\n', "\\n").replace('\r', "\\r")
 }
 
 /// Returns a step as transcripts write it.
@@ -47,6 +59,7 @@ pub(crate) fn step(step: &Step) -> String {
     match step {
         Step::SendText(text) => format!("< {}", String::from_utf8_lossy(text)),
         Step::SendBinary(bytes) => format!("<< {}", hex(bytes)),
+        Step::SendForms(all) => forms(all),
         Step::Ask(command) => format!("ask {}", self::command(command)),
         Step::Timer(Some(time)) => format!("timer {}", time.as_secs_f64()),
         Step::Timer(None) => "timer off".into(),

@@ -2,11 +2,9 @@
 
 use std::{io, sync::atomic::Ordering::Relaxed};
 
-use fanfare_core::Ending;
-use fanfare_ws::encode;
-
 use super::{Connection, Phase};
-use crate::{batch::plain_frame, clock::Moment};
+use crate::clock::Moment;
+use fanfare_core::Ending;
 
 /// How long a client may take to answer our close frame.
 const CLOSE_ANSWER_MS: u64 = 5_000;
@@ -25,15 +23,21 @@ impl Connection {
         let mounted = self.admission.dialect().clone();
         mounted.count_ending(ending);
         let (code, reason) = mounted.dialect.end(ending);
-        if let Some(words) = mounted.dialect.last_words(ending, moment.wall) {
-            self.outbox.push(plain_frame(&words));
+        let is_slow = ending == Ending::SlowConsumer;
+        if is_slow {
+            let untaken = self.outbox.abandon();
+            mounted.counters.abandoned.fetch_add(untaken, Relaxed);
+        }
+        // A slow WebSocket client learns the reason by the close frame alone.
+        if !is_slow || self.framing().is_body() {
+            let words = mounted.dialect.last_words(ending, moment.wall);
+            if let Some(words) = words {
+                self.push(self.framing().frame(&words));
+            }
         }
         self.close(code, reason, moment.ms);
         self.is_lost = ending.is_loss();
-        if ending == Ending::SlowConsumer {
-            let untaken = self.outbox.abandon();
-            self.outbox.push(encode::close_frame(code, reason));
-            mounted.counters.abandoned.fetch_add(untaken, Relaxed);
+        if is_slow {
             self.phase = Phase::Closing {
                 until: moment.ms + SLOW_READER_MS,
             };
@@ -45,10 +49,13 @@ impl Connection {
         if self.is_open() {
             self.close_code = code;
             self.is_lost = false;
-            self.outbox.push(encode::close_frame(code, reason));
+            if let Some(frame) = self.framing().close(code, reason) {
+                self.push(frame);
+            }
             self.phase = Phase::Closing {
                 until: now + CLOSE_ANSWER_MS,
             };
+            self.keep_refusal(code, reason);
         }
     }
 
@@ -62,7 +69,14 @@ impl Connection {
 
     /// Whether everything is written and nothing will follow, so that the stream is to be shut down. `true` only once.
     pub(crate) fn take_end_of_stream(&mut self) -> bool {
+        let is_body = self.framing().is_body();
         match &mut self.phase {
+            // Its client answers no close.
+            Phase::Closing { until } if is_body && self.outbox.is_empty() => {
+                let (until, finished) = (*until, true);
+                self.phase = Phase::Finishing { until, finished };
+                true
+            }
             Phase::Finishing { finished, .. } if self.outbox.is_empty() => !std::mem::replace(finished, true),
             _ => false,
         }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use fanfare_core::Conversation;
-use fanfare_ws::{Decoder, DeflateParams, Limits};
+use fanfare_ws::{Decoder, Limits};
 
 use super::meter::Meter;
-use crate::MountedDialect;
+use crate::{Framing, MountedDialect};
 
 /// One connection's side of its dialect.
 pub(crate) struct Dialogue {
@@ -15,8 +15,8 @@ pub(crate) struct Dialogue {
     pub(super) meter: Option<Box<Meter>>,
     /// Commands that are not answered yet. Nothing is read meanwhile.
     pub(super) open: u32,
-    /// The compression that was negotiated.
-    pub(super) deflate: Option<DeflateParams>,
+    /// What its messages are wrapped in.
+    pub(super) framing: Framing,
     /// The dialect that the client may turn out to speak.
     pub(super) successor: Option<Arc<MountedDialect>>,
 }
@@ -25,7 +25,7 @@ impl Dialogue {
     pub(super) fn new(
         mounted: &MountedDialect,
         name: Option<&str>,
-        deflate: Option<DeflateParams>,
+        framing: Framing,
         successor: Option<Arc<MountedDialect>>,
     ) -> Self {
         Self {
@@ -33,7 +33,7 @@ impl Dialogue {
             decoder: Decoder::new(),
             meter: Meter::new(&mounted.settings()),
             open: 0,
-            deflate,
+            framing,
             successor,
         }
     }
@@ -50,7 +50,7 @@ impl Dialogue {
         Limits {
             max_message_size: settings.max_message_size,
             max_fragments: settings.max_fragments,
-            deflate: self.deflate,
+            deflate: self.framing.deflate(),
         }
     }
 }

@@ -22,6 +22,18 @@ impl Connection {
         self.subscriber.extras.get_or_insert_default().opening = Some(opening);
     }
 
+    /// Keeps what the server answers a client that waits for its response.
+    pub(super) fn keep_refusal(&mut self, code: u16, reason: &str) {
+        if self.framing().is_body() && (400..600).contains(&code) {
+            self.subscriber.extras.get_or_insert_default().refusal = Some((code, reason.into()));
+        }
+    }
+
+    /// Returns why its conversation has refused the client that waits for its response: a status and a message.
+    pub(crate) fn take_refusal(&mut self) -> Option<(u16, Box<str>)> {
+        self.subscriber.extras.as_mut()?.refusal.take()
+    }
+
     /// Its conversation has begun.
     pub(crate) fn forget_opening(&mut self) {
         if let Some(extras) = &mut self.subscriber.extras {

@@ -24,9 +24,10 @@ use std::{
 
 use bytes::Bytes;
 use fanfare_core::{
-    Channel, Command, Context, Conversation, Denial, Ending, Identity, Message, Opening, Outcome, Step, Steps,
+    Channel, Command, Context, Conversation, Denial, Ending, Identity, Message, Opening, Outcome, Rendering,
+    Step, Steps,
 };
-use fanfare_ws::{DeflateParams, Opcode, encode};
+use fanfare_ws::{Opcode, encode};
 use uuid::Uuid;
 
 use self::{
@@ -41,8 +42,7 @@ pub(crate) use self::{
     subscriptions::{Traits, shows_everyone, shows_user},
 };
 use super::{
-    Admission, MountedDialect, Variant,
-    batch::plain_frame,
+    Admission, Framing, MountedDialect, Variant,
     clock::{Moment, millis, unix_millis},
     codec::Codec,
     counters::Tally,
@@ -60,8 +60,8 @@ pub struct NewConnection {
     pub user_agent: Option<Box<str>>,
     /// The dialect it may turn out to speak.
     pub successor: Option<Arc<MountedDialect>>,
-    /// The compression that was negotiated.
-    pub deflate: Option<DeflateParams>,
+    /// What its messages are wrapped in.
+    pub framing: Framing,
     /// What the client asked for in its handshake.
     pub opening: Option<Box<Opening>>,
 }
@@ -117,7 +117,7 @@ impl Connection {
         let mut connection = Self {
             id: new.id,
             number,
-            dialogue: Dialogue::new(mounted, admission.name(), new.deflate, new.successor),
+            dialogue: Dialogue::new(mounted, admission.name(), new.framing, new.successor),
             subscriber: Subscriber {
                 identity: new.identity,
                 ..Subscriber::default()
@@ -141,14 +141,18 @@ impl Connection {
     pub(crate) fn variant(&self) -> Variant<'_> {
         Variant {
             mounted: self.mounted(),
-            deflate: self.dialogue.deflate,
+            framing: self.framing(),
             cursors: self.wants_cursors(),
         }
     }
 
+    pub(crate) fn framing(&self) -> Framing {
+        self.dialogue.framing
+    }
+
     #[cfg(test)]
-    pub(crate) fn set_deflate(&mut self, deflate: DeflateParams) {
-        self.dialogue.deflate = Some(deflate);
+    pub(crate) fn set_framing(&mut self, framing: Framing) {
+        self.dialogue.framing = framing;
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -185,6 +189,11 @@ impl Connection {
     /// The upgrade is answered, so the conversation begins.
     pub(crate) fn opened(&mut self, moment: Moment) -> Steps {
         self.think(moment, |talk, context, steps| talk.opened(context, steps))
+    }
+
+    /// Nothing of what it missed waits any more.
+    pub(crate) fn caught_up(&mut self, moment: Moment) -> Steps {
+        self.think(moment, |talk, context, steps| talk.caught_up(context, steps))
     }
 
     /// The oldest open command was done, or denied.
@@ -236,6 +245,9 @@ impl Connection {
         let settings = self.admission.dialect().settings();
         let is_waiting = self.is_waiting();
         let patience = millis(settings.ping_timeout);
+        if self.framing().is_body() && self.outbox.is_empty() {
+            self.liveness.read(moment.ms); // it answers nothing, and takes all that it is sent
+        }
         if self.is_stuck(moment.ms, patience) {
             self.end(Ending::SlowConsumer, moment);
             return Some(Steps::new());
@@ -248,9 +260,11 @@ impl Connection {
             // A client whose queue is full is not pinged: it would be ended for being slow at the next message anyway.
             Due::Ping if self.outbox.is_empty() => {
                 let words = self.mounted().dialect.ping(moment.wall);
-                self.outbox.push(encode::frame(Opcode::Ping, b"", false));
+                if !self.framing().is_body() {
+                    self.push(encode::frame(Opcode::Ping, b"", false));
+                }
                 if let Some(words) = words {
-                    self.outbox.push(plain_frame(&words));
+                    self.push(self.framing().frame(&words));
                 }
             }
             Due::Ping => {}
@@ -310,6 +324,9 @@ impl Connection {
         match step {
             Step::SendText(text) => return Some(self.answer(Opcode::Text, &text, codec)),
             Step::SendBinary(bytes) => return Some(self.answer(Opcode::Binary, &bytes, codec)),
+            Step::SendForms(forms) => {
+                return Some(Wish::Send(self.framing().frame(&Rendering::Forms(forms))));
+            }
             Step::Ask(command) => return self.is_open().then_some(Wish::Ask(command)),
             Step::Timer(after) => self.liveness.set_timer(after, moment.ms),
             Step::Pinged => self.liveness.pinged(moment.ms),
@@ -328,9 +345,9 @@ impl Connection {
     }
 
     fn answer(&self, opcode: Opcode, payload: &[u8], codec: &mut Codec) -> Wish {
-        let Variant { mounted, deflate, .. } = self.variant();
-        Wish::Send(match deflate {
-            Some(params) if payload.len() >= mounted.settings().compression_threshold => {
+        let threshold = self.mounted().settings().compression_threshold;
+        Wish::Send(match self.framing() {
+            Framing::WebSocket(Some(params)) if payload.len() >= threshold => {
                 codec.deflater.frame(opcode, payload, params)
             }
             _ => encode::frame(opcode, payload, false),
@@ -373,8 +390,14 @@ impl Connection {
             self.end(Ending::SlowConsumer, moment);
             return Tally::DROPPED;
         }
-        self.outbox.push(frame);
+        self.push(frame);
         Tally::QUEUED
+    }
+
+    /// Puts a frame behind what is queued, whatever the limits.
+    fn push(&mut self, frame: Bytes) {
+        let is_control = self.framing().is_control(&frame);
+        self.outbox.push(frame, is_control);
     }
 
     /// Puts what is left of a frame that was written in part before everything that follows.

@@ -32,9 +32,19 @@ struct Queue {
 #[derive(Debug)]
 struct Queued {
     frame: Bytes,
-    /// Whether it answers something the client asked, so that it does not count against the number of messages that
+    kind: FrameKind,
+}
+
+/// What a frame that waits is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FrameKind {
+    /// A message that the client has not asked for.
+    Event,
+    /// A message that answers something the client asked, so that it does not count against the number of messages that
     /// may wait: a request that asks for much is not the mistake of a client that reads well.
-    answer: bool,
+    Answer,
+    /// Of the protocol, and no message.
+    Control,
 }
 
 impl Connection {
@@ -79,19 +89,24 @@ impl Outbox {
         })
     }
 
-    pub(super) fn push(&mut self, frame: Bytes) {
-        self.queue().put(frame, false);
+    pub(super) fn push(&mut self, frame: Bytes, is_control: bool) {
+        let kind = if is_control {
+            FrameKind::Control
+        } else {
+            FrameKind::Event
+        };
+        self.queue().put(frame, kind);
     }
 
     pub(super) fn push_answer(&mut self, frame: Bytes) {
-        self.queue().put(frame, true);
+        self.queue().put(frame, FrameKind::Answer);
     }
 
     /// Puts the rest of a frame that was written in part.
     pub(super) fn push_rest(&mut self, rest: Bytes) {
         let queue = self.queue();
         queue.front_begun = true;
-        queue.put(rest, false);
+        queue.put(rest, FrameKind::Event);
     }
 
     /// Puts all of `later` behind what is here. Nothing of `later` may have been written in part.
@@ -148,37 +163,39 @@ impl Queue {
             && (self.bytes + bytes <= max_bytes || self.frames.is_empty())
     }
 
-    fn put(&mut self, frame: Bytes, answer: bool) {
+    fn put(&mut self, frame: Bytes, kind: FrameKind) {
+        if frame.is_empty() {
+            return; // a socket takes nothing of it
+        }
         self.bytes += frame.len();
-        self.answers += usize::from(answer);
-        self.frames.push_back(Queued { frame, answer });
+        self.answers += usize::from(kind == FrameKind::Answer);
+        self.frames.push_back(Queued { frame, kind });
+    }
+
+    /// How many messages there are behind the first `begun` frames.
+    fn messages_behind(&self, begun: usize) -> u64 {
+        let later = self.frames.iter().skip(begun);
+        later.filter(|queued| queued.kind != FrameKind::Control).count() as u64
     }
 
     /// Drops what was not begun, and returns how many messages that were.
     fn abandon(&mut self) -> u64 {
         let keep = usize::from(self.front_begun);
-        let dropped = self
-            .frames
-            .iter()
-            .skip(keep)
-            .filter(|queued| is_message(&queued.frame))
-            .count();
+        let dropped = self.messages_behind(keep);
         self.frames.truncate(keep);
         self.bytes = self.frames.iter().map(|queued| queued.frame.len()).sum();
-        self.answers = self.frames.iter().filter(|queued| queued.answer).count();
-        dropped as u64
+        self.answers = self
+            .frames
+            .iter()
+            .filter(|queued| queued.kind == FrameKind::Answer)
+            .count();
+        dropped
     }
 
     /// How many messages are here that the client does not have in full.
     fn messages(&self) -> u64 {
         let begun = usize::from(self.front_begun);
-        (begun
-            + self
-                .frames
-                .iter()
-                .skip(begun)
-                .filter(|queued| is_message(&queued.frame))
-                .count()) as u64
+        begun as u64 + self.messages_behind(begun)
     }
 
     /// Has `write` take frames until the queue is empty or it takes no more; `true` if the queue is empty.
@@ -209,15 +226,10 @@ impl Queue {
             }
             written -= front.frame.len();
             self.front_begun = false;
-            self.answers -= usize::from(front.answer);
+            self.answers -= usize::from(front.kind == FrameKind::Answer);
             self.frames.pop_front();
         }
     }
-}
-
-/// Whether a whole frame is of a message, not of the protocol (RFC 6455, section 5.2).
-fn is_message(frame: &Bytes) -> bool {
-    frame.first().is_some_and(|first| first & 0x08 == 0)
 }
 
 #[cfg(test)]
@@ -227,7 +239,13 @@ mod tests {
     fn of(frames: &[&'static str]) -> Queue {
         let mut queue = Queue::default();
         for frame in frames {
-            queue.put(Bytes::from_static(frame.as_bytes()), false);
+            let is_control = frame.starts_with('/');
+            let kind = if is_control {
+                FrameKind::Control
+            } else {
+                FrameKind::Event
+            };
+            queue.put(Bytes::from_static(frame.as_bytes()), kind);
         }
         queue
     }
@@ -246,16 +264,16 @@ mod tests {
 
     #[test]
     fn a_begun_frame_is_never_abandoned() {
-        let mut outbox = of(&["\x01bc", "\x01e"]);
+        let mut outbox = of(&["abc", "de"]);
         outbox.advance(1);
         assert_eq!((outbox.abandon(), outbox.frames.len(), outbox.bytes), (1, 1, 2));
-        let mut outbox = of(&["\x01bc", "\x01e"]);
+        let mut outbox = of(&["abc", "de"]);
         assert_eq!((outbox.abandon(), outbox.frames.len()), (2, 0));
     }
 
     #[test]
     fn messages_are_counted_and_control_frames_are_not() {
-        let mut outbox = of(&["\x01abc", "\x09", "\x02d", "\x08"]);
+        let mut outbox = of(&["abcd", "/", "ef", "/"]);
         assert_eq!(outbox.messages(), 2);
         outbox.advance(1);
         assert_eq!(outbox.messages(), 2, "one is begun");
@@ -265,7 +283,7 @@ mod tests {
     #[test]
     fn answers_do_not_count_as_messages_that_wait() {
         let mut outbox = of(&["ab"]);
-        outbox.put(Bytes::from_static(b"cd"), true);
+        outbox.put(Bytes::from_static(b"cd"), FrameKind::Answer);
         assert!(outbox.has_room(1, 2, 100) && !outbox.has_room(1, 1, 100));
         outbox.advance(2);
         assert!(outbox.has_room(1, 1, 100));

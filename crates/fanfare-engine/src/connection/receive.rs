@@ -68,6 +68,11 @@ pub(crate) fn receive(
     done: &mut Done,
 ) -> Received {
     let (left, frames) = (input.rest().len(), input.frames());
+    if own.framing().is_body() {
+        input.discard(); // after its request, nothing that the client sends has a meaning
+        done.work += work::of_stream(left, 0);
+        return Received::Nothing;
+    }
     let taken = take_message(own, input, codec, moment, done);
     let frames = input.frames() - frames;
     done.work += work::of_stream(left - input.rest().len(), frames);
@@ -185,7 +190,7 @@ impl Connection {
     fn closed_by_client(&mut self, code: Option<u16>, now: u64) {
         if self.is_open() {
             self.close_code = code.unwrap_or(1005);
-            self.outbox.push(match code {
+            self.push(match code {
                 Some(code) => encode::close_frame(code, ""),
                 None => encode::empty_close_frame(),
             });

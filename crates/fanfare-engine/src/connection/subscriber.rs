@@ -45,6 +45,8 @@ pub(super) struct Extras {
     pub(super) splice: Option<Splice>,
     /// What it asked for in its handshake, until its conversation has begun.
     pub(super) opening: Option<Box<Opening>>,
+    /// Why its conversation has refused the client that waits for its response.
+    pub(super) refusal: Option<(u16, Box<str>)>,
 }
 
 /// Subscriptions by other credentials than the connection's own, each with that.

@@ -63,7 +63,7 @@ impl Pair {
             id: Uuid::nil(),
             user_agent: None,
             successor: None,
-            deflate: None,
+            framing: Framing::WebSocket(None),
             opening: None,
         };
         let mut pair = Self {

@@ -88,9 +88,11 @@ fn unread_messages_count_as_work() {
         in_world(settings, |world| async move {
             let seat = world.reserve("alice", Duration::from_secs(60)).await.unwrap();
             for driver in world.shard.connections.borrow_mut().iter_mut() {
-                driver.connection.set_deflate(DeflateParams {
-                    server_max_window_bits: 15,
-                });
+                driver
+                    .connection
+                    .set_framing(crate::Framing::WebSocket(Some(DeflateParams {
+                        server_max_window_bits: 15,
+                    })));
                 if is_over {
                     driver.end(Ending::RateLimited, world.node.now());
                 }

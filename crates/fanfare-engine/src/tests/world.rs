@@ -204,11 +204,11 @@ impl World {
                 id: Uuid::now_v7(),
                 user_agent: None,
                 successor: self.node.dialects.get(1).cloned(),
-                deflate: None,
+                framing: crate::Framing::WebSocket(None),
                 opening: resume.map(|since| {
                     Box::new(Opening {
                         resume: Some(since),
-                        rooms: Vec::new(),
+                        ..Opening::default()
                     })
                 }),
             })

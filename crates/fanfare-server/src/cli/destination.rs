@@ -100,10 +100,15 @@ fn place_at(config: &Config, url: &str) -> Result<ServedPlace, CommandFailure> {
     })
 }
 
+/// Returns the dialects that listeners name.
+fn conversing(registry: Registry) -> impl Iterator<Item = ServedDialect> {
+    registry.iter().filter(|dialect| !dialect.defaults().everywhere)
+}
+
 /// Returns the dialects that a path and port may serve: those whose path it is, and of those the ones that the
 /// configuration, or else the defaults, have on the port. Without any hint, all.
 fn likely(config: &Config, path: &str, port: Option<u16>) -> Vec<ServedDialect> {
-    let mut dialects: Vec<_> = config.registry.iter().collect();
+    let mut dialects: Vec<_> = conversing(config.registry).collect();
     let mut narrow = |is_likely: &dyn Fn(&ServedDialect) -> bool| {
         if dialects.iter().any(is_likely) {
             dialects.retain(is_likely);
@@ -135,8 +140,8 @@ fn narrow(
     name: &str,
     believed: bool,
 ) -> Result<(), CommandFailure> {
-    let Some(dialect) = registry.find(name) else {
-        let names: Vec<_> = registry.iter().map(DialectKind::name).collect();
+    let Some(dialect) = conversing(registry).find(|dialect| dialect.name() == name) else {
+        let names: Vec<_> = conversing(registry).map(DialectKind::name).collect();
         let names = names.join(", ");
         return Err(CommandFailure::Usage(format!(
             "--dialect: expected one of {names}"

@@ -19,8 +19,9 @@ use tungstenite::{Message, protocol::frame::coding::CloseCode};
 use super::{
     CommandFailure, Global, Outcome, Profile, block_on,
     destination::{self, Destination, WantedServer},
+    listen_since::Missed,
     output::shown,
-    token,
+    remote, token,
 };
 use crate::config::Loaded;
 
@@ -50,6 +51,9 @@ pub(super) struct Listen {
     /// The dialect to use [default: the first suitable one]
     #[arg(long, value_name = "NAME")]
     dialect: Option<String>,
+    /// First what came after this cursor, or the newest events: so many (20), or as old as 5m
+    #[arg(long, value_name = "CURSOR|AGE|NUMBER", conflicts_with = "dialect")]
+    since: Option<String>,
     /// Stop after this many events
     #[arg(long, value_name = "N")]
     count: Option<u64>,
@@ -63,9 +67,21 @@ impl Listen {
         }
         let loaded = global.load(&Profile::default())?;
         let token = self.token(&loaded)?;
+        let count = self.count.unwrap_or(u64::MAX);
+        let own = self.user.is_some() || self.channel.is_empty();
+        if let Some(since) = &self.since {
+            let missed = Missed {
+                since,
+                channels: &self.channel,
+                own,
+                token: token.as_deref(),
+            };
+            let url = remote::api(&loaded.config, self.url.as_deref(), &missed.path())?;
+            return block_on(missed.listen(&url, count));
+        }
         let wanted = Listening {
             token: token.as_deref(),
-            own: self.user.is_some() || self.channel.is_empty(),
+            own,
             channels: &self.channel,
         };
         let wish = WantedServer {
@@ -73,7 +89,7 @@ impl Listen {
             dialect: self.dialect.as_deref(),
         };
         let destination = destination::find(&loaded.config, wish, &wanted)?;
-        block_on(listen(destination, self.count.unwrap_or(u64::MAX)))
+        block_on(listen(destination, count))
     }
 
     /// Returns the token to use. Channels may be public, so for them alone no secret is generated.

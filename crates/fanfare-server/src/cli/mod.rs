@@ -1,6 +1,7 @@
 //! The command line.
 
 mod accounts;
+mod answer_lines;
 mod backup;
 #[cfg(feature = "bench")]
 mod bench_command;
@@ -8,8 +9,10 @@ mod config_args;
 mod config_command;
 mod destination;
 mod explain;
+mod history;
 mod key;
 mod listen;
+mod listen_since;
 mod output;
 mod packaged;
 mod publish;
@@ -77,6 +80,8 @@ enum Command {
     Top(top::Top),
     /// Print what is published, live, on all nodes
     Tail(tail::TailCommand),
+    /// Print kept events of a channel, of a user or for everyone
+    History(history::HistoryCommand),
     /// Show what became of an event at each connection, on all nodes, and why a user did not receive it
     Trace(trace::Trace),
     /// Show whether a user may use a channel, and which rule or default decides
@@ -139,6 +144,7 @@ pub fn run(registry: Registry) -> ExitCode {
         Command::Listen(command) => command.run(&cli.global),
         Command::Top(command) => command.run(&cli.global),
         Command::Tail(command) => command.run(&cli.global),
+        Command::History(command) => command.run(&cli.global),
         Command::Trace(command) => command.run(&cli.global),
         Command::Explain(command) => command.run(&cli.global),
         Command::User(command) => command.run(&cli.global),

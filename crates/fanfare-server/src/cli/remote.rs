@@ -108,11 +108,19 @@ pub(super) async fn delete(url: &str, keys: &[&str]) -> Result<(), CommandFailur
     read(sent(keys, || client.delete(url)).await?).await.map(drop)
 }
 
-/// Begins a `GET` whose answer may go on for ever.
-pub(super) async fn open(url: &str, keys: &[&str]) -> Result<reqwest::Response, CommandFailure> {
+/// Begins a `GET` whose answer may go on for ever; `accept` is its media type, if there are several.
+pub(super) async fn open(
+    url: &str,
+    keys: &[&str],
+    accept: Option<&str>,
+) -> Result<reqwest::Response, CommandFailure> {
     let client = builder(url).connect_timeout(TIMEOUT).read_timeout(STREAM_SILENCE);
     let client = client.build().map_err(failed)?;
-    let answer = sent(keys, || client.get(url)).await?;
+    let request = || match accept {
+        Some(accept) => client.get(url).header("accept", accept),
+        None => client.get(url),
+    };
+    let answer = sent(keys, request).await?;
     if answer.status().is_success() {
         return Ok(answer);
     }

@@ -11,7 +11,9 @@ use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use super::{
-    CommandFailure, Global, Outcome, Profile, block_on,
+    CommandFailure, Global, Outcome, Profile,
+    answer_lines::AnswerLines,
+    block_on,
     output::{self, Paint, shown},
     remote::{self, RemoteServer},
 };
@@ -19,8 +21,6 @@ use super::{
 /// The pause before a lost tail is opened again: each time twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// The longest line that is read. An event is smaller.
-const MAX_LINE: usize = 64 << 20;
 
 /// Print what is published, live, on all nodes: JSON lines, or for people on a terminal
 #[derive(Args)]
@@ -114,38 +114,21 @@ impl TailCommand {
 impl TailPrinter {
     /// Opens a tail, and prints its lines.
     async fn follow(&mut self, url: &str, keys: &[&str]) -> Result<TailEnd, CommandFailure> {
-        let mut answer = remote::open(url, keys).await?;
-        let mut rest = Vec::new();
+        let mut lines = AnswerLines::new(remote::open(url, keys, None).await?);
         loop {
-            let chunk = match answer.chunk().await {
-                Ok(Some(chunk)) => chunk,
-                Ok(None) => return Ok(TailEnd::Lost("the server ended it".into())),
-                Err(_) => return Ok(TailEnd::Lost("the connection broke".into())),
-            };
-            rest.extend_from_slice(&chunk);
-            let whole = rest
-                .iter()
-                .rposition(|byte| *byte == b'\n')
-                .map_or(0, |at| at + 1);
-            if rest.len() - whole > MAX_LINE {
-                return Err(CommandFailure::Runtime(
-                    "the server sent no line of a tail".into(),
-                ));
-            }
-            let lines: Vec<u8> = rest.drain(..whole).collect();
-            for line in lines.split(|byte| *byte == b'\n') {
-                if let Some(ended) = self.line(line)? {
-                    return Ok(ended);
+            match lines.next().await? {
+                Ok(line) => {
+                    if let Some(ended) = self.line(&line)? {
+                        return Ok(ended);
+                    }
                 }
+                Err(why) => return Ok(TailEnd::Lost(why.into())),
             }
         }
     }
 
     /// Prints a line; returns how the tail ended, if it has.
     fn line(&mut self, line: &[u8]) -> Result<Option<TailEnd>, CommandFailure> {
-        if line.is_empty() {
-            return Ok(None);
-        }
         let read: Value = serde_json::from_slice(line)
             .map_err(|_| CommandFailure::Runtime("the server sent something else than a tail".into()))?;
         if read.get("open").is_some() {
@@ -262,7 +245,6 @@ mod tests {
             was_open: false,
         };
         for harmless in [
-            "",
             r#"{"open":{"node":"x"}}"#,
             r#"{"lost":3}"#,
             r#"{"later":1}"#,

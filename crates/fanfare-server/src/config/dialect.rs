@@ -84,6 +84,7 @@ impl DialectConfig {
             max_connections_per_ip: defaults.max_connections_per_ip,
             max_connections_per_user: defaults.max_connections_per_user,
             max_message_size: defaults.max_message_size,
+            ping_interval: defaults.ping_interval,
             ..Self::default()
         }
     }

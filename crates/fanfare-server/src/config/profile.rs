@@ -54,7 +54,7 @@ pub(super) fn list(registry: Registry) -> Vec<(String, String)> {
             ),
         ),
     ];
-    for (bind, name) in first_addresses(registry.documented()) {
+    for (bind, name) in first_addresses(registry.addressed()) {
         let doc = format!("`default` with `{name}` alone, on `{bind}`.");
         profiles.push((name.to_owned(), doc));
     }
@@ -129,7 +129,7 @@ pub(super) fn read(
     merged: &mut Merged,
 ) {
     let name = choice.profile.as_str();
-    let with_address = |name: &str| registry.documented().find(|kind| kind.name() == name);
+    let with_address = |name: &str| registry.addressed().find(|kind| kind.name() == name);
     let mut reader = Reader::new(schema, by_profile(name), merged);
     // A dialect's name is the default profile with that dialect alone.
     let mut chosen: Vec<&dyn DialectKind> = with_address(name).into_iter().collect();
@@ -148,7 +148,7 @@ pub(super) fn read(
             Some(kind) if chosen.iter().all(|known| known.name() != kind.name()) => chosen.push(kind),
             Some(_) => {}
             None => {
-                let names: Vec<String> = registry.documented().map(|kind| kind.name().to_owned()).collect();
+                let names: Vec<String> = registry.addressed().map(|kind| kind.name().to_owned()).collect();
                 reader.problem(0, "", unknown(&format!("dialect {}", quoted(name)), name, &names));
             }
         }
@@ -179,7 +179,7 @@ fn note_placements(merged: &mut Merged, places: &[Place], placements: &[Placemen
 
 /// Returns one listener for each documented address, with all dialects that are documented there.
 pub(super) fn documented_listeners(registry: Registry) -> Vec<Place> {
-    listeners(registry.documented().flat_map(|kind| {
+    listeners(registry.addressed().flat_map(|kind| {
         let binds = kind.defaults().binds.iter();
         binds.map(|bind| (*bind, kind.name()))
     }))

@@ -126,7 +126,7 @@ impl Schema {
             }
         }
         read_keys("", &mut schema.json, &schema.specimen, &mut schema.keys);
-        for kind in registry.iter().filter(|kind| kind.defaults().binds.is_empty()) {
+        for kind in registry.iter().filter(|kind| kind.defaults().is_hidden()) {
             let keys = &mut schema.keys;
             keys.iter_mut()
                 .filter(|key| key.path == kind.name())

@@ -1,6 +1,7 @@
 //! One HTTP connection, from its first byte to its end or its upgrade.
 
 use std::{
+    cell::Cell,
     convert::Infallible,
     future::poll_fn,
     net::IpAddr,
@@ -16,13 +17,11 @@ use fanfare_engine::{Pace, Shard};
 use http::StatusCode;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    time::{Instant, sleep_until, timeout_at},
-};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{
     Site, dispatch, first_head,
+    hand_over::{ByteStream, HandOver},
     progress::InProgress,
     reply::{self, Reply},
     stream::{Activity, HttpStream, Phase, TimeLimits},
@@ -43,7 +42,7 @@ pub(super) async fn serve<S>(
     shard: Rc<Shard>,
     pace: Rc<Pace>,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: ByteStream + 'static,
 {
     let reading = first_head::read(&mut stream, site.rules().max_header_size);
     match timeout_at(first_head_by, reading).await {
@@ -61,6 +60,17 @@ fn too_late(peer: IpAddr, shard: &Shard) {
     tracing::debug!(%peer, "no request came in time");
 }
 
+/// Returns the times of a connection, and the sizes of the head and the body of a request.
+fn limits(site: &Site, first_head_by: Instant) -> (Arc<Activity>, usize, usize) {
+    let rules = site.rules();
+    let activity = Activity::new(TimeLimits {
+        first_head_by,
+        request: rules.request_timeout,
+        keep_alive: rules.keep_alive_timeout,
+    });
+    (activity, rules.max_header_size, rules.max_body_size)
+}
+
 /// Serves the requests on `stream`, of which `head` was read already.
 async fn serve_http<S>(
     stream: S,
@@ -71,22 +81,16 @@ async fn serve_http<S>(
     shard: Rc<Shard>,
     pace: Rc<Pace>,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: ByteStream + 'static,
 {
-    let rules = site.rules();
-    let (max_head, max_body) = (rules.max_header_size, rules.max_body_size);
-    let activity = Activity::new(TimeLimits {
-        first_head_by,
-        request: rules.request_timeout,
-        keep_alive: rules.keep_alive_timeout,
-    });
-    drop(rules);
+    let (activity, max_head, max_body) = limits(&site, first_head_by);
     let stream = HttpStream::new(
         stream,
         head,
         activity.clone(),
         max_body.saturating_mul(DISCARDED_BODIES),
     );
+    let handed_over: Cell<Option<HandOver>> = Cell::default();
     let service = service_fn(|request| {
         activity.enter(Phase::Handler);
         let progress = Rc::new(InProgress::new(&shard.node));
@@ -97,11 +101,13 @@ async fn serve_http<S>(
             let _own = own;
             handling.await
         });
-        let (activity, pace) = (activity.clone(), pace.clone());
+        let (activity, pace, handed_over) = (activity.clone(), pace.clone(), &handed_over);
         async move {
-            let reply = to_its_end(handling, pace).await;
+            let mut reply = to_its_end(handling, pace).await;
             drop(progress); // hyper writes the answer before this thread does anything else
-            activity.enter(Phase::Kept);
+            let to = reply.body_mut().take_hand_over();
+            activity.enter(to.as_ref().map_or(Phase::Kept, |_| Phase::HandOver));
+            handed_over.set(to);
             Ok::<_, Infallible>(reply)
         }
     });
@@ -110,21 +116,23 @@ async fn serve_http<S>(
     // hyper has one limit for both a silent client and half a request.
     http.half_close(true).header_read_timeout(None);
     http.max_buf_size(max_head.max(8192)); // hyper's minimum
-    let connection = http
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    let mut connection = pin!(connection);
-    let served = in_time(connection.as_mut(), &activity, first_head_by).await;
+    let mut connection = http.serve_connection(TokioIo::new(stream), service);
+    let served = in_time(Pin::new(&mut connection), &activity, first_head_by).await;
+    if activity.phase() == Phase::HandedOver
+        && let Some(to) = handed_over.take()
+    {
+        let parts = connection.into_parts();
+        let (socket, ahead) = parts.io.into_inner().into_parts();
+        return to(Box::new(socket), [parts.read_buf, ahead].concat().into());
+    }
     match served {
         Some(Ok(())) => {}
         Some(Err(error)) => tracing::debug!(error = %Causes(&error), %peer, "HTTP connection ended"),
         None => match activity.phase() {
-            Phase::New => {
-                too_late(peer, &shard);
-            }
+            Phase::New => too_late(peer, &shard),
             Phase::Request | Phase::Handler => tracing::debug!(%peer, "a request did not come in time"),
-            Phase::Kept => {
-                connection.as_mut().graceful_shutdown();
+            Phase::Kept | Phase::HandOver | Phase::HandedOver => {
+                Pin::new(&mut connection).graceful_shutdown();
                 // A client that does not read its response is cut in the end.
                 let _ = tokio::time::timeout(CLOSING, connection).await;
             }
@@ -132,7 +140,7 @@ async fn serve_http<S>(
     }
 }
 
-/// Polls `connection` to its end; `None` if one of its time limits passes before.
+/// Polls `connection` to its end; `None` if one of its time limits passes before, or its socket is handed over.
 async fn in_time<T>(
     mut connection: Pin<&mut impl Future<Output = T>>,
     activity: &Activity,
@@ -142,6 +150,9 @@ async fn in_time<T>(
     poll_fn(|cx| {
         if let Poll::Ready(served) = connection.as_mut().poll(cx) {
             return Poll::Ready(Some(served));
+        }
+        if activity.phase() == Phase::HandedOver {
+            return Poll::Ready(None);
         }
         loop {
             let Some(due) = activity.due() else {

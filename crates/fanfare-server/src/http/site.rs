@@ -106,7 +106,7 @@ pub struct SiteRules {
 }
 
 impl Site {
-    /// Returns a listener of `node` that serves `dialects`, which are some of the registry's.
+    /// Returns a listener of `node` that serves `dialects`, which are some of the registry's, and those that every listener serves.
     pub fn new(
         node: Arc<Node>,
         gate: Arc<Gate>,
@@ -114,6 +114,12 @@ impl Site {
         registry: Registry,
         options: SiteOptions,
     ) -> Arc<Self> {
+        let mut dialects = dialects;
+        for everywhere in registry.everywhere() {
+            if dialects.iter().all(|own| own.number != everywhere) {
+                dialects.push(node.dialects[everywhere].clone());
+            }
+        }
         let guest_of = |host: &Arc<MountedDialect>| {
             let others = dialects.iter().filter(|other| other.path == host.path);
             others

@@ -49,6 +49,10 @@ pub(super) enum Phase {
     Handler,
     /// The response is ready; the client reads it, or is idle.
     Kept,
+    /// The socket is taken out of HTTP as soon as the head of the response is sent.
+    HandOver,
+    /// The head of the response is sent.
+    HandedOver,
 }
 
 /// The phase of one HTTP connection, and since when. Its stream, its handlers and its task share this; they run on one
@@ -73,7 +77,14 @@ impl Activity {
     }
 
     pub(super) fn phase(&self) -> Phase {
-        let phases = [Phase::New, Phase::Request, Phase::Handler, Phase::Kept];
+        let phases = [
+            Phase::New,
+            Phase::Request,
+            Phase::Handler,
+            Phase::Kept,
+            Phase::HandOver,
+            Phase::HandedOver,
+        ];
         phases[usize::from(self.phase.load(Relaxed)) % phases.len()]
     }
 
@@ -89,8 +100,8 @@ impl Activity {
         match self.phase() {
             Phase::New => Some(self.limits.first_head_by),
             Phase::Request => Some(since + self.limits.request),
-            Phase::Handler => None,
-            Phase::Kept => Some(since + self.limits.keep_alive),
+            Phase::Handler | Phase::HandedOver => None,
+            Phase::Kept | Phase::HandOver => Some(since + self.limits.keep_alive),
         }
     }
 
@@ -103,6 +114,13 @@ impl Activity {
     fn has_written(&self) {
         if self.phase() == Phase::Kept {
             self.enter(Phase::Kept);
+        }
+    }
+
+    /// Everything that was written is on its way: hyper flushes when it has nothing more to write.
+    fn has_flushed(&self) {
+        if self.phase() == Phase::HandOver {
+            self.enter(Phase::HandedOver);
         }
     }
 }
@@ -223,7 +241,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for HttpStream<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+        self.activity.has_flushed();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -5,32 +5,29 @@ use std::{
     time::SystemTime,
 };
 
-use fanfare_core::{About, Identity, Refusal, Rejection, RequestHead};
-use fanfare_engine::{Admission, MountedDialect, NewConnection, Seat, Shard, Transport};
+use fanfare_accounts::Scope;
+use fanfare_core::{About, Identity, Refusal, Rejection, RequestHead, UserId};
+use fanfare_engine::{Admission, Framing, MountedDialect, NewConnection, Seat, Shard};
 use fanfare_ws::{
     encode,
     extensions::{self, Agreement, Malformed},
     handshake::{self, HandshakeError},
 };
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, request::Parts};
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
-use tokio_rustls::server::TlsStream;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header, request::Parts};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use uuid::Uuid;
 
 use super::{
     Site,
     body::RequestBody,
+    body_stream, endpoints,
+    hand_over::{ByteStream, HandOver},
     headers::Joined,
+    rejection::RouteRejection,
     reply::{self, Reply},
     reply_body::ReplyBody,
     site::Mount,
     spelling,
-    stream::HttpStream,
 };
 use crate::{
     auth::TokenError,
@@ -39,6 +36,8 @@ use crate::{
 
 /// The longest kept `User-Agent`, in bytes.
 const MAX_USER_AGENT: usize = 256;
+/// A key does not expire: ten years.
+const KEY_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// How long a client that is refused by a close frame may take to close.
 const HANG_UP: Duration = Duration::from_secs(2);
 
@@ -46,6 +45,7 @@ const HANG_UP: Duration = Duration::from_secs(2);
 struct Entrant {
     newcomer: NewConnection,
     subprotocol: Option<String>,
+    form: u8,
 }
 
 /// Judges an upgrade request. If it is accepted, replies with 101 and serves the connection from then on.
@@ -57,7 +57,7 @@ pub(super) async fn upgrade(
     mount: &Mount,
 ) -> Reply {
     let begun = Instant::now();
-    let (mut head, _) = request.into_parts();
+    let (head, _) = request.into_parts();
     let joined = Joined::new(&head.headers);
     let header = |name: &str| joined.get(name);
     let uri = head.uri.clone();
@@ -65,8 +65,8 @@ pub(super) async fn upgrade(
     let asked = RequestHead::new(uri.query().unwrap_or_default(), &header).at(mount.path(), path);
     let mounted = mount.choose(&asked);
     // First of all: a request with another method is not a handshake, so it cannot lack a token or have a bad body.
-    if head.method != Method::GET {
-        return not_a_handshake(site, mounted, HandshakeError::NotGet);
+    if let Some(refused) = wrong_method(&head.method, site, mounted) {
+        return refused;
     }
     let address = site.client(peer, &head.headers);
     if !site.options.origins.allow(&head.headers) {
@@ -74,50 +74,86 @@ pub(super) async fn upgrade(
     }
     let mut called = None;
     let judged = judge(&asked, &head.headers, site, mount, mounted, address, &mut called).await;
-    let on_upgrade = head.extensions.remove::<OnUpgrade>();
     let admitted = match judged {
-        Ok(entrant) => {
-            let (subprotocol, deflate) = (entrant.subprotocol, negotiate(mounted, &head.headers));
-            let (accept, deflate) = match (check(&head, site, mounted), deflate) {
-                (Ok(accept), Ok(deflate)) => (accept, deflate),
-                (Err(answer), _) => return *answer,
-                (_, Err(error)) => {
-                    return bad_handshake(site, mounted, StatusCode::BAD_REQUEST, &error.to_string(), &[]);
-                }
-            };
-            let newcomer = NewConnection {
-                deflate: deflate.as_ref().map(|agreed| agreed.params),
-                ..entrant.newcomer
-            };
-            shard
-                .reserve(newcomer)
-                .await
-                .map(|seat| (seat, switching(&accept, deflate, subprotocol)))
-                .map_err(RefusedUpgrade::from)
-        }
+        Ok(entrant) if mounted.dialect.streams() => stream(entrant, &head, shard, mounted).await,
+        Ok(entrant) => welcome(entrant, &head, site, shard, mounted).await,
         Err(refused) => Err(refused),
     };
     match admitted {
-        Ok((seat, answer)) => {
-            site.node.counters.handshake.observe(begun.elapsed());
-            let timeout = site.rules().handshake_timeout;
-            await_upgrade(on_upgrade, timeout, async move |upgraded| {
-                take_over(seat, upgraded);
-            });
+        Ok(answer) => {
+            if matches!(answer.status(), StatusCode::SWITCHING_PROTOCOLS | StatusCode::OK) {
+                site.node.counters.handshake.observe(begun.elapsed());
+            }
             answer
         }
         Err(refused) => {
             note_refusal(site, mounted, &refused, address);
-            refuse(
-                &head,
-                on_upgrade,
-                site,
-                mounted,
-                refused.refusal,
-                called.as_deref(),
-            )
+            refuse(&head, &asked, site, mounted, refused.refusal, called.as_deref())
         }
     }
+}
+
+fn wrong_method(method: &Method, site: &Site, mounted: &MountedDialect) -> Option<Reply> {
+    let streams = mounted.dialect.streams();
+    if method == Method::GET || (streams && method == Method::HEAD) {
+        return None;
+    }
+    Some(if streams {
+        let wrong = RouteRejection::WrongMethod(vec![Method::GET, Method::HEAD]);
+        endpoints::reject(mounted, &wrong)
+    } else {
+        not_a_handshake(site, mounted, HandshakeError::NotGet)
+    })
+}
+
+/// Has an admitted client become a connection that writes the body of its response, and returns the response.
+async fn stream(
+    entrant: Entrant,
+    head: &Parts,
+    shard: &Rc<Shard>,
+    mounted: &MountedDialect,
+) -> Result<Reply, RefusedUpgrade> {
+    let form = entrant.form;
+    // Older clients know no chunks.
+    let chunked = head.version == Version::HTTP_11;
+    let framing = Framing::Body { form, chunked };
+    let newcomer = NewConnection {
+        framing,
+        ..entrant.newcomer
+    };
+    let seat = shard.reserve(newcomer).await?;
+    Ok(body_stream::begin(seat, head, mounted, form).await)
+}
+
+/// Has an admitted client become a connection, and returns the response to its handshake.
+async fn welcome(
+    entrant: Entrant,
+    head: &Parts,
+    site: &Site,
+    shard: &Rc<Shard>,
+    mounted: &MountedDialect,
+) -> Result<Reply, RefusedUpgrade> {
+    let (subprotocol, deflate) = (entrant.subprotocol, negotiate(mounted, &head.headers));
+    let (accept, deflate) = match (check(head, site, mounted), deflate) {
+        (Ok(accept), Ok(deflate)) => (accept, deflate),
+        (Err(answer), _) => return Ok(*answer),
+        (_, Err(error)) => {
+            let message = error.to_string();
+            return Ok(bad_handshake(
+                site,
+                mounted,
+                StatusCode::BAD_REQUEST,
+                &message,
+                &[],
+            ));
+        }
+    };
+    let newcomer = NewConnection {
+        framing: Framing::WebSocket(deflate.as_ref().map(|agreed| agreed.params)),
+        ..entrant.newcomer
+    };
+    let seat = shard.reserve(newcomer).await?;
+    Ok(switching(&accept, deflate, subprotocol, served(seat)))
 }
 
 /// Refuses a page of another origin.
@@ -130,8 +166,7 @@ fn foreign(headers: &HeaderMap, site: &Site, mounted: &MountedDialect, address: 
 
 /// Tells a client that came too often that it is not let in.
 pub(super) fn turn_back(request: Request<RequestBody>, peer: IpAddr, site: &Site, mount: &Mount) -> Reply {
-    let (mut head, _) = request.into_parts();
-    let on_upgrade = head.extensions.remove::<OnUpgrade>();
+    let (head, _) = request.into_parts();
     let joined = Joined::new(&head.headers);
     let header = |name: &str| joined.get(name);
     let uri = head.uri.clone();
@@ -140,7 +175,7 @@ pub(super) fn turn_back(request: Request<RequestBody>, peer: IpAddr, site: &Site
     let mounted = mount.choose(&asked);
     let address = site.client(peer, &head.headers);
     note_refusal(site, mounted, &Refusal::RateLimited.into(), address);
-    refuse(&head, on_upgrade, site, mounted, Refusal::RateLimited, None)
+    refuse(&head, &asked, site, mounted, Refusal::RateLimited, None)
 }
 
 /// A refusal; for a token, with the reason.
@@ -171,7 +206,10 @@ async fn judge(
     }
     let offer = mounted.dialect.offer(asked)?;
     let identity = match &offer.token {
-        Some(token) => Some(identify(site, token).await?),
+        Some(token) => match service(site, mounted, token)? {
+            Some(service) => Some(service),
+            None => Some(identify(site, token).await?),
+        },
         None => None,
     };
     mounted.dialect.admit(identity.as_deref())?;
@@ -195,13 +233,30 @@ async fn judge(
                 .into()
         }),
         successor: mount.successor(mounted),
-        deflate: None,
+        framing: Framing::WebSocket(None),
         opening: offer.opening,
     };
     Ok(Entrant {
         newcomer,
         subprotocol: offer.subprotocol.map(Cow::into_owned),
+        form: offer.form,
     })
+}
+
+/// Returns the identity of a backend, where `offered` is an API key and the dialect is one that backends use.
+fn service(site: &Site, mounted: &MountedDialect, offered: &str) -> Result<Option<Arc<Identity>>, Refusal> {
+    let name = match site.options.accounts.api_key(offered) {
+        _ if !mounted.dialect.streams() => return Ok(None),
+        Some(key) if key.allows(Scope::Read) => key.session(),
+        Some(_) => return Err(Refusal::Forbidden),
+        None if site.rules().api_keys.hold(offered.as_bytes()) => "api-key".to_owned(),
+        None => return Ok(None),
+    };
+    let name = UserId::new(&name).map_err(|_| Refusal::BadCredential)?;
+    Ok(Some(Arc::new(Identity::service(
+        name,
+        SystemTime::now() + KEY_LIFE,
+    ))))
 }
 
 async fn identify(site: &Site, token: &str) -> Result<Arc<Identity>, RefusedUpgrade> {
@@ -225,21 +280,6 @@ fn check(head: &Parts, site: &Site, mounted: &MountedDialect) -> Result<String, 
     handshake::check(head).map_err(|error| not_a_handshake(site, mounted, error).into())
 }
 
-/// Serves the socket after the response was sent.
-fn await_upgrade<F: AsyncFnOnce(Upgraded) + 'static>(
-    on_upgrade: Option<OnUpgrade>,
-    timeout: Duration,
-    then: F,
-) {
-    let Some(on_upgrade) = on_upgrade else { return };
-    tokio::task::spawn_local(async move {
-        // A client that does not read the response is dropped.
-        if let Ok(Ok(upgraded)) = tokio::time::timeout(timeout, on_upgrade).await {
-            then(upgraded).await;
-        }
-    });
-}
-
 fn has_body(headers: &HeaderMap) -> bool {
     let length = headers.get(header::CONTENT_LENGTH);
     headers.contains_key(header::TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
@@ -254,28 +294,19 @@ fn negotiate(mounted: &MountedDialect, headers: &HeaderMap) -> Result<Option<Agr
     }
 }
 
-/// Takes the socket out of hyper. Hyper's memory for the request is freed here, before the connection's own long-lived,
-/// small task begins.
-fn take_over(seat: Seat, upgraded: Upgraded) {
-    let upgraded = match upgraded.downcast::<TokioIo<HttpStream<TcpStream>>>() {
-        Ok(parts) => {
-            let (socket, ahead) = parts.io.into_inner().into_parts();
-            return seat.serve(Transport::Plain(socket), &[parts.read_buf, ahead].concat());
-        }
-        Err(upgraded) => upgraded,
-    };
-    if let Ok(parts) = upgraded.downcast::<TokioIo<HttpStream<TlsStream<TcpStream>>>>() {
-        let (stream, ahead) = parts.io.into_inner().into_parts();
-        let (socket, tls) = stream.into_inner();
-        seat.serve(
-            Transport::Tls(socket, Box::new(tls)),
-            &[parts.read_buf, ahead].concat(),
-        );
-    }
+/// Returns what has the connection of `seat` go on with the socket. Hyper's memory for the request is freed before the connection's own
+/// long-lived, small task begins.
+fn served(seat: Seat) -> HandOver {
+    Box::new(|socket, sent| seat.serve(socket.into_transport(), &sent))
 }
 
-fn switching(accept: &str, compression: Option<Agreement>, subprotocol: Option<String>) -> Reply {
-    let mut answer = http::Response::new(ReplyBody::default());
+fn switching(
+    accept: &str,
+    compression: Option<Agreement>,
+    subprotocol: Option<String>,
+    then: HandOver,
+) -> Reply {
+    let mut answer = http::Response::new(ReplyBody::upgraded(then));
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = answer.headers_mut();
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
@@ -296,7 +327,7 @@ fn switching(accept: &str, compression: Option<Agreement>, subprotocol: Option<S
 /// Refuses the client in the words of its dialect.
 fn refuse(
     head: &Parts,
-    on_upgrade: Option<OnUpgrade>,
+    asked: &RequestHead<'_>,
     site: &Site,
     mounted: &MountedDialect,
     refusal: Refusal,
@@ -311,12 +342,17 @@ fn refuse(
         id: Uuid::new_v4(),
         now: SystemTime::now(),
     };
+    if let Some(body) = dialect.put_off(asked, refusal, &about) {
+        return body_stream::whole(mounted, body);
+    }
     match dialect.refuse(refusal, &about) {
         Rejection::Http { status, body } => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
             let answer = reply::text(status, "application/json", body.into_owned());
             if refusal == Refusal::KeysUnavailable {
                 reply::later(answer)
+            } else if dialect.streams() {
+                body_stream::challenged(answer)
             } else {
                 answer
             }
@@ -324,11 +360,10 @@ fn refuse(
         Rejection::Close { code, reason } => match check(head, site, mounted) {
             Ok(accept) => {
                 let frame = encode::close_frame(code, &reason);
-                let timeout = site.rules().handshake_timeout;
-                await_upgrade(on_upgrade, timeout, async move |upgraded| {
-                    turn_away(upgraded, &frame).await;
+                let then: HandOver = Box::new(|socket, _| {
+                    tokio::task::spawn_local(async move { turn_away(socket, &frame).await });
                 });
-                switching(&accept, None, None)
+                switching(&accept, None, None, then)
             }
             Err(answer) => *answer,
         },
@@ -361,8 +396,7 @@ fn note(
 }
 
 /// Sends a close frame and closes, for clients that cannot read an HTTP response.
-async fn turn_away(upgraded: Upgraded, close_frame: &[u8]) {
-    let mut socket = TokioIo::new(upgraded);
+async fn turn_away(mut socket: Box<dyn ByteStream>, close_frame: &[u8]) {
     let saying = async {
         socket.write_all(close_frame).await?;
         socket.shutdown().await?;

@@ -74,7 +74,7 @@ fn unused_placements(checker: &mut Checker<'_>, listeners: &[Listener]) {
 
 fn names(checker: &mut Checker<'_>, key: &str, listener: &Listener) {
     let registry = checker.config.registry;
-    let known: Vec<&str> = registry.documented().map(DialectKind::name).collect();
+    let known: Vec<&str> = registry.addressed().map(DialectKind::name).collect();
     for (index, name) in listener.dialects.iter().enumerate() {
         if listener.dialects[..index].contains(name) {
             checker.wrong(key, format!("found \"{name}\" twice, expected each dialect once"));

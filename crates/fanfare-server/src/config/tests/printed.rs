@@ -108,7 +108,7 @@ fn the_example_is_the_default() {
         for key in Schema::new(registry).leaves() {
             let path = &key.path;
             let table = path.split('.').next().and_then(|table| registry.find(table));
-            let hidden = table.is_some_and(|kind| kind.defaults().binds.is_empty());
+            let hidden = table.is_some_and(|kind| kind.defaults().is_hidden());
             // A repeated table without a default is described, and has no value to uncomment.
             let described = key.repeats() && default.values.get(path) == Some(&Value::Array(vec![]));
             let written = !hidden && !described && !key.is_file_form;

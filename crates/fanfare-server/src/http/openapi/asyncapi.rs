@@ -17,6 +17,7 @@ pub(super) fn document(registry: Registry) -> Value {
             "license": { "name": env!("CARGO_PKG_LICENSE") },
         },
         "defaultContentType": "application/json",
+        "components": { "schemas": history() },
     });
     let kinds = registry.iter();
     // They are compiled in, and a test reads them.
@@ -28,6 +29,27 @@ pub(super) fn document(registry: Registry) -> Value {
         merge(&mut document, server(kind));
     }
     document
+}
+
+/// Returns what the dialects' messages about history have in common.
+fn history() -> Value {
+    json!({
+        "Cursor": {
+            "type": "string",
+            "description": "Send it as resume after a reconnect. Only if the client asked for cursors and the event is kept.",
+        },
+        "Resume": {
+            "type": "object",
+            "description": "Whether what was missed follows. Only if the client asked for it.",
+            "required": ["cursor", "recovered", "replayed"],
+            "properties": {
+                "cursor": { "type": "string" },
+                "recovered": { "type": "boolean", "description": "False: load everything anew." },
+                "replayed": { "type": "integer", "minimum": 0 },
+                "reason": { "type": "string", "enum": ["expired", "epoch", "limit", "unknown"] },
+            },
+        },
+    })
 }
 
 /// Returns where a dialect is served by default.

@@ -1,0 +1,123 @@
+//! One stream: it subscribes to what its request names, resumes, and sends. Its client says nothing.
+
+use std::borrow::Cow;
+
+use fanfare_core::{
+    Command, Context, Conversation, Converse, Denial, Ending, Opening, Outcome, Receives, Reception, Resume,
+    Step, Steps, Subscription, history::Since,
+};
+
+use uuid::Uuid;
+
+use super::{Stream, render};
+use crate::text::excerpt;
+
+/// The close code of a stream that has sent everything.
+const COMPLETE: u16 = 1000;
+/// The shortest time after which a browser comes back, and how much longer it may be, in milliseconds: after a restart not all
+/// clients should come at once.
+const RETRY_MS: u64 = 1_000;
+const RETRY_SPREAD_MS: u64 = 4_000;
+
+impl Converse for Stream {
+    fn converse(&self, _name: Option<&str>) -> Box<dyn Conversation> {
+        Box::new(Reader::default())
+    }
+
+    fn receives(&self) -> Reception {
+        Reception::both(Receives::Subscribed)
+    }
+}
+
+/// The connection's state.
+#[derive(Default)]
+pub(super) struct Reader {
+    /// What it subscribes to, as its client wrote it, until that is answered.
+    names: Vec<Box<str>>,
+    polls: bool,
+}
+
+impl Conversation for Reader {
+    fn opened(&mut self, context: &Context<'_>, steps: &mut Steps) {
+        let Some(opening) = context.opening else {
+            return steps.push(Step::End(Ending::InternalError));
+        };
+        steps.push(match subscriptions(opening) {
+            Ok(to) => {
+                self.names.clone_from(&opening.names);
+                self.polls = opening.polls;
+                Step::Ask(Command::Subscribe {
+                    to,
+                    whole: false,
+                    resume: Some(Resume {
+                        since: opening.resume.unwrap_or(Since::Now),
+                        of_all: true,
+                    }),
+                })
+            }
+            Err(message) => refused(400, message),
+        });
+    }
+
+    fn answered(&mut self, answer: Result<Outcome, Denial>, context: &Context<'_>, steps: &mut Steps) {
+        let names = std::mem::take(&mut self.names);
+        let verdicts = match answer {
+            Ok(Outcome::Subscribed(verdicts)) => verdicts,
+            other => vec![other.map(drop)],
+        };
+        let denied = names
+            .iter()
+            .zip(verdicts)
+            .find_map(|(name, verdict)| Some((name, verdict.err()?)));
+        steps.push(match (denied, context.resumed) {
+            (Some((name, denial)), _) => denied_step(denial, name),
+            (None, Some(resumed)) => Step::SendForms(render::opening(resumed, retry_ms(context.connection))),
+            (None, None) => Step::End(Ending::InternalError),
+        });
+    }
+
+    fn caught_up(&mut self, _context: &Context<'_>, steps: &mut Steps) {
+        if self.polls {
+            let reason = "complete";
+            steps.push(Step::SendForms(render::end(reason)));
+            steps.push(Step::Close(COMPLETE, Cow::Borrowed(reason)));
+        }
+    }
+
+    fn text(&mut self, _text: &str, _context: &Context<'_>, _steps: &mut Steps) {}
+}
+
+/// Returns what the client subscribes to, or the message about what is wrong with it.
+fn subscriptions(opening: &Opening) -> Result<Vec<Subscription>, String> {
+    if opening.names.is_empty() {
+        return Err("channel is required: a name or a pattern, as often as you like".to_owned());
+    }
+    let read =
+        |name: &str| Subscription::parse(name).map_err(|bad| format!("channel {:?}: {bad}", excerpt(name)));
+    opening.names.iter().map(|name| read(name)).collect()
+}
+
+fn denied_step(denial: Denial, name: &str) -> Step {
+    let (status, reason) = match denial {
+        Denial::TooManySubscriptions => (400, "more channels than a stream may have"),
+        Denial::UserAtCapacity => (429, "too many connections of this user"),
+        Denial::KeysUnavailable => (503, "try again later"),
+        Denial::BadCredential | Denial::ExpiredCredential => (401, "the token is not valid"),
+        Denial::OtherUser
+        | Denial::Forbidden
+        | Denial::NotMember
+        | Denial::ReservedType
+        | Denial::NotConnected => (403, "not allowed"),
+    };
+    refused(status, format!("channel {:?}: {reason}", excerpt(name)))
+}
+
+fn refused(status: u16, message: String) -> Step {
+    Step::Close(status, Cow::Owned(message))
+}
+
+/// Returns when the client should come back after its connection has ended. The end of an id is random.
+pub(super) fn retry_ms(id: Uuid) -> u64 {
+    let (_, random) = id.as_u64_pair();
+    RETRY_MS + random % RETRY_SPREAD_MS
+}

@@ -1,0 +1,111 @@
+//! The body of a refusal, and the route's description.
+
+use fanfare_core::{HttpError, HttpReply, Respond};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::{OpenApi, ToSchema};
+
+use super::Stream;
+
+impl Respond for Stream {
+    fn fail(&self, error: &HttpError<'_>) -> HttpReply {
+        failed(error.status, error.message)
+    }
+}
+
+/// An error in the form of the service API.
+#[derive(Serialize, ToSchema)]
+struct StreamError<'a> {
+    #[schema(inline)]
+    error: Problem<'a>,
+}
+
+/// The problem.
+#[derive(Serialize, ToSchema)]
+struct Problem<'a> {
+    /// For programs.
+    code: &'a str,
+    /// For people.
+    message: &'a str,
+    #[schema(value_type = Object)]
+    details: Map<String, Value>,
+}
+
+/// Returns the reply to a client that gets no stream.
+pub(super) fn failed(status: u16, message: &str) -> HttpReply {
+    let code = match status {
+        400 => "INVALID_REQUEST",
+        401 => "INVALID_TOKEN",
+        403 => "FORBIDDEN",
+        405 => "METHOD_NOT_ALLOWED",
+        429 => "RATE_LIMITED",
+        503 => "UNAVAILABLE",
+        _ => "ERROR",
+    };
+    let details = Map::new();
+    let error = Problem {
+        code,
+        message,
+        details,
+    };
+    HttpReply::json(status, &StreamError { error })
+}
+
+/// An event, as a line of JSON has it. In a server-sent event the cursor is the `id`.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "described, and rendered without it")]
+struct StreamedEvent<'a> {
+    /// The channel; of a user's events `notifications.user.{id}`, of those for everyone `notifications`.
+    channel: &'a str,
+    /// Null for an event without a type.
+    #[schema(required)]
+    r#type: Option<&'a str>,
+    data: Value,
+    #[schema(required)]
+    sender: Option<&'a str>,
+    id: &'a str,
+    #[schema(format = DateTime)]
+    timestamp: &'a str,
+    /// Only if the channel has history.
+    #[schema(nullable = false)]
+    cursor: Option<&'a str>,
+}
+
+/// Streams the events of channels, as server-sent events or as lines of JSON.
+///
+/// The first message is of the type `resume`: whether what was missed since `since` follows. The last is of the type `stream.end`.
+/// A comment or an empty line every 15 seconds means nothing.
+#[utoipa::path(
+    get,
+    path = "/api/v1/stream",
+    operation_id = "stream",
+    tag = "Service API",
+    params(
+        ("channel" = Vec<String>, Query, description = "The channels, by name or by pattern: as often as you like."),
+        ("since" = Option<String>, Query, description = "A cursor: first what came after it. Empty for from now on."),
+        ("rewind" = Option<String>, Query, description = "The newest events first: so many, or as old as `5m`."),
+        ("poll" = Option<String>, Query, description = "`1` to end when nothing is left."),
+        ("token" = Option<String>, Query, description = "A token or an API key, for a client that can send no header."),
+        ("Accept" = Option<String>, Header, description = "`application/x-ndjson` for lines of JSON."),
+        ("Last-Event-ID" = Option<String>, Header, description = "A cursor, which takes precedence over `since`."),
+    ),
+    responses(
+        (status = 200, description = "Events, without an end.", content(
+            ("text/event-stream"),
+            (inline(StreamedEvent<'static>) = "application/x-ndjson"),
+        )),
+        (status = 400, description = "A channel is missing or bad.", body = inline(StreamError<'static>)),
+        (status = 401, description = "The token is not a good one.", body = inline(StreamError<'static>)),
+        (status = 403, description = "A channel is forbidden, or the page's origin.", body = inline(StreamError<'static>)),
+        (status = 429, description = "Too many streams or attempts.", body = inline(StreamError<'static>)),
+        (status = 503, description = "The server is full, starts or stops.", body = inline(StreamError<'static>)),
+    ),
+    security(("apiKey" = []), ("bearer" = []), ()),
+)]
+#[allow(dead_code, reason = "the engine serves the route; this describes it")]
+fn stream() {}
+
+/// This dialect's part of the `OpenAPI` document.
+#[derive(OpenApi)]
+#[openapi(paths(stream))]
+pub(super) struct Api;

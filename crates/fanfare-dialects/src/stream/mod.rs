@@ -1,0 +1,73 @@
+//! `stream`: events in the body of an HTTP response, for shells, clients without a WebSocket, and a browser's `EventSource`. A
+//! client names its channels in the request, and receives a line of JSON or a server-sent event for each event.
+
+mod conversation;
+mod handshake;
+mod http;
+mod render;
+
+use std::sync::Arc;
+
+use fanfare_core::{Description, Dialect, DialectDefaults, DialectKind, Options};
+use std::time::Duration;
+
+use crate::describe;
+
+/// The dialect, before it is configured.
+pub(crate) struct Kind;
+
+impl DialectKind for Kind {
+    fn name(&self) -> &'static str {
+        "stream"
+    }
+
+    fn path(&self) -> &'static str {
+        "/api/v1/stream"
+    }
+
+    fn summary(&self) -> &'static str {
+        "Events over HTTP, as server-sent events or lines of JSON; on every listener."
+    }
+
+    fn describe(&self) -> Description {
+        Description {
+            openapi: describe::part::<http::Api>(),
+            ..Description::default()
+        }
+    }
+
+    fn defaults(&self) -> DialectDefaults {
+        DialectDefaults {
+            everywhere: true,
+            // Proxies close a stream in which nothing comes for half a minute.
+            ping_interval: Duration::from_secs(15),
+            ..DialectDefaults::default()
+        }
+    }
+
+    fn open(&self, _options: &Options) -> Arc<dyn Dialect> {
+        Arc::new(Stream)
+    }
+}
+
+/// The dialect. It has no options.
+struct Stream;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_listener_serves_it() {
+        let defaults = Kind.defaults();
+        assert!(defaults.everywhere && defaults.binds.is_empty() && !defaults.is_hidden());
+        assert_eq!(Kind.path(), "/api/v1/stream");
+        assert_eq!(defaults.ping_interval, Duration::from_secs(15));
+    }
+
+    /// Most connections are idle most of the time, so their size is what they cost.
+    #[test]
+    fn a_connection_takes_little_memory() {
+        assert!(size_of::<conversation::Reader>() <= 32);
+    }
+}

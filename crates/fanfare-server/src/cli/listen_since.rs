@@ -1,0 +1,135 @@
+//! `fanfare listen --since`: first what was missed, then what is live, by a stream over HTTP.
+
+use fanfare_core::{EVERYONE_CHANNEL, history::Since};
+use form_urlencoded::Serializer;
+use serde_json::Value;
+
+use super::{CommandFailure, Outcome, answer_lines::AnswerLines, output, output::shown, remote};
+
+/// A pattern over all personal channels, which shows a client its own only.
+const PERSONAL: &str = "notifications.user.**";
+const LINES: &str = "application/x-ndjson";
+
+/// What `fanfare listen --since` asks for.
+pub(super) struct Missed<'a> {
+    /// A cursor, a number of events, or an age.
+    pub(super) since: &'a str,
+    pub(super) channels: &'a [String],
+    /// Whether to receive the events for the user and for everyone.
+    pub(super) own: bool,
+    pub(super) token: Option<&'a str>,
+}
+
+impl Missed<'_> {
+    /// Returns the path of the stream.
+    pub(super) fn path(&self) -> String {
+        let mut query = Serializer::new(String::new());
+        let own = [PERSONAL, EVERYONE_CHANNEL].into_iter().filter(|_| self.own);
+        for channel in own.chain(self.channels.iter().map(String::as_str)) {
+            query.append_pair("channel", channel);
+        }
+        let is_cursor = Since::rewind(self.since) == Since::Unknown;
+        query.append_pair(if is_cursor { "since" } else { "rewind" }, self.since);
+        format!("/api/v1/stream?{}", query.finish())
+    }
+
+    /// Prints the events at `url`, `count` of them.
+    pub(super) async fn listen(&self, url: &str, count: u64) -> Outcome {
+        let keys: Vec<_> = self.token.into_iter().collect();
+        let mut lines = AnswerLines::new(remote::open(url, &keys, Some(LINES)).await?);
+        let mut left = count;
+        while left > 0 {
+            let line = tokio::select! {
+                line = lines.next() => line?,
+                _ = tokio::signal::ctrl_c() => return Ok(()),
+            };
+            let line = line.map_err(|why| CommandFailure::Runtime(format!("the stream was lost: {why}")))?;
+            left -= u64::from(take(&line)?);
+        }
+        Ok(())
+    }
+}
+
+/// Prints a line if it is an event; returns whether it is.
+fn take(line: &[u8]) -> Result<bool, CommandFailure> {
+    let bad = || CommandFailure::Runtime("the server sent something else than a stream".into());
+    let text = std::str::from_utf8(line).map_err(|_| bad())?;
+    let read: Value = serde_json::from_str(text).map_err(|_| bad())?;
+    let data = &read["data"];
+    match read["type"].as_str() {
+        Some("resume") => {
+            if data["recovered"] == false {
+                let why = data["reason"].as_str().map(shown).unwrap_or_default();
+                eprintln!("fanfare: what was missed cannot be shown ({why}); events may be missing here");
+            }
+            eprintln!("listening; stop with Ctrl-C");
+            Ok(false)
+        }
+        Some("stream.end") => {
+            let why = data["reason"].as_str().map(shown).unwrap_or_default();
+            Err(CommandFailure::Runtime(format!(
+                "the server ended the stream: {why}"
+            )))
+        }
+        _ => {
+            output::line(text);
+            Ok(true)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for() {
+        let channels = ["chat.*".to_owned(), "a b".to_owned()];
+        for (since, own, channels, query) in [
+            ("20", false, &channels[..1], "channel=chat.*&rewind=20"),
+            ("5m", false, &channels[1..], "channel=a+b&rewind=5m"),
+            (
+                "0000000000000001-1a",
+                true,
+                &channels[..0],
+                "channel=notifications.user.**&channel=notifications&since=0000000000000001-1a",
+            ),
+            ("", false, &channels[..1], "channel=chat.*&since="),
+        ] {
+            let token = None;
+            let missed = Missed {
+                since,
+                channels,
+                own,
+                token,
+            };
+            assert_eq!(missed.path(), format!("/api/v1/stream?{query}"), "{since}");
+        }
+    }
+
+    #[test]
+    fn lines_of_a_stream() {
+        for (line, expected) in [
+            (r#"{"type":"resume","data":{"recovered":true}}"#, Ok(false)),
+            (
+                r#"{"type":"resume","data":{"recovered":false,"reason":"epoch"}}"#,
+                Ok(false),
+            ),
+            (r#"{"channel":"a","type":"note","data":1}"#, Ok(true)),
+            (r#"{"channel":"a","type":null,"data":1}"#, Ok(true)),
+            (
+                r#"{"type":"stream.end","data":{"reason":"shutting_down"}}"#,
+                Err("shutting_down"),
+            ),
+            ("<html>", Err("something else")),
+        ] {
+            match (take(line.as_bytes()), expected) {
+                (Ok(is_event), Ok(expected)) => assert_eq!(is_event, expected, "{line}"),
+                (Err(CommandFailure::Runtime(message)), Err(words)) => {
+                    assert!(message.contains(words), "{message}");
+                }
+                _ => panic!("{line}"),
+            }
+        }
+    }
+}

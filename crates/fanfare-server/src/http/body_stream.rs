@@ -1,0 +1,52 @@
+//! The response without an end: a client of a dialect that streams becomes a connection of the engine, which writes the body.
+
+use bytes::Bytes;
+use fanfare_engine::{MountedDialect, Seat};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
+
+use super::{
+    reply::{self, Reply},
+    reply_body::ReplyBody,
+};
+
+/// Begins the conversation of `seat`, and answers the client by what it says.
+pub(super) async fn begin(mut seat: Seat, head: &Parts, mounted: &MountedDialect, form: u8) -> Reply {
+    if let Err((status, message)) = seat.begin().await {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
+        return challenged(reply::failed(mounted, status, &message));
+    }
+    let mut reply = if head.method == Method::HEAD {
+        Reply::default()
+    } else {
+        Reply::new(ReplyBody::endless(Box::new(|socket, sent| {
+            seat.serve(socket.into_transport(), &sent);
+        })))
+    };
+    let types = mounted.dialect.media_types();
+    let media_type = types[usize::from(form) % types.len()];
+    for (name, value) in [
+        (header::CONTENT_TYPE, media_type),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::CONNECTION, "close"),
+        // nginx would gather what comes.
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ] {
+        reply.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    reply
+}
+
+/// Returns a stream that has ended already, in its dialect's first form.
+pub(super) fn whole(mounted: &MountedDialect, body: Bytes) -> Reply {
+    let [media_type, _] = mounted.dialect.media_types();
+    reply::text(StatusCode::OK, media_type, body)
+}
+
+/// Adds what a reply of its status must have.
+pub(super) fn challenged(reply: Reply) -> Reply {
+    match reply.status() {
+        StatusCode::UNAUTHORIZED => reply::challenge(reply),
+        StatusCode::SERVICE_UNAVAILABLE => reply::later(reply),
+        _ => reply,
+    }
+}
