@@ -17,7 +17,7 @@ from fanfare import token
 
 ASYNCAPI = fanfare.ROOT / "e2e/node_modules/@asyncapi/specs/schemas/3.0.0.json"
 NAMESPACES = {"http://www.w3.org"}  # names of SVG and XHTML, from where nothing is loaded
-TEXT = {"/livez", "/metrics/prometheus", "/docs", "/admin"}
+TEXT = {"/api/v1/stream", "/livez", "/metrics/prometheus", "/docs", "/admin"}
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +180,7 @@ def test_every_get_answers_as_described(server, openapi, crowd):
     some = server.json("/api/v1/connections?limit=1")["connections"][0]["id"]
     odd = {
         "/api/v1/explain": "/api/v1/explain?channel=news", "/api/v1/history": "/api/v1/history?channel=news",
+        "/api/v1/stream": f"/api/v1/stream?channel=news&poll=1&token={fanfare.token('ann')}",
         "/api/v1/connections/{id}": f"/api/v1/connections/{some}",
     }
     for path in paths:
@@ -379,7 +380,8 @@ def publish(server, *events):
 
 
 def test_frames_of_notify(server, meet):
-    witness, speaker = meet("notify")
+    witness, speaker = meet("notify", query={"resume": ""})
+    witness.hears(speaker, "resume")
     publish(server, {"to": {"user": "ann"}, "data": {"a": 1}}, EVERYONE | {"type": "t"})
     witness.hears(speaker, "notification", "t")
     witness.complete()

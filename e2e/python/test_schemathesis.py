@@ -35,7 +35,7 @@ RUNS = {
 }
 
 # Answers without an end: they have tests of their own.
-STREAMS = {"GET /api/v1/tail"}
+STREAMS = {"GET /api/v1/stream", "GET /api/v1/tail"}
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import concurrent.futures
 import contextlib
 import http.client
 import json
-import re
 import signal
 import socket
 import time
@@ -13,7 +12,7 @@ import urllib.parse
 import pytest
 
 from dialects import NAMES, all_dialects, port_of
-from fanfare import Redis, token, wait_until
+from fanfare import SECRET, Redis, run, token, wait_until
 
 HISTORY = {"size": 100, "ttl": "5m"}
 RULES = [
@@ -336,6 +335,7 @@ def test_a_browser_that_comes_back_too_early_comes_back_again(launch, stream):
     assert stream(server, "chat.a", accept=LINES, headers={"Last-Event-ID": cursor}).status == 503
     for client in clients:
         assert client.rest()[-1][0] == "stream.end"
+    assert server.wait() == 0
 
 
 def test_limits_are_those_of_a_dialect(launch, stream):
@@ -401,7 +401,9 @@ def test_a_reader_that_never_reads_is_closed_and_others_are_not(launch, stream):
                 publish(server, {"channel": "chat.a"}, "x" * 50_000)
             assert read.result(60) == [50_000] * 300
         wait_until(lambda: len(streams(server)) == 1, 60, "the stuck stream's end")
-    assert server.prometheus("fanfare_messages_dropped_total") >= 1
+    # By the limits of its queue, or because it acknowledged nothing for longer than `ping_timeout`.
+    lost = [server.prometheus(f"fanfare_messages_{what}_total") for what in ("dropped", "abandoned")]
+    assert sum(lost) >= 1
 
 
 def test_what_a_client_sends_behind_its_request_means_nothing(kept):
@@ -460,3 +462,31 @@ def test_a_restart_with_redis_loses_and_repeats_nothing(launch, stream, cleanup)
     assert [client.data() for _ in range(3)] == [2, 3, 4]
     # Another node has the same journal.
     assert begun(stream(other, "chat.*", since=cursor))["replayed"] == 3
+
+
+def test_the_command_line_reads_what_was_missed(kept):
+    url = f"http://127.0.0.1:{kept.port}"
+    publish(kept, {"channel": "chat.a"}, 1, {"two": 2}, 3)
+    publish(kept, {"user": "ann"}, "hers")
+    publish(kept, "everyone", "all")
+
+    def printed(*arguments):
+        done = run(*arguments, "--url", url, FANFARE_AUTH_JWT_SECRET=SECRET)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    kept_events = printed("history", "--channel", "chat.a")
+    assert [event["data"] for event in kept_events] == [1, {"two": 2}, 3]
+    assert [event["data"] for event in printed("history", "--channel", "chat.a", "--reverse", "--limit", "2")] == [3, {"two": 2}]
+    assert [event["data"] for event in printed("history", "--user", "ann")] == ["hers"]
+    assert [event["data"] for event in printed("history", "--everyone", "--json")] == ["all"]
+    cursor = kept_events[0]["cursor"]
+    assert [event["data"] for event in printed("history", "--channel", "chat.a", "--since", cursor)] == [{"two": 2}, 3]
+    for since, count, expected in [(cursor, 2, [{"two": 2}, 3]), ("1", 1, [3]), ("5m", 3, [1, {"two": 2}, 3])]:
+        events = printed("listen", "--channel", "chat.a", "--since", since, "--count", str(count))
+        assert [event["data"] for event in events] == expected, since
+    assert [event["data"] for event in printed("listen", "--user", "ann", "--since", "5m", "--count", "2")] == ["hers", "all"]
+    refused = run("listen", "--channel", "closed.x", "--since", "1", "--url", url)
+    assert (refused.returncode, "not allowed" in refused.stderr) == (1, True), refused.stderr
+    both = run("listen", "--channel", "a", "--since", "1", "--dialect", "topics")
+    assert both.returncode == 2, both.stderr

@@ -313,6 +313,66 @@ fn silence_is_pinged_then_ends_the_connection_and_an_unanswered_close_is_cut() {
     assert!(pair.server.is_gone());
 }
 
+fn body() -> Pair {
+    let mut pair = Pair::new(settings());
+    pair.server.set_framing(Framing::Body {
+        form: 0,
+        chunked: true,
+    });
+    pair
+}
+
+#[test]
+fn the_reader_of_a_body_lives_as_long_as_it_takes_what_it_is_sent() {
+    let mut pair = body();
+    pair.send(b"whatever follows its request");
+    pair.advance(600_000);
+    assert!(pair.server.is_open());
+    assert_eq!(
+        pair.received, b"",
+        "no ping, since the dialect has no words for one"
+    );
+    pair.room = 4;
+    let chunk = Bytes::from_static(b"3\r\nabc\r\n");
+    assert_eq!(pair.server.queue(chunk, pair.moment), Tally::QUEUED);
+    pair.advance(59_750);
+    assert!(pair.server.is_open());
+    pair.advance(250);
+    assert!(!pair.server.is_open(), "it takes nothing any more");
+}
+
+#[test]
+fn a_body_ends_with_its_last_chunk_and_awaits_no_answer() {
+    for is_slow in [false, true] {
+        let mut pair = body();
+        pair.room = 4;
+        for _ in 0..2 {
+            let chunk = Bytes::from_static(b"3\r\nabc\r\n");
+            assert_eq!(pair.server.queue(chunk, pair.moment), Tally::QUEUED);
+            pair.flush();
+        }
+        let ending = if is_slow {
+            Ending::SlowConsumer
+        } else {
+            Ending::ShuttingDown
+        };
+        pair.server.end(ending, pair.moment);
+        assert!(!pair.server.take_end_of_stream(), "the client has not read");
+        pair.room = usize::MAX;
+        pair.flush();
+        // The chunk that was begun is whole in any case.
+        let chunks = if is_slow { 1 } else { 2 };
+        assert_eq!(
+            pair.received,
+            ["3\r\nabc\r\n".repeat(chunks).as_str(), "0\r\n\r\n"]
+                .concat()
+                .as_bytes()
+        );
+        assert!(pair.server.take_end_of_stream() && !pair.server.take_end_of_stream());
+        assert_eq!(pair.server.unsent_messages(), 0);
+    }
+}
+
 #[test]
 fn nothing_is_read_while_something_is_asked_and_that_is_no_silence() {
     let mut pair = Pair::new(settings());
