@@ -78,7 +78,7 @@ impl Site {
             id: Uuid::now_v7(),
             user_agent: None,
             successor: None,
-            deflate: None,
+            framing: crate::Framing::WebSocket(None),
             opening: None,
         });
         let (client, server, _) = in_memory();
