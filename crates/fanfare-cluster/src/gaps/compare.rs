@@ -199,8 +199,9 @@ async fn compare(
 /// Fetches what is missing of each audience.
 async fn take(gaps: &Gaps, compared: Compared, all_channels: Option<u64>) {
     gaps.found.fetch_add(compared.missing.len() as u64, Relaxed);
+    let mut answers = true;
     for missing in compared.missing {
-        fetch(gaps, missing).await;
+        answers = fetch(gaps, missing, answers).await;
     }
     if compared.is_forgotten {
         gaps.report(None, compared.present, Unrecovered::Expired);

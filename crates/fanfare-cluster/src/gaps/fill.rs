@@ -29,8 +29,9 @@ const PAUSE: Duration = Duration::from_millis(300);
 
 /// Passes on all that waits, and fetches what is missing between.
 pub(super) async fn fill(gaps: &Gaps) {
+    let mut answers = true;
     while let Some(missing) = pass_on(gaps) {
-        fetch(gaps, missing).await;
+        answers = fetch(gaps, missing, answers).await;
     }
 }
 
@@ -70,7 +71,7 @@ fn pass_on(gaps: &Gaps) -> Option<Missing> {
 }
 
 /// What is missing of `audience` up to `number` is lost.
-fn lose(gaps: &Gaps, state: &mut GapState, audience: Audience, number: u64, reason: Unrecovered) {
+pub(super) fn lose(gaps: &Gaps, state: &mut GapState, audience: Audience, number: u64, reason: Unrecovered) {
     gaps.lost.fetch_add(1, Relaxed);
     state.watched.skip(&audience, number);
     if let Some(present) = state.watched.cursor() {
@@ -78,8 +79,9 @@ fn lose(gaps: &Gaps, state: &mut GapState, audience: Audience, number: u64, reas
     }
 }
 
-/// Fetches what is missing, and puts it between what waits. What cannot be fetched is lost.
-pub(super) async fn fetch(gaps: &Gaps, missing: Missing) {
+/// Fetches what is missing, and puts it between what waits. What cannot be fetched is lost, and so is everything if the journal
+/// did not answer for the gap before: one that is away must not hold up events for each gap anew. Returns whether it `answers`.
+pub(super) async fn fetch(gaps: &Gaps, missing: Missing, answers: bool) -> bool {
     let Missing {
         audience,
         after,
@@ -91,7 +93,12 @@ pub(super) async fn fetch(gaps: &Gaps, missing: Missing) {
         from: ReplayFrom::After(Cursor { epoch, number: after }),
         limit: gaps.max_fetched,
     };
-    let read = retry(|| read(gaps, &query)).await;
+    let read = if answers {
+        retry(|| read(gaps, &query)).await
+    } else {
+        Err("it did not answer before".into())
+    };
+    let answers = read.is_ok();
     let mut state = gaps.state();
     match read {
         Ok(StoredReplay {
@@ -138,6 +145,7 @@ pub(super) async fn fetch(gaps: &Gaps, missing: Missing) {
             lose(gaps, &mut state, audience, up_to, reason);
         }
     }
+    answers
 }
 
 /// A stored message as it would have arrived. One that cannot be read would have reached no connection, either.

@@ -181,10 +181,20 @@ impl Gaps {
         }
     }
 
-    /// The receiving connection was lost. What the next one brings waits until the gaps between them are known.
+    /// The receiving connection was lost. What the next one brings waits until the gaps between them are known. What waits already is
+    /// fetched again with the rest: it must not take the room without which there is no next connection.
     pub(crate) fn lost(&self) {
         let keeps_history = self.arrivals.node.inbound.keeps_history();
         let mut state = self.state();
+        for waiting in state.watched.take_held() {
+            let deliveries = &self.arrivals.node.deliveries;
+            deliveries.unexpect(slice::from_ref(&waiting.event.event));
+            match &waiting.event.envelope {
+                _ if waiting.position.is_none() => self.arrivals.take(waiting.event),
+                Some(envelope) => self.arrivals.decline(envelope),
+                None => {}
+            }
+        }
         // Connections may resume before the next one is there.
         if keeps_history || !state.watched.is_empty() {
             state.watched.hold();

@@ -2,14 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use fanfare_core::Audience;
+use fanfare_core::{Audience, history::Unrecovered};
 use rand::Rng;
 use tokio::sync::mpsc;
 
 use super::{
     Gaps, Missing,
     compare::{compare_all, compare_some, watch_new},
-    fill::{fetch, fill},
+    fill::{fetch, fill, lose},
 };
 use crate::receipts::Overdue;
 
@@ -62,6 +62,15 @@ async fn fetch_overdue(gaps: &Gaps, overdue: Overdue) {
         let after = after.filter(|after| *after < position.number);
         if after.is_some() {
             state.watched.hold();
+        } else if !state.watched.is_watched(&audience) && state.watched.all_channels().is_some() {
+            // There is no room to watch its channel, and connections with patterns do not receive it in its place.
+            lose(
+                gaps,
+                &mut state,
+                audience.clone(),
+                position.number,
+                Unrecovered::Expired,
+            );
         }
         after
     };
@@ -72,7 +81,7 @@ async fn fetch_overdue(gaps: &Gaps, overdue: Overdue) {
             up_to: position.number,
             epoch: position.epoch,
         };
-        fetch(gaps, missing).await;
+        fetch(gaps, missing, true).await;
         fill(gaps).await;
     }
 }

@@ -88,9 +88,11 @@ impl<T> Watched<T> {
         self.seen.contains_key(audience)
     }
 
-    /// The last number of an audience, if it is watched.
+    /// The last number of an audience, if it is watched, by name or as one of all channels.
     pub(super) fn number(&self, audience: &Audience) -> Option<u64> {
-        self.seen.get(audience).map(|seen| seen.number())
+        let is_channel = matches!(audience, Audience::Channel(_));
+        let by_name = self.seen.get(audience).map(|seen| seen.number());
+        by_name.or(self.all_channels().filter(|_| is_channel))
     }
 
     /// The journal whose numbers are known.
@@ -100,11 +102,13 @@ impl<T> Watched<T> {
     }
 
     pub(super) fn forget(&mut self, audience: &Audience) {
+        self.all_channels = self.all_channels();
         self.seen.remove(audience);
     }
 
     /// Forgets the audiences that are not `wanted`.
     pub(super) fn retain(&mut self, wanted: impl Fn(&Audience) -> bool) {
+        self.all_channels = self.all_channels();
         self.seen.retain(|audience, _| wanted(audience));
     }
 
@@ -128,6 +132,11 @@ impl<T> Watched<T> {
             Some(seen) if position.prev > seen.number() => return Verdict::Gap(seen.number()),
             Some(seen) => *seen = Seen::Event(position.number),
             None if has_room => {
+                let behind = self.expected_behind(audience);
+                if position.prev > behind {
+                    self.seen.insert(audience.clone(), Seen::Top(behind));
+                    return Verdict::Gap(behind);
+                }
                 self.seen.insert(audience.clone(), Seen::Event(position.number));
             }
             None => {}
@@ -240,6 +249,11 @@ impl<T> Watched<T> {
     }
 
     // What waits.
+
+    /// Takes everything that waits.
+    pub(super) fn take_held(&mut self) -> VecDeque<Waiting<T>> {
+        self.held.take().unwrap_or_default()
+    }
 
     /// Lets events wait from now on.
     pub(super) fn hold(&mut self) {
@@ -388,6 +402,9 @@ mod tests {
         watched.all_channels_complete(11, present(50));
         assert_eq!(watched.all_channels(), Some(50));
         assert!(watched.lacks(&named("c"), 60), "it was never received");
+        assert_eq!(watched.judge(&named("f"), at(1, 58, 55)), Verdict::Gap(50));
+        assert_eq!(watched.judge(&named("f"), at(1, 55, 42)), Verdict::Pass);
+        assert_eq!(watched.judge(&named("f"), at(1, 58, 55)), Verdict::Pass);
         watched.shown(present(60), named("d"));
         watched.watch(Epoch(1), named("e"), 60);
         for name in ["d", "e"] {
