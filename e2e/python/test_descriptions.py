@@ -262,7 +262,7 @@ def test_keys_beyond_their_scope_are_told_as_described(launch, openapi):
             assert "403" in operation["responses"]
             conforms(openapi, method.upper(), address, answer)
             seen += 1
-    assert seen == 28
+    assert seen == 29
 
 
 def upgrade_headers():
