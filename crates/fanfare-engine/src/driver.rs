@@ -203,7 +203,7 @@ impl Driver {
 
     /// Whether there are bytes to be looked at now; else has the task woken when there are.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.connection.take_end_of_stream() {
+        if !self.transport.wants_flush() && self.connection.take_end_of_stream() {
             self.transport.finish_writing();
         }
         // What was asked for comes first; its answer wakes the task.

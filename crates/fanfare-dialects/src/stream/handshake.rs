@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use fanfare_core::{About, Accept, Offer, Opening, Refusal, Rejection, RequestHead, history::Since};
+use fanfare_core::{
+    About, Accept, Identity, Offer, Opening, Refusal, Rejection, RequestHead, history::Since,
+};
 
 use super::{Stream, conversation::retry_ms, http, render};
 
@@ -19,8 +21,11 @@ impl Accept for Stream {
         MEDIA_TYPES
     }
 
-    /// Without a token the client is anonymous, and the access rules decide.
     fn offer<'a>(&self, request: &RequestHead<'a>) -> Result<Offer<'a>, Refusal> {
+        let offer = token(request)?;
+        if offer.token.is_none() {
+            self.admit(None)?;
+        }
         let opening = Opening {
             resume: Some(since(request)),
             names: request.parameters("channel").map(Into::into).collect(),
@@ -30,7 +35,22 @@ impl Accept for Stream {
             form: form(request.header("accept").unwrap_or_default()),
             opening: Some(Box::new(opening)),
             keep_user_agent: true,
-            ..token(request)?
+            ..offer
+        })
+    }
+
+    /// Without a token the client is anonymous, and the access rules decide.
+    fn admit(&self, identity: Option<&Identity>) -> Result<(), Refusal> {
+        if identity.is_none() && self.require_auth {
+            return Err(Refusal::MissingCredential);
+        }
+        Ok(())
+    }
+
+    fn open_to_anyone(&self) -> Option<&'static str> {
+        self.admit(None).ok().map(|()| {
+            "read every public channel that no access rule closes over HTTP, without a token: stream.require_auth = true \
+             forbids it"
         })
     }
 

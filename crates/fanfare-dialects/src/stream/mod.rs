@@ -6,10 +6,11 @@ mod handshake;
 mod http;
 mod render;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use fanfare_core::{Description, Dialect, DialectDefaults, DialectKind, Options};
-use std::time::Duration;
+use fanfare_core::{Description, Dialect, DialectDefaults, DialectKind, Options, OptionsType};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::describe;
 
@@ -41,17 +42,25 @@ impl DialectKind for Kind {
             everywhere: true,
             // Proxies close a stream in which nothing comes for half a minute.
             ping_interval: Duration::from_secs(15),
+            options: OptionsType::of::<Stream>(),
+            production: &[("stream.require_auth", "true")],
             ..DialectDefaults::default()
         }
     }
 
-    fn open(&self, _options: &Options) -> Arc<dyn Dialect> {
-        Arc::new(Stream)
+    fn open(&self, options: &Options) -> Arc<dyn Dialect> {
+        Arc::new(options.get::<Stream>())
     }
 }
 
-/// The dialect. It has no options.
-struct Stream;
+/// The configured dialect: its options.
+#[derive(Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct Stream {
+    /// Whether a client must have a token or an API key. Without one it is anonymous, and uses the channels that the access rules open to
+    /// anyone.
+    require_auth: bool,
+}
 
 #[cfg(test)]
 mod tests {

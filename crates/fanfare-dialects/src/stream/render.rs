@@ -128,7 +128,7 @@ mod tests {
             (None, None),
         ] {
             let event = Event::new(Audience::Everyone, kind, data.clone(), SystemTime::UNIX_EPOCH);
-            let Some(Rendering::Forms(forms)) = Stream.render_with_cursor(&event, "1-a") else {
+            let Some(Rendering::Forms(forms)) = Stream::default().render_with_cursor(&event, "1-a") else {
                 panic!("two forms");
             };
             let [block, line] = forms.map(|form| String::from_utf8(form.to_vec()).expect("text"));

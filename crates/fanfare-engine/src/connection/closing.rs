@@ -13,6 +13,8 @@ const HANG_UP_MS: u64 = 2_000;
 /// How long a client that is ended because it does not read may take to read again: the close frame, which says why it is
 /// ended, waits for it behind what the socket has taken already. Nothing else is kept for it.
 const SLOW_READER_MS: u64 = 10_000;
+/// How long a client may take to read the rest of a response, as long as it is never [silent](SLOW_READER_MS).
+const REST_MS: u64 = 60_000;
 
 impl Connection {
     /// Ends the connection for a reason of ours, in its dialect's words.
@@ -52,9 +54,13 @@ impl Connection {
             if let Some(frame) = self.framing().close(code, reason) {
                 self.push(frame);
             }
-            self.phase = Phase::Closing {
-                until: now + CLOSE_ANSWER_MS,
+            self.liveness.read(now);
+            let rest = if self.framing().is_body() {
+                REST_MS
+            } else {
+                CLOSE_ANSWER_MS
             };
+            self.phase = Phase::Closing { until: now + rest };
             self.keep_refusal(code, reason);
         }
     }
@@ -65,6 +71,11 @@ impl Connection {
             until: now + HANG_UP_MS,
             finished: false,
         };
+    }
+
+    /// Whether the client of a response takes nothing of its rest, or does not hang up after it.
+    pub(super) fn has_left_rest(&self, now: u64) -> bool {
+        self.framing().is_body() && self.liveness.silence(now) >= SLOW_READER_MS
     }
 
     /// Whether everything is written and nothing will follow, so that the stream is to be shut down. `true` only once.

@@ -52,7 +52,7 @@ impl Exposure<'_> {
         let served = self
             .dialects
             .iter()
-            .filter(|mounting| is_served(mounting.kind.name()));
+            .filter(|mounting| mounting.kind.defaults().everywhere || is_served(mounting.kind.name()));
         let to_anyone = served.filter_map(|mounting| mounting.dialect.open_to_anyone());
         open.extend(to_anyone.map(|what| format!("anyone may {what}")));
         open.extend(self.on_this_machine());
@@ -113,27 +113,49 @@ mod tests {
     const REGISTER: &str = "anyone may register, and";
     const ORIGINS: &str = "a web page of";
     const ANONYMOUS: &str = "anyone may subscribe to";
+    const READ: &str = "anyone may read every";
     const MACHINE: &str = "any program on this";
 
     #[test]
     fn by_default() {
         assert_eq!(
             open("default", &[], false),
-            [REGISTER, ORIGINS, ANONYMOUS, MACHINE]
+            [REGISTER, ORIGINS, ANONYMOUS, READ, MACHINE]
         );
-        assert_eq!(open("notify", &[], false), [REGISTER, ORIGINS, MACHINE]);
-        assert_eq!(open("default", &[], true), [REGISTER, ORIGINS, ANONYMOUS]);
+        assert_eq!(open("notify", &[], false), [REGISTER, ORIGINS, READ, MACHINE]);
+        assert_eq!(open("default", &[], true), [REGISTER, ORIGINS, ANONYMOUS, READ]);
     }
 
     #[test]
     fn each_key_closes_its_own() {
         for (key, value, left) in [
-            ("auth.registration", "closed", [ORIGINS, ANONYMOUS, MACHINE]),
-            (PAGES.0, PAGES.1, [REGISTER, ANONYMOUS, MACHINE]),
-            ("realtime.require_auth", "true", [REGISTER, ORIGINS, MACHINE]),
-            ("realtime.required_roles", "staff", [REGISTER, ORIGINS, MACHINE]),
-            ("api.trust_loopback", "false", [REGISTER, ORIGINS, ANONYMOUS]),
-            ("api.keys", "0123456789abcdef", [REGISTER, ORIGINS, ANONYMOUS]),
+            ("auth.registration", "closed", [ORIGINS, ANONYMOUS, READ, MACHINE]),
+            (PAGES.0, PAGES.1, [REGISTER, ANONYMOUS, READ, MACHINE]),
+            (
+                "realtime.require_auth",
+                "true",
+                [REGISTER, ORIGINS, READ, MACHINE],
+            ),
+            (
+                "stream.require_auth",
+                "true",
+                [REGISTER, ORIGINS, ANONYMOUS, MACHINE],
+            ),
+            (
+                "realtime.required_roles",
+                "staff",
+                [REGISTER, ORIGINS, READ, MACHINE],
+            ),
+            (
+                "api.trust_loopback",
+                "false",
+                [REGISTER, ORIGINS, ANONYMOUS, READ],
+            ),
+            (
+                "api.keys",
+                "0123456789abcdef",
+                [REGISTER, ORIGINS, ANONYMOUS, READ],
+            ),
         ] {
             assert_eq!(open("default", &[(key, value)], false), left, "{key}");
         }
@@ -146,6 +168,7 @@ mod tests {
             ("auth.registration", "open", REGISTER),
             (PAGES.0, "*", ORIGINS),
             ("realtime.require_auth", "false", ANONYMOUS),
+            ("stream.require_auth", "false", READ),
             ("api.trust_loopback", "true", MACHINE),
         ] {
             assert_eq!(
