@@ -145,12 +145,13 @@ impl KnownKeys {
         }
     }
 
-    /// Replaces the known keys by those in the database; returns those that are not valid any more.
+    /// Replaces the known keys by those in the database; returns those that were revoked meanwhile. One that is not in `stored` is none
+    /// of them: it may be newer than what was read.
     pub(crate) fn replace(&self, stored: Vec<StoredKey>) -> Vec<Arc<ApiKey>> {
         let need = if stored.is_empty() { 1 } else { 2 };
         let mut good = self.good.write().unwrap_or_else(PoisonError::into_inner);
-        let valid = stored.into_iter().filter(|key| key.revoked_at.is_none());
-        let known = valid.map(|key| {
+        let (valid, revoked): (Vec<_>, Vec<_>) = stored.into_iter().partition(|key| key.revoked_at.is_none());
+        let known = valid.into_iter().map(|key| {
             let seen = good
                 .get(&key.hash)
                 .map(|known| known.used_at.load(Ordering::Relaxed));
@@ -167,9 +168,9 @@ impl KnownKeys {
             (key.hash, known)
         });
         let known: HashMap<_, _> = known.collect();
-        let before = std::mem::replace(&mut *good, known);
-        let gone = before.into_iter().filter(|(hash, _)| !good.contains_key(hash));
-        let gone = gone.map(|(_, known)| known.key).collect();
+        let mut before = std::mem::replace(&mut *good, known);
+        let gone = revoked.iter().filter_map(|key| before.remove(&key.hash));
+        let gone = gone.map(|known| known.key).collect();
         drop(good);
         // Never back to "no", in whatever order two readers finish.
         self.need.fetch_max(need, Ordering::AcqRel);
