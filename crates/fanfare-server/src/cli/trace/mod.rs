@@ -10,6 +10,7 @@ use std::{
 use clap::{ArgGroup, Args};
 use form_urlencoded::Serializer;
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
 use super::{
@@ -94,6 +95,9 @@ impl Trace {
             }
         }
         wanted["everyone"] = self.everyone.into();
+        // From here on an interrupt disarms: it does not end the process before.
+        let mut interrupts = signal(SignalKind::interrupt())
+            .map_err(|error| CommandFailure::Runtime(format!("cannot wait for signals: {error}")))?;
         let armed = source.arm(&wanted).await?;
         if armed["degraded"] == true {
             eprintln!("fanfare: not every node has answered; those that have not may record nothing");
@@ -106,7 +110,7 @@ impl Trace {
         };
         let trace = tokio::select! {
             trace = traced => trace,
-            _ = tokio::signal::ctrl_c() => Err(CommandFailure::Runtime("interrupted".into())),
+            _ = interrupts.recv() => Err(CommandFailure::Runtime("interrupted".into())),
         };
         // Nodes would go on to record for nobody. If it fails, the trace ends with its time.
         let _ = source.disarm(id).await;
