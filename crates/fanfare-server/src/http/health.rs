@@ -199,14 +199,16 @@ pub(super) fn livez() -> Reply {
 }
 
 impl Site {
-    /// Returns whether every dialect of this listener has its maximum of connections.
+    /// Returns whether every dialect that clients of this listener connect to has its maximum of connections. What every listener
+    /// serves besides takes no place of theirs.
     fn is_full(&self) -> bool {
         let full = |facts: fanfare_core::DialectFacts| facts.active >= facts.max_connections;
-        !self.dialects.is_empty()
-            && self
-                .dialects
-                .iter()
-                .all(|mounted| full(self.node.dialect_facts(mounted)))
+        let mut own = self
+            .dialects
+            .iter()
+            .filter(|mounted| !mounted.dialect.streams())
+            .peekable();
+        own.peek().is_some() && own.all(|mounted| full(self.node.dialect_facts(mounted)))
     }
 }
 
