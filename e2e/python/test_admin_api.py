@@ -40,7 +40,7 @@ def test_the_overview_is_of_all_nodes(world):
     assert grown("events") >= 1
     for node in nodes:
         assert node["connections"] == sum(dialect["connections"] for dialect in node["dialects"])
-        assert [dialect["name"] for dialect in node["dialects"]] == ["notify", "broadcast", "topics", "realtime", "rooms"]
+        assert [dialect["name"] for dialect in node["dialects"]] == ["notify", "broadcast", "topics", "realtime", "rooms", "stream"]
         assert node["database"] == {"status": "up"} and node["draining"] is False
         assert node["broker"]["status"] in ("embedded", "connected") and node["broker"]["error"] is None
         delivery = node["delivery"]
