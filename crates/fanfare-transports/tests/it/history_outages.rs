@@ -49,7 +49,8 @@ async fn channels_that_only_a_pattern_shows_are_fetched_after_an_outage() {
     assert_eq!(node.inbound.data(), ["0", "1", "2", "3", "4", "5"]);
     assert!(node.inbound.gaps.lock().unwrap().is_empty());
     assert_eq!(node.broker.journal_figures().journals, 3);
-    assert_eq!(node.broker.journal_figures().watched, 3);
+    // And what is for everyone, if the node kept history when it began to look for gaps.
+    assert!((3..=4).contains(&node.broker.journal_figures().watched));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

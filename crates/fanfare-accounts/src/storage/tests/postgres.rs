@@ -136,9 +136,11 @@ impl Postgres {
     pub(crate) fn signal(&self, signal: &str) {
         let server = self.server.as_ref().unwrap().id().to_string();
         let children = fs::read_to_string(format!("/proc/{server}/task/{server}/children")).unwrap();
-        let all = std::iter::once(server.as_str()).chain(children.split_whitespace());
-        let status = Command::new("kill").arg(signal).args(all).status().unwrap();
-        assert!(status.success());
+        let send = |pid: &str| Command::new("kill").args([signal, pid]).status().unwrap();
+        assert!(send(&server).success());
+        for child in children.split_whitespace() {
+            send(child); // it may have ended meanwhile
+        }
     }
 
     /// Returns the URL of a database.
