@@ -5,8 +5,8 @@
     bench/guard/guard.py --write                             # makes the counts of this build the baseline
 
 Instructions are counted by valgrind's callgrind (`apt-get install valgrind`), so it does not matter what else the machine does. The counts
-are of user space alone: what the kernel does is not in them. A baseline holds for one version of rustc and of the C library, because
-others compile differently or are other code. Without a baseline there is nothing to compare with, and nothing fails. The program under test
+are of user space alone: what the kernel does is not in them. A baseline holds for one version of rustc and of the C library and for one
+model of processor, because others compile differently, or are or choose other code. Without a baseline there is nothing to compare with, and nothing fails. The program under test
 is FANFARE_BIN, else what cargo built last.
 """
 
@@ -221,13 +221,20 @@ SCENARIOS = {
 }
 
 
+def processor():
+    """The model of the processor: libraries choose their code by what it can."""
+    text = pathlib.Path("/proc/cpuinfo").read_text()
+    found = (re.search(rf"^{name}\s*: (.+)$", text, re.M) for name in ("vendor_id", "cpu family", "model"))
+    return "/".join(match[1] for match in found if match)
+
+
 def build():
-    """The compiler and the profile of the binary, and the C library that it runs with, for which a baseline holds."""
+    """The compiler and the profile of the binary, and what it runs with, for which a baseline holds."""
     path = pathlib.Path(binary())
     compiler = re.search(rb"rustc version (\d+\.\d+\.\d+)", path.read_bytes())
     profile = next((part for part in path.parts if part in ("debug", "release")), "release")
     libc = " ".join(platform.libc_ver())
-    return f"rustc {compiler[1].decode() if compiler else 'unknown'}, {profile}, {platform.machine()}, {libc}"
+    return f"rustc {compiler[1].decode() if compiler else 'unknown'}, {profile}, {platform.machine()}, {libc}, {processor()}"
 
 
 def risen(name, scenario, before):
