@@ -139,7 +139,7 @@ def test_a_start_says_what_is_open(launch):
 def test_a_start_is_silent_about_what_is_closed(launch):
     server = launch(
         **all_dialects(
-            auth=PAGES | {"registration": "closed"}, realtime={"require_auth": True}, api={"keys": ["k" * 32]}
+            auth=PAGES | {"registration": "closed"}, realtime={"require_auth": True}, stream={"require_auth": True}, api={"keys": ["k" * 32]}
         )
     )
     assert "open: " not in server.log()
