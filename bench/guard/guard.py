@@ -31,6 +31,7 @@ from wire import Resp, frame, upgrade_request  # noqa: E402
 ALLOWED_RISE = 0.03
 ROUNDS = 3  # the lowest count is the one least disturbed
 IDLE = 1.5  # seconds in which the work of timers is counted
+RECEIVERS = 400
 AT_ONCE = 50  # what is sent with one write, so that waking up has little part in it
 START_TIMEOUT = 120  # under valgrind everything is some fifty times slower
 TIMEOUT = 120
@@ -116,19 +117,24 @@ def read_frame(stream):
     return stream.read(int.from_bytes(stream.read(2), "big") if size == 126 else size)
 
 
-def deliveries():
-    """An event for everyone, one in flight: each delivery, its share of the event included."""
-    clients = 400
+def fanned_out(times, look=contextlib.nullcontext):
+    """An event for everyone with many receivers, one in flight; `look` is what goes on meanwhile."""
     with Counted("notify") as counted:
-        streams = [counted.connect(f"/ws?token={token(f'u{number}')}")[1] for number in range(clients)]
+        streams = [counted.connect(f"/ws?token={token(f'u{number}')}")[1] for number in range(RECEIVERS)]
         message, door = json.dumps({"type": "score", "payload": "x" * 60}), counted.door()
 
         def publish():
-            assert door.call("PUBLISH", "fanfare:everyone", message) == clients
+            assert door.call("PUBLISH", "fanfare:everyone", message) == RECEIVERS
             for stream in streams:
                 read_frame(stream)
 
-        return counted.count(publish, 60) / clients
+        with look(counted):
+            return counted.count(publish, times)
+
+
+def deliveries():
+    """Each delivery of an event for everyone, its share of the event included."""
+    return fanned_out(60) / RECEIVERS
 
 
 def unicasts():

@@ -79,8 +79,8 @@ pub(super) fn lose(gaps: &Gaps, state: &mut GapState, audience: Audience, number
     }
 }
 
-/// Fetches what is missing, and puts it between what waits. What cannot be fetched is lost, and so is everything if the journal
-/// did not answer for the gap before: one that is away must not hold up events for each gap anew. Returns whether it `answers`.
+/// Fetches what is missing, and puts it between what waits. What cannot be fetched is lost. A journal that did not answer for
+/// the gap before, as `answers` says, is not asked: all that waits would wait for it again. Returns whether the journal answers.
 pub(super) async fn fetch(gaps: &Gaps, missing: Missing, answers: bool) -> bool {
     let Missing {
         audience,

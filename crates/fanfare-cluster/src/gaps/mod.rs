@@ -189,10 +189,10 @@ impl Gaps {
         for waiting in state.watched.take_held() {
             let deliveries = &self.arrivals.node.deliveries;
             deliveries.unexpect(slice::from_ref(&waiting.event.event));
-            match &waiting.event.envelope {
-                _ if waiting.position.is_none() => self.arrivals.take(waiting.event),
-                Some(envelope) => self.arrivals.decline(envelope),
-                None => {}
+            if waiting.position.is_none() {
+                self.arrivals.take(waiting.event);
+            } else if let Some(envelope) = &waiting.event.envelope {
+                self.arrivals.decline(envelope);
             }
         }
         // Connections may resume before the next one is there.

@@ -53,7 +53,8 @@ pub(crate) async fn run(gaps: Arc<Gaps>, mut overdue: mpsc::UnboundedReceiver<Ov
     }
 }
 
-/// Fetches this node's own event with what is missing before it. If nothing is known of its audience, no connection relies on its place.
+/// Fetches this node's own event with what is missing before it. If its audience is watched neither by name nor as one of all channels,
+/// no connection relies on its place.
 async fn fetch_overdue(gaps: &Gaps, overdue: Overdue) {
     let Overdue { audience, position } = overdue;
     let after = {
@@ -62,7 +63,7 @@ async fn fetch_overdue(gaps: &Gaps, overdue: Overdue) {
         let after = after.filter(|after| *after < position.number);
         if after.is_some() {
             state.watched.hold();
-        } else if !state.watched.is_watched(&audience) && state.watched.all_channels().is_some() {
+        } else if !state.watched.is_watched(&audience) && state.watched.number_of_all(&audience).is_some() {
             // There is no room to watch its channel, and connections with patterns do not receive it in its place.
             lose(
                 gaps,

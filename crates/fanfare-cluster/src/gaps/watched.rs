@@ -90,9 +90,8 @@ impl<T> Watched<T> {
 
     /// The last number of an audience, if it is watched, by name or as one of all channels.
     pub(super) fn number(&self, audience: &Audience) -> Option<u64> {
-        let is_channel = matches!(audience, Audience::Channel(_));
         let by_name = self.seen.get(audience).map(|seen| seen.number());
-        by_name.or(self.all_channels().filter(|_| is_channel))
+        by_name.or_else(|| self.number_of_all(audience))
     }
 
     /// The journal whose numbers are known.
@@ -154,10 +153,15 @@ impl<T> Watched<T> {
         }
     }
 
-    /// Behind which number events of an audience must arrive that is not watched by name.
-    fn expected_behind(&self, audience: &Audience) -> u64 {
+    /// Behind which number events of an audience must arrive as one of all channels, if those are watched.
+    pub(super) fn number_of_all(&self, audience: &Audience) -> Option<u64> {
         let is_channel = matches!(audience, Audience::Channel(_));
-        self.all_channels.filter(|_| is_channel).unwrap_or(u64::MAX)
+        self.all_channels().filter(|_| is_channel)
+    }
+
+    /// The same; the highest of all numbers if nothing must arrive.
+    fn expected_behind(&self, audience: &Audience) -> u64 {
+        self.number_of_all(audience).unwrap_or(u64::MAX)
     }
 
     /// A connection was given everything of `audience` up to `present`: what is behind that must arrive.

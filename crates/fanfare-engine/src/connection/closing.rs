@@ -2,9 +2,10 @@
 
 use std::{io, sync::atomic::Ordering::Relaxed};
 
+use fanfare_core::Ending;
+
 use super::{Connection, Phase};
 use crate::clock::Moment;
-use fanfare_core::Ending;
 
 /// How long a client may take to answer our close frame.
 const CLOSE_ANSWER_MS: u64 = 5_000;
@@ -54,8 +55,8 @@ impl Connection {
             if let Some(frame) = self.framing().close(code, reason) {
                 self.push(frame);
             }
-            self.liveness.read(now);
             let rest = if self.framing().is_body() {
+                self.liveness.read(now); // its silence counts from here on
                 REST_MS
             } else {
                 CLOSE_ANSWER_MS

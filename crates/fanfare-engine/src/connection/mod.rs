@@ -230,11 +230,11 @@ impl Connection {
         let now = moment.ms;
         match self.phase {
             Phase::Open => return self.keep_alive(moment),
-            // The client was sent the close frame and does not answer it. It is let read to the end: a socket that is closed
-            // while something is unread resets the connection, and what was sent may be lost.
             Phase::Closing { .. } | Phase::Finishing { .. } if self.has_left_rest(now) => {
                 self.phase = Phase::Gone;
             }
+            // The client was sent the close frame and does not answer it. It is let read to the end: a socket that is closed
+            // while something is unread resets the connection, and what was sent may be lost.
             Phase::Closing { until } if now >= until && self.outbox.is_empty() => self.finish(now),
             Phase::Closing { until } | Phase::Finishing { until, .. } if now >= until => {
                 self.phase = Phase::Gone;

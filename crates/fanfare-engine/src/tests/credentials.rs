@@ -18,7 +18,8 @@ fn auth(user: &str) -> String {
     format!("auth {}", token(user, 60, &Value::Null))
 }
 
-fn pausing(policy: PolicyOptions) -> Setup {
+/// A world whose connections pause at the end of their credentials.
+pub(super) fn pausing(policy: PolicyOptions) -> Setup {
     Setup {
         dialects: vec![Plain {
             pauses: true,

@@ -40,6 +40,14 @@ pub(super) fn policy() -> PolicyOptions {
     }
 }
 
+/// The same where the authorizer decides besides.
+pub(super) fn asking() -> PolicyOptions {
+    PolicyOptions {
+        authorizer: true,
+        ..policy()
+    }
+}
+
 pub(super) fn setup() -> Setup {
     Setup {
         policy: policy(),
@@ -221,10 +229,9 @@ fn todays_rules_decide_what_is_replayed() {
 
 #[test]
 fn no_event_overtakes_one_that_the_authorizer_decides() {
-    let (authorizer, mut policy) = (FakeAuthorizer::new(false), policy());
-    policy.authorizer = true;
+    let authorizer = FakeAuthorizer::new(false);
     let setup = Setup {
-        policy,
+        policy: asking(),
         authorizer: Some(authorizer.clone()),
         ..Setup::default()
     };

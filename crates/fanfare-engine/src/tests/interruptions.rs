@@ -7,21 +7,13 @@ use serde_json::Value;
 
 use super::{
     client::Client,
+    credentials::pausing,
     fakes::FakeAuthorizer,
-    history::{lost, policy, recovered, setup},
-    plain::Plain,
+    history::{asking, lost, policy, recovered, setup},
     world::{Setup, World, token, until},
 };
 
 const A_WHILE: Duration = Duration::from_millis(1500);
-
-fn pausing(setup: Setup) -> Setup {
-    let dialects = vec![Plain {
-        pauses: true,
-        ..Plain::default()
-    }];
-    Setup { dialects, ..setup }
-}
 
 fn auth() -> String {
     format!("auth {}", token("alice", 3600, &Value::Null))
@@ -91,7 +83,7 @@ fn what_was_lost_is_replayed_to_a_connection_that_resumes_again() {
 
 #[test]
 fn a_paused_connection_learns_that_it_may_have_missed_events() {
-    pausing(setup()).run(|world: World| async move {
+    pausing(policy()).run(|world: World| async move {
         let start = world.present();
         let first = format!("sub-since: ok {}", recovered(start, 0));
         let mut asked = short_lived(&world, "sub-since now chat.a", &first).await;
@@ -126,7 +118,7 @@ fn a_paused_connection_learns_that_it_may_have_missed_events() {
 
 #[test]
 fn a_paused_connection_that_asks_for_all_is_told_in_the_answer() {
-    pausing(setup()).run(|world: World| async move {
+    pausing(policy()).run(|world: World| async move {
         let start = world.present();
         let first = format!("sub-since: ok {}", recovered(start, 0));
         let mut alice = short_lived(&world, "sub-since now chat.a", &first).await;
@@ -141,14 +133,12 @@ fn a_paused_connection_that_asks_for_all_is_told_in_the_answer() {
 
 #[test]
 fn an_answer_for_an_earlier_hold_changes_nothing() {
-    let (authorizer, mut policy) = (FakeAuthorizer::new(false), policy());
-    policy.authorizer = true;
+    let authorizer = FakeAuthorizer::new(false);
     let setup = Setup {
-        policy,
         authorizer: Some(authorizer.clone()),
-        ..Setup::default()
+        ..pausing(asking())
     };
-    pausing(setup).run(|world: World| async move {
+    setup.run(|world: World| async move {
         let start = world.present();
         world.tell("chat.a", "1").await;
         let middle = world.present();

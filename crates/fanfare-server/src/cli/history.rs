@@ -99,22 +99,10 @@ impl HistoryCommand {
 /// Returns an event on one line, with its cursor.
 fn for_people(paint: Paint, event: &RawValue) -> String {
     let read: Value = serde_json::from_str(event.get()).unwrap_or_default();
-    let word = |name: &str| read[name].as_str().map(shown);
-    let to = match (word("channel"), word("user")) {
-        (Some(channel), _) => channel,
-        (None, Some(user)) => format!("@{user}"),
-        (None, None) => "everyone".into(),
-    };
-    let by = word("sender").map(|sender| format!(" {}", paint.faint(&format!("by {sender}"))));
-    format!(
-        "{} {} {}{} {} {}",
-        paint.faint(&word("timestamp").unwrap_or_default()),
-        paint.strong(&to),
-        word("type").unwrap_or_else(|| "-".into()),
-        by.unwrap_or_default(),
-        shown(&read["data"].to_string()),
-        paint.faint(&word("cursor").unwrap_or_default()),
-    )
+    let at = read["timestamp"].as_str().unwrap_or_default();
+    let line = output::event(paint, &read, at, &shown(&read["data"].to_string()));
+    let cursor = read["cursor"].as_str().map(shown).unwrap_or_default();
+    format!("{line} {}", paint.faint(&cursor))
 }
 
 #[cfg(test)]

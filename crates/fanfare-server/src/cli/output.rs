@@ -3,6 +3,8 @@
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write as _};
 
+use serde_json::Value;
+
 /// Prints a line.
 pub(super) fn line(text: impl Display) {
     write(format_args!("{text}\n"));
@@ -23,6 +25,24 @@ pub(super) fn shown(words: &str) -> String {
         }
     };
     words.chars().map(escaped).collect()
+}
+
+/// Returns an event of the service API on one line, with what its reader shows of the time and of the data.
+pub(super) fn event(paint: Paint, event: &Value, at: &str, data: &str) -> String {
+    let word = |name: &str| event[name].as_str().map(shown);
+    let to = match (word("channel"), word("user")) {
+        (Some(channel), _) => channel,
+        (None, Some(user)) => format!("@{user}"),
+        (None, None) => "everyone".into(),
+    };
+    let kind = word("type").unwrap_or_else(|| "-".into());
+    let by = word("sender").map(|sender| format!(" {}", paint.faint(&format!("by {sender}"))));
+    format!(
+        "{} {} {kind}{} {data}",
+        paint.faint(&shown(at)),
+        paint.strong(&to),
+        by.unwrap_or_default()
+    )
 }
 
 /// Colours, on a terminal that has them.

@@ -170,29 +170,16 @@ fn raw_event(line: &[u8]) -> &str {
 
 /// An event on one line.
 fn for_people(paint: Paint, event: &Value) -> String {
-    let word = |name: &str| event[name].as_str().map(shown);
     // The time of day is enough for what happens now.
-    let at = word("published_at").unwrap_or_default();
+    let at = event["published_at"].as_str().unwrap_or_default();
     let at = at
         .split_once('T')
-        .map_or(&*at, |(_, time)| time.trim_end_matches('Z'));
-    let to = match (word("channel"), word("user")) {
-        (Some(channel), _) => channel,
-        (None, Some(user)) => format!("@{user}"),
-        (None, None) => "everyone".into(),
-    };
-    let kind = word("type").unwrap_or_else(|| "-".into());
-    let by = word("sender").map(|sender| format!(" {}", paint.faint(&format!("by {sender}"))));
+        .map_or(at, |(_, time)| time.trim_end_matches('Z'));
     let data = match event.get("data") {
         Some(data) => shown(&data.to_string()),
         None => paint.faint(&format!("{} bytes", event["data_bytes"])),
     };
-    format!(
-        "{} {} {kind}{} {data}",
-        paint.faint(at),
-        paint.strong(&to),
-        by.unwrap_or_default()
-    )
+    output::event(paint, event, at, &data)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use fanfare_engine::{MountedDialect, Seat};
 use http::{HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
 
 use super::{
+    hand_over,
     reply::{self, Reply},
     reply_body::ReplyBody,
 };
@@ -18,9 +19,7 @@ pub(super) async fn begin(mut seat: Seat, head: &Parts, mounted: &MountedDialect
     let mut reply = if head.method == Method::HEAD {
         Reply::default()
     } else {
-        Reply::new(ReplyBody::endless(Box::new(|socket, sent| {
-            seat.serve(socket.into_transport(), &sent);
-        })))
+        Reply::new(ReplyBody::endless(hand_over::to(seat)))
     };
     let types = mounted.dialect.media_types();
     let media_type = types[usize::from(form) % types.len()];

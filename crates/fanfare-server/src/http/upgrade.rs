@@ -7,7 +7,7 @@ use std::{
 
 use fanfare_accounts::Scope;
 use fanfare_core::{About, Identity, Refusal, Rejection, RequestHead, UserId};
-use fanfare_engine::{Admission, Framing, MountedDialect, NewConnection, Seat, Shard};
+use fanfare_engine::{Admission, Framing, MountedDialect, NewConnection, Shard};
 use fanfare_ws::{
     encode,
     extensions::{self, Agreement, Malformed},
@@ -21,7 +21,7 @@ use super::{
     Site,
     body::RequestBody,
     body_stream, endpoints,
-    hand_over::{ByteStream, HandOver},
+    hand_over::{self, ByteStream, HandOver},
     headers::Joined,
     rejection::RouteRejection,
     reply::{self, Reply},
@@ -153,7 +153,7 @@ async fn welcome(
         ..entrant.newcomer
     };
     let seat = shard.reserve(newcomer).await?;
-    Ok(switching(&accept, deflate, subprotocol, served(seat)))
+    Ok(switching(&accept, deflate, subprotocol, hand_over::to(seat)))
 }
 
 /// Refuses a page of another origin.
@@ -292,12 +292,6 @@ fn negotiate(mounted: &MountedDialect, headers: &HeaderMap) -> Result<Option<Agr
     } else {
         Ok(None)
     }
-}
-
-/// Returns what has the connection of `seat` go on with the socket. Hyper's memory for the request is freed before the connection's own
-/// long-lived, small task begins.
-fn served(seat: Seat) -> HandOver {
-    Box::new(|socket, sent| seat.serve(socket.into_transport(), &sent))
 }
 
 fn switching(

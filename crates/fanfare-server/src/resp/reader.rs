@@ -116,20 +116,16 @@ impl RequestReader {
 
     /// Reads `*count`. Skips empty requests; returns false if the line is incomplete.
     fn begin(&mut self, buffer: &mut BytesMut, limits: &RequestLimits) -> Result<bool, ProtocolError> {
-        let count = if let Some(count) = self.short_header(buffer) {
-            Some(count)
-        } else {
-            let Some(line) = self.line(buffer, MAX_COUNT_LINE, ProtocolError::EndlessCount)? else {
-                return Ok(false);
-            };
-            header(&buffer[line])
+        let header = self.header(buffer, ProtocolError::EndlessCount, ProtocolError::BadCount);
+        let Some(count) = header? else {
+            return Ok(false);
         };
         match count {
-            Some(-1 | 0) => {
+            -1 | 0 => {
                 buffer.advance(std::mem::take(&mut self.searched));
                 Ok(true)
             }
-            Some(count) if count > 0 => {
+            1.. => {
                 let count = usize::try_from(count).unwrap_or(usize::MAX);
                 if count > limits.max_args {
                     return Err(if limits.before_login {
@@ -179,17 +175,11 @@ impl RequestReader {
             Some(b'$') => {}
             Some(&other) => return Err(ProtocolError::NoDollar(other)),
         }
-        let length = if let Some(length) = self.short_header(buffer) {
-            Some(length)
-        } else {
-            let Some(line) = self.line(buffer, MAX_COUNT_LINE, ProtocolError::EndlessLength)? else {
-                return Ok(None);
-            };
-            header(&buffer[line])
+        let header = self.header(buffer, ProtocolError::EndlessLength, ProtocolError::BadLength);
+        let Some(length) = header? else {
+            return Ok(None);
         };
-        let length = length
-            .and_then(|length| usize::try_from(length).ok())
-            .ok_or(ProtocolError::BadLength)?;
+        let length = usize::try_from(length).map_err(|_| ProtocolError::BadLength)?;
         if length > limits.max_bulk {
             return Err(if limits.before_login {
                 ProtocolError::LengthBeforeLogin
@@ -202,6 +192,23 @@ impl RequestReader {
             return Err(ProtocolError::TooBig);
         }
         Ok(Some(length))
+    }
+
+    /// The number in the line `*…` or `$…` that begins at `at`; `None` if the line is incomplete. The errors are for a line that is
+    /// too long, and for one without a number.
+    fn header(
+        &mut self,
+        buffer: &BytesMut,
+        endless: ProtocolError,
+        bad: ProtocolError,
+    ) -> Result<Option<i64>, ProtocolError> {
+        if let Some(number) = self.short_header(buffer) {
+            return Ok(Some(number));
+        }
+        match self.line(buffer, MAX_COUNT_LINE, endless)? {
+            Some(line) => header(&buffer[line]).ok_or(bad).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// The number in a line that begins at `at`, if it is short and has arrived whole: nearly every line, and a third of the cost of
