@@ -1,4 +1,4 @@
-"""What /metrics/prometheus tells of subscriptions, rooms, the authorizer and messages over the rate."""
+"""What /metrics/prometheus tells of subscriptions, rooms, the authorizer, cached tokens and messages over the rate."""
 
 import http.server
 import json
@@ -97,6 +97,20 @@ def test_messages_over_the_rate(launch, subscriber):
     dropped = sum(answer["type"] == "error" for answer in answers)
     assert dropped > 0
     assert server.prometheus("fanfare_messages_rate_limited_total") == dropped
+
+
+@pytest.mark.parametrize("most, hits, misses", [(1, 2, 3), (0, 0, 5)])
+def test_tokens_that_are_verified_once(launch, most, hits, misses):
+    server = topics(launch, auth={"max_cached_tokens": most})
+    ann, bob = token("ann"), token("bob")
+    for bearer in (ann, ann, ann, bob, ann):
+        client = Client(f"ws://127.0.0.1:{server.port}/ws")
+        client.socket.send(json.dumps({"type": "auth", "token": bearer}))
+        assert client.next_json()["type"] == "auth_success"
+        client.close()
+    text = server.get("/metrics/prometheus").text
+    for result, count in (("hit", hits), ("miss", misses)):
+        assert f'fanfare_token_cache_lookups_total{{result="{result}"}} {count}\n' in text
 
 
 def test_the_authorizers_answers(launch, subscriber, authorizer, publisher):

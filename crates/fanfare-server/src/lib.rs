@@ -15,6 +15,7 @@ mod refusals;
 pub mod report;
 pub mod resp;
 pub mod serve;
+mod shared_lru;
 pub mod telemetry;
 pub mod upkeep;
 mod web_origin;

@@ -23,7 +23,7 @@ use fanfare_engine::{
     Clock, DialectSettings, Mounting, Node, NodeOptions, ObserveLimits, Pace, Shard, ShardHandle,
 };
 use fanfare_server::{
-    auth::{Credentials, Gate, Verifier, VerifierOptions},
+    auth::{Credentials, Gate, TokenRules, Verifier, VerifierOptions},
     config::{self, Sources, Visibility},
     http::{self, Door, Origins, RateLimits, Readiness, ReloadHandle, Site, SiteOptions, SiteRules},
 };
@@ -123,7 +123,11 @@ fn gate() -> Arc<Gate> {
         hmac_secrets: vec![SECRET.into()],
         ..VerifierOptions::default()
     });
-    Arc::new(Gate::new(Arc::new(verifier.unwrap()), Vec::new()))
+    Arc::new(Gate::new(TokenRules::new(
+        Arc::new(verifier.unwrap()),
+        Vec::new(),
+        100,
+    )))
 }
 
 fn node(gate: Arc<Gate>) -> Arc<Node> {

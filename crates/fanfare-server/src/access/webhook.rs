@@ -11,13 +11,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ahash::{AHashMap, RandomState};
+use ahash::AHashMap;
 use fanfare_core::{
     BoxFuture, LogThrottle, RawObject,
     policy::{Action, Authorizer, AuthorizerAnswer, Counts, Question},
 };
 use futures_util::{FutureExt as _, future::Shared};
-use moka::{Expiry, policy::EvictionPolicy, sync::Cache};
 use serde::Serialize;
 use tokio::{
     runtime::Handle,
@@ -25,10 +24,10 @@ use tokio::{
 };
 
 use super::AccessError;
-use crate::{causes::Causes, config::Authorizer as Settings};
+use crate::{causes::Causes, config::Authorizer as Settings, shared_lru::SharedLru};
 
 /// The number of cached answers.
-const REMEMBERED: u64 = 100_000;
+const REMEMBERED: usize = 100_000;
 /// How long a missing answer is cached. Short, because the next attempt may succeed; not zero, because more questions
 /// do not help a service in trouble.
 const FAILURE_LASTS: Duration = Duration::from_secs(1);
@@ -47,7 +46,7 @@ struct Inner {
     timeout: Duration,
     /// How long an answer is cached; zero caches none.
     lasts: Duration,
-    memory: Memory,
+    memory: SharedLru<Question, Remembered>,
     /// Questions in progress. An answer is in the cache before its question leaves this map.
     pending: Mutex<AHashMap<Question, Pending>>,
     slots: Semaphore,
@@ -56,14 +55,13 @@ struct Inner {
     complaints: LogThrottle,
 }
 
-type Memory = Cache<Question, Remembered, RandomState>;
 type Pending = Shared<BoxFuture<'static, AuthorizerAnswer>>;
 
-/// An answer, and how long it is valid.
+/// An answer, and when it expires.
 #[derive(Clone, Copy)]
 struct Remembered {
     answer: AuthorizerAnswer,
-    lasts: Duration,
+    until: Instant,
 }
 
 /// See [`Counts`].
@@ -128,7 +126,7 @@ impl Webhook {
             url,
             timeout: settings.timeout,
             lasts: settings.cache,
-            memory: memory(),
+            memory: SharedLru::new(REMEMBERED),
             pending: Mutex::default(),
             slots: Semaphore::new(settings.max_concurrent),
             runtime,
@@ -149,7 +147,9 @@ impl Webhook {
 
 impl Authorizer for Webhook {
     fn remembered(&self, question: &Question) -> Option<AuthorizerAnswer> {
-        self.0.memory.get(question).map(|remembered| remembered.answer)
+        let memory = &self.0.memory;
+        let remembered = memory.get(question, |remembered| Instant::now() < remembered.until);
+        remembered.map(|remembered| remembered.answer)
     }
 
     fn ask(&self, question: Question) -> BoxFuture<'static, AuthorizerAnswer> {
@@ -231,7 +231,8 @@ impl Inner {
         count.fetch_add(1, Ordering::Relaxed);
         let lasts = self.lasts.min(longest);
         if !lasts.is_zero() {
-            self.memory.insert(question.clone(), Remembered { answer, lasts });
+            let until = Instant::now() + lasts;
+            self.memory.insert(question.clone(), Remembered { answer, until });
         }
         answer
     }
@@ -293,31 +294,4 @@ impl NoAnswer {
     fn request(error: reqwest::Error) -> Self {
         Self::Request(Causes(&error.without_url()).to_string())
     }
-}
-
-/// Keeps each answer for its own time. The least recently used ones are evicted first.
-fn memory() -> Memory {
-    struct Lifetime;
-
-    impl Expiry<Question, Remembered> for Lifetime {
-        fn expire_after_create(&self, _: &Question, remembered: &Remembered, _: Instant) -> Option<Duration> {
-            Some(remembered.lasts)
-        }
-
-        fn expire_after_update(
-            &self,
-            _: &Question,
-            remembered: &Remembered,
-            _: Instant,
-            _: Option<Duration>,
-        ) -> Option<Duration> {
-            Some(remembered.lasts)
-        }
-    }
-
-    Cache::builder()
-        .max_capacity(REMEMBERED)
-        .eviction_policy(EvictionPolicy::lru())
-        .expire_after(Lifetime)
-        .build_with_hasher(RandomState::new())
 }

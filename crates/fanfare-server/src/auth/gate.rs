@@ -1,8 +1,15 @@
 //! Turns offered tokens into identities, for the whole server.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::SystemTime,
+};
 
 use arc_swap::ArcSwap;
+use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use fanfare_accounts::Accounts;
 use fanfare_core::{BoxFuture, Denial, Identity};
 use fanfare_engine::Authenticator;
@@ -10,18 +17,22 @@ use serde_json::{Map, Value};
 use tokio::{sync::Notify, task::JoinHandle};
 
 use super::{
-    JwksError, TokenError, Verified, Verifier,
+    JwksError, TokenError, Verifier,
     identity::{identity, supposed},
 };
-use crate::refusals::{RefusalLog, Refused, Subject};
+use crate::{
+    refusals::{RefusalLog, Refused, Subject},
+    shared_lru::SharedLru,
+};
 
 /// Verifies tokens, and keeps the claims that the rest of the server may know.
 pub struct Gate {
-    verifier: ArcSwap<Verifier>,
-    /// The verifier was replaced.
+    rules: ArcSwap<TokenRules>,
+    /// The rules were replaced.
     replaced: Notify,
-    /// The claims that access rules use.
-    wanted_claims: ArcSwap<Vec<Box<str>>>,
+    /// The tokens that needed no verification, and those that did.
+    cache_hits: AtomicU64,
+    cache_misses: AtomicU64,
     /// The revocations.
     accounts: Option<Accounts>,
     /// Logs refusals of credentials, requests and connections.
@@ -29,12 +40,13 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Returns a gate that keeps these claims, besides those of every identity.
-    pub fn new(verifier: Arc<Verifier>, wanted_claims: Vec<Box<str>>) -> Self {
+    /// Returns a gate that judges tokens by `rules`.
+    pub fn new(rules: TokenRules) -> Self {
         Self {
-            verifier: ArcSwap::new(verifier),
+            rules: ArcSwap::from_pointee(rules),
             replaced: Notify::new(),
-            wanted_claims: ArcSwap::from_pointee(wanted_claims),
+            cache_hits: AtomicU64::new(0),
+            cache_misses: AtomicU64::new(0),
             accounts: None,
             refusals: RefusalLog::default(),
         }
@@ -47,11 +59,6 @@ impl Gate {
         self
     }
 
-    /// Replaces the claims to keep. Existing identities keep theirs.
-    pub fn replace_wanted_claims(&self, wanted_claims: Vec<Box<str>>) {
-        self.wanted_claims.store(Arc::new(wanted_claims));
-    }
-
     /// Prepares `verifier` to take the place of the present one: fetches its keys, or else takes over those that the present
     /// one has fetched from the same address.
     ///
@@ -59,22 +66,22 @@ impl Gate {
     /// Why the keys could not be fetched, if `verifier` would judge nothing and the present one judges tokens.
     pub async fn prepare_verifier(&self, verifier: &Verifier) -> Result<(), JwksError> {
         let fetched = verifier.refresh_jwks().await;
-        verifier.take_over(&self.verifier.load());
+        verifier.take_over(&self.rules.load().verifier);
         if verifier.has_keys() || !self.has_keys() {
             return Ok(());
         }
         fetched
     }
 
-    /// Judges tokens by `verifier` from now on.
-    pub fn replace_verifier(&self, verifier: Arc<Verifier>) {
-        self.verifier.store(verifier);
+    /// Judges tokens by `rules` from now on. Existing identities keep their claims.
+    pub fn replace_rules(&self, rules: TokenRules) {
+        self.rules.store(Arc::new(rules));
         self.replaced.notify_one();
     }
 
     /// Returns whether there are keys to judge tokens with. Without keys, a node should get no clients.
     pub fn has_keys(&self) -> bool {
-        self.verifier.load().has_keys()
+        self.rules.load().verifier.has_keys()
     }
 
     /// Starts the task that keeps fetched keys fresh, those of a verifier that takes the place of another included. It
@@ -83,48 +90,63 @@ impl Gate {
         let gate = Arc::clone(self);
         tokio::spawn(async move {
             loop {
-                let verifier = gate.verifier.load_full();
+                let rules = gate.rules.load_full();
                 tokio::select! {
-                    () = verifier.keep_fresh() => {}
+                    () = rules.verifier.keep_fresh() => {}
                     () = gate.replaced.notified() => {}
                 }
             }
         })
     }
 
-    /// Returns the identity of the bearer of `token`.
+    /// Returns the identity of the bearer of `token`. A token with an unknown key waits for one fetch of the keys.
     ///
     /// # Errors
     /// The reason why the token is refused.
     pub async fn identify(&self, token: &str) -> Result<Arc<Identity>, TokenError> {
-        let verified = self.verify(token).await?;
-        let identity = identity(&verified, &self.wanted_claims.load()).ok_or(TokenError::BadClaim("sub"))?;
-        Ok(Arc::new(identity))
+        let rules = self.rules.load_full();
+        match self.judge(&rules, token) {
+            Err(TokenError::UnknownKey) => {
+                rules.verifier.fetch_key(token).await?;
+                self.judge(&rules, token)
+            }
+            judged => judged,
+        }
     }
 
     /// The identity that a token of `user` with these claims would prove; `None` if that is no user id.
     pub fn supposed(&self, user: &str, claims: Map<String, Value>) -> Option<Identity> {
-        supposed(user, claims, &self.wanted_claims.load())
+        supposed(user, claims, &self.rules.load().wanted_claims)
     }
 
-    /// Returns the claims of `token`. A token with an unknown key waits for one fetch of the keys.
-    ///
-    /// # Errors
-    /// The reason why the token is refused.
-    pub async fn verify(&self, token: &str) -> Result<Verified, TokenError> {
-        let verifier = self.verifier.load_full();
-        let judge = || verifier.verify(token, SystemTime::now());
-        let claims = match judge() {
-            Err(TokenError::UnknownKey) => {
-                verifier.fetch_key(token).await?;
-                judge()?
-            }
-            judged => judged?,
+    /// Returns how many tokens needed no verification, because they were verified before, and how many others there were.
+    pub(crate) fn cache_counts(&self) -> [(&'static str, u64); 2] {
+        [
+            ("hit", self.cache_hits.load(Relaxed)),
+            ("miss", self.cache_misses.load(Relaxed)),
+        ]
+    }
+
+    fn judge(&self, rules: &TokenRules, token: &str) -> Result<Arc<Identity>, TokenError> {
+        let (key, now) = (rules.cache_key(token), SystemTime::now());
+        let cached = rules.cache.get(&key, |identity| now < identity.expires_at);
+        let counter = if cached.is_some() {
+            &self.cache_hits
+        } else {
+            &self.cache_misses
         };
-        if self.has_revoked(&claims.user_id, claims.session_id.as_deref()) {
+        counter.fetch_add(1, Relaxed);
+        let identity = match &cached {
+            Some(identity) => identity.clone(),
+            None => rules.verify(token, now)?,
+        };
+        if self.has_revoked(&identity.user, identity.session.as_deref()) {
             return Err(TokenError::Revoked);
         }
-        Ok(claims)
+        if cached.is_none() {
+            rules.cache.insert(key, identity.clone());
+        }
+        Ok(identity)
     }
 
     /// Logs why a token is refused, and returns the answer for the client.
@@ -148,6 +170,52 @@ impl Gate {
     fn has_revoked(&self, user: &str, session: Option<&str>) -> bool {
         let accounts = self.accounts.as_ref();
         accounts.is_some_and(|accounts| accounts.revocations().is_refused(user, session))
+    }
+}
+
+/// How tokens are judged. A reload replaces all of it, so no cached identity outlives the settings that it was made by.
+pub struct TokenRules {
+    verifier: Arc<Verifier>,
+    /// The claims to keep, besides those of every identity: those that access rules use.
+    wanted_claims: Vec<Box<str>>,
+    /// The identities of tokens that were accepted, until the tokens expire.
+    cache: SharedLru<CacheKey, Arc<Identity>>,
+}
+
+/// What a cached identity stands under: the token itself is a secret, and is not kept.
+#[derive(PartialEq, Eq, Hash)]
+struct CacheKey {
+    token: [u8; SHA256_OUTPUT_LEN],
+    /// The keys that the token was verified with.
+    keys_version: u64,
+}
+
+impl TokenRules {
+    /// Returns rules with a cache of at most `max_cached_tokens`.
+    pub fn new(verifier: Arc<Verifier>, wanted_claims: Vec<Box<str>>, max_cached_tokens: usize) -> Self {
+        Self {
+            verifier,
+            wanted_claims,
+            cache: SharedLru::new(max_cached_tokens),
+        }
+    }
+
+    /// Call it before the token is verified: the keys may be replaced meanwhile, and what the old ones accept must not stand under the
+    /// version of the new ones.
+    fn cache_key(&self, token: &str) -> CacheKey {
+        let mut key = CacheKey {
+            token: [0; SHA256_OUTPUT_LEN],
+            keys_version: self.verifier.keys_version(),
+        };
+        key.token
+            .copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+        key
+    }
+
+    fn verify(&self, token: &str, now: SystemTime) -> Result<Arc<Identity>, TokenError> {
+        let verified = self.verifier.verify(token, now)?;
+        let identity = identity(&verified, &self.wanted_claims).ok_or(TokenError::BadClaim("sub"))?;
+        Ok(Arc::new(identity))
     }
 }
 

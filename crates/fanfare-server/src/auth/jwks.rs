@@ -55,6 +55,8 @@ pub(super) struct RemoteKeys {
     accepted: Box<[Algorithm]>,
     /// `None` until the first success.
     keys: RwLock<Option<Arc<[VerifyingKey]>>>,
+    /// How often the keys were replaced.
+    version: AtomicU64,
     /// A token named a key that is not here.
     wanted: Notify,
     /// Fetches that have begun.
@@ -91,6 +93,7 @@ impl RemoteKeys {
             url,
             accepted: accepted.into(),
             keys: RwLock::new(None),
+            version: AtomicU64::new(0),
             wanted: Notify::new(),
             begun: AtomicU64::new(0),
             ended: watch::Sender::default(),
@@ -105,6 +108,12 @@ impl RemoteKeys {
 
     fn put(&self, keys: Arc<[VerifyingKey]>) {
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(keys);
+        self.version.fetch_add(1, Ordering::SeqCst); // a caller that reads this version has the keys of it, or later ones
+    }
+
+    /// Returns the version of the keys, which each replacement counts up.
+    pub(super) fn version(&self) -> u64 {
+        self.version.load(Ordering::SeqCst)
     }
 
     /// Whether a fetch has ever succeeded.

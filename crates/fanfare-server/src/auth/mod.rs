@@ -24,7 +24,7 @@ mod tests;
 pub use claims::{MAX_SUBJECT_BYTES, Verified};
 pub use credentials::Credentials;
 pub use error::{AuthSetupError, JwksError, KeyError, TokenError};
-pub use gate::Gate;
+pub use gate::{Gate, TokenRules};
 pub use identity::{identity, supposed};
 pub use jsonwebtoken::Algorithm;
 pub use jws::MAX_TOKEN_BYTES;

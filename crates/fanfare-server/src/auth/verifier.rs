@@ -147,6 +147,11 @@ impl Verifier {
         self.remote.as_ref().is_none_or(RemoteKeys::are_here)
     }
 
+    /// Returns a number that is another one as soon as tokens are judged by other keys.
+    pub fn keys_version(&self) -> u64 {
+        self.remote.as_ref().map_or(0, RemoteKeys::version)
+    }
+
     /// Takes over the keys that `old` has fetched from the same address, so that a reload does without them for no moment.
     pub fn take_over(&self, old: &Self) {
         if let (Some(remote), Some(old)) = (&self.remote, &old.remote) {

@@ -65,6 +65,13 @@ pub struct Auth {
     #[default(AccountsOptions::default().leeway)]
     pub leeway: Duration,
 
+    /// The most tokens whose verification is cached, until they expire, are revoked or the configuration is reloaded. Each takes
+    /// about 350 bytes, of which none is the token. If more are in use, the least recently used are verified again; 0 verifies each
+    /// token each time.
+    #[schemars(range(max = 10_000_000))]
+    #[default(10_000)]
+    pub max_cached_tokens: usize,
+
     /// The lifetime of the access tokens that Fanfare issues.
     #[serde(with = "DurationText::<1000>")]
     #[default(AccountsOptions::default().access_ttl)]

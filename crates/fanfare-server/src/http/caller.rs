@@ -7,7 +7,7 @@ use std::{
 };
 
 use fanfare_accounts::{ApiKey, KeyNeed, Scope};
-use fanfare_core::ADMIN_ROLE;
+use fanfare_core::UserId;
 use http::{HeaderMap, HeaderName, Method, Uri, Version, header, request::Parts, uri::Authority};
 
 use super::{Site, rejection::RouteRejection};
@@ -50,7 +50,7 @@ pub(super) enum Caller {
     /// A key of the configuration.
     ConfiguredKey,
     /// An admin, by the user's id.
-    Admin(Box<str>),
+    Admin(UserId),
     /// A program on this machine, while no key exists.
     ThisMachine,
 }
@@ -108,8 +108,8 @@ pub(super) fn scope_of(method: &Method) -> Scope {
 
 /// Judges an admin's token. Any other token or text is refused.
 async fn access_of_token(offered: &str, site: &Site, peer: IpAddr) -> Result<Caller, RouteRejection> {
-    match site.gate.verify(offered).await {
-        Ok(verified) if verified.has_role(ADMIN_ROLE) => Ok(Caller::Admin(verified.user_id)),
+    match site.gate.identify(offered).await {
+        Ok(identity) if identity.is_admin() => Ok(Caller::Admin(identity.user.clone())),
         Ok(_) => {
             note(site, "not_admin", &"the token has no admin role", Some(peer));
             Err(RouteRejection::NoKey)

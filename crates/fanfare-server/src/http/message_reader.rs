@@ -147,7 +147,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::auth::{Gate, Verifier, VerifierOptions};
+    use crate::auth::{Gate, TokenRules, Verifier, VerifierOptions};
 
     /// Answers when the test does.
     #[derive(Default)]
@@ -178,9 +178,10 @@ mod tests {
             hmac_secrets: vec![b"a secret that is long enough for HS256".into()],
             ..VerifierOptions::default()
         });
+        let rules = TokenRules::new(Arc::new(verifier.expect("a secret")), Vec::new(), 0);
         Node::new(NodeOptions {
             dialects: Vec::new(),
-            authenticator: Arc::new(Gate::new(Arc::new(verifier.expect("a secret")), Vec::new())),
+            authenticator: Arc::new(Gate::new(rules)),
             access: AccessControl::new(policy, Some(authorizer)),
             clock: Clock::system(),
             observe: ObserveLimits::default(),

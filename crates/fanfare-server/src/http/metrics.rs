@@ -81,7 +81,12 @@ pub(super) fn metrics(site: &Arc<Site>, headers: &HeaderMap) -> Reply {
     ),
 )]
 pub(super) fn prometheus(site: &Arc<Site>) -> Reply {
-    match text::render(&site.node, &site.options.accounts, &site.options.upkeep) {
+    match text::render(
+        &site.node,
+        &site.gate,
+        &site.options.accounts,
+        &site.options.upkeep,
+    ) {
         Ok(body) => reply::text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", body),
         Err(error) => {
             tracing::error!(%error, "cannot render metrics");

@@ -14,7 +14,7 @@ use prometheus::{
     Encoder, Error, Gauge, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
 
-use crate::upkeep::Upkeep;
+use crate::{auth::Gate, upkeep::Upkeep};
 use histogram::Durations;
 
 /// A metric without labels: its name, its meaning and its value.
@@ -230,7 +230,12 @@ const REASON_COUNTERS: &[OfReason] = &[
 ];
 
 /// Renders everything this node counts. The engine's counters are plain atomics; metrics are made of them at a scrape.
-pub(super) fn render(node: &Node, accounts: &Accounts, upkeep: &Upkeep) -> Result<Vec<u8>, Error> {
+pub(super) fn render(
+    node: &Node,
+    gate: &Gate,
+    accounts: &Accounts,
+    upkeep: &Upkeep,
+) -> Result<Vec<u8>, Error> {
     let registry = Registry::new();
     of_documents(node, &registry)?;
     of_node(node, &registry)?;
@@ -239,6 +244,7 @@ pub(super) fn render(node: &Node, accounts: &Accounts, upkeep: &Upkeep) -> Resul
     history::register(node, &registry)?;
     of_spans(node, &registry)?;
     of_authorizer(node, &registry)?;
+    of_gate(gate, &registry)?;
     of_accounts(accounts, &registry)?;
     upkeep::register_upkeep(upkeep, &registry)?;
     of_dialects(node, &registry)?;
@@ -377,6 +383,13 @@ fn of_authorizer(node: &Node, registry: &Registry) -> Result<(), Error> {
     let opts = Opts::new("fanfare_authorizer_answers_total", help);
     let values = values.map(|(answer, count)| ([answer], count));
     counters(registry, opts, ["answer"], values.into())
+}
+
+fn of_gate(gate: &Gate, registry: &Registry) -> Result<(), Error> {
+    let help = "Tokens looked up in the cache of verified tokens: a hit needs no verification, a miss does";
+    let opts = Opts::new("fanfare_token_cache_lookups_total", help);
+    let values = gate.cache_counts().map(|(result, count)| ([result], count));
+    counters(registry, opts, ["result"], values.into())
 }
 
 fn of_accounts(accounts: &Accounts, registry: &Registry) -> Result<(), Error> {

@@ -2,8 +2,10 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use fanfare_core::policy::Policy;
+
 use crate::{
-    auth::{self, AuthSetupError, Verifier, VerifierOptions},
+    auth::{self, AuthSetupError, TokenRules, Verifier, VerifierOptions},
     config::{Config, Loaded, Problem},
 };
 
@@ -64,6 +66,11 @@ pub(super) fn load(loaded: &Loaded, purpose: Purpose) -> Result<Keys, Problem> {
         secret,
         made,
     })
+}
+
+/// Returns the rules by which tokens are judged.
+pub(super) fn token_rules(config: &Config, verifier: Arc<Verifier>, policy: &Policy) -> TokenRules {
+    TokenRules::new(verifier, policy.wanted_claims(), config.auth.max_cached_tokens)
 }
 
 const PUBLIC_KEY_FILE: &str = "auth.public_key_file";

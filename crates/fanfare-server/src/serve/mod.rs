@@ -88,19 +88,19 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     descriptors::raise(config, shards);
     let _held_to_the_end = DataLock::take(&config.data_dir)?;
     let prepared = prepare::prepare(&loaded, Purpose::Serve).map_err(RunError::Configuration)?;
-    let (keys, rules) = (prepared.keys, prepared.policy);
-    let verifier = keys.verifier;
+    let (keys, policy) = (prepared.keys, prepared.policy);
     // The first tokens should find the keys. An unavailable provider, which the refreshing task logs, delays the start once.
-    let _ = verifier.refresh_jwks().await;
+    let _ = keys.verifier.refresh_jwks().await;
 
     let accounts = accounts::open(config, prepared.storage, keys.secret).await?;
-    let gate = Arc::new(Gate::new(verifier, rules.wanted_claims()).with_accounts(accounts.clone()));
+    let rules = keys::token_rules(config, keys.verifier, &policy);
+    let gate = Arc::new(Gate::new(rules).with_accounts(accounts.clone()));
     let refreshing = gate.spawn_refresh();
     let authorizer = prepared.authorizer.map(|webhook| webhook as Arc<dyn Authorizer>);
     let node = Node::new(NodeOptions {
         dialects: dialects(config),
         authenticator: gate.clone(),
-        access: AccessControl::new(rules, authorizer),
+        access: AccessControl::new(policy, authorizer),
         clock: Clock::system(),
         observe: config.observe,
     });

@@ -10,6 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{
     Purpose, accounts,
     doors::{self, OpenDoor, Serving},
+    keys,
     prepare::{self, Prepared},
     redis_door,
     reload_changes::{Changes, FileContents, what_would_open},
@@ -225,8 +226,8 @@ impl Reload {
             parts,
             dialects,
         } = staged;
-        self.gate.replace_verifier(parts.keys.verifier);
-        self.gate.replace_wanted_claims(parts.policy.wanted_claims());
+        let rules = keys::token_rules(&config, parts.keys.verifier, &parts.policy);
+        self.gate.replace_rules(rules);
         self.accounts
             .replace_options(accounts::options(&config, parts.keys.secret));
         self.node.access.replace_policy(parts.policy);

@@ -390,21 +390,23 @@ async fn a_token_whose_key_cannot_be_fetched_is_not_judged() {
     task.abort();
 }
 
+/// A token that is good by the clock of the machine, which a gate goes by.
+fn live(name: &str, algorithm: Algorithm, kid: &str) -> String {
+    let claims = json!({"sub": "user123", "exp": 4_000_000_000_u64}).to_string();
+    token(
+        &header(algorithm, Some(kid)),
+        &claims,
+        &private_key(name),
+        algorithm,
+    )
+}
+
 #[tokio::test]
 async fn a_gate_waits_for_a_key_and_its_verifier_can_be_replaced() {
     let endpoint = Endpoint::start(key_set(&[])).await;
-    let live = |name: &str, algorithm, kid| {
-        let claims = json!({"sub": "user123", "exp": 4_000_000_000_u64}).to_string();
-        token(
-            &header(algorithm, Some(kid)),
-            &claims,
-            &private_key(name),
-            algorithm,
-        )
-    };
     let old = live("rsa-other", Algorithm::RS256, "old");
     let new = live("p256", Algorithm::ES256, "new");
-    let gate = Arc::new(Gate::new(paced(&endpoint, NEVER, 10), Vec::new()));
+    let gate = Arc::new(Gate::new(rules(paced(&endpoint, NEVER, 10))));
     let task = gate.spawn_refresh();
     assert!(!gate.has_keys());
     assert_eq!(gate.identify(&old).await.err(), Some(TokenError::KeysUnavailable));
@@ -442,11 +444,31 @@ async fn a_gate_waits_for_a_key_and_its_verifier_can_be_replaced() {
     task.abort();
 }
 
+#[tokio::test]
+async fn what_is_cached_by_a_key_ends_when_the_set_no_longer_has_it() {
+    let endpoint = Endpoint::start(key_set(&[old_key(), new_key()])).await;
+    let verifier = paced(&endpoint, NEVER, 10);
+    let gate = Arc::new(Gate::new(rules(verifier.clone())));
+    let task = gate.spawn_refresh();
+    eventually("the first keys", || gate.has_keys()).await;
+    let old = live("rsa-other", Algorithm::RS256, "old");
+    assert!(gate.identify(&old).await.is_ok() && gate.identify(&old).await.is_ok());
+    assert_eq!(gate.cache_counts().map(|(_, count)| count), [1, 1]);
+    endpoint.say(key_set(&[new_key()]));
+    verifier.refresh_jwks().await.unwrap();
+    assert_eq!(gate.identify(&old).await.err(), Some(TokenError::UnknownKey));
+    task.abort();
+}
+
+fn rules(verifier: Arc<Verifier>) -> TokenRules {
+    TokenRules::new(verifier, Vec::new(), 100)
+}
+
 /// Whether `verifier` takes the place of the present one.
 async fn replaces(gate: &Gate, verifier: Arc<Verifier>) -> bool {
     let is_ready = gate.prepare_verifier(&verifier).await.is_ok();
     if is_ready {
-        gate.replace_verifier(verifier);
+        gate.replace_rules(rules(verifier));
     }
     is_ready
 }

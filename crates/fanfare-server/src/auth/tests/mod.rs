@@ -1,6 +1,7 @@
 //! Tests of the module as a whole: tokens go in through [`Verifier::verify`] as they do in the server.
 #![allow(clippy::unwrap_used, clippy::similar_names)] // `verifier` and `verified` are what this is about
 
+mod cache;
 mod claims;
 mod jwks;
 mod key_files;

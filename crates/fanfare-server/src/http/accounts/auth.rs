@@ -207,7 +207,7 @@ pub(in crate::http) async fn refresh(call: RouteCall<'_>) -> Result<Reply, Failu
 )]
 pub(in crate::http) async fn me(call: RouteCall<'_>) -> Result<Reply, Failure> {
     let proved = super::prove(call.headers(), call.site).await?;
-    let user = call.site.options.accounts.user(&proved.user_id).await?;
+    let user = call.site.options.accounts.user(&proved.user).await?;
     let known = Known {
         user: Account::of(&user),
     };

@@ -18,7 +18,7 @@ use fanfare_accounts::{
     AccountError, Accounts, Login,
     storage::{StorageError, time_of},
 };
-use fanfare_core::timestamp;
+use fanfare_core::{Identity, timestamp};
 use http::{HeaderMap, header};
 
 use self::{failure::Failure, fields::Fields};
@@ -29,7 +29,7 @@ use super::{
     caller,
     reply::Reply,
 };
-use crate::auth::{TokenError, Verified};
+use crate::auth::TokenError;
 
 /// The refusals of a route with a body.
 const SENT: &[(u16, &str)] = &[
@@ -114,10 +114,10 @@ fn user_agent(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Verifies the access token of a request.
-async fn prove(headers: &HeaderMap, site: &Site) -> Result<Verified, Failure> {
+async fn prove(headers: &HeaderMap, site: &Site) -> Result<Arc<Identity>, Failure> {
     let token = caller::bearer(headers).ok_or(Failure::NoToken)?;
-    let verified = site.gate.verify(token).await;
-    verified.map_err(|error| {
+    let identified = site.gate.identify(token).await;
+    identified.map_err(|error| {
         caller::note(site, "bad_credential", &error, None);
         match error {
             TokenError::KeysUnavailable => Failure::KeysUnavailable,
@@ -127,8 +127,8 @@ async fn prove(headers: &HeaderMap, site: &Site) -> Result<Verified, Failure> {
 }
 
 /// Ends the session of the access token.
-async fn end_own(proved: &Verified, site: &Arc<Site>) -> Result<(), Failure> {
-    let own = proved.session_id.as_deref();
+async fn end_own(proved: &Identity, site: &Arc<Site>) -> Result<(), Failure> {
+    let own = proved.session.as_deref();
     end_session(own.ok_or(AccountError::NotFound("session"))?, site).await
 }
 

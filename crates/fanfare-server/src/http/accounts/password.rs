@@ -89,8 +89,8 @@ pub(in crate::http) async fn change(call: RouteCall<'_>) -> Result<Reply, Failur
         new_password: fields.text("newPassword")?,
     };
     let (user, session) = (
-        proved.user_id.to_string(),
-        proved.session_id.as_deref().map(str::to_owned),
+        proved.user.to_string(),
+        proved.session.as_deref().map(str::to_owned),
     );
     let (current, new) = (current_password.to_owned(), new_password.to_owned());
     super::ending(call.site, move |accounts| async move {

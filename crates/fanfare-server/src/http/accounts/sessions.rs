@@ -6,7 +6,7 @@ use fanfare_accounts::{
     AccountError, Login,
     storage::{Session, StorageError},
 };
-use fanfare_core::{ADMIN_ROLE, UserId};
+use fanfare_core::UserId;
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::{
@@ -152,15 +152,15 @@ pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, Failure>
     let proved = super::prove(call.headers(), call.site).await?;
     let query = Query::read(call.query(), &["user"])
         .map_err(|_| AccountError::bad("query", "expected user, at most once"))?;
-    let user = query.get("user").unwrap_or(&proved.user_id);
+    let user = query.get("user").unwrap_or(&proved.user);
     if UserId::new(user).is_err() {
         return Err(AccountError::bad("user", "not a user's id").into());
     }
-    if user != &*proved.user_id && !proved.has_role(ADMIN_ROLE) {
+    if user != &*proved.user && !proved.is_admin() {
         return Err(Failure::NotAdmin);
     }
     let sessions = call.site.options.accounts.sessions(user).await?;
-    let own = proved.session_id.as_deref();
+    let own = proved.session.as_deref();
     let shown = sessions.iter().map(|session| LoginSession::of(session, own));
     let sessions = Sessions {
         sessions: shown.collect(),
@@ -321,8 +321,8 @@ pub(in crate::http) async fn end(call: RouteCall<'_>) -> Result<Reply, Failure> 
         super::end_own(&proved, site).await?;
         return Ok(reply::text(StatusCode::NO_CONTENT, "", ""));
     }
-    let is_own = proved.session_id.as_deref() == Some(id);
-    if !is_own && !proved.has_role(ADMIN_ROLE) {
+    let is_own = proved.session.as_deref() == Some(id);
+    if !is_own && !proved.is_admin() {
         site.options.accounts.session(id).await?;
         return Err(Failure::NotYours);
     }

@@ -10,7 +10,7 @@ use fanfare_core::{
 
 use super::*;
 use crate::{
-    auth::{Gate, Verifier, VerifierOptions},
+    auth::{Gate, TokenRules, Verifier, VerifierOptions},
     config::{self, Config, Sources},
     serve,
 };
@@ -44,17 +44,21 @@ fn config() -> Config {
         .config
 }
 
-/// A node with it.
-fn node() -> Arc<Node> {
-    let config = config();
+fn gate() -> Arc<Gate> {
     let secret = VerifierOptions {
         hmac_secrets: vec![b"a secret that is long enough for HS256".into()],
         ..VerifierOptions::default()
     };
     let verifier = Arc::new(Verifier::new(secret).unwrap());
+    Arc::new(Gate::new(TokenRules::new(verifier, Vec::new(), 10)))
+}
+
+/// A node with it.
+fn node() -> Arc<Node> {
+    let config = config();
     Node::new(NodeOptions {
         dialects: serve::dialects(&config),
-        authenticator: Arc::new(Gate::new(verifier, Vec::new())),
+        authenticator: gate(),
         access: AccessControl::new(Policy::default(), Some(Arc::new(Asked))),
         clock: Clock::system(),
         observe: ObserveLimits::default(),
@@ -65,7 +69,7 @@ fn rendered(node: &Node) -> Vec<String> {
     let config = config();
     let storage = Storage::new(&config.storage.url, 1).unwrap();
     let accounts = Accounts::new(storage, AccountsOptions::default());
-    let text = String::from_utf8(render(node, &accounts, &Upkeep::default()).unwrap()).unwrap();
+    let text = String::from_utf8(render(node, &gate(), &accounts, &Upkeep::default()).unwrap()).unwrap();
     text.lines().map(str::to_owned).collect()
 }
 
