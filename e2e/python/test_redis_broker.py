@@ -4,6 +4,7 @@ import concurrent.futures
 import json
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
@@ -284,6 +285,19 @@ def test_a_server_that_starts_before_its_redis(cleanup, connect):
     with redis.Redis(port=late.port) as backend:
         wait_until(lambda: backend.publish("user_noti:ann", message(1)) == 1, what="the subscription")
     assert client.next_json()["payload"] == 1
+
+
+def test_the_first_client_of_a_node_misses_nothing(cleanup, connect, broker, backend):
+    """It may come before the node has reached Redis: then it waits."""
+    backend.ping()
+    node = Fanfare(broker={"kind": "redis", "url": broker.url})
+    cleanup.callback(node.kill)
+    broker.process.send_signal(signal.SIGSTOP)
+    threading.Timer(0.5, broker.process.send_signal, [signal.SIGCONT]).start()
+    node.start()
+    client = connect(node, "ann")
+    backend.publish("user_noti:ann", message("first"))
+    assert client.next_json()["payload"] == "first"
 
 
 def test_killed_connections_come_back(node, connect, backend):

@@ -71,6 +71,8 @@ class Deployment:
             self.broker.start()
             self.tables = {"broker": {"kind": "redis", "url": self.broker.url}} | tables
         self.nodes = [Node(stack, **self.tables) for _ in range(nodes)]
+        for node in self.nodes if self.broker else ():  # on a busy machine this may take longer than a node waits for it
+            wait_until(lambda: node.server.get("/readyz").status == 200, what="a ready node")  # noqa: B023
 
     @property
     def embedded(self):

@@ -24,7 +24,10 @@ use data_lock::DataLock;
 use doors::Serving;
 use exposure::Exposure;
 use fanfare_accounts::{Accounts, KeyNeed};
-use fanfare_core::policy::{AccessControl, Authorizer};
+use fanfare_core::{
+    BrokerHealth,
+    policy::{AccessControl, Authorizer},
+};
 use fanfare_engine::{Clock, Node, NodeOptions, ShardCommand, ShardHandle};
 use fanfare_transports::BrokerOptions;
 use opentelemetry_otlp::SpanExporter;
@@ -49,6 +52,10 @@ use reload::Reload;
 pub use reload::Start;
 pub(crate) use settings::dialects;
 
+/// How long the start waits for the broker: an attempt that times out, and another one.
+const BROKER_PATIENCE: Duration = Duration::from_secs(2);
+/// How long until a broker that is away is asked again.
+const BROKER_RETRY: Duration = Duration::from_millis(20);
 /// How long the end may wait for the broker, which promises five seconds.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(6);
 
@@ -126,12 +133,12 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     let doors = doors::open(&loaded, (prepared.tls, prepared.acme.as_ref()), &serving, shards)?;
     let listening: Vec<_> = doors.iter().map(|door| door.listening.clone()).collect();
     let reload = Reload::new(start, &serving, report, &doors);
+    reach_broker(&node, readiness).await;
     let threads = threads::start(&node, commands, doors)?;
     greeting::log(&listening);
     warn_of_exposure(config, &accounts);
     let reloading = tokio::spawn(reload.follow(reload_signals, reload_requests));
     spawn_ticks(&node);
-    tokio::spawn(await_broker(node.clone(), readiness));
     drop(prepared.acme.map(|acme| tokio::spawn(acme.keep(upkeep))));
     greeting::print(&loaded, &listening, keys.made.as_deref(), again);
     supervisor::ready();
@@ -198,10 +205,17 @@ fn warn_of_exposure(config: &Config, accounts: &Accounts) {
     .warn();
 }
 
+/// Waits for the broker's first answer, up to [`BROKER_PATIENCE`]: a client that is accepted earlier would miss what other nodes and
+/// programs publish. Its address is bound already, so the client waits and is not refused.
+async fn reach_broker(node: &Arc<Node>, readiness: Arc<Readiness>) {
+    let answered = tokio::spawn(await_broker(node.clone(), readiness));
+    let _ = tokio::time::timeout(BROKER_PATIENCE, answered).await;
+}
+
 /// Notes the first answer of the broker, so that a first question about readiness during an outage finds it known.
 async fn await_broker(node: Arc<Node>, readiness: Arc<Readiness>) {
-    while node.probe().await.is_err() {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+    while matches!(node.broker_health().await, BrokerHealth::Disconnected { .. }) {
+        tokio::time::sleep(BROKER_RETRY).await;
     }
     readiness.broker_answered();
 }
