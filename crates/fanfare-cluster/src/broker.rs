@@ -31,7 +31,7 @@ use crate::{
     outbox::Outbox,
     presence, publisher, questions,
     receipts::{Job, Receipts},
-    receiver, replays, reports,
+    receiver, reports,
     shared::{ClusterOptions, Shared},
     status::Status,
     transport::{Transport, presence::LEASE_LIFETIME},
@@ -230,12 +230,11 @@ impl Broker for ClusterBroker {
     }
 
     fn replay(&self, query: ReplayQuery) -> BoxFuture<'static, Replay> {
-        let (gaps, sender) = (Arc::clone(&self.shared.gaps), self.shared.node.link.current());
+        let shared = Arc::clone(&self.shared);
         Box::pin(async move {
-            let scope = query.scope.clone();
-            let replay = replays::replay(sender, query).await;
+            let replay = shared.replays.read(&shared.node.link, &query).await;
             if let Some(present) = replay.present {
-                gaps.shown(&scope, present);
+                shared.gaps.shown(&query.scope, present);
             }
             replay
         })

@@ -45,6 +45,8 @@ struct HubState {
     cut: HashSet<String>,
     /// Questions to the journal that are refused.
     refusals: u32,
+    /// Questions to the journal that are being answered, and the most that ever were.
+    asked: (usize, usize),
 }
 
 struct Listener {
@@ -66,6 +68,7 @@ impl Hub {
             deaf: HashSet::new(),
             cut: HashSet::new(),
             refusals: 0,
+            asked: (0, 0),
         };
         Self(Arc::new(Mutex::new(state)), None)
     }
@@ -119,6 +122,22 @@ impl Hub {
     /// The journal refuses the next questions, so many of them.
     pub fn refuse_questions(&self, count: u32) {
         self.state().refusals = count;
+    }
+
+    /// The most questions that the journal was ever asked at once.
+    pub fn most_questions_at_once(&self) -> usize {
+        self.state().asked.1
+    }
+
+    /// Counts a question to the journal, which takes the time of a round trip.
+    async fn round_trip(&self) {
+        {
+            let mut state = self.state();
+            let asked = state.asked.0 + 1;
+            state.asked = (asked, state.asked.1.max(asked));
+        }
+        tokio::task::yield_now().await;
+        self.state().asked.0 -= 1;
     }
 
     /// All that was ever kept, in order: its number, its audience, and the message.
@@ -383,6 +402,7 @@ impl JournalStore for Connection {
     fn read<'a>(&'a self, query: &'a ReplayQuery) -> BoxFuture<'a, Result<StoredReplay, Failed>> {
         Box::pin(async move {
             self.check_here().await?;
+            self.hub.round_trip().await;
             self.hub.answers()?;
             let replay = self.hub.journal().read(query);
             let stored = |event: &Arc<Event>| {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     answers::Answers, arrivals::Arrivals, foreign::Foreign, gaps::Gaps, ids::Ids, node::Node,
-    notices::Notices, peers::Peers, presence::Presence, probes::Probes, receipts::Receipts,
+    notices::Notices, peers::Peers, presence::Presence, probes::Probes, receipts::Receipts, replays::Replays,
     requests::Requests,
 };
 
@@ -42,6 +42,7 @@ pub(crate) struct Shared {
     pub(crate) presence: Arc<Presence>,
     pub(crate) arrivals: Arc<Arrivals>,
     pub(crate) gaps: Arc<Gaps>,
+    pub(crate) replays: Replays,
 }
 
 impl Shared {
@@ -68,6 +69,7 @@ impl Shared {
                 options.max_watched,
                 options.max_fetched,
             )),
+            replays: Replays::default(),
             arrivals,
             linger: options.linger,
             requests: Arc::new(Requests::new(node.id.clone(), Arc::clone(&peers))),
