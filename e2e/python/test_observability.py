@@ -19,6 +19,8 @@ from fanfare import token, wait_until
 
 FOLDER = pathlib.Path(__file__).parents[2] / "deploy" / "observability"
 RULES = FOLDER / "fanfare-alerts.yml"
+RULES_TEST = FOLDER / "fanfare-alerts-test.yml"
+OUTAGES = FOLDER.parents[1] / "docs" / "operate" / "outages.md"
 TLS_FILES = pathlib.Path(__file__).parent / "tls"
 DASHBOARD = json.loads((FOLDER / "fanfare-dashboard.json").read_text())
 PANELS = {f"{panel['title']} {target['refId']}": target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]}
@@ -128,7 +130,7 @@ def test_no_panel_is_empty(prometheus, panel):
 def test_each_alert_looks_at_what_is_there(prometheus, alert):
     """Its expression without the limit has a value, whatever the reason."""
     [expression] = [many or one for name, many, one in ALERTS if name == alert]
-    expression = re.sub(r'reason="\w+"', 'reason=~".+"', expression)
+    expression = re.sub(r'(reason|outcome)="\w+"', r'\1=~".+"', expression)
     without_limit = re.split(r" (?:>|<|==) ", expression)[0]
     assert without_limit != expression
     has_data(prometheus, re.sub(r"\[\d+m\]", "[15s]", without_limit))
@@ -146,6 +148,18 @@ def test_promtool_has_no_complaint():
     assert shutil.which("promtool")
     done = subprocess.run(["promtool", "check", "rules", str(RULES)], capture_output=True, text=True)
     assert done.returncode == 0 and "SUCCESS" in done.stdout, done.stdout + done.stderr
+
+
+def test_each_alert_fires_and_a_healthy_node_fires_none():
+    done = subprocess.run(["promtool", "test", "rules", str(RULES_TEST)], capture_output=True, text=True)
+    assert done.returncode == 0 and "SUCCESS" in done.stdout, done.stdout + done.stderr
+    fired = re.findall(r'alertname="(\w+)"', RULES_TEST.read_text())
+    assert sorted(set(fired)) == sorted(name for name, _, _ in ALERTS)
+
+
+def test_the_page_about_outages_explains_each_alert():
+    explained = re.findall(r"^\| (Fanfare\w+) \|", OUTAGES.read_text(), re.MULTILINE)
+    assert sorted(explained) == sorted(name for name, _, _ in ALERTS)
 
 
 def test_metrics_are_of_the_documented_form(prometheus):
