@@ -20,12 +20,16 @@ pub struct Pace {
     /// How many more may be polled in this pass without standing in line.
     left: Cell<usize>,
     line: RefCell<VecDeque<Waker>>,
-    /// How many have ever joined the line, and how many of those have had their turn.
-    joined: Cell<u64>,
-    called: Cell<u64>,
+    /// How many have ever joined the line, and how many of those have had their turn. Both begin anew at zero after 2^32.
+    joined: Cell<u32>,
+    called: Cell<u32>,
     /// Wakes [`Pace::run`] when a task joins an empty line.
     caller: RefCell<Option<Waker>>,
 }
+
+/// A task's place in a line.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place(u32);
 
 impl Pace {
     /// A line of which `per_pass` tasks are polled in one pass.
@@ -44,48 +48,44 @@ impl Pace {
     pub async fn paced<F: Future>(self: Rc<Self>, future: F) -> F::Output {
         let mut future = pin!(future);
         let mut place = None;
-        poll_fn(|context| match self.turn(&mut place, context) {
-            Poll::Ready(()) => future.as_mut().poll(context),
-            Poll::Pending => Poll::Pending,
+        poll_fn(|context| {
+            place = match place {
+                None => self.enter(context),
+                // Woken by something else it keeps its place, and its waker is in the line.
+                Some(place) => (!self.has_called(place)).then_some(place),
+            };
+            if place.is_some() {
+                return Poll::Pending;
+            }
+            future.as_mut().poll(context)
         })
         .await
     }
 
-    /// Stands in line once, even if the line is empty.
-    pub(super) async fn called(&self) {
-        let mut place = None;
-        poll_fn(|context| match place {
-            None => self.join(&mut place, context),
-            Some(_) => self.turn(&mut place, context),
-        })
-        .await;
-    }
-
-    /// Whether a future may be polled now; `place` is its place in the line, if it has one.
-    fn turn(&self, place: &mut Option<u64>, context: &Context<'_>) -> Poll<()> {
-        if let Some(number) = *place {
-            // Woken by something else it keeps its place, and its waker is in the line.
-            if number >= self.called.get() {
-                return Poll::Pending;
-            }
-            *place = None;
-            return Poll::Ready(());
-        }
+    /// Returns `None` if the task may be polled now, else its place in the line.
+    pub(super) fn enter(&self, context: &Context<'_>) -> Option<Place> {
         if self.line.borrow().is_empty() && self.left.get() > 0 {
             self.left.set(self.left.get() - 1);
-            return Poll::Ready(());
+            return None;
         }
-        self.join(place, context)
+        Some(self.join(context))
     }
 
-    fn join(&self, place: &mut Option<u64>, context: &Context<'_>) -> Poll<()> {
+    /// Puts the task at the end of the line.
+    pub(super) fn join(&self, context: &Context<'_>) -> Place {
         self.line.borrow_mut().push_back(context.waker().clone());
-        *place = Some(self.joined.get());
-        self.joined.set(self.joined.get() + 1);
+        let place = Place(self.joined.get());
+        self.joined.set(place.0.wrapping_add(1));
         if let Some(caller) = self.caller.take() {
             caller.wake();
         }
-        Poll::Pending
+        place
+    }
+
+    /// Whether the task at `place` has been called, so that it may be polled. No line is as long as 2^31.
+    pub(super) fn has_called(&self, place: Place) -> bool {
+        let behind = place.0.wrapping_sub(self.called.get());
+        behind > u32::MAX / 2
     }
 
     /// Calls the tasks in the line, a few in each pass, for ever.
@@ -102,7 +102,9 @@ impl Pace {
         let mut line = self.line.borrow_mut();
         let next = line.len().min(self.per_pass);
         line.drain(..next).for_each(Waker::wake);
-        self.called.set(self.called.get() + next as u64);
+        // No line is that long.
+        let called = u32::try_from(next).unwrap_or(u32::MAX);
+        self.called.set(self.called.get().wrapping_add(called));
         self.left.set(self.per_pass - next);
         if next > 0 {
             return Poll::Ready(());
@@ -171,6 +173,20 @@ mod tests {
                 assert!(one.await.is_ok());
             }
         });
+    }
+
+    #[test]
+    fn places_are_called_in_order_also_when_their_numbers_begin_anew() {
+        let pace = Pace::new(1);
+        pace.joined.set(u32::MAX);
+        pace.called.set(u32::MAX);
+        let context = Context::from_waker(Waker::noop());
+        let places = [(); 3].map(|()| pace.join(&context));
+        for called in 0..=3 {
+            let expected = [0, 1, 2].map(|nth| nth < called);
+            assert_eq!(places.map(|place| pace.has_called(place)), expected);
+            let _ = pace.call(&context);
+        }
     }
 
     #[test]

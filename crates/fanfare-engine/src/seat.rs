@@ -5,7 +5,7 @@ use std::{future::poll_fn, rc::Rc, sync::atomic::Ordering::Relaxed, task::Poll};
 use fanfare_core::Refusal;
 
 use super::{
-    NewConnection, Shard, Transport,
+    NewConnection, Shard,
     commands::depart,
     connection::Connection,
     connections::Key,
@@ -13,15 +13,13 @@ use super::{
     driver::Driver,
     in_force::{self, InForce},
     interest_guard::InterestGuard,
-    perform, serve, slots, turn,
+    perform, slots, turn,
 };
 
 /// A connection's place on its shard. Dropping it forgets the connection, whatever state it is in.
 pub struct Seat {
-    shard: Rc<Shard>,
-    key: Key,
-    /// Its conversation has begun.
-    has_begun: bool,
+    pub(super) shard: Rc<Shard>,
+    pub(super) key: Key,
 }
 
 impl Shard {
@@ -70,7 +68,6 @@ impl Shard {
         let seat = Seat {
             shard: self.clone(),
             key,
-            has_begun: false,
         };
         Ok((seat, in_force))
     }
@@ -101,7 +98,6 @@ impl Seat {
     /// # Errors
     /// What the client is to be answered instead, a status and a message, if the conversation refuses it.
     pub async fn begin(&mut self) -> Result<(), (u16, Box<str>)> {
-        self.has_begun = true;
         turn::take(&self.shard, self.key, perform::open);
         poll_fn(|cx| {
             let mut begun = Poll::Ready(Ok(()));
@@ -117,28 +113,6 @@ impl Seat {
             begun
         })
         .await
-    }
-
-    /// Gives the connection its socket, now that the upgrade is answered, and spawns the task that serves it to its
-    /// end. `leftover` is what the client sent right behind its request.
-    pub fn serve(self, transport: Transport, leftover: &[u8]) {
-        turn::take(&self.shard, self.key, |turn| {
-            let connection = turn.connection();
-            let mounted = connection.mounted();
-            mounted.counters.opened.fetch_add(1, Relaxed);
-            tracing::debug!(
-                connection = connection.number,
-                dialect = mounted.name,
-                user = connection.subscriber.identity.as_ref().map(|identity| tracing::field::debug(&identity.user)),
-                address = %connection.admission.address(),
-                "connection opened"
-            );
-            turn.driver.attach(transport, leftover);
-            if !self.has_begun {
-                perform::open(turn);
-            }
-        });
-        tokio::task::spawn_local(async move { serve::run(&self.shard, self.key).await });
     }
 }
 

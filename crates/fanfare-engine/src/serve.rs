@@ -1,9 +1,10 @@
 //! A connection's own task: it reads, lets the conversation answer, and writes what was queued.
 
 use std::{
-    future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
     rc::Rc,
+    sync::atomic::Ordering::Relaxed,
     task::{Context, Poll},
 };
 
@@ -11,13 +12,15 @@ use bytes::BytesMut;
 use fanfare_ws::Input;
 
 use super::{
-    Shard,
+    Shard, Transport,
     commands::depart,
     connection::{self, Received},
     connections::Key,
     driver::Written,
+    pace::Place,
     perform,
-    turn::Turn,
+    seat::Seat,
+    turn::{self, Turn},
     work,
 };
 
@@ -42,18 +45,77 @@ enum Progress {
     Over,
 }
 
-/// Serves a connection to its end.
-pub(super) async fn run(shard: &Rc<Shard>, key: Key) {
-    loop {
-        let light = poll_fn(|cx| poll(shard, key, cx, false));
-        if shard.pace.clone().paced(light).await == Looked::Over {
-            return;
-        }
-        // In a box, because an idle connection would pay for its size.
-        Box::pin(shard.busy.called()).await;
-        let full = |cx: &mut Context<'_>| Poll::Ready(poll(shard, key, cx, true));
-        if poll_fn(full).await == Poll::Ready(Looked::Over) {
-            return;
+impl Seat {
+    /// Gives the connection its socket, now that the upgrade is answered, and spawns the task that serves it to its
+    /// end. `leftover` is what the client sent right behind its request.
+    pub fn serve(self, transport: Transport, leftover: &[u8]) {
+        turn::take(&self.shard, self.key, |turn| {
+            let connection = turn.connection();
+            let mounted = connection.mounted();
+            mounted.counters.opened.fetch_add(1, Relaxed);
+            tracing::debug!(
+                connection = connection.number,
+                dialect = mounted.name,
+                user = connection.subscriber.identity.as_ref().map(|identity| tracing::field::debug(&identity.user)),
+                address = %connection.admission.address(),
+                "connection opened"
+            );
+            turn.driver.attach(transport, leftover);
+            if !turn.connection().has_begun() {
+                perform::open(turn);
+            }
+        });
+        let turn = NextTurn::Free;
+        tokio::task::spawn_local(Service { seat: self, turn });
+    }
+}
+
+/// Serves a connection to its end. It is no `async fn`, which would make each idle connection's task three times as large.
+pub(super) struct Service {
+    seat: Seat,
+    turn: NextTurn,
+}
+
+/// What a connection's task waits for, apart from its socket and its shard.
+#[derive(Clone, Copy)]
+enum NextTurn {
+    /// Nothing.
+    Free,
+    /// Others are polled first in this pass.
+    Paced(Place),
+    /// It has had the shard work much lately, and waits for a whole turn.
+    Busy(Place),
+}
+
+impl Future for Service {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { seat, turn } = &mut *self;
+        let shard = &seat.shard;
+        loop {
+            let called = match *turn {
+                NextTurn::Free => match shard.pace.enter(cx) {
+                    Some(place) => {
+                        *turn = NextTurn::Paced(place);
+                        return Poll::Pending;
+                    }
+                    None => false,
+                },
+                NextTurn::Paced(place) if shard.pace.has_called(place) => false,
+                NextTurn::Busy(place) if shard.busy.has_called(place) => true,
+                NextTurn::Paced(_) | NextTurn::Busy(_) => return Poll::Pending,
+            };
+            *turn = NextTurn::Free;
+            match poll(shard, seat.key, cx, called) {
+                Poll::Ready(Looked::Over) => return Poll::Ready(()),
+                Poll::Ready(Looked::Spent) if !called => {
+                    *turn = NextTurn::Busy(shard.busy.join(cx));
+                    return Poll::Pending;
+                }
+                Poll::Pending if !called => return Poll::Pending,
+                Poll::Ready(Looked::Spent) | Poll::Pending => {}
+            }
         }
     }
 }

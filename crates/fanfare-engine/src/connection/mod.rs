@@ -103,6 +103,8 @@ pub(crate) struct Connection {
     pub(crate) close_code: u16,
     /// If it ended now, its client would be lost: neither has the client closed it, nor has the server decided to.
     pub(crate) is_lost: bool,
+    /// Its conversation has begun.
+    has_begun: bool,
 }
 
 impl Connection {
@@ -128,6 +130,7 @@ impl Connection {
             phase: Phase::Open,
             close_code: 0,
             is_lost: true,
+            has_begun: false,
         };
         connection.open_with(new.opening, moment.ms);
         connection
@@ -153,6 +156,10 @@ impl Connection {
     #[cfg(test)]
     pub(crate) fn set_framing(&mut self, framing: Framing) {
         self.dialogue.framing = framing;
+    }
+
+    pub(crate) fn has_begun(&self) -> bool {
+        self.has_begun
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -188,6 +195,7 @@ impl Connection {
 impl Connection {
     /// The upgrade is answered, so the conversation begins.
     pub(crate) fn opened(&mut self, moment: Moment) -> Steps {
+        self.has_begun = true;
         self.think(moment, |talk, context, steps| talk.opened(context, steps))
     }
 

@@ -5,13 +5,15 @@ use std::time::{Duration, UNIX_EPOCH};
 use fanfare_core::Refusal;
 
 use super::world::{in_memory, in_world, settings};
-use crate::{DialectSettings, clock::Moment, driver::Driver, sweep::sweep_chunk};
+use crate::{DialectSettings, clock::Moment, driver::Driver, serve::Service, sweep::sweep_chunk};
 
 #[test]
 fn a_connection_is_small() {
     // A node may hold a hundred thousand idle connections, so each byte here is a tenth of a megabyte.
     let bytes = size_of::<Driver>();
     assert!((304..=320).contains(&bytes), "{bytes}"); // the allocator's class
+    // Of a task's 128 bytes, tokio needs 104; with one byte more it would have 256.
+    assert_eq!(size_of::<Service>(), 24);
 }
 
 #[test]
