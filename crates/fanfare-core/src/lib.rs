@@ -124,6 +124,7 @@ pub mod journal;
 mod json;
 mod log_throttle;
 mod memory;
+mod mostly_one;
 mod names;
 mod object;
 mod options;

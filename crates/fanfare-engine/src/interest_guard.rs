@@ -110,7 +110,7 @@ impl Drop for WatchGuard {
 
 fn subscribe(node: &Node, interest: Interest) -> InForce {
     let placed = node.broker()?.subscribe(interest).shared();
-    placed.clone().now_or_never().is_none().then_some(placed)
+    placed.clone().now_or_never().is_none().then(|| Box::new(placed))
 }
 
 impl Drop for InterestGuard {

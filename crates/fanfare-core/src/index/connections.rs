@@ -1,11 +1,10 @@
-//! A set of connections, small for the usual two and fast for ten thousand.
+//! A set of connections, small for the usual one and fast for ten thousand.
 
 use std::hash::Hash;
 
 use ahash::AHashMap;
-use smallvec::SmallVec;
 
-use crate::memory::give_back;
+use crate::{memory::give_back, mostly_one::MostlyOne};
 
 /// From this size on, a map finds a connection's position; below it, a scan does.
 const CROWD: usize = 32;
@@ -15,18 +14,22 @@ const CROWD: usize = 32;
 /// In order of arrival while it is small. In a large set, a removal moves the last connection into the gap, so
 /// that it costs the same at any size.
 #[derive(Debug)]
-pub(super) struct Connections<K> {
-    list: SmallVec<[K; 2]>,
-    /// The position of each connection; only for a large set.
-    places: Option<Box<AHashMap<K, usize>>>,
+pub(super) enum Connections<K> {
+    Few(MostlyOne<K>),
+    Crowd(Box<Crowd<K>>),
+}
+
+/// A large set.
+#[derive(Debug)]
+pub(super) struct Crowd<K> {
+    list: Vec<K>,
+    /// The position of each connection.
+    places: AHashMap<K, u32>,
 }
 
 impl<K> Default for Connections<K> {
     fn default() -> Self {
-        Self {
-            list: SmallVec::new(),
-            places: None,
-        }
+        Self::Few(MostlyOne::None)
     }
 }
 
@@ -36,52 +39,78 @@ impl<K: Copy + Eq + Hash> Connections<K> {
         if self.contains(connection) {
             return false;
         }
-        if let Some(places) = &mut self.places {
-            places.insert(connection, self.list.len());
-        }
-        self.list.push(connection);
-        if self.places.is_none() && self.list.len() > CROWD {
-            let places = self.list.iter().copied().zip(0..).collect();
-            self.places = Some(Box::new(places));
+        match self {
+            Self::Few(few) => {
+                few.push(connection);
+                if few.as_slice().len() > CROWD {
+                    *self = Self::Crowd(Box::new(Crowd::new(few.as_slice())));
+                }
+            }
+            Self::Crowd(crowd) => crowd.add(connection),
         }
         true
     }
 
     /// Removes `connection`; returns whether it was there.
     pub(super) fn remove(&mut self, connection: K) -> bool {
-        let Some(places) = &mut self.places else {
-            let at = self.list.iter().position(|other| *other == connection);
-            at.map(|at| self.list.remove(at));
-            return at.is_some();
-        };
-        let Some(at) = places.remove(&connection) else {
-            return false;
-        };
-        self.list.swap_remove(at);
-        if let Some(moved) = self.list.get(at) {
-            places.insert(*moved, at);
+        match self {
+            Self::Few(few) => {
+                let at = few.as_slice().iter().position(|other| *other == connection);
+                at.map(|at| few.remove(at)).is_some()
+            }
+            Self::Crowd(crowd) => {
+                let was_there = crowd.remove(connection);
+                // Only at half the threshold, so that a connection which comes and goes does not rebuild the map each
+                // time.
+                if crowd.list.len() < CROWD / 2 {
+                    *self = Self::Few(crowd.list.clone().into());
+                }
+                was_there
+            }
         }
-        give_back(places);
-        if self.list.len() * 4 < self.list.capacity() {
-            self.list.shrink_to_fit();
-        }
-        // Only at half the threshold, so that a connection which comes and goes does not rebuild the map each
-        // time.
-        if self.list.len() < CROWD / 2 {
-            self.places = None;
-        }
-        true
     }
 
     pub(super) fn contains(&self, connection: K) -> bool {
-        match &self.places {
-            Some(places) => places.contains_key(&connection),
-            None => self.list.contains(&connection),
+        match self {
+            Self::Few(few) => few.as_slice().contains(&connection),
+            Self::Crowd(crowd) => crowd.places.contains_key(&connection),
         }
     }
 
     pub(super) fn as_slice(&self) -> &[K] {
-        &self.list
+        match self {
+            Self::Few(few) => few.as_slice(),
+            Self::Crowd(crowd) => &crowd.list,
+        }
+    }
+}
+
+impl<K: Copy + Eq + Hash> Crowd<K> {
+    fn new(list: &[K]) -> Self {
+        let places = list.iter().copied().zip(0..).collect();
+        let list = list.to_vec();
+        Self { list, places }
+    }
+
+    fn add(&mut self, connection: K) {
+        let at = u32::try_from(self.list.len()).unwrap_or(u32::MAX); // no node has so many
+        self.places.insert(connection, at);
+        self.list.push(connection);
+    }
+
+    fn remove(&mut self, connection: K) -> bool {
+        let Some(at) = self.places.remove(&connection) else {
+            return false;
+        };
+        self.list.swap_remove(at as usize);
+        if let Some(moved) = self.list.get(at as usize) {
+            self.places.insert(*moved, at);
+        }
+        give_back(&mut self.places);
+        if self.list.len() * 4 < self.list.capacity() {
+            self.list.shrink_to_fit();
+        }
+        true
     }
 }
 
@@ -114,7 +143,12 @@ mod tests {
         let mut left = crowd.as_slice().to_vec();
         left.sort_unstable();
         assert_eq!(left, (9_990..10_000).collect::<Vec<_>>());
-        assert!(crowd.places.is_none() && crowd.list.capacity() < 100);
+        assert!(matches!(crowd, Connections::Few(_)));
         assert!(crowd.add(1) && crowd.contains(9_999));
+    }
+
+    #[test]
+    fn a_set_is_two_words() {
+        assert_eq!(size_of::<Connections<[u32; 2]>>(), 16);
     }
 }

@@ -1,8 +1,7 @@
 //! The connections of a node that need one user or channel: how many, and on which shards.
 
-use smallvec::SmallVec;
-
 use super::ShardSet;
+use crate::mostly_one::MostlyOne;
 
 /// A shard and a dialect, by their numbers.
 pub(super) type Place = (usize, usize);
@@ -16,8 +15,7 @@ pub(super) const WATCHED: Place = (0, WATCHERS as usize);
 #[derive(Debug)]
 pub(super) struct Held<T> {
     placed: T,
-    /// Most have one entry.
-    holders: SmallVec<[Holder; 1]>,
+    holders: MostlyOne<Holder>,
 }
 
 /// The number of connections of one shard and dialect; never zero.
@@ -33,13 +31,14 @@ impl<T: Clone> Held<T> {
     pub(super) fn new(placed: T) -> Self {
         Self {
             placed,
-            holders: SmallVec::new(),
+            holders: MostlyOne::None,
         }
     }
 
     /// Counts one connection or watcher more; returns a copy of the broker's answer.
     pub(super) fn add(&mut self, place: Place) -> T {
-        match self.holders.iter_mut().find(|holder| holder.is(place)) {
+        let mut all = self.holders.as_mut_slice().iter_mut();
+        match all.find(|holder| holder.is(place)) {
             Some(holder) => holder.connections += 1,
             None => self.holders.push(Holder {
                 shard: small(place.0),
@@ -52,25 +51,26 @@ impl<T: Clone> Held<T> {
 
     /// Counts one connection or watcher less; returns whether that place had one.
     pub(super) fn remove(&mut self, place: Place) -> bool {
-        let Some(at) = self.holders.iter().position(|holder| holder.is(place)) else {
+        let all = self.holders.as_mut_slice();
+        let Some(at) = all.iter().position(|holder| holder.is(place)) else {
             return false;
         };
-        self.holders[at].connections -= 1;
-        if self.holders[at].connections == 0 {
-            self.holders.swap_remove(at);
+        all[at].connections -= 1;
+        if all[at].connections == 0 {
+            self.holders.remove(at);
         }
         true
     }
 
     /// Returns whether no connection and no watcher needs it.
     pub(super) fn is_empty(&self) -> bool {
-        self.holders.is_empty()
+        self.holders.as_slice().is_empty()
     }
 
     /// Returns the shards that need it.
     pub(super) fn shards(&self) -> ShardSet {
         let mut shards = ShardSet::default();
-        for holder in &self.holders {
+        for holder in self.holders.as_slice() {
             shards.insert(holder.shard.into());
         }
         shards
@@ -78,14 +78,14 @@ impl<T: Clone> Held<T> {
 
     /// Returns the number of connections.
     pub(super) fn connections(&self) -> usize {
-        let all = self.holders.iter();
+        let all = self.holders.as_slice().iter();
         let own = all.filter(|holder| holder.dialect != WATCHERS);
         own.map(|holder| holder.connections as usize).sum()
     }
 
     /// Returns the number of connections of `dialect`.
     pub(super) fn connections_in(&self, dialect: usize) -> usize {
-        let all = self.holders.iter();
+        let all = self.holders.as_slice().iter();
         let here = all.filter(|holder| usize::from(holder.dialect) == dialect);
         here.map(|holder| holder.connections as usize).sum()
     }

@@ -1,0 +1,84 @@
+//! A list that nearly always has one item.
+
+use std::{mem, slice};
+
+/// A list without a block of its own while it has one item at most. Tables have one of these for each user and each channel.
+#[derive(Debug, Default)]
+pub(crate) enum MostlyOne<T> {
+    #[default]
+    None,
+    One(T),
+    #[allow(clippy::box_collection, reason = "most lists would pay for its size")]
+    Several(Box<Vec<T>>),
+}
+
+impl<T: Copy> MostlyOne<T> {
+    pub(crate) fn as_slice(&self) -> &[T] {
+        match self {
+            Self::None => &[],
+            Self::One(item) => slice::from_ref(item),
+            Self::Several(list) => list,
+        }
+    }
+
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [T] {
+        match self {
+            Self::None => &mut [],
+            Self::One(item) => slice::from_mut(item),
+            Self::Several(list) => list,
+        }
+    }
+
+    pub(crate) fn push(&mut self, item: T) {
+        *self = match mem::take(self) {
+            Self::None => Self::One(item),
+            Self::One(first) => Self::Several(Box::new(vec![first, item])),
+            Self::Several(mut list) => {
+                list.push(item);
+                Self::Several(list)
+            }
+        };
+    }
+
+    /// Removes the item at `at`; the others keep their order.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub(crate) fn remove(&mut self, at: usize) {
+        let mut list = self.as_slice().to_vec();
+        list.remove(at);
+        *self = list.into();
+    }
+}
+
+impl<T: Copy> From<Vec<T>> for MostlyOne<T> {
+    fn from(list: Vec<T>) -> Self {
+        match list[..] {
+            [] => Self::None,
+            [item] => Self::One(item),
+            _ => Self::Several(Box::new(list)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_has_no_block_of_its_own() {
+        assert_eq!(size_of::<MostlyOne<[u32; 2]>>(), 16);
+        let mut list = MostlyOne::default();
+        assert!(list.as_slice().is_empty());
+        for item in 1..=3 {
+            list.push(item);
+        }
+        assert_eq!(list.as_mut_slice(), [1, 2, 3]);
+        list.remove(1);
+        assert_eq!(list.as_slice(), [1, 3]);
+        list.remove(0);
+        assert!(matches!(list, MostlyOne::One(3)));
+        list.remove(0);
+        assert!(matches!(list, MostlyOne::None));
+    }
+}
