@@ -25,8 +25,8 @@ pub enum Transport {
     Upgrading,
     /// A TCP socket.
     Plain(TcpStream),
-    /// A TCP socket under TLS.
-    Tls(TcpStream, Box<ServerConnection>),
+    /// A TCP socket under TLS. In a box, because plain ones would pay for its size.
+    Tls(Box<(TcpStream, ServerConnection)>),
     /// A stream in memory.
     #[cfg(test)]
     #[allow(private_interfaces, reason = "only this crate's tests make one")]
@@ -40,7 +40,8 @@ impl Transport {
             #[cfg(test)]
             Self::Pipe(pipe) => pipe.poll_read_ready(cx),
             Self::Upgrading => Poll::Pending,
-            Self::Plain(socket) | Self::Tls(socket, _) => socket.poll_read_ready(cx),
+            Self::Plain(socket) => socket.poll_read_ready(cx),
+            Self::Tls(stream) => stream.0.poll_read_ready(cx),
         }
     }
 
@@ -50,7 +51,8 @@ impl Transport {
             #[cfg(test)]
             Self::Pipe(pipe) => pipe.poll_write_ready(cx),
             Self::Upgrading => Poll::Pending,
-            Self::Plain(socket) | Self::Tls(socket, _) => socket.poll_write_ready(cx),
+            Self::Plain(socket) => socket.poll_write_ready(cx),
+            Self::Tls(stream) => stream.0.poll_write_ready(cx),
         }
     }
 
@@ -64,7 +66,7 @@ impl Transport {
             Self::Plain(socket) => socket.try_read(buffer),
             #[cfg(test)]
             Self::Pipe(pipe) => pipe.try_read(buffer),
-            Self::Tls(socket, tls) => tls_read(socket, tls, buffer),
+            Self::Tls(stream) => tls_read(&stream.0, &mut stream.1, buffer),
         }
     }
 
@@ -80,7 +82,7 @@ impl Transport {
                 [one] => socket.try_write(one),
                 _ => socket.try_write_vectored(slices),
             },
-            Self::Tls(socket, tls) => tls_write(socket, tls, slices),
+            Self::Tls(stream) => tls_write(&stream.0, &mut stream.1, slices),
             #[cfg(test)]
             Self::Pipe(pipe) => pipe.try_write_vectored(slices),
         }
@@ -88,7 +90,7 @@ impl Transport {
 
     /// Whether TLS holds records that the socket has not taken yet.
     pub fn wants_flush(&self) -> bool {
-        matches!(self, Self::Tls(_, tls) if tls.wants_write())
+        matches!(self, Self::Tls(stream) if stream.1.wants_write())
     }
 
     /// Writes what TLS still holds.
@@ -97,7 +99,7 @@ impl Transport {
     /// `WouldBlock` when the socket takes no more now.
     pub fn try_flush(&mut self) -> io::Result<()> {
         match self {
-            Self::Tls(socket, tls) => pump(socket, tls),
+            Self::Tls(stream) => pump(&stream.0, &mut stream.1),
             _ => Ok(()),
         }
     }
@@ -105,7 +107,8 @@ impl Transport {
     /// Whether TLS has decrypted what was not read yet, which no readiness of the socket would show.
     pub fn has_read_ahead(&mut self) -> bool {
         match self {
-            Self::Tls(_, tls) => tls
+            Self::Tls(stream) => stream
+                .1
                 .process_new_packets()
                 .is_ok_and(|state| state.plaintext_bytes_to_read() > 0),
             _ => false,
@@ -115,7 +118,8 @@ impl Transport {
     /// Returns its TCP socket, if it has one.
     pub(super) fn socket(&self) -> Option<&TcpStream> {
         match self {
-            Self::Plain(socket) | Self::Tls(socket, _) => Some(socket),
+            Self::Plain(socket) => Some(socket),
+            Self::Tls(stream) => Some(&stream.0),
             Self::Upgrading => None,
             #[cfg(test)]
             Self::Pipe(_) => None,
@@ -136,17 +140,16 @@ impl Transport {
 
     /// Ends the stream, so that the peer reads what was sent and then the end.
     pub fn finish_writing(&mut self) {
-        if let Self::Tls(socket, tls) = self {
-            tls.send_close_notify();
-            let _ = pump(socket, tls); // the peer may be gone, which is what we want anyway
+        if let Self::Tls(stream) = self {
+            stream.1.send_close_notify();
+            let _ = pump(&stream.0, &mut stream.1); // the peer may be gone, which is what we want anyway
         }
-        match self {
-            Self::Upgrading => {}
-            Self::Plain(socket) | Self::Tls(socket, _) => {
-                let _ = socket2::SockRef::from(&*socket).shutdown(std::net::Shutdown::Write);
-            }
-            #[cfg(test)]
-            Self::Pipe(pipe) => pipe.finish_writing(),
+        if let Some(socket) = self.socket() {
+            let _ = socket2::SockRef::from(socket).shutdown(std::net::Shutdown::Write);
+        }
+        #[cfg(test)]
+        if let Self::Pipe(pipe) = self {
+            pipe.finish_writing();
         }
     }
 }

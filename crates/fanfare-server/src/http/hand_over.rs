@@ -32,6 +32,6 @@ impl ByteStream for TcpStream {
 impl ByteStream for TlsStream<TcpStream> {
     fn into_transport(self: Box<Self>) -> Transport {
         let (socket, tls) = self.into_inner();
-        Transport::Tls(socket, Box::new(tls))
+        Transport::Tls(Box::new((socket, tls)))
     }
 }
