@@ -1,6 +1,6 @@
 //! The verified identity of a connection.
 
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -18,8 +18,8 @@ pub struct Identity {
     pub username: Option<Box<str>>,
     /// Whether the credential writes the id as a number.
     pub numeric: bool,
-    /// When the credential expires, and the connection ends.
-    pub expires_at: SystemTime,
+    /// When the credential expires, and the connection ends, in milliseconds since 1970.
+    pub expires_at_ms: u64,
     /// The login session of the credential.
     pub session: Option<Box<str>>,
     /// The user's roles.
@@ -39,7 +39,7 @@ impl Identity {
             user,
             username: None,
             numeric: false,
-            expires_at,
+            expires_at_ms: unix_millis(expires_at),
             session: None,
             roles: Box::default(),
             rooms: None,
@@ -56,6 +56,11 @@ impl Identity {
             is_service: true,
             ..Self::new(key, expires_at)
         }
+    }
+
+    /// Returns whether the credential has expired by `now`.
+    pub fn has_expired(&self, now: SystemTime) -> bool {
+        unix_millis(now) >= self.expires_at_ms
     }
 
     /// Returns the username, else the id.
@@ -80,4 +85,9 @@ impl Identity {
             .find(|(own, _)| **own == *name)
             .map(|(_, value)| value)
     }
+}
+
+fn unix_millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -43,7 +43,7 @@ pub(crate) use self::{
 };
 use super::{
     Admission, Framing, MountedDialect, Variant,
-    clock::{Moment, millis, unix_millis},
+    clock::{Moment, millis},
     codec::Codec,
     counters::Tally,
 };
@@ -114,7 +114,7 @@ impl Connection {
         let mounted = admission.dialect();
         let mut liveness = Liveness::new(&mounted.settings(), moment.ms);
         if let Some(identity) = &new.identity {
-            liveness.set_expiry(unix_millis(identity.expires_at));
+            liveness.set_expiry(identity.expires_at_ms);
         }
         let mut connection = Self {
             id: new.id,
@@ -313,7 +313,7 @@ impl Connection {
 
     /// Takes a new credential of its user, or its first.
     pub(crate) fn identify(&mut self, identity: Arc<Identity>) {
-        self.liveness.set_expiry(unix_millis(identity.expires_at));
+        self.liveness.set_expiry(identity.expires_at_ms);
         self.subscriber.is_paused = false;
         self.subscriber.is_shut = self.is_holding();
         self.subscriber.identity = Some(identity);

@@ -8,7 +8,6 @@ use super::{
     splice::Splice,
     subscriptions::{Subscriptions, Traits, shows_channel, shows_user},
 };
-use crate::clock::unix_millis;
 
 /// One connection's identity and subscriptions. Its shard's directory keeps them in step with the index.
 #[derive(Default)]
@@ -81,7 +80,7 @@ impl Borrowed {
         }
         self.due = u64::MAX;
         for (channel, credential) in &self.each {
-            let end = unix_millis(credential.expires_at);
+            let end = credential.expires_at_ms;
             if end <= now || is_revoked(credential) {
                 lapsed.push(channel.clone());
             } else {

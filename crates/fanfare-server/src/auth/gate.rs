@@ -129,7 +129,7 @@ impl Gate {
 
     fn judge(&self, rules: &TokenRules, token: &str) -> Result<Arc<Identity>, TokenError> {
         let (key, now) = (rules.cache_key(token), SystemTime::now());
-        let cached = rules.cache.get(&key, |identity| now < identity.expires_at);
+        let cached = rules.cache.get(&key, |identity| !identity.has_expired(now));
         let counter = if cached.is_some() {
             &self.cache_hits
         } else {
