@@ -1,5 +1,7 @@
 //! A shard's connections, and the keys that name them.
 
+use std::collections::BTreeSet;
+
 use slab::Slab;
 
 use super::driver::Driver;
@@ -11,10 +13,18 @@ pub struct Key {
     generation: u32,
 }
 
+/// The connections of one page: as many as fit into 32 KiB, which the allocator has a class for. A box for each connection
+/// would be rounded up to the allocator's next class, and one block for all would be copied when it grows.
+const PAGE: usize = 32 * 1024 / size_of::<Driver>();
+
 /// The connections of one shard. A key whose connection has gone finds none.
 #[derive(Default)]
 pub(super) struct Connections {
-    held: Slab<Box<Driver>>,
+    /// Each has room for [`PAGE`], or none while it is empty.
+    pages: Vec<Slab<Driver>>,
+    /// The pages that are not full. The first one is filled first, so that the last ones become empty.
+    with_room: BTreeSet<usize>,
+    len: usize,
     generation: u32,
 }
 
@@ -22,17 +32,40 @@ impl Connections {
     pub(super) fn insert(&mut self, mut driver: Driver) -> Key {
         self.generation = self.generation.wrapping_add(1);
         driver.generation = self.generation;
-        let slot = self.held.insert(Box::new(driver));
-        key(slot, &self.held[slot])
+        let number = self.with_room.first().copied().unwrap_or(self.pages.len());
+        if number == self.pages.len() {
+            self.pages.push(Slab::new());
+            self.with_room.insert(number);
+        }
+        let page = &mut self.pages[number];
+        page.reserve_exact(PAGE - page.len());
+        let place = page.insert(driver);
+        if page.len() == PAGE {
+            self.with_room.remove(&number);
+        }
+        self.len += 1;
+        Key {
+            slot: u32::try_from(number * PAGE + place).unwrap_or(u32::MAX),
+            generation: self.generation,
+        }
     }
 
-    pub(super) fn remove(&mut self, key: Key) -> Option<Box<Driver>> {
+    pub(super) fn remove(&mut self, key: Key) -> Option<Driver> {
         self.at(key)?;
-        Some(self.held.remove(key.slot as usize))
+        let (number, place) = location(key.slot as usize);
+        let page = &mut self.pages[number];
+        let driver = page.remove(place);
+        if page.is_empty() {
+            *page = Slab::new();
+        }
+        self.with_room.insert(number);
+        self.len -= 1;
+        Some(driver)
     }
 
     pub(super) fn at(&mut self, key: Key) -> Option<&mut Driver> {
-        let driver = self.held.get_mut(key.slot as usize)?;
+        let (number, place) = location(key.slot as usize);
+        let driver = self.pages.get_mut(number)?.get_mut(place)?;
         (driver.generation == key.generation).then_some(driver)
     }
 
@@ -49,33 +82,41 @@ impl Connections {
 
     /// The connection in a slot; slots are numbered up to [`Self::slots`].
     pub(super) fn in_slot(&mut self, slot: usize) -> Option<(Key, &mut Driver)> {
-        let driver = self.held.get_mut(slot)?;
+        let (number, place) = location(slot);
+        let driver = self.pages.get_mut(number)?.get_mut(place)?;
         Some((key(slot, driver), driver))
     }
 
     pub(super) fn slots(&self) -> usize {
-        self.held.capacity()
+        self.pages.len() * PAGE
     }
 
     pub(super) fn len(&self) -> usize {
-        self.held.len()
+        self.len
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &Driver)> {
-        let held = self.held.iter();
-        held.map(|(slot, driver)| (key(slot, driver), &**driver))
+        let pages = self.pages.iter().enumerate();
+        let all = pages.flat_map(|(number, page)| page.iter().map(move |(place, own)| (number, place, own)));
+        all.map(|(number, place, driver)| (key(number * PAGE + place, driver), driver))
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Driver> {
-        self.held.iter_mut().map(|(_, driver)| &mut **driver)
+        let pages = self.pages.iter_mut();
+        pages.flat_map(|page| page.iter_mut().map(|(_, driver)| driver))
     }
 
-    /// Gives back memory after many connections have ended.
+    /// Forgets the empty pages at the end, so that they are not looked at any more.
     pub(super) fn shrink(&mut self) {
-        if self.held.capacity() > 1024 && self.held.len() * 4 < self.held.capacity() {
-            self.held.shrink_to_fit();
+        while self.pages.pop_if(|page| page.is_empty()).is_some() {
+            self.with_room.remove(&self.pages.len());
         }
     }
+}
+
+/// The page of a slot, and the place in it.
+fn location(slot: usize) -> (usize, usize) {
+    (slot / PAGE, slot % PAGE)
 }
 
 fn key(slot: usize, driver: &Driver) -> Key {
