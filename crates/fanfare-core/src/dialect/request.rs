@@ -79,7 +79,13 @@ impl<'a> RequestHead<'a> {
         &'own self,
         name: &'own str,
     ) -> impl Iterator<Item = Cow<'a, str>> + use<'own, 'a> {
-        let decode = |pair: &'a str| form_urlencoded::parse(pair.as_bytes()).next();
+        let decode = |pair: &'a str| {
+            if pair.contains('%') || pair.contains('+') {
+                return form_urlencoded::parse(pair.as_bytes()).next();
+            }
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Some((key.into(), value.into()))
+        };
         let is_named = move |pair: &&'a str| {
             let key = pair.split_once('=').map_or(*pair, |(key, _)| key);
             key == name || key.contains(['%', '+']) && decode(key).is_some_and(|(key, _)| key == name)
