@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Once};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, header};
 use ipnet::IpNet;
 
 /// Returns the client's address: the peer's own, or, if the peer is a trusted proxy, the last one in `X-Forwarded-For`
@@ -32,7 +32,7 @@ pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Ip
 /// Warns once of a request that a proxy passed on, where no proxy is trusted.
 pub(super) fn warn_of_proxy(peer: IpAddr, headers: &HeaderMap) {
     static WARNED: Once = Once::new();
-    if WARNED.is_completed() || !FORWARDED.iter().any(|name| headers.contains_key(*name)) {
+    if WARNED.is_completed() || !FORWARDED.iter().any(|name| headers.contains_key(name)) {
         return;
     }
     WARNED.call_once(|| {
@@ -44,7 +44,7 @@ pub(super) fn warn_of_proxy(peer: IpAddr, headers: &HeaderMap) {
     });
 }
 
-const FORWARDED: [&str; 2] = ["x-forwarded-for", "forwarded"];
+static FORWARDED: [HeaderName; 2] = [HeaderName::from_static("x-forwarded-for"), header::FORWARDED];
 
 /// Parses an address as proxies write it: bare, in brackets, with or without a port.
 fn parse(text: &str) -> Option<IpAddr> {

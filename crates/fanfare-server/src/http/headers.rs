@@ -13,6 +13,10 @@ pub(super) struct Joined<'a> {
 
 impl<'a> Joined<'a> {
     pub(super) fn new(headers: &'a HeaderMap) -> Self {
+        if headers.len() == headers.keys_len() {
+            let several = Vec::new();
+            return Self { headers, several };
+        }
         let repeated = headers
             .keys()
             .filter(|name| headers.get_all(*name).iter().nth(1).is_some());
