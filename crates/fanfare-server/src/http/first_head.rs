@@ -6,6 +6,7 @@
 use std::{
     future::poll_fn,
     io,
+    mem::MaybeUninit,
     pin::Pin,
     task::{Poll, ready},
 };
@@ -26,8 +27,8 @@ pub(super) async fn read<S: AsyncRead + Unpin>(stream: &mut S, most: usize) -> i
     poll_fn(|cx| {
         loop {
             // On the stack, where it costs a waiting connection nothing.
-            let mut chunk = [0; CHUNK];
-            let mut chunk = ReadBuf::new(&mut chunk);
+            let mut chunk = [MaybeUninit::uninit(); CHUNK];
+            let mut chunk = ReadBuf::uninit(&mut chunk);
             ready!(Pin::new(&mut *stream).poll_read(cx, &mut chunk))?;
             let searched = head.len().saturating_sub(3);
             head.extend_from_slice(chunk.filled());
