@@ -94,12 +94,11 @@ async fn serve_http<S>(
     let service = service_fn(|request| {
         activity.enter(Phase::Handler);
         let progress = Rc::new(InProgress::new(&shard.node));
-        let handling = dispatch::answer(request, peer, site.clone(), shard.clone());
-        let own = progress.clone();
-        // Boxed, because hyper makes room for a handler before there is a request.
+        let (own, site, shard) = (progress.clone(), site.clone(), shard.clone());
+        // Boxed, because hyper makes room for a handler before there is a request. The handler, which is large, is made in its box.
         let handling = Box::pin(async move {
             let _own = own;
-            handling.await
+            dispatch::answer(request, peer, site, shard).await
         });
         let (activity, pace, handed_over) = (activity.clone(), pace.clone(), &handed_over);
         async move {
