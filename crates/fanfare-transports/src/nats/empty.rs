@@ -2,9 +2,11 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::Mutex,
     time::{Duration, Instant},
 };
+
+use fanfare_core::locked;
 
 /// How long an empty record stays.
 const EMPTY_LIFETIME: Duration = Duration::from_secs(60);
@@ -18,12 +20,12 @@ pub(super) struct Empty(Mutex<VecDeque<(Instant, u64)>>);
 impl Empty {
     /// A record was left empty by the change of this number.
     pub(super) fn add(&self, sequence: u64) {
-        self.lock().push_back((Instant::now(), sequence));
+        locked(&self.0).push_back((Instant::now(), sequence));
     }
 
     /// The numbers of some that have been empty for long.
     pub(super) fn take_due(&self) -> Vec<u64> {
-        let (mut empty, mut due) = (self.lock(), Vec::new());
+        let (mut empty, mut due) = (locked(&self.0), Vec::new());
         while due.len() < EMPTY
             && let Some((since, sequence)) = empty.front().copied()
             && since.elapsed() > EMPTY_LIFETIME
@@ -32,9 +34,5 @@ impl Empty {
             due.push(sequence);
         }
         due
-    }
-
-    fn lock(&self) -> MutexGuard<'_, VecDeque<(Instant, u64)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,11 +1,9 @@
 //! What is sent on a connection, and the server's signs that it has gone through it.
 
-use std::{
-    collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::VecDeque, sync::Mutex};
 
 use fanfare_cluster::ANSWER_TIMEOUT;
+use fanfare_core::locked;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -49,7 +47,7 @@ impl Exchange {
         operations.extend_from_slice(protocol::PING);
         let (done, gone_through) = oneshot::channel();
         {
-            let mut waiting = self.lock();
+            let mut waiting = locked(&self.waiting);
             if waiting.is_lost {
                 return Err("connection lost");
             }
@@ -69,13 +67,13 @@ impl Exchange {
                 let _ = self.outgoing.send(protocol::PONG.to_vec());
             }
             ServerOp::Pong => {
-                let mut waiting = self.lock();
+                let mut waiting = locked(&self.waiting);
                 let refused = std::mem::take(&mut waiting.refused);
                 if let Some(done) = waiting.pings.pop_front() {
                     let _ = done.send(Refusals(refused));
                 }
             }
-            ServerOp::Error(error) => self.lock().refused.push(error),
+            ServerOp::Error(error) => locked(&self.waiting).refused.push(error),
             ServerOp::Info(_) | ServerOp::Ok => {}
         }
         None
@@ -83,13 +81,9 @@ impl Exchange {
 
     /// The connection is lost.
     pub(super) fn lost(&self) {
-        let mut waiting = self.lock();
+        let mut waiting = locked(&self.waiting);
         waiting.is_lost = true;
         waiting.pings.clear();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, OpenPings> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -12,7 +12,8 @@ use uuid::Uuid;
 use super::{
     jetstream::{self, Bucket},
     names::Names,
-    questions::{Questions, Request, Unanswered, note},
+    protocol::Publish,
+    questions::{Questions, Unanswered, note},
 };
 use crate::id_values::{self, CLAIMED, PUBLISHED, TOGETHER};
 
@@ -89,7 +90,7 @@ impl Ids {
     }
 
     /// The request that notes that `id` was published, until its receipt is stored.
-    pub(super) fn published(&self, id: &Uuid) -> Request {
+    pub(super) fn published(&self, id: &Uuid) -> Publish {
         self.bucket.put(&key(id), PUBLISHED.into(), None)
     }
 

@@ -10,8 +10,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    protocol::ServerMessage,
-    questions::{Questions, Request, Unanswered},
+    protocol::{Publish, ServerMessage},
+    questions::{Questions, Unanswered},
 };
 
 /// The longest that a message's own id is remembered; JetStream wants it no longer than messages live.
@@ -161,17 +161,17 @@ impl Bucket {
     }
 
     /// The request that deletes the change of this number, if it is still there.
-    pub(super) fn delete(&self, sequence: u64) -> Request {
+    pub(super) fn delete(&self, sequence: u64) -> Publish {
         self.api("STREAM.MSG.DELETE", &json!({"seq": sequence, "no_erase": true}))
     }
 
-    fn api(&self, what: &str, question: &Value) -> Request {
+    fn api(&self, what: &str, question: &Value) -> Publish {
         api(what, &self.stream, question)
     }
 
     /// The request that stores `value` for `key`, if its last change is the `expected` one; 0 stands for none.
-    pub(super) fn put(&self, key: &str, value: Bytes, expected: Option<u64>) -> Request {
-        Request {
+    pub(super) fn put(&self, key: &str, value: Bytes, expected: Option<u64>) -> Publish {
+        Publish {
             subject: format!("{}{key}", self.subject),
             headers: expected.map(expecting).into_iter().collect(),
             payload: value,
@@ -179,8 +179,8 @@ impl Bucket {
     }
 
     /// The request for what is stored for `key`.
-    pub(super) fn get(&self, key: &str) -> Request {
-        Request {
+    pub(super) fn get(&self, key: &str) -> Publish {
+        Publish {
             subject: format!("$JS.API.DIRECT.GET.{}.{}{key}", self.stream, self.subject),
             headers: Vec::new(),
             payload: Bytes::new(),
@@ -189,8 +189,8 @@ impl Bucket {
 }
 
 /// The request `what` about a stream.
-pub(super) fn api(what: &str, stream: &str, question: &Value) -> Request {
-    Request {
+pub(super) fn api(what: &str, stream: &str, question: &Value) -> Publish {
+    Publish {
         subject: format!("$JS.API.{what}.{stream}"),
         headers: Vec::new(),
         payload: question.to_string().into(),
@@ -356,7 +356,7 @@ mod tests {
             Ok(None)
         );
         for headers in [
-            "NATS/1.0 408 Bad Request\r\n\r\n",
+            "NATS/1.0 408 Bad Publish\r\n\r\n",
             "NATS/1.0\r\nNats-Sequence: 5\r\n\r\n",
             "",
         ] {

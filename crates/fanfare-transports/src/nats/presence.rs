@@ -26,8 +26,8 @@ use super::{
     ids::Ids,
     jetstream::{self, Bucket},
     names::Names,
-    protocol::ServerMessage,
-    questions::{Questions, Request, Unanswered, note},
+    protocol::{Publish, ServerMessage},
+    questions::{Questions, Unanswered, note},
     records::{Leases, Room, lease_names, millis, write_lease_names},
 };
 
@@ -179,7 +179,7 @@ impl Presence {
 
     /// What is stored for each of `keys`, and the number of that change.
     async fn get(&self, keys: &[String]) -> Vec<Result<Option<(Bytes, u64)>, Unanswered>> {
-        let requests: Vec<Request> = keys.iter().map(|key| self.bucket.get(key)).collect();
+        let requests: Vec<Publish> = keys.iter().map(|key| self.bucket.get(key)).collect();
         let answers = self.questions.ask(&requests).await.into_iter();
         let found =
             answers.map(|answer| Ok(jetstream::found(answer)?.map(|found| (found.value, found.sequence))));
@@ -284,7 +284,7 @@ impl Presence {
     /// Removes the records that have been empty for long; each that was changed meanwhile is not there under its number.
     async fn remove_empty_records(&self) {
         let due = self.empty.take_due();
-        let due: Vec<Request> = due
+        let due: Vec<Publish> = due
             .into_iter()
             .map(|sequence| self.bucket.delete(sequence))
             .collect();
@@ -323,7 +323,7 @@ impl Presence {
                 }
             }
             // A late write of `dead` expects the change before this one.
-            let fences: Vec<Request> = unheld
+            let fences: Vec<Publish> = unheld
                 .iter()
                 .map(|(key, value, sequence)| self.bucket.put(key, value.clone(), Some(*sequence)))
                 .collect();

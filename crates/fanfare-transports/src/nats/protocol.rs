@@ -157,20 +157,18 @@ pub(super) const PING: &[u8] = b"PING\r\n";
 pub(super) const PONG: &[u8] = b"PONG\r\n";
 
 /// A message to publish. None of the texts has a space or the end of a line in it.
-pub(super) struct Publish<'a> {
-    pub(super) subject: &'a str,
-    /// Where the server answers.
-    pub(super) reply: Option<&'a str>,
+pub(super) struct Publish {
+    pub(super) subject: String,
     /// Names and values.
-    pub(super) headers: &'a [(&'static str, String)],
-    pub(super) payload: &'a [u8],
+    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) payload: Bytes,
 }
 
-impl Publish<'_> {
-    /// Writes the message behind `out`.
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
-        let reply = self.reply.map_or(String::new(), |reply| format!("{reply} "));
-        let (subject, size) = (self.subject, self.payload.len());
+impl Publish {
+    /// Writes the message behind `out`. It is answered on the subject `reply`.
+    pub(super) fn write(&self, reply: Option<&str>, out: &mut Vec<u8>) {
+        let reply = reply.map_or(String::new(), |reply| format!("{reply} "));
+        let (subject, size) = (&self.subject, self.payload.len());
         let headers = self.headers();
         // Writing to a vector does not fail.
         let _ = if headers.is_empty() {
@@ -183,7 +181,7 @@ impl Publish<'_> {
                 length + size
             )
         };
-        out.extend_from_slice(self.payload);
+        out.extend_from_slice(&self.payload);
         out.extend_from_slice(b"\r\n");
     }
 
@@ -197,7 +195,7 @@ impl Publish<'_> {
             return String::new();
         }
         let mut text = format!("{VERSION}\r\n");
-        for (name, value) in self.headers {
+        for (name, value) in &self.headers {
             text.push_str(name);
             text.push_str(": ");
             text.push_str(value);
@@ -325,21 +323,20 @@ mod tests {
         let mut out = Vec::new();
         subscribe("a.>", 1, &mut out);
         unsubscribe(1, &mut out);
-        let header = [("A", "b".to_owned())];
-        for (reply, headers) in [
-            (None, &[][..]),
-            (Some("_INBOX.1"), &[]),
-            (None, &header),
-            (Some("r"), &header),
+        let header = vec![("A", "b".to_owned())];
+        for (reply, headers, size) in [
+            (None, vec![], 2),
+            (Some("_INBOX.1"), vec![], 2),
+            (None, header.clone(), 20),
+            (Some("r"), header, 20),
         ] {
             let publish = Publish {
-                subject: "s",
-                reply,
+                subject: "s".to_owned(),
                 headers,
-                payload: b"hi",
+                payload: "hi".into(),
             };
-            publish.write(&mut out);
-            assert_eq!(publish.size(), if headers.is_empty() { 2 } else { 20 });
+            publish.write(reply, &mut out);
+            assert_eq!(publish.size(), size);
         }
         assert_eq!(
             String::from_utf8(out).unwrap(),

@@ -3,14 +3,14 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use bytes::Bytes;
 use fanfare_cluster::{ANSWER_TIMEOUT, transport::Stored};
+use fanfare_core::locked;
 use futures_util::future::join_all;
 use tokio::{
     sync::{Semaphore, oneshot},
@@ -49,13 +49,6 @@ struct Answers {
     waiting: Mutex<HashMap<u64, oneshot::Sender<ServerMessage>>>,
 }
 
-/// A question to JetStream.
-pub(super) struct Request {
-    pub(super) subject: String,
-    pub(super) headers: Vec<(&'static str, String)>,
-    pub(super) payload: Bytes,
-}
-
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Unanswered {
@@ -79,7 +72,7 @@ pub(super) struct Asked {
 
 impl Drop for Asked {
     fn drop(&mut self) {
-        self.answers.lock().remove(&self.number);
+        locked(&self.answers.waiting).remove(&self.number);
     }
 }
 
@@ -88,7 +81,11 @@ impl Questions {
     pub(super) fn new(exchange: Arc<Exchange>, max_payload: usize) -> Self {
         Self {
             exchange,
-            answers: Arc::new(Answers::new()),
+            answers: Arc::new(Answers {
+                inbox: format!("_INBOX.{}.", Uuid::new_v4().simple()),
+                next: AtomicU64::new(0),
+                waiting: Mutex::default(),
+            }),
             turns: Semaphore::new(OPEN_QUESTIONS),
             max_payload,
             is_stalled: AtomicBool::new(false),
@@ -103,17 +100,26 @@ impl Questions {
 
     /// An answer arrived.
     pub(super) fn arrived(&self, answer: ServerMessage) {
-        self.answers.arrived(answer);
+        let Answers { inbox, waiting, .. } = &*self.answers;
+        let number = answer
+            .subject
+            .get(inbox.len()..)
+            .and_then(|number| std::str::from_utf8(number).ok());
+        if let Some(number) = number.and_then(|number| number.parse().ok())
+            && let Some(waiting) = locked(waiting).remove(&number)
+        {
+            let _ = waiting.send(answer);
+        }
     }
 
     /// The connection is lost: nothing is answered any more.
     pub(super) fn lost(&self) {
         self.exchange.lost();
-        self.answers.lock().clear();
+        locked(&self.answers.waiting).clear();
     }
 
     /// Asks all of `requests` in one go; one answer for each.
-    pub(super) async fn ask(&self, requests: &[Request]) -> Vec<Result<ServerMessage, Unanswered>> {
+    pub(super) async fn ask(&self, requests: &[Publish]) -> Vec<Result<ServerMessage, Unanswered>> {
         // How long JetStream takes is measured from when it is asked.
         let count = u32::try_from(requests.len().min(OPEN_QUESTIONS)).unwrap_or(1);
         let _turns = self.turns.acquire_many(count).await;
@@ -127,25 +133,19 @@ impl Questions {
     }
 
     /// As [`Self::ask`], for one.
-    pub(super) async fn ask_one(&self, request: Request) -> Result<ServerMessage, Unanswered> {
+    pub(super) async fn ask_one(&self, request: Publish) -> Result<ServerMessage, Unanswered> {
         self.ask(&[request]).await.pop().unwrap_or(Err(Unanswered::Lost))
     }
 
     /// Writes `request` behind `out`.
-    pub(super) fn write(&self, request: &Request, out: &mut Vec<u8>) -> Result<Asked, Unanswered> {
+    pub(super) fn write(&self, request: &Publish, out: &mut Vec<u8>) -> Result<Asked, Unanswered> {
         let number = self.answers.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
-        let publish = Publish {
-            subject: &request.subject,
-            reply: Some(&format!("{}{number}", self.answers.inbox)),
-            headers: &request.headers,
-            payload: &request.payload,
-        };
-        if let Some(reason) = self.too_large(publish.size()) {
+        if let Some(reason) = self.too_large(request.size()) {
             return Err(Unanswered::Refused(reason));
         }
-        publish.write(out);
-        self.answers.lock().insert(number, sender);
+        request.write(Some(&format!("{}{number}", self.answers.inbox)), out);
+        locked(&self.answers.waiting).insert(number, sender);
         Ok(Asked {
             number,
             subject: request.subject.clone(),
@@ -208,33 +208,6 @@ impl Unanswered {
             Self::Stalled => "JetStream does not answer".to_owned(),
             Self::Lost => "connection lost".to_owned(),
         }
-    }
-}
-
-impl Answers {
-    fn new() -> Self {
-        Self {
-            inbox: format!("_INBOX.{}.", Uuid::new_v4().simple()),
-            next: AtomicU64::new(0),
-            waiting: Mutex::default(),
-        }
-    }
-
-    /// An answer arrived.
-    fn arrived(&self, answer: ServerMessage) {
-        let number = answer
-            .subject
-            .get(self.inbox.len()..)
-            .and_then(|number| std::str::from_utf8(number).ok());
-        if let Some(number) = number.and_then(|number| number.parse().ok())
-            && let Some(waiting) = self.lock().remove(&number)
-        {
-            let _ = waiting.send(answer);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<ServerMessage>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

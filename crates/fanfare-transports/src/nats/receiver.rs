@@ -2,11 +2,11 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use fanfare_cluster::transport::{Failed, Received, Receiver, Subject, Subscriber};
-use fanfare_core::BoxFuture;
+use fanfare_core::{BoxFuture, locked};
 use futures_util::{StreamExt, stream};
 use tokio::{
     task::JoinSet,
@@ -137,10 +137,6 @@ impl Subscriptions {
         let refusals = self.exchange.carry_out(operations).await?;
         refusals.any().map_or(Ok(()), Err)
     }
-
-    fn lock(&self) -> MutexGuard<'_, Sids> {
-        self.sids.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Subscriber for Subscriptions {
@@ -149,7 +145,7 @@ impl Subscriber for Subscriptions {
             let mut operations = Vec::new();
             for subject in subjects {
                 let name = self.names.subject(subject);
-                if let Some(sid) = self.lock().add(&name, *subject == Subject::AllChannels) {
+                if let Some(sid) = locked(&self.sids).add(&name, *subject == Subject::AllChannels) {
                     protocol::subscribe(&name, sid, &mut operations);
                 }
             }
@@ -161,7 +157,10 @@ impl Subscriber for Subscriptions {
         Box::pin(async move {
             let mut operations = Vec::new();
             for subject in subjects {
-                if let Some(sid) = self.lock().by_subject.remove(&*self.names.subject(subject)) {
+                if let Some(sid) = locked(&self.sids)
+                    .by_subject
+                    .remove(&*self.names.subject(subject))
+                {
                     protocol::unsubscribe(sid, &mut operations);
                 }
             }

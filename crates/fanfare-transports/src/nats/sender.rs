@@ -103,12 +103,11 @@ impl Connection {
             let subject = self.names.subject(&message.subject);
             if self.questions.too_large(message.payload.len()).is_none() {
                 let publish = Publish {
-                    subject: &subject,
-                    reply: None,
-                    headers: &[],
-                    payload: &message.payload,
+                    subject: subject.clone(),
+                    headers: Vec::new(),
+                    payload: message.payload.clone(),
                 };
-                publish.write(&mut out);
+                publish.write(None, &mut out);
                 notes.extend(
                     message
                         .id

@@ -30,8 +30,8 @@ use super::{
     ids::Ids,
     jetstream::{self, Answer, api},
     names::Names,
-    protocol::ServerMessage,
-    questions::{Questions, Request, Unanswered},
+    protocol::{Publish, ServerMessage},
+    questions::{Questions, Unanswered},
 };
 
 /// What the stream is called; the prefix stands before it. Its subjects begin so.
@@ -140,7 +140,7 @@ impl Journal {
             let Some(Retention { size, ttl }) = message.keep else {
                 continue; // the caller keeps all of them
             };
-            let request = Request {
+            let request = Publish {
                 subject: self.subject(&message.subject),
                 headers: vec![
                     (EPOCH, format!("{:016x}", epoch.0)),

@@ -17,8 +17,8 @@ use crate::{
     journal_reads::{JournalReader, JournalState, Range, TimedMessage, matches},
     nats::{
         jetstream::{self, api, not_understood},
-        protocol::ServerMessage,
-        questions::{Request, Unanswered},
+        protocol::{Publish, ServerMessage},
+        questions::Unanswered,
         records::millis,
     },
 };
@@ -128,9 +128,9 @@ impl Journal {
     async fn last_numbers(&self, audiences: &[Audience]) -> Result<Vec<u64>, Unanswered> {
         let mut numbers = Vec::with_capacity(audiences.len());
         for some in audiences.chunks(256) {
-            let requests: Vec<Request> = some
+            let requests: Vec<Publish> = some
                 .iter()
-                .map(|audience| Request {
+                .map(|audience| Publish {
                     subject: format!("$JS.API.DIRECT.GET.{}.{}", self.stream, self.subject_of(audience)),
                     headers: Vec::new(),
                     payload: "".into(),

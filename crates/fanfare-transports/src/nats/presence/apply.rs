@@ -12,7 +12,8 @@ use super::{
     super::{
         changes::{ANNOUNCEMENT, Group, Outcome, groups, index_key},
         jetstream,
-        questions::{Request, Unanswered, note},
+        protocol::Publish,
+        questions::{Unanswered, note},
     },
     Attempts, CHANGES, EPOCH, Presence, VERSIONS, version,
 };
@@ -58,7 +59,7 @@ impl Presence {
         let taken = groups
             .iter()
             .filter(|(_, group)| group.changes.iter().any(|(_, change)| change.takes()));
-        let entries: Vec<Request> = taken
+        let entries: Vec<Publish> = taken
             .map(|(key, _)| self.bucket.put(&index(key), Bytes::new(), None))
             .collect();
         for answer in self.questions.ask(&entries).await {
@@ -143,7 +144,7 @@ impl Presence {
     }
 
     /// The request that stores `outcome` if the last change is `sequence`, with what it announces.
-    fn put(&self, key: &str, outcome: &Outcome, sequence: u64, epoch: u64) -> Request {
+    fn put(&self, key: &str, outcome: &Outcome, sequence: u64, epoch: u64) -> Publish {
         let mut put = self
             .bucket
             .put(key, outcome.record.write().into(), Some(sequence));
