@@ -1,19 +1,20 @@
 //! Idempotency keys in JetStream: one key of a bucket for each, claimed by a change that expects none before.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
-use fanfare_cluster::transport::{IdStore, Stored, WantedId};
-use fanfare_core::{BoxFuture, CLAIM_LIFETIME, Claim, Receipt, UNANSWERED_LIFETIME};
+use fanfare_cluster::transport::{Accepted, IdStore, Stored, WantedId};
+use fanfare_core::{BoxFuture, CLAIM_LIFETIME, Claim, Receipt, UNANSWERED_LIFETIME, history::Position};
 use uuid::Uuid;
 
 use super::{
     jetstream::{self, Bucket},
     names::Names,
-    protocol::Publish,
-    questions::{Questions, Unanswered, note},
+    protocol::{Publish, ServerMessage},
+    questions::{Learned, Questions, Unanswered, note},
+    records::millis,
 };
 use crate::id_values::{self, CLAIMED, PUBLISHED, TOGETHER};
 
@@ -34,7 +35,7 @@ const ROUNDS: usize = 4;
 pub(super) struct Ids {
     questions: Arc<Questions>,
     bucket: Bucket,
-    clock: tokio::sync::Mutex<Option<Clock>>,
+    clock: Learned<Clock>,
 }
 
 /// What the server's clock said.
@@ -42,8 +43,6 @@ pub(super) struct Ids {
 pub(super) struct Clock {
     said: SystemTime,
     read: Instant,
-    /// How many buckets had been missing then.
-    missing: u64,
 }
 
 impl IdStore for Ids {
@@ -85,7 +84,7 @@ impl Ids {
         Self {
             bucket: Bucket::new(&names.bucket(BUCKET)),
             questions,
-            clock: tokio::sync::Mutex::default(),
+            clock: Learned::default(),
         }
     }
 
@@ -99,15 +98,11 @@ impl Ids {
     /// # Errors
     /// When JetStream does not do it.
     pub(super) async fn prepare(&self) -> Result<Clock, Unanswered> {
-        let mut clock = self.clock.lock().await;
-        let missing = self.questions.missing.load(Ordering::Relaxed);
-        if let Some(clock) = *clock
-            && clock.missing == missing
-            && clock.read.elapsed() < CLOCK_LIFETIME
-        {
-            return Ok(clock);
-        }
-        *clock = None;
+        let serves = |clock: &Clock| clock.read.elapsed() < CLOCK_LIFETIME;
+        self.clock.get(&self.questions, serves, self.make()).await
+    }
+
+    async fn make(&self) -> Result<Clock, Unanswered> {
         let bucket = &self.bucket;
         let created = bucket.create(&self.questions, Some(CLAIM_LIFETIME), None).await;
         let put = jetstream::change(
@@ -125,7 +120,7 @@ impl Ids {
             .ok_or_else(|| Unanswered::Refused("JetStream lost what was stored at once".to_owned()))?
             .at;
         let read = Instant::now();
-        Ok(*clock.insert(Clock { said, read, missing }))
+        Ok(Clock { said, read })
     }
 
     /// Claims `ids`; one answer for each.
@@ -233,14 +228,35 @@ impl Ids {
 }
 
 impl Clock {
-    /// The time by the server's clock.
-    pub(super) fn now(&self) -> SystemTime {
+    fn now(&self) -> SystemTime {
         self.said + self.read.elapsed()
+    }
+
+    /// The time by the server's clock, in milliseconds since 1970.
+    pub(super) fn now_ms(&self) -> u64 {
+        millis(
+            self.now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or_default(),
+        )
     }
 
     /// How long ago it was `at` by the server's clock.
     fn age(&self, at: SystemTime) -> Duration {
         self.now().duration_since(at).unwrap_or_default()
+    }
+}
+
+/// What the store reports of a message that it carries, by the answer to the note that its id was published.
+pub(super) fn accepted(
+    note: Option<Result<ServerMessage, Unanswered>>,
+    position: Option<Position>,
+) -> Accepted {
+    Accepted {
+        listeners: None,
+        id_refused: note.and_then(|answer| jetstream::change(answer).err().map(Unanswered::reason)),
+        position,
+        unkept: None,
     }
 }
 
@@ -282,7 +298,6 @@ mod tests {
         let clock = Clock {
             said,
             read: Instant::now(),
-            missing: 0,
         };
         assert!(clock.age(said - Duration::from_secs(30)) >= Duration::from_secs(30));
         assert_eq!(clock.age(said + Duration::from_secs(30)), Duration::ZERO);

@@ -55,7 +55,7 @@ pub(super) struct Answer {
     created: String,
     config: Config,
     pub(super) state: StreamState,
-    pub(super) total: usize,
+    total: usize,
 }
 
 impl Answer {
@@ -144,29 +144,17 @@ impl Bucket {
     /// The keys that begin with `start`, which ends at a dot.
     pub(super) async fn keys(&self, questions: &Questions, start: &str) -> Result<Vec<String>, Unanswered> {
         let (filter, mut keys) = (format!("{}{start}>", self.subject), Vec::new());
-        loop {
-            let question = json!({"subjects_filter": filter, "offset": keys.len()});
-            let answer = Answer::read(&questions.ask_one(self.api("STREAM.INFO", &question)).await?)?;
-            let subjects = answer.state.subjects.unwrap_or_default();
-            let is_last = subjects.is_empty() || keys.len() + subjects.len() >= answer.total;
-            keys.extend(
-                subjects
-                    .keys()
-                    .filter_map(|subject| Some(subject.strip_prefix(&self.subject)?.to_owned())),
-            );
-            if is_last {
-                return Ok(keys);
-            }
-        }
+        subjects(questions, &self.stream, &filter, |subject| {
+            keys.extend(subject.strip_prefix(&self.subject).map(str::to_owned));
+        })
+        .await?;
+        Ok(keys)
     }
 
     /// The request that deletes the change of this number, if it is still there.
     pub(super) fn delete(&self, sequence: u64) -> Publish {
-        self.api("STREAM.MSG.DELETE", &json!({"seq": sequence, "no_erase": true}))
-    }
-
-    fn api(&self, what: &str, question: &Value) -> Publish {
-        api(what, &self.stream, question)
+        let question = json!({"seq": sequence, "no_erase": true});
+        api("STREAM.MSG.DELETE", &self.stream, &question)
     }
 
     /// The request that stores `value` for `key`, if its last change is the `expected` one; 0 stands for none.
@@ -180,11 +168,7 @@ impl Bucket {
 
     /// The request for what is stored for `key`.
     pub(super) fn get(&self, key: &str) -> Publish {
-        Publish {
-            subject: format!("$JS.API.DIRECT.GET.{}.{}{key}", self.stream, self.subject),
-            headers: Vec::new(),
-            payload: Bytes::new(),
-        }
+        last(&self.stream, &format!("{}{key}", self.subject))
     }
 }
 
@@ -194,6 +178,40 @@ pub(super) fn api(what: &str, stream: &str, question: &Value) -> Publish {
         subject: format!("$JS.API.{what}.{stream}"),
         headers: Vec::new(),
         payload: question.to_string().into(),
+    }
+}
+
+/// The request for the last message on `subject` in a stream.
+pub(super) fn last(stream: &str, subject: &str) -> Publish {
+    Publish {
+        subject: format!("$JS.API.DIRECT.GET.{stream}.{subject}"),
+        headers: Vec::new(),
+        payload: Bytes::new(),
+    }
+}
+
+/// Has `take` take each of the subjects in a stream that match `filter`.
+///
+/// # Errors
+/// When JetStream does not name them all.
+pub(super) async fn subjects(
+    questions: &Questions,
+    stream: &str,
+    filter: &str,
+    mut take: impl FnMut(&str),
+) -> Result<(), Unanswered> {
+    let mut seen = 0;
+    loop {
+        let question = json!({"subjects_filter": filter, "offset": seen});
+        let answer = Answer::read(&questions.ask_one(api("STREAM.INFO", stream, &question)).await?)?;
+        let subjects = answer.state.subjects.unwrap_or_default();
+        seen += subjects.len();
+        for subject in subjects.keys() {
+            take(subject);
+        }
+        if subjects.is_empty() || seen >= answer.total {
+            return Ok(());
+        }
     }
 }
 

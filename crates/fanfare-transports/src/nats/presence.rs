@@ -9,7 +9,7 @@
 mod apply;
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -27,8 +27,8 @@ use super::{
     jetstream::{self, Bucket},
     names::Names,
     protocol::{Publish, ServerMessage},
-    questions::{Questions, Unanswered, note},
-    records::{Leases, Room, lease_names, millis, write_lease_names},
+    questions::{Learned, Questions, Unanswered, note},
+    records::{LeaseState, Room, lease_names, write_lease_names},
 };
 
 /// What the bucket is called; the prefix stands before it.
@@ -51,8 +51,8 @@ pub(super) struct Presence {
     bucket: Bucket,
     /// Below what rooms are announced.
     channels: String,
-    /// When the bucket was made, and how many buckets had been missing when it was found.
-    epoch: tokio::sync::Mutex<Option<(u64, u64)>>,
+    /// When the bucket was made.
+    epoch: Learned<u64>,
     empty: Arc<Empty>,
     opened: Instant,
 }
@@ -64,7 +64,7 @@ impl Presence {
             ids,
             bucket: Bucket::new(&names.bucket(BUCKET)),
             channels: names.channels(),
-            epoch: tokio::sync::Mutex::default(),
+            epoch: Learned::default(),
             empty,
             opened: Instant::now(),
         }
@@ -114,7 +114,7 @@ impl PresenceStore for Presence {
 
     fn claim_cleaning(&self, dead: LeaseId, cleaner: LeaseId) -> BoxFuture<'_, Stored<bool>> {
         Box::pin(async move {
-            let claim = self.change_lease(dead, move |leases, now| leases.claim(dead, cleaner, now));
+            let claim = self.change_lease(dead, |state, now| LeaseState::claim(state, cleaner, now));
             stored(claim.await)
         })
     }
@@ -125,7 +125,9 @@ impl PresenceStore for Presence {
 
     fn forget(&self, id: LeaseId, cleaned: bool) -> BoxFuture<'_, Stored<()>> {
         Box::pin(async move {
-            let forgotten = self.change_lease(id, move |leases, now| leases.forget(id, cleaned, now));
+            let forgotten = self.change_lease(id, |state, now| {
+                *state = cleaned.then_some(LeaseState::Cleaned { since: now });
+            });
             stored(match forgotten.await {
                 Ok(()) if !cleaned => self.list_lease(id, false).await,
                 result => result,
@@ -136,7 +138,7 @@ impl PresenceStore for Presence {
     fn expire(&self, id: LeaseId) -> BoxFuture<'_, Stored<()>> {
         Box::pin(async move {
             stored(
-                match self.change_lease(id, move |leases, _| leases.expire(id)).await {
+                match self.change_lease(id, |state, _| LeaseState::expire(state)).await {
                     Ok(()) => self.list_lease(id, true).await,
                     result => result,
                 },
@@ -148,33 +150,18 @@ impl PresenceStore for Presence {
 impl Presence {
     /// Makes the bucket. Returns when it was made, in microseconds.
     async fn epoch(&self) -> Result<u64, Unanswered> {
-        let mut epoch = self.epoch.lock().await;
-        let missing = self.questions.missing.load(Ordering::Relaxed);
-        if let Some((epoch, then)) = *epoch
-            && then == missing
-        {
-            return Ok(epoch);
-        }
-        *epoch = None;
-        let made = self
-            .bucket
-            .create(&self.questions, None, Some((ROOM, &self.channels)))
-            .await?;
-        let made = made.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Ok(epoch
-            .insert((u64::try_from(made.as_micros()).unwrap_or(0), missing))
-            .0)
+        let make = async {
+            let republish = Some((ROOM, &*self.channels));
+            let made = self.bucket.create(&self.questions, None, republish).await?;
+            let made = made.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            Ok(u64::try_from(made.as_micros()).unwrap_or(0))
+        };
+        self.epoch.get(&self.questions, |_| true, make).await
     }
 
     /// The time by the server's clock, in milliseconds.
     async fn server_time(&self) -> Result<u64, Unanswered> {
-        let clock = self.ids.prepare().await?;
-        Ok(millis(
-            clock
-                .now()
-                .duration_since(SystemTime::UNIX_EPOCH)
-                .unwrap_or_default(),
-        ))
+        Ok(self.ids.prepare().await?.now_ms())
     }
 
     /// What is stored for each of `keys`, and the number of that change.
@@ -216,14 +203,15 @@ impl Presence {
     async fn change_lease<T>(
         &self,
         id: LeaseId,
-        change: impl Fn(&mut Leases, u64) -> T,
+        change: impl Fn(&mut Option<LeaseState>, u64) -> T,
     ) -> Result<T, Unanswered> {
         self.epoch().await?;
         let now = self.server_time().await?;
         let change = |value: &[u8]| {
-            let mut leases = Leases::read(value);
-            let result = change(&mut leases, now);
-            (leases.write(), result)
+            let mut state = LeaseState::read(id, value);
+            let result = change(&mut state, now);
+            let value = state.map_or_else(String::new, |state| state.write(id));
+            (value.into_bytes(), result)
         };
         self.change_key(&lease_key(id), change).await
     }
@@ -240,7 +228,7 @@ impl Presence {
     }
 
     async fn renew_lease(&self, lease: Lease) -> Result<Renewal, Unanswered> {
-        let renewed = self.change_lease(lease.id, |leases, now| leases.renew(lease, now));
+        let renewed = self.change_lease(lease.id, |state, now| LeaseState::renew(state, lease, now));
         let until = match renewed.await? {
             Ok(until) => until,
             Err(gone) => return Ok(gone),
@@ -264,21 +252,28 @@ impl Presence {
         let mut others = lease_names(&list);
         others.retain(|lease| *lease != own);
         let keys: Vec<String> = others.iter().map(|lease| lease_key(*lease)).collect();
-        let mut values = Vec::new();
-        for found in self.get(&keys).await {
-            values.extend_from_slice(&found?.unwrap_or_default().0);
+        let (found, now) = (self.get(&keys).await, self.server_time().await?);
+        let may_be_forgotten =
+            |state: &Option<LeaseState>, now| state.is_none_or(|state| state.may_be_forgotten(now));
+        let (mut expired, mut forgotten) = (Vec::new(), Vec::new());
+        for (id, found) in others.into_iter().zip(found) {
+            let state = LeaseState::read(id, &found?.unwrap_or_default().0);
+            if may_be_forgotten(&state, now) {
+                forgotten.push(id);
+            } else if state.is_some_and(|state| state.is_over(now)) {
+                expired.push(id);
+            }
         }
-        let (leases, now) = (Leases::read(&values), self.server_time().await?);
-        for id in others.into_iter().filter(|id| leases.may_forget(*id, now)) {
-            self.change_lease(id, |leases, now| {
-                if leases.may_forget(id, now) {
-                    leases.forget(id, false, now);
+        for id in forgotten {
+            self.change_lease(id, |state, now| {
+                if may_be_forgotten(state, now) {
+                    *state = None;
                 }
             })
             .await?;
             self.list_lease(id, false).await?;
         }
-        Ok(leases.expired(now))
+        Ok(expired)
     }
 
     /// Removes the records that have been empty for long; each that was changed meanwhile is not there under its number.

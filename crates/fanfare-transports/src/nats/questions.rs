@@ -38,7 +38,7 @@ pub(super) struct Questions {
     /// JetStream did not answer when it was asked last.
     is_stalled: AtomicBool,
     /// How often a bucket may not have been there.
-    pub(super) missing: AtomicU64,
+    missing: AtomicU64,
 }
 
 /// Who waits for which answer.
@@ -208,6 +208,41 @@ impl Unanswered {
             Self::Stalled => "JetStream does not answer".to_owned(),
             Self::Lost => "connection lost".to_owned(),
         }
+    }
+}
+
+/// What was learned when a bucket or a stream was made, until it may be gone.
+pub(super) struct Learned<T>(tokio::sync::Mutex<Option<(T, u64)>>);
+
+impl<T> Default for Learned<T> {
+    fn default() -> Self {
+        Self(tokio::sync::Mutex::default())
+    }
+}
+
+impl<T: Copy> Learned<T> {
+    /// Returns what was learned, as long as it `serves`; else `make`s the bucket or the stream again, should it have gone.
+    ///
+    /// # Errors
+    /// When JetStream does not make it.
+    pub(super) async fn get(
+        &self,
+        questions: &Questions,
+        serves: impl FnOnce(&T) -> bool,
+        make: impl Future<Output = Result<T, Unanswered>>,
+    ) -> Result<T, Unanswered> {
+        let mut learned = self.0.lock().await;
+        let missing = questions.missing.load(Ordering::Relaxed);
+        if let Some((value, then)) = *learned
+            && then == missing
+            && serves(&value)
+        {
+            return Ok(value);
+        }
+        *learned = None;
+        let value = make.await?;
+        *learned = Some((value, missing));
+        Ok(value)
     }
 }
 

@@ -3,7 +3,7 @@
 //! A room is one key, whose value has a line for each holder of each user, in the order in which they entered; a slot is one key
 //! with a line for each lease; a lease is one key with one line. Lines that no node wrote are ignored, and gone with the next change.
 
-use std::{collections::HashMap, fmt::Write as _, str::FromStr, time::Duration};
+use std::{collections::HashMap, fmt::Write as _, time::Duration};
 
 use fanfare_cluster::{
     ANSWER_TIMEOUT,
@@ -34,13 +34,9 @@ struct Holder {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Places(Vec<(LeaseId, u32)>);
 
-/// Leases: the one of a key, or those of several keys.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Leases(Vec<(LeaseId, LeaseState)>);
-
-/// What a lease does. Times are milliseconds since 1970 by the server's clock.
+/// What a lease does, by the line in its key. Times are milliseconds since 1970 by the server's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum LeaseState {
+pub(super) enum LeaseState {
     Live { until: u64 },
     Cleaning { until: u64, cleaner: LeaseId },
     Cleaned { since: u64 },
@@ -193,129 +189,90 @@ impl Places {
     }
 }
 
-impl Leases {
-    pub(super) fn read(value: &[u8]) -> Self {
-        let leases = lines(value).filter_map(|line| {
-            let (lease, state) = line.split_once(' ')?;
-            Some((lease.parse().ok()?, state.parse().ok()?))
-        });
-        Self(leases.collect())
+impl LeaseState {
+    /// The state of `lease` in the value of its key; `None` if it is not there.
+    pub(super) fn read(lease: LeaseId, value: &[u8]) -> Option<Self> {
+        let number = |word: &str| word.parse().ok();
+        lines(value).find_map(|line| {
+            let (name, state) = line.split_once(' ')?;
+            if name.parse() != Ok(lease) {
+                return None;
+            }
+            match state.split(' ').collect::<Vec<_>>()[..] {
+                ["live", until] => Some(Self::Live {
+                    until: number(until)?,
+                }),
+                ["cleaning", until, cleaner] => Some(Self::Cleaning {
+                    until: number(until)?,
+                    cleaner: cleaner.parse().ok()?,
+                }),
+                ["cleaned", since] => Some(Self::Cleaned {
+                    since: number(since)?,
+                }),
+                _ => None,
+            }
+        })
     }
 
-    pub(super) fn write(&self) -> Vec<u8> {
-        let mut value = String::new();
-        for (lease, state) in &self.0 {
-            let _ = match state {
-                LeaseState::Live { until } => writeln!(value, "{lease} live {until}"),
-                LeaseState::Cleaning { until, cleaner } => {
-                    writeln!(value, "{lease} cleaning {until} {cleaner}")
-                }
-                LeaseState::Cleaned { since } => writeln!(value, "{lease} cleaned {since}"),
-            };
+    pub(super) fn write(self, lease: LeaseId) -> String {
+        match self {
+            Self::Live { until } => format!("{lease} live {until}\n"),
+            Self::Cleaning { until, cleaner } => format!("{lease} cleaning {until} {cleaner}\n"),
+            Self::Cleaned { since } => format!("{lease} cleaned {since}\n"),
         }
-        value.into_bytes()
     }
 
-    /// Takes or renews `lease` at `now`. Returns the new end of its term.
+    /// Takes or renews `lease`, whose state is `state`, at `now`. Returns the new end of its term.
     ///
     /// # Errors
     /// When the lease is over, and whether it was cleaned.
-    pub(super) fn renew(&mut self, lease: Lease, now: u64) -> Result<u64, Renewal> {
-        match self.state(lease.id) {
-            Some(LeaseState::Cleaning { .. } | LeaseState::Cleaned { .. }) => {
+    pub(super) fn renew(state: &mut Option<Self>, lease: Lease, now: u64) -> Result<u64, Renewal> {
+        match *state {
+            Some(Self::Cleaning { .. } | Self::Cleaned { .. }) => {
                 return Err(Renewal::Gone { cleaned: true });
             }
-            Some(LeaseState::Live { until }) if until >= lease.until => {}
+            Some(Self::Live { until }) if until >= lease.until => {}
             None if lease.until == 0 => {}
             _ => return Err(Renewal::Gone { cleaned: false }),
         }
         // Never earlier than before, should the server's clock be set back.
         let until = (now + millis(LEASE_LIFETIME)).max(lease.until + 1);
-        self.set(lease.id, Some(LeaseState::Live { until }));
+        *state = Some(Self::Live { until });
         Ok(until)
     }
 
-    /// Those that a cleaner may claim.
-    pub(super) fn expired(&self, now: u64) -> Vec<LeaseId> {
-        let over = self.0.iter().filter(|(_, state)| state.is_over(now));
-        over.map(|(id, _)| *id).collect()
-    }
-
-    /// Whether `id` is not there, or was cleaned so long ago that it need not be remembered.
-    pub(super) fn may_forget(&self, id: LeaseId, now: u64) -> bool {
-        self.state(id).is_none_or(
-            |state| matches!(state, LeaseState::Cleaned { since } if since + millis(CLEANED_MEMORY) < now),
-        )
-    }
-
-    /// `cleaner` claims the cleaning of `dead` at `now`. Returns whether it has it.
-    pub(super) fn claim(&mut self, dead: LeaseId, cleaner: LeaseId, now: u64) -> bool {
-        let may = match self.state(dead) {
-            Some(LeaseState::Cleaning { cleaner: current, .. }) if current == cleaner => true,
+    /// `cleaner` claims the cleaning of the lease in `state` at `now`. Returns whether it has it.
+    pub(super) fn claim(state: &mut Option<Self>, cleaner: LeaseId, now: u64) -> bool {
+        let may = match *state {
+            Some(Self::Cleaning { cleaner: current, .. }) if current == cleaner => true,
             Some(state) => state.is_over(now),
             None => false,
         };
         if may {
             let until = now + millis(CLAIM_LIFETIME);
-            self.set(dead, Some(LeaseState::Cleaning { until, cleaner }));
+            *state = Some(Self::Cleaning { until, cleaner });
         }
         may
     }
 
-    /// The lease `id` is no more; that it was cleaned is remembered.
-    pub(super) fn forget(&mut self, id: LeaseId, cleaned: bool, now: u64) {
-        self.set(id, cleaned.then_some(LeaseState::Cleaned { since: now }));
-    }
-
-    /// `id` is over, unless it is being cleaned.
-    pub(super) fn expire(&mut self, id: LeaseId) {
-        if !matches!(self.state(id), Some(LeaseState::Cleaning { .. })) {
-            self.set(id, Some(LeaseState::Live { until: 0 }));
+    /// The lease is over, unless it is being cleaned.
+    pub(super) fn expire(state: &mut Option<Self>) {
+        if !matches!(state, Some(Self::Cleaning { .. })) {
+            *state = Some(Self::Live { until: 0 });
         }
     }
 
-    fn state(&self, id: LeaseId) -> Option<LeaseState> {
-        self.0
-            .iter()
-            .find(|(lease, _)| *lease == id)
-            .map(|(_, state)| *state)
-    }
-
-    fn set(&mut self, id: LeaseId, state: Option<LeaseState>) {
-        self.0.retain(|(lease, _)| *lease != id);
-        self.0.extend(state.map(|state| (id, state)));
-    }
-}
-
-impl LeaseState {
     /// Whether a cleaner may claim it.
-    fn is_over(self, now: u64) -> bool {
+    pub(super) fn is_over(self, now: u64) -> bool {
         match self {
             Self::Live { until } | Self::Cleaning { until, .. } => until + millis(CLOCK_MARGIN) < now,
             Self::Cleaned { .. } => false,
         }
     }
-}
 
-impl FromStr for LeaseState {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let words: Vec<&str> = text.split(' ').collect();
-        let number = |word: &str| word.parse().map_err(drop);
-        match words[..] {
-            ["live", until] => Ok(Self::Live {
-                until: number(until)?,
-            }),
-            ["cleaning", until, cleaner] => Ok(Self::Cleaning {
-                until: number(until)?,
-                cleaner: cleaner.parse().map_err(drop)?,
-            }),
-            ["cleaned", since] => Ok(Self::Cleaned {
-                since: number(since)?,
-            }),
-            _ => Err(()),
-        }
+    /// Whether it was cleaned so long ago that it need not be remembered.
+    pub(super) fn may_be_forgotten(self, now: u64) -> bool {
+        matches!(self, Self::Cleaned { since } if since + millis(CLEANED_MEMORY) < now)
     }
 }
 
@@ -396,8 +353,9 @@ mod tests {
         assert_eq!(Room::read(&value), room);
         let places = Places::read(b"0000000000000001 2\nx 1\n0000000000000002 -1\n\xff\n");
         assert_eq!(places, Places(vec![(A, 2)]));
-        let leases = Leases::read(b"0000000000000001 live 5\n0000000000000002 live\nx live 5\n\xff\n");
-        assert_eq!(leases, Leases(vec![(A, LeaseState::Live { until: 5 })]));
+        let leases = b"0000000000000001 live 5\n0000000000000002 live\nx live 5\n\xff\n";
+        assert_eq!(LeaseState::read(A, leases), Some(LeaseState::Live { until: 5 }));
+        assert_eq!(LeaseState::read(B, leases), None);
     }
 
     #[test]
@@ -417,34 +375,42 @@ mod tests {
 
     #[test]
     fn leases_live_are_cleaned_and_forgotten() {
-        let mut leases = Leases::default();
-        let lease = |id, until| Lease { id, until };
+        let (mut a, mut b) = (None, None);
+        let renew = |state: &mut _, id, until, now| LeaseState::renew(state, Lease { id, until }, now);
         let gone = |cleaned| Err(Renewal::Gone { cleaned });
-        assert_eq!(leases.renew(lease(A, 0), 1000), Ok(6000));
-        assert_eq!(leases.renew(lease(B, 0), 1000), Ok(6000));
-        assert_eq!(leases.renew(lease(A, 6000), 2000), Ok(7000));
-        assert_eq!(leases.renew(lease(A, 8000), 2000), gone(false));
-        assert_eq!(leases.renew(lease(LeaseId(9), 5), 2000), gone(false));
-        assert!(!leases.claim(B, A, 7000));
-        assert_eq!((leases.expired(7000), leases.expired(7001)), (vec![], vec![B]));
-        assert!(leases.claim(B, A, 7001));
-        assert!(leases.claim(B, A, 7002), "it has it");
-        assert!(!leases.claim(B, LeaseId(3), 12_000));
-        assert!(leases.claim(B, LeaseId(3), 13_003), "the cleaner is gone");
-        assert_eq!(Leases::read(&leases.write()), leases);
-        assert_eq!(leases.renew(lease(B, 6000), 6003), gone(true));
-        leases.expire(B);
-        assert_eq!(leases.renew(lease(B, 6000), 6003), gone(true));
-        leases.forget(B, true, 12_000);
-        assert_eq!(leases.renew(lease(B, 6000), 12_000), gone(true));
-        assert!(!leases.claim(B, A, 99_000));
+        assert_eq!(renew(&mut a, A, 0, 1000), Ok(6000));
+        assert_eq!(renew(&mut b, B, 0, 1000), Ok(6000));
+        assert_eq!(renew(&mut a, A, 6000, 2000), Ok(7000));
+        assert_eq!(renew(&mut a, A, 8000, 2000), gone(false));
+        assert_eq!(renew(&mut None, LeaseId(9), 5, 2000), gone(false));
+        assert!(!LeaseState::claim(&mut b, A, 7000));
+        let is_over = |state: Option<LeaseState>, now| state.unwrap().is_over(now);
+        assert!(!is_over(b, 7000) && is_over(b, 7001) && !is_over(a, 7001));
+        assert!(LeaseState::claim(&mut b, A, 7001));
+        assert!(LeaseState::claim(&mut b, A, 7002), "it has it");
+        assert!(!LeaseState::claim(&mut b, LeaseId(3), 12_000));
+        assert!(
+            LeaseState::claim(&mut b, LeaseId(3), 13_003),
+            "the cleaner is gone"
+        );
+        assert_eq!(renew(&mut b, B, 6000, 6003), gone(true));
+        LeaseState::expire(&mut b);
+        assert_eq!(renew(&mut b, B, 6000, 6003), gone(true));
+        let cleaned = LeaseState::Cleaned { since: 12_000 };
+        for (lease, state) in [(A, a.unwrap()), (B, b.unwrap()), (B, cleaned)] {
+            assert_eq!(
+                LeaseState::read(lease, state.write(lease).as_bytes()),
+                Some(state)
+            );
+        }
+        b = Some(cleaned);
+        assert_eq!(renew(&mut b, B, 6000, 12_000), gone(true));
+        assert!(!LeaseState::claim(&mut b, A, 99_000));
         let memory = millis(CLEANED_MEMORY);
-        assert!(!leases.may_forget(B, 12_000 + memory) && leases.may_forget(B, 12_001 + memory));
-        assert!(!leases.may_forget(A, u64::MAX) && leases.may_forget(LeaseId(9), 0));
-        leases.expire(A);
-        assert!(leases.claim(A, B, 1001));
-        leases.forget(A, false, 1);
-        assert_eq!(leases.state(A), None);
+        assert!(!cleaned.may_be_forgotten(12_000 + memory) && cleaned.may_be_forgotten(12_001 + memory));
+        assert!(!a.unwrap().may_be_forgotten(u64::MAX));
+        LeaseState::expire(&mut a);
+        assert!(LeaseState::claim(&mut a, B, 1001));
         assert_eq!(lease_names(&write_lease_names(&[A, B])), [A, B]);
     }
 }

@@ -13,13 +13,12 @@ use super::{
     connection::{self, Reader},
     empty::Empty,
     exchange::Exchange,
-    ids::Ids,
-    jetstream,
+    ids::{self, Ids},
     journal::Journal,
     names::Names,
     presence::Presence,
     protocol::{self, Publish},
-    questions::{Questions, Unanswered},
+    questions::Questions,
 };
 
 /// The subscription to answers.
@@ -132,12 +131,7 @@ impl Connection {
             if let Some(refused) = refusals.of(subject) {
                 return Err(PublishError::Refused(refused));
             }
-            Ok(Accepted {
-                listeners: None,
-                id_refused: note.and_then(|answer| jetstream::change(answer).err().map(Unanswered::reason)),
-                position: None,
-                unkept: None,
-            })
+            Ok(ids::accepted(note, None))
         });
         published.collect()
     }

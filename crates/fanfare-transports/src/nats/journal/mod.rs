@@ -9,12 +9,12 @@ mod window;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, atomic::Ordering},
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
 
 use fanfare_cluster::transport::{
-    Accepted, Failed, Message, PublishError, Published, Subject,
+    Failed, Message, PublishError, Published, Subject,
     journal::{JournalStore, StoredReplay, Tops},
 };
 use fanfare_core::{
@@ -23,15 +23,15 @@ use fanfare_core::{
     journal::ReplayQuery,
     locked,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub(super) use self::window::Window;
 use super::{
-    ids::Ids,
+    ids::{self, Ids},
     jetstream::{self, Answer, api},
     names::Names,
     protocol::{Publish, ServerMessage},
-    questions::{Questions, Unanswered},
+    questions::{Learned, Questions, Unanswered},
 };
 
 /// What the stream is called; the prefix stands before it. Its subjects begin so.
@@ -52,8 +52,7 @@ pub(super) struct Journal {
     names: Names,
     stream: String,
     max_bytes: usize,
-    /// The epoch, and how many buckets had been missing when it was read.
-    epoch: tokio::sync::Mutex<Option<(Epoch, u64)>>,
+    epoch: Learned<Epoch>,
     /// The messages of each audience since the last purge.
     counts: Mutex<HashMap<String, u32>>,
 }
@@ -86,22 +85,22 @@ impl Journal {
             stream: stream(names),
             names: names.clone(),
             max_bytes,
-            epoch: tokio::sync::Mutex::default(),
+            epoch: Learned::default(),
             counts: Mutex::default(),
         }
     }
 
     /// Makes the stream. Returns the journal's name, which is when it was made.
     async fn epoch(&self) -> Result<Epoch, Unanswered> {
-        let mut epoch = self.epoch.lock().await;
-        let missing = self.questions.missing.load(Ordering::Relaxed);
-        if let Some((epoch, then)) = *epoch
-            && then == missing
-        {
-            return Ok(epoch);
-        }
-        *epoch = None;
-        let config = json!({
+        let make = async {
+            let made = jetstream::make(&self.questions, &self.stream, &self.config()).await?;
+            Ok(epoch_of(made.made_at()?))
+        };
+        self.epoch.get(&self.questions, |_| true, make).await
+    }
+
+    fn config(&self) -> Value {
+        json!({
             "name": self.stream,
             "subjects": [format!("{}.>", self.stream)],
             "storage": "file",
@@ -115,11 +114,7 @@ impl Journal {
                 "src": format!("{}.*.>", self.stream),
                 "dest": "$1.>",
             },
-        });
-        let made = jetstream::make(&self.questions, &self.stream, &config).await?;
-        let name = epoch_of(made.made_at()?);
-        *epoch = Some((name, missing));
-        Ok(name)
+        })
     }
 
     /// The subject in the stream for `subject`.
@@ -156,11 +151,10 @@ impl Journal {
         let Ok(refusals) = self.questions.exchange.carry_out(out).await else {
             return vec![Ok(Err(PublishError::Lost)); messages.len()];
         };
-        let (answers, notes) = tokio::join!(
-            self.questions.answers_to(asked, Some(&refusals)),
-            self.questions.answers_to(notes, Some(&refusals)),
-        );
-        let mut notes = notes.into_iter();
+        let kept = asked.len();
+        asked.append(&mut notes);
+        let mut answers = self.questions.answers_to(asked, Some(&refusals)).await;
+        let mut notes = answers.split_off(kept).into_iter();
         let published = messages.iter().zip(answers).map(|(message, answer)| {
             let note = message.id.and_then(|_| notes.next());
             match jetstream::change(answer) {
@@ -168,13 +162,8 @@ impl Journal {
                     self.count(message);
                     // The number before it of its audience is only in what is republished.
                     let prev = number.saturating_sub(1);
-                    Ok(Ok(Accepted {
-                        listeners: None,
-                        id_refused: note
-                            .and_then(|answer| jetstream::change(answer).err().map(Unanswered::reason)),
-                        position: Some(Position { epoch, number, prev }),
-                        unkept: None,
-                    }))
+                    let position = Position { epoch, number, prev };
+                    Ok(Ok(ids::accepted(note, Some(position))))
                 }
                 Ok(None) => Err(jetstream::not_understood().reason()),
                 Err(Unanswered::Lost) => Ok(Err(PublishError::Lost)),

@@ -61,9 +61,8 @@ impl Journal {
         wanted: Option<(u64, &ReplayScope)>,
     ) -> Result<JournalState, Unanswered> {
         self.epoch().await?;
-        let info = self.info(None, 0).await?;
-        let clock = self.ids.prepare().await?;
-        let now = clock.now().duration_since(SystemTime::UNIX_EPOCH);
+        let info = self.info().await?;
+        let now = self.ids.prepare().await?.now_ms();
         let present = Cursor {
             epoch: epoch_of(info.made_at()?),
             number: info.state.last_seq,
@@ -79,37 +78,28 @@ impl Journal {
         Ok(JournalState {
             present,
             forgotten: info.state.first_seq.saturating_sub(1).min(present.number),
-            now: millis(now.unwrap_or_default()),
+            now,
             tops: self.last_numbers(audiences).await?,
             others,
             journals: info.state.num_subjects,
         })
     }
 
-    /// What JetStream reports of the stream, and of some of its subjects.
-    async fn info(&self, filter: Option<&str>, offset: usize) -> Result<Answer, Unanswered> {
-        let question = match filter {
-            Some(filter) => json!({"subjects_filter": filter, "offset": offset}),
-            None => json!({}),
-        };
-        let request = api("STREAM.INFO", &self.stream, &question);
+    /// What JetStream reports of the stream.
+    async fn info(&self) -> Result<Answer, Unanswered> {
+        let request = api("STREAM.INFO", &self.stream, &json!({}));
         Answer::read(&self.questions.ask_one(request).await?)
     }
 
     /// The channels in the stream that match a pattern of `scope`.
     async fn channels(&self, scope: &ReplayScope) -> Result<Vec<Audience>, Unanswered> {
-        let filter = self.subject(&Subject::AllChannels);
-        let (mut channels, mut seen) = (Vec::new(), 0);
-        loop {
-            let info = self.info(Some(&filter), seen).await?;
-            let subjects = info.state.subjects.unwrap_or_default();
-            seen += subjects.len();
-            let found = subjects.keys().filter_map(|subject| self.audience(subject));
-            channels.extend(found.filter(|audience| matches(scope, audience)));
-            if subjects.is_empty() || seen >= info.total {
-                return Ok(channels);
-            }
-        }
+        let (filter, mut channels) = (self.subject(&Subject::AllChannels), Vec::new());
+        jetstream::subjects(&self.questions, &self.stream, &filter, |subject| {
+            let audience = self.audience(subject);
+            channels.extend(audience.filter(|audience| matches(scope, audience)));
+        })
+        .await?;
+        Ok(channels)
     }
 
     /// The audience of a subject in the stream; `None` for one that no node wrote.
@@ -130,11 +120,7 @@ impl Journal {
         for some in audiences.chunks(256) {
             let requests: Vec<Publish> = some
                 .iter()
-                .map(|audience| Publish {
-                    subject: format!("$JS.API.DIRECT.GET.{}.{}", self.stream, self.subject_of(audience)),
-                    headers: Vec::new(),
-                    payload: "".into(),
-                })
+                .map(|audience| jetstream::last(&self.stream, &self.subject_of(audience)))
                 .collect();
             for answer in self.questions.ask(&requests).await {
                 numbers.push(jetstream::found(answer)?.map_or(0, |found| found.sequence));
@@ -169,7 +155,7 @@ impl Journal {
             range.after + 1
         };
         let messages = self.walk(&subject, from, u64::MAX).await?;
-        let info = self.info(None, 0).await?;
+        let info = self.info().await?;
         let left_from = self
             .next(&subject, 1)
             .await?
