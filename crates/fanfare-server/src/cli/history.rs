@@ -11,7 +11,7 @@ use serde_json::{Value, value::RawValue};
 use super::{
     CommandFailure, Global, Outcome, Profile, block_on,
     output::{self, Paint, shown},
-    remote::{self, RemoteServer},
+    remote::RemoteServer,
 };
 
 /// Print kept events, the oldest first: JSON lines, or for people on a terminal
@@ -54,9 +54,8 @@ struct Page<'a> {
 impl HistoryCommand {
     pub(super) fn run(&self, global: &Global) -> Outcome {
         let config = global.load(&Profile::default())?.config;
-        let url = self.server.api(&config, &self.path())?;
-        let keys = self.server.keys(&config);
-        let text = block_on(remote::get(&url, &keys))?;
+        let api = self.server.api(&config)?;
+        let text = block_on(api.get(&self.path()))?;
         let bad = |_| CommandFailure::Runtime("the server sent something else than a history".into());
         let page: Page<'_> = serde_json::from_str(&text).map_err(bad)?;
         let is_terminal = io::stdout().is_terminal();

@@ -21,7 +21,8 @@ use super::{
     destination::{self, Destination, WantedServer},
     listen_since::Missed,
     output::shown,
-    remote, token,
+    remote::ServiceApi,
+    token,
 };
 use crate::config::Loaded;
 
@@ -74,10 +75,10 @@ impl Listen {
                 since,
                 channels: &self.channel,
                 own,
-                token: token.as_deref(),
             };
-            let url = remote::api(&loaded.config, self.url.as_deref(), &missed.path())?;
-            return block_on(missed.listen(&url, count));
+            let keys = token.as_deref().into_iter().collect();
+            let api = ServiceApi::new(&loaded.config, self.url.as_deref(), keys)?;
+            return block_on(missed.listen(&api, count));
         }
         let wanted = Listening {
             token: token.as_deref(),

@@ -4,7 +4,7 @@ use fanfare_core::{EVERYONE_CHANNEL, history::Since};
 use form_urlencoded::Serializer;
 use serde_json::Value;
 
-use super::{CommandFailure, Outcome, answer_lines::AnswerLines, output, output::shown, remote};
+use super::{CommandFailure, Outcome, answer_lines::AnswerLines, output, output::shown, remote::ServiceApi};
 
 /// A pattern over all personal channels, which shows a client its own only.
 const PERSONAL: &str = "notifications.user.**";
@@ -17,12 +17,11 @@ pub(super) struct Missed<'a> {
     pub(super) channels: &'a [String],
     /// Whether to receive the events for the user and for everyone.
     pub(super) own: bool,
-    pub(super) token: Option<&'a str>,
 }
 
 impl Missed<'_> {
     /// Returns the path of the stream.
-    pub(super) fn path(&self) -> String {
+    fn path(&self) -> String {
         let mut query = Serializer::new(String::new());
         let own = [PERSONAL, EVERYONE_CHANNEL].into_iter().filter(|_| self.own);
         for channel in own.chain(self.channels.iter().map(String::as_str)) {
@@ -33,10 +32,9 @@ impl Missed<'_> {
         format!("/api/v1/stream?{}", query.finish())
     }
 
-    /// Prints the events at `url`, `count` of them.
-    pub(super) async fn listen(&self, url: &str, count: u64) -> Outcome {
-        let keys: Vec<_> = self.token.into_iter().collect();
-        let mut lines = AnswerLines::new(remote::open(url, &keys, Some(LINES)).await?);
+    /// Prints the events that `api` streams, `count` of them.
+    pub(super) async fn listen(&self, api: &ServiceApi<'_>, count: u64) -> Outcome {
+        let mut lines = AnswerLines::new(api.open(&self.path(), Some(LINES)).await?);
         let mut left = count;
         while left > 0 {
             let line = tokio::select! {

@@ -189,10 +189,8 @@ impl Global {
             file: self.config.clone(),
             profile: profile.profile.clone(),
             dialects: profile.dialect.clone(),
-            env: std::env::vars_os()
-                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-                .collect(),
             overrides: self.set.iter().map(pair).collect::<Result<_, _>>()?,
+            ..Sources::from_process()
         })
     }
 }

@@ -3,10 +3,7 @@
 use clap::{ArgGroup, Args};
 use serde_json::{Value, json, value::RawValue};
 
-use super::{
-    CommandFailure, Global, Outcome, Profile, block_on, output,
-    remote::{self, RemoteServer},
-};
+use super::{CommandFailure, Global, Outcome, Profile, block_on, output, remote::RemoteServer};
 
 /// Publish an event to a user, a channel or everyone.
 #[derive(Args)]
@@ -36,9 +33,8 @@ pub(super) struct Publish {
 impl Publish {
     pub(super) fn run(&self, global: &Global) -> Outcome {
         let config = global.load(&Profile::default())?.config;
-        let url = self.server.api(&config, "/api/v1/events")?;
-        let keys = self.server.keys(&config);
-        let text = block_on(remote::post(&url, &keys, self.body()?))?;
+        let api = self.server.api(&config)?;
+        let text = block_on(api.post("/api/v1/events", self.body()?))?;
         output::line(text);
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Global, Outcome, Profile, block_on, output, remote};
+use super::{Global, Outcome, Profile, block_on, output, remote::ServiceApi};
 
 /// Ask the server on this machine whether it is ready; exit with 1 if it is not.
 #[derive(Args)]
@@ -15,8 +15,8 @@ pub(super) struct Ready {
 impl Ready {
     pub(super) fn run(&self, global: &Global) -> Outcome {
         let config = global.load(&Profile::default())?.config;
-        let url = remote::api(&config, self.url.as_deref(), "/readyz")?;
-        block_on(remote::get(&url, &[]))?;
+        let api = ServiceApi::new(&config, self.url.as_deref(), Vec::new())?;
+        block_on(api.get("/readyz"))?;
         output::line("ready");
         Ok(())
     }

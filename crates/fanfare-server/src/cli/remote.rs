@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use reqwest::{Client, ClientBuilder, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
 use super::CommandFailure;
@@ -26,15 +27,20 @@ pub(super) struct RemoteServer {
     key: Option<String>,
 }
 
-impl RemoteServer {
-    /// Returns the URL of `path` there.
-    pub(super) fn api(&self, config: &Config, path: &str) -> Result<String, CommandFailure> {
-        api(config, self.url.as_deref(), path)
-    }
+/// The service API of a running server.
+pub(super) struct ServiceApi<'a> {
+    client: Client,
+    /// The server's URL.
+    base: String,
+    /// They are tried one after the other until the server accepts one.
+    keys: Vec<&'a str>,
+}
 
-    /// Returns the keys to try there.
-    pub(super) fn keys<'a>(&'a self, config: &'a Config) -> Vec<&'a str> {
-        keys(config, self.key.as_deref(), self.url.as_deref())
+impl RemoteServer {
+    /// Returns the service API there.
+    pub(super) fn api<'a>(&'a self, config: &'a Config) -> Result<ServiceApi<'a>, CommandFailure> {
+        let url = self.url.as_deref();
+        ServiceApi::new(config, url, keys(config, self.key.as_deref(), url))
     }
 }
 
@@ -57,23 +63,7 @@ pub(super) fn address(listener: &Listener) -> String {
     format!("{address}{}", listener.prefix.trim_end_matches('/'))
 }
 
-/// Returns the URL of the service API below `url`, or below the local server's.
-pub(super) fn api(config: &Config, url: Option<&str>, path: &str) -> Result<String, CommandFailure> {
-    let base = if let Some(url) = url {
-        url.trim_end_matches('/').to_owned()
-    } else {
-        let listener = reachable(config).next().ok_or_else(unreachable)?;
-        format!("http://{}", address(listener))
-    };
-    if !base.starts_with("http://") && !base.starts_with("https://") {
-        return Err(CommandFailure::Usage(
-            "--url: expected http://HOST[:PORT] or https://HOST[:PORT]".into(),
-        ));
-    }
-    Ok(format!("{base}{path}"))
-}
-
-/// The keys for the service API: the one that was given, or `api.keys`, of which a running server may not know all yet. A server
+/// The keys for the service API: the one that is `given`, or `api.keys`, of which a running server may not know all yet. A server
 /// that was named by its URL may be somebody else's: it is offered the first alone.
 pub(super) fn keys<'a>(config: &'a Config, given: Option<&'a str>, url: Option<&str>) -> Vec<&'a str> {
     let own = config.api.keys.iter().map(Secret::expose);
@@ -84,90 +74,105 @@ pub(super) fn keys<'a>(config: &'a Config, given: Option<&'a str>, url: Option<&
     }
 }
 
-/// Sends a JSON body to the service API with the first of `keys` that it accepts, and returns the body of the answer.
-pub(super) async fn post(url: &str, keys: &[&str], body: String) -> Result<String, CommandFailure> {
-    let client = client(url)?;
-    let request = || {
-        client
-            .post(url)
-            .header("content-type", "application/json")
-            .body(body.clone())
-    };
-    read(sent(keys, request).await?).await
-}
-
-/// Returns the body of the answer to a `GET` with the first of `keys` that the server accepts.
-pub(super) async fn get(url: &str, keys: &[&str]) -> Result<String, CommandFailure> {
-    let client = client(url)?;
-    read(sent(keys, || client.get(url)).await?).await
-}
-
-/// Sends a `DELETE` with the first of `keys` that the server accepts.
-pub(super) async fn delete(url: &str, keys: &[&str]) -> Result<(), CommandFailure> {
-    let client = client(url)?;
-    read(sent(keys, || client.delete(url)).await?).await.map(drop)
-}
-
-/// Begins a `GET` whose answer may go on for ever; `accept` is its media type, if there are several.
-pub(super) async fn open(
-    url: &str,
-    keys: &[&str],
-    accept: Option<&str>,
-) -> Result<reqwest::Response, CommandFailure> {
-    let client = builder(url).connect_timeout(TIMEOUT).read_timeout(STREAM_SILENCE);
-    let client = client.build().map_err(failed)?;
-    let request = || match accept {
-        Some(accept) => client.get(url).header("accept", accept),
-        None => client.get(url),
-    };
-    let answer = sent(keys, request).await?;
-    if answer.status().is_success() {
-        return Ok(answer);
-    }
-    read(answer).await?;
-    Err(CommandFailure::Runtime(
-        "the server refused, and then did not".into(),
-    ))
-}
-
-/// Sends `request` with one of `keys` after the other until the server accepts it; without a key if there is none.
-async fn sent(
-    keys: &[&str],
-    request: impl Fn() -> reqwest::RequestBuilder,
-) -> Result<reqwest::Response, CommandFailure> {
-    let mut keys = keys.iter();
-    loop {
-        let mut request = request();
-        if let Some(key) = keys.next() {
-            request = request.bearer_auth(key);
+impl<'a> ServiceApi<'a> {
+    /// The service API of the server at `url`, or else of the one on this machine.
+    pub(super) fn new(
+        config: &Config,
+        url: Option<&str>,
+        keys: Vec<&'a str>,
+    ) -> Result<Self, CommandFailure> {
+        let base = if let Some(url) = url {
+            url.trim_end_matches('/').to_owned()
+        } else {
+            let listener = reachable(config).next().ok_or_else(unreachable)?;
+            format!("http://{}", address(listener))
+        };
+        if !base.starts_with("http://") && !base.starts_with("https://") {
+            return Err(CommandFailure::Usage(
+                "--url: expected http://HOST[:PORT] or https://HOST[:PORT]".into(),
+            ));
         }
-        let answer = request.send().await.map_err(failed)?;
-        if answer.status() != reqwest::StatusCode::UNAUTHORIZED || keys.len() == 0 {
+        let client = builder(&base).timeout(TIMEOUT).build().map_err(failed)?;
+        Ok(Self { client, base, keys })
+    }
+
+    /// Sends a JSON body to `path`, and returns the body of the answer.
+    pub(super) async fn post(&self, path: &str, body: String) -> Result<String, CommandFailure> {
+        let request = self.client.post(self.url(path));
+        let request = request.header("content-type", "application/json").body(body);
+        read(self.sent(request).await?).await
+    }
+
+    /// Returns the body of the answer to a `GET`.
+    pub(super) async fn get(&self, path: &str) -> Result<String, CommandFailure> {
+        read(self.sent(self.client.get(self.url(path))).await?).await
+    }
+
+    /// Sends a `DELETE`.
+    pub(super) async fn delete(&self, path: &str) -> Result<(), CommandFailure> {
+        let answer = self.sent(self.client.delete(self.url(path))).await?;
+        read(answer).await.map(drop)
+    }
+
+    /// Begins a `GET` whose answer may go on for ever; `accept` is its media type, if there are several.
+    pub(super) async fn open(&self, path: &str, accept: Option<&str>) -> Result<Response, CommandFailure> {
+        let client = builder(&self.base)
+            .connect_timeout(TIMEOUT)
+            .read_timeout(STREAM_SILENCE);
+        let mut request = client.build().map_err(failed)?.get(self.url(path));
+        if let Some(accept) = accept {
+            request = request.header("accept", accept);
+        }
+        let answer = self.sent(request).await?;
+        if answer.status().is_success() {
             return Ok(answer);
         }
+        read(answer).await?;
+        Err(CommandFailure::Runtime(
+            "the server refused, and then did not".into(),
+        ))
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    /// Sends `request` with one key after the other until the server accepts it; without a key if there is none.
+    async fn sent(&self, request: RequestBuilder) -> Result<Response, CommandFailure> {
+        let mut keys = self.keys.iter();
+        loop {
+            // None of the bodies is a stream, which could be sent once only.
+            let mut request = request
+                .try_clone()
+                .ok_or_else(|| CommandFailure::Runtime("the request cannot be repeated".into()))?;
+            if let Some(key) = keys.next() {
+                request = request.bearer_auth(key);
+            }
+            let answer = request.send().await.map_err(failed)?;
+            if answer.status() != StatusCode::UNAUTHORIZED || keys.len() == 0 {
+                return Ok(answer);
+            }
+        }
     }
 }
 
-/// A client for requests to `url`. A container may have no certificates of authorities, and needs none on its own machine.
-fn client(url: &str) -> Result<reqwest::Client, CommandFailure> {
-    builder(url).timeout(TIMEOUT).build().map_err(failed)
-}
-
-fn builder(url: &str) -> reqwest::ClientBuilder {
-    let builder = reqwest::Client::builder();
+/// A builder of a client for requests to `url`. A container may have no certificates of authorities, and needs none on its own
+/// machine.
+fn builder(url: &str) -> ClientBuilder {
+    let builder = Client::builder();
     if url.starts_with("http://") {
         return builder.tls_certs_only([]);
     }
     builder
 }
 
-pub(super) fn failed(error: reqwest::Error) -> CommandFailure {
+fn failed(error: reqwest::Error) -> CommandFailure {
     let error = error.without_url(); // it may hold a password
     CommandFailure::Runtime(format!("cannot reach the server: {}", Causes(&error)))
 }
 
 /// Returns the body of an answer, or the failure that it says.
-async fn read(answer: reqwest::Response) -> Result<String, CommandFailure> {
+async fn read(answer: Response) -> Result<String, CommandFailure> {
     let status = answer.status();
     let text = answer.text().await.map_err(failed)?;
     if status.is_success() {

@@ -4,7 +4,10 @@ use std::fmt::Write as _; // writing to a string cannot fail
 
 use clap::Args;
 
-use super::{CommandFailure, block_on, remote};
+use super::{
+    CommandFailure, block_on,
+    remote::{self, ServiceApi},
+};
 use crate::{config::Config, http::ReloadReport};
 
 /// Which server is asked, and with what key.
@@ -26,9 +29,9 @@ impl RunningServer {
         } else {
             "/api/v1/reload"
         };
-        let url = remote::api(config, self.url.as_deref(), path)?;
-        let keys = remote::keys(config, self.key.as_deref(), self.url.as_deref());
-        let answer = block_on(remote::post(&url, &keys, String::new()))?;
+        let url = self.url.as_deref();
+        let api = ServiceApi::new(config, url, remote::keys(config, self.key.as_deref(), url))?;
+        let answer = block_on(api.post(path, String::new()))?;
         let report: ReloadReport = serde_json::from_str(&answer).map_err(|_| {
             CommandFailure::Runtime("the server answered something else than a report".into())
         })?;

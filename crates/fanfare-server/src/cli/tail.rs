@@ -15,7 +15,7 @@ use super::{
     answer_lines::AnswerLines,
     block_on,
     output::{self, Paint, shown},
-    remote::{self, RemoteServer},
+    remote::{RemoteServer, ServiceApi},
 };
 
 /// The pause before a lost tail is opened again: each time twice as long.
@@ -81,8 +81,7 @@ impl TailCommand {
             query.append_pair("data", "true");
         }
         let path = format!("/api/v1/tail?{}", query.finish());
-        let url = self.server.api(&config, &path)?;
-        let keys = self.server.keys(&config);
+        let api = self.server.api(&config)?;
         let is_terminal = io::stdout().is_terminal();
         let mut printer = TailPrinter {
             is_json: self.json || !is_terminal,
@@ -93,7 +92,7 @@ impl TailCommand {
         block_on(async {
             let mut pause = FIRST_PAUSE;
             loop {
-                match printer.follow(&url, &keys).await {
+                match printer.follow(&api, &path).await {
                     Ok(TailEnd::Done) => return Ok(()),
                     Ok(TailEnd::Lost(why)) => {
                         pause = FIRST_PAUSE;
@@ -113,8 +112,8 @@ impl TailCommand {
 
 impl TailPrinter {
     /// Opens a tail, and prints its lines.
-    async fn follow(&mut self, url: &str, keys: &[&str]) -> Result<TailEnd, CommandFailure> {
-        let mut lines = AnswerLines::new(remote::open(url, keys, None).await?);
+    async fn follow(&mut self, api: &ServiceApi<'_>, path: &str) -> Result<TailEnd, CommandFailure> {
+        let mut lines = AnswerLines::new(api.open(path, None).await?);
         loop {
             match lines.next().await? {
                 Ok(line) => {

@@ -22,9 +22,8 @@ impl Sources {
     /// Returns the environment of this process, without a file or flags. Variables that are not Unicode are left out:
     /// no setting has such a value.
     pub fn from_process() -> Self {
-        let env = std::env::vars_os().filter_map(|(name, value)| {
-            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
-        });
+        let env = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         Self {
             env: env.collect(),
             ..Self::default()

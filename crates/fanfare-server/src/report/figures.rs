@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use fanfare_accounts::Accounts;
-use fanfare_core::BrokerHealth;
+use fanfare_core::{BrokerHealth, unix_millis};
 use fanfare_engine::{MountedDialect, Node};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -1,20 +1,13 @@
 //! What `fanfare top` shows: two looks at all nodes' figures, and the connections with the most waiting messages.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::Value;
 
-use crate::{causes::Causes, cli::CommandFailure, report::NodeFigures};
-
-const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The service API of a server.
-pub(super) struct FigureSource {
-    client: reqwest::Client,
-    url: String,
-    key: Option<String>,
-}
+use crate::{
+    cli::{CommandFailure, remote::ServiceApi},
+    report::NodeFigures,
+};
 
 /// The figures as they are known.
 #[derive(Default)]
@@ -63,59 +56,35 @@ pub(super) struct WaitingDetails {
     pub(super) subscription_count: u64,
 }
 
-impl FigureSource {
-    pub(super) fn new(url: String, key: Option<String>) -> Result<Self, CommandFailure> {
-        let client = reqwest::Client::builder().timeout(TIMEOUT).build();
-        let client = client.map_err(|error| CommandFailure::Runtime(unreachable(error)))?;
-        Ok(Self { client, url, key })
-    }
-
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, String> {
-        let mut request = self.client.get(format!("{}{path}", self.url));
-        if let Some(key) = &self.key {
-            request = request.bearer_auth(key);
-        }
-        let answer = request.send().await.map_err(unreachable)?;
-        let status = answer.status();
-        let text = answer.text().await.map_err(unreachable)?;
-        if status.is_success() {
-            return serde_json::from_str(&text)
-                .map_err(|error| format!("the answer is not understood: {error}"));
-        }
-        let said: Value = serde_json::from_str(&text).unwrap_or_default();
-        let reason = said["error"]["message"].as_str().unwrap_or("no reason given");
-        Err(format!("the server answered {status}: {reason}"))
-    }
-
-    async fn look(&self) -> Result<Look, String> {
-        let connections = "/connections?sort=queued&details=true&subscriptions=0&limit=50";
-        let (overview, connections) =
-            tokio::try_join!(self.get("/overview"), self.get::<Connections>(connections))?;
-        Ok(Look {
-            at: Instant::now(),
-            overview,
-            connections: connections.connections,
-        })
-    }
+/// Looks at what the server answers.
+async fn look(api: &ServiceApi<'_>) -> Result<Look, CommandFailure> {
+    let connections = "/api/v1/connections?sort=queued&details=true&subscriptions=0&limit=50";
+    let (overview, connections) =
+        tokio::try_join!(get(api, "/api/v1/overview"), get::<Connections>(api, connections))?;
+    Ok(Look {
+        at: Instant::now(),
+        overview,
+        connections: connections.connections,
+    })
 }
 
-fn unreachable(error: reqwest::Error) -> String {
-    let error = error.without_url(); // the URL may contain a password
-    format!("cannot reach the server: {}", Causes(&error))
+async fn get<T: DeserializeOwned>(api: &ServiceApi<'_>, path: &str) -> Result<T, CommandFailure> {
+    serde_json::from_str(&api.get(path).await?)
+        .map_err(|error| CommandFailure::Runtime(format!("the answer is not understood: {error}")))
 }
 
 impl Figures {
     /// Takes a first look.
-    pub(super) async fn look(&mut self, source: &FigureSource) -> Result<(), CommandFailure> {
-        self.add(source.look().await.map_err(CommandFailure::Runtime)?);
+    pub(super) async fn look(&mut self, api: &ServiceApi<'_>) -> Result<(), CommandFailure> {
+        self.add(look(api).await?);
         Ok(())
     }
 
     /// Takes another look; if that fails, the figures stay as they are and say why.
-    pub(super) async fn look_again(&mut self, source: &FigureSource) {
-        match source.look().await {
+    pub(super) async fn look_again(&mut self, api: &ServiceApi<'_>) {
+        match look(api).await {
             Ok(look) => self.add(look),
-            Err(error) => self.error = Some(error),
+            Err(CommandFailure::Usage(error) | CommandFailure::Runtime(error)) => self.error = Some(error),
         }
     }
 
@@ -137,12 +106,17 @@ impl Figures {
 #[cfg(test)]
 impl Look {
     /// Figures as a server would answer, `seconds` after `start`.
-    pub(super) fn of(start: Instant, seconds: u64, overview: Value, connections: Value) -> Self {
-        fn read<T: DeserializeOwned>(value: Value) -> T {
+    pub(super) fn of(
+        start: Instant,
+        seconds: u64,
+        overview: serde_json::Value,
+        connections: serde_json::Value,
+    ) -> Self {
+        fn read<T: DeserializeOwned>(value: serde_json::Value) -> T {
             serde_json::from_value(value).unwrap_or_else(|error| panic!("{error}"))
         }
         Self {
-            at: start + Duration::from_secs(seconds),
+            at: start + std::time::Duration::from_secs(seconds),
             overview: read(overview),
             connections: read(connections),
         }

@@ -16,8 +16,11 @@ use ratatui::{
 };
 use tokio::sync::mpsc;
 
-use self::figures::{FigureSource, Figures};
-use super::{CommandFailure, Global, Outcome, Profile, block_on, output, remote::RemoteServer};
+use self::figures::Figures;
+use super::{
+    CommandFailure, Global, Outcome, Profile, block_on, output,
+    remote::{RemoteServer, ServiceApi},
+};
 
 /// The size of the text that `--once` prints.
 const PRINTED: (u16, u16) = (120, 40);
@@ -38,20 +41,19 @@ pub(super) struct Top {
 impl Top {
     pub(super) fn run(&self, global: &Global) -> Outcome {
         let config = global.load(&Profile::default())?.config;
-        let key = self.server.keys(&config).first().map(|key| (*key).to_owned());
-        let source = FigureSource::new(self.server.api(&config, "/api/v1")?, key)?;
+        let api = self.server.api(&config)?;
         block_on(async {
             let mut figures = Figures::default();
-            figures.look(&source).await?;
+            figures.look(&api).await?;
             if self.once || !io::stdout().is_terminal() {
                 output::text(printed(&figures)?);
                 return Ok(());
             }
-            self.live(figures, &source).await
+            self.live(figures, &api).await
         })
     }
 
-    async fn live(&self, mut figures: Figures, source: &FigureSource) -> Outcome {
+    async fn live(&self, mut figures: Figures, api: &ServiceApi<'_>) -> Outcome {
         let mut terminal = ratatui::try_init().map_err(|error| broken(&error))?;
         let mut keys = keys();
         let mut ticks = tokio::time::interval(Duration::from_secs(self.every));
@@ -66,7 +68,7 @@ impl Top {
                     Some(key) if !is_quit(key) => {}
                     _ => break Ok(()),
                 },
-                _ = ticks.tick() => figures.look_again(source).await,
+                _ = ticks.tick() => figures.look_again(api).await,
             }
         };
         ratatui::restore();

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::{
     CommandFailure, Global, Outcome, Profile, block_on, output,
-    remote::{self, RemoteServer},
+    remote::{RemoteServer, ServiceApi},
 };
 
 /// The events that each node records for `--next`. Nodes may differ in which one is the first, so they record a few.
@@ -54,11 +54,7 @@ pub(super) struct Trace {
     server: RemoteServer,
 }
 
-/// The service API's traces.
-struct TraceSource<'a> {
-    url: String,
-    keys: Vec<&'a str>,
-}
+const PATH: &str = "/api/v1/trace";
 
 impl Trace {
     pub(super) fn run(&self, global: &Global) -> Outcome {
@@ -68,14 +64,11 @@ impl Trace {
             ));
         }
         let config = global.load(&Profile::default())?.config;
-        let source = TraceSource {
-            url: self.server.api(&config, "/api/v1/trace")?,
-            keys: self.server.keys(&config),
-        };
+        let api = self.server.api(&config)?;
         let trace = block_on(async {
             match self.event {
-                Some(event) => self.settled(&source, &event.to_string()).await,
-                None => self.next(&source).await,
+                Some(event) => self.settled(&api, &event.to_string()).await,
+                None => self.next(&api).await,
             }
         })?;
         if self.json {
@@ -87,7 +80,7 @@ impl Trace {
     }
 
     /// Arms a trace, and returns the trace of the first event that it records.
-    async fn next(&self, source: &TraceSource<'_>) -> Result<Value, CommandFailure> {
+    async fn next(&self, api: &ServiceApi<'_>) -> Result<Value, CommandFailure> {
         let mut wanted = json!({ "events": EVENTS, "seconds": self.seconds });
         for (name, value) in [("user", &self.user), ("channel", &self.channel)] {
             if let Some(value) = value {
@@ -98,31 +91,31 @@ impl Trace {
         // From here on an interrupt disarms: it does not end the process before.
         let mut interrupts = signal(SignalKind::interrupt())
             .map_err(|error| CommandFailure::Runtime(format!("cannot wait for signals: {error}")))?;
-        let armed = source.arm(&wanted).await?;
+        let armed = read(&api.post(PATH, wanted.to_string()).await?)?;
         if armed["degraded"] == true {
             eprintln!("fanfare: not every node has answered; those that have not may record nothing");
         }
         eprintln!("waiting for the next event; stop with Ctrl-C");
         let id = armed["trace"].as_str().unwrap_or_default();
         let traced = async {
-            let event = self.first(source, id).await?;
-            self.settled(source, &event).await
+            let event = self.first(api, id).await?;
+            self.settled(api, &event).await
         };
         let trace = tokio::select! {
             trace = traced => trace,
             _ = interrupts.recv() => Err(CommandFailure::Runtime("interrupted".into())),
         };
         // Nodes would go on to record for nobody. If it fails, the trace ends with its time.
-        let _ = source.disarm(id).await;
+        let _ = api.delete(&format!("{PATH}/{id}")).await;
         trace
     }
 
     /// The id of the first event that the armed trace records.
-    async fn first(&self, source: &TraceSource<'_>, armed: &str) -> Result<String, CommandFailure> {
+    async fn first(&self, api: &ServiceApi<'_>, armed: &str) -> Result<String, CommandFailure> {
         let until = Instant::now() + Duration::from_secs(self.seconds);
-        let query = format!("?trace={armed}&limit=1000");
+        let path = format!("{PATH}?trace={armed}&limit=1000");
         loop {
-            let found = source.get(&query).await?;
+            let found = read(&api.get(&path).await?)?;
             let events = found["events"].as_array();
             // The latest is the first in the list.
             let first = events.and_then(|events| events.last()?["id"].as_str());
@@ -140,7 +133,7 @@ impl Trace {
     }
 
     /// The trace of `event`, once it does not change any more or has had its time.
-    async fn settled(&self, source: &TraceSource<'_>, event: &str) -> Result<Value, CommandFailure> {
+    async fn settled(&self, api: &ServiceApi<'_>, event: &str) -> Result<Value, CommandFailure> {
         let mut query = String::new();
         if let Some(user) = &self.user {
             query = format!(
@@ -150,7 +143,7 @@ impl Trace {
         }
         let until = Instant::now() + SETTLING;
         loop {
-            let trace = source.get(&format!("/{event}{query}")).await?;
+            let trace = read(&api.get(&format!("{PATH}/{event}{query}")).await?)?;
             if Instant::now() > until || is_settled(&trace) {
                 return Ok(trace);
             }
@@ -173,21 +166,6 @@ fn is_settled(trace: &Value) -> bool {
             let mut connections = delivery["connections"].as_array().into_iter().flatten();
             delivery["shards"] == delivery["finished_shards"] && !connections.any(is_under_way)
         })
-}
-
-impl TraceSource<'_> {
-    async fn get(&self, rest: &str) -> Result<Value, CommandFailure> {
-        let text = remote::get(&format!("{}{rest}", self.url), &self.keys).await?;
-        read(&text)
-    }
-
-    async fn arm(&self, wanted: &Value) -> Result<Value, CommandFailure> {
-        read(&remote::post(&self.url, &self.keys, wanted.to_string()).await?)
-    }
-
-    async fn disarm(&self, armed: &str) -> Result<(), CommandFailure> {
-        remote::delete(&format!("{}/{armed}", self.url), &self.keys).await
-    }
 }
 
 fn read(text: &str) -> Result<Value, CommandFailure> {
