@@ -94,13 +94,7 @@ mod tests {
             ),
             ("", false, &channels[..1], "channel=chat.*&since="),
         ] {
-            let token = None;
-            let missed = Missed {
-                since,
-                channels,
-                own,
-                token,
-            };
+            let missed = Missed { since, channels, own };
             assert_eq!(missed.path(), format!("/api/v1/stream?{query}"), "{since}");
         }
     }
