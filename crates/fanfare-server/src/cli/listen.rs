@@ -21,7 +21,7 @@ use super::{
     destination::{self, Destination, WantedServer},
     listen_since::Missed,
     output::shown,
-    remote::ServiceApi,
+    remote::RemoteApi,
     token,
 };
 use crate::config::Loaded;
@@ -77,7 +77,7 @@ impl Listen {
                 own,
             };
             let keys = token.as_deref().into_iter().collect();
-            let api = ServiceApi::new(&loaded.config, self.url.as_deref(), keys)?;
+            let api = RemoteApi::new(&loaded.config, self.url.as_deref(), keys)?;
             return block_on(missed.listen(&api, count));
         }
         let wanted = Listening {

@@ -4,7 +4,7 @@ use fanfare_core::{EVERYONE_CHANNEL, history::Since};
 use form_urlencoded::Serializer;
 use serde_json::Value;
 
-use super::{CommandFailure, Outcome, answer_lines::AnswerLines, output, output::shown, remote::ServiceApi};
+use super::{CommandFailure, Outcome, answer_lines::AnswerLines, output, output::shown, remote::RemoteApi};
 
 /// A pattern over all personal channels, which shows a client its own only.
 const PERSONAL: &str = "notifications.user.**";
@@ -33,7 +33,7 @@ impl Missed<'_> {
     }
 
     /// Prints the events that `api` streams, `count` of them.
-    pub(super) async fn listen(&self, api: &ServiceApi<'_>, count: u64) -> Outcome {
+    pub(super) async fn listen(&self, api: &RemoteApi<'_>, count: u64) -> Outcome {
         let mut lines = AnswerLines::new(api.open(&self.path(), Some(LINES)).await?);
         let mut left = count;
         while left > 0 {

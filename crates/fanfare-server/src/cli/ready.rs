@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Global, Outcome, Profile, block_on, output, remote::ServiceApi};
+use super::{Global, Outcome, Profile, block_on, output, remote::RemoteApi};
 
 /// Ask the server on this machine whether it is ready; exit with 1 if it is not.
 #[derive(Args)]
@@ -15,7 +15,7 @@ pub(super) struct Ready {
 impl Ready {
     pub(super) fn run(&self, global: &Global) -> Outcome {
         let config = global.load(&Profile::default())?.config;
-        let api = ServiceApi::new(&config, self.url.as_deref(), Vec::new())?;
+        let api = RemoteApi::new(&config, self.url.as_deref(), Vec::new())?;
         block_on(api.get("/readyz"))?;
         output::line("ready");
         Ok(())

@@ -28,7 +28,7 @@ pub(super) struct RemoteServer {
 }
 
 /// The service API of a running server.
-pub(super) struct ServiceApi<'a> {
+pub(super) struct RemoteApi<'a> {
     client: Client,
     /// The server's URL.
     base: String,
@@ -38,9 +38,9 @@ pub(super) struct ServiceApi<'a> {
 
 impl RemoteServer {
     /// Returns the service API there.
-    pub(super) fn api<'a>(&'a self, config: &'a Config) -> Result<ServiceApi<'a>, CommandFailure> {
+    pub(super) fn api<'a>(&'a self, config: &'a Config) -> Result<RemoteApi<'a>, CommandFailure> {
         let url = self.url.as_deref();
-        ServiceApi::new(config, url, keys(config, self.key.as_deref(), url))
+        RemoteApi::new(config, url, keys(config, self.key.as_deref(), url))
     }
 }
 
@@ -74,7 +74,7 @@ pub(super) fn keys<'a>(config: &'a Config, given: Option<&'a str>, url: Option<&
     }
 }
 
-impl<'a> ServiceApi<'a> {
+impl<'a> RemoteApi<'a> {
     /// The service API of the server at `url`, or else of the one on this machine.
     pub(super) fn new(
         config: &Config,

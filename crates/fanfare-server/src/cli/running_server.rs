@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{
     CommandFailure, block_on,
-    remote::{self, ServiceApi},
+    remote::{self, RemoteApi},
 };
 use crate::{config::Config, http::ReloadReport};
 
@@ -30,7 +30,7 @@ impl RunningServer {
             "/api/v1/reload"
         };
         let url = self.url.as_deref();
-        let api = ServiceApi::new(config, url, remote::keys(config, self.key.as_deref(), url))?;
+        let api = RemoteApi::new(config, url, remote::keys(config, self.key.as_deref(), url))?;
         let answer = block_on(api.post(path, String::new()))?;
         let report: ReloadReport = serde_json::from_str(&answer).map_err(|_| {
             CommandFailure::Runtime("the server answered something else than a report".into())

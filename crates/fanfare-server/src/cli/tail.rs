@@ -15,7 +15,7 @@ use super::{
     answer_lines::AnswerLines,
     block_on,
     output::{self, Paint, shown},
-    remote::{RemoteServer, ServiceApi},
+    remote::{RemoteApi, RemoteServer},
 };
 
 /// The pause before a lost tail is opened again: each time twice as long.
@@ -112,7 +112,7 @@ impl TailCommand {
 
 impl TailPrinter {
     /// Opens a tail, and prints its lines.
-    async fn follow(&mut self, api: &ServiceApi<'_>, path: &str) -> Result<TailEnd, CommandFailure> {
+    async fn follow(&mut self, api: &RemoteApi<'_>, path: &str) -> Result<TailEnd, CommandFailure> {
         let mut lines = AnswerLines::new(api.open(path, None).await?);
         loop {
             match lines.next().await? {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
-    cli::{CommandFailure, remote::ServiceApi},
+    cli::{CommandFailure, remote::RemoteApi},
     report::NodeFigures,
 };
 
@@ -57,7 +57,7 @@ pub(super) struct WaitingDetails {
 }
 
 /// Looks at what the server answers.
-async fn look(api: &ServiceApi<'_>) -> Result<Look, CommandFailure> {
+async fn look(api: &RemoteApi<'_>) -> Result<Look, CommandFailure> {
     let connections = "/api/v1/connections?sort=queued&details=true&subscriptions=0&limit=50";
     let (overview, connections) =
         tokio::try_join!(get(api, "/api/v1/overview"), get::<Connections>(api, connections))?;
@@ -68,20 +68,20 @@ async fn look(api: &ServiceApi<'_>) -> Result<Look, CommandFailure> {
     })
 }
 
-async fn get<T: DeserializeOwned>(api: &ServiceApi<'_>, path: &str) -> Result<T, CommandFailure> {
+async fn get<T: DeserializeOwned>(api: &RemoteApi<'_>, path: &str) -> Result<T, CommandFailure> {
     serde_json::from_str(&api.get(path).await?)
         .map_err(|error| CommandFailure::Runtime(format!("the answer is not understood: {error}")))
 }
 
 impl Figures {
     /// Takes a first look.
-    pub(super) async fn look(&mut self, api: &ServiceApi<'_>) -> Result<(), CommandFailure> {
+    pub(super) async fn look(&mut self, api: &RemoteApi<'_>) -> Result<(), CommandFailure> {
         self.add(look(api).await?);
         Ok(())
     }
 
     /// Takes another look; if that fails, the figures stay as they are and say why.
-    pub(super) async fn look_again(&mut self, api: &ServiceApi<'_>) {
+    pub(super) async fn look_again(&mut self, api: &RemoteApi<'_>) {
         match look(api).await {
             Ok(look) => self.add(look),
             Err(CommandFailure::Usage(error) | CommandFailure::Runtime(error)) => self.error = Some(error),

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use self::figures::Figures;
 use super::{
     CommandFailure, Global, Outcome, Profile, block_on, output,
-    remote::{RemoteServer, ServiceApi},
+    remote::{RemoteApi, RemoteServer},
 };
 
 /// The size of the text that `--once` prints.
@@ -53,7 +53,7 @@ impl Top {
         })
     }
 
-    async fn live(&self, mut figures: Figures, api: &ServiceApi<'_>) -> Outcome {
+    async fn live(&self, mut figures: Figures, api: &RemoteApi<'_>) -> Outcome {
         let mut terminal = ratatui::try_init().map_err(|error| broken(&error))?;
         let mut keys = keys();
         let mut ticks = tokio::time::interval(Duration::from_secs(self.every));

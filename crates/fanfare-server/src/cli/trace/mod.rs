@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::{
     CommandFailure, Global, Outcome, Profile, block_on, output,
-    remote::{RemoteServer, ServiceApi},
+    remote::{RemoteApi, RemoteServer},
 };
 
 /// The events that each node records for `--next`. Nodes may differ in which one is the first, so they record a few.
@@ -80,7 +80,7 @@ impl Trace {
     }
 
     /// Arms a trace, and returns the trace of the first event that it records.
-    async fn next(&self, api: &ServiceApi<'_>) -> Result<Value, CommandFailure> {
+    async fn next(&self, api: &RemoteApi<'_>) -> Result<Value, CommandFailure> {
         let mut wanted = json!({ "events": EVENTS, "seconds": self.seconds });
         for (name, value) in [("user", &self.user), ("channel", &self.channel)] {
             if let Some(value) = value {
@@ -111,7 +111,7 @@ impl Trace {
     }
 
     /// The id of the first event that the armed trace records.
-    async fn first(&self, api: &ServiceApi<'_>, armed: &str) -> Result<String, CommandFailure> {
+    async fn first(&self, api: &RemoteApi<'_>, armed: &str) -> Result<String, CommandFailure> {
         let until = Instant::now() + Duration::from_secs(self.seconds);
         let path = format!("{PATH}?trace={armed}&limit=1000");
         loop {
@@ -133,7 +133,7 @@ impl Trace {
     }
 
     /// The trace of `event`, once it does not change any more or has had its time.
-    async fn settled(&self, api: &ServiceApi<'_>, event: &str) -> Result<Value, CommandFailure> {
+    async fn settled(&self, api: &RemoteApi<'_>, event: &str) -> Result<Value, CommandFailure> {
         let mut query = String::new();
         if let Some(user) = &self.user {
             query = format!(
