@@ -82,7 +82,7 @@ fn weave(due: &[Due], receipts: &[Receipt], writer: &mut Writer) {
         woven.out.extend_from_slice(&replies[copied..answer.at]);
         copied = answer.at;
         let reached: u64 = counts.by_ref().take(answer.events).sum();
-        woven.integer(i64::try_from(reached).unwrap_or(i64::MAX));
+        woven.integer(reached);
     }
     woven.out.extend_from_slice(&replies[copied..]);
     writer.out = woven.out;

@@ -40,8 +40,9 @@ impl Writer {
         self.line(b'-', text);
     }
 
-    /// A number.
-    pub fn integer(&mut self, value: i64) {
+    /// A number, or the largest that there is.
+    pub fn integer(&mut self, value: impl TryInto<i64>) {
+        let value = value.try_into().unwrap_or(i64::MAX);
         self.out.push(b':');
         if value < 0 {
             self.out.push(b'-');

@@ -20,13 +20,6 @@ pub(super) const ANNOUNCEMENT: &str = "Fanfare-Announcement";
 /// What begins a room's key.
 pub(super) const ROOM: &str = "r";
 
-/// A record.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Record {
-    Room(Room),
-    Slot(Places),
-}
-
 /// Changes of one record, and their places among all.
 pub(super) struct Group<'a> {
     pub(super) changes: Vec<(usize, &'a Change)>,
@@ -37,7 +30,10 @@ pub(super) struct Group<'a> {
 
 /// What the first changes of a record come to: as many as one message has room for.
 pub(super) struct Outcome {
-    pub(super) record: Record,
+    /// The record.
+    pub(super) value: Vec<u8>,
+    /// Whether the lease holds anything in it.
+    is_held: bool,
     pub(super) results: Vec<Applied>,
     pub(super) announcements: Vec<String>,
     pub(super) is_changed: bool,
@@ -53,7 +49,7 @@ impl Group<'_> {
             .changes
             .iter()
             .any(|(_, change)| matches!(change, Change::Slot { .. }));
-        let record = if is_slot {
+        let (written, is_held) = if is_slot {
             let mut places = Places::read(value);
             for (_, change) in &self.changes {
                 if let Change::Slot { count, most, .. } = change {
@@ -61,7 +57,7 @@ impl Group<'_> {
                     results.push(Applied::Slot { granted });
                 }
             }
-            Record::Slot(places)
+            (places.write(), places.is_held_by(lease))
         } else {
             let mut room = Room::read(value);
             let mut size = room.write().len();
@@ -95,11 +91,12 @@ impl Group<'_> {
                     Applied::Full { reason, members }
                 });
             }
-            Record::Room(room)
+            (room.write(), room.held_by(lease).next().is_some())
         };
-        let is_changed = is_cleaning || !announcements.is_empty() || record.write() != value;
+        let is_changed = is_cleaning || !announcements.is_empty() || written != value;
         Outcome {
-            record,
+            value: written,
+            is_held,
             results,
             announcements,
             is_changed,
@@ -108,15 +105,9 @@ impl Group<'_> {
 
     /// The first changes are done, in the record as it is now: notes their results. The versions of lists count from `before`, the
     /// one before these changes.
-    pub(super) fn finish(
-        &mut self,
-        lease: LeaseId,
-        outcome: Outcome,
-        before: u64,
-        all: &mut [Option<Applied>],
-    ) {
-        let Outcome { record, results, .. } = outcome;
-        self.is_held = record.is_held_by(lease);
+    pub(super) fn finish(&mut self, outcome: Outcome, before: u64, all: &mut [Option<Applied>]) {
+        let Outcome { is_held, results, .. } = outcome;
+        self.is_held = is_held;
         let done = self.changes.drain(..results.len());
         for ((at, _), mut result) in done.zip(results) {
             if let Applied::Room {
@@ -146,29 +137,6 @@ impl Group<'_> {
         self.is_done = true;
         for (at, _) in &self.changes {
             all[*at] = Some(Applied::Fenced);
-        }
-    }
-}
-
-impl Record {
-    pub(super) fn write(&self) -> Vec<u8> {
-        match self {
-            Self::Room(room) => room.write(),
-            Self::Slot(places) => places.write(),
-        }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        match self {
-            Self::Room(room) => room.is_empty(),
-            Self::Slot(places) => places.is_empty(),
-        }
-    }
-
-    pub(super) fn is_held_by(&self, lease: LeaseId) -> bool {
-        match self {
-            Self::Room(room) => room.held_by(lease).next().is_some(),
-            Self::Slot(places) => places.is_held_by(lease),
         }
     }
 }
@@ -310,11 +278,11 @@ mod tests {
         let mut messages = 0;
         while !group.is_done {
             let outcome = group.outcome(LEASE, record, false, limit);
-            *record = outcome.record.write();
+            record.clone_from(&outcome.value);
             let headers = outcome.announcements.iter().map(String::len).sum::<usize>();
             assert!(record.len() + headers <= limit && headers <= MAX_HEADER_BYTES);
             messages += usize::from(outcome.is_changed);
-            group.finish(LEASE, outcome, 10, &mut all);
+            group.finish(outcome, 10, &mut all);
         }
         let letters = all.into_iter().map(|applied| match applied.unwrap() {
             Applied::Room { transition, .. } => {

@@ -12,9 +12,7 @@ const MAX_NAME: usize = 512;
 
 /// `CLIENT ID`.
 pub(super) fn id(session: &mut Session<'_>, _request: &Request) {
-    session
-        .writer
-        .integer(i64::try_from(session.id).unwrap_or(i64::MAX));
+    session.writer.integer(session.id);
 }
 
 /// `CLIENT GETNAME`.

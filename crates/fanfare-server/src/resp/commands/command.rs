@@ -19,9 +19,7 @@ pub(super) fn command(session: &mut Session<'_>, all: Commands) {
 
 /// `COMMAND COUNT`.
 pub(super) fn count(session: &mut Session<'_>, all: Commands) {
-    session
-        .writer
-        .integer(i64::try_from(all.len()).unwrap_or(i64::MAX));
+    session.writer.integer(all.len());
 }
 
 /// `COMMAND LIST`.

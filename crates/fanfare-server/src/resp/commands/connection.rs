@@ -125,7 +125,7 @@ fn greeted(session: &mut Session<'_>, request: &Request) -> Result<Protocol, Ref
 }
 
 fn write_hello(session: &mut Session<'_>) {
-    let id = i64::try_from(session.id).unwrap_or(i64::MAX);
+    let id = session.id;
     let writer = &mut session.writer;
     writer.map(7);
     writer.bulk("server");

@@ -51,14 +51,12 @@ pub(super) fn numsub(session: &mut Session<'_>, request: &Request) {
         let name = std::str::from_utf8(channel).ok();
         let count = name.map_or(0, |name| host.listeners(name));
         session.writer.bulk(channel);
-        session.writer.integer(i64::try_from(count).unwrap_or(i64::MAX));
+        session.writer.integer(count);
     }
 }
 
 /// `PUBSUB NUMPAT`: how many different patterns connections subscribe to.
 pub(super) fn numpat(session: &mut Session<'_>, _request: &Request) {
     let patterns = session.door.options.host.patterns();
-    session
-        .writer
-        .integer(i64::try_from(patterns).unwrap_or(i64::MAX));
+    session.writer.integer(patterns);
 }

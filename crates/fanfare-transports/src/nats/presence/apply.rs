@@ -121,7 +121,7 @@ impl Presence {
                 changed.push((key, outcome));
             } else {
                 let now = version(epoch, sequence, VERSIONS - 1);
-                group.finish(lease, outcome, now, &mut all.value[start..]);
+                group.finish(outcome, now, &mut all.value[start..]);
             }
         }
         for (answer, (key, outcome)) in self.questions.ask(&puts).await.into_iter().zip(changed) {
@@ -130,11 +130,11 @@ impl Presence {
             };
             match note(all, jetstream::change(answer)) {
                 Some(Some(sequence)) => {
-                    if outcome.record.is_empty() {
+                    if outcome.value.is_empty() {
                         self.empty.add(sequence);
                     }
                     let before = version(epoch, sequence, 0) - 1;
-                    group.finish(lease, outcome, before, &mut all.value[start..]);
+                    group.finish(outcome, before, &mut all.value[start..]);
                 }
                 Some(None) => {}
                 None => group.give_up(),
@@ -145,9 +145,7 @@ impl Presence {
 
     /// The request that stores `outcome` if the last change is `sequence`, with what it announces.
     fn put(&self, key: &str, outcome: &Outcome, sequence: u64, epoch: u64) -> Publish {
-        let mut put = self
-            .bucket
-            .put(key, outcome.record.write().into(), Some(sequence));
+        let mut put = self.bucket.put(key, outcome.value.clone().into(), Some(sequence));
         if !outcome.announcements.is_empty() {
             put.headers.push((EPOCH, epoch.to_string()));
         }
