@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     outbox::Note,
-    receipts::{Job, Listeners},
+    receipts::{Job, SendReport},
     requests::Request,
     shared::Shared,
     status::Refused,
@@ -110,9 +110,7 @@ impl Outgoing {
 /// Sends `messages` and takes down the results.
 async fn send(shared: &Arc<Shared>, messages: &[Message], results_to: impl Iterator<Item = ResultTo>) {
     let results = shared.node.link.publish(messages).await;
-    let mut events = Vec::with_capacity(messages.len());
-    let mut flushes = Vec::new();
-    let (mut unshared, mut kept) = (Vec::new(), Vec::new());
+    let (mut reports, mut flushes) = (Vec::with_capacity(messages.len()), Vec::new());
     for (result_to, result) in results_to.zip(results) {
         if let Err(PublishError::Refused(error)) = &result {
             shared.node.status.refused(Refused::Events, error);
@@ -120,35 +118,22 @@ async fn send(shared: &Arc<Shared>, messages: &[Message], results_to: impl Itera
         match result_to {
             ResultTo::Event(number) => {
                 let accepted = result.ok();
-                kept.extend(
-                    accepted
-                        .as_ref()
-                        .and_then(|accepted| Some((number, accepted.position?))),
-                );
-                if let Some(error) = accepted.as_ref().and_then(|accepted| accepted.unkept.as_ref()) {
+                let (unkept, id_refused) = accepted.as_ref().map_or((None, None), |accepted| {
+                    (accepted.unkept.as_ref(), accepted.id_refused.as_ref())
+                });
+                if let Some(error) = unkept {
                     shared.node.status.refused(Refused::Journal, error);
                 }
-                if let Some(error) = accepted
-                    .as_ref()
-                    .and_then(|accepted| accepted.id_refused.as_ref())
-                {
+                if let Some(error) = id_refused {
                     shared.node.status.refused(Refused::Ids, error);
-                    unshared.push(number);
                 }
-                let listeners = accepted.map_or(Listeners::Unpublished, |accepted| {
-                    accepted
-                        .listeners
-                        .map_or(Listeners::Uncounted, Listeners::Counted)
-                });
-                events.push((number, listeners));
+                reports.push(SendReport::new(number, accepted.as_ref()));
             }
             ResultTo::Flush(request) => flushes.push((request, result.is_ok())),
             ResultTo::Dropped => {}
         }
     }
-    shared.receipts.unshared(&unshared);
-    shared.receipts.kept(&kept);
-    if shared.receipts.published(&events) {
+    if shared.receipts.published(&reports) {
         shared.node.outbox.put(shared.receipts.flush(&shared.requests));
     }
     for (request, is_sent) in flushes {

@@ -17,11 +17,7 @@ use std::{
     time::Duration,
 };
 
-use fanfare_core::{
-    Audience, Event, Interest, PublishOptions, Reach, Receipt,
-    history::{History, Position},
-    locked,
-};
+use fanfare_core::{Audience, Event, Interest, PublishOptions, Reach, Receipt, history::History, locked};
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     time::Instant,
@@ -37,8 +33,8 @@ use crate::{
     requests::{Request, Requests},
 };
 use open::OpenPublications;
-use publication::{Cause, Here, JobReceipts, OpenPublication};
-pub(crate) use publication::{Listeners, Overdue};
+use publication::{Cause, Here, JobReceipts, Listeners, OpenPublication};
+pub(crate) use publication::{Overdue, SendReport};
 
 /// Between two checks for what is overdue.
 const TICK: Duration = Duration::from_millis(25);
@@ -174,24 +170,32 @@ impl Receipts {
     }
 
     /// What the transport reports of each publication. Returns whether to send a flush now.
-    pub(crate) fn published(&self, answers: &[(u64, Listeners)]) -> bool {
-        if answers.is_empty() {
+    pub(crate) fn published(&self, reports: &[SendReport]) -> bool {
+        if reports.is_empty() {
             return false;
         }
         let now = Instant::now();
         let mut open = self.open();
+        for report in reports {
+            if !report.is_id_shared {
+                open.degrade(report.number, Cause::IdsNotShared);
+            }
+            if let Some(publication) = open.publications.get_mut(&report.number) {
+                publication.position = report.position;
+            }
+        }
         // What was published before the last failure may still be on its way back. What is delivered directly now must
         // not overtake it.
-        let failed = answers
+        let failed = reports
             .iter()
-            .filter(|(_, listeners)| *listeners == Listeners::Unpublished);
-        if let Some(last) = failed.map(|(number, _)| *number).max() {
+            .filter(|report| report.listeners == Listeners::Unpublished);
+        if let Some(last) = failed.map(|report| report.number).max() {
             for number in open.numbers().into_iter().take_while(|number| *number < last) {
                 open.miss(number, &self.deliveries);
             }
         }
-        for &(number, listeners) in answers {
-            let mut listeners = listeners;
+        for report in reports {
+            let (number, mut listeners) = (report.number, report.listeners);
             if listeners == Listeners::Unpublished {
                 open.deliver(number, &self.deliveries);
                 open.degrade(number, Cause::Away);
@@ -207,37 +211,15 @@ impl Receipts {
             }
             open.settle(number);
         }
-        let is_uncounted = |(number, listeners): &(u64, Listeners)| {
-            *listeners == Listeners::Uncounted && *number > open.flushed_to && open.is_waiting(*number)
+        let is_uncounted = |report: &SendReport| {
+            report.listeners == Listeners::Uncounted
+                && report.number > open.flushed_to
+                && open.is_waiting(report.number)
         };
-        let flush = answers.iter().any(is_uncounted);
+        let flush = reports.iter().any(is_uncounted);
         drop(open);
         self.busy.notify_one();
         flush
-    }
-
-    /// These are kept under these numbers.
-    pub(crate) fn kept(&self, kept: &[(u64, Position)]) {
-        if kept.is_empty() {
-            return;
-        }
-        let mut open = self.open();
-        for &(number, position) in kept {
-            if let Some(publication) = open.publications.get_mut(&number) {
-                publication.position = Some(position);
-            }
-        }
-    }
-
-    /// The ids of these are shared with no other node.
-    pub(crate) fn unshared(&self, numbers: &[u64]) {
-        if numbers.is_empty() {
-            return;
-        }
-        let mut open = self.open();
-        for number in numbers {
-            open.degrade(*number, Cause::IdsNotShared);
-        }
     }
 
     /// Publication `number` arrived at its own node.

@@ -3,6 +3,8 @@
 use fanfare_core::{Audience, Event, Reach, Receipt, history::Position};
 use tokio::sync::oneshot;
 
+use crate::transport::Accepted;
+
 /// One publication.
 pub(super) struct OpenPublication {
     /// Kept until the event, or its echo, is in the delivery queue.
@@ -34,9 +36,34 @@ pub(crate) struct Overdue {
     pub(crate) position: Position,
 }
 
+/// What the transport reports of a publication.
+pub(crate) struct SendReport {
+    pub(super) number: u64,
+    pub(super) listeners: Listeners,
+    /// Where it is kept.
+    pub(super) position: Option<Position>,
+    /// Its id, if it has one, is shared with the other nodes.
+    pub(super) is_id_shared: bool,
+}
+
+impl SendReport {
+    /// Of publication `number`; `None` if the transport did not carry it.
+    pub(crate) fn new(number: u64, accepted: Option<&Accepted>) -> Self {
+        Self {
+            number,
+            listeners: accepted.map_or(Listeners::Unpublished, |accepted| {
+                let counted = accepted.listeners.map(Listeners::Counted);
+                counted.unwrap_or(Listeners::Uncounted)
+            }),
+            position: accepted.and_then(|accepted| accepted.position),
+            is_id_shared: accepted.is_none_or(|accepted| accepted.id_refused.is_none()),
+        }
+    }
+}
+
 /// How many listeners a publication went to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Listeners {
+pub(super) enum Listeners {
     /// It is not published yet, or perhaps not at all.
     Unpublished,
     /// The transport does not know.

@@ -52,6 +52,18 @@ impl Node {
         (first, receipts)
     }
 
+    /// The transport reports that these went to so many listeners. Returns whether to send a flush.
+    fn published(&self, listeners: &[(u64, Listeners)]) -> bool {
+        let report = |&(number, listeners)| SendReport {
+            number,
+            listeners,
+            position: None,
+            is_id_shared: true,
+        };
+        self.publications
+            .published(&listeners.iter().map(report).collect::<Vec<_>>())
+    }
+
     fn publish(&self, first: u64, events: Vec<Event>, done: oneshot::Sender<Vec<Receipt>>) {
         let job = Job {
             events,
@@ -102,7 +114,7 @@ fn complete_when_every_listener_has_answered() {
     assert_eq!(node.deliver(), ["0"]);
     node.publications.reached(&[Reached::new(number, reach(5))]);
     assert!(receipts.try_recv().is_err(), "Redis has not answered");
-    node.publications.published(&[(number, Counted(2))]);
+    node.published(&[(number, Counted(2))]);
     assert_eq!(receipts.try_recv().unwrap(), [receipt(6, 2, false)]);
     assert!(node.publications.open().publications.is_empty());
     assert!(node.publications.open().batches.is_empty());
@@ -112,7 +124,7 @@ fn complete_when_every_listener_has_answered() {
 fn a_node_that_declines_is_not_waited_for_and_not_counted() {
     let mut node = Node::receiving();
     let (number, mut receipts) = node.enter(0..1);
-    node.publications.published(&[(number, Counted(4))]);
+    node.published(&[(number, Counted(4))]);
     node.publications.declined(&[number]);
     node.publications.echo(number, event(0));
     assert_eq!(node.deliver(), ["0"]);
@@ -134,7 +146,7 @@ fn an_echo_that_nobody_here_wants_is_an_answer_and_no_more() {
     let events = vec![user(0)];
     node.publish(number, events, done);
     node.publications.echo(number, user(0));
-    node.publications.published(&[(number, Counted(1))]);
+    node.published(&[(number, Counted(1))]);
     assert_eq!(receipts.try_recv().unwrap(), [receipt(0, 0, false)]);
     assert!(node.deliver().is_empty());
 
@@ -146,7 +158,7 @@ fn an_echo_that_nobody_here_wants_is_an_answer_and_no_more() {
     let _in_force = node
         .publications
         .subscribe(Interest::User(UserId::new("1").unwrap()));
-    node.publications.published(&[(number, Counted(1))]);
+    node.published(&[(number, Counted(1))]);
     node.publications.echo(number, user(1));
     assert_eq!(node.deliver(), ["1"]);
     assert_eq!(receipts.try_recv().unwrap(), [receipt(1, 1, false)]);
@@ -160,14 +172,14 @@ fn a_lost_connection_hands_over_in_order_and_late_echoes_are_known() {
     node.publications.lost();
     let (fourth, mut receipts_after) = node.enter(3..4);
     assert_eq!(node.deliver(), ["0", "1", "2", "3"]);
-    node.publications.published(&[
+    node.published(&[
         (first, Counted(1)),
         (first + 1, Unpublished),
         (first + 2, Counted(1)),
     ]);
     let expected = receipt(1, 1, true);
     assert_eq!(receipts.try_recv().unwrap(), [expected; 3]);
-    node.publications.published(&[(fourth, Counted(0))]);
+    node.published(&[(fourth, Counted(0))]);
     assert_eq!(receipts_after.try_recv().unwrap(), [expected]);
     for number in first..=fourth {
         if number != first {
@@ -181,7 +193,7 @@ fn a_lost_connection_hands_over_in_order_and_late_echoes_are_known() {
 fn a_failed_publication_is_handed_over_once() {
     let mut node = Node::receiving();
     let (number, mut receipts) = node.enter(0..1);
-    node.publications.published(&[(number, Unpublished)]);
+    node.published(&[(number, Unpublished)]);
     node.publications.echo(number, event(0));
     assert_eq!(node.deliver(), ["0"]);
     assert_eq!(receipts.try_recv().unwrap(), [receipt(1, 1, true)]);
@@ -189,7 +201,7 @@ fn a_failed_publication_is_handed_over_once() {
     // The echo before the failure was noticed.
     let (number, mut receipts) = node.enter(1..2);
     node.publications.echo(number, event(1));
-    node.publications.published(&[(number, Unpublished)]);
+    node.published(&[(number, Unpublished)]);
     assert_eq!(node.deliver(), ["1"]);
     assert_eq!(receipts.try_recv().unwrap(), [receipt(1, 1, true)]);
 }
@@ -200,7 +212,7 @@ fn listeners_of_other_make_are_not_waited_for_when_all_nodes_are_through() {
     let (number, mut receipts) = node.enter(0..1);
     node.publications.echo(number, event(0));
     node.deliver();
-    assert!(!node.publications.published(&[(number, Counted(3))]));
+    assert!(!node.published(&[(number, Counted(3))]));
     assert_eq!(node.publications.check(Instant::now()), (false, true));
     assert_eq!(node.publications.check(Instant::now() + TICK), (true, true));
     assert!(!node.publications.flushes_at_once());
@@ -217,10 +229,10 @@ fn without_counts_a_flush_completes_the_receipt() {
     for complete in [true, false] {
         let mut node = Node::receiving();
         let (number, mut receipts) = node.enter(0..2);
-        assert!(node.publications.published(&[(number, Uncounted)]));
+        assert!(node.published(&[(number, Uncounted)]));
         node.publications.reached(&[Reached::new(number, reach(4))]);
         node.publications.flushed(number, complete);
-        assert!(node.publications.published(&[(number + 1, Uncounted)]));
+        assert!(node.published(&[(number + 1, Uncounted)]));
         assert!(receipts.try_recv().is_err(), "it covers what was before it");
         node.publications.flushed(number + 2, complete);
         assert_eq!(node.deliver(), ["0", "1"], "their echoes did not arrive");
@@ -236,8 +248,7 @@ fn what_is_overdue_is_handed_over_and_degraded() {
     let mut node = Node::receiving();
     let (number, mut receipts) = node.enter(0..2);
     node.publications.echo(number, event(0));
-    node.publications
-        .published(&[(number, Counted(2)), (number + 1, Counted(1))]);
+    node.published(&[(number, Counted(2)), (number + 1, Counted(1))]);
     node.publications.check(Instant::now() + PATIENCE);
     assert_eq!(node.deliver(), ["0", "1"]);
     assert_eq!(receipts.try_recv().unwrap(), [receipt(1, 1, true); 2]);
@@ -250,7 +261,7 @@ fn a_caller_that_went_away_leaves_nothing_behind() {
     let mut node = Node::receiving();
     let (number, receipts) = node.enter(0..1);
     drop(receipts);
-    node.publications.published(&[(number, Counted(1))]);
+    node.published(&[(number, Counted(1))]);
     node.publications.echo(number, event(0));
     assert_eq!(node.deliver(), ["0"]);
     assert!(node.publications.open().publications.is_empty());
