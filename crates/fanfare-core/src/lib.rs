@@ -175,4 +175,4 @@ pub use report::{
     ConnectionFacts, DialectFacts, DialectReport, Figure, FigureValue, JsonMap, NodeFacts, Report, fields,
 };
 pub use striped::{Stripe, Striped, forget, locked};
-pub use timestamp::{Timestamp, timestamp};
+pub use timestamp::{Timestamp, millis, timestamp, unix_millis};

@@ -3,7 +3,7 @@
 use std::{
     cell::Cell,
     fmt,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 /// The last second that has a year of four digits.
@@ -13,6 +13,16 @@ const SECONDS_PER_DAY: u64 = 86_400;
 /// A time in RFC 3339, UTC, milliseconds, `Z`.
 #[derive(Clone, Copy)]
 pub struct Timestamp([u8; 24]);
+
+/// Returns the whole milliseconds of `duration`.
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Returns the milliseconds from 1970 to `time`; 0 for an earlier time.
+pub fn unix_millis(time: SystemTime) -> u64 {
+    millis(time.duration_since(UNIX_EPOCH).unwrap_or_default())
+}
 
 /// Formats `time` as dialects show it: RFC 3339, UTC, milliseconds, `Z`. A time before 1970 or after 9999 is shown as the nearest that can
 /// be.
@@ -87,8 +97,6 @@ impl fmt::Display for Timestamp {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

@@ -134,16 +134,12 @@ pub(super) async fn of(
     let shown = |mounted: &&std::sync::Arc<MountedDialect>| {
         !mounted.hidden || mounted.counters.opened.load(Relaxed) > 0
     };
-    let unix = facts
-        .now
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
     NodeFigures {
         id: node.id,
         host: host(),
         version: facts.version.to_owned(),
         uptime_seconds: facts.uptime.as_secs(),
-        time_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
+        time_ms: unix_millis(facts.now),
         shards: facts.shards,
         draining: node.is_draining(),
         connections: node.active(),
