@@ -209,8 +209,7 @@ impl Hub {
             linger: std::time::Duration::ZERO,
             max_remembered_ids: 1000,
             max_listed_members: 1000,
-            max_watched: crate::MAX_WATCHED,
-            max_fetched: crate::MAX_FETCHED,
+            ..ClusterOptions::default()
         };
         ClusterBroker::new(transport, &options, inbound)
     }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use ahash::RandomState;
-use fanfare_core::{CLAIM_LIFETIME, Claim, Reach, Receipt, RememberedIds, locked};
+use fanfare_core::{CLAIM_LIFETIME, Claim, Reach, Receipt, RememberedIds, locked, millis};
 use hashlink::LinkedHashMap;
 use uuid::Uuid;
 
@@ -110,7 +110,7 @@ impl IdMemory {
         if let Some(knowledge) = news {
             // A receipt is forgotten together with the claim that it belongs to.
             let kept = known.filter(|_| knowledge.state != IdState::Taken);
-            let lifetime_ms = u64::try_from(self.lifetime.as_millis()).unwrap_or(u64::MAX);
+            let lifetime_ms = millis(self.lifetime);
             let expires_ms = kept.map_or(now_ms.saturating_add(lifetime_ms), |memory| memory.expires_ms);
             let memory = Memory {
                 expires_ms,
@@ -166,7 +166,7 @@ impl IdMemory {
     }
 
     fn now_ms(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+        millis(self.start.elapsed())
     }
 }
 

@@ -26,23 +26,19 @@ pub(crate) async fn answer(inbound: &dyn Inbound, question: Bytes) -> Option<Byt
 
 /// Delivers a notice to this node.
 pub(crate) fn notify(inbound: &dyn Inbound, notice: Bytes) {
-    if catch_unwind(AssertUnwindSafe(|| inbound.on_notice(notice))).is_err() {
-        tracing::error!("handling a notice between nodes panicked");
-    }
+    guarded("handling a notice between nodes", || inbound.on_notice(notice));
 }
 
 /// Reports to this node that a connection has entered its room.
 pub(crate) fn entered(inbound: &dyn Inbound, ticket: EntryTicket, entered: Entered) {
-    if catch_unwind(AssertUnwindSafe(|| inbound.entered(ticket, entered))).is_err() {
-        tracing::error!("handling an entry into a room panicked");
-    }
+    guarded("handling an entry into a room", || {
+        inbound.entered(ticket, entered);
+    });
 }
 
 /// Reports to this node that events for its connections are lost.
 pub(crate) fn missed(inbound: &dyn Inbound, gap: Gap) {
-    if catch_unwind(AssertUnwindSafe(|| inbound.on_gap(gap))).is_err() {
-        tracing::error!("handling a gap panicked");
-    }
+    guarded("handling a gap", || inbound.on_gap(gap));
 }
 
 /// What is published in `room` about `member`; nothing if that panics.
@@ -52,9 +48,14 @@ pub(crate) fn announcement(
     room: &Channel,
     member: &Member,
 ) -> Option<Event> {
-    let announced = catch_unwind(AssertUnwindSafe(|| inbound.announcement(change, room, member)));
-    announced.unwrap_or_else(|_| {
-        tracing::error!("announcing a member of a room panicked");
-        None
+    guarded("announcing a member of a room", || {
+        inbound.announcement(change, room, member)
     })
+    .flatten()
+}
+
+/// Makes `call`; returns nothing if it panics.
+fn guarded<T>(what: &str, call: impl FnOnce() -> T) -> Option<T> {
+    let done = catch_unwind(AssertUnwindSafe(call));
+    done.inspect_err(|_| tracing::error!("{what} panicked")).ok()
 }

@@ -1,9 +1,9 @@
 //! Who is in which room on this node.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use ahash::AHashMap;
-use fanfare_core::{Channel, Member, Present, Striped, UserId, forget, give_back};
+use fanfare_core::{Channel, Member, Present, Striped, UserId, forget, give_back, unix_millis};
 
 use crate::list_limit::ListLimit;
 
@@ -32,7 +32,7 @@ impl LocalRooms {
         let present = users.entry(member.user.clone()).or_insert_with(|| Present {
             member: member.clone(),
             connections: 0,
-            since_ms: now_ms(),
+            since_ms: unix_millis(SystemTime::now()),
         });
         present.connections += 1;
         let is_first = present.connections == 1;
@@ -77,11 +77,6 @@ impl LocalRooms {
     pub(crate) fn rooms(&self) -> usize {
         self.rooms.count()
     }
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

@@ -249,11 +249,8 @@ impl Receipts {
     /// A node that is counted among the listeners of these has no connection for them, or received them another way.
     pub(crate) fn declined(&self, numbers: &[u64]) {
         let mut open = self.open();
-        for &number in numbers {
-            if let Some(publication) = open.publications.get_mut(&number) {
-                publication.replies += 1;
-            }
-            open.settle(number);
+        for number in numbers {
+            open.learn(*number, |publication| publication.replies += 1);
         }
     }
 
@@ -261,24 +258,21 @@ impl Receipts {
     pub(crate) fn delivered(&self, reached: &[(u64, Reach)]) {
         let mut open = self.open();
         for &(number, reach) in reached {
-            if let Some(publication) = open.publications.get_mut(&number) {
+            open.learn(number, |publication| {
                 publication.here = Here::Done;
                 publication.add(reach);
-            }
-            open.settle(number);
+            });
         }
     }
 
     /// These reached another node's connections.
     pub(crate) fn reached(&self, reached: &[Reached]) {
         let mut open = self.open();
-        for &one in reached {
-            let number = one.number();
-            if let Some(publication) = open.publications.get_mut(&number) {
+        for one in reached {
+            open.learn(one.number(), |publication| {
                 publication.replies += 1;
                 publication.add(one.reach());
-            }
-            open.settle(number);
+            });
         }
     }
 

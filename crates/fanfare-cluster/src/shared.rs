@@ -2,9 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
+use fanfare_core::{MAX_CLAIMS, MAX_LISTED_MEMBERS};
+
 use crate::{
-    answers::Answers, arrivals::Arrivals, foreign::Foreign, gaps::Gaps, ids::Ids, node::Node,
-    notices::Notices, peers::Peers, presence::Presence, probes::Probes, receipts::Receipts, replays::Replays,
+    MAX_FETCHED, MAX_WATCHED, answers::Answers, arrivals::Arrivals, foreign::Foreign, gaps::Gaps, ids::Ids,
+    node::Node, notices::Notices, peers::Peers, presence::Presence, probes::Probes, receipts::Receipts,
+    replays::Replays,
     requests::Requests,
 };
 
@@ -13,17 +16,32 @@ use crate::{
 pub struct ClusterOptions {
     /// This node's name: short, and no other node's. If it is empty, a name is made up.
     pub node_id: String,
-    /// How long a node stays subscribed to all channels after it has released [`Interest::AllChannels`](fanfare_core::Interest::AllChannels): longer than most
+    /// How long a node stays subscribed to all channels after it has released [`Interest::AllChannels`]: longer than most
     /// clients take to come back.
+    ///
+    /// [`Interest::AllChannels`]: fanfare_core::Interest::AllChannels
     pub linger: Duration,
-    /// How many ids the node's own memory holds.
+    /// The ids that this node's own memory holds at most.
     pub max_remembered_ids: usize,
-    /// How many members a room may have for their list to be sent.
+    /// How many members a room may have for their list to be sent to a connection that enters it.
     pub max_listed_members: usize,
-    /// How many audiences with history are watched for events that were lost on the way.
+    /// How many audiences with history a node watches for events that were lost on the way.
     pub max_watched: usize,
     /// How many events are fetched for one such gap.
     pub max_fetched: usize,
+}
+
+impl Default for ClusterOptions {
+    fn default() -> Self {
+        Self {
+            node_id: String::new(),
+            linger: Duration::from_secs(30),
+            max_remembered_ids: MAX_CLAIMS,
+            max_listed_members: MAX_LISTED_MEMBERS,
+            max_watched: MAX_WATCHED,
+            max_fetched: MAX_FETCHED,
+        }
+    }
 }
 
 /// The parts of the broker.

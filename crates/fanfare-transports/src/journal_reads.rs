@@ -11,6 +11,7 @@ use fanfare_core::{
     Audience, Pattern,
     history::{Cursor, Unrecovered},
     journal::{ReplayFrom, ReplayQuery, ReplayScope, is_complete},
+    millis,
 };
 
 /// Audiences that are read at once.
@@ -120,11 +121,8 @@ pub(crate) async fn read(journal: &impl JournalReader, query: &ReplayQuery) -> R
         },
         ReplayFrom::Newest(count) => (reading.newest(count, 0).await?, None),
         ReplayFrom::Within(age) => {
-            let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-            (
-                reading.newest(query.limit, state.now.saturating_sub(age)).await?,
-                None,
-            )
+            let since = state.now.saturating_sub(millis(age));
+            (reading.newest(query.limit, since).await?, None)
         }
         ReplayFrom::Page { since, reverse } => {
             let reason = since.and_then(bad);

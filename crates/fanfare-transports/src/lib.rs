@@ -8,16 +8,16 @@ mod nats;
 mod redis;
 mod tls_files;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
 use fanfare_cluster::{
-    ClusterBroker, ClusterOptions,
+    ClusterBroker,
     embedded::EmbeddedBroker,
     journal::{DEFAULT_MAX_BYTES, MemoryJournal},
     transport::Transport,
 };
-pub use fanfare_cluster::{MAX_FETCHED, MAX_WATCHED};
-use fanfare_core::{Broker, Inbound, MAX_CLAIMS, MAX_LISTED_MEMBERS};
+pub use fanfare_cluster::{ClusterOptions, MAX_FETCHED, MAX_WATCHED};
+use fanfare_core::{Broker, Inbound};
 
 /// The default of [`BrokerOptions::max_journals`].
 pub const MAX_JOURNALS: usize = 100_000;
@@ -43,25 +43,12 @@ pub struct BrokerOptions {
     pub credentials_file: Option<PathBuf>,
     /// Stands before every name on the server.
     pub prefix: String,
-    /// This node's name: short, and no other node's. If it is empty, a name is made up.
-    pub node_id: String,
-    /// How long a node stays subscribed to all channels after it has released [`Interest::AllChannels`]: longer than most
-    /// clients take to come back.
-    ///
-    /// [`Interest::AllChannels`]: fanfare_core::Interest::AllChannels
-    pub linger: Duration,
-    /// The ids that this node's own memory holds at most.
-    pub max_remembered_ids: usize,
-    /// How many members a room may have for their list to be sent to a connection that enters it.
-    pub max_listed_members: usize,
+    /// What is the node's own, whatever server there is.
+    pub node: ClusterOptions,
     /// The bytes of history that a broker in the process keeps at most.
     pub max_history_bytes: usize,
     /// The audiences of which a journal on a server knows something, at most.
     pub max_journals: usize,
-    /// How many audiences with history a node watches for events that were lost on the way.
-    pub max_watched: usize,
-    /// How many events are fetched for one such gap.
-    pub max_fetched: usize,
 }
 
 /// The Sentinels that know which server is the master.
@@ -95,14 +82,9 @@ impl Default for BrokerOptions {
             client_key_file: None,
             credentials_file: None,
             prefix: String::new(),
-            node_id: String::new(),
-            linger: Duration::from_secs(30),
-            max_remembered_ids: MAX_CLAIMS,
-            max_listed_members: MAX_LISTED_MEMBERS,
+            node: ClusterOptions::default(),
             max_history_bytes: DEFAULT_MAX_BYTES,
             max_journals: MAX_JOURNALS,
-            max_watched: MAX_WATCHED,
-            max_fetched: MAX_FETCHED,
         }
     }
 }
@@ -141,7 +123,12 @@ pub fn open(
 ) -> Result<Arc<dyn Broker>, OpenError> {
     let transport: Arc<dyn Transport> = match kind {
         "memory" => {
-            let broker = EmbeddedBroker::new(inbound, options.max_remembered_ids, options.max_listed_members);
+            let ClusterOptions {
+                max_remembered_ids,
+                max_listed_members,
+                ..
+            } = options.node;
+            let broker = EmbeddedBroker::new(inbound, max_remembered_ids, max_listed_members);
             let journal = MemoryJournal::new(options.max_history_bytes);
             return Ok(Arc::new(broker.keeping(journal)));
         }
@@ -149,15 +136,7 @@ pub fn open(
         "nats" => Arc::new(nats::Nats::new(options)?),
         _ => return Err(OpenError::UnknownKind),
     };
-    let cluster = ClusterOptions {
-        node_id: options.node_id.clone(),
-        linger: options.linger,
-        max_remembered_ids: options.max_remembered_ids,
-        max_listed_members: options.max_listed_members,
-        max_watched: options.max_watched,
-        max_fetched: options.max_fetched,
-    };
-    Ok(Arc::new(ClusterBroker::new(transport, &cluster, inbound)))
+    Ok(Arc::new(ClusterBroker::new(transport, &options.node, inbound)))
 }
 
 /// Checks `options` for the broker called `kind` as [`open`] does, without connecting. Returns a warning for the operator.

@@ -7,7 +7,7 @@ use std::{
 
 use ahash::AHashMap;
 use bytes::Bytes;
-use fanfare_core::MAX_NOTICES;
+use fanfare_core::{MAX_NOTICES, millis};
 
 use crate::{
     messages::{MissedNotices, NodeMessage},
@@ -228,7 +228,7 @@ impl Log {
 
     /// What to ask process `run` for, unless that was done just now.
     pub(super) fn request(&mut self, run: u64, now: Instant) -> Option<NodeMessage> {
-        let age = now.duration_since(self.started).as_millis();
+        let age = millis(now.duration_since(self.started));
         let node = self.node.clone();
         let progress = self.progress(run, now)?;
         if progress
@@ -242,7 +242,7 @@ impl Log {
             node,
             run,
             next: progress.next,
-            age: u64::try_from(age).unwrap_or(u64::MAX),
+            age,
         }))
     }
 

@@ -1,12 +1,9 @@
 //! One room: this node's users in it, and what its connections have been shown.
 
-use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::SystemTime};
 
 use ahash::AHashMap;
-use fanfare_core::{Channel, Entered, EntryTicket, Member, Presence, Present, UserId};
+use fanfare_core::{Channel, Entered, EntryTicket, Member, Presence, Present, UserId, unix_millis};
 
 use super::view::{Arrived, View};
 use crate::{
@@ -106,7 +103,7 @@ impl Room {
         let is_first = user.connections == 1;
         if is_first {
             user.member = member.clone();
-            user.since_ms = now_ms();
+            user.since_ms = unix_millis(SystemTime::now());
             self.occupants += 1;
         }
         is_first
@@ -233,11 +230,7 @@ impl Room {
     /// `member` has joined or left as far as this node can know; it announces that to its own connections.
     pub(super) fn show(&mut self, change: Presence, member: &Member, deliveries: &Deliveries) {
         let Some(view) = &mut self.view else { return };
-        let is_new = match change {
-            Presence::Joined => view.joined(member),
-            Presence::Left => view.left(&member.user),
-        };
-        if is_new {
+        if view.change(change, member) {
             deliveries.push(Item::Announce(change, self.name.clone(), member.clone()));
         }
     }
@@ -245,11 +238,8 @@ impl Room {
     /// Shows what arrived, if it is news.
     pub(super) fn show_arrived(&mut self, arrived: Arrived, deliveries: &Deliveries) {
         let Arrived { mark, event, .. } = arrived;
-        let is_new = self.view.as_mut().is_none_or(|view| match mark.change {
-            Presence::Joined => view.joined(&mark.member),
-            Presence::Left => view.left(&mark.member.user),
-        });
-        if is_new {
+        let view = self.view.as_mut();
+        if view.is_none_or(|view| view.change(mark.change, &mark.member)) {
             deliveries.push(Item::Event(event, ReplyTo::Dropped));
         }
     }
@@ -307,9 +297,4 @@ impl Room {
         }
         held
     }
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

@@ -24,7 +24,7 @@ use fanfare_core::{Channel, Entry, Member, Presence, PresenceCounts, Present, Us
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    room::Room,
+    room::{LocalUser, Room},
     slots::{SlotChange, SlotChangeKind, Slots},
     view::View,
 };
@@ -138,6 +138,20 @@ impl State {
         self.next_number
     }
 
+    /// What is known of `user` in the room `name`.
+    fn user(&mut self, name: &Channel, user: &UserId) -> Option<&mut LocalUser> {
+        self.rooms.get_mut(name)?.users.get_mut(user)
+    }
+
+    /// What the connections in the room `name` have been shown.
+    fn view(&self, name: &Channel) -> Option<&View> {
+        self.rooms.get(name)?.view.as_ref()
+    }
+
+    fn view_mut(&mut self, name: &Channel) -> Option<&mut View> {
+        self.rooms.get_mut(name)?.view.as_mut()
+    }
+
     // What connections do.
 
     /// A connection enters its room.
@@ -198,20 +212,17 @@ impl State {
     }
 
     fn queue_change(&mut self, number: u64, name: &Channel, member: &Member, change: Presence) {
-        let Some(user) = self
-            .rooms
-            .get_mut(name)
-            .and_then(|room| room.users.get_mut(&member.user))
-        else {
+        let Some(user) = self.user(name, &member.user) else {
             return;
         };
         user.pending += 1;
+        let since_ms = user.since_ms;
         self.queue.push_back(Task::Member(MemberChange {
             number,
             room: name.clone(),
             member: member.clone(),
             change,
-            since_ms: user.since_ms,
+            since_ms,
             announced: true,
             list: false,
             was_held: true,

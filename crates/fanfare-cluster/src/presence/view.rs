@@ -4,7 +4,7 @@
 //! alternate at every member of the room, whatever is repeated or missed.
 
 use ahash::AHashMap;
-use fanfare_core::{Event, Member, UserId};
+use fanfare_core::{Event, Member, Presence, UserId};
 
 use crate::{list_limit::ListLimit, transport::presence::RoomMembers, wire::PresenceMark};
 
@@ -146,6 +146,14 @@ impl View {
         mark.version <= self.version.max(shown)
     }
 
+    /// `member` joined or left. Returns whether that is new.
+    pub(super) fn change(&mut self, change: Presence, member: &Member) -> bool {
+        match change {
+            Presence::Joined => self.joined(member),
+            Presence::Left => self.left(&member.user),
+        }
+    }
+
     /// `member` joined. Returns whether that is new.
     pub(super) fn joined(&mut self, member: &Member) -> bool {
         if self.contains(&member.user) {
@@ -160,7 +168,7 @@ impl View {
     }
 
     /// `user` left. Returns whether that is new.
-    pub(super) fn left(&mut self, user: &UserId) -> bool {
+    fn left(&mut self, user: &UserId) -> bool {
         let left = self.members.remove(user).is_some();
         if left && self.members.capacity() > 1024 && self.members.len() * 4 < self.members.capacity() {
             self.members.shrink_to_fit();

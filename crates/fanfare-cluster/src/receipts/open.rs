@@ -120,6 +120,14 @@ impl OpenPublications {
         }
     }
 
+    /// Notes what was learned of publication `number`, if it is open, and closes it if all about it is known.
+    pub(super) fn learn(&mut self, number: u64, note: impl FnOnce(&mut OpenPublication)) {
+        if let Some(publication) = self.publications.get_mut(&number) {
+            note(publication);
+        }
+        self.settle(number);
+    }
+
     /// Closes publication `number` if all about it is known.
     pub(super) fn settle(&mut self, number: u64) {
         if !self

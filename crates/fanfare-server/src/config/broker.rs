@@ -93,7 +93,7 @@ impl Sentinel {
 }
 
 impl Broker {
-    /// Returns the broker's options, for a node without a name.
+    /// Returns how the broker is reached.
     pub fn options(&self) -> BrokerOptions {
         let exposed = |url: &GuardedUrl| url.expose().to_owned();
         let sentinel = self.sentinel.is_set().then(|| SentinelOptions {
@@ -117,7 +117,6 @@ impl Broker {
             client_key_file: self.client_key_file.clone(),
             credentials_file: self.credentials_file.clone(),
             prefix: self.prefix.clone(),
-            max_remembered_ids: self.max_remembered_ids,
             ..BrokerOptions::default()
         }
     }

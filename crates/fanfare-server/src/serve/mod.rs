@@ -29,7 +29,7 @@ use fanfare_core::{
     policy::{AccessControl, Authorizer},
 };
 use fanfare_engine::{Clock, Node, NodeOptions, ShardCommand, ShardHandle};
-use fanfare_transports::BrokerOptions;
+use fanfare_transports::{BrokerOptions, ClusterOptions};
 use opentelemetry_otlp::SpanExporter;
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -178,12 +178,16 @@ fn attach(
     shards: usize,
 ) -> Result<Vec<UnboundedReceiver<ShardCommand>>, String> {
     let options = BrokerOptions {
-        node_id: node.id.simple().to_string(),
-        max_listed_members: config.limits.max_listed_members,
+        node: ClusterOptions {
+            node_id: node.id.simple().to_string(),
+            max_remembered_ids: config.broker.max_remembered_ids,
+            max_listed_members: config.limits.max_listed_members,
+            max_watched: config.history.max_watched,
+            max_fetched: config.history.max_fetched,
+            ..ClusterOptions::default()
+        },
         max_history_bytes: config.history.max_bytes.0,
         max_journals: config.history.max_journals,
-        max_watched: config.history.max_watched,
-        max_fetched: config.history.max_fetched,
         ..config.broker.options()
     };
     let broker = fanfare_transports::open(config.broker.kind.name(), &options, node.clone())

@@ -6,7 +6,9 @@ use std::{
 };
 
 use fanfare_cluster::transport::{Accepted, IdStore, Stored, WantedId};
-use fanfare_core::{BoxFuture, CLAIM_LIFETIME, Claim, Receipt, UNANSWERED_LIFETIME, history::Position};
+use fanfare_core::{
+    BoxFuture, CLAIM_LIFETIME, Claim, Receipt, UNANSWERED_LIFETIME, history::Position, unix_millis,
+};
 use uuid::Uuid;
 
 use super::{
@@ -14,7 +16,6 @@ use super::{
     names::Names,
     protocol::{Publish, ServerMessage},
     questions::{Learned, Questions, Unanswered, note},
-    records::millis,
 };
 use crate::id_values::{self, CLAIMED, PUBLISHED, TOGETHER};
 
@@ -234,11 +235,7 @@ impl Clock {
 
     /// The time by the server's clock, in milliseconds since 1970.
     pub(super) fn now_ms(&self) -> u64 {
-        millis(
-            self.now()
-                .duration_since(SystemTime::UNIX_EPOCH)
-                .unwrap_or_default(),
-        )
+        unix_millis(self.now())
     }
 
     /// How long ago it was `at` by the server's clock.

@@ -12,7 +12,7 @@ use fanfare_cluster::{
     },
     wire,
 };
-use fanfare_core::{Member, UserId};
+use fanfare_core::{Member, UserId, millis};
 
 use super::names;
 
@@ -266,10 +266,6 @@ impl LeaseState {
     pub(super) fn may_be_forgotten(self, now: u64) -> bool {
         matches!(self, Self::Cleaned { since } if since + millis(CLEANED_MEMORY) < now)
     }
-}
-
-pub(super) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The names in a list of leases.

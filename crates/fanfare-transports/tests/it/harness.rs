@@ -82,11 +82,11 @@ impl Cluster {
             Self::Sentinel(shared) => ("redis", shared.group.options(), &*shared.prefix),
             Self::Sharded(shared) => ("redis", shared.group.options(), &*shared.prefix),
         };
-        let options = BrokerOptions {
+        let mut options = BrokerOptions {
             prefix: prefix.to_owned(),
-            linger: LINGER,
             ..options
         };
+        options.node.linger = LINGER;
         (kind, options)
     }
 
@@ -141,11 +141,11 @@ impl Node {
 
     /// As [`Self::open`], with another linger.
     pub(crate) fn open_with(kind: &str, url: &str, id: &str, linger: Duration) -> Self {
-        let options = BrokerOptions {
+        let mut options = BrokerOptions {
             url: url.to_owned(),
-            linger,
             ..BrokerOptions::default()
         };
+        options.node.linger = linger;
         Self::open_by(kind, &options, id)
     }
 
@@ -161,10 +161,8 @@ impl Node {
 
     /// A node with these options, called `id`.
     pub(crate) fn open_by(kind: &str, options: &BrokerOptions, id: &str) -> Self {
-        let options = BrokerOptions {
-            node_id: id.to_owned(),
-            ..options.clone()
-        };
+        let mut options = options.clone();
+        id.clone_into(&mut options.node.node_id);
         let inbound = Recorder::named(id);
         let port: Arc<dyn Inbound> = inbound.clone();
         let broker = fanfare_transports::open(kind, &options, port).unwrap();

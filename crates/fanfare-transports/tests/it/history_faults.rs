@@ -26,11 +26,11 @@ const CHANNEL: &str = "chat.a";
 
 /// A node on the server of this URL that receives the channel, which has history.
 async fn receiving(url: &str, id: &str) -> Node {
-    let options = BrokerOptions {
+    let mut options = BrokerOptions {
         url: url.to_owned(),
-        max_fetched: 10_000,
         ..BrokerOptions::default()
     };
+    options.node.max_fetched = 10_000;
     let node = Node::open_by("redis", &options, id);
     node.inbound.keeps.store(true, Ordering::SeqCst);
     node.ready().await;

@@ -1,7 +1,5 @@
 //! The law of lists of members that are too long to be sent.
 
-use fanfare_transports::BrokerOptions;
-
 use crate::{
     harness::Cluster,
     rooms::{RoomNode, users},
@@ -11,11 +9,8 @@ const ROOM: &str = "project:1";
 
 /// Everybody still sees who comes and goes; a room that is small enough again is listed again.
 pub(crate) async fn a_list_of_too_many_members_is_left_out(cluster: &Cluster) {
-    let (kind, options) = cluster.options();
-    let options = BrokerOptions {
-        max_listed_members: 2,
-        ..options
-    };
+    let (kind, mut options) = cluster.options();
+    options.node.max_listed_members = 2;
     let nodes = RoomNode::many_by(kind, options, 2, &[ROOM]).await;
     let (first, second) = (&nodes[0], &nodes[nodes.len() - 1]);
     assert_eq!(users(&first.entered(ROOM, "alice").await), ["alice"]);

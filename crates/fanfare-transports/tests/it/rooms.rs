@@ -79,12 +79,9 @@ impl RoomNode {
         Self::open_kind(if is_nats { "nats" } else { "redis" }, options, id)
     }
 
-    fn open_kind(kind: &str, options: BrokerOptions, id: &str) -> Self {
+    fn open_kind(kind: &str, mut options: BrokerOptions, id: &str) -> Self {
         let shown = Arc::<Shown>::default();
-        let options = BrokerOptions {
-            node_id: id.to_owned(),
-            ..options
-        };
+        id.clone_into(&mut options.node.node_id);
         let inbound: Arc<dyn Inbound> = shown.clone();
         let broker = fanfare_transports::open(kind, &options, inbound).unwrap();
         Self {

@@ -1,9 +1,12 @@
 //! What this node decides without the store, and remembers for later.
 
+use std::collections::BTreeMap;
+
 use fanfare_core::{Channel, Presence, UserId};
 
-use super::{COMPACT_FROM, MemberChange, State, Task};
+use super::{Awaited, COMPACT_FROM, MemberChange, State, Task};
 use crate::presence::{
+    room::LocalUser,
     slots::{SlotChange, SlotChangeKind},
     view::View,
 };
@@ -23,24 +26,21 @@ impl State {
             self.begin_view(&name);
         }
         // What was announced and has not arrived may never arrive.
-        let confirmed: Vec<u64> = self
-            .awaited
-            .iter()
-            .filter(|(_, awaited)| awaited.confirmed)
-            .map(|(number, _)| *number)
-            .collect();
-        for number in confirmed {
-            if let Some(awaited) = self.awaited.remove(&number)
-                && let Some(room) = self.rooms.get_mut(&awaited.room)
-            {
-                let user = &awaited.member.user;
-                let is_joined = awaited.change == Presence::Joined;
-                if is_joined {
-                    room.answer_waiting(user, number, true, &self.deliveries);
-                }
-                if is_joined == room.has(user) {
-                    room.show(awaited.change, &awaited.member, &self.deliveries);
-                }
+        let awaited = std::mem::take(&mut self.awaited).into_iter();
+        let (confirmed, others) = awaited.partition(|(_, awaited)| awaited.confirmed);
+        self.awaited = others;
+        let confirmed: BTreeMap<u64, Awaited> = confirmed;
+        for (number, awaited) in confirmed {
+            let Some(room) = self.rooms.get_mut(&awaited.room) else {
+                continue;
+            };
+            let user = &awaited.member.user;
+            let is_joined = awaited.change == Presence::Joined;
+            if is_joined {
+                room.answer_waiting(user, number, true, &self.deliveries);
+            }
+            if is_joined == room.has(user) {
+                room.show(awaited.change, &awaited.member, &self.deliveries);
             }
         }
         for task in std::mem::take(&mut self.queue) {
@@ -87,12 +87,27 @@ impl State {
 
     /// Marks `user` in `name` for the store, which gets the change when it is there again.
     pub(super) fn mark(&mut self, name: &Channel, user: &UserId) {
-        let Some(local) = self.rooms.get_mut(name).and_then(|room| room.users.get_mut(user)) else {
+        let Some(local) = self.user(name, user) else {
             return;
         };
         if !std::mem::replace(&mut local.dirty, true) {
             self.dirty.push_back((name.clone(), user.clone()));
             self.compact();
+        }
+    }
+
+    /// Marks every user of this node about whom the store `must` be told.
+    pub(super) fn mark_where(&mut self, mut must: impl FnMut(&mut LocalUser) -> bool) {
+        let mut marked = Vec::new();
+        for (name, room) in &mut self.rooms {
+            let users = room
+                .users
+                .iter_mut()
+                .filter_map(|(id, user)| must(user).then_some(id));
+            marked.extend(users.map(|id| (name.clone(), id.clone())));
+        }
+        for (name, user) in marked {
+            self.mark(&name, &user);
         }
     }
 
@@ -121,7 +136,7 @@ impl State {
 
     /// The view of `name` may differ from the store.
     pub(super) fn unsync(&mut self, name: &Channel) {
-        if let Some(view) = self.rooms.get_mut(name).and_then(|room| room.view.as_mut())
+        if let Some(view) = self.view_mut(name)
             && std::mem::take(&mut view.synced)
         {
             self.unsynced.push_back(name.clone());

@@ -42,31 +42,30 @@ impl State {
 
     /// Shows what arrived, as far as it is news.
     pub(super) fn show(&mut self, name: &Channel, arrived: Arrived) {
+        if !arrived.own && self.is_stale(name, &arrived.mark) {
+            return;
+        }
         let Some(room) = self.rooms.get_mut(name) else {
             return;
         };
         let (mark, user) = (&arrived.mark, &arrived.mark.member.user);
         let is_joined = mark.change == Presence::Joined;
-        if !arrived.own {
-            if room.view.as_ref().is_some_and(|view| view.is_stale(mark)) {
+        if arrived.own {
+            if self.awaited.remove(&mark.number).is_some() {
+                if is_joined {
+                    room.answer_waiting(user, mark.number, true, &self.deliveries);
+                }
+            } else if is_joined != room.has(user) {
+                // This node has judged alone meanwhile, and the user has left or come since.
                 return;
             }
-        } else if self.awaited.remove(&mark.number).is_some() {
-            if is_joined {
-                room.answer_waiting(user, mark.number, true, &self.deliveries);
-            }
-        } else if is_joined != room.has(user) {
-            // This node has judged alone meanwhile, and the user has left or come since.
-            return;
         }
         room.show_arrived(arrived, &self.deliveries);
     }
 
     /// Begins to filter what the connections in a room are shown, with the list that was fetched, if it came.
     pub(super) fn begin_view(&mut self, name: &Channel) {
-        let Some(view) = self.rooms.get_mut(name).and_then(|room| room.view.as_mut()) else {
-            return;
-        };
+        let Some(view) = self.view_mut(name) else { return };
         let fetched_by = view.fetched_by();
         let held = view.use_list();
         if !view.synced {
@@ -74,11 +73,9 @@ impl State {
         }
         for arrived in held {
             self.deliveries.unexpect(slice::from_ref(&arrived.event));
-            let view = self.rooms.get(name).and_then(|room| room.view.as_ref());
-            let is_stale = view.is_some_and(|view| view.is_stale(&arrived.mark));
             // The change that fetched the list brought one user, and the list does not name that user yet.
             let brought_list = arrived.own && fetched_by == Some(arrived.mark.number);
-            if is_stale && !brought_list {
+            if !brought_list && self.is_stale(name, &arrived.mark) {
                 self.show_stale(name, arrived);
             } else {
                 self.show(name, arrived);
@@ -95,6 +92,11 @@ impl State {
                 room.answer_waiting(&user, number, false, &self.deliveries);
             }
         }
+    }
+
+    /// Whether the list of the room contains what `mark` announces.
+    fn is_stale(&self, name: &Channel, mark: &PresenceMark) -> bool {
+        self.view(name).is_some_and(|view| view.is_stale(mark))
     }
 
     /// Shows what the list contains already: connections that only listen have not seen it. Those that enter are not there yet.
@@ -128,7 +130,7 @@ impl State {
 
     /// Uses a list that was fetched, if that has not happened yet.
     pub(in crate::presence) fn begin(&mut self, fetched: &Fetched) {
-        let view = self.rooms.get(&fetched.room).and_then(|room| room.view.as_ref());
+        let view = self.view(&fetched.room);
         if view.is_some_and(|view| view.is_fetched_by(fetched.number)) {
             self.begin_view(&fetched.room);
         }
@@ -136,9 +138,7 @@ impl State {
 
     /// Shows what waits for a list that does not come.
     pub(super) fn give_up_list(&mut self, name: &Channel) {
-        let Some(view) = self.rooms.get_mut(name).and_then(|room| room.view.as_mut()) else {
-            return;
-        };
+        let Some(view) = self.view_mut(name) else { return };
         let held = view.use_list();
         self.unsynced.push_back(name.clone());
         self.show_held(name, held, false);
@@ -148,8 +148,7 @@ impl State {
     pub(super) fn show_held(&mut self, name: &Channel, held: Vec<Arrived>, compared: bool) {
         for arrived in held {
             self.deliveries.unexpect(slice::from_ref(&arrived.event));
-            let view = self.rooms.get(name).and_then(|room| room.view.as_ref());
-            if !(compared && view.is_some_and(|view| view.is_stale(&arrived.mark))) {
+            if !(compared && self.is_stale(name, &arrived.mark)) {
                 self.show(name, arrived);
             }
         }

@@ -33,7 +33,7 @@ impl State {
         }
         for task in &mut tasks {
             let Task::Member(change) = task else { continue };
-            let view = self.rooms.get(&change.room).and_then(|room| room.view.as_ref());
+            let view = self.view(&change.room);
             change.list = view.is_some_and(|view| view.is_fetched_by(change.number));
             let awaited = Awaited {
                 room: change.room.clone(),
@@ -66,15 +66,11 @@ impl State {
         self.in_flight -= 1;
         match task {
             Task::Member(change) => {
-                if let Some(user) = self
-                    .rooms
-                    .get_mut(&change.room)
-                    .and_then(|room| room.users.get_mut(&change.member.user))
+                // Those whom the store has lost stay so: they must not be announced again.
+                if let Some(user) = self.user(&change.room, &change.member.user)
+                    && user.stored != StoredAs::Lost
                 {
-                    // Those whom the store has lost stay so: they must not be announced again.
-                    if user.stored != StoredAs::Lost {
-                        user.stored = StoredAs::Unknown;
-                    }
+                    user.stored = StoredAs::Unknown;
                 }
                 self.judge(&change);
             }

@@ -22,20 +22,12 @@ impl State {
     pub(in crate::presence) fn lease_gone(&mut self, cleaned: bool) {
         self.disconnect();
         self.unsync_all();
-        let mut marked = Vec::new();
-        for (name, room) in &mut self.rooms {
-            for (id, user) in &mut room.users {
-                if user.stored != StoredAs::Absent {
-                    user.stored = if cleaned { StoredAs::Absent } else { StoredAs::Lost };
-                }
-                if user.needs_change() {
-                    marked.push((name.clone(), id.clone()));
-                }
+        self.mark_where(|user| {
+            if user.stored != StoredAs::Absent {
+                user.stored = if cleaned { StoredAs::Absent } else { StoredAs::Lost };
             }
-        }
-        for (name, user) in marked {
-            self.mark(&name, &user);
-        }
+            user.needs_change()
+        });
         self.slots.lost();
     }
 
@@ -46,11 +38,7 @@ impl State {
             && let Some((name, user)) = self.dirty.pop_front()
         {
             let number = self.number();
-            let Some(local) = self
-                .rooms
-                .get_mut(&name)
-                .and_then(|room| room.users.get_mut(&user))
-            else {
+            let Some(local) = self.user(&name, &user) else {
                 continue;
             };
             local.dirty = false;
@@ -102,7 +90,7 @@ impl State {
             && names.len() < most
             && let Some(name) = self.unsynced.pop_front()
         {
-            if let Some(view) = self.rooms.get_mut(&name).and_then(|room| room.view.as_mut())
+            if let Some(view) = self.view_mut(&name)
                 && !view.synced
                 && !view.is_holding()
             {
@@ -145,17 +133,13 @@ impl State {
     /// This node ends: everything that it holds is marked for release.
     pub(in crate::presence) fn release_all(&mut self) {
         self.disconnect();
-        let mut marked = Vec::new();
-        for (name, room) in &mut self.rooms {
+        for room in self.rooms.values_mut() {
             room.occupants = 0;
-            for (id, user) in &mut room.users {
-                user.connections = 0;
-                marked.push((name.clone(), id.clone()));
-            }
         }
-        for (name, user) in marked {
-            self.mark(&name, &user);
-        }
+        self.mark_where(|user| {
+            user.connections = 0;
+            true
+        });
         self.slots.release_all();
     }
 }

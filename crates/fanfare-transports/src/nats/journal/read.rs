@@ -1,13 +1,12 @@
 //! Reading the stream, audience by audience: JetStream returns the next message on a subject from a number on.
 
-use std::time::SystemTime;
-
 use bytes::Bytes;
 use fanfare_cluster::transport::{Failed, Subject, journal::StoredMessage};
 use fanfare_core::{
     Audience,
     history::{Cursor, Position, Retention},
     journal::ReplayScope,
+    millis, unix_millis,
 };
 use futures_util::future::try_join_all;
 use serde_json::json;
@@ -16,10 +15,9 @@ use super::{Answer, Journal, epoch_of, purged_to, retention};
 use crate::{
     journal_reads::{JournalReader, JournalState, Range, TimedMessage, matches},
     nats::{
-        jetstream::{self, api, not_understood},
+        jetstream::{self, api},
         protocol::{Publish, ServerMessage},
         questions::Unanswered,
-        records::millis,
     },
 };
 
@@ -261,13 +259,9 @@ fn message(answer: Result<ServerMessage, Unanswered>) -> Result<Option<StreamMes
     let Some(found) = jetstream::found(answer)? else {
         return Ok(None);
     };
-    let at = found
-        .at
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_err(|_| not_understood())?;
     Ok(Some(StreamMessage {
         number: found.sequence,
-        at: millis(at),
+        at: unix_millis(found.at),
         retention,
         payload: found.value,
     }))
