@@ -49,7 +49,7 @@ impl PlacedItems {
 
 async fn deliver(shared: &Shared, items: &mut Vec<Item>) {
     let mut batch = PlacedItems::default();
-    let (mut flushes, mut probes) = (Vec::new(), Vec::new());
+    let mut flushes = Vec::new();
     for item in items.drain(..) {
         match item {
             Item::Event(event, reply) => batch.push(event, reply),
@@ -68,7 +68,6 @@ async fn deliver(shared: &Shared, items: &mut Vec<Item>) {
                 local::missed(&*shared.node.inbound, gap);
             }
             Item::Flush { node, token } => flushes.push((node, token)),
-            Item::Probe(nonce) => probes.push(nonce),
             // Before the events: there is no order between them, and a session that ended should receive no more.
             Item::Notice(notice) => local::notify(&*shared.node.inbound, notice),
         }
@@ -104,8 +103,5 @@ async fn deliver(shared: &Shared, items: &mut Vec<Item>) {
             };
             shared.node.outbox.send_to(&node, reply);
         }
-    }
-    for nonce in probes {
-        shared.probes.passed(nonce);
     }
 }

@@ -23,8 +23,6 @@ pub(crate) enum Item {
     Event(Event, ReplyTo),
     /// A node waits until everything before this is done.
     Flush { node: Box<str>, token: u64 },
-    /// This node's message to itself.
-    Probe(u64),
     /// Another node's notice.
     Notice(Bytes),
     /// A connection of this node is in its room: what follows is for it.
@@ -54,7 +52,7 @@ impl Item {
                 let members = entered.members.as_ref().map_or(0, Vec::len);
                 members * size_of::<Member>() + ITEM_OVERHEAD
             }
-            Self::Flush { .. } | Self::Probe(_) | Self::Announce(..) | Self::Gap(_) => ITEM_OVERHEAD,
+            Self::Flush { .. } | Self::Announce(..) | Self::Gap(_) => ITEM_OVERHEAD,
         }
     }
 }

@@ -140,16 +140,16 @@ impl Broker for EmbeddedBroker {
     }
 
     fn present(&self, room: &Channel) -> Vec<Present> {
-        self.presence.present(room)
+        self.presence.rooms.present(room)
     }
 
     fn rooms(&self) -> usize {
-        self.presence.rooms()
+        self.presence.rooms.rooms()
     }
 
     fn presence_counts(&self) -> PresenceCounts {
         PresenceCounts {
-            lists_left_out: self.presence.lists_left_out(),
+            lists_left_out: self.presence.lists.left_out(),
             ..PresenceCounts::default()
         }
     }

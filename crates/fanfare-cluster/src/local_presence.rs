@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fanfare_core::{Channel, Entered, Entry, EntryTicket, Event, Inbound, Member, Presence, Present, UserId};
+use fanfare_core::{Channel, Entered, Entry, EntryTicket, Event, Inbound, Member, Presence, UserId};
 
 use crate::{in_order::InOrder, list_limit::ListLimit, local, local_rooms::LocalRooms};
 
@@ -10,8 +10,8 @@ use crate::{in_order::InOrder, list_limit::ListLimit, local, local_rooms::LocalR
 pub(crate) struct LocalPresence {
     inbound: Arc<dyn Inbound>,
     publish: Box<dyn Fn(Event) + Send + Sync>,
-    rooms: LocalRooms,
-    lists: ListLimit,
+    pub(crate) rooms: LocalRooms,
+    pub(crate) lists: ListLimit,
     changes: InOrder<LocalChange>,
 }
 
@@ -64,21 +64,6 @@ impl LocalPresence {
             self.changes.put(left);
         });
         self.carry_out();
-    }
-
-    /// See [`fanfare_core::Broker::present`].
-    pub(crate) fn present(&self, room: &Channel) -> Vec<Present> {
-        self.rooms.present(room)
-    }
-
-    /// See [`fanfare_core::Broker::rooms`].
-    pub(crate) fn rooms(&self) -> usize {
-        self.rooms.rooms()
-    }
-
-    /// How many lists of members were left out.
-    pub(crate) fn lists_left_out(&self) -> u64 {
-        self.lists.left_out()
     }
 
     /// Tells the node what follows, in order, and with no lock held: the dialects' code runs here.

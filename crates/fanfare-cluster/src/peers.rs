@@ -16,6 +16,8 @@ use std::{
 use ahash::AHashMap;
 use fanfare_core::{ANSWER_PATIENCE, locked};
 
+use crate::ANSWER_TIMEOUT;
+
 /// How long the replies to a flush are waited for.
 const FLUSH_PATIENCE: Duration = Duration::from_millis(500);
 /// A node that has not reported for so long is missing.
@@ -28,6 +30,8 @@ const MEMORY: Duration = Duration::from_secs(10);
 pub(crate) enum Kind {
     Flush,
     Question,
+    /// Of this node alone.
+    Probe,
 }
 
 impl Kind {
@@ -36,6 +40,7 @@ impl Kind {
         match self {
             Self::Flush => FLUSH_PATIENCE,
             Self::Question => ANSWER_PATIENCE,
+            Self::Probe => ANSWER_TIMEOUT,
         }
     }
 }
@@ -58,7 +63,7 @@ pub(crate) struct Peer {
     receives: bool,
     reported: Instant,
     /// It did not reply in time to the last request of each kind.
-    late: [bool; 2],
+    late: [bool; 3],
 }
 
 impl Peer {
@@ -208,7 +213,7 @@ mod tests {
         assert_eq!(peers.waited_for(Kind::Flush), (vec!["a".into()], true));
         assert_eq!(peers.waited_for(Kind::Question).0.len(), 2);
         let late = peers.reported("b", 1, true).map(|peer| peer.late);
-        assert_eq!(late, Some([true, false]), "its report is no reply");
+        assert_eq!(late, Some([true, false, false]), "its report is no reply");
         assert!(peers.any_missing());
         peers.in_time(Kind::Question, "b");
         assert!(peers.any_missing());
@@ -230,7 +235,7 @@ mod tests {
                 run: 1,
                 receives,
                 reported: Instant::now().checked_sub(age).unwrap_or_else(Instant::now),
-                late: [false; 2],
+                late: [false; 3],
             };
             locked(&peers.others).insert("a".into(), peer);
         };

@@ -209,7 +209,7 @@ fn handle(shared: &Shared, source: &ChannelSource, message: NodeMessage, body: B
             shared.peers.ended(&node);
             shared.requests.gone(&node, true);
         }
-        NodeMessage::Probe(nonce) => shared.probes.arrived(nonce),
+        NodeMessage::Probe(number) => shared.requests.returned(number),
         NodeMessage::Mark(mark) => source.marked(mark),
         NodeMessage::Ask { node, .. } if node == shared.node.id => {}
         NodeMessage::Ask { node, token } => shared.answers.push(node, token, body),

@@ -132,8 +132,11 @@ impl Requests {
     /// Opens a request; its message is to be published next.
     pub(crate) fn begin(self: &Arc<Self>, kind: Kind) -> Request {
         let number = self.numbers.take_time();
-        let (mut waits_for, any_missing) = self.peers.waited_for(kind);
-        if kind == Kind::Flush {
+        let (mut waits_for, any_missing) = match kind {
+            Kind::Flush | Kind::Question => self.peers.waited_for(kind),
+            Kind::Probe => (Vec::new(), false),
+        };
+        if kind != Kind::Question {
             waits_for.push(self.node_id.clone());
         }
         Request {
@@ -161,6 +164,11 @@ impl Requests {
     /// `node` is through with all that was published before flush `number`.
     pub(crate) fn flushed(&self, number: u64, node: &str) {
         self.took_reply(Kind::Flush, number, node, None);
+    }
+
+    /// Probe `number` arrived at this node.
+    pub(crate) fn returned(&self, number: u64) {
+        self.replied(number, &self.node_id, None);
     }
 
     /// `node` answered question `number`; `None` if it failed to.

@@ -72,7 +72,12 @@ impl Shared {
         options: &ClusterOptions,
     ) -> Self {
         let (peers, receipts, foreign) = (Arc::<Peers>::default(), Arc::new(receipts), Arc::new(foreign));
-        let probes = Arc::new(Probes::new(Arc::clone(&node), Arc::clone(&receipts)));
+        let requests = Arc::new(Requests::new(node.id.clone(), Arc::clone(&peers)));
+        let probes = Arc::new(Probes::new(
+            Arc::clone(&node),
+            Arc::clone(&receipts),
+            Arc::clone(&requests),
+        ));
         let presence = Presence::new(Arc::clone(&node), Arc::clone(&probes), options.max_listed_members);
         let presence = Arc::new(presence);
         let arrivals = Arc::new(Arrivals {
@@ -90,7 +95,7 @@ impl Shared {
             replays: Replays::default(),
             arrivals,
             linger: options.linger,
-            requests: Arc::new(Requests::new(node.id.clone(), Arc::clone(&peers))),
+            requests,
             ids: Arc::new(Ids::new(Arc::clone(&node), options.max_remembered_ids)),
             notices: Arc::new(Notices::new(Arc::clone(&node))),
             answers: Arc::new(answers),

@@ -1,6 +1,8 @@
 //! What all nodes count together: the users in each room, and the slots that are taken (names of connections, places of
 //! a user).
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Channel, Identity, RawJson, UserId};
 
 /// How many members a room may have for [`Entered`] to list them, unless the configuration says otherwise.
@@ -37,7 +39,8 @@ impl Member {
 }
 
 /// How a user's presence in a room changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Presence {
     /// With the user's first connection there.
     Joined,

@@ -3,8 +3,6 @@
 //! An event travels as the very notification any backend would publish, `{"type":…,"payload":…}`, with one field
 //! more, so that every subscriber of the channel understands it, be it Fanfare or not.
 
-use std::time::SystemTime;
-
 use bytes::Bytes;
 use fanfare_core::{
     Audience, Channel, Event, MAX_NAME_BYTES, RawJson, RawObject, Sender, UserId, history::History, timestamp,
@@ -33,39 +31,6 @@ pub struct Envelope {
     pub reply: bool,
     /// The change of a room's members that the event announces.
     pub presence: Option<Box<PresenceMark>>,
-}
-
-/// The parts of the event that the envelope carries.
-pub(super) struct Meta {
-    pub(super) id: Uuid,
-    pub(super) metadata: Option<RawJson>,
-    pub(super) sender: Option<Box<Sender>>,
-    pub(super) timestamp: SystemTime,
-    pub(super) private_to: Option<Box<[UserId]>>,
-    pub(super) readers_of: Option<Channel>,
-    pub(super) except: Option<Uuid>,
-    pub(super) traceparent: Option<Box<str>>,
-    pub(super) untyped: bool,
-}
-
-impl Meta {
-    pub(super) fn event(self, audience: Audience, kind: Option<&str>, data: RawJson) -> Event {
-        Event {
-            id: self.id,
-            named: false,
-            kind: kind.map(Into::into),
-            audience,
-            data,
-            metadata: self.metadata,
-            sender: self.sender,
-            timestamp: self.timestamp,
-            private_to: self.private_to,
-            readers_of: self.readers_of,
-            except: self.except,
-            history: History::None,
-            traceparent: self.traceparent,
-        }
-    }
 }
 
 /// The field `fanfare`. Unknown fields are allowed, so that nodes of two versions understand each other.
@@ -104,16 +69,28 @@ struct Written<'a> {
     metadata: Option<&'a RawValue>,
 }
 
-/// Reads the field `fanfare` of `message`; `None` if it is not ours, and then the event is like any other publisher's.
+/// What a message says beside its envelope.
+pub(super) struct Content<'a> {
+    pub(super) audience: &'a Audience,
+    pub(super) kind: &'a str,
+    pub(super) data: &'a RawJson,
+}
+
+/// Reads the field `fanfare` of `message`, which has that `content`; `None` if it is not ours, and then the event is like any other
+/// publisher's.
 ///
 /// # Errors
 /// When it is not ours but says whom the event is private to: that must not be overlooked.
-pub(super) fn read(message: &Bytes, raw: &RawValue) -> Result<Option<(Envelope, Meta)>, Rejected> {
+pub(super) fn read(
+    message: &Bytes,
+    raw: &RawValue,
+    content: &Content<'_>,
+) -> Result<Option<(Event, Envelope)>, Rejected> {
     // A derived reader would take a list for an object.
     let object = Some(raw.get()).filter(|text| text.trim_ascii_start().starts_with('{'));
     let ours = object
         .and_then(|object| serde_json::from_str(object).ok())
-        .and_then(|written| check(message, written));
+        .and_then(|written| check(message, written, content));
     let is_private = || {
         RawObject::parse_within(MAX_ENVELOPED_DEPTH, raw.get())
             .is_ok_and(|fields| fields.get("private_to").is_some())
@@ -124,7 +101,7 @@ pub(super) fn read(message: &Bytes, raw: &RawValue) -> Result<Option<(Envelope, 
     }
 }
 
-fn check(message: &Bytes, written: Written<'_>) -> Option<(Envelope, Meta)> {
+fn check(message: &Bytes, written: Written<'_>, content: &Content<'_>) -> Option<(Event, Envelope)> {
     if written.node.len() > MAX_NAME_BYTES {
         return None;
     }
@@ -140,16 +117,20 @@ fn check(message: &Bytes, written: Written<'_>) -> Option<(Envelope, Meta)> {
         users.collect::<Result<Box<[UserId]>, _>>()
     });
     let readers_of = written.readers_of.map(|name| Channel::new(&name));
-    let meta = Meta {
+    let event = Event {
         id: written.id,
+        named: false,
+        kind: (!written.untyped).then(|| content.kind.into()),
+        audience: content.audience.clone(),
+        data: content.data.clone(),
         metadata: written.metadata.and_then(|raw| object(message, raw)),
         sender,
         timestamp: humantime::parse_rfc3339(&written.timestamp).ok()?,
         private_to: private_to.transpose().ok()?,
         readers_of: readers_of.transpose().ok()?,
         except: written.except,
+        history: History::None,
         traceparent: written.traceparent.as_deref().and_then(Event::traceparent_of),
-        untyped: written.untyped,
     };
     let envelope = Envelope {
         node: written.node,
@@ -157,7 +138,7 @@ fn check(message: &Bytes, written: Written<'_>) -> Option<(Envelope, Meta)> {
         reply: written.reply.is_some(),
         presence: written.presence.and_then(WrittenMark::read),
     };
-    Some((envelope, meta))
+    Some((event, envelope))
 }
 
 /// Writes `event` as it is published on Redis; the bytes of its data and metadata are its own.

@@ -25,6 +25,7 @@ use fanfare_core::{
 use serde_json::value::RawValue;
 
 pub use announcement::{AnnouncementText, announcement};
+use envelope::Content;
 pub use envelope::{DEFAULT_TYPE, Envelope, encode};
 pub use presence::{PresenceMark, read_member, write_member};
 pub use publication::{MAX_EVENTS, Publication, PublicationError, ServiceEvent, parse_publication};
@@ -198,7 +199,7 @@ pub fn audience(channel: &str) -> Result<Audience, Rejected> {
 pub fn parse_event(audience: Audience, message: &Bytes, now: SystemTime) -> Result<Contents, Rejected> {
     match audience {
         Audience::Channel(_) => on_channel(audience, message, now),
-        Audience::Everyone | Audience::User(_) => notification(audience, message, now),
+        Audience::Everyone | Audience::User(_) => notification(&audience, message, now),
     }
 }
 
@@ -208,7 +209,7 @@ pub type Contents = (Event, Option<Envelope>);
 /// `{"type": string, "payload": any}`, and what a node's envelope says. Other fields are the publisher's own business,
 /// save on a channel: there `metadata` (an object) and `sender` (a string) are the event's, and `data` is another name
 /// for `payload`, as in the service API. What they hold in another form is no part of the event.
-fn notification(audience: Audience, message: &Bytes, now: SystemTime) -> Result<Contents, Rejected> {
+fn notification(audience: &Audience, message: &Bytes, now: SystemTime) -> Result<Contents, Rejected> {
     let text = std::str::from_utf8(message).map_err(|_| Rejected::NotJson)?;
     let fields = RawObject::parse_within(MAX_ENVELOPED_DEPTH, text)?;
     let on_channel = |name| match audience {
@@ -218,11 +219,15 @@ fn notification(audience: Audience, message: &Bytes, now: SystemTime) -> Result<
     let kind = fields.get("type").and_then(string).ok_or(Rejected::NoType)?;
     let data = fields.get("payload").or_else(|| on_channel("data"));
     let data = RawJson::slice(message, data.ok_or(Rejected::NoPayload)?)?;
+    let content = Content {
+        audience,
+        kind: &kind,
+        data: &data,
+    };
     if let Some(raw) = fields.get("fanfare")
-        && let Some((envelope, meta)) = envelope::read(message, raw)?
+        && let Some((event, envelope)) = envelope::read(message, raw, &content)?
     {
-        let kind = (!meta.untyped).then_some(&*kind);
-        return Ok((meta.event(audience, kind, data), Some(envelope)));
+        return Ok((event, Some(envelope)));
     }
     if deeper_than(MAX_DEPTH, message) {
         return Err(Rejected::NotJson);
@@ -240,7 +245,7 @@ fn notification(audience: Audience, message: &Bytes, now: SystemTime) -> Result<
 
 /// A notification, or any other JSON value, which then is the data.
 fn on_channel(audience: Audience, message: &Bytes, now: SystemTime) -> Result<Contents, Rejected> {
-    match notification(audience.clone(), message, now) {
+    match notification(&audience, message, now) {
         Err(bad) if !matches!(bad, Rejected::BadEnvelope | Rejected::ReservedType) => {
             let data = RawJson::parse(message)?;
             Ok((Event::new(audience, None, data, now), None))

@@ -49,7 +49,7 @@ impl Described {
 /// The field `presence` of an envelope; `version` comes last, see `announcement`.
 #[derive(Serialize, Deserialize)]
 pub(super) struct WrittenMark {
-    change: WrittenChange,
+    change: Presence,
     user: Box<str>,
     number: u64,
     member: Described,
@@ -57,21 +57,11 @@ pub(super) struct WrittenMark {
     version: u64,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum WrittenChange {
-    Joined,
-    Left,
-}
-
 impl WrittenMark {
     /// Describes the change in a line of JSON, without its version.
     pub(super) fn line(change: Presence, member: &Member, number: u64) -> String {
         text(&Self {
-            change: match change {
-                Presence::Joined => WrittenChange::Joined,
-                Presence::Left => WrittenChange::Left,
-            },
+            change,
             user: (&*member.user).into(),
             number,
             member: Described::new(member),
@@ -83,10 +73,7 @@ impl WrittenMark {
     pub(super) fn read(self) -> Option<Box<PresenceMark>> {
         let user = UserId::new(&self.user).ok()?;
         Some(Box::new(PresenceMark {
-            change: match self.change {
-                WrittenChange::Joined => Presence::Joined,
-                WrittenChange::Left => Presence::Left,
-            },
+            change: self.change,
             member: self.member.member(user),
             number: self.number,
             version: self.version,
