@@ -7,8 +7,7 @@ use fanfare_core::{MAX_CLAIMS, MAX_LISTED_MEMBERS};
 use crate::{
     MAX_FETCHED, MAX_WATCHED, answers::Answers, arrivals::Arrivals, foreign::Foreign, gaps::Gaps, ids::Ids,
     node::Node, notices::Notices, peers::Peers, presence::Presence, probes::Probes, receipts::Receipts,
-    replays::Replays,
-    requests::Requests,
+    replays::Replays, requests::Requests,
 };
 
 /// What a node in a cluster needs to know.
