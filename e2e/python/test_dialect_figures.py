@@ -1,6 +1,7 @@
 """What each document says of its HTTP routes: every field and its type, with connections of every dialect open, and
 errors in the form of the document that the route is from."""
 
+import itertools
 import json
 import re
 import time
@@ -89,8 +90,9 @@ def test_each_dialect_counts_its_own(busy, publisher):
 
 def test_prometheus(busy):
     """The four documented names, with help and type, wherever it is asked and whatever is accepted."""
-    for dialect in NAMES:
-        got = ask(busy, dialect, "/metrics/prometheus", Accept="application/json")
+    protobuf = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
+    for dialect, accept in itertools.product(NAMES, ("application/json", protobuf)):
+        got = ask(busy, dialect, "/metrics/prometheus", Accept=accept)
         assert got.headers["Content-Type"].startswith("text/plain")
         for name, kind in (("active_connections", "gauge"), ("total_connections", "counter"),
                            ("notifications_sent", "counter"), ("server_uptime_seconds", "gauge")):

@@ -154,7 +154,7 @@ pub use event::{
     Audience, EVERYONE_CHANNEL, Event, Sender, personal_channel, personal_names, timestamp_micros,
 };
 pub use guarded_url::{GuardedUrl, HIDDEN};
-pub use histogram::Histogram;
+pub use histogram::{Histogram, HistogramSnapshot, NativeBuckets};
 pub use identity::{ADMIN_ROLE, Identity};
 pub use index::{PatternTrie, SubscriptionIndex};
 pub use interests::{ChannelInterests, Interests, ShardSet, UserFull};

@@ -10,9 +10,13 @@ use utoipa::{OpenApi, ToSchema};
 use super::{
     Site,
     forms::PlainError,
-    health, prometheus as text,
+    health,
+    prometheus::{Format, render},
     reply::{self, Reply},
 };
+
+/// The parameters of `Format::Protobuf`; there are other forms of the same media type.
+const PROTOBUF: [&str; 2] = ["proto=io.prometheus.client.MetricFamily", "encoding=delimited"];
 
 /// The metrics' part of the `OpenAPI` document.
 #[derive(OpenApi)]
@@ -27,9 +31,9 @@ struct Metrics {
     uptime_seconds: u64,
 }
 
-/// Figures as JSON, or as Prometheus text.
+/// Figures as JSON, or in a format of Prometheus.
 //
-// JSON, or text if `Accept` asks for it as a Prometheus scrape does.
+// JSON, or text or protobuf if `Accept` asks for it as a Prometheus scrape does.
 #[utoipa::path(
     get,
     path = "/metrics",
@@ -37,18 +41,21 @@ struct Metrics {
     responses(
         (
             status = 200,
-            description = "Text where Accept asks for it.",
-            content((Metrics = "application/json"), (String = "text/plain")),
+            description = "Text or protobuf where Accept asks for it.",
+            content(
+                (Metrics = "application/json"),
+                (String = "text/plain"),
+                (String = "application/vnd.google.protobuf"),
+            ),
         ),
         (status = 401, description = "`api.metrics` asks for a key, and none was sent.", body = PlainError<'static>),
         (status = 403, description = "The key does not have the scope `read`.", body = PlainError<'static>),
         (status = 404, description = "`api.metrics` is `off`.", body = PlainError<'static>),
-        (status = 500, description = "The figures could not be written.", body = PlainError<'static>),
     ),
 )]
 pub(super) fn metrics(site: &Arc<Site>, headers: &HeaderMap) -> Reply {
-    if wants_text(headers) {
-        return prometheus(site);
+    if let Some(format) = wanted_format(headers) {
+        return rendered(site, format);
     }
     let node = &site.node;
     let facts = node.facts();
@@ -77,40 +84,45 @@ pub(super) fn metrics(site: &Arc<Site>, headers: &HeaderMap) -> Reply {
         (status = 401, description = "`api.metrics` asks for a key, and none was sent.", body = PlainError<'static>),
         (status = 403, description = "The key does not have the scope `read`.", body = PlainError<'static>),
         (status = 404, description = "`api.metrics` is `off`.", body = PlainError<'static>),
-        (status = 500, description = "The figures could not be written.", body = PlainError<'static>),
     ),
 )]
 pub(super) fn prometheus(site: &Arc<Site>) -> Reply {
-    match text::render(
+    rendered(site, Format::Text)
+}
+
+fn rendered(site: &Arc<Site>, format: Format) -> Reply {
+    let body = render(
+        format,
         &site.node,
         &site.gate,
         &site.options.accounts,
         &site.options.upkeep,
-    ) {
-        Ok(body) => reply::text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", body),
-        Err(error) => {
-            tracing::error!(%error, "cannot render metrics");
-            reply::error(StatusCode::INTERNAL_SERVER_ERROR, "cannot render metrics")
-        }
-    }
+    );
+    reply::text(StatusCode::OK, format.media_type(), body)
 }
 
-/// Returns whether the client names a text format before JSON. `*/*` gets JSON.
-fn wants_text(headers: &HeaderMap) -> bool {
+/// Returns the format of Prometheus that the client names before JSON, if any. `*/*` gets JSON.
+fn wanted_format(headers: &HeaderMap) -> Option<Format> {
     let accepts = headers
         .get_all(header::ACCEPT)
         .iter()
         .filter_map(|value| value.to_str().ok());
     accepts
         .flat_map(|value| value.split(','))
-        .filter_map(|media| media.split(';').next())
-        .map(str::trim)
-        .find_map(|media| match media {
-            "text/plain" | "application/openmetrics-text" => Some(true),
-            "application/json" => Some(false),
-            _ => None,
+        .find_map(|range| {
+            let mut parts = range.split(';').map(str::trim);
+            match parts.next()? {
+                "text/plain" | "application/openmetrics-text" => Some(Some(Format::Text)),
+                "application/vnd.google.protobuf" => {
+                    let parameters: Vec<_> = parts.collect();
+                    let is_ours = PROTOBUF.iter().all(|each| parameters.contains(each));
+                    is_ours.then_some(Some(Format::Protobuf))
+                }
+                "application/json" => Some(None),
+                _ => None,
+            }
         })
-        .unwrap_or(false)
+        .flatten()
 }
 
 #[cfg(test)]
@@ -120,20 +132,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_gets_text() {
-        let scrape = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
-        for (accept, text) in [
-            (Some(scrape), true),
-            (Some("text/plain"), true),
-            (Some("application/json"), false),
-            (Some("application/json, text/plain, */*"), false),
-            (Some("*/*"), false),
-            (Some("text/html,application/xhtml+xml"), false),
-            (None, false),
+    fn who_gets_which_format() {
+        let text = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+        let protobuf =
+            "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
+        for (accept, format) in [
+            (text.to_owned(), Some(Format::Text)),
+            ("text/plain".to_owned(), Some(Format::Text)),
+            (format!("{protobuf},{text}"), Some(Format::Protobuf)),
+            (protobuf.replace(';', " ; "), Some(Format::Protobuf)),
+            (format!("text/plain,{protobuf}"), Some(Format::Text)),
+            (protobuf.replace("delimited", "text"), None),
+            (
+                format!("application/vnd.google.protobuf,{text}"),
+                Some(Format::Text),
+            ),
+            ("application/json".to_owned(), None),
+            ("application/json, text/plain, */*".to_owned(), None),
+            ("*/*".to_owned(), None),
+            ("text/html,application/xhtml+xml".to_owned(), None),
         ] {
             let mut headers = HeaderMap::new();
-            headers.extend(accept.map(|accept| (header::ACCEPT, HeaderValue::from_static(accept))));
-            assert_eq!(wants_text(&headers), text, "{accept:?}");
+            headers.insert(header::ACCEPT, HeaderValue::try_from(&accept).expect("a header"));
+            assert_eq!(wanted_format(&headers), format, "{accept}");
         }
+        assert_eq!(wanted_format(&HeaderMap::new()), None);
     }
 }

@@ -1,21 +1,21 @@
 //! The node's Prometheus metrics, in tables: name, help text, and value.
 
+mod families;
 mod histogram;
 mod history;
 mod observed;
+mod text;
 mod upkeep;
 
 use std::sync::atomic::Ordering::Relaxed;
 
 use fanfare_accounts::Accounts;
-use fanfare_core::FigureValue;
+use fanfare_core::{Figure, FigureValue};
 use fanfare_engine::{MountedDialect, Node};
-use prometheus::{
-    Encoder, Error, Gauge, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
-};
+use prost::Message;
 
 use crate::{auth::Gate, upkeep::Upkeep};
-use histogram::Durations;
+use families::{Families, Number, Value};
 
 /// A metric without labels: its name, its meaning and its value.
 type OfNode = (&'static str, &'static str, fn(&Node) -> u64);
@@ -27,8 +27,26 @@ type OfReason = (
     &'static str,
     fn(&MountedDialect) -> Vec<(&'static str, u64)>,
 );
-/// Values with those of the family's labels.
-type Values<'a, const LABELS: usize> = Vec<([&'a str; LABELS], u64)>;
+
+/// The formats of Prometheus that a scrape may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    /// Text, format 0.0.4. Histograms are classic ones.
+    Text,
+    /// Protobuf. Histograms are classic and native ones.
+    Protobuf,
+}
+
+impl Format {
+    pub(super) fn media_type(self) -> &'static str {
+        match self {
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Self::Protobuf => {
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+            }
+        }
+    }
+}
 
 const NODE_GAUGES: &[OfNode] = &[
     (
@@ -231,76 +249,67 @@ const REASON_COUNTERS: &[OfReason] = &[
 
 /// Renders everything this node counts. The engine's counters are plain atomics; metrics are made of them at a scrape.
 pub(super) fn render(
+    format: Format,
     node: &Node,
     gate: &Gate,
     accounts: &Accounts,
     upkeep: &Upkeep,
-) -> Result<Vec<u8>, Error> {
-    let registry = Registry::new();
-    of_documents(node, &registry)?;
-    of_node(node, &registry)?;
-    durations(node, accounts, &registry)?;
-    of_broker(node, &registry)?;
-    history::register(node, &registry)?;
-    of_spans(node, &registry)?;
-    of_authorizer(node, &registry)?;
-    of_gate(gate, &registry)?;
-    of_accounts(accounts, &registry)?;
-    upkeep::register_upkeep(upkeep, &registry)?;
-    of_dialects(node, &registry)?;
-    let mut text = Vec::new();
-    TextEncoder::new().encode(&registry.gather(), &mut text)?;
-    Ok(text)
+) -> Vec<u8> {
+    let mut families = Families::default();
+    of_documents(node, &mut families);
+    of_node(node, &mut families);
+    durations(node, accounts, &mut families);
+    of_broker(node, &mut families);
+    history::of_history(node, &mut families);
+    of_spans(node, &mut families);
+    of_authorizer(node, &mut families);
+    of_gate(gate, &mut families);
+    of_accounts(accounts, &mut families);
+    upkeep::of_upkeep(upkeep, &mut families);
+    of_dialects(node, &mut families);
+    let Families(mut families) = families;
+    families.sort_by(|one, other| one.name.cmp(&other.name));
+    match format {
+        Format::Text => text::text(&families).into(),
+        Format::Protobuf => families
+            .iter()
+            .flat_map(Message::encode_length_delimited_to_vec)
+            .collect(),
+    }
 }
 
-fn of_node(node: &Node, registry: &Registry) -> Result<(), Error> {
+fn of_node(node: &Node, families: &mut Families) {
     for (name, help, value) in NODE_GAUGES {
-        gauges(registry, Opts::new(*name, *help), [], vec![([], value(node))])?;
+        families.gauge(name, help, value(node));
     }
     for (name, help, value) in NODE_COUNTERS {
-        counters(registry, Opts::new(*name, *help), [], vec![([], value(node))])?;
+        families.counter(name, help, value(node));
     }
     let observed = node.observe_figures();
     for (name, help, value) in observed::GAUGES {
-        gauges(
-            registry,
-            Opts::new(*name, *help),
-            [],
-            vec![([], value(&observed))],
-        )?;
+        families.gauge(name, help, value(&observed));
     }
     for (name, help, value) in observed::COUNTERS {
-        counters(
-            registry,
-            Opts::new(*name, *help),
-            [],
-            vec![([], value(&observed))],
-        )?;
+        families.counter(name, help, value(&observed));
     }
-    Ok(())
 }
 
 /// The metrics of the dialects' documents, under the names in existing dashboards.
-fn of_documents(node: &Node, registry: &Registry) -> Result<(), Error> {
+fn of_documents(node: &Node, families: &mut Families) {
     let facts = node.facts();
     for mounted in &node.dialects {
-        for figure in mounted.dialect.figures(&facts, &node.dialect_facts(mounted)) {
-            let opts = Opts::new(figure.name, figure.help);
-            match figure.value {
-                FigureValue::Counter(count) => counters(registry, opts, [], vec![([], count)])?,
-                FigureValue::Gauge(count) => gauges(registry, opts, [], vec![([], count)])?,
-                FigureValue::Seconds(seconds) => {
-                    let gauge = Gauge::with_opts(opts)?;
-                    gauge.set(seconds);
-                    register(registry, gauge)?;
-                }
-            }
+        for Figure { name, help, value } in mounted.dialect.figures(&facts, &node.dialect_facts(mounted)) {
+            let value = match value {
+                FigureValue::Counter(count) => Value::Counter(count.into()),
+                FigureValue::Gauge(count) => Value::Gauge(count.into()),
+                FigureValue::Seconds(value) => Value::Gauge(Number { value }),
+            };
+            families.add(name, help, [], [([], value)]);
         }
     }
-    Ok(())
 }
 
-fn durations(node: &Node, accounts: &Accounts, registry: &Registry) -> Result<(), Error> {
+fn durations(node: &Node, accounts: &Accounts, families: &mut Families) {
     let histograms = [
         (
             "fanfare_delivery_seconds",
@@ -331,121 +340,117 @@ fn durations(node: &Node, accounts: &Accounts, registry: &Registry) -> Result<()
         ),
     ];
     for (name, help, histogram) in histograms {
-        if let Some(histogram) = histogram {
-            register(registry, Durations::new(name, help, histogram)?)?;
-        }
+        let value = histogram.map(|histogram| ([], Value::Histogram(histogram.into())));
+        families.add(name, help, [], value);
     }
-    Ok(())
 }
 
-fn of_broker(node: &Node, registry: &Registry) -> Result<(), Error> {
+fn of_broker(node: &Node, families: &mut Families) {
     let figures = node.broker_figures();
-    let labelled =
-        |counts: Vec<(&'static str, u64)>| counts.into_iter().map(|(name, count)| ([name], count)).collect();
-    let help = "Publications that other nodes may have missed, by cause: the broker was away or refused them \
-                (broker_away), a node did not receive (node_missing) or did not reply in time (timed_out), or their ids \
-                are not shared (ids_not_shared)";
-    let opts = Opts::new("fanfare_publications_degraded_total", help);
-    counters(registry, opts, ["cause"], labelled(figures.degraded))?;
-    let help = "Messages on the broker that were ignored: not of the documented form (malformed), larger than 8 MiB \
-                (too_large), of a kind that this version of the nodes does not know (other_version), or no message of \
-                nodes at all (garbage)";
-    let opts = Opts::new("fanfare_broker_messages_ignored_total", help);
-    counters(registry, opts, ["reason"], labelled(figures.ignored))?;
-    let help = "Other nodes: live, or missing (those may miss what is published)";
-    gauges(
-        registry,
-        Opts::new("fanfare_peers", help),
+    families.counters(
+        "fanfare_publications_degraded_total",
+        "Publications that other nodes may have missed, by cause: the broker was away or refused them \
+         (broker_away), a node did not receive (node_missing) or did not reply in time (timed_out), or their ids \
+         are not shared (ids_not_shared)",
+        ["cause"],
+        by_name(figures.degraded),
+    );
+    families.counters(
+        "fanfare_broker_messages_ignored_total",
+        "Messages on the broker that were ignored: not of the documented form (malformed), larger than 8 MiB \
+         (too_large), of a kind that this version of the nodes does not know (other_version), or no message of \
+         nodes at all (garbage)",
+        ["reason"],
+        by_name(figures.ignored),
+    );
+    families.gauges(
+        "fanfare_peers",
+        "Other nodes: live, or missing (those may miss what is published)",
         ["state"],
-        labelled(figures.peers),
-    )
+        by_name(figures.peers),
+    );
 }
 
-fn of_spans(node: &Node, registry: &Registry) -> Result<(), Error> {
-    let Some(counts) = node.span_counts() else {
-        return Ok(());
-    };
-    let help = "What became of the spans for the collector: exported, dropped (too many waited for it), failed (it was \
-                away, slow or refused them)";
-    let opts = Opts::new("fanfare_spans_total", help);
-    let values = counts.into_iter().map(|(result, count)| ([result], count));
-    counters(registry, opts, ["result"], values.collect())
+fn of_spans(node: &Node, families: &mut Families) {
+    families.counters(
+        "fanfare_spans_total",
+        "What became of the spans for the collector: exported, dropped (too many waited for it), failed (it was \
+         away, slow or refused them)",
+        ["result"],
+        by_name(node.span_counts().into_iter().flatten()),
+    );
 }
 
-fn of_authorizer(node: &Node, registry: &Registry) -> Result<(), Error> {
+fn of_authorizer(node: &Node, families: &mut Families) {
     let counts = node.access.authorizer_counts();
-    let values = [
-        ("allowed", counts.allowed),
-        ("denied", counts.denied),
-        ("failed", counts.failed),
-    ];
-    let help = "How questions to the authorizer ended: with a yes, with a no, or without an answer";
-    let opts = Opts::new("fanfare_authorizer_answers_total", help);
-    let values = values.map(|(answer, count)| ([answer], count));
-    counters(registry, opts, ["answer"], values.into())
+    families.counters(
+        "fanfare_authorizer_answers_total",
+        "How questions to the authorizer ended: with a yes, with a no, or without an answer",
+        ["answer"],
+        by_name([
+            ("allowed", counts.allowed),
+            ("denied", counts.denied),
+            ("failed", counts.failed),
+        ]),
+    );
 }
 
-fn of_gate(gate: &Gate, registry: &Registry) -> Result<(), Error> {
-    let help = "Tokens looked up in the cache of verified tokens: a hit needs no verification, a miss does";
-    let opts = Opts::new("fanfare_token_cache_lookups_total", help);
-    let values = gate.cache_counts().map(|(result, count)| ([result], count));
-    counters(registry, opts, ["result"], values.into())
+fn of_gate(gate: &Gate, families: &mut Families) {
+    families.counters(
+        "fanfare_token_cache_lookups_total",
+        "Tokens looked up in the cache of verified tokens: a hit needs no verification, a miss does",
+        ["result"],
+        by_name(gate.cache_counts()),
+    );
 }
 
-fn of_accounts(accounts: &Accounts, registry: &Registry) -> Result<(), Error> {
-    let help = "How logins ended: succeeded, refused (a wrong address or password), limited (too many failures), \
-                busy (too many wait for a hash), failed (the database)";
-    let values = accounts.logins().all().map(|(result, count)| ([result], count));
-    let opts = Opts::new("fanfare_logins_total", help);
-    counters(registry, opts, ["result"], values.into())?;
-    let help = "How registrations ended: succeeded, refused (a mistake, or a taken address), limited (too many from one \
-                address), busy (too many wait for a hash), failed (the database)";
-    let values = accounts
-        .registrations()
-        .all()
-        .map(|(result, count)| ([result], count));
-    let opts = Opts::new("fanfare_registrations_total", help);
-    counters(registry, opts, ["result"], values.into())?;
-    let help = "How refreshes ended: succeeded, refused (a bad token), limited (too many of those from one address), \
-                busy (never), failed (the database)";
-    let values = accounts
-        .refreshes()
-        .all()
-        .map(|(result, count)| ([result], count));
-    let opts = Opts::new("fanfare_refreshes_total", help);
-    counters(registry, opts, ["result"], values.into())?;
-    let opts = Opts::new(
+fn of_accounts(accounts: &Accounts, families: &mut Families) {
+    families.counters(
+        "fanfare_logins_total",
+        "How logins ended: succeeded, refused (a wrong address or password), limited (too many failures), \
+         busy (too many wait for a hash), failed (the database)",
+        ["result"],
+        by_name(accounts.logins().all()),
+    );
+    families.counters(
+        "fanfare_registrations_total",
+        "How registrations ended: succeeded, refused (a mistake, or a taken address), limited (too many from one \
+         address), busy (too many wait for a hash), failed (the database)",
+        ["result"],
+        by_name(accounts.registrations().all()),
+    );
+    families.counters(
+        "fanfare_refreshes_total",
+        "How refreshes ended: succeeded, refused (a bad token), limited (too many of those from one address), \
+         busy (never), failed (the database)",
+        ["result"],
+        by_name(accounts.refreshes().all()),
+    );
+    families.gauge(
         "fanfare_database_up",
         "1 while the database does what it is asked",
+        u64::from(accounts.storage().is_up()),
     );
-    gauges(
-        registry,
-        opts,
-        [],
-        vec![([], u64::from(accounts.storage().is_up()))],
-    )
 }
 
-fn of_dialects(node: &Node, registry: &Registry) -> Result<(), Error> {
-    let each = |value: &fn(&Node, &MountedDialect) -> u64| {
-        let values = shown(node).map(|mounted| ([mounted.name], value(node, mounted)));
-        values.collect::<Values<'_, 1>>()
+fn of_dialects(node: &Node, families: &mut Families) {
+    let each = |value: &OfDialect| {
+        let value = value.2;
+        shown(node).map(move |mounted| ([mounted.name], value(node, mounted)))
     };
-    for (name, help, value) in DIALECT_GAUGES {
-        gauges(registry, Opts::new(*name, *help), ["dialect"], each(value))?;
+    for metric @ (name, help, _) in DIALECT_GAUGES {
+        families.gauges(name, help, ["dialect"], each(metric));
     }
-    for (name, help, value) in DIALECT_COUNTERS {
-        counters(registry, Opts::new(*name, *help), ["dialect"], each(value))?;
+    for metric @ (name, help, _) in DIALECT_COUNTERS {
+        families.counters(name, help, ["dialect"], each(metric));
     }
     for (name, help, counts) in REASON_COUNTERS {
         let values = shown(node).flat_map(|mounted| {
             let counts = counts(mounted).into_iter();
             counts.map(|(reason, count)| ([mounted.name, reason], count))
         });
-        let opts = Opts::new(*name, *help);
-        counters(registry, opts, ["dialect", "reason"], values.collect())?;
+        families.counters(name, help, ["dialect", "reason"], values);
     }
-    Ok(())
 }
 
 /// Returns the dialects to show: one that is off by default only if it was used.
@@ -455,35 +460,11 @@ fn shown(node: &Node) -> impl Iterator<Item = &MountedDialect> {
     dialects.filter(move |mounted| !mounted.hidden || used(mounted))
 }
 
-fn gauges<const N: usize>(
-    registry: &Registry,
-    opts: Opts,
-    labels: [&str; N],
-    values: Values<'_, N>,
-) -> Result<(), Error> {
-    let family = IntGaugeVec::new(opts, &labels)?;
-    for (labels, value) in values {
-        let value = i64::try_from(value).unwrap_or(i64::MAX);
-        family.with_label_values(&labels).set(value);
-    }
-    register(registry, family)
-}
-
-fn counters<const N: usize>(
-    registry: &Registry,
-    opts: Opts,
-    labels: [&str; N],
-    values: Values<'_, N>,
-) -> Result<(), Error> {
-    let family = IntCounterVec::new(opts, &labels)?;
-    for (labels, value) in values {
-        family.with_label_values(&labels).inc_by(value);
-    }
-    register(registry, family)
-}
-
-fn register(registry: &Registry, collector: impl Collector + 'static) -> Result<(), Error> {
-    registry.register(Box::new(collector))
+/// Returns counts with their names as the only label.
+fn by_name<'a>(
+    counts: impl IntoIterator<Item = (&'a str, u64)>,
+) -> impl Iterator<Item = ([&'a str; 1], u64)> {
+    counts.into_iter().map(|(name, count)| ([name], count))
 }
 
 #[cfg(test)]

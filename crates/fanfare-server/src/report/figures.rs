@@ -184,11 +184,11 @@ fn of_dialect(node: &Node, mounted: &MountedDialect) -> DialectFigures {
 }
 
 fn delivery(node: &Node) -> DeliveryFigures {
-    let histogram = &node.counters.delivery;
-    let buckets = histogram.buckets().into_iter();
+    let snapshot = node.counters.delivery.snapshot();
+    let buckets = snapshot.buckets().into_iter();
     DeliveryFigures {
-        count: histogram.count(),
-        sum_seconds: histogram.sum().as_secs_f64(),
+        count: snapshot.count(),
+        sum_seconds: snapshot.sum().as_secs_f64(),
         buckets: buckets.map(|(le, count)| DeliveryBucket { le, count }).collect(),
     }
 }

@@ -4,12 +4,11 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use fanfare_core::journal::JournalFigures;
 use fanfare_engine::Node;
-use prometheus::{Error, Opts, Registry};
 
-use super::{counters, gauges};
+use super::{by_name, families::Families};
 
-/// Registers what is kept, and what became of the questions for it.
-pub(super) fn register(node: &Node, registry: &Registry) -> Result<(), Error> {
+/// Adds what is kept, and what became of the questions for it.
+pub(super) fn of_history(node: &Node, families: &mut Families) {
     let kept = node
         .broker()
         .map(|broker| broker.journal_figures())
@@ -37,12 +36,12 @@ pub(super) fn register(node: &Node, registry: &Registry) -> Result<(), Error> {
             kept.bytes,
         ),
     ] {
-        gauges(registry, Opts::new(name, help), [], vec![([], value)])?;
+        families.gauge(name, help, value);
     }
-    register_counters(node, kept, registry)
+    add_counters(node, &kept, families);
 }
 
-fn register_counters(node: &Node, kept: JournalFigures, registry: &Registry) -> Result<(), Error> {
+fn add_counters(node: &Node, kept: &JournalFigures, families: &mut Families) {
     for (name, help, value) in [
         (
             "fanfare_history_evicted_total",
@@ -70,20 +69,13 @@ fn register_counters(node: &Node, kept: JournalFigures, registry: &Registry) -> 
             kept.gaps_lost,
         ),
     ] {
-        counters(registry, Opts::new(name, help), [], vec![([], value)])?;
+        families.counter(name, help, value);
     }
-    let help = "Clients that asked for what they missed: recovered, or why not: it is not kept any more (expired), the \
-                cursor is of another history (epoch), it is more than history.replay_limit (limit), or it is no cursor (unknown)";
-    let outcomes = node
-        .counters
-        .resumes
-        .all()
-        .into_iter()
-        .map(|(outcome, count)| ([outcome], count));
-    counters(
-        registry,
-        Opts::new("fanfare_resumes_total", help),
+    families.counters(
+        "fanfare_resumes_total",
+        "Clients that asked for what they missed: recovered, or why not: it is not kept any more (expired), the \
+         cursor is of another history (epoch), it is more than history.replay_limit (limit), or it is no cursor (unknown)",
         ["outcome"],
-        outcomes.collect(),
-    )
+        by_name(node.counters.resumes.all()),
+    );
 }

@@ -1,14 +1,17 @@
 //! The figures of a node at rest, and of one whose counters are set.
 #![allow(clippy::unwrap_used)]
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use fanfare_core::{
     BoxFuture,
     policy::{AccessControl, Authorizer, AuthorizerAnswer, Counts, Policy, Question},
 };
 
-use super::*;
+use super::{
+    families::{MetricFamily, Series, Span},
+    *,
+};
 use crate::{
     auth::{Gate, TokenRules, Verifier, VerifierOptions},
     config::{self, Config, Sources},
@@ -65,11 +68,15 @@ fn node() -> Arc<Node> {
     })
 }
 
-fn rendered(node: &Node) -> Vec<String> {
+fn render_as(format: Format, node: &Node) -> Vec<u8> {
     let config = config();
     let storage = Storage::new(&config.storage.url, 1).unwrap();
     let accounts = Accounts::new(storage, AccountsOptions::default());
-    let text = String::from_utf8(render(node, &gate(), &accounts, &Upkeep::default()).unwrap()).unwrap();
+    render(format, node, &gate(), &accounts, &Upkeep::default())
+}
+
+fn rendered(node: &Node) -> Vec<String> {
+    let text = String::from_utf8(render_as(Format::Text, node)).unwrap();
     text.lines().map(str::to_owned).collect()
 }
 
@@ -97,6 +104,8 @@ async fn every_figure_is_explained_and_typed() {
             whole.rfind(histogram).unwrap_or(name).to_owned()
         })
         .collect();
+    let headings = lines.iter().filter(|line| line.starts_with('#'));
+    assert_eq!(headings.count(), 2 * samples.len(), "no metric is there twice");
     assert_eq!(named("# HELP "), samples);
     assert_eq!(named("# TYPE "), samples);
     for (name, kind) in [
@@ -144,4 +153,49 @@ async fn figures_are_those_of_the_node() {
     }
     let hidden = format!("\"{}\"", hidden.unwrap().name);
     assert!(!lines.iter().any(|line| line.contains(&hidden)));
+}
+
+#[tokio::test]
+async fn protobuf_has_the_metrics_of_the_text_and_native_histograms() {
+    let node = node();
+    node.counters.handshake.observe(Duration::from_secs(1));
+    let mut families = Vec::new();
+    let body = render_as(Format::Protobuf, &node);
+    let mut rest = body.as_slice();
+    while !rest.is_empty() {
+        families.push(MetricFamily::decode_length_delimited(&mut rest).unwrap());
+    }
+    let without_time = |mut lines: Vec<String>| {
+        lines.retain(|line| !line.starts_with("websocket_server_uptime_seconds "));
+        lines
+    };
+    let text = text::text(&families).lines().map(str::to_owned).collect();
+    assert_eq!(without_time(text), without_time(rendered(&node)));
+    let handshakes = families
+        .iter()
+        .find(|family| family.name == "fanfare_handshake_seconds");
+    let [
+        Series {
+            value: Some(Value::Histogram(value)),
+            ..
+        },
+    ] = &handshakes.unwrap().series[..]
+    else {
+        panic!("{handshakes:?}");
+    };
+    assert_eq!((value.schema, value.zero_threshold), (3, 0.5_f64.powi(20)));
+    assert_eq!(
+        (&value.spans[..], &value.deltas[..]),
+        (&[Span { offset: 0, length: 1 }][..], &[1][..])
+    );
+}
+
+#[test]
+fn labels_are_escaped() {
+    let mut families = Families::default();
+    families.gauges("some", "help", ["one", "other"], [(["a\"b", "c\\d\ne"], 1)]);
+    assert_eq!(
+        text::text(&families.0),
+        "# HELP some help\n# TYPE some gauge\nsome{one=\"a\\\"b\",other=\"c\\\\d\\ne\"} 1\n"
+    );
 }

@@ -1,25 +1,31 @@
 //! The metrics of reloads and certificates.
 
-use prometheus::{Error, Opts, Registry};
-
-use super::{counters, gauges};
+use super::{by_name, families::Families};
 use crate::upkeep::Upkeep;
 
-pub(super) fn register_upkeep(upkeep: &Upkeep, registry: &Registry) -> Result<(), Error> {
-    let help = "Reloads of the configuration: applied, or refused because of an error in it";
-    let opts = Opts::new("fanfare_reloads_total", help);
-    let values = upkeep.reloads().map(|(outcome, count)| ([outcome], count));
-    counters(registry, opts, ["outcome"], values.into())?;
-    let help = "When the configuration was last reloaded, in seconds since 1970; 0 if that was at the start";
-    let opts = Opts::new("fanfare_last_reload_timestamp_seconds", help);
-    gauges(registry, opts, [], vec![([], upkeep.last_reload())])?;
-    let help = "Orders of certificates at the ACME directory, by their outcome: succeeded or failed";
-    let opts = Opts::new("fanfare_acme_orders_total", help);
-    let values = upkeep.orders().map(|(outcome, count)| ([outcome], count));
-    counters(registry, opts, ["outcome"], values.into())?;
-    let help = "When the certificate of a listener ends, in seconds since 1970";
-    let opts = Opts::new("fanfare_certificate_end_timestamp_seconds", help);
+pub(super) fn of_upkeep(upkeep: &Upkeep, families: &mut Families) {
+    families.counters(
+        "fanfare_reloads_total",
+        "Reloads of the configuration: applied, or refused because of an error in it",
+        ["outcome"],
+        by_name(upkeep.reloads()),
+    );
+    families.gauge(
+        "fanfare_last_reload_timestamp_seconds",
+        "When the configuration was last reloaded, in seconds since 1970; 0 if that was at the start",
+        upkeep.last_reload(),
+    );
+    families.counters(
+        "fanfare_acme_orders_total",
+        "Orders of certificates at the ACME directory, by their outcome: succeeded or failed",
+        ["outcome"],
+        by_name(upkeep.orders()),
+    );
     let ends = upkeep.certificate_ends();
-    let values = ends.iter().map(|(listener, end)| ([&**listener], *end));
-    gauges(registry, opts, ["listener"], values.collect())
+    families.gauges(
+        "fanfare_certificate_end_timestamp_seconds",
+        "When the certificate of a listener ends, in seconds since 1970",
+        ["listener"],
+        by_name(ends.iter().map(|(listener, end)| (&**listener, *end))),
+    );
 }

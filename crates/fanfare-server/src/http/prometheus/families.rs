@@ -1,0 +1,184 @@
+//! Metrics as the messages of `io.prometheus.client` that Prometheus' protobuf form consists of. The text is written from them, too.
+
+use prost::{Enumeration, Message, Oneof};
+
+/// A metric with all its series.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct MetricFamily {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    #[prost(string, tag = "2")]
+    pub(super) help: String,
+    #[prost(enumeration = "MetricType", tag = "3")]
+    pub(super) kind: i32,
+    #[prost(message, repeated, tag = "4")]
+    pub(super) series: Vec<Series>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Enumeration)]
+#[repr(i32)]
+pub(super) enum MetricType {
+    Counter = 0,
+    Gauge = 1,
+    Histogram = 4,
+}
+
+/// The value for one set of labels.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Series {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) labels: Vec<Label>,
+    #[prost(oneof = "Value", tags = "2, 3, 7")]
+    pub(super) value: Option<Value>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Label {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    #[prost(string, tag = "2")]
+    pub(super) value: String,
+}
+
+#[derive(Clone, PartialEq, Oneof)]
+pub(super) enum Value {
+    #[prost(message, tag = "2")]
+    Gauge(Number),
+    #[prost(message, tag = "3")]
+    Counter(Number),
+    #[prost(message, tag = "7")]
+    Histogram(HistogramValue),
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(super) struct Number {
+    #[prost(double, tag = "1")]
+    pub(super) value: f64,
+}
+
+/// A histogram in both forms, the classic one and the native one.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct HistogramValue {
+    #[prost(uint64, tag = "1")]
+    pub(super) count: u64,
+    #[prost(double, tag = "2")]
+    pub(super) sum: f64,
+    #[prost(message, repeated, tag = "3")]
+    pub(super) buckets: Vec<Bucket>,
+    #[prost(sint32, tag = "5")]
+    pub(super) schema: i32,
+    #[prost(double, tag = "6")]
+    pub(super) zero_threshold: f64,
+    #[prost(uint64, tag = "7")]
+    pub(super) zero_count: u64,
+    /// Runs of native buckets, and the count of each bucket in them less the count before it.
+    #[prost(message, repeated, tag = "12")]
+    pub(super) spans: Vec<Span>,
+    #[prost(sint64, repeated, tag = "13")]
+    pub(super) deltas: Vec<i64>,
+}
+
+/// A classic bucket.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(super) struct Bucket {
+    #[prost(uint64, tag = "1")]
+    pub(super) upto: u64,
+    #[prost(double, tag = "2")]
+    pub(super) bound: f64,
+}
+
+/// Native buckets without a gap between them.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(super) struct Span {
+    /// How many buckets were left out since the last span; for the first one, the index of its first bucket.
+    #[prost(sint32, tag = "1")]
+    pub(super) offset: i32,
+    #[prost(uint32, tag = "2")]
+    pub(super) length: u32,
+}
+
+impl Value {
+    fn kind(&self) -> MetricType {
+        match self {
+            Self::Gauge(_) => MetricType::Gauge,
+            Self::Counter(_) => MetricType::Counter,
+            Self::Histogram(_) => MetricType::Histogram,
+        }
+    }
+}
+
+impl From<u64> for Number {
+    #[expect(clippy::cast_precision_loss, reason = "Prometheus has no other numbers")]
+    fn from(value: u64) -> Self {
+        Self { value: value as f64 }
+    }
+}
+
+/// All metrics of a scrape.
+#[derive(Default)]
+pub(super) struct Families(pub(super) Vec<MetricFamily>);
+
+impl Families {
+    pub(super) fn gauge(&mut self, name: &str, help: &str, value: u64) {
+        self.gauges(name, help, [], [([], value)]);
+    }
+
+    pub(super) fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.counters(name, help, [], [([], value)]);
+    }
+
+    pub(super) fn gauges<'a, const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: [&str; N],
+        values: impl IntoIterator<Item = ([&'a str; N], u64)>,
+    ) {
+        let gauge = |(of, value): ([&'a str; N], u64)| (of, Value::Gauge(value.into()));
+        self.add(name, help, labels, values.into_iter().map(gauge));
+    }
+
+    pub(super) fn counters<'a, const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: [&str; N],
+        values: impl IntoIterator<Item = ([&'a str; N], u64)>,
+    ) {
+        let counter = |(of, value): ([&'a str; N], u64)| (of, Value::Counter(value.into()));
+        self.add(name, help, labels, values.into_iter().map(counter));
+    }
+
+    /// Adds a metric, unless it has no series.
+    pub(super) fn add<'a, const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: [&str; N],
+        values: impl IntoIterator<Item = ([&'a str; N], Value)>,
+    ) {
+        let series = values.into_iter().map(|(of, value)| Series {
+            labels: labels.iter().zip(of).map(Label::new).collect(),
+            value: Some(value),
+        });
+        let series: Vec<_> = series.collect();
+        let Some(value) = series.first().and_then(|series| series.value.as_ref()) else {
+            return;
+        };
+        self.0.push(MetricFamily {
+            name: name.to_owned(),
+            help: help.to_owned(),
+            kind: value.kind().into(),
+            series,
+        });
+    }
+}
+
+impl Label {
+    fn new((name, value): (&&str, &str)) -> Self {
+        Self {
+            name: (*name).to_owned(),
+            value: value.to_owned(),
+        }
+    }
+}
