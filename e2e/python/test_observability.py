@@ -28,9 +28,9 @@ ALERTS = re.findall(r"- alert: (\w+)\n\s+expr: (?:>-\n((?:\s+\S.*\n)+?)(?=\s+for
 
 
 class Prometheus:
-    """One that scrapes `servers` each second."""
+    """One that scrapes `servers` each second, with these flags."""
 
-    def __init__(self, folder, servers):
+    def __init__(self, folder, servers, *flags):
         self.port = fanfare.free_port()
         targets = [f"127.0.0.1:{server.port}" for server in servers]
         scrape = {"job_name": "fanfare", "scrape_interval": "1s", "static_configs": [{"targets": targets}]}
@@ -39,7 +39,7 @@ class Prometheus:
         self.log = open(folder / "log", "wb")
         self.process = subprocess.Popen(
             ["prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}",
-             f"--web.listen-address=127.0.0.1:{self.port}"],
+             f"--web.listen-address=127.0.0.1:{self.port}", *flags],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
         )
 
@@ -87,7 +87,8 @@ def traffic(servers, done):
 
 
 @pytest.fixture(scope="module")
-def prometheus(tmp_path_factory):
+def nodes():
+    """Two with traffic."""
     redis = fanfare.Redis()
     redis.start()
     tables = all_dialects(broker={"kind": "redis", "url": f"redis://127.0.0.1:{redis.port}"})
@@ -98,16 +99,26 @@ def prometheus(tmp_path_factory):
         with fanfare.running(**tables) as first, fanfare.running(**all_dialects(broker=tables["broker"])) as last:
             busy = threading.Thread(target=traffic, args=((first, last), done))
             busy.start()
-            prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), (first, last))
             try:
-                wait_until(prometheus.is_up, timeout=60, what="two nodes that are scraped")
-                yield prometheus
+                yield first, last
             finally:
-                prometheus.stop()
                 done.set()
                 busy.join()
     finally:
         redis.remove()
+
+
+@pytest.fixture(scope="module", params=["classic", "native"])
+def prometheus(request, nodes, tmp_path_factory):
+    """One that stores this form of histograms."""
+    flags = ["--enable-feature=native-histograms"] if request.param == "native" else []
+    prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), nodes, *flags)
+    prometheus.form = request.param
+    try:
+        wait_until(prometheus.is_up, timeout=60, what="two nodes that are scraped")
+        yield prometheus
+    finally:
+        prometheus.stop()
 
 
 def has_data(prometheus, expression):
@@ -134,6 +145,26 @@ def test_each_alert_looks_at_what_is_there(prometheus, alert):
     without_limit = re.split(r" (?:>|<|==) ", expression)[0]
     assert without_limit != expression
     has_data(prometheus, re.sub(r"\[\d+m\]", "[15s]", without_limit))
+
+
+HISTOGRAMS = ["delivery", "queue_wait", "broker_round_trip", "handshake", "database"]
+
+
+@pytest.mark.parametrize("histogram", HISTOGRAMS)
+def test_histograms_are_stored(prometheus, histogram):
+    """In the form that this Prometheus stores, with all that was counted."""
+    name = f"fanfare_{histogram}_seconds"
+    quantiles = {
+        "classic": f"histogram_quantile(0.5, sum by (le) (rate({name}_bucket[15s])))",
+        "native": f"histogram_quantile(0.5, sum(rate({name}[15s])))",
+    }
+    wanted = quantiles.pop(prometheus.form)
+    has_data(prometheus, wanted)
+    assert 0 < float(prometheus.query(wanted)[0]["value"][1]) < 10
+    assert [prometheus.query(other) for other in quantiles.values()] == [[]]
+    if prometheus.form == "native":
+        shares = prometheus.query(f"histogram_fraction(0, 1000, {name})")
+        assert {float(share["value"][1]) for share in shares} == {1}
 
 
 def test_prometheus_evaluates_the_rules(prometheus):
