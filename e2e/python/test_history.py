@@ -5,7 +5,7 @@ import json
 import pytest
 
 from dialects import all_dialects
-from fanfare import run, token
+from fanfare import run, token, wait_until
 
 HISTORY = {"size": 100, "ttl": "5m"}
 CONFIG = {
@@ -146,3 +146,44 @@ def test_a_size_beyond_all_bounds_is_refused_with_its_line(tmp_path):
     done = run("config", "check", "--config", str(file))
     assert done.returncode == 2
     assert f"{file}:3: channel[0].history.size" in done.stderr and f"{file}:3: channel[0].history.ttl" in done.stderr
+
+
+def test_plain_publish_on_a_real_redis_takes_part_in_history(real_redis, launch, publisher, speak):
+    broker = real_redis()
+    backend = publisher(broker.port)
+    tables = all_dialects(**CONFIG, broker={"kind": "redis", "url": broker.url})
+    first, second = launch(**tables), launch(**tables)
+
+    def can_take_over():
+        standby, since, settled = backend.hmget("fanfare:journal:recorder", "standby", "since", "settled")
+        return standby not in (None, b"0") and int(settled) >= int(since)
+
+    wait_until(can_take_over, what="there is a standby")
+
+    def subscribed(server, cursor):
+        client = speak(server, "topics", prove=False)
+        client.say(type="auth", token=token("ann"), resume=cursor, topics=["chat.*", "notifications.user.ann"])
+        return client, resumed(client.greeting or client.next_json()), [client.next_json()["type"] for _ in range(2)]
+
+    def published(*numbers):
+        for number in numbers:
+            backend.publish("fanfare:channel:chat.a", json.dumps({"type": "note", "payload": number}))
+
+    clients = [subscribed(server, "")[0] for server in (first, second)]
+    published(1)
+    backend.publish("user_noti:ann", json.dumps({"type": "note", "payload": 2}))
+    frames = [[client.next_json() for _ in range(2)] for client in clients]
+    assert [frame["data"] for frame in frames[0]] == [1, 2]
+    assert [frame["cursor"] for frame in frames[0]] == [frame["cursor"] for frame in frames[1]]
+    clients[0].close()
+    published(3)
+    first.kill()
+    published(4, 5)
+    # At the other node, after the node that was there first, and so the recorder, died.
+    assert [clients[1].next_json()["data"] for _ in range(3)] == [3, 4, 5]
+    client, resume, _ = subscribed(second, frames[0][-1]["cursor"])
+    assert (resume["recovered"], resume["replayed"]) == (True, 3)
+    assert [client.next_json()["data"] for _ in range(3)] == [3, 4, 5]
+    for client in (client, clients[1]):
+        client.nothing()
+    assert "fanfare_history_recorded_total" in second.get("/metrics").text

@@ -11,6 +11,7 @@ use crate::{
     node::Node,
     presence::Presence,
     receipts::Receipts,
+    recorder::Recorder,
     wire::Envelope,
 };
 
@@ -28,6 +29,7 @@ pub(crate) struct Arrivals {
     pub(crate) node: Arc<Node>,
     pub(crate) receipts: Arc<Receipts>,
     pub(crate) foreign: Arc<Foreign>,
+    pub(crate) recorder: Arc<Recorder>,
     pub(crate) presence: Arc<Presence>,
 }
 
@@ -65,6 +67,7 @@ impl Arrivals {
                     self.decline(&envelope);
                 }
             }
+            Some(Envelope { recorded: true, .. }) => self.recorder.copy(event),
             Some(Envelope {
                 node,
                 number: Some(number),
@@ -82,7 +85,8 @@ impl Arrivals {
             _ if event.history.position().is_some() => {
                 self.node.deliveries.push(Item::Event(event, ReplyTo::Dropped));
             }
-            _ => self.foreign.one(event, since),
+            Some(_) => self.foreign.one(event, since),
+            None => self.recorder.one(event, since),
         }
     }
 

@@ -31,7 +31,7 @@ use crate::{
     outbox::Outbox,
     presence, publisher, questions,
     receipts::{Job, Receipts},
-    receiver, reports,
+    receiver, recorder, reports,
     shared::{ClusterOptions, Shared},
     status::Status,
     transport::{Transport, presence::LEASE_LIFETIME},
@@ -104,6 +104,7 @@ impl ClusterBroker {
         tasks.spawn(reports::run(Arc::clone(&shared)));
         tasks.spawn(presence::run(Arc::clone(presence)));
         tasks.spawn(gaps::run(Arc::clone(gaps), overdue_events));
+        tasks.spawn(recorder::run(Arc::clone(&shared)));
         Self {
             shared,
             jobs,
@@ -241,7 +242,12 @@ impl Broker for ClusterBroker {
     }
 
     fn journal_figures(&self) -> JournalFigures {
-        self.shared.gaps.figures()
+        let (recorded, unrecorded) = self.shared.recorder.counts();
+        JournalFigures {
+            recorded,
+            unrecorded,
+            ..self.shared.gaps.figures()
+        }
     }
 
     fn enter(&self, entry: Entry) {
@@ -296,6 +302,7 @@ impl Broker for ClusterBroker {
         let shared = Arc::clone(&self.shared);
         let released = self.shared.presence.close();
         Box::pin(async move {
+            shared.recorder.close().await;
             let ended = tokio::time::timeout(ANSWER_TIMEOUT, reports::end(&shared));
             // What is not released until then, the other nodes clean up.
             let released = tokio::time::timeout(LEASE_LIFETIME, released);

@@ -412,6 +412,7 @@ impl JournalStore for Connection {
                 })
             };
             Ok(StoredReplay {
+                floor: 0,
                 present: replay.present.ok_or("no journal")?,
                 unrecovered: replay.unrecovered,
                 messages: replay.events.iter().filter_map(stored).collect(),

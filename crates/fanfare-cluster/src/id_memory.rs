@@ -124,6 +124,12 @@ impl IdMemory {
         claim
     }
 
+    /// `id` is published.
+    pub(crate) fn published(&self, id: Uuid) {
+        self.claim(id);
+        self.record(id, &Receipt::default());
+    }
+
     /// Stores the receipt of `id`, if the id is remembered.
     pub(crate) fn record(&self, id: Uuid, receipt: &Receipt) {
         if let Some(memory) = self.stripe(id).get_mut(&id) {

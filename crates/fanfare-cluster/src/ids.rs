@@ -59,16 +59,19 @@ impl Ids {
     /// Claims ids together with all nodes that received them. Returns for each whether it is new; of an id that occurs twice
     /// the first is.
     pub(crate) async fn claim_together(&self, ids: &[WantedId]) -> Vec<bool> {
+        self.claim_together_by(&self.memory, ids).await
+    }
+
+    /// The same by another memory than this node's.
+    pub(crate) async fn claim_together_by(&self, memory: &IdMemory, ids: &[WantedId]) -> Vec<bool> {
         if ids.is_empty() {
             return Vec::new();
         }
         let stored = self.claim_stored(ids).await;
         let claim = |(at, received): (usize, &WantedId)| {
-            let claim = self
-                .memory
-                .claim_after(received.id, stored.get(at).copied().flatten());
+            let claim = memory.claim_after(received.id, stored.get(at).copied().flatten());
             if claim == Claim::New {
-                self.memory.record(received.id, &Receipt::default());
+                memory.record(received.id, &Receipt::default());
             }
             claim == Claim::New
         };

@@ -9,7 +9,8 @@
 //! its own connections by the echo of its own message, so that all nodes deliver in one order. Only where the echo cannot
 //! arrive or does not arrive is an event delivered directly; `receipts` accounts for that, so that nothing is lost in
 //! silence and nothing is delivered twice. Everything for this node passes one queue (`deliveries`); before it, events that
-//! no node published wait until their ids are claimed (`foreign`). Who is in which room, on all nodes, is `presence`.
+//! no node published wait until their ids are claimed (`foreign`) and, if their audience has history, until one node has recorded them
+//! (`recorder`). Who is in which room, on all nodes, is `presence`.
 
 mod answers;
 mod arrivals;
@@ -45,6 +46,7 @@ mod questions;
 mod receipts;
 mod receiver;
 mod recent;
+mod recorder;
 mod replays;
 mod reports;
 mod requests;

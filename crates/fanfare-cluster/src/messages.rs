@@ -36,6 +36,8 @@ pub(crate) enum NodeMessage {
     Probe(u64),
     /// A node's mark for itself in what it receives.
     Mark(u64),
+    /// The tick of the recorder's lease, and whether it is held (1) or vacant (0).
+    Tick(u64, u8),
     /// What a node reports of itself.
     Report(Report),
     /// A node has ended.
@@ -215,6 +217,7 @@ mod tests {
             ),
             (NodeMessage::Probe(9), r#"{"probe":9}"#),
             (NodeMessage::Mark(9), r#"{"mark":9}"#),
+            (NodeMessage::Tick(9, 1), r#"{"tick":[9,1]}"#),
             (
                 NodeMessage::Ask {
                     node: "n".into(),

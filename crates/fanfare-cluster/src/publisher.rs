@@ -94,6 +94,7 @@ impl Outgoing {
                 number: Some(number),
                 reply: job.options.receipt,
                 presence: None,
+                recorded: false,
             };
             self.messages.push(Message {
                 subject: Subject::Audience(event.audience.clone()),

@@ -56,6 +56,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiv
                     error = watch(&shared, subscriber) => error,
                 };
                 shared.gaps.lost();
+                shared.recorder.lost();
                 shared.receipts.lost();
                 shared.presence.receiving(false);
                 shared.peers.lost();
@@ -192,7 +193,7 @@ fn take(
         });
     } else {
         let events = wire::parse_publication(&payload, now).map_err(|_| Rejected::BadPublication)?;
-        shared.foreign.many(events, since);
+        shared.recorder.many(events, since);
     }
     Ok(())
 }
@@ -211,6 +212,11 @@ fn handle(shared: &Shared, source: &ChannelSource, message: NodeMessage, body: B
         }
         NodeMessage::Probe(number) => shared.requests.returned(number),
         NodeMessage::Mark(mark) => source.marked(mark),
+        NodeMessage::Tick(tick, is_held) => {
+            shared
+                .recorder
+                .ticked(tick, is_held == 0, shared.gaps.is_holding());
+        }
         NodeMessage::Ask { node, .. } if node == shared.node.id => {}
         NodeMessage::Ask { node, token } => shared.answers.push(node, token, body),
         NodeMessage::Answer { node, token } => shared.requests.answered(token, &node, Some(body)),

@@ -8,8 +8,8 @@ use std::{
 use ahash::RandomState;
 use fanfare_core::{
     Event,
-    history::{Epoch, History},
-    journal::{Replay, ReplayQuery},
+    history::{Epoch, History, Unrecovered},
+    journal::{Replay, ReplayFrom, ReplayQuery},
     locked,
 };
 use hashlink::LruCache;
@@ -54,7 +54,7 @@ impl Replays {
             return Replay::unreachable();
         };
         match tokio::time::timeout(ANSWER_TIMEOUT, journal.read(query)).await {
-            Ok(Ok(stored)) => self.events_of(stored),
+            Ok(Ok(stored)) => self.events_of(stored, query.from),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the journal could not be read");
                 Replay::unreachable()
@@ -63,7 +63,21 @@ impl Replays {
         }
     }
 
-    fn events_of(&self, stored: StoredReplay) -> Replay {
+    fn events_of(&self, mut stored: StoredReplay, from: ReplayFrom) -> Replay {
+        let since = match from {
+            ReplayFrom::After(cursor) => Some(cursor),
+            ReplayFrom::Page {
+                since,
+                reverse: false,
+            } => since,
+            _ => None,
+        };
+        if stored.unrecovered.is_none() && since.is_some_and(|since| since.number < stored.floor) {
+            stored.unrecovered = Some(Unrecovered::Expired);
+            if matches!(from, ReplayFrom::After(_)) {
+                stored.messages.clear();
+            }
+        }
         let now = SystemTime::now();
         let messages = stored.messages.into_iter();
         Replay {
@@ -99,11 +113,7 @@ fn event(stored: StoredMessage, now: SystemTime) -> Option<Arc<Event>> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use fanfare_core::{
-        Audience, Broker, Channel,
-        history::Unrecovered,
-        journal::{ReplayFrom, ReplayScope},
-    };
+    use fanfare_core::{Audience, Broker, Channel, journal::ReplayScope};
     use futures_util::future::join_all;
 
     use super::*;

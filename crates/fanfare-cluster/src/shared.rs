@@ -7,7 +7,7 @@ use fanfare_core::{MAX_CLAIMS, MAX_LISTED_MEMBERS};
 use crate::{
     MAX_FETCHED, MAX_WATCHED, answers::Answers, arrivals::Arrivals, foreign::Foreign, gaps::Gaps, ids::Ids,
     node::Node, notices::Notices, peers::Peers, presence::Presence, probes::Probes, receipts::Receipts,
-    replays::Replays, requests::Requests,
+    recorder::Recorder, replays::Replays, requests::Requests,
 };
 
 /// What a node in a cluster needs to know.
@@ -53,6 +53,7 @@ pub(crate) struct Shared {
     pub(crate) peers: Arc<Peers>,
     pub(crate) requests: Arc<Requests>,
     pub(crate) ids: Arc<Ids>,
+    pub(crate) recorder: Arc<Recorder>,
     pub(crate) foreign: Arc<Foreign>,
     pub(crate) answers: Arc<Answers>,
     pub(crate) notices: Arc<Notices>,
@@ -79,7 +80,16 @@ impl Shared {
         ));
         let presence = Presence::new(Arc::clone(&node), Arc::clone(&probes), options.max_listed_members);
         let presence = Arc::new(presence);
+        let ids = Arc::new(Ids::new(Arc::clone(&node), options.max_remembered_ids));
+        let recorder = Recorder::new(
+            Arc::clone(&node),
+            Arc::clone(&foreign),
+            Arc::clone(&ids),
+            options.max_remembered_ids,
+        );
+        let recorder = Arc::new(recorder);
         let arrivals = Arc::new(Arrivals {
+            recorder: Arc::clone(&recorder),
             node: Arc::clone(&node),
             receipts: Arc::clone(&receipts),
             foreign: Arc::clone(&foreign),
@@ -93,9 +103,10 @@ impl Shared {
             )),
             replays: Replays::default(),
             arrivals,
+            recorder,
             linger: options.linger,
             requests,
-            ids: Arc::new(Ids::new(Arc::clone(&node), options.max_remembered_ids)),
+            ids,
             notices: Arc::new(Notices::new(Arc::clone(&node))),
             answers: Arc::new(answers),
             foreign,

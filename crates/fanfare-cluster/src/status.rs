@@ -36,6 +36,8 @@ pub(crate) enum Refused {
     Presence,
     /// Events were published and not kept.
     Journal,
+    /// What backends publish is not received, and so not kept.
+    Recording,
 }
 
 impl Refused {
@@ -51,6 +53,9 @@ impl Refused {
                 "refused presence; until it accepts it, this node counts its own connections alone"
             }
             Self::Journal => "did not keep events; clients that are away will miss them",
+            Self::Recording => {
+                "refused a subscription to all that backends publish; without it, no node keeps what they publish by PUBLISH"
+            }
         }
     }
 }
@@ -65,7 +70,7 @@ pub(crate) struct Status {
     dropped: AtomicU64,
     rejected: LogThrottle,
     /// For each of [`Refused`].
-    refused: [LogThrottle; 5],
+    refused: [LogThrottle; 6],
     notices_dropped: LogThrottle,
     room_full: LogThrottle,
 }

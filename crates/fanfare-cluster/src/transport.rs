@@ -5,6 +5,7 @@
 
 pub mod journal;
 pub mod presence;
+pub mod recorder;
 
 use std::time::Instant;
 
@@ -19,6 +20,7 @@ use uuid::Uuid;
 use crate::wire::Rejected;
 pub use journal::JournalStore;
 pub use presence::PresenceStore;
+pub use recorder::RecorderStore;
 
 /// Why a connection cannot be used, in a few words and without secrets.
 pub type Failed = String;
@@ -32,6 +34,8 @@ pub enum Subject {
     Events,
     /// Events on every channel: subscribed to, never published on.
     AllChannels,
+    /// Events for every user: subscribed to, never published on.
+    AllUsers,
     /// Messages to all nodes.
     Nodes,
     /// Messages to the node of this name.
@@ -50,6 +54,11 @@ pub trait Transport: Send + Sync {
     /// a message that was published before a subscription may arrive by an older one after it.
     fn has_one_order(&self) -> bool {
         true
+    }
+
+    /// Whether backends publish events on it past all nodes, which one of them records ([`RecorderStore`]).
+    fn has_plain_publications(&self) -> bool {
+        false
     }
 
     /// Opens a connection that publishes.

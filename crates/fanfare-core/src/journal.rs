@@ -82,6 +82,10 @@ pub struct JournalFigures {
     pub gaps_filled: u64,
     /// Those of them that it could not fill.
     pub gaps_lost: u64,
+    /// Events that backends published on the broker's server, and that this node recorded for all.
+    pub recorded: u64,
+    /// Those that this node delivered though no node had recorded them in time.
+    pub unrecorded: u64,
 }
 
 /// Returns whether an audience has everything behind number `after`: `top` is its last number, `oldest_prev` the `prev` of its oldest

@@ -22,6 +22,8 @@ pub(crate) struct JournalState {
     pub(crate) present: Cursor,
     /// No audience of which nothing is known has a higher number.
     pub(crate) forgotten: u64,
+    /// Behind a lower number, publications are missing that were never kept.
+    pub(crate) floor: u64,
     /// By the server's clock, in milliseconds.
     pub(crate) now: u64,
     /// The last numbers of the audiences that were asked for; 0 for one of which nothing is known.
@@ -134,6 +136,7 @@ pub(crate) async fn read(journal: &impl JournalReader, query: &ReplayQuery) -> R
     Ok(StoredReplay {
         present,
         unrecovered,
+        floor: state.floor,
         messages,
     })
 }
@@ -158,6 +161,7 @@ pub(crate) async fn tops(
         tops: state.tops,
         others: state.others,
         forgotten: state.forgotten,
+        floor: state.floor,
         journals: state.journals,
     })
 }
@@ -363,6 +367,7 @@ mod tests {
                     number: 5,
                 },
                 forgotten: 0,
+                floor: 0,
                 now: self.now,
                 tops: vec![5; audiences.len()],
                 others: Vec::new(),

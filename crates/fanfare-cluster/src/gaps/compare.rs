@@ -20,6 +20,8 @@ use crate::{
 const COMPARED: usize = 10_000;
 /// Comparisons until the journal is asked for channels that were never received.
 const ALL_CHANNELS_EVERY: u32 = 8;
+/// For how long after its connection was lost a node relates a raised floor to that.
+const FLOOR_AFTER: Duration = Duration::from_secs(30);
 /// How long an event may be on its way before it counts as missing.
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
@@ -47,7 +49,7 @@ impl Comparison {
 struct Compared {
     present: Cursor,
     missing: Vec<Missing>,
-    /// A channel may be forgotten that had something behind the number.
+    /// A channel may be forgotten that had something behind the number, or something was published meanwhile that was never kept.
     is_forgotten: bool,
 }
 
@@ -157,6 +159,7 @@ async fn compare(
         tops,
         others,
         forgotten,
+        floor,
         journals,
     } = tops(gaps, &audiences, all_channels).await?;
     gaps.journals.store(journals, Relaxed);
@@ -168,7 +171,12 @@ async fn compare(
     let mut state = gaps.state();
     if gaps.begin(&mut state, present) {
         compared.is_forgotten = false; // another journal was reported
+        state.floor = floor;
         return Ok(compared);
+    }
+    let was_away = state.lost_at.is_some_and(|at| at.elapsed() < FLOOR_AFTER);
+    if std::mem::replace(&mut state.floor, floor) < floor && was_away {
+        compared.is_forgotten = true;
     }
     let mut lacks = |audience: &Audience, after: u64, up_to: u64| {
         compared.missing.push(Missing {

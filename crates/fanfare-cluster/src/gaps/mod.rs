@@ -23,6 +23,7 @@ use std::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
+    time::Instant,
 };
 
 use fanfare_core::{
@@ -74,6 +75,9 @@ struct GapState {
     comparisons: u32,
     /// The gap that was fetched last.
     fetched: Option<(Audience, u64)>,
+    /// The journal's floor, and when the receiving connection was lost: it may have missed what raised the floor.
+    floor: u64,
+    lost_at: Option<Instant>,
 }
 
 /// A gap before an event that waits.
@@ -98,6 +102,8 @@ impl Gaps {
                 next: 0,
                 comparisons: 0,
                 fetched: None,
+                floor: 0,
+                lost_at: None,
             }),
             work: Notify::new(),
             is_used: AtomicBool::new(false),
@@ -186,6 +192,7 @@ impl Gaps {
     pub(crate) fn lost(&self) {
         let keeps_history = self.arrivals.node.inbound.keeps_history();
         let mut state = self.state();
+        state.lost_at = Some(Instant::now());
         for waiting in state.watched.take_held() {
             let deliveries = &self.arrivals.node.deliveries;
             deliveries.unexpect(slice::from_ref(&waiting.event.event));
@@ -234,6 +241,11 @@ impl Gaps {
             state.watched.wait(waiting);
             self.work.notify_one();
         }
+    }
+
+    /// Whether events wait until a gap is filled.
+    pub(crate) fn is_holding(&self) -> bool {
+        self.state().watched.is_holding()
     }
 
     /// Whether an event without a place waits for those that have one.

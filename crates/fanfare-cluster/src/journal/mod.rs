@@ -124,6 +124,7 @@ impl MemoryJournal {
             behind.is_some_and(|behind| *top > behind) && matches!(audience, Audience::Channel(_))
         };
         Tops {
+            floor: 0,
             present: Cursor {
                 epoch: self.epoch,
                 number: state.last,

@@ -23,7 +23,7 @@ use fanfare_core::{
     journal::ReplayQuery,
 };
 
-use super::Failed;
+use super::{Failed, RecorderStore};
 
 /// A message that is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub struct StoredReplay {
     pub present: Cursor,
     /// As in [`Replay`](fanfare_core::journal::Replay).
     pub unrecovered: Option<Unrecovered>,
+    /// Behind a lower number, publications are missing that were never kept.
+    pub floor: u64,
     /// The messages, in the order that the question asks for.
     pub messages: Vec<StoredMessage>,
 }
@@ -58,6 +60,8 @@ pub struct Tops {
     pub others: Vec<(Audience, u64)>,
     /// No audience of which nothing is known has a higher number.
     pub forgotten: u64,
+    /// Behind a lower number, publications are missing that were never kept.
+    pub floor: u64,
     /// How many audiences the journal knows; 0 if it does not count them.
     pub journals: u64,
 }
@@ -81,4 +85,9 @@ pub trait JournalStore: Send + Sync {
         audiences: &'a [Audience],
         behind: Option<u64>,
     ) -> BoxFuture<'a, Result<Tops, Failed>>;
+
+    /// The election of the node that records plain publications; `None` if there are none.
+    fn recorder(&self) -> Option<&dyn RecorderStore> {
+        None
+    }
 }

@@ -28,6 +28,7 @@ pub fn announcement(
         number: None,
         reply: false,
         presence: None,
+        recorded: false,
     };
     let mut head = encode(event, &envelope).to_vec();
     let mut mark = WrittenMark::line(change, member, number).into_bytes();

@@ -31,6 +31,8 @@ pub struct Envelope {
     pub reply: bool,
     /// The change of a room's members that the event announces.
     pub presence: Option<Box<PresenceMark>>,
+    /// It is the copy of a plain publication, which all nodes have received before.
+    pub recorded: bool,
 }
 
 /// The field `fanfare`. Unknown fields are allowed, so that nodes of two versions understand each other.
@@ -61,6 +63,8 @@ struct Written<'a> {
     echo: Option<u64>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     untyped: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    recorded: bool,
     /// Written apart, since the version is not known yet.
     #[serde(default, skip_serializing)]
     presence: Option<WrittenMark>,
@@ -137,6 +141,7 @@ fn check(message: &Bytes, written: Written<'_>, content: &Content<'_>) -> Option
         number: written.reply.or(written.echo),
         reply: written.reply.is_some(),
         presence: written.presence.and_then(WrittenMark::read),
+        recorded: written.recorded,
     };
     Some((event, envelope))
 }
@@ -161,6 +166,7 @@ pub fn encode(event: &Event, envelope: &Envelope) -> Bytes {
         reply: envelope.number.filter(|_| envelope.reply),
         echo: envelope.number.filter(|_| !envelope.reply),
         untyped: event.kind.is_none(),
+        recorded: envelope.recorded,
         presence: None,
         metadata: None,
     };

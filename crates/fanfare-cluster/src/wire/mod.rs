@@ -37,7 +37,7 @@ pub const EVENTS: &str = "fanfare:events";
 /// Names that begin so are Fanfare's own.
 const RESERVED: &str = "fanfare:";
 /// Events for a user; the user's id follows.
-const USER: &str = "user_noti:";
+pub const USER: &str = "user_noti:";
 /// Events for a channel; its name follows.
 pub const CHANNEL: &str = "fanfare:channel:";
 

@@ -246,6 +246,7 @@ fn names_and_messages_go_there_and_back() {
             number: Some(7),
             reply,
             presence: None,
+            recorded: !reply,
         };
         let message = encode(&event, &envelope);
         let audience = audience(&redis_channel(&event.audience)).unwrap();

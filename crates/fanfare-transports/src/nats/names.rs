@@ -72,6 +72,10 @@ impl Names {
                 name.push_str(CHANNEL);
                 name.push('>');
             }
+            Subject::AllUsers => {
+                name.push_str(USER);
+                name.push('>');
+            }
             Subject::Nodes => name.push_str(NODES),
             Subject::Node(node) => {
                 name.push_str(NODE);

@@ -81,6 +81,10 @@ impl Transport for Redis {
         self.servers.address()
     }
 
+    fn has_plain_publications(&self) -> bool {
+        true
+    }
+
     fn open_sender(&self) -> BoxFuture<'_, Result<Box<dyn Sender>, Failed>> {
         Box::pin(async move {
             let connection = Connection {
@@ -217,21 +221,27 @@ struct Subscriptions {
 }
 
 impl Subscriptions {
-    /// Changes the subscriptions to `subjects` by the command for channels or the one for patterns.
+    /// Changes the subscriptions to `subjects` by the command for channels and the one for patterns.
     async fn change(&self, subjects: &[Subject], subscribe: bool) -> Result<(), Failed> {
-        let mut sink = self.sink.clone();
-        let names: Vec<String> = subjects
-            .iter()
-            .map(|subject| self.names.channel(subject))
-            .collect();
-        let is_pattern = subjects.contains(&Subject::AllChannels);
-        let changed = match (subscribe, is_pattern) {
-            (true, false) => sink.subscribe(names).await,
-            (false, false) => sink.unsubscribe(names).await,
-            (true, true) => sink.psubscribe(names).await,
-            (false, true) => sink.punsubscribe(names).await,
-        };
-        changed.map_err(|error| self.servers.texts.describe(&error))?;
+        let is_pattern = |subject: &&Subject| matches!(subject, Subject::AllChannels | Subject::AllUsers);
+        let (patterns, channels): (Vec<&Subject>, Vec<&Subject>) = subjects.iter().partition(is_pattern);
+        for (subjects, is_pattern) in [(channels, false), (patterns, true)] {
+            if subjects.is_empty() {
+                continue;
+            }
+            let mut sink = self.sink.clone();
+            let names: Vec<String> = subjects
+                .into_iter()
+                .map(|subject| self.names.channel(subject))
+                .collect();
+            let changed = match (subscribe, is_pattern) {
+                (true, false) => sink.subscribe(names).await,
+                (false, false) => sink.unsubscribe(names).await,
+                (true, true) => sink.psubscribe(names).await,
+                (false, true) => sink.punsubscribe(names).await,
+            };
+            changed.map_err(|error| self.servers.texts.describe(&error))?;
+        }
         if let Some(sharded) = &self.sharded {
             sharded.change(subjects, &self.names, subscribe).await;
         }

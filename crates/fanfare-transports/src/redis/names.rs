@@ -99,9 +99,9 @@ impl Names {
         format!("{}{PLACES}{}{slot}", self.prefix, self.slot)
     }
 
-    /// The journal's state, the last numbers of its audiences, and what the names of its streams begin with.
-    pub(super) fn journal_keys(&self) -> [String; 3] {
-        ["state", "tops", ""].map(|name| format!("{}{JOURNAL}{}{name}", self.prefix, self.slot))
+    /// The journal's state, the last numbers of its audiences, what the names of its streams begin with, and the recorder's lease.
+    pub(super) fn journal_keys(&self) -> [String; 4] {
+        ["state", "tops", "", "recorder"].map(|name| format!("{}{JOURNAL}{}{name}", self.prefix, self.slot))
     }
 
     /// The stream of `audience` in this epoch.
@@ -115,12 +115,13 @@ impl Names {
         &self.prefix
     }
 
-    /// The Redis channel for `subject`; for [`Subject::AllChannels`] a pattern.
+    /// The Redis channel for `subject`; for [`Subject::AllChannels`] and [`Subject::AllUsers`] a pattern.
     pub(super) fn channel(&self, subject: &Subject) -> String {
         let prefix = &self.prefix;
         match subject {
             Subject::Events => format!("{prefix}{}", wire::EVENTS),
             Subject::AllChannels => format!("{}{}*", escaped(prefix), wire::CHANNEL),
+            Subject::AllUsers => format!("{}{}*", escaped(prefix), wire::USER),
             Subject::Nodes => format!("{prefix}{NODES}"),
             Subject::Node(node) => format!("{prefix}{NODE}{node}"),
             Subject::Audience(audience) => format!("{prefix}{}", wire::redis_channel(audience)),

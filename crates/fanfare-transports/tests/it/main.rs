@@ -24,11 +24,13 @@ mod presence_faults;
 mod process;
 mod proxy;
 mod questions;
+mod recorder;
 mod rights;
 mod room_lists;
 mod rooms;
 mod server;
 mod slots;
+mod stall;
 mod tls;
 
 use harness::Cluster;

@@ -68,6 +68,16 @@ fn add_counters(node: &Node, kept: &JournalFigures, families: &mut Families) {
             "Those of them that it could not fill: the events are not kept any more, or are more than history.max_fetched",
             kept.gaps_lost,
         ),
+        (
+            "fanfare_history_recorded_total",
+            "Events that backends published by plain PUBLISH on a real Redis, and that this node recorded for all nodes",
+            kept.recorded,
+        ),
+        (
+            "fanfare_history_unrecorded_total",
+            "Such events that this node delivered without a cursor, because no node had recorded them in time",
+            kept.unrecorded,
+        ),
     ] {
         families.counter(name, help, value);
     }

@@ -79,6 +79,7 @@ impl Journal {
             now,
             tops: self.last_numbers(audiences).await?,
             others,
+            floor: 0,
             journals: info.state.num_subjects,
         })
     }

@@ -5,10 +5,12 @@
 
 mod publish;
 mod read;
+mod recorder;
 mod scripts;
 
 use fanfare_cluster::{
     transport::Failed,
+    transport::RecorderStore,
     transport::journal::{JournalStore, StoredReplay, Tops},
     wire,
 };
@@ -38,6 +40,10 @@ impl JournalStore for Connection {
         behind: Option<u64>,
     ) -> BoxFuture<'a, Result<Tops, Failed>> {
         Box::pin(crate::journal_reads::tops(self, audiences, behind))
+    }
+
+    fn recorder(&self) -> Option<&dyn RecorderStore> {
+        Some(self)
     }
 }
 
@@ -74,10 +80,10 @@ impl Connection {
         first.ok_or_else(|| NOT_UNDERSTOOD.to_owned())
     }
 
-    /// A call of `script` with the journal's keys and a name for the next epoch.
+    /// A call of `script` with the journal's keys, the recorder's, and a name for the next epoch.
     fn call(&self, script: &Script, with_text: bool) -> Cmd {
         let mut call = script.call(with_text);
-        call.arg(3).arg(&self.names.journal_keys());
+        call.arg(4).arg(&self.names.journal_keys());
         call.arg(format!("{:016x}", uuid::Uuid::new_v4().as_u64_pair().0));
         call
     }
@@ -112,8 +118,8 @@ fn state(answer: Value, audiences: usize, has_others: bool) -> Option<JournalSta
         epoch: epoch(text(parts.first()?)?)?,
         number: number(1)?,
     };
-    let tops: Option<Vec<u64>> = (5..5 + audiences).map(number).collect();
-    let others = match (has_others, parts.get(5 + audiences)) {
+    let tops: Option<Vec<u64>> = (6..6 + audiences).map(number).collect();
+    let others = match (has_others, parts.get(6 + audiences)) {
         (true, Some(Value::Array(others))) => others
             .chunks_exact(2)
             .filter_map(|pair| {
@@ -133,6 +139,7 @@ fn state(answer: Value, audiences: usize, has_others: bool) -> Option<JournalSta
         tops: tops?,
         others,
         journals: number(4)?,
+        floor: number(5)?,
     })
 }
 

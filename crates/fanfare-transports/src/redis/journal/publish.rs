@@ -48,8 +48,16 @@ impl<'a> Kept<'a> {
     /// The call that keeps and publishes it.
     pub(in crate::redis) fn call(&self, connection: &Connection, with_text: bool) -> Cmd {
         let mut call = connection.call(&scripts::KEEP, with_text);
-        call.arg(connection.max_journals).arg(connection.names.prefix());
-        for message in self.0 {
+        connection.add_messages(self.0, &mut call);
+        call
+    }
+}
+
+impl Connection {
+    /// Adds what the script is told of `messages`.
+    pub(super) fn add_messages(&self, messages: &[Message], call: &mut Cmd) {
+        call.arg(self.max_journals).arg(self.names.prefix());
+        for message in messages {
             if let (Subject::Audience(audience), Some(Retention { size, ttl })) =
                 (&message.subject, message.keep)
             {
@@ -59,7 +67,6 @@ impl<'a> Kept<'a> {
                     .arg(&*message.payload);
             }
         }
-        call
     }
 }
 

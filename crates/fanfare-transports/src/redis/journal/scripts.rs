@@ -27,3 +27,24 @@ pub(super) static KEEP: LazyLock<Script> =
 /// with its number, the highest number first.
 pub(super) static TOPS: LazyLock<Script> =
     LazyLock::new(|| Script::new(concat!(include_str!("state.lua"), include_str!("tops.lua"))));
+
+/// Counts up the tick, and renews or acquires the recorder's lease in the hash `KEYS[4]`.
+///
+/// `ARGV`: the next epoch's name, the candidate or nothing, what is settled, the wishes (`again`, `leave`, `lost`), the channel of the nodes,
+/// what stands before and after the tick in what is published there, the ticks that a lease lasts, and the milliseconds of a tick.
+///
+/// Returns the role (`holder`, `standby`, `needed` or `none`), the tick, the term, the tick from which on the term records, and what is
+/// settled.
+pub(super) static TICK: LazyLock<Script> =
+    LazyLock::new(|| Script::new(concat!(include_str!("state.lua"), include_str!("tick.lua"))));
+
+/// As [`KEEP`], for what the recorder publishes: behind the arguments stand the term, the tick behind which it arrived, and for how many ticks
+/// it may be recorded. Returns `{'over'}` if the term is over, and `{'late'}` if the tick is too old: then the floor is raised.
+pub(super) static RECORD: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(concat!(
+        include_str!("term.lua"),
+        include_str!("state.lua"),
+        include_str!("late.lua"),
+        include_str!("keep.lua")
+    ))
+});

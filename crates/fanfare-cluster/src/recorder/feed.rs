@@ -1,0 +1,439 @@
+//! The task that takes part in the election, and the connection by which a candidate receives all plain publications.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant, SystemTime},
+};
+
+use ahash::AHashMap;
+use fanfare_core::{Audience, Event, UserId};
+use futures_util::StreamExt;
+use tokio::time::MissedTickBehavior;
+
+use super::{Recorder, queue::PlainQueue};
+use crate::{
+    ANSWER_TIMEOUT,
+    messages::NodeMessage,
+    shared::Shared,
+    status::Refused,
+    transport::{
+        Failed, Message, Received, Receiver, Subject, WantedId,
+        recorder::{Recorded, Role, TickRequest, Ticked},
+    },
+    wire::{self, Envelope, encode},
+};
+
+/// Between two requests of a candidate, or of a node that waits for ticks: no shorter than a tick.
+const PACE: Duration = Duration::from_millis(150);
+/// Of any other node, in paces.
+const IDLE_PACES: u32 = 7;
+/// Ticks that may stay out until the connection is given up.
+const MISSED_TICKS: u64 = 20;
+/// Messages taken from the connection at once.
+const BATCH: usize = 256;
+/// Messages that are recorded by one call.
+const RECORDED: usize = 64;
+/// Bytes of publications that may wait to be recorded: above it the connection is given up.
+const MAX_WAITING: usize = 32 << 20;
+
+/// Takes part in the election until the broker is dropped.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let recorder = &shared.recorder;
+    if !recorder.is_needed {
+        return;
+    }
+    tokio::join!(elect(&shared), recorder.release());
+}
+
+async fn elect(shared: &Shared) {
+    let recorder = &shared.recorder;
+    // At the start no time is lost with a question.
+    let _ = recorder.node.link.changes().wait_for(Option::is_some).await;
+    let (mut is_wanted, mut idle) = (true, 0);
+    loop {
+        if is_wanted && recorder.node.inbound.keeps_history() && !recorder.is_closing.load(Relaxed) {
+            if let Err(error) = feed(shared).await {
+                tracing::debug!(error, "the connection for what backends publish has ended");
+            }
+            if recorder.candidate.load(Relaxed) != 0 {
+                recorder.leave().await;
+            }
+            idle = IDLE_PACES;
+        }
+        tokio::time::sleep(PACE).await;
+        is_wanted = false;
+        idle = idle.saturating_sub(1);
+        if recorder.node.inbound.keeps_history() && (idle == 0 || recorder.is_waiting()) {
+            let answer = recorder.tick(TickRequest::default()).await;
+            let role = answer.as_ref().map(|ticked| ticked.role);
+            is_wanted = matches!(role, Ok(Role::None(true)));
+            idle = if answer.is_ok() { IDLE_PACES } else { 0 };
+        }
+    }
+}
+
+impl Recorder {
+    /// Asks the store for a tick. Without an answer, this node does not wait for ticks.
+    pub(super) async fn tick(&self, request: TickRequest) -> Result<Ticked, Failed> {
+        let has_lost = self.has_lost.swap(false, Relaxed);
+        let request = TickRequest {
+            has_lost,
+            text: (r#"{"tick":["#, "]}"),
+            ..request
+        };
+        let ask = async {
+            let sender = self.node.link.current().ok_or("not connected")?;
+            let store = sender.journal().and_then(|journal| journal.recorder());
+            store.ok_or("there is no journal")?.tick(&request).await
+        };
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, ask).await;
+        let answer = answer.unwrap_or_else(|_| Err("timed out".to_owned()));
+        self.has_lost.fetch_or(has_lost && answer.is_err(), Relaxed);
+        self.answered(answer.is_ok());
+        answer
+    }
+
+    /// Releases the lease.
+    async fn leave(&self) {
+        let request = TickRequest {
+            candidate: Some(self.candidate.swap(0, Relaxed)),
+            leaves: true,
+            ..TickRequest::default()
+        };
+        // Without an answer the lease ends by itself.
+        let _ = self.tick(request).await;
+    }
+
+    /// Takes part no more: another node records from now on.
+    pub(crate) async fn close(&self) {
+        self.is_closing.store(true, Relaxed);
+        if self.candidate.load(Relaxed) != 0 {
+            self.leave().await;
+        }
+    }
+}
+
+/// What a candidate has received.
+struct Feed<'a> {
+    shared: &'a Shared,
+    recorder: &'a Recorder,
+    queue: PlainQueue<Waiting>,
+    bytes: usize,
+    since: Instant,
+    /// The last tick that has arrived.
+    tick: u64,
+    /// The last one before this node began to receive.
+    first_tick: Option<u64>,
+    term: Option<Term>,
+    /// It is not known what was recorded: the term ends.
+    is_uncertain: bool,
+}
+
+struct Waiting {
+    /// It arrived after this tick.
+    tick: u64,
+    /// It is recorded, and its copy has not arrived.
+    is_recorded: bool,
+    /// Its publisher chose its id, and nobody had published that before.
+    is_claimed: bool,
+}
+
+/// The term of this node as the recorder.
+struct Term {
+    number: u64,
+    /// The tick at which it begins: before it, copies of the last term arrive.
+    begins: u64,
+    from: u64,
+    has_begun: bool,
+}
+
+/// Receives, and records while it holds the lease; returns why it ended.
+async fn feed(shared: &Shared) -> Result<(), Failed> {
+    let recorder = &*shared.recorder;
+    let since = Instant::now();
+    let opened = tokio::time::timeout(ANSWER_TIMEOUT, recorder.node.transport.open_receiver()).await;
+    let Receiver { subscriber, messages } = opened.map_err(|_| "timed out")??;
+    let subscribed = subscriber.subscribe(&subjects(recorder)).await;
+    subscribed.inspect_err(|error| recorder.node.status.refused(Refused::Recording, error))?;
+    recorder
+        .candidate
+        .store(rand::random_range(1..=u64::MAX), Relaxed);
+    let mut feed = Feed {
+        shared,
+        recorder,
+        queue: PlainQueue::new(),
+        bytes: 0,
+        since,
+        tick: 0,
+        first_tick: None,
+        term: None,
+        is_uncertain: false,
+    };
+    let mut batches = messages.ready_chunks(BATCH);
+    let mut pace = tokio::time::interval(PACE);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            _ = pace.tick() => if !feed.renew().await? {
+                return Ok(());
+            },
+            batch = batches.next() => feed.read(batch.ok_or("connection lost")?),
+        }
+        feed.record().await;
+        if feed.bytes > MAX_WAITING {
+            return Err("this node cannot keep up with what is published".to_owned());
+        }
+    }
+}
+
+/// What a candidate subscribes to.
+fn subjects(recorder: &Recorder) -> Vec<Subject> {
+    let mut subjects = vec![
+        Subject::AllChannels,
+        Subject::Audience(Audience::Everyone),
+        Subject::Events,
+        Subject::Nodes,
+    ];
+    let any = UserId::new("any").map(Audience::User);
+    if any.is_ok_and(|user| recorder.records(&user)) {
+        subjects.push(Subject::AllUsers);
+    }
+    subjects
+}
+
+impl Feed<'_> {
+    /// Renews the lease, or acquires it. Returns whether this node is still a candidate.
+    async fn renew(&mut self) -> Result<bool, Failed> {
+        let candidate = self.recorder.candidate.load(Relaxed);
+        if candidate == 0 || !self.recorder.node.inbound.keeps_history() {
+            return Ok(false);
+        }
+        let has_begun = self.term.as_ref().is_some_and(|term| term.has_begun);
+        let request = TickRequest {
+            candidate: Some(candidate),
+            settled: if has_begun { self.tick } else { 0 },
+            renews_term: self.is_uncertain,
+            ..TickRequest::default()
+        };
+        let ticked = match self.recorder.tick(request).await {
+            Ok(ticked) => ticked,
+            Err(_) if self.term.is_some() => {
+                self.doubt(); // the answer may have begun another term
+                return Ok(true);
+            }
+            Err(error) => return Err(error),
+        };
+        let first = *self.first_tick.get_or_insert(ticked.tick);
+        if ticked.tick > self.tick.max(first) + MISSED_TICKS {
+            return Err("nothing arrives although it is connected".to_owned());
+        }
+        match ticked.role {
+            Role::None(_) => return Ok(false),
+            Role::Standby => {
+                (self.term, self.is_uncertain) = (None, false);
+                self.drop_if(|waiting| waiting.tick < ticked.settled);
+            }
+            Role::Holder => {
+                let is_new = self.term.as_ref().is_none_or(|term| term.number != ticked.term);
+                if is_new {
+                    self.term = Some(Term {
+                        number: ticked.term,
+                        begins: ticked.tick,
+                        from: ticked.from,
+                        has_begun: false,
+                    });
+                }
+                self.is_uncertain &= !is_new;
+            }
+        }
+        Ok(true)
+    }
+
+    fn doubt(&mut self) {
+        self.is_uncertain = true;
+        if let Some(term) = &mut self.term {
+            term.has_begun = false;
+            term.begins = u64::MAX;
+        }
+    }
+
+    fn drop_if(&mut self, is_over: impl Fn(&Waiting) -> bool) {
+        for plain in self.queue.take_all(is_over) {
+            self.bytes -= plain.event.data.bytes().len();
+        }
+    }
+
+    // What arrives.
+
+    fn read(&mut self, batch: Vec<Received>) {
+        let now = SystemTime::now();
+        let mut declined: AHashMap<Box<str>, Vec<u64>> = AHashMap::new();
+        for Received { subject, payload, .. } in batch {
+            if payload.len() > wire::MAX_BYTES {
+                continue;
+            }
+            match subject {
+                Ok(Subject::Nodes) => {
+                    if let Ok((NodeMessage::Tick(tick, _), _)) = NodeMessage::read(&payload) {
+                        self.ticked(tick);
+                    }
+                }
+                Ok(Subject::Audience(audience)) => match wire::parse_event(audience, &payload, now) {
+                    Ok((event, None)) => self.wait(event),
+                    Ok((copy, Some(Envelope { recorded: true, .. }))) => {
+                        if let Some(plain) = self.queue.take(&copy) {
+                            if plain.event.named {
+                                self.recorder.claimed.published(plain.event.id);
+                            }
+                            self.bytes -= plain.event.data.bytes().len();
+                        }
+                    }
+                    // This connection is counted among the listeners.
+                    Ok((_, Some(envelope))) if envelope.reply || envelope.node == self.recorder.node.id => {
+                        declined.entry(envelope.node).or_default().extend(envelope.number);
+                    }
+                    _ => {}
+                },
+                Ok(Subject::Events) => {
+                    for event in wire::parse_publication(&payload, now).into_iter().flatten() {
+                        self.wait(event);
+                    }
+                }
+                _ => {}
+            }
+        }
+        for (node, numbers) in declined {
+            if node == self.recorder.node.id {
+                self.shared.receipts.declined(&numbers);
+            } else {
+                let outbox = &self.recorder.node.outbox;
+                outbox.send_to(&node, NodeMessage::Declined(numbers));
+            }
+        }
+    }
+
+    fn wait(&mut self, event: Event) {
+        if self.recorder.records(&event.audience) {
+            self.bytes += event.data.bytes().len();
+            let waiting = Waiting {
+                tick: self.tick,
+                is_recorded: false,
+                is_claimed: false,
+            };
+            self.queue.push(event, self.since, waiting);
+        }
+    }
+
+    fn ticked(&mut self, tick: u64) {
+        self.tick = tick;
+        if let Some(term) = &mut self.term
+            && !term.has_begun
+            && tick >= term.begins
+        {
+            term.has_begun = true;
+            let from = term.from;
+            self.drop_if(|waiting| waiting.tick < from);
+            for plain in &mut self.queue.0 {
+                // The copy would have arrived.
+                plain.state.is_recorded = false;
+            }
+        }
+    }
+
+    // What is recorded.
+
+    /// Records what is not, if this node's term has begun.
+    async fn record(&mut self) {
+        while let Some(term) = self
+            .term
+            .as_ref()
+            .filter(|term| term.has_begun)
+            .map(|term| term.number)
+        {
+            let is_next = |waiting: &Waiting| !waiting.is_recorded;
+            let Some(first) = self.queue.0.iter().position(|plain| is_next(&plain.state)) else {
+                return;
+            };
+            let tick = self.queue.0[first].state.tick;
+            let some = self.queue.0.range(first..).take(RECORDED);
+            let count = some.take_while(|plain| plain.state.tick == tick).count();
+            if self.claim(first, count).await {
+                continue;
+            }
+            let messages: Vec<Message> = self
+                .queue
+                .0
+                .range(first..first + count)
+                .filter_map(|plain| self.message(&plain.event))
+                .collect();
+            match self.store(term, tick, &messages).await {
+                Ok(Recorded::Published) => {
+                    self.recorder.recorded.fetch_add(messages.len() as u64, Relaxed);
+                    for plain in self.queue.0.range_mut(first..first + count) {
+                        plain.state.is_recorded = true;
+                    }
+                }
+                Ok(Recorded::Late) => self.drop_if(|waiting| !waiting.is_recorded && waiting.tick <= tick),
+                Ok(Recorded::TermOver) => self.term = None,
+                Err(error) => {
+                    self.recorder.node.status.refused(Refused::Journal, &error);
+                    self.doubt();
+                }
+            }
+        }
+    }
+
+    /// Claims the ids that publishers chose among these, and removes those that were published before. Returns whether there were any.
+    async fn claim(&mut self, first: usize, count: usize) -> bool {
+        let some = self.queue.0.range(first..first + count).enumerate();
+        let named: Vec<(usize, WantedId)> = some
+            .filter(|(_, plain)| plain.event.named && !plain.state.is_claimed)
+            .map(|(at, plain)| {
+                let id = WantedId {
+                    id: plain.event.id,
+                    receiving_since: Some(plain.since),
+                };
+                (first + at, id)
+            })
+            .collect();
+        let ids: Vec<WantedId> = named.iter().map(|(_, id)| *id).collect();
+        let claimed = &self.recorder.claimed;
+        let are_new = self.recorder.ids.claim_together_by(claimed, &ids).await;
+        let mut any_removed = false;
+        for ((at, _), is_new) in named.into_iter().zip(are_new).rev() {
+            if is_new {
+                self.queue.0[at].state.is_claimed = true;
+            } else if let Some(plain) = self.queue.0.remove(at) {
+                any_removed = true;
+                self.bytes -= plain.event.data.bytes().len();
+            }
+        }
+        any_removed
+    }
+
+    fn message(&self, event: &Event) -> Option<Message> {
+        let node = &self.recorder.node;
+        let envelope = Envelope {
+            node: node.id.clone(),
+            number: None,
+            reply: false,
+            presence: None,
+            recorded: true,
+        };
+        Some(Message {
+            subject: Subject::Audience(event.audience.clone()),
+            payload: encode(event, &envelope),
+            id: event.named.then_some(event.id),
+            keep: Some(node.inbound.retention(&event.audience)?),
+        })
+    }
+
+    async fn store(&self, term: u64, tick: u64, messages: &[Message]) -> Result<Recorded, Failed> {
+        let sender = self.recorder.node.link.current().ok_or("not connected")?;
+        let store = sender.journal().and_then(|journal| journal.recorder());
+        let store = store.ok_or("there is no journal")?;
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, store.record(term, tick, messages)).await;
+        answer.map_err(|_| "timed out")?
+    }
+}

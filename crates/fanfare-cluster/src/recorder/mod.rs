@@ -1,0 +1,331 @@
+//! Plain publications, which backends publish on the transport past all nodes: one node records those whose audience has history, and all nodes
+//! deliver the recorded copy in place of the original.
+//!
+//! The recorder holds a lease ([`RecorderStore`](crate::transport::RecorderStore)) and receives all plain publications by a connection of its
+//! own (`feed`). It publishes each again by the journal's script, with the mark [`Envelope::recorded`](crate::wire::Envelope). A second node, the
+//! standby, receives the same and knows by the copies what is not recorded yet: when it takes over, it records exactly that.
+//!
+//! Each node holds the plain publications that it receives until the copy arrives. Whether one is still to come is decided by ticks, which
+//! arrive in one order with copies and originals: the store refuses to record what arrived [`RECORDED_WITHIN`] ticks ago, so a node that
+//! receives a later tick delivers the original, without a cursor. If the node cannot ask the store for ticks, it does not wait for them, and
+//! remembers what it delivers, so that it recognises the copy. What is not recorded raises the journal's floor: no cursor from before is
+//! recovered.
+
+mod feed;
+mod queue;
+
+use std::{
+    slice,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use fanfare_core::{
+    Audience, Event, Gap,
+    history::{History, Unrecovered},
+    locked,
+};
+use tokio::sync::Notify;
+
+pub(crate) use self::feed::run;
+use self::queue::{Plain, PlainQueue};
+use crate::{
+    ANSWER_TIMEOUT,
+    deliveries::{Item, ReplyTo},
+    foreign::Foreign,
+    id_memory::IdMemory,
+    ids::Ids,
+    node::Node,
+    transport::{
+        WantedId,
+        recorder::{RECORDED_WITHIN, TickRequest},
+    },
+};
+
+/// How long the copy of a publication may take that was delivered because the store did not answer.
+const GHOST: Duration = Duration::from_secs(10);
+
+/// See the module's documentation.
+pub(crate) struct Recorder {
+    node: Arc<Node>,
+    foreign: Arc<Foreign>,
+    ids: Arc<Ids>,
+    /// The ids that the feed has claimed or knows to be recorded. What this node delivers is judged by its own memory.
+    claimed: IdMemory,
+    /// The transport has plain publications.
+    is_needed: bool,
+    held: Mutex<HeldBack>,
+    /// The feed's name as a candidate; 0 for none.
+    candidate: AtomicU64,
+    is_closing: AtomicBool,
+    /// Publications were delivered that are not recorded, and the journal's floor is not raised yet.
+    has_lost: AtomicBool,
+    /// Publications are given up.
+    work: Notify,
+    recorded: AtomicU64,
+    unrecorded: AtomicU64,
+}
+
+/// What this node holds back.
+struct HeldBack {
+    queue: PlainQueue<Wait>,
+    /// What will not be recorded, and is delivered when the floor is raised: a client that resumes before receives it live.
+    given_up: Vec<(Event, Instant)>,
+    /// The last tick on this connection, and whether the lease was vacant then: nothing is recorded until the next one.
+    tick: Option<u64>,
+    is_vacant: bool,
+    /// Since when the store has not answered.
+    silent_since: Option<Instant>,
+}
+
+/// For how long a publication waits.
+struct Wait {
+    /// The first tick behind it, once that has arrived.
+    tick: Option<u64>,
+    held_since: Instant,
+    /// It was delivered, and waits for nothing but its copy.
+    is_ghost: bool,
+    /// It counts in the backlog of deliveries.
+    is_counted: bool,
+}
+
+impl Recorder {
+    pub(crate) fn new(
+        node: Arc<Node>,
+        foreign: Arc<Foreign>,
+        ids: Arc<Ids>,
+        max_remembered_ids: usize,
+    ) -> Self {
+        Self {
+            is_needed: node.transport.has_plain_publications(),
+            node,
+            foreign,
+            ids,
+            claimed: IdMemory::new(max_remembered_ids),
+            held: Mutex::new(HeldBack {
+                queue: PlainQueue::new(),
+                given_up: Vec::new(),
+                tick: None,
+                is_vacant: false,
+                silent_since: None,
+            }),
+            candidate: AtomicU64::new(0),
+            is_closing: AtomicBool::new(false),
+            has_lost: AtomicBool::new(false),
+            work: Notify::new(),
+            recorded: AtomicU64::new(0),
+            unrecorded: AtomicU64::new(0),
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, HeldBack> {
+        locked(&self.held)
+    }
+
+    /// How many publications this node has recorded, and how many it delivered that nobody had recorded in time.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        (self.recorded.load(Relaxed), self.unrecorded.load(Relaxed))
+    }
+
+    /// Whether what is published for `audience` is to be recorded.
+    fn records(&self, audience: &Audience) -> bool {
+        let inbound = &self.node.inbound;
+        self.is_needed && inbound.keeps_history() && inbound.retention(audience).is_some()
+    }
+
+    // What arrives.
+
+    /// Takes a plain publication on a user's channel, a channel's, or everyone's.
+    pub(crate) fn one(&self, event: Event, since: Instant) {
+        if self.records(&event.audience) {
+            self.hold(event, since);
+        } else {
+            self.foreign.one(event, since);
+        }
+    }
+
+    /// Takes the events of a body of the service API.
+    pub(crate) fn many(&self, events: Vec<Event>, since: Instant) {
+        if !self.is_needed || !events.iter().any(|event| self.records(&event.audience)) {
+            return self.foreign.many(events, since);
+        }
+        for event in events {
+            if self.records(&event.audience) {
+                self.hold(event, since);
+            } else {
+                self.foreign.many(vec![event], since);
+            }
+        }
+    }
+
+    fn hold(&self, event: Event, since: Instant) {
+        let mut held = self.held();
+        if held.is_vacant {
+            held.given_up.push((event, since));
+            self.work.notify_one();
+            return;
+        }
+        let is_ghost = held.silent_since.is_some_and(|at| at.elapsed() > ANSWER_TIMEOUT);
+        if is_ghost {
+            self.has_lost.store(true, Relaxed);
+            self.deliver(event.clone(), since);
+        } else {
+            self.node.deliveries.expect(slice::from_ref(&event));
+        }
+        let wait = Wait {
+            tick: None,
+            held_since: Instant::now(),
+            is_ghost,
+            is_counted: !is_ghost,
+        };
+        held.queue.push(event, since, wait);
+    }
+
+    /// Takes the recorded copy of a plain publication, which is delivered in its place.
+    pub(crate) fn copy(&self, copy: Event) {
+        let mut held = self.held();
+        let plain = held.queue.take(&copy);
+        let position = copy.history.position();
+        match plain {
+            Some(plain) if plain.state.is_ghost => {
+                // Whoever has no cursor for it would be replayed it.
+                if let Some(position) = position {
+                    self.node.deliveries.push(Item::Gap(Gap {
+                        audience: Some(copy.audience),
+                        present: position.cursor(),
+                        reason: Unrecovered::Expired,
+                    }));
+                }
+                return;
+            }
+            Some(plain) => {
+                self.stop_counting(&plain);
+                if plain.event.named {
+                    self.ids.memory.published(plain.event.id);
+                }
+            }
+            None => {}
+        }
+        if copy.history == History::None {
+            self.unrecorded.fetch_add(1, Relaxed); // the journal refused it
+        }
+        self.node.deliveries.push(Item::Event(copy, ReplyTo::Dropped));
+    }
+
+    /// A tick has arrived. If copies may wait until a gap is filled (`is_holding`), nothing is given up.
+    pub(crate) fn ticked(&self, tick: u64, is_vacant: bool, is_holding: bool) {
+        let mut held = self.held();
+        // An older copy of the store took over.
+        let is_back = held.tick.is_some_and(|last| tick < last);
+        held.tick = Some(tick);
+        held.is_vacant = is_vacant;
+        for plain in &mut held.queue.0 {
+            if is_back || plain.state.tick.is_none() {
+                plain.state.tick = Some(tick);
+            }
+        }
+        if is_holding {
+            return;
+        }
+        let is_over = |wait: &Wait| {
+            // A term that begins after a vacancy records nothing from before.
+            is_vacant || wait.tick.is_some_and(|first| tick >= first + RECORDED_WITHIN)
+        };
+        for plain in held.queue.take_all(is_over) {
+            self.stop_counting(&plain);
+            if !plain.state.is_ghost {
+                held.given_up.push((plain.event, plain.since));
+            }
+        }
+        if !held.given_up.is_empty() {
+            self.work.notify_one();
+        }
+    }
+
+    /// The receiving connection was lost: copies may have been, too, and are fetched when it is back. What waits takes no room, without which there
+    /// is no next connection.
+    pub(crate) fn lost(&self) {
+        let mut held = self.held();
+        held.is_vacant = false;
+        for plain in &mut held.queue.0 {
+            if std::mem::take(&mut plain.state.is_counted) {
+                self.node.deliveries.unexpect(slice::from_ref(&plain.event));
+            }
+        }
+    }
+
+    /// The store has answered, or has not: then ticks are not waited for.
+    fn answered(&self, answers: bool) {
+        let mut held = self.held();
+        if answers {
+            held.silent_since = None;
+            return;
+        }
+        held.silent_since.get_or_insert_with(Instant::now);
+        drop(
+            held.queue
+                .take_all(|wait| wait.is_ghost && wait.held_since.elapsed() > GHOST),
+        );
+        for plain in &mut held.queue.0 {
+            if !plain.state.is_ghost && plain.state.held_since.elapsed() > ANSWER_TIMEOUT {
+                plain.state.is_ghost = true;
+                self.stop_counting(plain);
+                plain.state.is_counted = false;
+                self.has_lost.store(true, Relaxed);
+                self.deliver(plain.event.clone(), plain.since);
+            }
+        }
+    }
+
+    /// Whether anything waits for ticks.
+    fn is_waiting(&self) -> bool {
+        !self.held().queue.0.is_empty()
+    }
+
+    // What is not recorded.
+
+    /// Delivers what is given up, behind the floor that it raises; if the store does not answer, without.
+    async fn release(&self) {
+        loop {
+            self.work.notified().await;
+            let mut given_up = std::mem::take(&mut self.held().given_up);
+            let named = given_up.iter().filter(|(event, _)| event.named);
+            let ids: Vec<WantedId> = named
+                .map(|(event, since)| WantedId {
+                    id: event.id,
+                    receiving_since: Some(*since),
+                })
+                .collect();
+            let mut are_new = self.ids.claim_together(&ids).await.into_iter();
+            given_up.retain(|(event, _)| !event.named || are_new.next() == Some(true));
+            if given_up.is_empty() {
+                continue;
+            }
+            self.has_lost.store(true, Relaxed);
+            let _ = self.tick(TickRequest::default()).await;
+            self.unrecorded.fetch_add(given_up.len() as u64, Relaxed);
+            for (event, since) in given_up {
+                self.foreign.one(event, since);
+            }
+        }
+    }
+
+    /// Delivers a publication without waiting for the store.
+    fn deliver(&self, event: Event, since: Instant) {
+        self.unrecorded.fetch_add(1, Relaxed);
+        if event.named {
+            self.foreign.many(vec![event], since);
+        } else {
+            self.foreign.one(event, since);
+        }
+    }
+
+    fn stop_counting(&self, plain: &Plain<Wait>) {
+        if plain.state.is_counted {
+            self.node.deliveries.unexpect(slice::from_ref(&plain.event));
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! What backends publish by plain `PUBLISH` takes part in history: one node records it for all, and another takes its place.
+
+use std::{
+    collections::HashSet,
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
+
+use fanfare_core::{
+    Event, UserId,
+    history::{Cursor, Unrecovered},
+    journal::{ReplayFrom, ReplayScope},
+};
+use fanfare_transports::BrokerOptions;
+use redis::Value;
+
+use crate::{
+    harness::{Node, channel, eventually, know_each_other, to_channel},
+    history::{data, kept, position, present, read, scope},
+    rights::documented_rights,
+    server::RedisServer,
+    stall::Stall,
+};
+
+const CHANNEL: &str = "chat.a";
+
+/// A node that receives the channel, which has history, on the server of this URL.
+async fn node(url: &str, id: &str) -> Node {
+    let node = Node::open("redis", url, id);
+    node.inbound.keeps.store(true, Ordering::SeqCst);
+    node.ready().await;
+    node.hold_interest(channel(CHANNEL), 1).await;
+    node
+}
+
+fn field(server: &RedisServer, name: &str) -> String {
+    let value = server.command(&["HGET", "fanfare:journal:recorder", name]);
+    redis::from_redis_value(value).unwrap_or_else(|_| "0".to_owned())
+}
+
+/// Waits until there is a recorder, and if wanted a standby that is able to take over from it.
+async fn elected(server: &RedisServer, with_standby: bool) {
+    let number = |name: &str| field(server, name).parse::<u64>().unwrap();
+    eventually("a recorder is elected", async || {
+        let is_whole = || field(server, "standby") != "0" && number("settled") >= number("since");
+        field(server, "holder") != "0" && (!with_standby || is_whole())
+    })
+    .await;
+}
+
+fn publish(server: &RedisServer, numbers: impl IntoIterator<Item = u32>) {
+    let client = redis::Client::open(server.url()).unwrap();
+    let mut connection = client.get_connection().unwrap();
+    for number in numbers {
+        let message = format!(r#"{{"type":"test","payload":{number}}}"#);
+        let command = redis::cmd("PUBLISH")
+            .arg(format!("fanfare:channel:{CHANNEL}"))
+            .arg(message)
+            .to_owned();
+        command.query::<Value>(&mut connection).unwrap();
+    }
+}
+
+async fn after(node: &Node, cursor: Cursor) -> Result<Vec<String>, Unrecovered> {
+    let replay = read(node, scope(&[CHANNEL], &[]), ReplayFrom::After(cursor)).await;
+    match replay.unrecovered {
+        Some(reason) => Err(reason),
+        None => Ok(data(&replay).into_iter().map(str::to_owned).collect()),
+    }
+}
+
+fn texts(numbers: impl IntoIterator<Item = u32>) -> Vec<String> {
+    numbers.into_iter().map(|number| number.to_string()).collect()
+}
+
+async fn arrived(node: &Node, count: usize) -> Vec<Event> {
+    eventually("all have arrived", async || node.inbound.seen().len() >= count).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    node.inbound.seen()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_published_on_redis_is_kept_and_delivered_once() {
+    let server = RedisServer::start();
+    let (a, b) = (node(&server.url(), "a").await, node(&server.url(), "b").await);
+    let nodes = [a, b];
+    for node in &nodes {
+        node.hold("alice", 1).await;
+    }
+    know_each_other(&nodes).await;
+    elected(&server, true).await;
+    let start = present(&nodes[1]).await;
+    let id = r#"{"to":{"channel":"chat.a"},"type":"test","data":6,"id":"order-6"}"#;
+    for (name, message) in [
+        (
+            "fanfare:channel:chat.a",
+            r#"{"type":"test","payload":1,"metadata":{"a":1},"sender":"shop"}"#,
+        ),
+        ("fanfare:channel:chat.a", r#"["no",{"type":"at all"}]"#),
+        ("user_noti:alice", r#"{"type":"test","payload":3}"#),
+        ("fanfare:everyone", r#"{"type":"test","payload":4}"#),
+        (
+            "fanfare:events",
+            r#"[{"to":{"user":"alice"},"data":5},{"to":{"channel":"unheard"},"data":"for none here"}]"#,
+        ),
+        ("fanfare:events", id),
+        ("fanfare:events", id),
+        ("fanfare:channel:chat.a", r#"{"type":"test","payload":7}"#),
+        ("fanfare:channel:chat.a", r#"{"type":"test","payload":7}"#),
+        ("fanfare:channel:unheard", r#"{"type":"test","payload":8}"#),
+    ] {
+        server.command(&["PUBLISH", name, message]);
+    }
+    let expected = ["1", r#"["no",{"type":"at all"}]"#, "3", "4", "5", "6", "7", "7"];
+    let mut both = Vec::new();
+    for node in &nodes {
+        let seen = arrived(node, expected.len()).await;
+        let seen: Vec<Event> = seen
+            .into_iter()
+            .filter(|event| event.data.as_str() != r#""for none here""#)
+            .collect();
+        assert_eq!(
+            seen.iter().map(|event| event.data.as_str()).collect::<Vec<_>>(),
+            expected
+        );
+        both.push(
+            seen.iter()
+                .map(|event| (event.id, position(event), event.timestamp))
+                .collect::<Vec<_>>(),
+        );
+        assert_eq!(seen[0].sender.as_ref().map(|sender| &*sender.id), Some("shop"));
+        assert_eq!((&seen[1].kind, seen[1].metadata.is_some()), (&None, false));
+    }
+    assert_eq!(both[0], both[1], "the same events with the same cursors");
+    let scope = ReplayScope {
+        user: UserId::new("alice").ok(),
+        everyone: true,
+        ..scope(&[CHANNEL, "unheard"], &[])
+    };
+    let replay = read(&nodes[1], scope, ReplayFrom::After(start)).await;
+    assert_eq!(replay.unrecovered, None);
+    let mut all: Vec<&str> = expected.into();
+    all.insert(5, r#""for none here""#);
+    all.push("8");
+    assert_eq!(data(&replay), all);
+    let recorded: u64 = nodes
+        .iter()
+        .map(|node| node.broker.journal_figures().recorded)
+        .sum();
+    assert_eq!(recorded, 10);
+    // The recorder's and the standby's connections receive what nodes publish, too, and are not waited for.
+    let receipt = nodes[0].publish_one(kept(to_channel(CHANNEL, "9"), 10)).await;
+    assert_eq!((receipt.nodes, receipt.degraded), (2, false));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_standby_of_a_recorder_that_dies_records_the_rest() {
+    let server = RedisServer::start();
+    let recorder = node(&server.url(), "a").await;
+    elected(&server, false).await;
+    let other = node(&server.url(), "b").await;
+    elected(&server, true).await;
+    let start = present(&other).await;
+    publish(&server, 0..50);
+    drop(recorder);
+    publish(&server, 50..100);
+    let seen = arrived(&other, 100).await;
+    assert_eq!(other.inbound.data(), texts(0..100));
+    assert!(seen.iter().all(|event| event.history.position().is_some()));
+    assert_eq!(after(&other, start).await, Ok(texts(0..100)));
+    assert_eq!(
+        after(&other, position(&seen[70]).cursor()).await,
+        Ok(texts(71..100))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recorder_that_was_paused_records_nothing_twice() {
+    let server = RedisServer::start();
+    let stall = Stall::to(server.address()).await;
+    let recorder = node(&stall.url(), "a").await;
+    elected(&server, false).await;
+    let first = field(&server, "holder");
+    let other = node(&server.url(), "b").await;
+    elected(&server, true).await;
+    let start = present(&other).await;
+    publish(&server, 0..20);
+    stall.set_paused(true);
+    publish(&server, 20..40);
+    eventually("another takes over", async || field(&server, "holder") != first).await;
+    publish(&server, 40..60);
+    arrived(&other, 60).await;
+    stall.set_paused(false);
+    publish(&server, 60..80);
+    for node in [&other, &recorder] {
+        let seen = arrived(node, 80).await;
+        assert_eq!(node.inbound.data(), texts(0..80));
+        assert!(seen.iter().all(|event| event.history.position().is_some()));
+    }
+    assert_eq!(after(&other, start).await, Ok(texts(0..80)));
+}
+
+/// What no node received is no part of history, and no cursor from before is recovered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_recovered_over_a_time_without_a_recorder() {
+    let server = RedisServer::start();
+    let first = node(&server.url(), "a").await;
+    elected(&server, false).await;
+    publish(&server, 0..2);
+    let seen = arrived(&first, 2).await;
+    let cursor = position(&seen[1]).cursor();
+    assert_eq!(after(&first, cursor).await, Ok(Vec::new()));
+    first.broker.close().await;
+    drop(first);
+    publish(&server, 2..4);
+    let next = node(&server.url(), "a").await;
+    elected(&server, false).await;
+    assert_eq!(after(&next, cursor).await, Err(Unrecovered::Expired));
+    let now = present(&next).await;
+    publish(&server, 4..6);
+    arrived(&next, 2).await;
+    assert_eq!(after(&next, now).await, Ok(texts(4..6)));
+    assert_eq!(after(&next, cursor).await, Err(Unrecovered::Expired));
+}
+
+/// Without the right to receive all that is published, nobody records; what is published is delivered, and no cursor from before is
+/// recovered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_recorder_events_are_delivered_and_cursors_expire() {
+    let server = RedisServer::start();
+    server.command(&documented_rights());
+    server.command(&["ACL", "SETUSER", "fanfare", "-psubscribe"]);
+    let node = node(&server.url_for("fanfare", "password"), "a").await;
+    let start = present(&node).await;
+    publish(&server, 0..3);
+    let seen = arrived(&node, 3).await;
+    assert_eq!(node.inbound.data(), texts(0..3));
+    assert!(seen.iter().all(|event| event.history.position().is_none()));
+    assert_eq!(after(&node, start).await, Err(Unrecovered::Expired));
+    assert_eq!(node.broker.journal_figures().unrecorded, 3);
+    server.command(&["ACL", "SETUSER", "fanfare", "+psubscribe"]);
+    elected(&server, false).await;
+    let now = present(&node).await;
+    publish(&server, 3..4);
+    arrived(&node, 4).await;
+    assert_eq!(after(&node, now).await, Ok(texts(3..4)));
+}
+
+/// While recorders come, go and hang, every event arrives once; and a client that resumes from any of the cursors is given all that came
+/// after it, or told that it cannot be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_while_recorders_change() {
+    const COUNT: u32 = 3000;
+    let server = RedisServer::start();
+    let options = BrokerOptions {
+        url: server.url(),
+        ..BrokerOptions::default()
+    };
+    let observer = Node::open_by("redis", &options, "observer");
+    let observer_keeps = &observer.inbound.keeps;
+    observer_keeps.store(true, Ordering::SeqCst);
+    observer.ready().await;
+    observer.hold_interest(channel(CHANNEL), 1).await;
+    let stall = Stall::to(server.address()).await;
+    elected(&server, false).await;
+    let url = server.url();
+    let publishing = std::thread::spawn(move || {
+        let client = redis::Client::open(url).unwrap();
+        let mut connection = client.get_connection().unwrap();
+        for number in 0..COUNT {
+            let message = format!(r#"{{"type":"test","payload":{number}}}"#);
+            let command = redis::cmd("PUBLISH")
+                .arg("fanfare:channel:chat.a")
+                .arg(message)
+                .to_owned();
+            command.query::<Value>(&mut connection).unwrap();
+            std::thread::sleep(Duration::from_millis(3));
+        }
+    });
+    let begin = Instant::now();
+    let (mut round, mut resumed) = (0_u32, Vec::new());
+    while !publishing.is_finished() && begin.elapsed() < Duration::from_secs(60) {
+        round += 1;
+        let other = node(&stall.url(), &format!("n{round}")).await;
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        let last = observer.inbound.seen();
+        let last = last.iter().rfind(|event| event.history.position().is_some());
+        let cursor = last.map(|event| (event.id, position(event).cursor()));
+        if round.is_multiple_of(3) {
+            // The observer may be the recorder, and this one its standby.
+            server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+        } else {
+            stall.set_paused(true);
+            tokio::time::sleep(Duration::from_millis(900)).await;
+            stall.set_paused(false);
+        }
+        if let Some((id, cursor)) = cursor {
+            resumed.push((id, after(&observer, cursor).await));
+        }
+        drop(other);
+    }
+    publishing.join().unwrap();
+    // What is published while the observer's own connection is cut, and not recorded, does not arrive.
+    let mut count = 0;
+    eventually("nothing more arrives", async || {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        std::mem::replace(&mut count, observer.inbound.seen().len()) == count
+    })
+    .await;
+    let seen = observer.inbound.seen();
+    let distinct: HashSet<&str> = seen.iter().map(|event| event.data.as_str()).collect();
+    assert_eq!(distinct.len(), seen.len(), "nothing arrives twice");
+    let kept = seen
+        .iter()
+        .filter(|event| event.history.position().is_some())
+        .count();
+    eprintln!("{round} rounds: {} arrived, {kept} kept", seen.len());
+    assert!(kept > 0);
+    let mut recovered = 0;
+    for (id, replayed) in resumed {
+        let Ok(replayed) = replayed else { continue };
+        let at = seen.iter().position(|event| event.id == id).unwrap();
+        let behind = seen[at + 1..].iter().take(replayed.len());
+        let expected: Vec<&str> = behind.map(|event| event.data.as_str()).collect();
+        assert_eq!(replayed, expected, "after {}", seen[at].data.as_str());
+        recovered += usize::from(!replayed.is_empty());
+    }
+    eprintln!("{recovered} recovered");
+}
