@@ -151,8 +151,8 @@ def test_a_size_beyond_all_bounds_is_refused_with_its_line(tmp_path):
 def test_plain_publish_on_a_real_redis_takes_part_in_history(real_redis, launch, publisher, speak):
     broker = real_redis()
     backend = publisher(broker.port)
-    tables = all_dialects(**CONFIG, broker={"kind": "redis", "url": broker.url})
-    first, second = launch(**tables), launch(**tables)
+    on_redis = {"broker": {"kind": "redis", "url": broker.url}}
+    first, second = (launch(**all_dialects(**CONFIG, **on_redis)) for _ in range(2))
 
     def can_take_over():
         standby, since, settled = backend.hmget("fanfare:journal:recorder", "standby", "since", "settled")
@@ -186,4 +186,5 @@ def test_plain_publish_on_a_real_redis_takes_part_in_history(real_redis, launch,
     assert [client.next_json()["data"] for _ in range(3)] == [3, 4, 5]
     for client in (client, clients[1]):
         client.nothing()
-    assert "fanfare_history_recorded_total" in second.get("/metrics").text
+    recorded = [second.prometheus(f"fanfare_history_{what}_total") for what in ("recorded", "unrecorded")]
+    assert recorded[0] >= 2 and recorded[1] == 0, recorded

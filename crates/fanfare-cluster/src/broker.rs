@@ -104,7 +104,7 @@ impl ClusterBroker {
         tasks.spawn(reports::run(Arc::clone(&shared)));
         tasks.spawn(presence::run(Arc::clone(presence)));
         tasks.spawn(gaps::run(Arc::clone(gaps), overdue_events));
-        tasks.spawn(recorder::run(Arc::clone(&shared)));
+        tasks.spawn(recorder::run(Arc::clone(&shared.recorder)));
         Self {
             shared,
             jobs,

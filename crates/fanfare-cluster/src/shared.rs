@@ -85,6 +85,7 @@ impl Shared {
             Arc::clone(&node),
             Arc::clone(&foreign),
             Arc::clone(&ids),
+            Arc::clone(&receipts),
             options.max_remembered_ids,
         );
         let recorder = Arc::new(recorder);

@@ -14,7 +14,6 @@ use super::{Recorder, queue::PlainQueue};
 use crate::{
     ANSWER_TIMEOUT,
     messages::NodeMessage,
-    shared::Shared,
     status::Refused,
     transport::{
         Failed, Message, Received, Receiver, Subject, WantedId,
@@ -37,22 +36,20 @@ const RECORDED: usize = 64;
 const MAX_WAITING: usize = 32 << 20;
 
 /// Takes part in the election until the broker is dropped.
-pub(crate) async fn run(shared: Arc<Shared>) {
-    let recorder = &shared.recorder;
+pub(crate) async fn run(recorder: Arc<Recorder>) {
     if !recorder.is_needed {
         return;
     }
-    tokio::join!(elect(&shared), recorder.release());
+    tokio::join!(elect(&recorder), recorder.release());
 }
 
-async fn elect(shared: &Shared) {
-    let recorder = &shared.recorder;
+async fn elect(recorder: &Recorder) {
     // At the start no time is lost with a question.
     let _ = recorder.node.link.changes().wait_for(Option::is_some).await;
     let (mut is_wanted, mut idle) = (true, 0);
     loop {
         if is_wanted && recorder.node.inbound.keeps_history() && !recorder.is_closing.load(Relaxed) {
-            if let Err(error) = feed(shared).await {
+            if let Err(error) = feed(recorder).await {
                 tracing::debug!(error, "the connection for what backends publish has ended");
             }
             if recorder.candidate.load(Relaxed) != 0 {
@@ -115,21 +112,20 @@ impl Recorder {
 
 /// What a candidate has received.
 struct Feed<'a> {
-    shared: &'a Shared,
     recorder: &'a Recorder,
-    queue: PlainQueue<Waiting>,
+    queue: PlainQueue<FeedState>,
     bytes: usize,
     since: Instant,
     /// The last tick that has arrived.
     tick: u64,
     /// The last one before this node began to receive.
     first_tick: Option<u64>,
-    term: Option<Term>,
+    term: Option<RecorderTerm>,
     /// It is not known what was recorded: the term ends.
     is_uncertain: bool,
 }
 
-struct Waiting {
+struct FeedState {
     /// It arrived after this tick.
     tick: u64,
     /// It is recorded, and its copy has not arrived.
@@ -139,7 +135,7 @@ struct Waiting {
 }
 
 /// The term of this node as the recorder.
-struct Term {
+struct RecorderTerm {
     number: u64,
     /// The tick at which it begins: before it, copies of the last term arrive.
     begins: u64,
@@ -148,8 +144,7 @@ struct Term {
 }
 
 /// Receives, and records while it holds the lease; returns why it ended.
-async fn feed(shared: &Shared) -> Result<(), Failed> {
-    let recorder = &*shared.recorder;
+async fn feed(recorder: &Recorder) -> Result<(), Failed> {
     let since = Instant::now();
     let opened = tokio::time::timeout(ANSWER_TIMEOUT, recorder.node.transport.open_receiver()).await;
     let Receiver { subscriber, messages } = opened.map_err(|_| "timed out")??;
@@ -159,7 +154,6 @@ async fn feed(shared: &Shared) -> Result<(), Failed> {
         .candidate
         .store(rand::random_range(1..=u64::MAX), Relaxed);
     let mut feed = Feed {
-        shared,
         recorder,
         queue: PlainQueue::new(),
         bytes: 0,
@@ -237,7 +231,7 @@ impl Feed<'_> {
             Role::Holder => {
                 let is_new = self.term.as_ref().is_none_or(|term| term.number != ticked.term);
                 if is_new {
-                    self.term = Some(Term {
+                    self.term = Some(RecorderTerm {
                         number: ticked.term,
                         begins: ticked.tick,
                         from: ticked.from,
@@ -258,7 +252,7 @@ impl Feed<'_> {
         }
     }
 
-    fn drop_if(&mut self, is_over: impl Fn(&Waiting) -> bool) {
+    fn drop_if(&mut self, is_over: impl Fn(&FeedState) -> bool) {
         for plain in self.queue.take_all(is_over) {
             self.bytes -= plain.event.data.bytes().len();
         }
@@ -305,7 +299,7 @@ impl Feed<'_> {
         }
         for (node, numbers) in declined {
             if node == self.recorder.node.id {
-                self.shared.receipts.declined(&numbers);
+                self.recorder.receipts.declined(&numbers);
             } else {
                 let outbox = &self.recorder.node.outbox;
                 outbox.send_to(&node, NodeMessage::Declined(numbers));
@@ -316,7 +310,7 @@ impl Feed<'_> {
     fn wait(&mut self, event: Event) {
         if self.recorder.records(&event.audience) {
             self.bytes += event.data.bytes().len();
-            let waiting = Waiting {
+            let waiting = FeedState {
                 tick: self.tick,
                 is_recorded: false,
                 is_claimed: false,
@@ -351,7 +345,7 @@ impl Feed<'_> {
             .filter(|term| term.has_begun)
             .map(|term| term.number)
         {
-            let is_next = |waiting: &Waiting| !waiting.is_recorded;
+            let is_next = |waiting: &FeedState| !waiting.is_recorded;
             let Some(first) = self.queue.0.iter().position(|plain| is_next(&plain.state)) else {
                 return;
             };

@@ -39,6 +39,7 @@ use crate::{
     id_memory::IdMemory,
     ids::Ids,
     node::Node,
+    receipts::Receipts,
     transport::{
         WantedId,
         recorder::{RECORDED_WITHIN, TickRequest},
@@ -53,6 +54,7 @@ pub(crate) struct Recorder {
     node: Arc<Node>,
     foreign: Arc<Foreign>,
     ids: Arc<Ids>,
+    receipts: Arc<Receipts>,
     /// The ids that the feed has claimed or knows to be recorded. What this node delivers is judged by its own memory.
     claimed: IdMemory,
     /// The transport has plain publications.
@@ -71,7 +73,7 @@ pub(crate) struct Recorder {
 
 /// What this node holds back.
 struct HeldBack {
-    queue: PlainQueue<Wait>,
+    queue: PlainQueue<HoldState>,
     /// What will not be recorded, and is delivered when the floor is raised: a client that resumes before receives it live.
     given_up: Vec<(Event, Instant)>,
     /// The last tick on this connection, and whether the lease was vacant then: nothing is recorded until the next one.
@@ -82,7 +84,7 @@ struct HeldBack {
 }
 
 /// For how long a publication waits.
-struct Wait {
+struct HoldState {
     /// The first tick behind it, once that has arrived.
     tick: Option<u64>,
     held_since: Instant,
@@ -97,6 +99,7 @@ impl Recorder {
         node: Arc<Node>,
         foreign: Arc<Foreign>,
         ids: Arc<Ids>,
+        receipts: Arc<Receipts>,
         max_remembered_ids: usize,
     ) -> Self {
         Self {
@@ -104,6 +107,7 @@ impl Recorder {
             node,
             foreign,
             ids,
+            receipts,
             claimed: IdMemory::new(max_remembered_ids),
             held: Mutex::new(HeldBack {
                 queue: PlainQueue::new(),
@@ -175,7 +179,7 @@ impl Recorder {
         } else {
             self.node.deliveries.expect(slice::from_ref(&event));
         }
-        let wait = Wait {
+        let wait = HoldState {
             tick: None,
             held_since: Instant::now(),
             is_ghost,
@@ -230,7 +234,7 @@ impl Recorder {
         if is_holding {
             return;
         }
-        let is_over = |wait: &Wait| {
+        let is_over = |wait: &HoldState| {
             // A term that begins after a vacancy records nothing from before.
             is_vacant || wait.tick.is_some_and(|first| tick >= first + RECORDED_WITHIN)
         };
@@ -323,7 +327,7 @@ impl Recorder {
         }
     }
 
-    fn stop_counting(&self, plain: &Plain<Wait>) {
+    fn stop_counting(&self, plain: &Plain<HoldState>) {
         if plain.state.is_counted {
             self.node.deliveries.unexpect(slice::from_ref(&plain.event));
         }
