@@ -261,8 +261,9 @@ export interface Explained {
   user: string | null;
   room: boolean;
   decisions: Decision[];
+  history: { size: number; ttl: string; rule: number | null; pattern: string | null } | null;
   receiving: Connection[];
-  not_receiving: Connection[];
+  not_receiving: (Connection & { reason: 'not_subscribed' | 'refused' | 'expired' })[];
 }
 
 export interface Setting {

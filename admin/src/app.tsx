@@ -70,6 +70,8 @@ function Frame() {
     addEventListener('hashchange', moved);
     return () => removeEventListener('hashchange', moved);
   }, []);
+  // After a sign-in the form is gone: the keyboard goes on at the page.
+  useEffect(() => document.getElementById('main')?.focus(), []);
   const page = PAGES.find(({ path }) => path === place.path) ?? PAGES[0]!;
   useEffect(() => {
     document.title = `${page.title} · Fanfare`;

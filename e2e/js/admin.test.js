@@ -211,6 +211,70 @@ test('a trace says why a user gets an event or not, and names stay text', async 
   assert.deepEqual(await tab.evaluate(harmed), [undefined, 0]);
 });
 
+test('a channel shows its members, what is kept of it, and why a connection gets nothing', async (t) => {
+  const server = await Fanfare.start(t, {
+    listener: [{ dialects: ['notify', 'realtime'] }],
+    channel: [{ pattern: 'staff.**', subscribe: 'role:staff', history: { size: 30, ttl: '1h' } }],
+  });
+  const socket = await connected(t, server, 'bob');
+  const realtime = new WebSocket(server.ws('/ws', { user: 'bob', query: { dialect: 'realtime' } }));
+  t.after(() => realtime.terminate());
+  await new Promise((open, failed) => realtime.once('open', open).once('error', failed));
+  realtime.send(JSON.stringify({ type: 'Subscribe', data: { topics: ['staff.**'] } }));
+  for (let number = 1; number <= 25; number++) {
+    const body = JSON.stringify({ to: { channel: 'staff.news' }, type: 'note', data: { number, text: HOSTILE } });
+    await fetch(server.http('/api/v1/events'), { method: 'POST', body, headers: { 'content-type': 'application/json' } });
+  }
+  const tab = await browser.tab(t, undefined, { from: server.http('/admin') });
+  await tab.evaluate(shown, 'Nodes');
+  await tab.evaluate(go, '#/channels?channel=staff.news&user=bob');
+  await tab.evaluate(shown, 'it has not subscribed');
+  await tab.evaluate(shown, 'the access rules refuse it');
+  const text = await tab.evaluate(shown, '"number":25');
+  assert.ok(text.includes('receive it: 0') && text.includes('The newest 30 events, for 1h') && !text.includes('"number":5,'), text);
+  await tab.evaluate(() => [...document.querySelectorAll('h3')].find(({ textContent }) => textContent === 'History').parentElement.querySelector('nav.pages button:last-child').click());
+  await tab.evaluate(shown, '"number":5,');
+  await tab.evaluate(go, '#/channels?channel=project:7');
+  await tab.evaluate(shown, 'Nobody is in this room.');
+  await tab.evaluate(shown, 'None is kept');
+  assert.deepEqual(await tab.evaluate(harmed), [undefined, 0]);
+  socket.close();
+});
+
+test('a long name breaks in its column, on every width', async (t) => {
+  const server = await Fanfare.start(t);
+  await connected(t, server, 'W'.repeat(200));
+  for (const [width, height] of [[1280, 900], [820, 1100], [320, 700]]) {
+    const tab = await browser.tab(t, undefined, { from: server.http('/admin'), size: { width, height } });
+    for (const page of ['overview', 'connections', 'channels', 'configuration']) {
+      await tab.evaluate(go, `#/${page}`);
+      await tab.evaluate(shown, page === 'overview' ? 'Nodes' : page === 'configuration' ? 'auth.jwt_secret' : 'WWWW');
+      const wide = await tab.evaluate(() => [document.documentElement, ...document.querySelectorAll('.table')].map((one) => one.scrollWidth - one.clientWidth));
+      assert.deepEqual(wide.filter((more) => more > 0), [], `${page} at ${width}`);
+    }
+  }
+});
+
+test('the keyboard goes on at what took the place of a button', async (t) => {
+  const server = await Fanfare.start(t, { api: { keys: [KEY] } });
+  await connected(t, server, 'ann');
+  const tab = await browser.tab(t, undefined, { from: server.http('/admin') });
+  await tab.evaluate(send, ['Sign in', { key: KEY }]);
+  await tab.evaluate(shown, 'Nodes');
+  assert.equal(await tab.evaluate(() => document.activeElement.id), 'main');
+  await tab.evaluate(go, '#/connections');
+  await tab.evaluate(shown, 'ann');
+  const press = async (text) => {
+    const find = () => [...document.querySelectorAll('button')].find(({ textContent }) => textContent === text);
+    while (!find()) await new Promise((done) => setTimeout(done, 20));
+    find().click();
+  };
+  await tab.evaluate(press, 'Details');
+  await tab.evaluate(press, 'Close this connection…');
+  await tab.evaluate(shown, 'most connect again');
+  assert.equal(await tab.evaluate(() => document.activeElement.textContent), 'Close it');
+});
+
 test('what is published is shown live, and a key without the scope sees no data', async (t) => {
   const server = await Fanfare.start(t, { api: { keys: [KEY] } });
   const call = (method, path, body) => fetch(server.http(path), {

@@ -39,13 +39,14 @@ export function startBrowser() {
   });
 
   // Opens a page that connects to `url`, where one is given, and waits until that came to something.
-  async function tab(t, url, { protocols = [], from = started.origin } = {}) {
+  async function tab(t, url, { protocols = [], from = started.origin, size = { width: 1280, height: 720 } } = {}) {
     const page = idle.pop() ?? await browser.newPage();
     t.after(async () => {
       if (page.isClosed()) return;
       await page.goto('about:blank');
       idle.push(page);
     });
+    await page.setViewportSize(size);
     await page.goto(from);
     const opened = new Tab(page);
     if (url) await opened.connect(url, protocols);

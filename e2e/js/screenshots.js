@@ -26,7 +26,7 @@ const server = await Fanfare.start({ after: (end) => ends.push(end) }, {
   api: { keys: [KEY] },
   channel: [
     { pattern: 'board.staff', subscribe: 'role:staff', publish: 'role:editor' },
-    { pattern: 'board.**', subscribe: 'authenticated', publish: 'role:editor' },
+    { pattern: 'board.**', subscribe: 'authenticated', publish: 'role:editor', history: { size: 50, ttl: '1h' } },
   ],
 });
 const call = async (method, path, body) => {

@@ -168,6 +168,11 @@ def test_explain_names_the_rule_and_who_receives(deploy):
     assert other in [row["id"] for row in found["not_receiving"]]
     found = good(world.last, "/api/v1/explain", user="bob", channel="reports.ann.sales")
     assert [one["verdict"] for one in found["decisions"]] == ["refused", "refused"] and found["receiving"] == []
+    pattern = world.realtime("bob", "reports.**", at=world.last).connection_id
+    other = world.realtime("bob").connection_id
+    found = good(world.first, "/api/v1/explain", user="bob", channel="reports.ann.sales")
+    assert found["receiving"] == []
+    assert {row["id"]: row["reason"] for row in found["not_receiving"]} == {pattern: "refused", other: "not_subscribed"}
     claims = json.dumps({"roles": ["staff"]})
     assert good(world.first, "/api/v1/explain", user="bob", channel="a", claims=claims)["decisions"]
     found = good(world.first, "/api/v1/explain", channel="project:1")

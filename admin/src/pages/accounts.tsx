@@ -50,7 +50,7 @@ function Accounts() {
             { name: 'Last login', cell: ({ last_login_at }) => (last_login_at ? `${ago(last_login_at)} ago` : 'never') },
             { name: 'State', cell: (row) => (
               <button class="quiet" onClick={() => void change(row, { disabled: row.disabled_at === null })} aria-label={`${row.disabled_at ? 'Switch on' : 'Switch off'} ${row.email}`}>
-                {row.disabled_at ? 'off: switch on' : 'on: switch off'}
+                {row.disabled_at ? 'Switch on' : 'Switch off'}
               </button>
             ) },
           ]} />
@@ -99,7 +99,7 @@ function Keys() {
       <Trouble error={said || error} />
       {secret && <Note kind="warning">The key, shown this once: <code class="secret">{secret}</code> <button class="quiet" onClick={() => setSecret('')}>Done</button></Note>}
       {value && (
-        <Table caption="Keys in the database; those of the configuration file are not listed" empty="There are none. With the first one, programs on this machine need one, too." rows={value.keys} id={({ id }) => id} columns={[
+        <Table caption="Keys in the database; those of the configuration file are not listed" empty="There are none. If no other key is configured, programs on this machine need none; as soon as there is a key, they need one." rows={value.keys} id={({ id }) => id} columns={[
           { name: 'Name', cell: ({ name }) => name },
           { name: 'Scopes', cell: ({ scopes }) => scopes.map((scope) => <span class="tag">{scope}</span>) },
           { name: 'Created', cell: ({ created_at }) => `${ago(created_at)} ago` },

@@ -3,6 +3,7 @@
 import { useState } from 'preact/hooks';
 import { call, type Connection, type Explained, type Page, query, useAsked } from '../api';
 import { LiveTail } from './tail';
+import { Kept, Members } from './kept';
 import { brief, Choice, count, Degraded, Field, fields, Form, Note, Table, Trouble } from '../ui';
 
 const LIMIT = 20;
@@ -62,7 +63,7 @@ function Names({ of, title, link, explain }: { of: 'channels' | 'users'; title: 
 }
 
 function Explain({ asked }: { asked: URLSearchParams }) {
-  const [user, channel, claims] = ['user', 'channel', 'claims'].map((name) => asked.get(name) ?? '');
+  const [user, channel, claims] = [asked.get('user') ?? '', asked.get('channel') ?? '', asked.get('claims') ?? ''];
   const { value, error } = useAsked<Explained>(channel ? `explain${query({ user, channel, claims })}` : '');
   const ask = (event: Event): void => void (location.hash = `/channels${query(fields(event))}`);
   return (
@@ -87,20 +88,24 @@ function Explain({ asked }: { asked: URLSearchParams }) {
           {value.user !== null && (
             <>
               <Receivers title="Connections of the user that receive it" rows={value.receiving} />
-              <Receivers title="Connections of the user that do not: they have not subscribed" rows={value.not_receiving} />
+              <Receivers title="Connections of the user that do not" rows={value.not_receiving} why={(id) => WHY[value.not_receiving.find((row) => row.id === id)!.reason]} />
             </>
           )}
+          {value.room && <Members channel={channel} />}
+          <Kept channel={channel} rule={value.history} />
         </div>
       )}
     </section>
   );
 }
 
-function Receivers({ title, rows }: { title: string; rows: Connection[] }) {
+const WHY = { not_subscribed: 'it has not subscribed', refused: 'the access rules refuse it', expired: 'its token has expired' };
+
+function Receivers({ title, rows, why }: { title: string; rows: Connection[]; why?: (id: string) => string }) {
   return (
     <>
       <h3>{title}: {count(rows.length)}</h3>
-      <ul>{rows.map(({ id, dialect, details: { node, paused } }) => <li>{dialect} <code title={id}>{brief(id)}</code> on <code title={node}>{brief(node)}</code>{paused && ', whose token has expired'}</li>)}</ul>
+      <ul>{rows.map(({ id, dialect, details: { node } }) => <li>{dialect} <code title={id}>{brief(id)}</code> on <code title={node}>{brief(node)}</code>{why && `: ${why(id)}`}</li>)}</ul>
     </>
   );
 }
@@ -127,13 +132,13 @@ function Publish() {
   return (
     <section>
       <h2>Publish an event</h2>
+      <Note>It goes to real clients.</Note>
       <Form button="Publish" send={publish}>
         <Choice label="To" name="audience" options={[['user', 'a user'], ['channel', 'a channel'], ['everyone', 'everyone']]} />
         <Field label="User or channel" name="name" />
         <Field label="Type" name="type" placeholder="order.shipped" />
         <label class="field"><span>Data, as JSON</span><textarea name="data" rows={5} required spellcheck={false}>{'{ "order": 42 }'}</textarea></label>
       </Form>
-      <Note>It goes to real clients.</Note>
     </section>
   );
 }

@@ -19,7 +19,7 @@ export function ConnectionsPage({ asked }: { asked: URLSearchParams }) {
   return (
     <>
       <form class="search" role="search" onSubmit={search}>
-        <Field label="User" name="user" defaultValue={wanted.user} />
+        <Field label="User (the whole name)" name="user" defaultValue={wanted.user} />
         <Choice label="Dialect" name="dialect" defaultValue={wanted.dialect} key={dialects.length}
           options={[['', 'any'], ...dialects.map(({ name }): [string, string] => [name, name])]} />
         <Field label="Receives channel" name="covers" defaultValue={wanted.covers} />
@@ -57,6 +57,9 @@ function Subscriptions({ of }: { of: Connection }) {
   return <>{of.subscriptions.map((name) => <code class="name">{name}</code>)}{more > 0 && <span class="muted">and {count(more)} more</span>}</>;
 }
 
+// The button that was pressed is gone: the keyboard goes on at the one in its place.
+const focused = (button: HTMLButtonElement | null): void => button?.focus();
+
 function Details({ id, close }: { id: string; close: () => void }) {
   const { value, error } = useAsked<Connection>(`connections/${id}`, 3000);
   const [said, setSaid] = useState('');
@@ -92,7 +95,7 @@ function Details({ id, close }: { id: string; close: () => void }) {
       )}
       {sure ? (
         <Note kind="warning">
-          The client sees 1008 “closed by an administrator”; most connect again. <button class="danger" onClick={() => void end()}>Close it</button>
+          The client sees 1008 “closed by an administrator”; most connect again. <button class="danger" ref={focused} onClick={() => void end()}>Close it</button>
         </Note>
       ) : <button class="danger" onClick={() => setSure(true)}>Close this connection…</button>}
     </Dialog>

@@ -74,7 +74,7 @@ export function OverviewPage() {
         <Figure name="Messages out" {...grown('sent')} />
         <Figure name="Not delivered" value={count(ofDialects(nodes, 'dropped'))} more="since the start" alarm={(last(dropped) ?? 0) > 0} line={dropped} />
         <Figure name="Delivery, 99 of 100" value={most(quantile(nodes, 0.99))} more={`half ${most(quantile(nodes, 0.5))}`} />
-        <Figure name="Broker" alarm={away > 0} value={away ? `${away} disconnected` : trips.length ? 'connected' : 'embedded'}
+        <Figure name="Broker" alarm={away > 0} value={away ? `${away} away` : trips.length ? 'connected' : 'embedded'}
           more={trips.length ? `answers within ${Math.max(...trips).toFixed(1)} ms` : ''} />
         <Figure name="Database" value={down ? `${down} down` : 'up'} alarm={down > 0} />
       </dl>

@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, time::Duration};
 
-use fanfare_core::{Audience, ConnectionFacts, Ending, MAX_MESSAGE_BYTES, Subscription};
+use fanfare_core::{Audience, ConnectionFacts, Ending, MAX_MESSAGE_BYTES, Subscription, policy::Permission};
 use uuid::Uuid;
 
 use super::{
@@ -125,7 +125,7 @@ impl Shard {
             }
             for (_, key) in some {
                 if let Some(driver) = self.connections.borrow_mut().at(*key) {
-                    let row = self.row(&driver.connection, &filter);
+                    let row = self.row(&driver.connection, &filter, &covering);
                     bytes += row.subscriptions.iter().map(|text| text.len()).sum::<usize>();
                     rows.push(row);
                 }
@@ -139,7 +139,7 @@ impl Shard {
         filter.join([page])
     }
 
-    fn row(&self, own: &Connection, filter: &Filter) -> Row {
+    fn row(&self, own: &Connection, filter: &Filter, covering: &Covering) -> Row {
         let subscription_count = own.subscriber.all().count();
         let mut subscriptions = Vec::new();
         if filter.subscriptions != Some(0) {
@@ -170,7 +170,23 @@ impl Shard {
                 gets_user: own.subscriber.receives_user,
                 gets_everyone: own.subscriber.receives_everyone,
                 compressed: own.framing().deflate().is_some(),
+                refused: self.refuses(own, covering),
             },
+        }
+    }
+
+    /// Whether the connection does not receive the channel that was asked about, though a subscription covers it.
+    fn refuses(&self, own: &Connection, covering: &Covering) -> bool {
+        let Covering::Channel(Audience::Channel(channel)) = covering else {
+            return false;
+        };
+        let (access, who) = (&self.node.access, own.subscriber.reader(channel));
+        match access.may_subscribe(who, &Subscription::Channel(channel.clone())) {
+            Permission::Allowed => false,
+            Permission::Denied => true,
+            Permission::Pending(mut open) => access
+                .remembered(&mut open)
+                .is_some_and(|answer| !answer.is_allowed()),
         }
     }
 

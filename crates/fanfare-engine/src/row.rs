@@ -102,6 +102,8 @@ pub struct RowDetail {
     pub gets_everyone: bool,
     /// Messages are compressed.
     pub compressed: bool,
+    /// The access rules, or an authorizer's known answer, refuse it the channel that [`Filter::covers`] names.
+    pub refused: bool,
 }
 
 impl Filter {

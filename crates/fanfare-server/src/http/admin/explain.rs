@@ -29,12 +29,12 @@ struct Explained<'a> {
     /// How much of it is kept for clients that were away; null for nothing.
     #[schema(inline, required)]
     history: Option<ExplainedHistory>,
-    /// Of the user's connections, at most 100, those that have a subscription to the channel.
+    /// Of the user's connections, at most 100, those that receive what is published there.
     #[schema(inline)]
     receiving: Vec<Connection<'a>>,
-    /// Those that have none, and so do not receive what is published there.
+    /// Those that do not receive it.
     #[schema(inline)]
-    not_receiving: Vec<Connection<'a>>,
+    not_receiving: Vec<NotReceiving<'a>>,
     /// True where not every node has answered, or the broker was away; else not there.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(inline, nullable = false)]
@@ -67,6 +67,25 @@ impl ExplainedHistory {
             pattern,
         })
     }
+}
+
+/// A connection that does not receive what is published on the channel.
+#[derive(Serialize, ToSchema)]
+struct NotReceiving<'a> {
+    #[serde(flatten)]
+    #[schema(inline)]
+    connection: Connection<'a>,
+    /// Why: it has not subscribed, the access rules or the authorizer refuse the channel to it, or its token has expired.
+    #[schema(inline)]
+    reason: WithheldBecause,
+}
+
+#[derive(Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum WithheldBecause {
+    NotSubscribed,
+    Refused,
+    Expired,
 }
 
 /// One thing that one can do with a channel.
@@ -135,7 +154,13 @@ pub(in crate::http) async fn explain(query: &str, site: &Site) -> Reply {
         decisions: decisions.iter().map(Explanation::of).collect(),
         history: ExplainedHistory::of(access, &asked.audience),
         receiving: receiving.iter().map(Connection::full).collect(),
-        not_receiving: others.iter().map(Connection::full).collect(),
+        not_receiving: others
+            .iter()
+            .map(|(row, reason)| NotReceiving {
+                connection: Connection::full(row),
+                reason: *reason,
+            })
+            .collect(),
         degraded: degraded(complete),
     };
     reply::json(StatusCode::OK, &explained)
@@ -144,7 +169,7 @@ pub(in crate::http) async fn explain(query: &str, site: &Site) -> Reply {
 /// A user's connections.
 struct Receivers {
     receiving: Vec<Row>,
-    others: Vec<Row>,
+    others: Vec<(Row, WithheldBecause)>,
     complete: bool,
 }
 
@@ -169,9 +194,22 @@ async fn receivers(asked: &ExplainQuery, site: &Site) -> Receivers {
     };
     let (all, covering) = tokio::join!(site.node.connections(all), site.node.connections(covering));
     let own = matches!(&asked.audience, Audience::User(of) if **of == **user);
-    let receives =
-        |row: &Row| covering.answer.rows.iter().any(|one| one.id == row.id) || own && row.detail.gets_user;
-    let (receiving, others) = all.answer.rows.into_iter().partition(receives);
+    let withheld = |row: &Row| {
+        let covered = covering.answer.rows.iter().find(|one| one.id == row.id);
+        match covered {
+            _ if row.detail.paused => Some(WithheldBecause::Expired),
+            Some(covered) if covered.detail.refused => Some(WithheldBecause::Refused),
+            None if !(own && row.detail.gets_user) => Some(WithheldBecause::NotSubscribed),
+            _ => None,
+        }
+    };
+    let (mut receiving, mut others) = (Vec::new(), Vec::new());
+    for row in all.answer.rows {
+        match withheld(&row) {
+            Some(reason) => others.push((row, reason)),
+            None => receiving.push(row),
+        }
+    }
     Receivers {
         receiving,
         others,
