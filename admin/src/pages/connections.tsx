@@ -54,6 +54,7 @@ export function ConnectionsPage({ asked }: { asked: URLSearchParams }) {
 
 function Subscriptions({ of }: { of: Connection }) {
   const more = of.details.subscription_count - of.subscriptions.length;
+  if (of.details.subscription_count === 0) return <span class="muted">none</span>;
   return <>{of.subscriptions.map((name) => <code class="name">{name}</code>)}{more > 0 && <span class="muted">and {count(more)} more</span>}</>;
 }
 
