@@ -1,10 +1,10 @@
 //! The verified identity of a connection.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use serde_json::Value;
 
-use crate::{Pattern, UserId};
+use crate::{Pattern, UserId, unix_millis};
 
 /// The role that may call the service API and receives private events.
 pub const ADMIN_ROLE: &str = "admin";
@@ -85,9 +85,4 @@ impl Identity {
             .find(|(own, _)| **own == *name)
             .map(|(_, value)| value)
     }
-}
-
-fn unix_millis(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
