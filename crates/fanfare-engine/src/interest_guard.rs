@@ -109,8 +109,9 @@ impl Drop for WatchGuard {
 }
 
 fn subscribe(node: &Node, interest: Interest) -> InForce {
-    let placed = node.broker()?.subscribe(interest).shared();
-    placed.clone().now_or_never().is_none().then(|| Box::new(placed))
+    let mut placed = node.broker()?.subscribe(interest);
+    let is_in_force = (&mut placed).now_or_never().is_some();
+    (!is_in_force).then(|| Box::new(placed.shared()))
 }
 
 impl Drop for InterestGuard {

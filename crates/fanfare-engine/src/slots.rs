@@ -34,15 +34,13 @@ pub(super) fn of_user(
     user: &UserId,
 ) -> impl Future<Output = Result<Option<HeldSlot>, UserFull>> + use<> {
     let (node, most) = (node.clone(), mounted.settings().max_connections_per_user);
-    let slot = Slot {
+    let slot = (most > 0).then(|| Slot {
         scope: SlotScope::User,
         dialect: mounted.name,
         name: (**user).into(),
-    };
+    });
     async move {
-        if most == 0 {
-            return Ok(None);
-        }
+        let Some(slot) = slot else { return Ok(None) };
         acquire(node, slot, most).await.map(Some).ok_or(UserFull)
     }
 }
