@@ -36,6 +36,7 @@ mod child;
 mod client;
 mod crowd;
 mod door;
+mod fairness;
 mod fanout;
 mod figures;
 mod frames;
@@ -89,6 +90,8 @@ pub enum Subject {
     Handshakes,
     /// Events during many logins, and the time of a login.
     Logins,
+    /// Events for single users while the server does something large for others.
+    Fairness,
 }
 
 /// The options of a run.
@@ -158,6 +161,7 @@ async fn measure(options: &Options) -> Result<Report, String> {
             Subject::Memory => memory::run(options).await?,
             Subject::Handshakes => handshakes::run(options).await?,
             Subject::Logins => logins::run(options).await?,
+            Subject::Fairness => fairness::run(options).await?,
         });
     }
     Ok(report)

@@ -10,7 +10,7 @@ use crate::{
     figures::{Kind, Workload},
     login_times,
     members::Members,
-    pulse::{Felt, Pulse},
+    pulse::{Felt, feel},
     requests::{Answered, Client, Until, flood},
     server::Server,
 };
@@ -129,13 +129,6 @@ async fn steady(options: &Options) -> Result<Workload, String> {
         record(&mut workload, &quiet, None, &busy);
     }
     Ok(workload)
-}
-
-/// Returns the latencies of events during `work`.
-async fn feel<T>(server: &Server, work: impl Future<Output = T>) -> Result<(Felt, T), String> {
-    let pulse = Pulse::start(server).await?;
-    let done = work.await;
-    Ok((pulse.stop().await?, done))
 }
 
 #[allow(clippy::cast_precision_loss, reason = "it is rounded to a few digits anyway")]

@@ -30,14 +30,14 @@ use crate::{
 };
 
 /// Users that listen; events go to them in turn.
-const USERS: usize = 8;
+pub(crate) const USERS: usize = 8;
 /// The time from one event to the next.
 const PACE: Duration = Duration::from_millis(2);
 /// How long to wait for the last events.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Events in flight, until it is stopped.
-pub(crate) struct Pulse {
+struct Pulse {
     stop: oneshot::Sender<()>,
     felt: oneshot::Receiver<Result<Felt, String>>,
 }
@@ -53,7 +53,7 @@ pub(crate) struct Felt {
 
 impl Pulse {
     /// Begins to publish to users that connect to `server`.
-    pub(crate) async fn start(server: &Server) -> Result<Self, String> {
+    async fn start(server: &Server) -> Result<Self, String> {
         let command = |number| door::publish(server.dialect, &Audience::User(server::user(number)?));
         let heart = Heart {
             clients: server.clients,
@@ -78,11 +78,18 @@ impl Pulse {
     ///
     /// # Errors
     /// If an event is lost or unexpected.
-    pub(crate) async fn stop(self) -> Result<Felt, String> {
+    async fn stop(self) -> Result<Felt, String> {
         let _ = self.stop.send(()); // a pulse that failed has stopped already
         let felt = self.felt.await;
         felt.map_err(|_| "the pulse ended by a fault".to_owned())?
     }
+}
+
+/// Returns the latencies of events during `work`.
+pub(crate) async fn feel<T>(server: &Server, work: impl Future<Output = T>) -> Result<(Felt, T), String> {
+    let pulse = Pulse::start(server).await?;
+    let done = work.await;
+    Ok((pulse.stop().await?, done))
 }
 
 /// The state of the pulse's thread.

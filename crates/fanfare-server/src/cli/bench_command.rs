@@ -49,6 +49,8 @@ enum What {
     Handshakes,
     /// Logins: what a burst of 10,000 does to events, and how long a refusal takes
     Logins,
+    /// Events for single users beside a fan-out to 10,000, reconnects, large events and scrapes
+    Fairness,
     /// A server that already runs, of any kind that speaks WebSocket; needs --plan, and prints JSON
     Peer,
     /// The process that `fanout` compares with
@@ -66,6 +68,7 @@ impl Bench {
                 Subject::Memory,
                 Subject::Handshakes,
                 Subject::Logins,
+                Subject::Fairness,
             ],
             What::Fanout => vec![Subject::Fanout],
             What::Unicast => vec![Subject::Unicast],
@@ -73,6 +76,7 @@ impl Bench {
             What::Memory => vec![Subject::Memory],
             What::Handshakes => vec![Subject::Handshakes],
             What::Logins => vec![Subject::Logins],
+            What::Fairness => vec![Subject::Fairness],
             What::Peer => return self.run_peer(),
             What::Baseline => return self.run_baseline(),
         };
