@@ -27,9 +27,12 @@ LINES = "application/x-ndjson"
 class Stream:
     """A client of one stream. Messages are (type, data, cursor)."""
 
-    def __init__(self, server, *channels, port=None, method="GET", accept=None, headers=None, timeout=30, **query):
+    def __init__(self, server, *channels, port=None, tls=None, method="GET", accept=None, headers=None, timeout=30, **query):
         self.lines = accept == LINES
-        self.connection = http.client.HTTPConnection("127.0.0.1", port or server.port, timeout=timeout)
+        if tls is None:
+            self.connection = http.client.HTTPConnection("127.0.0.1", port or server.port, timeout=timeout)
+        else:
+            self.connection = http.client.HTTPSConnection("localhost", port, timeout=timeout, context=tls)
         query = [("channel", channel) for channel in channels] + list(query.items())
         headers = {"Accept": accept} | (headers or {}) if accept else headers or {}
         self.connection.request(method, "/api/v1/stream?" + urllib.parse.urlencode(query), headers=headers)

@@ -1,0 +1,68 @@
+"""`GET /api/v1/stream` by TLS, and with a NATS between the nodes."""
+
+import pathlib
+import time
+
+import pytest
+
+import tls_client
+from brokers import Nats
+from fanfare import free_port
+from test_stream import CONFIG, LINES, begun, publish, stream  # noqa: F401
+
+
+@pytest.mark.parametrize("accept", ["text/event-stream", LINES])
+def test_a_stream_over_tls_arrives_whole(launch, stream, accept):
+    """Complete to its last byte: a reader that is slow at first, and an end of the connection that TLS announces."""
+    files = pathlib.Path(__file__).parent / "tls"
+    plain, secure = free_port(), free_port()
+    tls = {"cert": str(files / "cert.txt"), "key": str(files / "key.txt")}
+    server = launch(**CONFIG | {
+        "channel": [{"pattern": "chat.**", "subscribe": "anyone", "history": {"size": 900, "ttl": "5m"}}],
+        "history": {"replay_limit": 1000}, "stream": {"send_queue": 64},
+        "listener": [
+            {"bind": f"127.0.0.1:{plain}", "dialects": ["notify"]},
+            {"bind": f"127.0.0.1:{secure}", "dialects": ["notify"], "tls": tls},
+        ],
+        "port": plain,
+    })
+    publish(server, {"channel": "chat.a"}, *[f"{n} " + "x" * 5_000 for n in range(300)])
+    trusting = tls_client.trusting(files / "cert.txt")
+    client = stream(server, "chat.a", port=secure, tls=trusting, accept=accept, rewind=1000, poll=1)
+    time.sleep(0.5)
+    messages = client.rest()
+    assert [data["data"] for _, data, _ in messages[1:-1]] == [f"{n} " + "x" * 5_000 for n in range(300)]
+    kind, end, _ = messages[-1]
+    assert (kind, end["reason"]) == ("stream.end", "complete")
+    cursor = messages[-2][2]
+    live = stream(server, "chat.a", port=secure, tls=trusting, accept=accept, since=cursor)
+    assert begun(live) == {"cursor": cursor, "recovered": True, "replayed": 0}
+    publish(server, {"channel": "chat.a"}, "live")
+    assert live.data() == "live"
+    server.stop()
+    assert live.rest()[-1][1] == {"reason": "shutting_down"}
+
+
+def test_a_stream_resumes_at_another_node_on_nats(launch, cleanup, stream):
+    nats = Nats()
+    cleanup.callback(nats.remove)
+    nats.start()
+    broker = {"kind": "nats", "url": f"nats://127.0.0.1:{nats.port}"}
+    first, second = (launch(**CONFIG, broker=broker) for _ in range(2))
+    clients = [stream(server, "chat.*", accept=LINES) for server in (first, second)]
+    start = [begun(client) for client in clients]
+    assert all(resume["recovered"] for resume in start)
+    publish(first, {"channel": "chat.a"}, 1)
+    publish(second, {"channel": "chat.b"}, 2)
+    seen = [[(data["data"], cursor) for _, data, cursor in (client.next(), client.next())] for client in clients]
+    assert seen[0] == seen[1] and [value for value, _ in seen[0]] == [1, 2]
+    last = seen[0][-1][1]
+    clients[0].close()
+    publish(first, {"channel": "chat.a"}, 3, 4)
+    first.kill()
+    back = stream(second, "chat.*", accept=LINES, since=last)
+    assert begun(back) == {"cursor": last, "recovered": True, "replayed": 2}
+    assert [back.data(), back.data()] == [3, 4]
+    assert [clients[1].data(), clients[1].data()] == [3, 4]
+    publish(second, {"channel": "chat.b"}, 5)
+    assert back.data() == clients[1].data() == 5
