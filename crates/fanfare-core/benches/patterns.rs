@@ -1,5 +1,5 @@
-//! What patterns cost a publish: those that have nothing to do with its channel, those that match, and those that were
-//! made to hurt. Run with `cargo bench -p fanfare-core`; read the medians against each other.
+//! The cost of patterns for a publish: unrelated patterns, matching ones, and hostile ones. Run with
+//! `cargo bench -p fanfare-core`; compare the medians with each other.
 
 use std::fmt;
 
@@ -31,7 +31,7 @@ fn index(patterns: u64, pattern: impl Fn(u64) -> String) -> Index {
     index
 }
 
-/// What a shard does to find who should have one event.
+/// A shard's search for the receivers of one event.
 fn look_up(bencher: Bencher<'_, '_>, index: &Index, name: &str) {
     let channel = channel(name);
     let mut out = Vec::with_capacity(4096);
@@ -50,7 +50,7 @@ fn unrelated(bencher: Bencher<'_, '_>, patterns: u64) {
     look_up(bencher, &index, "chat.general");
 }
 
-/// Patterns that begin with the channel's own first segment and part from it at the second.
+/// Patterns that begin with the channel's own first segment and differ at the second.
 #[divan::bench(args = [0, 1_000, 100_000])]
 fn unrelated_with_a_common_beginning(bencher: Bencher<'_, '_>, patterns: u64) {
     let index = index(patterns, |at| format!("chat.room-{at}.**"));
@@ -64,7 +64,7 @@ fn one_matches(bencher: Bencher<'_, '_>, patterns: u64) {
     look_up(bencher, &index, "messages.user-0.text");
 }
 
-/// A connection comes with one pattern more, and goes.
+/// A connection subscribes to one more pattern, then unsubscribes.
 #[divan::bench(args = [1, 1_000, 100_000])]
 fn subscribed_and_unsubscribed(bencher: Bencher<'_, '_>, patterns: u64) {
     let mut index = index(patterns, |at| format!("messages.user-{at}.*"));
@@ -121,7 +121,7 @@ impl Hostile {
     }
 }
 
-/// A channel as channels are.
+/// A typical channel.
 #[divan::bench(args = HOSTILE)]
 fn hostile_ordinary_channel(bencher: Bencher<'_, '_>, hostile: Hostile) {
     look_up(bencher, &hostile.index(), "chat.general.text");

@@ -24,20 +24,17 @@ pub const UNANSWERED_LIFETIME: Duration = Duration::from_secs(30);
 /// The default number of ids in one node's own memory. Above the limit the oldest claims are evicted.
 pub const MAX_CLAIMS: usize = 1_000_000;
 /// How many notices one node keeps for nodes that have not received them. Above it (and above 64 MiB of them) the
-/// oldest are dropped, and a node that was away for so long never receives those.
+/// oldest are dropped, and a node that could not receive them until then never does.
 pub const MAX_NOTICES: usize = 10_000;
 
 /// A boxed future, for trait objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Carries events to every node that holds a connection for them, this one included.
-///
-/// Every publish passes the broker, by whatever door it enters, so that one node and many share one path and one source
-/// of order: the events that one caller publishes to one audience reach [`Inbound`] in that order. Data and metadata
-/// arrive byte for byte.
-///
-/// While the broker is unavailable, a node serves its own connections: an event goes to this node's [`Inbound`] alone,
-/// and its receipt is `degraded`.
+/// Carries events to every node with a connection in their audience, including this one. Every publish passes the
+/// broker, whatever its door, so that one node and many share one path and one source of order: the events that one
+/// caller publishes to one audience reach [`Inbound`] in that order. Data and metadata arrive byte for byte. While the
+/// broker is unavailable, a node serves its own connections: an event goes only to this node's [`Inbound`], and its
+/// receipt is `degraded`.
 pub trait Broker: Send + Sync {
     /// Publishes `events` in order and returns one receipt for each. The events are queued at the call, in the order of
     /// calls; the future only waits for the receipts.
@@ -60,8 +57,8 @@ pub trait Broker: Send + Sync {
     /// If the probe does not return in time.
     fn probe(&self) -> BoxFuture<'_, Result<Duration, BrokerError>>;
 
-    /// Asks every node, this one included, and collects the answers of [`Inbound::answer`]. Takes [`ANSWER_PATIENCE`]
-    /// at most.
+    /// Asks every node, including this one, and collects the answers of [`Inbound::answer`]. Takes at most
+    /// [`ANSWER_PATIENCE`].
     fn ask(&self, question: Bytes) -> BoxFuture<'_, Asked>;
 
     /// Delivers `notice` to every live node by [`Inbound::on_notice`], exactly once; the notices of one caller keep
@@ -72,13 +69,12 @@ pub trait Broker: Send + Sync {
     /// receives it.
     fn broadcast(&self, notice: Bytes);
 
-    /// Claims each of `ids` for the caller: of all callers in the cluster that claim an id, one gets [`Claim::New`].
-    /// Returns one claim for each, in order. A published id is remembered for [`CLAIM_LIFETIME`]; an unpublished one
-    /// may be new again after [`UNANSWERED_LIFETIME`].
-    ///
-    /// While the broker is unavailable, this node decides from its own memory: the ids that were claimed here and those
-    /// found taken, as many as the configuration allows. Other nodes do not learn of these claims. If the future is
-    /// dropped early, the ids that it would have returned are released.
+    /// Claims each of `ids` for the caller: of all callers in the cluster that claim an id, exactly one gets
+    /// [`Claim::New`]. Returns one claim for each, in order. A published id is remembered for [`CLAIM_LIFETIME`]; an
+    /// unpublished one may be new again after [`UNANSWERED_LIFETIME`]. While the broker is unavailable, this node
+    /// decides from its own memory: the ids that were claimed here and those found taken, as many as the configuration
+    /// allows. Other nodes do not see these claims. If the future is dropped early, the ids that it would have returned
+    /// are released.
     fn claim(&self, ids: Vec<Uuid>) -> BoxFuture<'_, Vec<Claim>>;
 
     /// Stores the receipts of ids that the caller has claimed and published, for every later claimant. The work begins
@@ -96,40 +92,37 @@ pub trait Broker: Send + Sync {
         RememberedIds::default()
     }
 
-    /// Returns what this node has counted of the broker.
+    /// Returns this node's figures about the broker.
     fn figures(&self) -> BrokerFigures {
         BrokerFigures::default()
     }
 
-    /// Returns how long messages of this node took through the broker and back, sampled every few seconds; `None` if the
+    /// Returns the round trips of this node's messages through the broker, sampled every few seconds; `None` if the
     /// broker is part of this process.
     fn round_trips(&self) -> Option<&Histogram> {
         None
     }
 
-    /// Reads the events that are kept. Every event that is published with [`History::Wanted`] is numbered, kept and delivered in one
-    /// step, so that the order of numbers is the order in which each node delivers.
-    ///
-    /// What is numbered up to [`Replay::present`] was delivered before, or is on its way to this node.
+    /// Reads kept events. The broker numbers, keeps and delivers each event with [`History::Wanted`] in one step, so
+    /// that each node delivers in the order of the numbers. Events with a number up to [`Replay::present`] were
+    /// delivered before, or are on their way to this node.
     ///
     /// [`History::Wanted`]: crate::history::History::Wanted
     fn replay(&self, _query: ReplayQuery) -> BoxFuture<'static, Replay> {
         Box::pin(std::future::ready(Replay::unreachable()))
     }
 
-    /// Returns what this node knows of the journal.
+    /// Returns this node's figures about the journal.
     fn journal_figures(&self) -> JournalFigures {
         JournalFigures::default()
     }
 
-    // Presence: counted over all nodes together.
+    // Presence: counted over all nodes.
 
     /// Enters a room with a connection of this node. [`Inbound::entered`] is called for it in the order of deliveries:
-    /// the connection receives what is delivered after that call, and nothing from before. If it is the user's first
-    /// connection in the cluster, the room's announcement ([`Inbound::announcement`]) is then published once, and
-    /// delivered after that call.
-    ///
-    /// While the broker is unavailable, this node decides from what it knows itself.
+    /// the connection receives events that are delivered after that call, and none from before. If it is the user's
+    /// first connection in the cluster, the room's announcement ([`Inbound::announcement`]) is then published once, and
+    /// delivered after that call. While the broker is unavailable, this node decides by its own connections.
     fn enter(&self, entry: Entry);
 
     /// Leaves `room` with a connection of `user` on this node. With the user's last connection in the cluster, the
@@ -143,22 +136,22 @@ pub trait Broker: Send + Sync {
     /// Returns the number of rooms with members on this node.
     fn rooms(&self) -> usize;
 
-    /// Returns what this node has done about presence since the start.
+    /// Returns this node's figures about presence since the start.
     fn presence_counts(&self) -> PresenceCounts {
         PresenceCounts::default()
     }
 
     /// Acquires one of the `most` places of `slot` for a connection of this node. Returns `false` if all nodes together
-    /// already hold `most`. The caller has counted its own node's places before; while the broker is unavailable, that
-    /// count alone decides.
+    /// already hold `most`. The caller has counted its own node's places before; while the broker is unavailable, only
+    /// that count decides.
     fn acquire_slot(&self, slot: Slot, most: usize) -> BoxFuture<'static, bool>;
 
-    /// Releases what [`Broker::acquire_slot`] acquired.
+    /// Releases a place that [`Broker::acquire_slot`] acquired.
     fn release_slot(&self, slot: Slot);
 
-    /// Leaves the cluster: what was published, entered and left reaches the other nodes, and this node's slots are free
-    /// at once. Resolves when that is done, or after five seconds at most: the other nodes
-    /// clean up what is left.
+    /// Leaves the cluster: all earlier publications, entries and departures reach the other nodes, and this node's
+    /// slots are released. Resolves when that is done, or after at most five seconds; then the other nodes clean up the
+    /// rest.
     fn close(&self) -> BoxFuture<'static, ()>;
 }
 
@@ -168,13 +161,14 @@ pub trait Inbound: Send + Sync {
     /// queued or refused them.
     fn deliver(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Reach>>;
 
-    /// Counts publications that arrived from outside, rejected ones included.
+    /// Counts publications that arrived from outside, including rejected ones.
     fn received(&self, publications: u64);
 
     /// Counts a publication that was dropped because it is not of the documented form.
     fn rejected(&self);
 
-    /// Passes once through the node's own delivery path, every shard included, and sends connections nothing.
+    /// Passes once through the node's own delivery path, including every shard, without sending anything to
+    /// connections.
     ///
     /// # Errors
     /// If a part of it does not answer in time.
@@ -187,8 +181,8 @@ pub trait Inbound: Send + Sync {
     /// Handles a notice ([`Broker::broadcast`]). It must not wait: this node's next delivery waits for it.
     fn on_notice(&self, notice: Bytes);
 
-    /// Handles that a connection has entered its room ([`Broker::enter`]). Called in the order of [`Inbound::deliver`];
-    /// it must not wait.
+    /// Is called when a connection has entered its room ([`Broker::enter`]), in the order of [`Inbound::deliver`]; it
+    /// must not wait.
     fn entered(&self, ticket: EntryTicket, entered: Entered);
 
     /// Returns the event that is published in `room` when `member` enters it with a first connection, or leaves it with
@@ -196,7 +190,7 @@ pub trait Inbound: Send + Sync {
     /// connected to it.
     fn announcement(&self, change: Presence, room: &Channel, member: &Member) -> Option<Event>;
 
-    /// Returns how much is kept of `audience`; `None` if it has no history.
+    /// Returns the retention of `audience`; `None` if it has no history.
     fn retention(&self, _audience: &Audience) -> Option<Retention> {
         None
     }
@@ -206,17 +200,17 @@ pub trait Inbound: Send + Sync {
         false
     }
 
-    /// Handles that events for connections of this node are lost. Called in the order of [`Inbound::deliver`]: before the next event that
-    /// is not lost. It must not wait.
+    /// Is called when events for connections of this node are lost, in the order of [`Inbound::deliver`]: before the
+    /// next event that is not lost. It must not wait.
     fn on_gap(&self, _gap: Gap) {}
 }
 
-/// Events that were lost on the way to a node, and that no journal has any more.
+/// Events that were lost on the way to a node and are in no journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gap {
-    /// Whose they were; `None` if any audience may have lost some.
+    /// Their audience; `None` if any audience may have lost some.
     pub audience: Option<Audience>,
-    /// Nothing is lost behind this.
+    /// No event is lost after this number.
     pub present: Cursor,
     /// Why they cannot be read.
     pub reason: Unrecovered,
@@ -230,8 +224,8 @@ pub enum Interest {
     User(UserId),
     /// Events on this channel.
     Channel(Channel),
-    /// Events on every channel, for a node that holds at least one pattern. Exact channels are requested as well, so
-    /// that they continue when the last pattern is gone.
+    /// Events on every channel, for a node that holds at least one pattern. Exact channels are also requested, so that
+    /// they continue when the last pattern is gone.
     AllChannels,
 }
 
@@ -257,9 +251,9 @@ impl std::ops::AddAssign for Reach {
 /// How events are published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PublishOptions {
-    /// The caller needs to know which connections the events reach, so each node that delivers them replies. Without it
-    /// no node replies: the receipts count this node's connections at most, and resolve as soon as the broker carries
-    /// the events and this node has delivered them.
+    /// The caller needs the receipts, so each node that delivers the events replies. If `false`, no node replies: the
+    /// receipts count this node's connections at most, and resolve as soon as the broker carries the events and this
+    /// node has delivered them.
     pub receipt: bool,
 }
 
@@ -272,8 +266,8 @@ pub struct Receipt {
     pub nodes: u32,
     /// The broker was unavailable or answered in part: only the counted nodes are known to have received it.
     pub degraded: bool,
-    /// This call did not publish the event: its id was published before, or earlier in the same call. All else is the first
-    /// publication's. A broker's own receipts are never that.
+    /// This call did not publish the event: its id was published before, or earlier in the same call. The other fields
+    /// are the first publication's. A broker's own receipts are never duplicates.
     pub is_duplicate: bool,
 }
 
@@ -307,7 +301,7 @@ pub struct RememberedIds {
     pub evicted: u64,
 }
 
-/// What a node has counted of its broker since the start. Each list has a metric's label and its value.
+/// A node's figures about its broker since the start. Each list has a metric's label and its value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BrokerFigures {
     /// Publications that other nodes may have missed, by cause.

@@ -5,9 +5,8 @@ use std::net::{IpAddr, Ipv6Addr};
 /// A provider assigns an IPv6 customer a network of at least this size, and the customer may use every address in it.
 const IPV6_NETWORK: u128 = !0 << 64;
 
-/// The network of a client: an IPv4 address itself, or the /64 of an IPv6 address.
-///
-/// Counters per address use this type as their key, so that none counts the addresses of one IPv6 network apart.
+/// The network of a client: an IPv4 address itself, or the /64 of an IPv6 address. Counters per address use this type
+/// as their key, so that all addresses of one IPv6 network share one count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClientNetwork(IpAddr);
 

@@ -26,7 +26,7 @@ labelled! {
     Refusal {
         /// The client offered no credential, and this dialect needs one.
         MissingCredential = "missing_credential",
-        /// The credential is malformed, forged or not yet valid, or there is more than one.
+        /// The credential is malformed, forged or not yet valid, or the request has more than one.
         BadCredential = "bad_credential",
         /// The credential has expired.
         ExpiredCredential = "expired_credential",

@@ -1,4 +1,4 @@
-//! Events: what is published, and for which connections.
+//! Events, and the connections that they are for.
 
 use std::{
     sync::Mutex,
@@ -9,7 +9,7 @@ use uuid::{ContextV7, Timestamp, Uuid};
 
 use crate::{BadName, Channel, RawJson, UserId, history::History};
 
-/// The connections that an event is for.
+/// The connections that should receive an event.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Audience {
     /// Every connection of every dialect that shows such events.
@@ -87,13 +87,12 @@ pub struct Event {
     pub timestamp: SystemTime,
     /// If set, only these users and admins receive it, whatever the audience.
     pub private_to: Option<Box<[UserId]>>,
-    /// With `private_to` on a channel, users who may read this other channel receive it as well. Without
-    /// `private_to` it has no effect, so a node of a version without this field treats the event as more
-    /// private, never as less.
+    /// With `private_to` on a channel, users who may read this other channel also receive it. Without `private_to` it
+    /// has no effect, so a node of a version without this field treats the event as more private, never as less.
     pub readers_of: Option<Channel>,
     /// If set, this connection does not receive it.
     pub except: Option<Uuid>,
-    /// Whether it is kept for clients that are away.
+    /// Whether it is kept for clients that resume.
     pub history: History,
     /// The trace that it belongs to, as a W3C `traceparent`.
     pub traceparent: Option<Box<str>>,
@@ -160,7 +159,7 @@ impl Event {
         }
     }
 
-    /// Returns `text` as a value of [`Event::traceparent`], if it is short enough. What records spans reads it.
+    /// Returns `text` as a value of [`Event::traceparent`], if it is short enough. The recorder of spans parses it.
     pub fn traceparent_of(text: &str) -> Option<Box<str>> {
         (text.len() <= MAX_TRACEPARENT_BYTES && text.is_ascii()).then(|| text.into())
     }

@@ -1,4 +1,4 @@
-//! A URL that can be printed although it may carry a password.
+//! A URL that is safe to print even if it contains a password.
 
 use std::{fmt, str::FromStr};
 
@@ -20,7 +20,7 @@ pub struct GuardedUrl {
 }
 
 impl GuardedUrl {
-    /// Returns the whole URL, password included. Call it where the connection is made.
+    /// Returns the whole URL, including the password. Call it only to open the connection.
     pub fn expose(&self) -> &str {
         &self.text
     }

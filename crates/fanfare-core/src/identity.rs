@@ -28,7 +28,7 @@ pub struct Identity {
     pub rooms: Option<Box<[Pattern]>>,
     /// The other claims that access rules use.
     pub claims: Box<[(Box<str>, Value)]>,
-    /// Whether it is a backend, which reads what it likes: the access rules do not judge it.
+    /// Whether it is a backend, which may read every channel: the access rules do not apply to it.
     pub is_service: bool,
 }
 
@@ -48,7 +48,8 @@ impl Identity {
         }
     }
 
-    /// Returns the identity of a backend by the name of `key`, until that is revoked as a session of this name. It sees private events.
+    /// Returns the identity of a backend by the name of `key`, valid until a session of this name is revoked. It sees
+    /// private events.
     pub fn service(key: UserId, expires_at: SystemTime) -> Self {
         Self {
             session: Some((&*key).into()),

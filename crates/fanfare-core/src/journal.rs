@@ -7,7 +7,7 @@ use crate::{
     history::{Cursor, Unrecovered},
 };
 
-/// The audiences that a reader asks about.
+/// The audiences of a replay.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReplayScope {
     /// Channels by name.
@@ -20,18 +20,18 @@ pub struct ReplayScope {
     pub everyone: bool,
 }
 
-/// From where on to read.
+/// The place from which to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplayFrom {
-    /// Nothing, only where the journal is now.
+    /// No events, only the journal's present place.
     Present,
-    /// All events behind the cursor, or none if one of them is gone or there are more than the limit.
+    /// All events after the cursor, or none if one of them is lost or there are more than the limit.
     After(Cursor),
-    /// The newest events, so many of them and at most the limit.
+    /// This number of the newest events, at most the limit.
     Newest(usize),
-    /// The newest events that are no older than this, at most the limit.
+    /// The newest events not older than this, at most the limit.
     Within(Duration),
-    /// A page: the first events behind `since`, up to the limit; or, in reverse, the last ones before it, newest first.
+    /// A page: the first events after `since`, up to the limit; or, in reverse, the last ones before it, newest first.
     Page {
         /// Without it, a page begins at the end.
         since: Option<Cursor>,
@@ -40,33 +40,34 @@ pub enum ReplayFrom {
     },
 }
 
-/// What to read.
+/// A request to read kept events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplayQuery {
-    /// Of whom.
+    /// The audiences.
     pub scope: ReplayScope,
-    /// From where.
+    /// The place from which to read.
     pub from: ReplayFrom,
-    /// The most events.
+    /// The maximum of events.
     pub limit: usize,
 }
 
-/// What a journal has.
+/// A journal's answer.
 #[derive(Debug, Clone)]
 pub struct Replay {
-    /// Where the journal was when it was read: everything up to here was considered. `None` if it cannot be reached.
+    /// The journal's place when it was read; the answer covers all events up to it. `None` if the journal is
+    /// unavailable.
     pub present: Option<Cursor>,
-    /// Why the answer is not complete behind the cursor that was asked with.
+    /// Why the answer is not complete after the requested cursor.
     pub unrecovered: Option<Unrecovered>,
     /// The events, each with its [`Position`](crate::history::Position), in the order of their numbers; in reverse if the page is. For
     /// [`ReplayFrom::After`], empty if `unrecovered`.
     pub events: Vec<Arc<Event>>,
 }
 
-/// What a journal holds, and how it was used.
+/// A journal's contents and use, as figures.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct JournalFigures {
-    /// Audiences of which something is known, here or on the broker's server.
+    /// Known audiences, here or on the broker's server.
     pub journals: u64,
     /// Events that are kept.
     pub entries: u64,
@@ -88,8 +89,8 @@ pub struct JournalFigures {
     pub unrecorded: u64,
 }
 
-/// Returns whether an audience has everything behind number `after`: `top` is its last number, `oldest_prev` the `prev` of its oldest
-/// kept event behind `after`.
+/// Returns whether an audience is complete after the number `after`: `top` is its last number, `oldest_prev` the `prev`
+/// of its oldest kept event after `after`.
 pub fn is_complete(after: u64, top: u64, oldest_prev: Option<u64>) -> bool {
     top <= after || oldest_prev.is_some_and(|prev| prev <= after)
 }
@@ -106,7 +107,7 @@ impl ReplayScope {
         scope
     }
 
-    /// Adds what a subscription shows, except the events of users, which the caller knows to be shown or not.
+    /// Adds the audience of a subscription, except the events of users, which the caller judges.
     pub fn add(&mut self, wanted: &Subscription) {
         match wanted {
             Subscription::Channel(channel) => self.channels.push(channel.clone()),

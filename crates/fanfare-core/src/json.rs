@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-/// The deepest nesting of arrays and objects; deeper JSON is bad JSON everywhere.
+/// The deepest nesting of arrays and objects; every part of the server refuses deeper JSON.
 pub const MAX_DEPTH: usize = 128;
 
 /// UTF-8's byte order mark. Some editors and libraries write it before JSON; it is no part of the value.
@@ -69,7 +69,7 @@ impl RawJson {
         Self(Bytes::from(value.to_string()))
     }
 
-    /// Returns a copy in memory of its own, for values that are kept: a slice keeps all that arrived with it.
+    /// Returns a copy in its own memory, for values that are kept: a slice keeps the whole buffer that it arrived in.
     #[must_use]
     pub fn copied(&self) -> Self {
         Self(Bytes::copy_from_slice(&self.0))

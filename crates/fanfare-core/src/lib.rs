@@ -1,6 +1,6 @@
-//! Fanfare's nouns, and the ports between its parts.
+//! Fanfare's basic types, and the ports between its parts.
 //!
-//! Every other crate is built on these types; here they appear in the order of an event's way.
+//! Every other crate builds on these types. This page shows them in the order in which an event passes them.
 //!
 //! This crate must never know a socket, a wire format, a broker's server or a client protocol: no dialect's name, none of its texts,
 //! and none of the names of its rooms. A dialect declares such facts as a value, for example [`policy::KnownNames`].
@@ -26,8 +26,8 @@
 //!
 //! # Access
 //!
-//! One [`policy::AccessControl`] decides for all dialects who may subscribe to, join and publish on a [`Channel`]: by the rules of its
-//! [`policy::Policy`], and by the [`policy::Authorizer`] where no rule decides.
+//! One [`policy::AccessControl`] decides for all dialects which users may subscribe to, join and publish on a
+//! [`Channel`]: by the rules of its [`policy::Policy`], and by the [`policy::Authorizer`] if no rule decides.
 //!
 //! ```
 //! use std::time::SystemTime;

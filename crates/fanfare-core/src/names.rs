@@ -101,7 +101,7 @@ pub(crate) fn check_segments(name: &str) -> Result<(), BadName> {
     }
 }
 
-/// Whether `text` needs no look at its characters: nearly all names, and each event has one.
+/// Returns whether `text` is valid without a check of each character, as nearly all names are; each event has one.
 fn is_printable_ascii(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }

@@ -66,7 +66,7 @@ impl<'a> RawObject<'a> {
         }
     }
 
-    /// Returns the value of the field `name`; of duplicates the last, like nearly every JSON library.
+    /// Returns the value of the field `name`; of duplicates the last, as nearly every JSON library does.
     pub fn get(&self, name: &str) -> Option<&'a RawValue> {
         let mut fields = self.fields.iter().rev();
         fields.find(|(own, _)| *own == name).map(|(_, value)| *value)
@@ -87,7 +87,7 @@ impl<'a> RawObject<'a> {
 /// Returns the string that `raw` holds; borrowed unless it has escapes. `None` for other values and for a lone
 /// surrogate.
 pub fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
-    // Valid JSON without an escape is what it stands for.
+    // Without an escape, the JSON text between the quotes is the string itself.
     let quoted = raw
         .get()
         .strip_prefix('"')
@@ -100,7 +100,7 @@ pub fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
     serde_json::from_str(raw.get()).ok().map(|Text(text)| text)
 }
 
-/// Returns whether the text is bad JSON, or JSON that is not an object.
+/// Returns whether the text is invalid JSON, or JSON that is not an object.
 fn what_else(most: usize, text: &str) -> BadObject {
     let is_other = !text.trim_ascii_start().starts_with('{');
     match serde_json::from_str::<&RawValue>(text) {

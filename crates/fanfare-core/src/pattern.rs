@@ -1,4 +1,4 @@
-//! Patterns of channel names, and what a client subscribes to.
+//! Patterns of channel names, and the subscriptions of clients.
 
 use std::{fmt, sync::Arc};
 
@@ -13,13 +13,13 @@ use crate::{
 
 /// A name with wildcards: `*` matches one whole segment, `**` one or more.
 ///
-/// Separators must be equal: `a.*` matches `a.b` and not `a:b`. Inside what `**` matches either may occur, and
-/// `**` alone matches every channel. A wildcard is a whole segment: `a*` is not a pattern.
+/// Separators must be equal: `a.*` matches `a.b` and not `a:b`. The segments that `**` matches may have either
+/// separator, and `**` alone matches every channel. A wildcard is a whole segment: `a*` is not a pattern.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, JsonSchema)]
 #[schemars(with = "String", description = "A pattern of channels.", extend("x-kind" = "pattern"))]
 pub struct Pattern(Arc<str>);
 
-/// What a client subscribes to: a channel, a personal channel, or a pattern.
+/// The target of a client's subscription: a channel, a personal channel, or a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Subscription {
     /// Events for this user: its personal channel, under any of its names.

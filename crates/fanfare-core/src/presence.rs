@@ -1,5 +1,5 @@
-//! What all nodes count together: the users in each room, and the slots that are taken (names of connections, places of
-//! a user).
+//! The counts that all nodes share: the users in each room, and the slots that are taken (names of connections, places
+//! of a user).
 
 use serde::{Deserialize, Serialize};
 
@@ -48,7 +48,7 @@ pub enum Presence {
     Left,
 }
 
-/// What the server publishes in a room about one of its users.
+/// The server's event in a room about one of its users.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Announcement {
     /// The event's type.
@@ -79,8 +79,8 @@ pub struct EntryTicket(pub u64);
 pub struct Entered {
     /// It is the user's first connection in the room, on all nodes.
     pub first: bool,
-    /// The room's members, the new one included, if the entry wants them and there are not too many. Later announcements
-    /// continue from this list without a gap or a repetition.
+    /// The room's members, including the new one, if the entry requests them and there are not too many. Later
+    /// announcements continue from this list without a gap or a repetition.
     pub members: Option<Vec<Member>>,
 }
 
@@ -95,7 +95,7 @@ pub struct Present {
     pub since_ms: u64,
 }
 
-/// What a broker has done about presence since the start.
+/// A broker's figures about presence since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PresenceCounts {
     /// Users that this node has entered in rooms at the broker; counted again after each outage.
@@ -108,7 +108,7 @@ pub struct PresenceCounts {
     pub compared_rooms: u64,
     /// Slots that were refused because all nodes together hold the maximum.
     pub refused_slots: u64,
-    /// Calls that the broker refused in whole or in part, and which are made again.
+    /// Calls that the broker refused in whole or in part, and that will be repeated.
     pub refused: u64,
     /// Changes of a room's members that the broker had no room for; each again when it was tried again.
     pub unstored: u64,
@@ -119,7 +119,7 @@ pub struct PresenceCounts {
 /// A resource of which the cluster has a limited number, such as connections of one name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Slot {
-    /// What is limited, and in which dialect.
+    /// The limited resource, with its dialect.
     pub scope: SlotScope,
     /// The dialect.
     pub dialect: &'static str,
@@ -127,7 +127,7 @@ pub struct Slot {
     pub name: Box<str>,
 }
 
-/// What a [`Slot`] limits.
+/// The resource that a [`Slot`] limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SlotScope {
     /// Connections of one name.

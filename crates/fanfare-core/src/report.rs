@@ -24,7 +24,7 @@ pub fn fields(report: &impl Serialize) -> JsonMap {
 pub struct NodeFacts {
     /// The time of the report.
     pub now: SystemTime,
-    /// Since the server started.
+    /// The time since the server started.
     pub uptime: Duration,
     /// When the server started.
     pub started_at: SystemTime,
@@ -67,7 +67,7 @@ pub struct DialectFacts {
 pub struct Figure {
     /// Its name in the Prometheus text format.
     pub name: &'static str,
-    /// What it means.
+    /// Its meaning.
     pub help: &'static str,
     /// Its value.
     pub value: FigureValue,

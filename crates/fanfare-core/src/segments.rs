@@ -1,4 +1,4 @@
-//! Splits names into segments, for patterns and channels alike. No other file knows the separators.
+//! Splits names into segments, for patterns and channels alike. Only this file knows the separators.
 
 /// The wildcard for one or more segments.
 pub(crate) const MANY: &str = "**";
@@ -11,7 +11,7 @@ pub(crate) const ONE: &str = "*";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Segment<'a>(&'a str);
 
-/// A wildcard segment, with the separator that must precede what it matches.
+/// A wildcard segment, with the separator that must precede its match.
 ///
 /// The first segment of a name counts as if a `.` preceded it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl Wildcard {
         matches!(self, Self::DeepDot | Self::DeepColon)
     }
 
-    /// Returns whether a `:` must precede what it matches.
+    /// Returns whether a `:` must precede its match.
     pub(crate) fn after_colon(self) -> bool {
         matches!(self, Self::Colon | Self::DeepColon)
     }
@@ -100,7 +100,7 @@ impl<'a> Iterator for Segments<'a> {
 pub(crate) fn walk(pattern: &str, name: &str, same: impl Fn(&str, &str) -> bool) -> bool {
     let mut parts = segments(pattern);
     let mut left = segments(name);
-    // The positions after the last `**` and after what it matches so far.
+    // The positions after the last `**` and after its match so far.
     let mut retry = None;
     while let Some(segment) = left.next() {
         match parts.next() {

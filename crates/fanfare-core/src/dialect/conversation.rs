@@ -20,8 +20,8 @@ pub trait Converse: Send + Sync {
     /// Returns which events without a channel a connection receives.
     fn receives(&self) -> Reception;
 
-    /// How long a user stays in its rooms after a connection was lost: one that ended without [`Command::Leave`], without a
-    /// close frame of its client, and not by the server's decision.
+    /// Returns how long a user stays in its rooms after a lost connection: one that ended without [`Command::Leave`],
+    /// without a close frame of its client, and not by the server's decision.
     fn leave_grace(&self) -> Duration {
         Duration::ZERO
     }
@@ -49,7 +49,7 @@ pub enum Receives {
 }
 
 impl Reception {
-    /// Events for the user and for everyone alike.
+    /// Returns the same answer for events for the user and for everyone.
     pub const fn both(receives: Receives) -> Self {
         Self {
             user: receives,
@@ -97,30 +97,30 @@ pub trait Conversation: Send {
     /// The credential of [`Command::SubscribeBy`] has expired, and the subscription to `channel` has ended.
     fn lapsed(&mut self, _channel: &Channel, _context: &Context<'_>, _steps: &mut Steps) {}
 
-    /// What the client missed has been sent, and what was published meanwhile, too. From here on events are live.
+    /// The missed events have been sent, including those published during the replay. From here on events are live.
     fn caught_up(&mut self, _context: &Context<'_>, _steps: &mut Steps) {}
 
     /// A message was dropped unread, because the client exceeds its rate of messages.
     fn limited(&mut self, _context: &Context<'_>, _steps: &mut Steps) {}
 }
 
-/// What a conversation may know at each call.
+/// The facts that a conversation may use at each call.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
     /// The time, for display; it may jump.
     pub now: SystemTime,
-    /// The connection's id, unlike any other's in the cluster.
+    /// The connection's id, unique in the cluster.
     pub connection: Uuid,
     /// The verified identity of the connection, until its credential expires.
     pub identity: Option<&'a Arc<Identity>>,
-    /// What the client asked for in its handshake; in [`Conversation::opened`] alone.
+    /// The client's requests in its handshake; only in [`Conversation::opened`].
     pub opening: Option<&'a Opening>,
-    /// The answer to the `resume` of the command that is answered; in [`Conversation::answered`] alone.
+    /// The answer to the `resume` of the answered command; only in [`Conversation::answered`].
     pub resumed: Option<&'a Resumption>,
 }
 
 impl<'a> Context<'a> {
-    /// Returns the context of a call in which the client asks for nothing that it missed.
+    /// Returns the context of a call without a resume.
     pub fn new(now: SystemTime, connection: Uuid, identity: Option<&'a Arc<Identity>>) -> Self {
         Self {
             now,
@@ -141,10 +141,10 @@ pub enum Message<'a> {
     Binary(&'a [u8]),
 }
 
-/// The actions that a conversation wants, in order.
+/// The actions that a conversation requests, in order.
 pub type Steps = Vec<Step>;
 
-/// One action that a conversation wants.
+/// One action that a conversation requests.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
     /// Send this text to the client.
@@ -157,22 +157,22 @@ pub enum Step {
     SendForms([Bytes; 2]),
     /// Carry out this command, then call [`Conversation::answered`].
     Ask(Command),
-    /// The client has sent a ping or a pong in its protocol's own words. It counts as an answered WebSocket ping.
+    /// The client has sent its protocol's own ping or pong. It counts as an answered WebSocket ping.
     Pinged,
     /// Call [`Conversation::timer`] after that time, instead of at any time set before. `None` clears the timer.
     Timer(Option<Duration>),
-    /// Send no events until a credential is accepted again; events that are published meanwhile are not kept.
+    /// Send no events until a credential is accepted again; events that are published meanwhile are not queued.
     Pause,
     /// Close the connection with this code and reason (at most 123 bytes). A client that waits for its response
     /// ([`Accept::streams`]) gets a code from 400 to 599 as the status, with the reason as the message.
     ///
     /// [`Accept::streams`]: crate::Accept::streams
     Close(u16, Cow<'static, str>),
-    /// End the connection for a reason of the server, in the dialect's words.
+    /// End the connection for a reason of the server, with the dialect's text.
     End(Ending),
 }
 
-/// What a conversation can ask of the server.
+/// A conversation's command to the server.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
     /// Verify this token and make the connection its user's. A connection that has a user keeps it: only its expiry
@@ -181,12 +181,12 @@ pub enum Command {
     /// Subscribe to each of these. Each is judged separately; with `whole`, one refusal refuses all. A subscription
     /// that exists is confirmed. Answered by [`Outcome::Subscribed`].
     Subscribe {
-        /// What to receive.
+        /// The subscriptions.
         to: Vec<Subscription>,
         /// All or nothing.
         whole: bool,
-        /// Also what was missed. What is replayed follows the steps of [`Conversation::answered`], and the events that are
-        /// published meanwhile follow that.
+        /// Also replay the missed events. They follow the steps of [`Conversation::answered`], and events that are
+        /// published meanwhile follow them.
         resume: Option<Resume>,
     },
     /// Subscribe to one channel that the connection itself may not read: this token, which must be of the connection's
@@ -200,17 +200,17 @@ pub enum Command {
     },
     /// Unsubscribe from these. A subscription that does not exist is confirmed. Answered by [`Outcome::Unsubscribed`].
     Unsubscribe(Vec<Subscription>),
-    /// Join a room. A connection that is in it already is confirmed. Answered by [`Outcome::Joined`].
+    /// Join a room. A second join is confirmed. Answered by [`Outcome::Joined`].
     Join {
         /// The room.
         room: Channel,
         /// Whether [`Outcome::Joined`] lists the room's members, unless there are too many.
         wants_members: bool,
-        /// Also what was missed in the room, as with [`Command::Subscribe`].
+        /// Also replay the missed events of the room, as with [`Command::Subscribe`].
         resume: Option<Since>,
     },
-    /// Ask for what was missed of all that the connection receives. Answered by [`Outcome::Resumed`]. Until this command is
-    /// answered, a connection that asked for it in its handshake ([`Opening::resume`]) receives no event.
+    /// Replay the missed events of all that the connection receives. Answered by [`Outcome::Resumed`]. A connection
+    /// that requested this in its handshake ([`Opening::resume`]) receives no event until this command is answered.
     Resume(Since),
     /// Leave a room. Answered by [`Outcome::Left`], or [`Denial::NotMember`].
     Leave(Channel),
@@ -220,12 +220,12 @@ pub enum Command {
     Facts,
 }
 
-/// What a client asks for together with its subscriptions.
+/// A client's request for missed events, together with its subscriptions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resume {
-    /// From where on.
+    /// The place from which to replay.
     pub since: Since,
-    /// Of all that the connection receives; otherwise only of the subscriptions that are named beside it.
+    /// For all subscriptions of the connection; otherwise only for those in the same command.
     pub of_all: bool,
 }
 
@@ -233,7 +233,7 @@ pub struct Resume {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(pub Box<str>);
 
-/// An event as a client wants it published. The server adds id, sender and time.
+/// A client's event before publication. The server adds id, sender and time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Draft {
     /// A channel, or one user. A draft to a user is answered only when it is known whether the user received it.
@@ -246,11 +246,11 @@ pub struct Draft {
     pub metadata: Option<RawJson>,
     /// The right that the connection must have.
     pub right: Right,
-    /// Whether the publishing connection receives the event too, if it is subscribed.
+    /// Whether the publishing connection also receives the event, if it is subscribed.
     pub echo: bool,
 }
 
-/// What a connection must have to publish.
+/// The condition under which a connection may publish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Right {
     /// The right to publish on the channel.
@@ -266,14 +266,14 @@ pub enum Outcome {
     Authenticated,
     /// For each subscription, in order, whether it holds now. With `whole`, all do.
     Subscribed(Vec<Result<(), Denial>>),
-    /// It is known what was missed; see [`Context::resumed`].
+    /// The missed events are known; see [`Context::resumed`].
     Resumed,
     /// None of the subscriptions holds any more.
     Unsubscribed,
     /// The connection is in the room.
     Joined {
-        /// The room's members, the connection's user included, if the command wants them and there are not too many. Later events
-        /// continue from this list without a gap.
+        /// The room's members, including the connection's user, if the command requests them and there are not too
+        /// many. Later events continue from this list without a gap.
         members: Option<Vec<Member>>,
     },
     /// The connection is no longer in the room.

@@ -1,4 +1,4 @@
-//! What a dialect finds in the head of an upgrade request, and how it refuses the upgrade.
+//! The credential and the names in the head of an upgrade request, and a dialect's refusal of the upgrade.
 
 use std::{borrow::Cow, time::SystemTime};
 
@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{HttpReply, Identity, Refusal, RequestHead, history::Since};
 
-/// Decides who may connect.
+/// Decides which clients may connect.
 pub trait Accept: Send + Sync {
     /// Returns whether this dialect claims the handshake, on a listener where it shares a path. The first dialect that
     /// claims a handshake gets it; if none does, the last one.
@@ -20,8 +20,8 @@ pub trait Accept: Send + Sync {
         false
     }
 
-    /// Returns whether a client gets a response without an end instead of a WebSocket. Everything that it is sent is a part
-    /// of the response's body ([`Rendering::Forms`]), and nothing is received from it.
+    /// Returns whether a client gets an endless response instead of a WebSocket. Every message to it is a part of the
+    /// response's body ([`Rendering::Forms`]), and it sends none.
     ///
     /// [`Rendering::Forms`]: crate::Rendering::Forms
     fn streams(&self) -> bool {
@@ -33,10 +33,10 @@ pub trait Accept: Send + Sync {
         [""; 2]
     }
 
-    /// Returns what an upgrade request offers. Without a token, the connection is anonymous.
+    /// Returns the offer of an upgrade request. Without a token, the connection is anonymous.
     ///
     /// # Errors
-    /// If the request is refused for what it does or does not offer.
+    /// If the request is refused for its offer.
     fn offer<'a>(&self, handshake: &RequestHead<'a>) -> Result<Offer<'a>, Refusal>;
 
     /// Judges a user, or an anonymous client, after the token was verified.
@@ -47,8 +47,8 @@ pub trait Accept: Send + Sync {
         Ok(())
     }
 
-    /// Returns what a client without a token may do and which setting forbids it, as the end of a sentence that begins
-    /// with "anyone may"; `None` if nothing. The server warns of it when it starts.
+    /// Returns the end of a sentence that begins with "anyone may": the rights of a client without a token, and the
+    /// setting that forbids them; `None` if it has no rights. The server logs it as a warning when it starts.
     fn open_to_anyone(&self) -> Option<&'static str> {
         None
     }
@@ -58,8 +58,8 @@ pub trait Accept: Send + Sync {
         None
     }
 
-    /// Returns what a client gets, as a whole body in its dialect's first form with status 200, instead of a refusal that does
-    /// not last: for clients that come back by themselves, and give up at any other status.
+    /// Returns the response to a client instead of a temporary refusal, as a whole body in its dialect's first form
+    /// with status 200: for clients that reconnect by themselves, and give up at any other status.
     fn put_off(&self, _request: &RequestHead<'_>, _refusal: Refusal, _about: &About<'_>) -> Option<Bytes> {
         None
     }
@@ -81,25 +81,25 @@ pub struct Offer<'a> {
     pub keep_user_agent: bool,
     /// Which of its dialect's forms the client reads.
     pub form: u8,
-    /// What the client wants as soon as it is connected; in a box, because few want anything.
+    /// The client's requests in its handshake; in a box, because few have any.
     pub opening: Option<Box<Opening>>,
 }
 
-/// What a client asks for in its handshake.
+/// A client's requests in its handshake.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Opening {
-    /// What it missed. Its connection receives no event until its conversation has asked for that ([`Command::Resume`]).
+    /// Replay missed events. The connection receives no event until its conversation has sent [`Command::Resume`].
     ///
     /// [`Command::Resume`]: crate::Command::Resume
     pub resume: Option<Since>,
-    /// The rooms or channels that it wants, as it wrote them.
+    /// The requested rooms or channels, as the client wrote them.
     pub names: Vec<Box<str>>,
-    /// Whether its connection ends when it has been sent what it missed.
+    /// Whether the connection ends after the missed events.
     pub polls: bool,
 }
 
 impl Opening {
-    /// Returns what a client asks for by the query's parameters `resume` and `rewind`; `None` if by neither.
+    /// Returns the requests in the query's parameters `resume` and `rewind`; `None` if both are missing.
     pub fn of(handshake: &RequestHead<'_>) -> Option<Box<Self>> {
         let (resume, rewind) = (handshake.parameter("resume"), handshake.parameter("rewind"));
         let resume = Some(Since::of(resume.as_deref(), rewind.as_deref())?);

@@ -46,7 +46,7 @@ pub trait Respond: Send + Sync {
 /// An HTTP route of a dialect. It is served on each listener that serves the dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Endpoint {
-    /// `GET` (which serves `HEAD` too) or `POST`.
+    /// `GET` (which also serves `HEAD`) or `POST`.
     pub method: &'static str,
     /// The path; `{name}` in it stands for any one segment.
     pub path: &'static str,
@@ -82,7 +82,7 @@ impl Call<'_> {
     }
 }
 
-/// What the server does to answer a request.
+/// The server's actions to answer a request.
 pub enum Plan {
     /// Reply.
     Reply(HttpReply),
@@ -120,7 +120,7 @@ impl HttpReply {
 pub struct HttpError<'a> {
     /// The status code.
     pub status: u16,
-    /// The problem, in words for people.
+    /// The problem, as a text for people.
     pub message: &'a str,
     /// A fresh id for the answer.
     pub id: Uuid,

@@ -15,7 +15,7 @@ pub trait DialectKind: Send + Sync {
     /// Returns one sentence for the configuration reference.
     fn summary(&self) -> &'static str;
 
-    /// Returns where it listens and what it allows by default.
+    /// Returns its default listeners and limits.
     fn defaults(&self) -> DialectDefaults {
         DialectDefaults::default()
     }
@@ -42,7 +42,7 @@ pub trait DialectKind: Send + Sync {
         Description::default()
     }
 
-    /// Returns how `fanfare listen` receives what is `wanted`; `None` if this protocol cannot deliver it.
+    /// Returns how `fanfare listen` receives the `wanted` events; `None` if this protocol cannot deliver them.
     fn listen(&self, _wanted: &Listening<'_>) -> Option<ListenPlan> {
         None
     }
@@ -62,8 +62,8 @@ pub struct Description {
 /// Write `..DialectDefaults::default()` for the usual values.
 #[derive(Debug, Clone, Copy)]
 pub struct DialectDefaults {
-    /// Where it listens when nothing is configured; empty for a dialect that must be configured. If it is served alone,
-    /// it listens on the first.
+    /// Its listeners without configuration; empty for a dialect that must be configured. If it is served alone, it
+    /// listens on the first.
     pub binds: &'static [&'static str],
     /// Whether every listener serves it, whatever dialects the listener names.
     pub everywhere: bool,

@@ -3,7 +3,7 @@
 
 use form_urlencoded::Serializer;
 
-/// What `fanfare listen` is asked to receive.
+/// The events that `fanfare listen` should receive.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Listening<'a> {
     /// The user's token; `None` for an anonymous client.
@@ -14,7 +14,7 @@ pub struct Listening<'a> {
     pub channels: &'a [String],
 }
 
-/// How a client of a dialect receives it.
+/// How a client of a dialect receives them.
 #[derive(Debug, Clone)]
 pub struct ListenPlan {
     /// The request target of the upgrade: path and query.
@@ -36,7 +36,7 @@ pub enum ListenMessage {
     Confirmed,
     /// A refusal, with its text.
     Refused(String),
-    /// A welcome, a ping and the like.
+    /// Any other message, such as a welcome or a ping.
     Other,
 }
 

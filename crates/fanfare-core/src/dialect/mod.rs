@@ -5,12 +5,13 @@
 //!
 //! | trait | file | decides |
 //! |---|---|---|
-//! | [`Accept`] | `handshake.rs` | who may connect, and how a refusal looks |
-//! | [`Converse`] | `conversation.rs` | what one connection's messages do, in its [`Conversation`] |
-//! | [`Render`] | `render.rs` | how events, notices and closes look |
+//! | [`Accept`] | `handshake.rs` | which clients may connect, and the form of a refusal |
+//! | [`Converse`] | `conversation.rs` | the effect of one connection's messages, in its [`Conversation`] |
+//! | [`Render`] | `render.rs` | the form of events, notices and closes |
 //! | [`Respond`] | `http.rs` | its own routes, and its fields on the server's |
 //!
-//! A dialect is pure: it has no socket and no clock. Most methods have a default, which is what most protocols do.
+//! A dialect is pure: it has no socket and no clock. Most methods have a default, which is the behaviour of most
+//! protocols.
 
 mod conversation;
 mod handshake;

@@ -4,7 +4,8 @@ use std::fmt;
 
 use super::DialectKind;
 
-/// The dialects of a build, in the order of reports. The program's `main` takes it once and hands it on; nothing else names a dialect.
+/// The dialects of a build, in the order of reports. The program's `main` takes it once and passes it on; nothing else
+/// names a dialect.
 ///
 /// A dialect's index is its number in the engine.
 #[derive(Clone, Copy, Default)]
@@ -14,7 +15,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Wraps a list of dialects, each with a name of its own.
+    /// Wraps a list of dialects with different names.
     ///
     /// `sharing` has the pairs that may share a path on one listener, a host and its guest. The guest gets the handshakes
     /// that it claims, and the connections of the host that send a message which the guest recognizes.

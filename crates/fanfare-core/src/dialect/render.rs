@@ -1,4 +1,4 @@
-//! How the server's messages look in a protocol.
+//! The form of the server's messages in a protocol.
 
 use std::time::{Duration, SystemTime};
 
@@ -55,8 +55,8 @@ pub trait Render: Send + Sync {
         None
     }
 
-    /// Returns the event as clients that asked for cursors receive it; `cursor` is a text without anything to escape. Called once
-    /// per event and node. By default, `cursor` is one field more, at the end of the JSON object.
+    /// Returns the event in the form for clients that asked for cursors; `cursor` contains nothing to escape. Called
+    /// once per event and node. By default, `cursor` is one more field, at the end of the JSON object.
     fn render_with_cursor(&self, event: &Event, cursor: &str) -> Option<Rendering> {
         Some(match self.render(event)? {
             Rendering::Text(text) => Rendering::Text(with_cursor(text, cursor)),
@@ -64,7 +64,7 @@ pub trait Render: Send + Sync {
         })
     }
 
-    /// Returns what a connection that asked for cursors is sent if it has missed something that it cannot be given any more. By
+    /// Returns the message to a connection that asked for cursors and missed events that can no longer be replayed. By
     /// default, an event for everyone of the type `resume`; `id` is a fresh id.
     fn missed(&self, resumption: &Resumption, id: Uuid, now: SystemTime) -> Option<Rendering> {
         let data = RawJson::parse(&resumption.json().into()).ok()?;
@@ -77,13 +77,13 @@ pub trait Render: Send + Sync {
         &[]
     }
 
-    /// Returns what the server publishes in a room when `member` joins it with a first connection, or leaves it with the last.
-    /// The connection's own reply comes before it.
+    /// Returns the server's event in a room when `member` joins it with a first connection, or leaves it with the last.
+    /// The connection's own reply precedes it.
     fn announce(&self, _change: Presence, _member: &Member) -> Option<Announcement> {
         None
     }
 
-    /// Returns what a connection is sent besides a WebSocket ping.
+    /// Returns the message to a connection besides a WebSocket ping.
     fn ping(&self, _now: SystemTime) -> Option<Rendering> {
         None
     }
@@ -93,17 +93,18 @@ pub trait Render: Send + Sync {
         None
     }
 
-    /// Returns what all connections of this dialect are sent now. `count` is the tick's number, starting at 1; `id` is a fresh id.
+    /// Returns the message to all connections of this dialect at this tick. `count` is the tick's number, starting at
+    /// 1; `id` is a fresh id.
     fn tick(&self, _count: u64, _id: Uuid, _node: &NodeFacts, _own: &DialectFacts) -> Option<Rendering> {
         None
     }
 
-    /// Returns what all connections of this dialect are sent when a drain begins; `id` is a fresh id.
+    /// Returns the message to all connections of this dialect when a drain begins; `id` is a fresh id.
     fn drain_notice(&self, _id: Uuid, _now: SystemTime) -> Option<Rendering> {
         None
     }
 
-    /// Returns what a connection is sent before the close frame of `ending`.
+    /// Returns the message to a connection before the close frame of `ending`.
     fn last_words(&self, _ending: Ending, _now: SystemTime) -> Option<Rendering> {
         None
     }

@@ -62,8 +62,8 @@ impl<'a> RequestHead<'a> {
             .map(|(_, segment)| segment)
     }
 
-    /// Returns the header of that lower-case name, if it is there and visible ASCII. Repeated headers are
-    /// joined by commas (RFC 9110, section 5.3).
+    /// Returns the header of that lower-case name, if it is present and visible ASCII. Repeated headers are joined by
+    /// commas (RFC 9110, section 5.3).
     pub fn header(&self, name: &str) -> Option<&'a str> {
         (self.header)(name)
     }
@@ -73,8 +73,8 @@ impl<'a> RequestHead<'a> {
         self.parameters(name).next()
     }
 
-    /// Returns the values of the query parameter `name`, percent-decoded. Others are not decoded: a token is long, and each parameter that a
-    /// dialect asks for would decode it again.
+    /// Returns the values of the query parameter `name`, percent-decoded. Other parameters are not decoded: a token is
+    /// long, and each look-up would decode it again.
     pub fn parameters<'own>(
         &'own self,
         name: &'own str,
@@ -97,8 +97,8 @@ impl<'a> RequestHead<'a> {
     /// Returns the query parameter `name`, percent-decoded; `None` if it is missing.
     ///
     /// # Errors
-    /// [`Refusal::BadCredential`] if it is there more than once: programs differ in which one they use, so a
-    /// proxy could have checked another than this server.
+    /// [`Refusal::BadCredential`] if it is present more than once: programs differ in which one they use, so a proxy
+    /// could have checked another than this server.
     pub fn credential(&self, name: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
         let mut found = self.parameters(name);
         let first = found.next();

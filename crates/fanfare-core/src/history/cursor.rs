@@ -1,15 +1,15 @@
-//! A cursor: a place in a journal, as one string that clients keep and never look into.
+//! A cursor: a place in a journal, as one string that is opaque to clients.
 
 use std::{fmt, str::FromStr};
 
 /// The longest cursor: sixteen digits, a hyphen, sixteen digits.
 const MAX_BYTES: usize = 33;
 
-/// The name of a journal. A journal that may have lost something goes on under another one.
+/// The name of a journal. A journal that may have lost events continues under a new name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Epoch(pub u64);
 
-/// A place in a journal: behind the event of this number.
+/// A place in a journal: after the event of this number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Cursor {
     /// The journal.
@@ -18,7 +18,7 @@ pub struct Cursor {
     pub number: u64,
 }
 
-/// The text is no cursor that a server of this kind has written.
+/// The text is not a cursor that a Fanfare server has written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a cursor")]
 pub struct BadCursor;
@@ -32,7 +32,7 @@ impl fmt::Display for Cursor {
 impl FromStr for Cursor {
     type Err = BadCursor;
 
-    /// Reads what `Display` writes, and nothing else: a place has one text.
+    /// Reads exactly the form that `Display` writes, so that a place has only one text.
     fn from_str(text: &str) -> Result<Self, BadCursor> {
         if text.len() > MAX_BYTES {
             return Err(BadCursor);

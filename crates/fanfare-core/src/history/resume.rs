@@ -1,4 +1,4 @@
-//! What a client asks for that was away, and what it is answered.
+//! A client's request for the events that it missed, and the answer.
 
 use std::time::Duration;
 
@@ -10,38 +10,38 @@ use crate::{RawObject, parse_duration, string};
 /// The event types of the server's own messages about history, which no door accepts.
 pub const RESERVED_TYPES: [&str; 2] = ["resume", "stream.end"];
 
-/// From where on a client wants events.
+/// The place from which a client requests events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Since {
-    /// From now on.
+    /// The present: only new events.
     Now,
-    /// Everything behind this cursor.
+    /// All events after this cursor.
     Cursor(Cursor),
-    /// Everything behind something that is no cursor.
+    /// An invalid cursor.
     Unknown,
-    /// The newest events, so many of them.
+    /// This number of the newest events.
     Newest(u32),
     /// The events that are no older than this.
     Within(Duration),
 }
 
-/// Why a client cannot be given what it missed.
+/// Why the missed events cannot be replayed to a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unrecovered {
-    /// Something behind the cursor is not kept any more, nothing of it is kept, or the broker is away.
+    /// An event after the cursor is no longer kept, no history is configured, or the broker is unavailable.
     Expired,
     /// The cursor is of another journal.
     Epoch,
-    /// It missed more than one resume may bring.
+    /// The client missed more events than one resume may replay.
     Limit,
-    /// There is no such cursor.
+    /// The text is not a cursor.
     Unknown,
 }
 
-/// The answer to a client that asked for what it missed: the resume object.
+/// The answer to a client that resumes: the resume object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resumption {
-    /// From here on the connection misses nothing; `None` if no journal can be reached.
+    /// The place after which the connection misses no event; `None` if the journal is unavailable.
     pub cursor: Option<Cursor>,
     /// How many events follow, or why none do.
     pub replayed: Result<usize, Unrecovered>,
@@ -64,13 +64,13 @@ impl Since {
         parse_duration(text).map_or(Self::Unknown, Self::Within)
     }
 
-    /// Reads what a client asks for by parameters of these two names; `None` if by neither. `resume` takes precedence.
+    /// Reads a client's parameters `resume` and `rewind`; `None` if both are missing. `resume` takes precedence.
     pub fn of(resume: Option<&str>, rewind: Option<&str>) -> Option<Self> {
         let rewind = || rewind.map(Self::rewind);
         resume.map(Self::resume).or_else(rewind)
     }
 
-    /// Reads what a client's message asks for by its fields of these names; `rewind` may be a number, too.
+    /// Reads the fields `resume` and `rewind` of a client's message; `rewind` may also be a number.
     pub fn given(message: &RawObject<'_>) -> Option<Self> {
         if let Some(resume) = message.given("resume") {
             return Some(string(resume).map_or(Self::Unknown, |text| Self::resume(&text)));

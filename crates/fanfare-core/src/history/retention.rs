@@ -1,4 +1,4 @@
-//! How much of an audience's events is kept, and where a kept event is.
+//! How many of an audience's events are kept, and the position of a kept event.
 
 use std::time::Duration;
 
@@ -6,35 +6,35 @@ use super::{Cursor, Epoch};
 
 /// The most events that are kept of one audience.
 pub const MAX_HISTORY_SIZE: u32 = 100_000;
-/// The default for the most events that one resume brings.
+/// The default for the maximum of events that one resume replays.
 pub const REPLAY_LIMIT: usize = 1000;
 /// The longest time for which an event is kept: 30 days.
 pub const MAX_HISTORY_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// How much is kept of one audience: its newest `size` events, none older than `ttl`.
+/// The retention of one audience: its newest `size` events, none older than `ttl`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
     /// The number of events, at least 1.
     pub size: u32,
-    /// Their age, more than nothing.
+    /// Their greatest age; more than zero.
     pub ttl: Duration,
 }
 
 /// Whether an event is kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum History {
-    /// Its audience has no history, or it was published while the broker was away.
+    /// Its audience has no history, or it was published while the broker was unavailable.
     #[default]
     None,
-    /// The broker is to keep it.
+    /// The broker should keep it.
     Wanted(Retention),
     /// The broker has kept it.
     Kept(Position),
-    /// The same, for connections without cursors alone: it arrives out of the order of the numbers, or before it is known what is missing
-    /// before it. Connections with cursors receive it as [`History::Again`], or learn that they have missed something
-    /// ([`Gap`](crate::Gap)).
+    /// Kept, and delivered only to connections without cursors: it arrives out of the order of the numbers, or before
+    /// the node knows which events before it are missing. Connections with cursors receive it as [`History::Again`], or
+    /// a notice that they missed events ([`Gap`](crate::Gap)).
     Late(Position),
-    /// The same, for connections with cursors alone: the others have received it as [`History::Late`].
+    /// Kept, and delivered only to connections with cursors: the others have received it as [`History::Late`].
     Again(Position),
 }
 
@@ -43,15 +43,15 @@ pub enum History {
 pub struct Position {
     /// The journal.
     pub epoch: Epoch,
-    /// Its number, unlike any other's in the journal; later events have higher ones.
+    /// Its number, unique in the journal; later events have higher ones.
     pub number: u64,
-    /// The number of the event before it in its audience; 0 if it is the first. A journal that has forgotten it says a higher
-    /// one, and never a lower one.
+    /// The number of the event before it in its audience; 0 if it is the first. If the journal no longer has it, this
+    /// is a higher number, and never a lower one.
     pub prev: u64,
 }
 
 impl Position {
-    /// Returns the cursor behind the event.
+    /// Returns the cursor after the event.
     pub fn cursor(self) -> Cursor {
         Cursor {
             epoch: self.epoch,
@@ -61,7 +61,7 @@ impl Position {
 }
 
 impl History {
-    /// Returns how much is to be kept, if the event is to be.
+    /// Returns the retention, if the event should be kept.
     pub fn wanted(&self) -> Option<Retention> {
         match self {
             Self::Wanted(retention) => Some(*retention),
@@ -69,7 +69,7 @@ impl History {
         }
     }
 
-    /// Returns the event's place, if it is kept and may be shown with it.
+    /// Returns the event's place, if it is kept and clients may see it.
     pub fn position(&self) -> Option<Position> {
         match self {
             Self::Kept(position) | Self::Again(position) => Some(*position),

@@ -51,7 +51,7 @@ impl<K: Copy + Eq + Hash> Connections<K> {
         true
     }
 
-    /// Removes `connection`; returns whether it was there.
+    /// Removes `connection`; returns whether the set had it.
     pub(super) fn remove(&mut self, connection: K) -> bool {
         match self {
             Self::Few(few) => {
@@ -60,7 +60,7 @@ impl<K: Copy + Eq + Hash> Connections<K> {
             }
             Self::Crowd(crowd) => {
                 let was_there = crowd.remove(connection);
-                // Only at half the threshold, so that a connection which comes and goes does not rebuild the map each
+                // Only at half the threshold, so that a connection that opens and closes repeatedly does not rebuild the map each
                 // time.
                 if crowd.list.len() < CROWD / 2 {
                     *self = Self::Few(crowd.list.clone().into());

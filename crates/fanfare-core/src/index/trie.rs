@@ -170,7 +170,7 @@ mod tests {
                     patterns.len() - 1
                 });
             }
-            // Searched while it is full, and again while it is taken apart.
+            // Searched while it is full, and again while patterns are removed.
             let mut matches = 0;
             for removed in 0..patterns.len() {
                 let any = Channel::new(&name(random, &["a", "b", "c"], depth)).ok();

@@ -60,7 +60,7 @@ impl<T: Clone> ChannelInterests<T> {
         held.add((shard, NO_DIALECT))
     }
 
-    /// Counts one connection of `shard` less on `channel`. `last` runs under the lock if it was the node's
+    /// Removes one connection of `shard` from the count of `channel`. `last` runs under the lock if it was the node's
     /// last.
     pub fn release(&self, channel: &Channel, shard: usize, last: impl FnOnce()) {
         let mut stripe = self.channels.lock(channel);
@@ -87,8 +87,8 @@ impl<T: Clone> ChannelInterests<T> {
             .add(WATCHED)
     }
 
-    /// Gives back what [`ChannelInterests::watch`] held. `last` runs under the lock if nothing on this node needs the channel
-    /// any more.
+    /// Releases the hold of [`ChannelInterests::watch`]. `last` runs under the lock if nothing on this node needs the
+    /// channel any more.
     pub fn unwatch(&self, channel: &Channel, last: impl FnOnce()) {
         let mut stripe = self.channels.lock(channel);
         let Some(held) = stripe.get_mut(&**channel) else {
@@ -105,7 +105,8 @@ impl<T: Clone> ChannelInterests<T> {
         self.hold_any(WATCHED, first)
     }
 
-    /// Gives back what [`ChannelInterests::watch_all`] held. `last` runs under the lock if the node has no pattern left.
+    /// Releases the hold of [`ChannelInterests::watch_all`]. `last` runs under the lock if the node has no pattern
+    /// left.
     pub fn unwatch_all(&self, last: impl FnOnce()) {
         self.release_any(WATCHED, last);
     }
@@ -120,7 +121,7 @@ impl<T: Clone> ChannelInterests<T> {
         self.hold_any((shard, NO_DIALECT), first)
     }
 
-    /// Counts a subscription of `shard` to `pattern` less. `last` runs under the lock if the node has no
+    /// Removes a subscription of `shard` to `pattern` from the count. `last` runs under the lock if the node has no
     /// pattern left.
     pub fn release_pattern(&self, pattern: &Pattern, shard: usize, last: impl FnOnce()) {
         if !self.release_any((shard, NO_DIALECT), last) {
@@ -144,7 +145,7 @@ impl<T: Clone> ChannelInterests<T> {
         placed
     }
 
-    /// Gives back what [`ChannelInterests::hold_any`] held; returns whether `place` had it.
+    /// Releases the hold of [`ChannelInterests::hold_any`]; returns whether `place` had one.
     fn release_any(&self, place: Place, last: impl FnOnce()) -> bool {
         let mut any = locked(&self.any_pattern);
         let Some(held) = &mut *any else {
@@ -183,7 +184,7 @@ impl<T: Clone> ChannelInterests<T> {
         all
     }
 
-    /// Returns the number of different channels, those that are only watched included.
+    /// Returns the number of different channels, including those that are only watched.
     pub fn channels_held(&self) -> usize {
         self.channels.count()
     }

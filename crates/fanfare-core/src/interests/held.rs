@@ -6,9 +6,9 @@ use crate::mostly_one::MostlyOne;
 /// A shard and a dialect, by their numbers.
 pub(super) type Place = (usize, usize);
 
-/// The dialect of holders that are no connections: operators who watch. They count nowhere.
+/// The dialect of operators' watchers, which are no connections and never counted as such.
 const WATCHERS: u8 = u8::MAX;
-/// Where they are held: on the first shard, which every node has.
+/// The place of watchers: the first shard, which every node has.
 pub(super) const WATCHED: Place = (0, WATCHERS as usize);
 
 /// A user or channel that connections of this node need, and the broker's answer to the first of them.
@@ -27,7 +27,7 @@ struct Holder {
 }
 
 impl<T: Clone> Held<T> {
-    /// Without any connection.
+    /// Returns an entry without any connection.
     pub(super) fn new(placed: T) -> Self {
         Self {
             placed,
@@ -35,7 +35,7 @@ impl<T: Clone> Held<T> {
         }
     }
 
-    /// Counts one connection or watcher more; returns a copy of the broker's answer.
+    /// Adds one connection or watcher; returns a copy of the broker's answer.
     pub(super) fn add(&mut self, place: Place) -> T {
         let mut all = self.holders.as_mut_slice().iter_mut();
         match all.find(|holder| holder.is(place)) {
@@ -49,7 +49,7 @@ impl<T: Clone> Held<T> {
         self.placed.clone()
     }
 
-    /// Counts one connection or watcher less; returns whether that place had one.
+    /// Removes one connection or watcher; returns whether that place had one.
     pub(super) fn remove(&mut self, place: Place) -> bool {
         let all = self.holders.as_mut_slice();
         let Some(at) = all.iter().position(|holder| holder.is(place)) else {

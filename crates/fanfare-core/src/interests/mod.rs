@@ -16,8 +16,8 @@ use crate::{
 /// Counts, per user, the connections of each shard and dialect. A publish then goes only to shards with a
 /// receiver, and the node asks the broker only for users with a connection.
 ///
-/// `T` is the broker's answer to the user's first connection; each further connection gets a copy, to wait for
-/// the same.
+/// `T` is the broker's answer to the user's first connection; each further connection gets a copy, and waits for the
+/// same answer.
 #[derive(Debug)]
 pub struct Interests<T> {
     users: Striped<UserId, Held<T>>,
@@ -30,7 +30,7 @@ pub struct Interests<T> {
 pub struct UserFull;
 
 impl<T: Clone> Interests<T> {
-    /// Without any user. `dialects` is the number of dialects.
+    /// Returns counts without any user. `dialects` is the number of dialects.
     pub fn new(dialects: usize) -> Self {
         Self {
             users: Striped::default(),
@@ -65,7 +65,8 @@ impl<T: Clone> Interests<T> {
         Ok(held.add((shard, dialect)))
     }
 
-    /// Counts one connection of `user` less. `last` runs under the lock if it was the user's last on the node.
+    /// Removes one connection of `user` from the count. `last` runs under the lock if it was the user's last on the
+    /// node.
     pub fn release(&self, user: &UserId, (shard, dialect): (usize, usize), last: impl FnOnce()) {
         let mut stripe = self.users.lock(user);
         let Some(held) = stripe.get_mut(&**user) else {
@@ -83,7 +84,7 @@ impl<T: Clone> Interests<T> {
         }
     }
 
-    /// Holds `user` for a watcher, which is no connection and counts as none. `first` runs under the lock if nothing on this
+    /// Holds `user` for a watcher, which does not count as a connection. `first` runs under the lock if nothing on this
     /// node needs the user yet.
     pub fn watch(&self, user: &UserId, first: impl FnOnce() -> T) -> T {
         let mut stripe = self.users.lock(user);
@@ -93,7 +94,8 @@ impl<T: Clone> Interests<T> {
             .add(WATCHED)
     }
 
-    /// Gives back what [`Interests::watch`] held. `last` runs under the lock if nothing on this node needs the user any more.
+    /// Releases the hold of [`Interests::watch`]. `last` runs under the lock if nothing on this node needs the user any
+    /// more.
     pub fn unwatch(&self, user: &UserId, last: impl FnOnce()) {
         let mut stripe = self.users.lock(user);
         let Some(held) = stripe.get_mut(&**user) else {

@@ -7,7 +7,7 @@ use std::ops::BitOr;
 pub struct ShardSet(u64);
 
 impl ShardSet {
-    /// The first `count` shards.
+    /// Returns the first `count` shards.
     pub fn first(count: usize) -> Self {
         Self(if count >= 64 { u64::MAX } else { (1 << count) - 1 })
     }

@@ -1,4 +1,4 @@
-//! The one answer to "may it?": the policy, and the authorizer where no rule decides. Every caller asks here.
+//! Access control: the policy, and the authorizer if no rule decides. Every caller asks here.
 
 use std::sync::{
     Arc,
@@ -17,10 +17,10 @@ use crate::{
     history::{History, Retention},
 };
 
-/// Decides who may do what, for the whole process. The policy in it can be replaced while it is in use.
+/// Decides access for the whole process. The policy in it can be replaced while it is in use.
 pub struct AccessControl {
     policy: ArcSwap<Policy>,
-    /// The policy keeps history; here, so that without history an event costs no look at the policy.
+    /// Whether the policy keeps history. A copy, so that without history an event needs no access to the policy.
     keeps_history: AtomicBool,
     authorizer: Option<Arc<dyn Authorizer>>,
 }
@@ -65,7 +65,7 @@ pub struct DecidingRule {
 }
 
 impl AccessControl {
-    /// Returns the access control of this policy. Without an authorizer, what the policy leaves open is refused.
+    /// Returns the access control of this policy. Without an authorizer, open questions of the policy are refused.
     pub fn new(policy: Policy, authorizer: Option<Arc<dyn Authorizer>>) -> Self {
         Self {
             keeps_history: AtomicBool::new(policy.keeps_history),
@@ -81,7 +81,7 @@ impl AccessControl {
         self.policy.store(Arc::new(policy));
     }
 
-    /// Returns whether an authorizer decides what the policy leaves open.
+    /// Returns whether an authorizer decides the questions that the policy leaves open.
     pub fn asks_authorizer(&self) -> bool {
         self.authorizer.is_some()
     }
@@ -109,17 +109,17 @@ impl AccessControl {
         self.keeps_history.load(Relaxed)
     }
 
-    /// Returns the most events that one resume brings.
+    /// Returns the maximum of events that one resume replays.
     pub fn replay_limit(&self) -> usize {
         self.policy.load().replay_limit
     }
 
-    /// Returns how much is kept of an audience; `None` for nothing.
+    /// Returns the retention of an audience; `None` if nothing is kept.
     pub fn retention(&self, audience: &Audience) -> Option<Retention> {
         self.policy.load().retention(audience)
     }
 
-    /// Returns how much is kept of an audience, and the rule that says so if it is a channel.
+    /// Returns the retention of an audience, with the rule that sets it if the audience is a channel.
     pub fn explain_history(&self, audience: &Audience) -> Option<(Retention, Option<DecidingRule>)> {
         let policy = self.policy.load();
         let Audience::Channel(channel) = audience else {
@@ -141,15 +141,15 @@ impl AccessControl {
         if who.is_some_and(|who| who.is_service) {
             return match action {
                 Action::Subscribe => Permission::Allowed,
-                // Backends publish by other ways.
+                // Backends publish by other doors.
                 Action::Publish => Permission::Denied,
             };
         }
         explained(&self.policy.load(), who, action, channel).0
     }
 
-    /// Like [`Self::judge`], and waits for the authorizer where it decides. The question is sent at the call, not at
-    /// the first poll.
+    /// Like [`Self::judge`], but waits for the authorizer if it decides. The question is sent at the call, not at the
+    /// first poll.
     pub fn decide(
         &self,
         who: Option<&Identity>,
@@ -190,7 +190,7 @@ impl AccessControl {
         }
     }
 
-    /// Returns the pattern of the first rule that matches `channel`. Metrics and traces name it in place of the channel.
+    /// Returns the pattern of the first rule that matches `channel`. Metrics and traces name it instead of the channel.
     pub fn pattern_of(&self, channel: &Channel) -> Option<String> {
         let policy = self.policy.load();
         policy
@@ -220,8 +220,8 @@ impl AccessControl {
         of_channel.and(|| self.may_see(who, event))
     }
 
-    /// Judges whether `who` may receive `event`, whatever its channel. A private event is for the users that it names,
-    /// for admins, and for the readers of the channel that it names.
+    /// Judges whether `who` may receive `event`, independent of its channel. A private event is for the users that it
+    /// names, for admins, and for the readers of the channel that it names.
     pub fn may_see(&self, who: Option<&Identity>, event: &Event) -> Permission {
         match (&event.private_to, &event.readers_of) {
             (None, _) => Permission::Allowed,

@@ -1,4 +1,4 @@
-//! The port to the operator's own service that decides where no rule does.
+//! The port to the operator's own service that decides if no rule does.
 
 use super::Action;
 use crate::{BoxFuture, Channel, UserId};
@@ -19,7 +19,7 @@ pub struct Question {
 pub enum AuthorizerAnswer {
     /// Allowed.
     Allowed,
-    /// Refused, or answered with something that cannot be understood.
+    /// Refused, or answered in an unknown form.
     Denied,
     /// No answer arrived, which means no. A later question may be answered.
     Missing,
@@ -45,7 +45,7 @@ impl AuthorizerAnswer {
     }
 }
 
-/// Decides what the policy leaves open.
+/// Decides the questions that the policy leaves open.
 pub trait Authorizer: Send + Sync {
     /// Returns the answer if it is cached. Never waits.
     fn remembered(&self, question: &Question) -> Option<AuthorizerAnswer>;

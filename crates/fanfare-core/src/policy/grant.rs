@@ -9,12 +9,11 @@ use serde_json::Value;
 
 use crate::Identity;
 
-/// The users that a clause of a rule admits.
-///
-/// Backends are outside the rules, so what only a service may do is closed to every client.
+/// The users that a clause of a rule admits. Rules do not apply to backends, so an action that only a service may do is
+/// closed to every client.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Grant {
-    /// Every client, anonymous ones too.
+    /// Every client, including anonymous ones.
     Anyone,
     /// Every client with an identity.
     Authenticated,
@@ -100,8 +99,8 @@ fn has_value(claim: &Value, value: &str) -> bool {
     }
 }
 
-/// The rest of a text after what was written into it; writing fails if the text does not begin with it. It compares
-/// without allocating, because a rule may be judged once for each receiver.
+/// The part of a text that is not written yet; a write fails if this part does not begin with the written text. It
+/// compares without allocating, because a rule may be judged once for each receiver.
 struct Left<'a>(&'a str);
 
 impl fmt::Write for Left<'_> {

@@ -1,5 +1,5 @@
-//! Finds the patterns of an ordered list that could match a channel, by its first segment. Most channels have
-//! no rule; finding that out takes one look into a hash map, or none if there are no rules.
+//! Finds the patterns of an ordered list that could match a channel, by its first segment. Most channels have no rule;
+//! that check takes one look-up in a hash map, or none if there are no rules.
 
 use ahash::AHashMap;
 

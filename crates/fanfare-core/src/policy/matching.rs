@@ -2,7 +2,7 @@
 
 use crate::segments::{MANY, ONE, walk};
 
-/// What `{user}` in a pattern matches.
+/// The segments that `{user}` in a pattern matches.
 #[derive(Clone, Copy)]
 pub(super) enum Placeholder<'a> {
     /// Any one segment.

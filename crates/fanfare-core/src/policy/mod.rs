@@ -1,4 +1,4 @@
-//! The access policy: who may subscribe to, join and publish on which channel, the same in every dialect.
+//! The access policy: which users may subscribe to, join and publish on which channel, the same in every dialect.
 //!
 //! The first of these decides: the first rule whose pattern matches the channel and that names the action; the
 //! authorizer, if there is one; for a room, the token's `rooms` claim; a default. Two checks precede all of them: an
@@ -33,7 +33,7 @@ use lookup::Lookup;
 pub use place::{KnownNames, Place};
 pub use rule::{BadPattern, BadRule, Clause, Clauses, Rule, RulePattern};
 
-/// What a client does with a channel.
+/// A client's action on a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
     /// Receives its events. Joining a room is a subscription.
@@ -42,7 +42,7 @@ pub enum Action {
     Publish,
 }
 
-/// Who may use a room that no rule, authorizer or token decides about.
+/// The users of rooms that no rule, authorizer or token decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RoomAccess {
@@ -58,20 +58,20 @@ pub enum RoomAccess {
 pub struct PolicyOptions {
     /// The rules, in order.
     pub rules: Vec<Rule>,
-    /// Whether an authorizer decides where no rule does.
+    /// Whether an authorizer decides if no rule does.
     pub authorizer: bool,
     /// The default for rooms.
     pub rooms: RoomAccess,
-    /// The channels that anonymous connections may use by default, except rooms. `None` is all but the feed and what
-    /// is under it.
+    /// The channels that anonymous connections may use by default, except rooms. `None` is all except the feed and the
+    /// channels under it.
     pub public: Option<Vec<Pattern>>,
     /// The names of rooms and of the feed.
     pub names: KnownNames,
-    /// How much is kept of each user's events.
+    /// The retention of each user's events.
     pub users: Option<Retention>,
-    /// How much is kept of the events for everyone.
+    /// The retention of the events for everyone.
     pub everyone: Option<Retention>,
-    /// The most events that one resume brings; `None` for [`REPLAY_LIMIT`].
+    /// The maximum of events that one resume replays; `None` for [`REPLAY_LIMIT`].
     pub replay_limit: Option<usize>,
 }
 
@@ -100,7 +100,7 @@ pub enum Readers {
     Judged,
 }
 
-/// Decides who may do what. It has no state: one policy serves all threads.
+/// Decides which users may do what. It has no state: one policy serves all threads.
 #[derive(Debug)]
 pub struct Policy {
     rules: Vec<Rule>,
@@ -195,7 +195,7 @@ impl Policy {
         }
     }
 
-    /// Judges by the channel's name alone, without the place whose messages it carries.
+    /// Judges only by the channel's name, without the place whose messages it carries.
     fn explain_alone(&self, who: Option<&Identity>, action: Action, channel: &str) -> Explanation<'_> {
         let room = self.names.is_room(channel);
         if room && who.is_none() {
@@ -281,7 +281,7 @@ impl Policy {
             .find(|(_, rule)| rule.decides_access() && rule.pattern.matches(channel))
     }
 
-    /// Returns the first rule whose pattern matches and that keeps history, with its number and how much it keeps.
+    /// Returns the first rule whose pattern matches and that keeps history, with its number and its retention.
     fn history_rule(&self, channel: &str) -> Option<(usize, &Rule, Retention)> {
         let candidates = self.rules_by_segment.candidates(channel).iter();
         let mut rules = candidates.map(|place| (place + 1, &self.rules[*place]));
@@ -291,7 +291,7 @@ impl Policy {
         })
     }
 
-    /// Returns how much is kept of an audience.
+    /// Returns the retention of an audience.
     fn retention(&self, audience: &Audience) -> Option<Retention> {
         match audience {
             Audience::Everyone => self.everyone,

@@ -1,5 +1,5 @@
 //! The names that have a meaning to the policy: rooms, and the channels that carry the messages of another place,
-//! `{feed}.channel.{place}`. If the place is a room or a personal channel, its own rules hold for those channels too.
+//! `{feed}.channel.{place}`. If the place is a room or a personal channel, its own rules also apply to those channels.
 
 use crate::event::personal_id;
 
@@ -12,7 +12,7 @@ pub struct KnownNames {
     pub feed: Option<&'static str>,
 }
 
-/// A channel whose rules hold for the messages written in it.
+/// A channel whose rules apply to the messages written in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place<'a> {
     /// The room of this name.
@@ -28,7 +28,7 @@ impl KnownNames {
         prefixes.any(|prefix| name.strip_prefix(prefix).is_some_and(|id| !id.is_empty()))
     }
 
-    /// Returns the place of this name; `None` if its rules hold for nothing but itself.
+    /// Returns the place of this name; `None` if its rules apply only to itself.
     pub fn place<'a>(&self, name: &'a str) -> Option<Place<'a>> {
         match personal_id(name) {
             Some(user) => Some(Place::Personal(user)),

@@ -1,4 +1,4 @@
-//! A rule: a pattern, and who may do what on the channels that it matches.
+//! A rule: a pattern, and the users who may act on the channels that it matches.
 
 use std::fmt;
 
@@ -10,10 +10,9 @@ use super::{
 };
 use crate::{BadName, Identity, Pattern, history::Retention, segments::MANY};
 
-/// A pattern in which the segment `{user}` stands for a user's id.
-///
-/// For deciding whether the rule applies, `{user}` matches any one segment; for deciding who owns the channel,
-/// it is the owner's id. An id with a `.` or a `:` is never one segment and owns nothing.
+/// A pattern in which the segment `{user}` stands for a user's id. To decide whether the rule applies, `{user}` matches
+/// any one segment; to decide the owner of the channel, it is the owner's id. An id with a `.` or a `:` is never one
+/// segment and owns nothing.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RulePattern(Pattern);
 
@@ -31,8 +30,7 @@ pub enum BadPattern {
     Placeholder,
 }
 
-/// Who may do what on the channels that a pattern matches. An action that is `None` is left to what decides
-/// after the rules.
+/// The users who may act on the channels that a pattern matches. An action that is `None` is decided after the rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     /// The channels that it matches.
@@ -43,11 +41,11 @@ pub struct Rule {
     pub publish: Option<Grant>,
     /// Who may join, if the channel is a room. No effect on other channels.
     pub join: Option<Grant>,
-    /// How much is kept of each channel.
+    /// The retention of each channel.
     pub history: Option<Retention>,
 }
 
-/// Why a rule would not do what it seems to.
+/// Why a rule would have no effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadRule {
     /// It decides nothing.
@@ -143,7 +141,7 @@ impl Rule {
         }
     }
 
-    /// Returns whether it names an action. A rule about history alone leaves access to the others.
+    /// Returns whether it names an action. A rule that only sets history leaves access to the other rules.
     pub fn decides_access(&self) -> bool {
         self.subscribe.is_some() || self.publish.is_some() || self.join.is_some()
     }
@@ -157,7 +155,7 @@ impl Rule {
         }
     }
 
-    /// Returns the clauses that decide `action`; none if the rule leaves it to others.
+    /// Returns the clauses that decide `action`; none if the rule does not decide it.
     pub(super) fn clauses(&self, action: Action, room: bool) -> Clauses<'_> {
         let deciding: &[Clause] = match (action, room) {
             (Action::Subscribe, false) => &[Clause::Subscribe],
