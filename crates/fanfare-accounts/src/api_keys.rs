@@ -14,14 +14,14 @@ use crate::{AccountError, Accounts, secrets};
 /// The longest name of a key, in bytes.
 const MAX_NAME_BYTES: usize = 200;
 
-/// What a key may be used for.
+/// The permitted use of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// To publish events.
     Publish,
     /// Reading presence and figures.
     Read,
-    /// Everything else too.
+    /// All operations.
     Admin,
 }
 
@@ -85,7 +85,7 @@ pub enum KeyNeed {
     Unknown,
     /// No: no key was ever created.
     No,
-    /// Yes: a key was created. Revoking it does not open again what it closed.
+    /// Yes: a key was created. Its revocation does not reopen access without a key.
     Yes,
 }
 
@@ -246,7 +246,7 @@ impl Accounts {
         revoked.then_some(()).ok_or(AccountError::NotFound("API key"))
     }
 
-    /// Writes when the keys were last used on this node, where the database does not know that to the minute.
+    /// Stores the last use of each key on this node, if the database does not have it to the minute.
     ///
     /// # Errors
     /// If the database cannot be used.

@@ -1,9 +1,9 @@
 //! E-mail addresses: one spelling for each, and none that looks like another.
 //!
-//! An address is trimmed, normalised to NFKC and lower-cased (the part before the `@` too: RFC 5321 lets a mail server
-//! distinguish cases, none does, and users do not know which they typed). Its domain is normalised by IDNA, so that
-//! `BÜCHER.example` and `xn--bcher-kva.example` are one. Each part may use one script besides ASCII (UTS #39), and the
-//! whole must not look like ASCII: `аpple` with a Cyrillic letter is refused, and so is an all Cyrillic `аррӏе`.
+//! An address is trimmed, normalised to NFKC and lower-cased (including the part before the `@`: RFC 5321 lets a mail
+//! server distinguish cases, none does, and users do not know which they typed). Its domain is normalised by IDNA, so
+//! that `BÜCHER.example` and `xn--bcher-kva.example` are one. Each part may use one script besides ASCII (UTS #39), and
+//! the whole must not look like ASCII: `аpple` with a Cyrillic letter is refused, and so is an all Cyrillic `аррӏе`.
 
 use unicode_normalization::UnicodeNormalization as _;
 use unicode_security::{MixedScript, skeleton};

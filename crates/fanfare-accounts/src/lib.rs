@@ -137,7 +137,8 @@ impl Accounts {
         self.inner.signing.load().is_some()
     }
 
-    /// Signs tokens as these options say, and holds to their limits of attempts and registrations. The rest of them stays as it is.
+    /// Applies the signing of tokens and the limits of attempts and registrations from these options. The other options
+    /// stay unchanged.
     pub fn replace_options(&self, options: AccountsOptions) {
         self.inner.throttle.replace_limits(throttle::Limits::of(&options));
         self.inner.signing.store(options.signing.map(Arc::new));

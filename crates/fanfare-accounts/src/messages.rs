@@ -20,7 +20,7 @@ const MAX_ATTACHMENTS_BYTES: usize = 256 * 1024;
 const MAX_CHANNEL_BYTES: usize = 200;
 /// The most messages on a page.
 pub(crate) const MAX_PAGE: usize = 100;
-/// How many rows are read at once, and how often for one page. A reader who may see few messages gets a short page and
+/// The number of rows read at once, and of reads for one page. A reader who may see few messages gets a short page and
 /// a cursor instead of a walk through all of them.
 const BATCH: u32 = 200;
 const MAX_BATCHES: usize = 10;

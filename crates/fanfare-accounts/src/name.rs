@@ -1,4 +1,4 @@
-//! Users' display names: one spelling for names that look alike, and nothing invisible.
+//! Users' display names: one spelling for names that look alike, and no invisible characters.
 //!
 //! A name is trimmed and normalised to NFKC, so that full-width and other compatibility forms are plain letters.
 //! Control and format characters (UTS #39 restricts most of them: directions, zero widths, tags) are refused, except

@@ -28,7 +28,7 @@ impl fmt::Debug for Signing {
 /// The settings of [`Accounts`](crate::Accounts).
 #[derive(Clone)]
 pub struct AccountsOptions {
-    /// The signing of access tokens. Without it no user can log in or register, and everything else works.
+    /// The signing of access tokens. Without it no user can log in or register; all other operations work.
     pub signing: Option<Signing>,
     /// The lifetime of access tokens.
     pub access_ttl: Duration,

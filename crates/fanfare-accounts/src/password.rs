@@ -139,7 +139,7 @@ impl Passwords {
         .await?
     }
 
-    /// Refuses everything that needs a thread from now on.
+    /// Refuses every further operation that needs a thread.
     #[cfg(test)]
     pub(crate) fn without_threads(&self) {
         self.threads.close();
@@ -155,7 +155,7 @@ impl Passwords {
         Self::run_on(thread, place, work).await
     }
 
-    /// Waits for a thread, after those who waited before.
+    /// Waits for a thread, after the earlier callers.
     async fn thread(&self) -> Result<OwnedSemaphorePermit, AccountError> {
         let thread = self.threads.clone().acquire_owned().await;
         thread.map_err(|_| AccountError::Busy)
@@ -168,7 +168,7 @@ impl Passwords {
     ) -> Result<T, AccountError> {
         let (reply, done) = oneshot::channel();
         let job = move || {
-            // Held until the work is done, even if the caller is gone.
+            // Held until the work is done, even if the caller was dropped.
             let _held = (place, thread);
             make_way();
             let _ = reply.send(work());
@@ -184,7 +184,7 @@ impl Passwords {
 
 /// Lowers the priority of this thread.
 fn make_way() {
-    // On Linux this affects the calling thread alone (elsewhere the process). A lower priority is never refused, and a
+    // On Linux this affects only the calling thread (elsewhere the process). A lower priority is never refused, and a
     // failure would only leave the thread at the normal one.
     #[cfg(target_os = "linux")]
     let _ = rustix::process::getpriority_process(None)

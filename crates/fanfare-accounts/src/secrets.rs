@@ -29,7 +29,7 @@ pub(crate) fn new_token() -> Result<String, AccountError> {
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// Returns whether `text` has the form of [`new_token`]. Other texts need no look-up in the database.
+/// Returns whether `text` has the form of [`new_token`]. Other texts need no query to the database.
 pub(crate) fn may_be_token(text: &str) -> bool {
     URL_SAFE_NO_PAD
         .decode(text)

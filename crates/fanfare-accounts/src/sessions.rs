@@ -178,9 +178,10 @@ impl Accounts {
         }))
     }
 
-    /// Returns a fresh access token for a refresh token; with `rotate`, a new refresh token too. The old one then works
-    /// for a short time more, for clients that lost the reply or ask twice. If it is used later, the session ends,
-    /// because the token was copied. Without `rotate` the refresh token stays, and the session ends when it expires.
+    /// Returns a fresh access token for a refresh token; with `rotate`, also a new refresh token. The old one then
+    /// works for a short time more, for clients that lost the reply or ask twice. If it is used later, the session
+    /// ends, because the token was copied. Without `rotate` the refresh token stays, and the session ends when it
+    /// expires.
     ///
     /// # Errors
     /// [`AccountError::BadToken`], [`AccountError::NotIssuing`], [`AccountError::TooManyAttempts`] if too many tokens

@@ -82,7 +82,7 @@ impl Throttle {
         }
     }
 
-    /// Holds from now on. What was counted before counts on, unless there was no limit.
+    /// Applies these limits from now on. Earlier counts stay, unless there was no limit.
     pub(crate) fn replace_limits(&self, limits: Limits) {
         self.accounts.limit.store(limits.per_account, Ordering::Relaxed);
         self.addresses.limit.store(limits.per_address, Ordering::Relaxed);
@@ -100,7 +100,7 @@ impl Throttle {
         })
     }
 
-    /// Begins to judge a token; refused if too many tokens from this address were refused.
+    /// Begins the check of a token; refused if too many tokens from this address were refused.
     pub(crate) fn judge(&self, client: Option<IpAddr>) -> Result<Judging, AccountError> {
         let counted = client.map_or(Ok(None), |client| self.tokens.look(client.into()))?;
         Ok(Judging { counted })

@@ -154,7 +154,7 @@ impl Accounts {
         Ok(())
     }
 
-    /// Sets a user's roles. If one is taken away, their sessions end, because the tokens still name it; otherwise the
+    /// Sets a user's roles. If a role is removed, their sessions end, because the tokens still name it; otherwise the
     /// next refresh has the new roles.
     ///
     /// # Errors

@@ -76,7 +76,7 @@ impl Drop for Door {
 /// Returns the command that publishes to `audience` so that a client of `dialect` receives [`FRAME_LEN`] bytes.
 ///
 /// # Errors
-/// If the dialect's envelope alone is longer, or the dialect does not show such events.
+/// If the dialect's envelope is already longer, or the dialect does not show such events.
 pub(crate) fn publish(dialect: &dyn DialectKind, audience: &Audience) -> Result<Vec<u8>, String> {
     let channel = wire::redis_channel(audience);
     let text = "x".repeat(payload_len(dialect, audience)?);

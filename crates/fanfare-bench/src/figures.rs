@@ -103,7 +103,7 @@ impl Workload {
     }
 }
 
-/// Returns the median; not a number if there are no values.
+/// Returns the median; NaN if there are no values.
 pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! Counts what arrives, and looks at as few bytes as possible.
+//! Counts the messages that arrive, and reads as few bytes as possible.
 
 /// Counts complete units in a stream that is read in pieces.
 pub(crate) trait Counter {
@@ -6,9 +6,8 @@ pub(crate) trait Counter {
     fn take(&mut self, bytes: &[u8]) -> u64;
 }
 
-/// Counts the data frames of a server (RFC 6455, section 5.2: unmasked) by their headers; payloads are skipped.
-///
-/// Pings and the like are skipped without being counted. A fragmented message would count as several.
+/// Counts the data frames of a server (RFC 6455, section 5.2: unmasked) by their headers; payloads are skipped. Control
+/// frames are skipped and not counted. A fragmented message would count as several.
 #[derive(Debug, Default)]
 pub(crate) struct FrameCounter {
     /// The bytes of a header that was cut off by the end of a piece.

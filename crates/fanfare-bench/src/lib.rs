@@ -1,4 +1,4 @@
-//! The load generator behind `fanfare bench`: what a server on this machine achieves, next to its targets.
+//! The load generator behind `fanfare bench`: the performance of a server on this machine, next to its targets.
 //!
 //! The server under test is a child process with its own configuration on the loopback interface; this process is the
 //! load generator, on one thread. CPU time and memory are the child's, as the kernel counts them, so that they are
@@ -129,7 +129,7 @@ pub fn run(options: &Options) -> Result<Report, String> {
     block_on(options.connections.unwrap_or(MOST_CONNECTIONS), measure(options))
 }
 
-/// Runs `measuring`, which opens so many `connections`, until it ends or is interrupted.
+/// Runs `measuring`, which opens this number of `connections`, until it ends or is interrupted.
 fn block_on<T>(connections: usize, measuring: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     raise_descriptor_limit(connections)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

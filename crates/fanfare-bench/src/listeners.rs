@@ -1,4 +1,4 @@
-//! What the simulated clients listen to. They use the first dialect that can receive it.
+//! The subscriptions of the simulated clients. They use the first dialect that can receive them.
 
 use fanfare_core::{Audience, Channel, DialectKind, ListenPlan, Listening};
 
@@ -7,7 +7,7 @@ const SHARED: &str = "bench.all";
 /// A pattern that matches [`SHARED`].
 const MATCHING: &str = "bench.*";
 
-/// What each client listens to.
+/// The subscriptions of each client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Listeners {
     /// The events for the client's user, and for everyone.

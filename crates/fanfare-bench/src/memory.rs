@@ -32,7 +32,7 @@ pub(crate) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
     measure(Listeners::Own, "", options).await
 }
 
-/// Measures a server before, with and after many connections of `listeners`, who are called `whose`.
+/// Measures a server before, with and after many connections of `listeners`; the report calls them `whose`.
 pub(crate) async fn measure(
     listeners: Listeners,
     whose: &str,

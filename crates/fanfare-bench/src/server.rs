@@ -51,7 +51,7 @@ impl Server {
         Self::launch(shards, connections, listeners, LoginLimits::Default).await
     }
 
-    /// The same, for users who log in as well as listen.
+    /// The same, for users who also log in.
     pub(crate) async fn start_with(
         shards: usize,
         connections: usize,

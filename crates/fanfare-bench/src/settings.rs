@@ -48,7 +48,7 @@ impl ServerSettings<'_> {
             LoginLimits::Default => "",
             LoginLimits::Off => "login_attempts_per_minute = 0\nlogin_attempts_per_minute_per_ip = 0",
         };
-        // The generator answers no pings, so there are none. The extra connections are for warming up.
+        // The generator answers no pings, so the server sends none. The extra connections are for the warm-up.
         let most = connections + 1000;
         let data = toml::Value::from(data.display().to_string()); // quoted, whatever characters it has
         format!(

@@ -6,7 +6,7 @@ use utoipa::{
     openapi::{Object, ObjectBuilder, Type},
 };
 
-/// Returns what `Api` describes, without the fields that belong to the whole document.
+/// Returns the description of `Api`, without the fields of the whole document.
 pub(crate) fn part<Api: OpenApi>() -> Value {
     let mut part = serde_json::to_value(Api::openapi()).unwrap_or_default();
     if let Value::Object(fields) = &mut part {

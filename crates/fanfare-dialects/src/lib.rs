@@ -1,12 +1,12 @@
 //! The client protocols that Fanfare speaks.
 //!
-//! Each protocol is a folder and one line in [`REGISTRY`]; nothing else names it. `echo` is the smallest, and the first to read. Every folder
-//! has the same files, each only where there is something in it:
+//! Each protocol is a folder and one line in [`REGISTRY`]; nothing else names it. `echo` is the smallest, and the first
+//! to read. Every folder has the same files, without those that it does not need:
 //!
 //! | file | contents |
 //! |---|---|
 //! | `mod.rs` | the `DialectKind`: name, path, defaults, and how it is configured |
-//! | `handshake.rs` | `Accept`: who may connect, and how a refusal looks |
+//! | `handshake.rs` | `Accept`: which clients may connect, and the form of a refusal |
 //! | `conversation.rs` | `Converse`, and the `Conversation` of one connection |
 //! | `frames.rs` | a client's messages, parsed |
 //! | `render.rs` | `Render`: events, the server's own messages, closes |

@@ -6,14 +6,14 @@ use crate::header::{self, Header};
 use crate::partial::{Message, Pending, Progress};
 use crate::{Incoming, Inflater, Input, Limits, Opcode, Violation, mask};
 
-/// Reads one client's stream. Two words while nothing is incomplete, which is nearly always.
+/// Reads one client's stream. It takes two machine words while no message is incomplete, which is nearly always.
 #[derive(Debug, Default)]
 pub struct Decoder {
     pending: Option<Box<Pending>>,
     closed: bool,
 }
 
-/// Where a whole message, or control frame's payload, lies.
+/// The place of a complete message, or of a control frame's payload.
 #[derive(Debug)]
 enum Place {
     Input(Range<usize>),
@@ -33,16 +33,14 @@ impl Decoder {
         self.closed
     }
 
-    /// Returns whether nothing is incomplete: what was received ends at the end of a message.
+    /// Returns whether no message is incomplete: the received bytes end at the end of a message.
     pub fn is_at_rest(&self) -> bool {
         self.pending.is_none()
     }
 
     /// Returns the next message from the front of `input`, or `None` when all of `input` is consumed. Call it until
-    /// then: only then does it keep incomplete data.
-    ///
-    /// A message that came in one frame and lies wholly in `input` is not copied. The same `limits` must be
-    /// given for the whole stream; `inflater` keeps nothing between calls but the message given out.
+    /// then: only then does it keep incomplete data. A message in one frame that is completely in `input` is not
+    /// copied. Pass the same `limits` for the whole stream; between calls, `inflater` keeps only the returned message.
     ///
     /// After a close frame or an error it discards all further input.
     ///
@@ -119,7 +117,7 @@ impl Decoder {
         }
     }
 
-    /// The next frame's header, within the rules and limits. Puts the bytes aside if it is not whole.
+    /// Returns the next frame's header, checked against rules and limits. Stores the bytes if it is incomplete.
     fn header(&mut self, input: &mut Input<'_>, limits: &Limits) -> Result<Option<Header>, Violation> {
         let message = self.pending.as_ref().and_then(|pending| pending.under_way());
         let in_message = message.is_some();

@@ -5,7 +5,7 @@ use crate::{Deflater, Limits, Opcode, Violation, encode};
 use Opcode::{Binary, Close, Continuation, Ping, Pong, Text};
 use Violation::{BadDeflate, NotUtf8, Protocol, TooBig};
 
-/// A stream and what must come of it.
+/// A stream and its expected result.
 pub(crate) struct Case {
     pub(crate) what: &'static str,
     pub(crate) stream: Vec<u8>,

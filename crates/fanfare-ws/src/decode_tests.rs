@@ -21,7 +21,7 @@ fn streams_in_one_piece() {
 #[test]
 fn streams_split_once_anywhere() {
     for case in all() {
-        // Long payloads are alike inside; their ends are what matters.
+        // Long payloads are uniform inside; only their ends matter.
         let len = case.stream.len();
         for at in (0..=len).filter(|at| *at < 600 || at + 600 > len || at % 997 == 0) {
             let (front, back) = case.stream.split_at(at);
@@ -94,7 +94,7 @@ fn text_fails_at_the_first_impossible_byte_of_an_unfinished_frame() {
             (Some(Violation::NotUtf8), bad_at),
             "{stream:x?}"
         );
-        // All that is needed for the verdict is there.
+        // The bytes so far are enough for the verdict.
         assert_eq!(
             decode([&stream[..=bad_at]], &limits()).end,
             Some(Violation::NotUtf8)
@@ -219,7 +219,7 @@ fn whole_messages_are_lent_from_the_input_and_leave_no_state() {
     assert_eq!(count, 3);
     assert!(decoder.is_at_rest());
 
-    // State for what is incomplete goes with its completion.
+    // The state of an incomplete part is dropped when it is complete.
     let stream = [part(Text, b"a"), one(Continuation, b"b"), one(Ping, b"ping")].concat();
     for piece in stream.chunks(1) {
         let mut piece = piece.to_vec();

@@ -1,4 +1,4 @@
-//! Message compression (RFC 7692, section 7.2), always without context takeover: each message stands alone.
+//! Message compression (RFC 7692, section 7.2), always without context takeover: each message is independent.
 
 use bytes::Bytes;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
@@ -6,7 +6,7 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 use crate::utf8::Utf8;
 use crate::{DeflateParams, Opcode, Violation, encode};
 
-/// What the sender cut off the end of each message: length and complement of an empty stored block.
+/// The bytes that the sender cuts off the end of each message: length and complement of an empty stored block.
 const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
 /// An empty block with the "final" bit: only between blocks does it end the stream, so a message that stops in
 /// the middle of a block is found out.
@@ -97,7 +97,7 @@ impl Inflater {
                 return Err(Violation::TooBig);
             }
             if status == Status::StreamEnd {
-                // A sender may end a message's blocks with a final one and go on (RFC 7692, section 7.2.3.5).
+                // A sender may end a message's blocks with a final one and continue (RFC 7692, section 7.2.3.5).
                 self.stream.reset(false);
                 if part.is_empty() {
                     return Ok(true);
@@ -164,7 +164,7 @@ impl Deflater {
                 .compress_vec(rest, &mut self.out, FlushCompress::Sync)
                 .ok()?;
             rest = rest.get(difference(before, stream.total_in())..)?;
-            // Room left over means that the flush is complete.
+            // Unused space means that the flush is complete.
             if rest.is_empty() && self.out.len() < self.out.capacity() {
                 return self.out.strip_suffix(&TAIL);
             }
@@ -172,7 +172,7 @@ impl Deflater {
         }
     }
 
-    /// A whole frame for a client that negotiated `params`: compressed, or plain where compression gains nothing.
+    /// A whole frame for a client that negotiated `params`: compressed, or plain if compression gains nothing.
     pub fn frame(&mut self, opcode: Opcode, payload: &[u8], params: DeflateParams) -> Bytes {
         if opcode.is_control() || payload.len() < WORTHWHILE {
             return encode::frame(opcode, payload, false);
@@ -272,7 +272,7 @@ mod tests {
         for bits in 9..=15 {
             for sample in samples() {
                 let compressed = deflater.compress(&sample, bits).unwrap().to_vec();
-                // An inflater that may write a few bytes at a time has only its window to look back to.
+                // An inflater that may write a few bytes at a time can refer back only to its window.
                 let mut inflater = Decompress::new_with_window_bits(false, bits);
                 let mut plain: Vec<u8> = Vec::new();
                 let mut rest = &compressed[..];
@@ -298,7 +298,7 @@ mod tests {
     fn the_smallest_window_is_respected() {
         let mut state = 5;
         let mut deflater = Deflater::new();
-        // Noise that repeats shrinks exactly if the compressor looks back as far as its period.
+        // Repeating noise shrinks exactly if the compressor's window covers its period.
         for period in (100..=240).step_by(20).chain(251..=520) {
             let noise: Vec<u8> = (0..period).map(|_| random(&mut state).to_be_bytes()[7]).collect();
             let sample: Vec<u8> = noise.iter().copied().cycle().take(4000).collect();
@@ -340,7 +340,7 @@ mod tests {
             Err(Violation::NotUtf8)
         );
         assert!(inflater.out.len() <= STEP, "it stopped at once");
-        // Characters across steps are whole.
+        // Characters across steps stay complete.
         let text = format!("a{}", "\u{20AC}".repeat(STEP));
         let compressed = deflater.compress(text.as_bytes(), 15).unwrap();
         inflater.inflate(compressed, true, usize::MAX).unwrap();
@@ -361,7 +361,7 @@ mod tests {
             inflater.inflate(hello, true, 100).unwrap();
             assert_eq!(inflater.message(), b"Hello");
         }
-        // Nothing to look back to: each message stands alone.
+        // No window from before: each message is independent.
         assert_eq!(
             inflater.inflate(b"\x02\x11\x00\x00", true, 100),
             Err(Violation::BadDeflate)

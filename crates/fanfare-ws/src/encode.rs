@@ -7,7 +7,7 @@ use crate::{Opcode, mask};
 /// Most bytes of a close frame's reason: a control frame's 125 less the code.
 const MAX_REASON: usize = 123;
 
-/// A frame's header, apart from its payload: for vectored writes.
+/// A frame's header, separate from its payload: for vectored writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
     bytes: [u8; 10],

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use http::header::SEC_WEBSOCKET_EXTENSIONS;
 use http::{HeaderMap, HeaderValue};
 
-/// What was agreed about compression on one connection. Context takeover is always off in both directions.
+/// The negotiated compression parameters of one connection. Context takeover is always off in both directions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeflateParams {
     /// The window we may compress with, as a power of two: 8 to 15.
@@ -26,7 +26,7 @@ pub struct Agreement {
 #[error("malformed Sec-WebSocket-Extensions")]
 pub struct Malformed;
 
-/// Chooses the first of the client's offers that we can fulfil; `None` if there is none.
+/// Returns the first of the client's offers that we can accept; `None` if there is none.
 ///
 /// Other extensions are passed over. So is an offer of permessage-deflate with a parameter that is unknown, given
 /// twice, or badly valued: RFC 7692, section 7.1, lets us only decline it, and the client may have offered a
@@ -130,7 +130,7 @@ impl<'h> Scanner<'h> {
         }
     }
 
-    /// Skips blanks; takes `sign` and the blanks after it if it comes next.
+    /// Skips blanks; takes `sign` and the blanks after it if it is next.
     fn sign(&mut self, sign: char) -> bool {
         self.rest = self.rest.trim_start_matches([' ', '\t']);
         match self.rest.strip_prefix(sign) {

@@ -68,7 +68,7 @@ impl HandshakeError {
     }
 }
 
-/// Whether the request asks for a WebSocket, well or badly: `Upgrade` names it.
+/// Returns whether the request asks for a WebSocket, in a valid form or not: `Upgrade` names it.
 pub fn is_upgrade(headers: &HeaderMap) -> bool {
     lists(headers, &UPGRADE, "websocket")
 }
@@ -76,8 +76,7 @@ pub fn is_upgrade(headers: &HeaderMap) -> bool {
 /// Checks an upgrade request; gives the value of our `Sec-WebSocket-Accept`.
 ///
 /// # Errors
-///
-/// The first thing that is wrong with the request.
+/// Returns the first error of the request.
 pub fn check(request: &Parts) -> Result<String, HandshakeError> {
     let headers = &request.headers;
     if request.method != Method::GET {
@@ -114,7 +113,7 @@ fn is_key(key: &str) -> bool {
     key.len() == 24 && KEY_ENGINE.decode_slice(key, &mut bytes) == Ok(16)
 }
 
-/// The value of a header that is there just once.
+/// Returns the value of a header that is present exactly once.
 fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?.to_str().ok()?;
@@ -142,7 +141,7 @@ mod tests {
 
     const KEY: (&str, &str) = ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
 
-    /// A good request with some headers replaced or, by an empty value, removed.
+    /// Returns a valid request with some headers replaced or, by an empty value, removed.
     fn request(changes: &[(&str, &str)]) -> Parts {
         let good = [
             ("host", "example.com"),

@@ -8,7 +8,7 @@ pub(crate) const MAX_HEADER: usize = 14;
 /// The longest payload of a control frame (RFC 6455, section 5.5).
 pub(crate) const MAX_CONTROL: u64 = 125;
 
-/// A frame's header that is whole and within the rules.
+/// A frame's header that is complete and valid.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Header {
     pub(crate) opcode: Opcode,
@@ -22,10 +22,9 @@ pub(crate) struct Header {
     pub(crate) size: usize,
 }
 
-/// Reads the header at the front of `bytes`; `None` if it is not whole yet.
-///
-/// Every rule is applied as soon as the bytes it speaks about are there, and always in the same order, so that
-/// the verdict depends neither on how the bytes were split nor on a rest that may never come.
+/// Reads the header at the front of `bytes`; `None` if it is not complete yet. Every rule is applied as soon as its
+/// bytes have arrived, and always in the same order, so that the verdict depends neither on how the bytes were split
+/// nor on a rest that may never arrive.
 pub(crate) fn parse(bytes: &[u8], in_message: bool, limits: &Limits) -> Result<Option<Header>, Violation> {
     let Some(&first) = bytes.first() else {
         return Ok(None);
@@ -74,7 +73,7 @@ fn opcode(first: u8) -> Result<Opcode, Violation> {
     })
 }
 
-/// The rules about the first byte, and about what may follow what.
+/// Applies the rules about the first byte and about the order of frames.
 fn check_first(first: u8, opcode: Opcode, in_message: bool, limits: &Limits) -> Result<(), Violation> {
     let starts_message = matches!(opcode, Opcode::Text | Opcode::Binary);
     if first & 0x30 != 0 || (first & 0x40 != 0 && limits.deflate.is_none()) {
@@ -95,7 +94,7 @@ fn check_first(first: u8, opcode: Opcode, in_message: bool, limits: &Limits) -> 
     Ok(())
 }
 
-/// The payload length and how many bytes its extension took. `bytes` starts after the header's second byte.
+/// Returns the payload length and the number of bytes of its extension. `bytes` starts after the header's second byte.
 fn length(short: u8, bytes: &[u8]) -> Result<Option<(u64, usize)>, Violation> {
     match short {
         126 => {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-/// A cursor over received bytes. They are unmasked where they lie, so the decoder needs them mutable.
+/// A cursor over received bytes. They are unmasked in place, so the decoder needs them mutable.
 #[derive(Debug)]
 pub struct Input<'b> {
     bytes: &'b mut [u8],
@@ -20,7 +20,7 @@ impl<'b> Input<'b> {
         }
     }
 
-    /// What the decoder has not taken yet, still masked.
+    /// The bytes that the decoder has not taken yet, still masked.
     pub fn rest(&self) -> &[u8] {
         self.bytes.get(self.at..).unwrap_or_default()
     }
@@ -30,7 +30,7 @@ impl<'b> Input<'b> {
         self.at = self.bytes.len();
     }
 
-    /// How many frames began in what the decoder has taken: the headers that were read to their end.
+    /// The number of frames that began in the bytes taken: the headers that were read completely.
     pub fn frames(&self) -> u32 {
         self.frames
     }

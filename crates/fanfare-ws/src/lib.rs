@@ -1,7 +1,7 @@
 //! The WebSocket protocol (RFC 6455) and its compression (RFC 7692), sans-io: bytes in, messages out.
 //!
-//! * [`Decoder`] turns what a client sent into messages. It is strict: it fails at the first byte that cannot belong to
-//!   a valid stream.
+//! * [`Decoder`] turns a client's bytes into messages. It is strict: it fails at the first byte that cannot belong to a
+//!   valid stream.
 //! * [`encode`] builds the frames that a server sends.
 //! * [`handshake`] and [`extensions`] judge the upgrade request.
 //! * [`Inflater`] and [`Deflater`] are big, so a thread has one of each and lends it to its connections. No connection
@@ -49,7 +49,7 @@ pub use deflate::{Deflater, Inflater};
 pub use extensions::DeflateParams;
 pub use input::Input;
 
-/// What a frame is (RFC 6455, section 5.2); the value is the opcode on the wire.
+/// The type of a frame (RFC 6455, section 5.2); the value is the opcode on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Opcode {
@@ -68,20 +68,20 @@ pub enum Opcode {
 }
 
 impl Opcode {
-    /// Control frames are never fragmented and may come between the fragments of a message.
+    /// Control frames are never fragmented and may be between the fragments of a message.
     pub const fn is_control(self) -> bool {
         self as u8 & 0x8 != 0
     }
 }
 
-/// What a connection accepts. Shared by many connections, hence no part of the [`Decoder`].
+/// The limits of a connection. Shared by many connections, and therefore not part of the [`Decoder`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Largest message in bytes, after inflating.
     pub max_message_size: usize,
     /// The most frames of one message, empty ones included. A message in one frame is always accepted.
     pub max_fragments: usize,
-    /// What was negotiated on this connection; `None` refuses compressed messages.
+    /// The negotiated compression of this connection; `None` refuses compressed messages.
     pub deflate: Option<DeflateParams>,
 }
 
@@ -106,7 +106,7 @@ pub enum Violation {
     /// The stream breaks the rule of the protocol that the text names.
     #[error("{0}")]
     Protocol(&'static str),
-    /// A text message or a close reason is no UTF-8.
+    /// A text message or a close reason is not UTF-8.
     #[error("text is not UTF-8")]
     NotUtf8,
     /// The message is, or announces to be, over [`Limits::max_message_size`].
@@ -132,7 +132,7 @@ impl Violation {
         }
     }
 
-    /// A few words for our close frame and the log. Never contains anything the client sent.
+    /// Returns a short text for our close frame and the log. It never contains bytes of the client.
     pub const fn reason(self) -> &'static str {
         match self {
             Self::Protocol(what) => what,

@@ -1,10 +1,10 @@
-//! What a connection must remember between two reads when a header, a frame or a message is incomplete.
+//! The state that a connection keeps between two reads if a header, a frame or a message is incomplete.
 
 use crate::header::{self, Header, MAX_HEADER};
 use crate::utf8::Utf8;
 use crate::{Inflater, Input, Limits, Opcode, Violation, deflate, mask};
 
-/// The bytes of a header that is not whole yet.
+/// The bytes of an incomplete header.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     bytes: [u8; MAX_HEADER],
@@ -16,7 +16,7 @@ impl Held {
         &self.bytes[..usize::from(self.len)]
     }
 
-    /// Copies from the front of `more` until a header of any kind would be whole.
+    /// Copies from the front of `more` until a header of any kind would be complete.
     pub(crate) fn top_up(&mut self, more: &[u8]) {
         for (place, &byte) in self.bytes[usize::from(self.len)..].iter_mut().zip(more) {
             *place = byte;
@@ -46,14 +46,14 @@ pub(crate) struct Message {
     text: bool,
     compressed: bool,
     fragments: usize,
-    /// Unmasked, and still compressed if it came so: inflating waits for the last byte because the inflater is
+    /// Unmasked, and still compressed if it arrived so: inflating waits for the last byte because the inflater is
     /// shared, and one inflater per half-sent message would cost far more memory than the client spends.
     bytes: Vec<u8>,
     utf8: Utf8,
 }
 
 impl Message {
-    /// Checks the next fragment against the limits; `message` is what came before it.
+    /// Checks the next fragment against the limits; `message` has the earlier fragments.
     pub(crate) fn check(message: Option<&Self>, header: &Header, limits: &Limits) -> Result<(), Violation> {
         let (fragments, had) = message.map_or((0, 0), |message| (message.fragments, message.bytes.len()));
         if fragments >= limits.max_fragments.max(1) {
@@ -75,8 +75,8 @@ impl Message {
         }
         let needed = self.bytes.len() + bytes.len();
         if needed > self.bytes.capacity() {
-            // Doubling keeps copying linear. It follows what has come, never what is announced, and stops at
-            // the message's known end.
+            // Doubling keeps copying linear. It follows the received bytes, never the announced ones, and stops at the
+            // message's known end.
             let end = if frame.fin {
                 needed + frame.left
             } else {
@@ -99,7 +99,7 @@ fn ceiling(compressed: bool, limits: &Limits) -> usize {
     }
 }
 
-/// What the decoder gave out last; it goes at the next call.
+/// The message that the decoder returned last; the next call drops it.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Lent {
     #[default]
@@ -108,18 +108,18 @@ enum Lent {
     Message,
 }
 
-/// How far reading a frame's payload came.
+/// The progress of reading a frame's payload.
 #[derive(Debug)]
 pub(crate) enum Progress {
     /// The input is used up.
     NeedMore,
-    /// The frame is whole, its message goes on.
+    /// The frame is complete, its message continues.
     Fragment,
-    /// A control frame is whole and lies in [`Pending::control`].
+    /// A control frame is complete, in [`Pending::control`].
     Control(Opcode),
-    /// A message is whole and lies in [`Pending::message`].
+    /// A message is complete, in [`Pending::message`].
     Message(Opcode),
-    /// A message is whole and lies in the inflater.
+    /// A message is complete, in the inflater.
     Inflated(Opcode),
 }
 
@@ -134,7 +134,7 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
-    /// Forgets what was given out by the last call.
+    /// Drops the message that the last call returned.
     pub(crate) fn release(&mut self) {
         match std::mem::take(&mut self.lent) {
             Lent::Nothing => {}
@@ -196,7 +196,7 @@ impl Pending {
         });
     }
 
-    /// Takes what is there of the frame's payload.
+    /// Takes the available part of the frame's payload.
     pub(crate) fn payload(
         &mut self,
         input: &mut Input<'_>,

@@ -1,4 +1,4 @@
-//! Shared by the tests: streams of client frames, and what a decoder makes of them.
+//! Shared by the tests: streams of client frames, and a decoder's results.
 
 use crate::{Decoder, DeflateParams, Incoming, Inflater, Input, Limits, Opcode, Violation, encode};
 
@@ -29,7 +29,7 @@ impl From<Incoming<'_>> for Seen {
 pub(crate) struct Outcome {
     pub(crate) seen: Vec<Seen>,
     pub(crate) end: Option<Violation>,
-    /// Index of the piece that brought the violation.
+    /// The index of the piece with the violation.
     pub(crate) failed_in: usize,
 }
 

@@ -1,4 +1,4 @@
-//! UTF-8 checked piece by piece, failing at the first byte that can not belong to any text.
+//! UTF-8 checked piece by piece, failing at the first byte that cannot belong to any text.
 
 use crate::Violation;
 
@@ -35,7 +35,7 @@ impl Utf8 {
         }
     }
 
-    /// Moves bytes from `piece` to the open character until it is complete; returns what is left of `piece`.
+    /// Moves bytes from `piece` to the open character until it is complete; returns the rest of `piece`.
     fn complete_open<'p>(&mut self, mut piece: &'p [u8]) -> Result<&'p [u8], Violation> {
         while self.len > 0
             && let Some((&byte, rest)) = piece.split_first()

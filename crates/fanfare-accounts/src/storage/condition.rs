@@ -1,4 +1,4 @@
-//! Whether the last operations could use the database, and what the log reports.
+//! Whether the last operations could use the database, and the log's lines about it.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ pub(super) enum Condition {
     Away,
 }
 
-/// What a successful operation proves.
+/// The proof that a successful operation gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Proof {
     OfReading,

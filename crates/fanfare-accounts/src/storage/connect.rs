@@ -128,7 +128,7 @@ fn sqlite(options: AnyPoolOptions, path: PathBuf, renewal: Arc<Renewal>) -> AnyP
 struct Watched(Mutex<Option<((u64, u64), Instant)>>);
 
 impl Watched {
-    /// Returns when the file that is at `path` now was first seen there; `None` if there is none.
+    /// Returns when the current file at `path` was first seen there; `None` if there is none.
     fn unchanged_since(&self, path: &Path) -> Option<Instant> {
         let found = fs::metadata(path).ok()?;
         let found = (found.dev(), found.ino());
@@ -171,7 +171,7 @@ pub(super) fn create_file(path: &Path) -> Result<Option<u32>, Outage> {
     }
 }
 
-/// Returns what an error of the file system means for the database.
+/// Returns the database error for an error of the file system.
 pub(super) fn outage(error: &io::Error) -> Outage {
     match error.kind() {
         ErrorKind::PermissionDenied => Outage::Denied,

@@ -20,7 +20,7 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 const SQLITE: &str = "sqlite://";
 
-/// The location of a database. `Debug`, `Display` and `Serialize` omit what may be a password.
+/// The location of a database. `Debug`, `Display` and `Serialize` omit parts that may be a password.
 #[derive(Clone, PartialEq, Eq)]
 pub enum StorageUrl {
     /// An SQLite database in this file.

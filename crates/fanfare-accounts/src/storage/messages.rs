@@ -69,7 +69,7 @@ macro_rules! columns {
     };
 }
 
-/// Each of the three parts reads at most `limit` rows, by an index of its own. So the cost does not depend on how many
+/// Each of the three parts reads at most `limit` rows, by its own index. So the cost does not depend on how many
 /// messages other users have.
 const READABLE: &str = concat!(
     "SELECT ",
@@ -148,7 +148,7 @@ impl Storage {
         self.all(query, read).await
     }
 
-    /// Returns the wanted messages, newest first.
+    /// Returns the requested messages, newest first.
     ///
     /// # Errors
     /// If the database cannot be used.

@@ -133,7 +133,7 @@ fn give_to_owner(file: &File, database: &Path) -> io::Result<()> {
     fchown(file, Some(owned.uid()), Some(owned.gid()))
 }
 
-/// Checks that the copy is a whole database of Fanfare, of a version that this build knows.
+/// Checks that the copy is an undamaged database of Fanfare, of a version that this build knows.
 async fn check(copy: &Path) -> Result<(), RestoreError> {
     let storage = Storage::new(&StorageUrl::Sqlite(copy.to_owned()), 1)?;
     let checked = async {
@@ -144,7 +144,7 @@ async fn check(copy: &Path) -> Result<(), RestoreError> {
             .await
             .map_err(StorageError::from)?
             .map_err(RestoreError::NotABackup)?;
-        let version = schema::version(&mut lease).await.unwrap_or(0); // an error says that there is no such table
+        let version = schema::version(&mut lease).await.unwrap_or(0); // an error means that there is no such table
         schema::missing(version)?;
         if version == 0 {
             return Err(RestoreError::NotABackup(
@@ -207,7 +207,7 @@ fn swap(database: &Path, copy: &Path) -> Result<Option<PathBuf>, RestoreError> {
         database,
         &format!(".before-restore-{}", millis(SystemTime::now())),
     );
-    // A second name first, so that there is a database at its path at every moment.
+    // A second name first, so that the path always has a database.
     fs::hard_link(database, &aside).map_err(of_file(&aside))?;
     for suffix in ["-wal", "-journal"] {
         let from = beside(database, suffix);

@@ -1,4 +1,4 @@
-//! Ends the sessions of a user: when the password changes, a role is taken away, or the account is disabled.
+//! Ends the sessions of a user: when the password changes, a role is removed, or the account is disabled.
 
 use sqlx::{AnyConnection, Row};
 

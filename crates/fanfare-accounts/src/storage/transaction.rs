@@ -1,8 +1,7 @@
-//! How an operation gets a connection and a transaction, and how both end.
-//!
-//! Every operation runs in a task of its own, so a caller that goes away cancels nothing. Its connection returns to the
-//! pool only after a commit or a rollback that the database has confirmed. Any other end closes the connection: an
-//! error of `BEGIN`, a panic, a timeout. So the pool never has a connection with an open transaction.
+//! How an operation gets a connection and a transaction, and how both end. Every operation runs in its own task, so a
+//! caller that is dropped cancels nothing. Its connection returns to the pool only after a commit or a rollback that
+//! the database has confirmed. Any other end closes the connection: an error of `BEGIN`, a panic, a timeout. So the
+//! pool never has a connection with an open transaction.
 
 use std::ops::{Deref, DerefMut};
 
@@ -98,8 +97,8 @@ pub(super) async fn detached<T: Send + 'static>(
 
 impl Kind {
     /// How a transaction that writes begins. SQLite must know it, or it would fail at the first write instead of
-    /// waiting here. PostgreSQL's limits hold for the transaction alone, because a pooler gives the connection to
-    /// others afterwards; the times are milliseconds.
+    /// waiting here. PostgreSQL's limits hold only for the transaction, because a pooler gives the connection to others
+    /// afterwards; the times are milliseconds.
     pub(super) fn begin_writing(self) -> &'static str {
         match self {
             Self::Sqlite => "BEGIN IMMEDIATE",

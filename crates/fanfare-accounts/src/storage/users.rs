@@ -151,7 +151,7 @@ impl Storage {
         self.change(query).await.map(drop)
     }
 
-    /// Sets a user's roles, and ends their sessions if a role is taken away; returns what [`Self::change_password`]
+    /// Sets a user's roles, and ends their sessions if a role is removed; returns the same as [`Self::change_password`]
     /// returns.
     ///
     /// # Errors
@@ -185,7 +185,7 @@ impl Storage {
         self.write(work, Option::is_some).await
     }
 
-    /// Disables an account, which ends its sessions, or enables it; returns what [`Self::change_password`] returns.
+    /// Disables an account, which ends its sessions, or enables it; returns the same as [`Self::change_password`].
     ///
     /// # Errors
     /// If the database cannot be used.

@@ -1,4 +1,4 @@
-//! Messages: what may be written, and who may read what.
+//! Messages: the rights to write and to read them.
 
 use std::time::Duration;
 

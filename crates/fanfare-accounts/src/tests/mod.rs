@@ -60,7 +60,7 @@ impl World {
             .unwrap()
     }
 
-    /// Returns the claims of a token with a good signature that has not expired.
+    /// Returns the claims of a token with a valid signature that has not expired.
     fn claims(&self, token: &str) -> Map<String, Value> {
         let mut rules = Validation::new(Algorithm::HS256);
         rules.validate_exp = false; // by this test's clock, below

@@ -1,4 +1,4 @@
-//! The mark in each message, by which a receiver knows who published it, in which order, and when.
+//! The mark in each message, which shows a receiver its publisher, its order and its time.
 
 use std::{
     cell::{Cell, RefCell},
@@ -15,7 +15,7 @@ use crate::frames::Counter;
 const EDGE: u8 = b'^';
 /// The length of a mark: between its edges it has three, eight and twelve hexadecimal digits.
 const LEN: usize = 25;
-/// The publishers that marks can tell apart.
+/// The number of publishers that marks can distinguish.
 pub(super) const MOST_PUBLISHERS: usize = 1 << 12;
 /// Latencies are kept to three digits.
 const DIGITS: u8 = 3;
@@ -54,7 +54,7 @@ impl Mark {
     }
 }
 
-/// What all receivers together saw.
+/// The counts of all receivers together.
 pub(super) struct Sums {
     started: Instant,
     pub(super) latencies: RefCell<Histogram<u64>>,
@@ -148,7 +148,7 @@ impl Counter for MarkReader {
     }
 }
 
-/// What a receiver has seen of one publisher.
+/// A receiver's state for one publisher.
 #[derive(Debug, Clone, Copy, Default)]
 struct Seen {
     /// The sequence number above all that were seen.
@@ -159,9 +159,9 @@ struct Seen {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
-    /// Above all before it. Numbers that were skipped may come late.
+    /// Higher than all before it. Skipped numbers may arrive late.
     Next,
-    /// Below one that came before it.
+    /// Lower than an earlier one.
     Late,
     /// Seen before.
     Again,

@@ -1,4 +1,4 @@
-//! Measures a server that already runs, of any kind that speaks WebSocket: what its clients send is described by a [`Plan`].
+//! Measures any WebSocket server that already runs: a [`Plan`] describes the messages of its clients.
 
 mod marks;
 mod plan;
@@ -64,7 +64,7 @@ impl From<Spent> for Usage {
     }
 }
 
-/// What happened to published messages.
+/// The fate of published messages.
 #[derive(Debug, Serialize)]
 pub struct Traffic {
     /// The deliveries in the measured period.
@@ -110,7 +110,7 @@ impl Percentiles {
 /// Carries out `plan`.
 ///
 /// # Errors
-/// If the server cannot be reached, or does not accept the clients as the plan says.
+/// If the server cannot be reached, or does not accept the clients as in the plan.
 pub fn run(plan: &Plan) -> Result<Outcome, String> {
     block_on(
         plan.clients.count + plan.publishers.as_ref().map_or(0, |script| script.count),

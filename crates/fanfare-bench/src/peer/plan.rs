@@ -53,13 +53,13 @@ impl Work {
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Pace {
-    /// A closed loop with so many messages under way.
+    /// A closed loop with this number of messages in flight.
     InFlight(usize),
-    /// An open loop: so many a second, whether or not the earlier ones have arrived.
+    /// An open loop: this number of messages a second, whether or not the earlier ones have arrived.
     PerSecond(f64),
 }
 
-/// What the connections of one kind send.
+/// The messages that connections of one kind send.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Script {
@@ -86,7 +86,7 @@ pub(super) struct Script {
     tokens: Vec<String>,
 }
 
-/// What carries messages.
+/// The transport of messages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Transport {
@@ -145,12 +145,12 @@ impl Script {
     }
 }
 
-/// Returns the number of a client as it stands in messages.
+/// Returns the number of a client in the form that messages contain.
 pub(super) fn digits(number: usize) -> String {
     format!("{number:05}")
 }
 
-/// Returns the bytes that the characters of `text` stand for.
+/// Returns the bytes that the characters of `text` encode.
 pub(super) fn bytes(text: &str) -> Result<Vec<u8>, String> {
     let byte = |character| {
         u8::try_from(character).map_err(|_| format!("{character:?} is not one byte, in {text:?}"))

@@ -24,7 +24,7 @@ use crate::{
 
 /// The number of pieces into which addressed messages in flight are divided, so that the server is never without work.
 const PIECES: usize = 4;
-/// From here on a timer is too coarse, and the loop waits by looking at the clock.
+/// For shorter waits a timer is too coarse, and the loop polls the clock.
 const TIMER_GRAIN: Duration = Duration::from_millis(2);
 /// How long to wait for an opening to be confirmed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -81,7 +81,7 @@ struct Run {
 }
 
 impl Run {
-    /// Publishes for `length`. Returns what that took, and the reason if it ended early.
+    /// Publishes for `length`. Returns the time and CPU that it took, and the reason if it ended early.
     async fn repeat(
         &mut self,
         pace: Pace,
@@ -184,7 +184,7 @@ impl Run {
         self.published * self.receivers()
     }
 
-    /// Waits for what is still under way.
+    /// Waits for the messages in flight.
     async fn finish(self, deliveries: u64, bytes: u64, spent: Spent, mut stopped: Option<String>) -> Traffic {
         if stopped.is_none() {
             stopped = self.crowd.tally().until(self.expected()).await.err();
@@ -207,12 +207,12 @@ impl Run {
     }
 }
 
-/// The connections that publish. What they receive is read and dropped.
+/// The connections that publish. Their received messages are read and dropped.
 struct Publishers {
     message: Message,
     transport: Transport,
     sockets: Vec<OwnedWriteHalf>,
-    /// What is still to be sent on each of them.
+    /// The bytes still to send on each of them.
     buffers: Vec<Vec<u8>>,
     /// The tasks that read.
     _reading: JoinSet<()>,

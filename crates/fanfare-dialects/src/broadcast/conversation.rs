@@ -10,7 +10,7 @@ use super::{
     handshake, render,
 };
 
-/// The error code for a bad message.
+/// The error code for an invalid message.
 const BAD_MESSAGE: u16 = 1008;
 /// The error code for a message over the rate limit.
 const TOO_MANY: u16 = 429;
@@ -53,7 +53,7 @@ impl Client {
 }
 
 impl Conversation for Client {
-    /// A client that asks for what it missed is welcomed when that is known.
+    /// A client that requests missed events gets its welcome when they are known.
     fn opened(&mut self, context: &Context<'_>, steps: &mut Steps) {
         steps.push(match context.opening.and_then(|opening| opening.resume) {
             Some(since) => Step::Ask(Command::Resume(since)),

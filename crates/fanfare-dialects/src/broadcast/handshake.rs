@@ -88,7 +88,7 @@ pub(super) fn tail(id: Uuid) -> String {
     format!("{:012x}", id.as_u128() & 0xffff_ffff_ffff)
 }
 
-/// Returns the beginning of `text`: at most `most` bytes, and whole characters.
+/// Returns the beginning of `text`: at most `most` bytes, without a partial character.
 pub(super) fn cut(text: &str, most: usize) -> &str {
     let fits = |end: &usize| *end <= most;
     let ends = text.char_indices().map(|(at, one)| at + one.len_utf8());

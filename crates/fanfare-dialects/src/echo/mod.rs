@@ -1,5 +1,5 @@
-//! `echo`: sends every message back. It is the endpoint of protocol test suites and the smallest example of a
-//! dialect; it is mounted only where a listener names it.
+//! `echo`: sends every message back. It is the endpoint of protocol test suites and the smallest example of a dialect;
+//! it is mounted only if a listener names it.
 
 use std::sync::Arc;
 

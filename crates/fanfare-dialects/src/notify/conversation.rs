@@ -1,4 +1,5 @@
-//! One connection: it ignores text, and a binary message ends it. If it asked for what it missed, it is answered first.
+//! One connection: it ignores text, and a binary message ends it. If it requested missed events, the answer is its
+//! first message.
 
 use fanfare_core::{
     Command, Context, Conversation, Converse, Denial, Outcome, Receives, Reception, Render, Step, Steps,

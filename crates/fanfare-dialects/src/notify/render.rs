@@ -17,7 +17,8 @@ impl Render for Notify {
         let kind = event.kind.as_deref().unwrap_or(DEFAULT_TYPE);
         let (data, time) = (event.data.bytes(), timestamp(event.timestamp));
         let around = br#"{"type":"","payload":,"timestamp":""}"#.len();
-        // Exactly as long as it is if the type has no escapes: what has room to spare is kept in a second allocation.
+        // The exact length if the type has no escapes: a buffer with spare capacity would be copied to a second
+        // allocation.
         let mut json = Vec::with_capacity(around + kind.len() + data.len() + time.as_bytes().len());
         json.extend_from_slice(br#"{"type":"#);
         push_quoted(&mut json, kind);

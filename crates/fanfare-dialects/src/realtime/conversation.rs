@@ -104,7 +104,7 @@ impl Client {
         Ok(())
     }
 
-    /// Returns the subscriptions, if every name is good, and keeps the list for its confirmation.
+    /// Returns the subscriptions, if every name is valid, and keeps the list for its confirmation.
     fn note(&mut self, topics: &Topics<'_>) -> Result<Vec<Subscription>, FrameError> {
         let named = topics.names.iter().map(|name| subscription(name));
         let named = named.collect::<Result<_, _>>()?;

@@ -11,7 +11,7 @@ pub(super) struct ApiError<'a> {
     error: Coded<'a>,
 }
 
-/// What went wrong.
+/// The cause of an error.
 #[derive(Serialize, ToSchema)]
 struct Coded<'a> {
     /// For programs.

@@ -1,8 +1,6 @@
-//! Parses a client's messages: `{"type","data","timestamp"?}`. Unknown fields and the timestamp are ignored;
-//! payloads keep their bytes.
-//!
-//! This checks the form only. Whether a topic's name is good, and whether the client may use it, is decided
-//! later, because a well-formed message is also what switches a connection of the other dialect on this path to
+//! Parses a client's messages: `{"type","data","timestamp"?}`. Unknown fields and the timestamp are ignored; payloads
+//! keep their bytes. This checks only the form. Whether a topic's name is valid, and whether the client may use it, is
+//! decided later, because a well-formed message is also what switches a connection of the other dialect on this path to
 //! this one.
 
 use std::borrow::Cow;
@@ -17,7 +15,7 @@ const MAX_TOPICS: usize = 1000;
 
 /// A message from a client.
 pub(super) enum Frame<'a> {
-    /// Subscribes to topics, and perhaps asks for what was missed.
+    /// Subscribes to topics, and may request missed events.
     Subscribe(Topics<'a>, Option<Since>),
     /// Unsubscribes from topics.
     Unsubscribe(Topics<'a>),
@@ -145,7 +143,7 @@ fn target_user<'a>(data: &RawObject<'a>) -> Result<Cow<'a, str>, FrameError> {
     string(user).ok_or_else(|| not_a("data.target_user", "string or an integer"))
 }
 
-/// Returns what a pong echoes: `data.timestamp`, or `data` itself if it is not an object.
+/// Returns the value that a pong echoes: `data.timestamp`, or `data` itself if it is not an object.
 fn timestamp<'a>(frame: &RawObject<'a>) -> Option<&'a str> {
     let data = frame.given("data")?;
     match RawObject::parse(data.get()) {

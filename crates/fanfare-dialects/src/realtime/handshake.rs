@@ -24,11 +24,9 @@ impl Accept for Realtime {
         frames::read(text).is_ok()
     }
 
-    /// Returns the token, and the subprotocol that it was in: a browser fails the connection unless the server
-    /// selects one that it offered.
-    ///
-    /// An empty token counts as none, in the subprotocol too. The same token may be in several places; two
-    /// different ones are refused.
+    /// Returns the token, and the subprotocol that it was in: a browser fails the connection unless the server selects
+    /// one that it offered. An empty token counts as none, also in the subprotocol. The same token may be in several
+    /// places; two different ones are refused.
     fn offer<'a>(&self, handshake: &RequestHead<'a>) -> Result<Offer<'a>, Refusal> {
         let protocol = token_protocol(handshake);
         let offer = Offer::of_one([
@@ -66,7 +64,7 @@ impl Accept for Realtime {
     }
 
     fn refuse(&self, refusal: Refusal, about: &About<'_>) -> Rejection {
-        // `SERVER_FULL` stands for every 503, because clients retry later on it.
+        // Every 503 is `SERVER_FULL`, because clients retry later on it.
         let (status, code, message) = match refusal {
             Refusal::MissingCredential => (401, "INVALID_TOKEN", "Authentication token required"),
             Refusal::BadCredential => (401, "INVALID_TOKEN", "Invalid authentication token"),

@@ -6,7 +6,7 @@ use fanfare_core::{EVERYONE_CHANNEL, ListenMessage, ListenPlan, Listening};
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
-/// Events for the user need no subscription. For everything else it subscribes, and the confirmations show when that is
+/// Events for the user need no subscription. For all others it subscribes, and the confirmations show when that is
 /// done.
 pub(super) fn plan(path: &str, wanted: &Listening<'_>) -> Option<ListenPlan> {
     if wanted.own && wanted.token.is_none() {

@@ -87,10 +87,10 @@ struct Realtime {
     /// Whether a client must have a token. Without one it is anonymous.
     require_auth: bool,
 
-    /// Roles that a client must have, all of them. With any role here, a token is required.
+    /// Roles that a client must have, all of them. If you set any, a token is required.
     required_roles: Vec<String>,
 
-    /// The channels that anonymous clients may use; rooms and personal channels never are. An empty list means all but
-    /// `messages` and the channels under it.
+    /// The channels that anonymous clients may use; rooms and personal channels are never public. An empty list means
+    /// all except `messages` and the channels under it.
     public: Vec<Pattern>,
 }

@@ -36,14 +36,14 @@ pub(super) struct Member {
     asked: Asked,
 }
 
-/// A client that asked for rooms, or for what it missed, in its handshake.
+/// A client that requested rooms, or missed events, in its handshake.
 struct Arrival {
     /// The rooms that are not joined yet, the last one first.
     rooms: Vec<Box<str>>,
     since: Option<Since>,
-    /// The room that is being joined; without one, it is asked what was missed.
+    /// The room that is being joined; without one, the missed events are being requested.
     joining: Option<Channel>,
-    /// The answers so far: the client receives them behind the welcome, which waits until it is known what it missed.
+    /// The answers so far: the client receives them after the welcome, which waits until the missed events are known.
     replies: Steps,
 }
 
@@ -55,7 +55,7 @@ enum Asked {
     Join(Channel),
     Leave(Channel),
     Send(Channel),
-    /// What was asked for in the handshake.
+    /// The requests of the handshake.
     Arrive(Box<Arrival>),
 }
 
@@ -108,7 +108,7 @@ impl Member {
         Some(Step::SendText(render::connected(user, context)))
     }
 
-    /// Joins the next room of the handshake. After the last one, asks for what was missed of all.
+    /// Joins the next room of the handshake. After the last one, requests the missed events of all.
     fn arrive(&mut self, mut arrival: Box<Arrival>, context: &Context<'_>, steps: &mut Steps) {
         let is_closed = |step: &Step| matches!(step, Step::Close(..));
         while !arrival.replies.iter().any(is_closed) {
@@ -137,7 +137,7 @@ impl Member {
         self.arrived(*arrival, context, steps);
     }
 
-    /// All that the handshake asked for is known.
+    /// All requests of the handshake are answered.
     fn arrived(&mut self, arrival: Arrival, context: &Context<'_>, steps: &mut Steps) {
         if arrival.since.is_some() {
             steps.extend(self.welcome(context));
@@ -178,7 +178,7 @@ impl Member {
     }
 }
 
-/// Replies to what was `asked`.
+/// Replies to the command that was `asked`.
 fn settle(asked: Asked, answer: Result<Outcome, Denial>, context: &Context<'_>, steps: &mut Steps) {
     match (asked, answer) {
         (Asked::Join(room), Ok(outcome)) => {

@@ -10,7 +10,7 @@ pub(super) const ROOMS: &[&str] = &["project:", "channel:", "task:"];
 
 /// A message from a client.
 pub(super) enum Frame<'a> {
-    /// `join_room`, whether to list the members, and what was missed of it.
+    /// `join_room`, whether to list the members, and the resume of the room.
     Join(Channel, bool, Option<Since>),
     /// `leave_room`.
     Leave(Channel),

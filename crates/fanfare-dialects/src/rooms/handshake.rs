@@ -28,8 +28,8 @@ impl Accept for Rooms {
         identity.map(|_| ()).ok_or(Refusal::MissingCredential)
     }
 
-    /// Refuses by a close where the client is the cause: a browser shows a page the close code, and never an
-    /// HTTP response to the upgrade.
+    /// Refuses by a close if the client is the cause: a browser shows a page the close code, and never an HTTP response
+    /// to the upgrade.
     fn refuse(&self, refusal: Refusal, _about: &About<'_>) -> Rejection {
         match refusal {
             Refusal::MissingCredential | Refusal::BadCredential | Refusal::ExpiredCredential => {
@@ -49,7 +49,7 @@ impl Accept for Rooms {
     }
 }
 
-/// Returns what the client asks for: what it missed, and the rooms in `rooms`, with commas between them.
+/// Returns the client's requests: missed events, and the rooms in `rooms`, separated by commas.
 fn opening(handshake: &RequestHead<'_>) -> Option<Box<Opening>> {
     let rooms = handshake.parameter("rooms").unwrap_or_default();
     let rooms: Vec<Box<str>> = rooms

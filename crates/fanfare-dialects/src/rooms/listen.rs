@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::frames;
 
-/// Needs a token. Events for the user and for everyone need no subscription; the welcome shows that the token is good.
+/// Needs a token. Events for the user and for everyone need no subscription; the welcome shows that the token is valid.
 /// For a room's events it joins the room, and the members see it. Other channels cannot be received here.
 pub(super) fn plan(path: &str, wanted: &Listening<'_>) -> Option<ListenPlan> {
     let token = wanted.token?;

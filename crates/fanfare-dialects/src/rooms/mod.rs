@@ -20,7 +20,7 @@ use fanfare_core::{
 
 use options::Rooms;
 
-/// The close code for a missing, bad or expired token.
+/// The close code for a missing, invalid or expired token.
 const UNAUTHENTICATED: u16 = 4401;
 /// The close code for a room without access. The protocol fixes the reason.
 const FORBIDDEN: (u16, &str) = (4403, "Forbidden");
@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(defaults.production, [("rooms.default_access", "\"nobody\"")]);
     }
 
-    /// Most connections are idle most of the time, so their size is what they cost.
+    /// Most connections are idle most of the time, so their size determines their cost.
     #[test]
     fn a_connection_takes_little_memory() {
         assert!(size_of::<conversation::Member>() <= 32);

@@ -1,4 +1,5 @@
-//! The options of this dialect. The policy of all dialects decides who may join which room; here are only its defaults.
+//! The options of this dialect. The policy of all dialects decides which users may join a room; here are only its
+//! defaults.
 
 use std::time::Duration;
 
@@ -10,12 +11,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Rooms {
-    /// Who may join a room that no access rule, authorizer or `rooms` claim decides about: any `authenticated` user, or
-    /// `nobody`.
+    /// The users who may join a room if no access rule, authorizer or `rooms` claim decides: any `authenticated` user,
+    /// or `nobody`.
     pub(super) default_access: RoomAccess,
 
-    /// How long the server waits with `user_left` after it lost a connection (no `leave_room` and no close frame). A
-    /// user who is back in the room by then has neither left nor joined.
+    /// How long the server delays `user_left` after a lost connection (no `leave_room` and no close frame). If the user
+    /// is back in the room by then, it sends neither `user_left` nor `user_joined`.
     #[serde(with = "DurationText::<0>")]
     pub(super) leave_grace: Duration,
 }

@@ -1,4 +1,4 @@
-//! One stream: it subscribes to what its request names, resumes, and sends. Its client says nothing.
+//! One stream: it subscribes to the channels in its request, resumes, and sends. Its client sends nothing.
 
 use std::borrow::Cow;
 
@@ -12,10 +12,10 @@ use uuid::Uuid;
 use super::{Stream, render};
 use crate::text::excerpt;
 
-/// The close code of a stream that has sent everything.
+/// The close code of a poll that has sent all kept events.
 const COMPLETE: u16 = 1000;
-/// The shortest time after which a browser comes back, and how much longer it may be, in milliseconds: after a restart not all
-/// clients should come at once.
+/// The shortest time after which a browser reconnects, and the random part added to it, in milliseconds: after a
+/// restart the clients should not all reconnect at once.
 const RETRY_MS: u64 = 1_000;
 const RETRY_SPREAD_MS: u64 = 4_000;
 
@@ -32,7 +32,7 @@ impl Converse for Stream {
 /// The connection's state.
 #[derive(Default)]
 pub(super) struct Reader {
-    /// What it subscribes to, as its client wrote it, until that is answered.
+    /// The requested channels, as the client wrote them, until the subscription is answered.
     names: Vec<Box<str>>,
     polls: bool,
 }
@@ -87,7 +87,7 @@ impl Conversation for Reader {
     fn text(&mut self, _text: &str, _context: &Context<'_>, _steps: &mut Steps) {}
 }
 
-/// Returns what the client subscribes to, or the message about what is wrong with it.
+/// Returns the client's subscriptions, or the message about an invalid one.
 fn subscriptions(opening: &Opening) -> Result<Vec<Subscription>, String> {
     if opening.names.is_empty() {
         return Err("channel is required: a name or a pattern, as often as you like".to_owned());
@@ -116,7 +116,7 @@ fn refused(status: u16, message: String) -> Step {
     Step::Close(status, Cow::Owned(message))
 }
 
-/// Returns when the client should come back after its connection has ended. The end of an id is random.
+/// Returns when the client should reconnect after its connection has ended. The last bytes of an id are random.
 pub(super) fn retry_ms(id: Uuid) -> u64 {
     let (_, random) = id.as_u64_pair();
     RETRY_MS + random % RETRY_SPREAD_MS

@@ -1,4 +1,4 @@
-//! The request: its token, its channels, from where on, and in which form; and the refusals.
+//! The request: its token, its channels, its resume and its form; and the refusals.
 
 use std::borrow::Cow;
 
@@ -54,7 +54,8 @@ impl Accept for Stream {
         })
     }
 
-    /// A browser's `EventSource` gives up at any status but 200. So one that comes back is sent away by a stream that ends at once.
+    /// A browser's `EventSource` gives up at any status except 200. So the server refuses its reconnect by a stream
+    /// that ends at once.
     fn put_off(&self, request: &RequestHead<'_>, refusal: Refusal, about: &About<'_>) -> Option<Bytes> {
         let is_temporary = match refusal {
             Refusal::KeysUnavailable
@@ -105,8 +106,8 @@ fn token<'a>(request: &RequestHead<'a>) -> Result<Offer<'a>, Refusal> {
     Offer::of_one([in_query, in_header.map(Cow::Borrowed)])
 }
 
-/// Returns from where on the client wants events. What a browser's `EventSource` has seen last takes precedence over the
-/// address, which is always the same.
+/// Returns the place from which the client requests events. The last id of a browser's `EventSource` takes precedence
+/// over the address, which is always the same.
 fn since(request: &RequestHead<'_>) -> Since {
     let last = request.header("last-event-id").filter(|last| !last.is_empty());
     let since = request.parameter("since");

@@ -40,7 +40,7 @@ impl DialectKind for Kind {
     fn defaults(&self) -> DialectDefaults {
         DialectDefaults {
             everywhere: true,
-            // Proxies close a stream in which nothing comes for half a minute.
+            // Proxies close a stream without bytes for half a minute.
             ping_interval: Duration::from_secs(15),
             options: OptionsType::of::<Stream>(),
             production: &[("stream.require_auth", "true")],
@@ -74,7 +74,7 @@ mod tests {
         assert_eq!(defaults.ping_interval, Duration::from_secs(15));
     }
 
-    /// Most connections are idle most of the time, so their size is what they cost.
+    /// Most connections are idle most of the time, so their size determines their cost.
     #[test]
     fn a_connection_takes_little_memory() {
         assert!(size_of::<conversation::Reader>() <= 32);

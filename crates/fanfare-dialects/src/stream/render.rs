@@ -38,13 +38,13 @@ impl Render for Stream {
     }
 }
 
-/// Returns the first message: what became of the resume, and when the client should come back.
+/// Returns the first message: the result of the resume, and when the client should reconnect.
 pub(super) fn opening(resumed: &Resumption, retry_ms: u64) -> [Bytes; 2] {
     let [block, line] = resume(resumed);
     [retrying(&block, retry_ms), line]
 }
 
-/// Returns a whole stream that ends at once, for a client that is to come back.
+/// Returns a whole stream that ends at once, for a client that should reconnect later.
 pub(super) fn later(reason: &str, retry_ms: u64) -> Bytes {
     let [block, _] = end(reason);
     retrying(&block, retry_ms)
@@ -101,7 +101,7 @@ fn rendered(event: &Event, cursor: Option<&str>) -> Rendering {
     Rendering::Forms([block(cursor, event.kind.as_deref(), &object), line.into()])
 }
 
-/// Returns a server-sent event. A type with control characters is in the data alone: no line of the form can carry it.
+/// Returns a server-sent event. A type with control characters is only in the data: no line of the form can carry it.
 fn block(cursor: Option<&str>, kind: Option<&str>, data: &[u8]) -> Bytes {
     let line = |name: &str, value: Option<&str>| {
         let value = value.filter(|value| !value.contains(char::is_control));

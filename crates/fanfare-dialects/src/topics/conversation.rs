@@ -47,21 +47,21 @@ enum Phase {
     Expired,
 }
 
-/// The open command, and what its reply needs.
+/// The open command, and the values for its reply.
 #[derive(Default)]
 enum Asked {
     #[default]
     Nothing,
-    /// With what follows once the token is accepted.
+    /// With the requests to make once the token is accepted.
     Authenticate(Option<Box<Arrival>>),
-    /// What followed it.
+    /// The requests that followed it.
     Arrive(Names),
     Subscribe(Names),
     Unsubscribe(Names),
     Publish(Channel),
 }
 
-/// What an `auth` asks for besides: topics, and what was missed.
+/// The further requests of an `auth`: topics, and missed events.
 struct Arrival {
     topics: Topics,
     since: Option<Since>,
@@ -150,7 +150,7 @@ impl Talk {
         steps.push(Step::Ask(command));
     }
 
-    /// The token is accepted. What the client asked for besides is asked of the server before the client is answered.
+    /// The token is accepted. The client's further requests go to the server before the client is answered.
     fn accepted(&mut self, arrival: Option<Box<Arrival>>, context: &Context<'_>, steps: &mut Steps) {
         if context.identity.is_none() {
             return steps.push(Step::End(Ending::InternalError));
@@ -226,7 +226,7 @@ impl Conversation for Talk {
     }
 }
 
-/// Returns the verdict on each of so many names at most, in order.
+/// Returns the verdict on each of at most this number of names, in order.
 fn verdicts(answer: Result<Outcome, Denial>, names: usize) -> Vec<Result<(), Denial>> {
     match answer {
         Ok(Outcome::Subscribed(verdicts)) => verdicts,
@@ -243,7 +243,7 @@ fn success(context: &Context<'_>) -> Step {
     Reply::AuthSuccess { user_id, resume }.at(context.now)
 }
 
-/// Sends a reply for each name in order; `answer` has the verdicts on the good names.
+/// Sends a reply for each name in order; `answer` has the verdicts on the valid names.
 fn settle(
     names: Names,
     answer: Result<Outcome, Denial>,
@@ -256,7 +256,7 @@ fn settle(
         let settled = name.and_then(|name| match verdicts.next() {
             Some(Ok(())) => Ok(name),
             Some(Err(denial)) => Err(FrameError::denied(denial, &name)),
-            None => Err(FrameError::denied(Denial::Forbidden, &name)), // only what was allowed is confirmed
+            None => Err(FrameError::denied(Denial::Forbidden, &name)), // only allowed names are confirmed
         });
         let reply = match &settled {
             Ok(name) => confirmed(name, context.resumed),

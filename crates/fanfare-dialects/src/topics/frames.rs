@@ -37,7 +37,7 @@ pub(super) struct Frame<'a> {
 pub(super) struct Topics {
     /// As the client wrote them, in order, or their errors.
     pub(super) names: Names,
-    /// The good names.
+    /// The valid names.
     pub(super) good: Vec<Subscription>,
 }
 
@@ -66,13 +66,13 @@ impl<'a> Frame<'a> {
         Ok(Self { purpose, fields })
     }
 
-    /// Returns the token of an `auth`. The server judges it, an empty one too.
+    /// Returns the token of an `auth`. The server judges it, even an empty one.
     pub(super) fn token(&self) -> Result<Token, FrameError> {
         let token = text_of("token", required(&self.fields, "token")?)?;
         Ok(Token(token.into()))
     }
 
-    /// Returns what the client asks for of what it missed.
+    /// Returns the client's request for missed events.
     pub(super) fn since(&self) -> Option<Since> {
         Since::given(&self.fields)
     }

@@ -9,7 +9,7 @@ use serde_json::json;
 /// A pattern over all personal channels, which matches only the client's own.
 const PERSONAL: &str = "notifications.user.**";
 
-/// Sends `auth`, then one `subscribe` for everything; each topic has its own reply.
+/// Sends `auth`, then one `subscribe` for all topics; each topic has its own reply.
 pub(super) fn plan(path: &str, wanted: &Listening<'_>) -> Option<ListenPlan> {
     let token = wanted.token?;
     let own = [PERSONAL, EVERYONE_CHANNEL].into_iter().filter(|_| wanted.own);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct AuthTimeouts {
-    /// How long a connection may stay open before its first accepted `auth` frame. Then it is closed with 1008.
+    /// How long a connection may stay open without an accepted `auth` frame. Then it is closed with 1008.
     // With zero no client could authenticate.
     #[serde(with = "DurationText::<1>")]
     pub(super) auth_timeout: Duration,

@@ -73,7 +73,7 @@ impl Reply<'_> {
 }
 
 impl FrameError {
-    /// Returns the error for a bad field.
+    /// Returns the error for an invalid field.
     pub(super) fn in_field(field: impl Into<Cow<'static, str>>, issue: impl Into<Cow<'static, str>>) -> Self {
         Self::detailed(400, "Invalid message format", field, issue)
     }

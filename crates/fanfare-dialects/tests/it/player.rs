@@ -26,13 +26,13 @@ use crate::{
 /// Finds a prologue's steps by its title.
 pub(crate) type Given<'a> = dyn Fn(&str) -> Result<String, String> + 'a;
 
-/// A dialect with one connection, and what it did that no line has expected yet.
+/// A dialect with one connection, and its actions that no line has expected yet.
 struct Stage {
     kind: &'static dyn DialectKind,
     dialect: Arc<dyn Dialect>,
     name: Option<String>,
     identity: Option<Arc<Identity>>,
-    /// What the next connection asked for in its handshake.
+    /// The requests of the next connection's handshake.
     opening: Option<Box<Opening>>,
     /// The answer to a resume, for the next call.
     resumed: Option<Resumption>,
@@ -44,7 +44,7 @@ struct Stage {
     seen: VecDeque<String>,
 }
 
-/// Plays a scene; returns its lines, with what was seen instead of what was expected.
+/// Plays a scene; returns its lines, with the actual instead of the expected ones.
 ///
 /// A scene without a difference is returned as it was. Panics if a step cannot be done.
 pub(crate) fn play(kind: &'static dyn DialectKind, body: &str, given: &Given<'_>) -> String {
@@ -82,7 +82,7 @@ pub(crate) fn play(kind: &'static dyn DialectKind, body: &str, given: &Given<'_>
 }
 
 impl Stage {
-    /// Returns what is seen where `expected` is expected, if anything.
+    /// Returns the actual line in place of `expected`, if there is one.
     fn sees(&mut self, expected: &str) -> Option<String> {
         if expected == "nothing" {
             return self.seen.is_empty().then(|| expected.to_owned());
@@ -109,7 +109,7 @@ impl Stage {
         assert!(known, "no such step: {line}");
     }
 
-    /// Plays the steps of a prologue. What is seen in it is that scene's own test.
+    /// Plays the steps of a prologue, whose results its own test checks.
     fn prepares(&mut self, prologue: &str) {
         let steps = prologue
             .lines()

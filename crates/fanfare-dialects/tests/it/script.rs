@@ -9,8 +9,7 @@
 //! answer joined
 //! < {"type":"joined_room","room":"channel:456",…}
 //! ```
-//!
-//! Steps that happen to the dialect. What the dialect does must follow before the next of them:
+//! Inputs of the dialect. The dialect's actions must follow before the next input:
 //!
 //! ```text
 //! given TITLE                           plays the scene TITLE of the folder's `given.txt`, whatever is seen in it: that scene
@@ -127,7 +126,7 @@ pub(crate) fn split(line: &str) -> (&str, &str) {
     line.split_once(' ').unwrap_or((line, ""))
 }
 
-/// Returns whether a step describes what is seen, rather than what happens.
+/// Returns whether a step is the dialect's action rather than its input.
 pub(crate) fn is_expected(line: &str) -> bool {
     match split(line) {
         ("timer", rest) => !rest.is_empty(),
@@ -135,7 +134,7 @@ pub(crate) fn is_expected(line: &str) -> bool {
     }
 }
 
-/// The first words of steps that the dialect does; `timer` alone is also a step that happens.
+/// The first words of the dialect's actions; `timer` is the only one that is also an input.
 const SEEN: [&str; 26] = [
     "retry:",
     "<",

@@ -1,5 +1,5 @@
-//! `line`: a sixth dialect, for tests alone. It is a protocol of words, and uses what the five others do not: a path with a parameter,
-//! binary renderings, events that their sender does not receive, and tokens for one channel.
+//! `line`: a sixth dialect, only for tests. It is a protocol of words, and uses features that the five others do not: a
+//! path with a parameter, binary renderings, events that their sender does not receive, and tokens for one channel.
 //!
 //! A client connects to `/line/{app}` and sends `SUB a.b [TOKEN]`, `UNSUB a.b`, `PUB a.b TEXT`, `JOIN room:x`, `LEAVE room:x`. Each is
 //! answered by `OK …` or `ERR …`; events come as binary messages, `CHANNEL NUL DATA`. Backends `POST /line/{app}/{channel}`.

@@ -1,4 +1,4 @@
-//! The lines of an answer that may go on for ever.
+//! The lines of an answer that may never end.
 
 use reqwest::Response;
 
@@ -7,7 +7,7 @@ use super::CommandFailure;
 /// The longest line that is read. An event is smaller.
 const MAX_LINE: usize = 64 << 20;
 
-/// An answer, and what was read of it.
+/// An answer, and the bytes read of it.
 pub(super) struct AnswerLines {
     answer: Response,
     read: Vec<u8>,
@@ -24,10 +24,10 @@ impl AnswerLines {
         }
     }
 
-    /// Returns the next line that is not empty; if there is none any more, why.
+    /// Returns the next line that is not empty; or, at the end, the reason of the end.
     ///
     /// # Errors
-    /// If what the server sends is no line.
+    /// If the server sends something other than lines.
     pub(super) async fn next(&mut self) -> Result<Result<Vec<u8>, &'static str>, CommandFailure> {
         loop {
             let rest = &self.read[self.taken..];

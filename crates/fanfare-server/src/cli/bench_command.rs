@@ -7,10 +7,10 @@ use fanfare_bench::{Options, Subject, peer};
 
 use super::{CommandFailure, Global, Outcome, output};
 
-/// Measure what the server can do on this machine. It starts its own server, on the loopback interface
+/// Measure the server's performance on this machine. It starts its own server, on the loopback interface
 #[derive(Args)]
 pub(super) struct Bench {
-    /// What to measure
+    /// The measurement
     #[arg(value_enum, default_value_t = What::All)]
     what: What,
     /// Connections [default: 1000 and 10000 for fanout and logins, 1000 for unicast, 10000 for memory; channels likewise]
@@ -22,13 +22,13 @@ pub(super) struct Bench {
     /// How often each measurement is repeated; the medians are over all rounds
     #[arg(long, value_name = "R", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: u16,
-    /// The server's threads. The load generator needs a core of its own
+    /// The server's threads. The load generator needs its own core
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     shards: u16,
     /// Print one JSON object instead of tables
     #[arg(long)]
     json: bool,
-    /// What `peer` does, as JSON; bench/compare writes such files
+    /// The plan of `peer`, as JSON; bench/compare writes such files
     #[arg(long, value_name = "FILE", required_if_eq("what", "peer"))]
     plan: Option<PathBuf>,
 }
@@ -37,7 +37,7 @@ pub(super) struct Bench {
 enum What {
     /// All of these
     All,
-    /// One event to everyone, and the best that the machine can do
+    /// Events to everyone, and the best case of this machine
     Fanout,
     /// Events to one user each
     Unicast,
@@ -47,11 +47,11 @@ enum What {
     Memory,
     /// Connections that open and close
     Handshakes,
-    /// Logins: what a burst of 10,000 does to events, and how long a refusal takes
+    /// Logins: the delay of events by a burst of 10,000, and the duration of a refusal
     Logins,
     /// Events for single users beside a fan-out to 10,000, reconnects, large events and scrapes
     Fairness,
-    /// A server that already runs, of any kind that speaks WebSocket; needs --plan, and prints JSON
+    /// Any WebSocket server that already runs; needs --plan, and prints JSON
     Peer,
     /// The process that `fanout` compares with
     #[value(hide = true)]

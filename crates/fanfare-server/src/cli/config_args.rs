@@ -16,7 +16,7 @@ pub(super) enum ConfigCommand {
     Default,
 }
 
-/// What is checked, and against what.
+/// The configuration to check, and the server to compare it with.
 #[derive(clap::Args)]
 pub(super) struct Check {
     #[command(flatten)]
@@ -34,7 +34,7 @@ pub(super) struct Profile {
     /// A set of defaults: `default` or `production`. A dialect's name is `default` with `--dialect NAME`
     #[arg(long, value_name = "NAME")]
     pub(super) profile: Option<String>,
-    /// Serve this dialect alone, on the first of its addresses; may be repeated
+    /// Serve only this dialect, on the first of its addresses; may be repeated
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(super) dialect: Vec<String>,
 }

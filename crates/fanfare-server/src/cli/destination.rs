@@ -1,4 +1,4 @@
-//! Where `fanfare listen` connects, and in which dialect: the first one there that can deliver what is wanted.
+//! The server and the dialect of `fanfare listen`: the first dialect there that can deliver the requested events.
 
 use fanfare_core::{DialectKind, ListenPlan, Listening, Registry};
 use reqwest::Url;
@@ -15,7 +15,7 @@ pub(super) struct Destination {
     pub(super) dialect: &'static str,
     /// The URL to connect to. It contains the token.
     pub(super) url: String,
-    /// How to listen there.
+    /// How to receive there.
     pub(super) plan: ListenPlan,
 }
 
@@ -35,7 +35,7 @@ pub(super) struct WantedServer<'a> {
     pub(super) dialect: Option<&'a str>,
 }
 
-/// Finds a server that can deliver what is `wanted`: at the URL, or else at a listener of the configuration, on this
+/// Finds a server that can deliver the `wanted` events: at the URL, or else at a listener of the configuration, on this
 /// machine.
 pub(super) fn find(
     config: &Config,

@@ -35,7 +35,7 @@ pub(super) struct Explain {
     /// A claim of the user's token, its value in JSON or as plain text; may be repeated
     #[arg(long, value_name = "KEY=JSON", conflicts_with = "anonymous")]
     claim: Vec<String>,
-    /// Ask the authorizer where it decides
+    /// Ask the authorizer if it decides
     #[arg(long)]
     ask: bool,
     /// Print JSON
@@ -143,7 +143,7 @@ impl Explain {
     }
 }
 
-/// What is kept of the channel, as a line; empty for nothing.
+/// The channel's retention, as a line; empty if nothing is kept.
 fn kept(history: Option<(Retention, Option<DecidingRule>)>) -> String {
     let Some((Retention { size, ttl }, rule)) = history else {
         return String::new();

@@ -1,4 +1,4 @@
-//! `fanfare listen`: a client for trying things out and for scripts.
+//! `fanfare listen`: a client for experiments and scripts.
 
 use std::{
     io::{self, Write},
@@ -52,7 +52,7 @@ pub(super) struct Listen {
     /// The dialect to use [default: the first suitable one]
     #[arg(long, value_name = "NAME")]
     dialect: Option<String>,
-    /// First what came after this cursor, or the newest events: so many (20), or as old as 5m
+    /// Begin with the events after this cursor, or with the newest ones: a number (20) or an age (5m)
     #[arg(long, value_name = "CURSOR|AGE|NUMBER", conflicts_with = "dialect")]
     since: Option<String>,
     /// Stop after this many events
@@ -93,7 +93,7 @@ impl Listen {
         block_on(listen(destination, count))
     }
 
-    /// Returns the token to use. Channels may be public, so for them alone no secret is generated.
+    /// Returns the token to use. Channels may be public, so if only channels are requested, no secret is generated.
     fn token(&self, loaded: &Loaded) -> Result<Option<String>, CommandFailure> {
         let user = match (&self.token, &self.user) {
             (Some(token), _) => return Ok(Some(token.clone())),

@@ -1,4 +1,4 @@
-//! `fanfare listen --since`: first what was missed, then what is live, by a stream over HTTP.
+//! `fanfare listen --since`: first the missed events, then live ones, by a stream over HTTP.
 
 use fanfare_core::{EVERYONE_CHANNEL, history::Since};
 use form_urlencoded::Serializer;
@@ -10,7 +10,7 @@ use super::{CommandFailure, Outcome, answer_lines::AnswerLines, output, output::
 const PERSONAL: &str = "notifications.user.**";
 const LINES: &str = "application/x-ndjson";
 
-/// What `fanfare listen --since` asks for.
+/// The request of `fanfare listen --since`.
 pub(super) struct Missed<'a> {
     /// A cursor, a number of events, or an age.
     pub(super) since: &'a str,
@@ -50,7 +50,7 @@ impl Missed<'_> {
 
 /// Prints a line if it is an event; returns whether it is.
 fn take(line: &[u8]) -> Result<bool, CommandFailure> {
-    let bad = || CommandFailure::Runtime("the server sent something else than a stream".into());
+    let bad = || CommandFailure::Runtime("the server did not send a stream".into());
     let text = std::str::from_utf8(line).map_err(|_| bad())?;
     let read: Value = serde_json::from_str(text).map_err(|_| bad())?;
     let data = &read["data"];
@@ -58,7 +58,9 @@ fn take(line: &[u8]) -> Result<bool, CommandFailure> {
         Some("resume") => {
             if data["recovered"] == false {
                 let why = data["reason"].as_str().map(shown).unwrap_or_default();
-                eprintln!("fanfare: what was missed cannot be shown ({why}); events may be missing here");
+                eprintln!(
+                    "fanfare: the missed events cannot be replayed ({why}); events may be missing here"
+                );
             }
             eprintln!("listening; stop with Ctrl-C");
             Ok(false)

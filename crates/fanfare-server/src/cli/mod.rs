@@ -55,7 +55,7 @@ struct Global {
     /// The configuration file [default: fanfare.toml here, then /etc/fanfare/fanfare.toml]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Set a configuration key, over the file and the environment; may be repeated
+    /// Set a configuration key; takes precedence over the file and the environment; may be repeated
     #[arg(long, global = true, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// The log level: error, warn, info, debug, trace, or directives such as `info,fanfare_server::resp=debug`
@@ -78,11 +78,11 @@ enum Command {
     Listen(listen::Listen),
     /// Show all nodes' figures, live
     Top(top::Top),
-    /// Print what is published, live, on all nodes
+    /// Print events of all nodes, live
     Tail(tail::TailCommand),
     /// Print kept events of a channel, of a user or for everyone
     History(history::HistoryCommand),
-    /// Show what became of an event at each connection, on all nodes, and why a user did not receive it
+    /// Show the outcome of an event at each connection on all nodes, and why a user did not receive it
     Trace(trace::Trace),
     /// Show whether a user may use a channel, and which rule or default decides
     Explain(explain::Explain),
@@ -96,7 +96,7 @@ enum Command {
     Backup(backup::Backup),
     /// Replace the SQLite database by a backup; the server must be stopped
     Restore(restore::Restore),
-    /// Make the running server read its configuration again: certificates, keys, access rules, limits, log level
+    /// Make the running server reload its configuration: certificates, keys, access rules, limits, log level
     Reload(reload::Reload),
     /// Ask the server on this machine whether it is ready; exit with 1 if it is not
     Ready(ready::Ready),

@@ -1,4 +1,4 @@
-//! Standard output. A closed pipe, as after `head`, is not an error: the reader has what it wanted.
+//! Standard output. A closed pipe, as after `head`, is not an error: the reader has read enough.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write as _};
@@ -27,7 +27,7 @@ pub(super) fn shown(words: &str) -> String {
     words.chars().map(escaped).collect()
 }
 
-/// Returns an event of the service API on one line, with what its reader shows of the time and of the data.
+/// Returns an event of the service API on one line, with the caller's forms of the time and of the data.
 pub(super) fn event(paint: Paint, event: &Value, at: &str, data: &str) -> String {
     let word = |name: &str| event[name].as_str().map(shown);
     let to = match (word("channel"), word("user")) {
@@ -64,7 +64,7 @@ impl Paint {
         self.paint("2", text)
     }
 
-    /// The colour of an event's outcome: good, on its way, or none.
+    /// The colour of an event's outcome: delivered, on its way, or not delivered.
     pub(super) fn outcome(self, outcome: &str, text: &str) -> String {
         let code = match outcome {
             "acknowledged" | "written" => "32",

@@ -1,4 +1,5 @@
-//! `fanfare completions` and `fanfare man`: what a package installs beside the program, made from the command line's definition.
+//! `fanfare completions` and `fanfare man`: files that a package installs beside the program, made from the command
+//! line's definition.
 
 use std::path::PathBuf;
 

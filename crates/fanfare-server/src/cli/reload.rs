@@ -5,7 +5,7 @@ use clap::Args;
 use super::{Global, Outcome, Profile, output, running_server::RunningServer};
 use crate::config::Config;
 
-/// Make the running server read its configuration again.
+/// Make the running server reload its configuration.
 #[derive(Args)]
 pub(super) struct Reload {
     /// Only print what a reload would change
@@ -17,7 +17,8 @@ pub(super) struct Reload {
 
 impl Reload {
     pub(super) fn run(&self, global: &Global) -> Outcome {
-        // A file with an error does not tell where the server is. Then the server may: it runs by an earlier one.
+        // With a URL and a key the file is not read: an error in it does not stop the command, since the server runs by an
+        // earlier file.
         let config = match &self.server.url {
             Some(_) if self.server.key.is_some() => Config::default(),
             _ => global.load(&Profile::default())?.config,

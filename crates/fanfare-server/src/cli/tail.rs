@@ -1,4 +1,4 @@
-//! `fanfare tail`: what is published, live, by the service API.
+//! `fanfare tail`: prints events live, by the service API.
 
 use std::{
     io::{self, IsTerminal},
@@ -22,7 +22,7 @@ use super::{
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// Print what is published, live, on all nodes: JSON lines, or for people on a terminal
+/// Print events of all nodes, live: JSON lines, or for people on a terminal
 #[derive(Args)]
 #[command(group(ArgGroup::new("what").required(true).multiple(true).args(["user", "channel", "everyone"])))]
 pub(super) struct TailCommand {
@@ -35,13 +35,13 @@ pub(super) struct TailCommand {
     /// The events for everyone
     #[arg(long)]
     everyone: bool,
-    /// Leave the events' data out, which needs a key with the scope read only
+    /// Leave out the events' data; then a key with the scope read is enough
     #[arg(long)]
     no_data: bool,
-    /// End after so many events
+    /// Stop after this many events
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// Print JSON lines on a terminal, too
+    /// Print JSON lines even on a terminal
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -50,7 +50,7 @@ pub(super) struct TailCommand {
 
 /// How a tail ended.
 enum TailEnd {
-    /// As many events as wanted have been printed.
+    /// The requested number of events has been printed.
     Done,
     /// The connection was lost, for this reason; so it is opened again.
     Lost(String),
@@ -129,7 +129,7 @@ impl TailPrinter {
     /// Prints a line; returns how the tail ended, if it has.
     fn line(&mut self, line: &[u8]) -> Result<Option<TailEnd>, CommandFailure> {
         let read: Value = serde_json::from_slice(line)
-            .map_err(|_| CommandFailure::Runtime("the server sent something else than a tail".into()))?;
+            .map_err(|_| CommandFailure::Runtime("the server did not send a tail".into()))?;
         if read.get("open").is_some() {
             self.was_open = true;
             eprintln!("listening; stop with Ctrl-C");
@@ -169,7 +169,7 @@ fn raw_event(line: &[u8]) -> &str {
 
 /// An event on one line.
 fn for_people(paint: Paint, event: &Value) -> String {
-    // The time of day is enough for what happens now.
+    // The time of day is enough for live events.
     let at = event["published_at"].as_str().unwrap_or_default();
     let at = at
         .split_once('T')

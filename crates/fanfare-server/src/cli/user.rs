@@ -17,7 +17,7 @@ const PAGE: u32 = 500;
 /// Create and change user accounts.
 #[derive(Subcommand)]
 pub(super) enum UserCommand {
-    /// Create an account; without a given password, one is generated and printed
+    /// Create an account; without --password-stdin, a password is generated and printed
     Add(Add),
     /// Print all users, one a line: id, address, roles, state, last login, name
     List,
@@ -25,7 +25,7 @@ pub(super) enum UserCommand {
     Disable(Which),
     /// Enable an account again
     Enable(Which),
-    /// Set a user's roles; if one is taken away, the user's sessions end
+    /// Set a user's roles; if a role is removed, the user's sessions end
     SetRole(SetRole),
     /// Set a user's password; their sessions end
     SetPassword(SetPassword),

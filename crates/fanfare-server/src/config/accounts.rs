@@ -1,4 +1,4 @@
-//! The settings of `[auth]` and `[storage]`: how users are identified, and where accounts are stored.
+//! The settings of `[auth]` and `[storage]`: the verification of tokens, and the database of accounts.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn algorithm_schema() -> Json {
     })
 }
 
-/// How tokens are verified, and who may connect.
+/// How tokens are verified, and which origins may connect.
 #[derive(Clone, Debug, SmartDefault, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Auth {
@@ -60,7 +60,7 @@ pub struct Auth {
     #[serde(with = "Optional::<String>")]
     pub audience: Option<String>,
 
-    /// How far the clock of a token's issuer may be off, for `exp` and `nbf`.
+    /// The tolerated difference to the clock of a token's issuer, for `exp` and `nbf`.
     #[serde(with = "DurationText::<0, 3_600_000>")]
     #[default(AccountsOptions::default().leeway)]
     pub leeway: Duration,
@@ -82,18 +82,18 @@ pub struct Auth {
     #[default(AccountsOptions::default().refresh_ttl)]
     pub refresh_ttl: Duration,
 
-    /// Who may create an account: every client (`open`), or only `fanfare user add` (`closed`, as in the production
-    /// profile).
+    /// The creation of accounts: by every client (`open`), or only by `fanfare user add` (`closed`, as in the
+    /// production profile).
     pub registration: Registration,
 
-    /// How many passwords are hashed at the same time, each on a core of its own with 19 MiB of memory. 0 uses half of
-    /// the cores. Further logins wait in a queue.
+    /// How many passwords are hashed at the same time, each on its own core with 19 MiB of memory. 0 uses half of the
+    /// cores. Further logins wait in a queue.
     #[schemars(range(max = 1024))]
     #[default(AccountsOptions::default().password_threads)]
     pub password_threads: usize,
 
-    /// How many logins may wait for each of these threads, and as many new passwords in a queue of their own. Each
-    /// takes 15 to 30 ms. A login that finds the queue full is refused for the moment.
+    /// How many logins may wait for each of these threads, and as many new passwords in their own queue. Each takes 15
+    /// to 30 ms. A login that finds the queue full is refused for the moment.
     #[schemars(range(max = 100_000))]
     #[default(AccountsOptions::default().password_queue)]
     pub password_queue: usize,
@@ -116,30 +116,31 @@ pub struct Auth {
     pub login_attempts_per_minute_per_ip: u32,
 
     /// The most registrations in a minute from one client address; 0 is no limit. A registration of a taken address
-    /// counts, one with an invalid field does not.
+    /// counts, a registration with an invalid field does not.
     #[schemars(range(max = 1_000_000))]
     #[default(AccountsOptions::default().registrations_per_address)]
     pub registrations_per_minute_per_ip: u32,
 
-    /// The values of the `Origin` header that may connect, such as `https://app.example.com`. Case and default ports do
-    /// not matter. `*` allows every origin; some apps built of web pages send `null` or `file://`. Requests without the
-    /// header are allowed, because they are not from a browser. The production profile requires this setting.
+    /// The allowed values of the `Origin` header, such as `https://app.example.com`. Case and default ports do not
+    /// matter. `*` allows every origin; some apps that are built from web pages send `null` or `file://`. Requests
+    /// without the header are allowed, because they are not from a browser. The production profile requires this
+    /// setting.
     #[default(vec!["*".to_owned()])]
     pub allowed_origins: Vec<String>,
 }
 
-/// Who may create an account.
+/// The clients that may create an account.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Registration {
     /// Every client.
     #[default]
     Open,
-    /// Only the command line.
+    /// None: only the command line.
     Closed,
 }
 
-/// Where users, sessions and messages are stored.
+/// The database of users, sessions and messages.
 #[derive(Clone, Debug, SmartDefault, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Storage {

@@ -15,7 +15,8 @@ use super::types::Optional;
 #[derive(Clone, Debug, SmartDefault, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Acme {
-    /// The names that the certificate is for, such as `push.example.com`. By naming one you accept the authority's terms of service.
+    /// The domains of the certificate, such as `push.example.com`. If you set one, you accept the authority's terms of
+    /// service.
     pub domains: Vec<String>,
 
     /// The mail addresses that the authority may write to.
@@ -26,12 +27,13 @@ pub struct Acme {
     #[default("https://acme-v02.api.letsencrypt.org/directory".to_owned())]
     pub directory: String,
 
-    /// A PEM file with the only authorities that may sign the certificate of the directory's server. Empty accepts the system's.
+    /// A PEM file with the only authorities that may sign the certificate of the directory's server. Empty accepts the
+    /// system's authorities.
     #[serde(with = "Optional::<PathBuf>")]
     #[schemars(extend("x-kind" = "path"))]
     pub ca_file: Option<PathBuf>,
 
-    /// The pause after an order that failed. It doubles with each failure, up to an hour.
+    /// The pause after a failed order. It doubles with each failure, up to an hour.
     #[serde(with = "DurationText::<1>")]
     #[default(Duration::from_secs(60))]
     pub retry: Duration,

@@ -1,4 +1,4 @@
-//! The address of a listening socket as the configuration writes it, and the sockets that it means.
+//! The address of a listening socket in the configuration, and the sockets that it opens.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -25,8 +25,8 @@ pub struct Broker {
     #[serde(with = "Optional::<GuardedUrl>")]
     pub url: Option<GuardedUrl>,
 
-    /// URLs of some nodes of a Redis Cluster, such as `["redis://redis-1:6379", "redis://redis-2:6379"]`; they name the
-    /// others. Set this, `sentinel` or `url`.
+    /// URLs of some nodes of a Redis Cluster, such as `["redis://redis-1:6379", "redis://redis-2:6379"]`; Fanfare
+    /// discovers the others from them. Set this, `sentinel` or `url`.
     pub cluster: Vec<GuardedUrl>,
 
     /// A PEM file with the only authorities that may sign the certificate of a broker reached by TLS. Empty accepts the
@@ -35,8 +35,8 @@ pub struct Broker {
     #[schemars(extend("x-kind" = "path"))]
     pub ca_file: Option<PathBuf>,
 
-    /// A PEM file with the certificate that this node shows to a broker which asks for one by TLS, and those that lead to its
-    /// authority. `client_key_file` has its key. Both are read at the start.
+    /// A PEM file with the certificate chain that this node presents to a broker which requests a client certificate.
+    /// `client_key_file` has its key. Both are read at the start.
     #[serde(with = "Optional::<PathBuf>")]
     #[schemars(extend("x-kind" = "path"))]
     pub client_cert_file: Option<PathBuf>,
@@ -46,8 +46,7 @@ pub struct Broker {
     #[schemars(extend("x-kind" = "path"))]
     pub client_key_file: Option<PathBuf>,
 
-    /// A credentials file of NATS, or a file with the seed of a user's key. It logs in to NATS instead of a user and a
-    /// password in `url`.
+    /// A credentials file of NATS, or a file with the seed of a user's key. It replaces a user and a password in `url`.
     #[serde(with = "Optional::<PathBuf>")]
     #[schemars(extend("x-kind" = "path"))]
     pub credentials_file: Option<PathBuf>,
@@ -62,11 +61,11 @@ pub struct Broker {
     #[default(fanfare_core::MAX_CLAIMS)]
     pub max_remembered_ids: usize,
 
-    /// The Redis Sentinels that know which server is the master. Set this, `cluster` or `url`.
+    /// The Redis Sentinels that name the master. Set this, `cluster` or `url`.
     pub sentinel: Sentinel,
 }
 
-/// The Redis Sentinels that know which server is the master.
+/// The Redis Sentinels that name the master.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sentinel {
@@ -74,7 +73,7 @@ pub struct Sentinel {
     pub master: String,
 
     /// The Sentinels' URLs, such as `["redis://sentinel-1:26379", "redis://sentinel-2:26379"]`, with the login for the
-    /// Sentinels. With `rediss://` the master is reached by TLS too.
+    /// Sentinels. With `rediss://`, the master is also reached by TLS.
     pub urls: Vec<GuardedUrl>,
 
     /// The user for the master, if it differs from the one in the first URL.

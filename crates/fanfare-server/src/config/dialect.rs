@@ -52,7 +52,7 @@ pub struct DialectConfig {
     #[default(Duration::from_secs(30))]
     pub ping_interval: Duration,
 
-    /// How long a connection may be silent before it is closed. Longer than `ping_interval`.
+    /// The time without a message or a pong after which a connection is closed. Must be longer than `ping_interval`.
     #[serde(with = "DurationText::<1>")]
     #[default(Duration::from_secs(60))]
     pub ping_timeout: Duration,
@@ -62,10 +62,10 @@ pub struct DialectConfig {
     #[default(1024)]
     pub max_fragments: usize,
 
-    /// Offers permessage-deflate (RFC 7692) to clients that ask for it. It saves traffic and costs processor time.
+    /// Whether to accept permessage-deflate (RFC 7692) from clients that offer it. It saves traffic and costs CPU time.
     pub compression: bool,
 
-    /// The size in bytes below which a message is sent uncompressed, because compression would not pay.
+    /// The size in bytes below which a message is sent uncompressed, because compression would gain nothing.
     #[schemars(range(max = 1_073_741_824))]
     #[default(512)]
     pub compression_threshold: usize,

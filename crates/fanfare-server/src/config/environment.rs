@@ -17,7 +17,7 @@ pub(super) const RESERVED: [(&str, &str); 6] = [
     ("FANFARE_PROFILE", "The profile, as in `--profile`."),
     (
         profile::DIALECTS,
-        "The dialects that are served alone, as in `--dialect`, separated by commas.",
+        "The only dialects to serve, as in `--dialect`, separated by commas.",
     ),
     (
         "FANFARE_LOG",

@@ -1,4 +1,4 @@
-//! The settings of history: how much is kept of users and of everyone, and of the channels of a rule.
+//! The settings of history: the events kept for users, for everyone, and for the channels of a rule.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,50 +16,51 @@ use super::types::serde_as_text;
 /// The longest `ttl`, in milliseconds: [`fanfare_core::history::MAX_HISTORY_TTL`].
 const MAX_TTL_MS: u64 = 30 * 24 * 3_600_000;
 
-/// Events that are kept for clients that were away.
+/// Events that are kept for clients that reconnect.
 #[derive(Clone, Debug, PartialEq, Eq, SmartDefault, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HistorySettings {
-    /// How much is kept of the events for each user.
+    /// How many of each user's events are kept, and for how long.
     pub users: AudienceHistory,
 
-    /// How much is kept of the events for everyone.
+    /// How many of the events for everyone are kept, and for how long.
     pub everyone: AudienceHistory,
 
-    /// With the memory broker, how much memory all kept events may take together, such as `64MiB`. Above it, the oldest
-    /// events go first.
+    /// With the memory broker, the most memory that all kept events take together, such as `64MiB`. Above it, the
+    /// oldest events are evicted.
     #[default(ByteSize(64 << 20))]
     pub max_bytes: ByteSize,
 
-    /// The most events that one resume or rewind brings. A client that missed more is told so and receives none of them.
+    /// The most events that one resume or rewind replays. A client that missed more receives none of them, and the
+    /// reason `limit`.
     #[schemars(range(min = 1, max = 100_000))]
     #[default(REPLAY_LIMIT)]
     pub replay_limit: usize,
 
-    /// With Redis, of how many channels and users the history is known. Above it, those that were silent for longest are
-    /// forgotten, and their clients start anew. The same on all nodes.
+    /// With Redis, the most channels and users with a history. Above it, the least recently active lose theirs, and
+    /// their clients start without one. Set the same number on all nodes.
     #[schemars(range(min = 1, max = 10_000_000))]
     #[default(MAX_JOURNALS)]
     pub max_journals: usize,
 
-    /// With Redis or NATS, how many channels and users a node watches for events that were lost on the way. What is lost of
-    /// others is not noticed.
+    /// With Redis or NATS, the most channels and users that a node watches for lost events. It does not detect losses
+    /// on others.
     #[schemars(range(min = 1, max = 10_000_000))]
     #[default(MAX_WATCHED)]
     pub max_watched: usize,
 
-    /// With Redis or NATS, the most events that a node fetches where it has missed some. If it has missed more, its clients are
-    /// told so.
+    /// With Redis or NATS, the most missed events that a node fetches at once. If it has missed more, it notifies its
+    /// clients.
     #[schemars(range(min = 1, max = 100_000))]
     #[default(MAX_FETCHED)]
     pub max_fetched: usize,
 }
 
-/// How much is kept of one audience.
+/// The retention of one audience.
 #[derive(Clone, Debug, PartialEq, Eq, SmartDefault, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AudienceHistory {
-    /// The newest events that are kept. 0 keeps none.
+    /// The number of newest events that are kept. 0 keeps none.
     #[schemars(range(max = 100_000))]
     pub size: u32,
 
@@ -70,18 +71,18 @@ pub struct AudienceHistory {
 }
 
 impl AudienceHistory {
-    /// Returns how much is kept; `None` for nothing.
+    /// Returns the retention; `None` if nothing is kept.
     pub fn retention(&self) -> Option<Retention> {
         let (size, ttl) = (self.size, self.ttl);
         (size > 0).then_some(Retention { size, ttl })
     }
 }
 
-/// How much is kept of each channel.
+/// The retention of each channel.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChannelHistory {
-    /// The newest events that are kept.
+    /// The number of newest events that are kept.
     #[schemars(range(min = 1, max = 100_000))]
     pub size: u32,
 
@@ -91,7 +92,7 @@ pub struct ChannelHistory {
 }
 
 impl ChannelHistory {
-    /// Returns it for the policy.
+    /// Returns the retention for the policy.
     pub fn retention(&self) -> Retention {
         let (size, ttl) = (self.size, self.ttl);
         Retention { size, ttl }
@@ -105,7 +106,7 @@ pub struct ByteSize(pub usize);
 
 /// The units, the largest first.
 const UNITS: [(&str, usize); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
-/// The least and the most that a setting may be.
+/// The bounds of a setting.
 const LEAST: usize = 64 << 10;
 const MOST: usize = 1 << 40;
 

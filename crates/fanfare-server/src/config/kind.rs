@@ -1,4 +1,4 @@
-//! The type of a setting, as the JSON schema of its field tells it: its words in the documentation and in errors.
+//! The type of a setting, from the JSON schema of its field: its text in the documentation and in errors.
 //!
 //! Whether a value is right is decided by the field itself ([`super::schema::Schema::check`]); nothing here repeats that.
 
@@ -102,7 +102,7 @@ impl<'a> Kind<'a> {
         }
     }
 
-    /// Returns the text of an error: what was found and what was expected, with the `reason` of the field.
+    /// Returns the text of an error: the found and the expected value, with the `reason` of the field.
     pub(super) fn mismatch(self, found: &DeValue<'_>, reason: &str) -> String {
         let text = found.as_str();
         let shown = if self.guard().is_some() {
@@ -127,7 +127,7 @@ impl<'a> Kind<'a> {
         format!("found {shown}, expected {}{reason}{hint}", self.expected(text))
     }
 
-    /// Returns what would fit. If the text `found` is a duration of the wrong length, these are the bounds.
+    /// Returns the expected value. If the text `found` is a duration of the wrong length, these are the bounds.
     pub(super) fn expected(self, found: Option<&str>) -> String {
         if let Some(words) = self.words() {
             let words: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();

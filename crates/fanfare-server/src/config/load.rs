@@ -43,7 +43,8 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// This configuration, but `keys` as they are in `started`: what is in force once it was read again. It is for printing.
+    /// Returns this configuration with `keys` as they are in `started`: the values in force after a reload, for
+    /// printing.
     pub(crate) fn keeping(mut self, started: &Self, keys: &[String]) -> Self {
         for key in keys {
             if let Some(value) = started.values.get(key) {
@@ -119,7 +120,7 @@ pub fn load(sources: &Sources, registry: Registry) -> Result<Loaded, ConfigError
     secret_files::read(&schema, &mut merged);
     derived::fill(&mut merged, registry);
 
-    // Every value passed alone; if they do not together, stopping is better than running with defaults.
+    // Every value passed its own check; if they fail together, it is better to stop than to run with defaults.
     let mut config = typed(registry, merged.values.clone()).unwrap_or_else(|_| {
         let text = "has a value that passed the checks and cannot be used";
         merged

@@ -1,10 +1,11 @@
 //! The configuration: one TOML file, environment variables over it, flags over both.
 //!
-//! A setting is declared once, as a field: its type reads and judges the values, its doc comment is the documentation, its
-//! `#[default(…)]` the default, its place the key and the variable. `model`, `accounts`, `access`, `broker`, `history` and
-//! `dialect` have the fields; a dialect's folder has those that only this dialect has, the engine the limits of `[observe]`.
-//! `schema` reads the declarations as data, from their JSON schema. The layers (`profile`, the file, `environment`, flags; each
-//! read by `layer` into `merged`) and the printed forms use that data. `kind` has a type's words for errors and documents.
+//! A setting is declared once, as a field: its type reads and judges the values, its doc comment is the documentation,
+//! its `#[default(…)]` the default, its place the key and the variable. `model`, `accounts`, `access`, `broker`,
+//! `history` and `dialect` have the fields; a dialect's folder has those that only this dialect has, the engine the
+//! limits of `[observe]`. `schema` reads the declarations as data, from their JSON schema. The layers (`profile`, the
+//! file, `environment`, flags; each read by `layer` into `merged`) and the printed forms use that data. `kind` has a
+//! type's text for errors and documents.
 //!
 //! To add a setting, add a field. To add a rule between settings, add it to `checks`.
 

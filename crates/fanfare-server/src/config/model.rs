@@ -1,8 +1,8 @@
 //! The settings, declared once.
 //!
-//! A field's doc comment is its documentation everywhere: in the configuration reference, in the example file
-//! and in the JSON schema. Its place gives the key and the environment variable, its `#[default(…)]` the default.
-//! Adding a setting is adding a field.
+//! A field's doc comment is its documentation everywhere: in the configuration reference, in the example file and in
+//! the JSON schema. Its place gives the key and the environment variable, its `#[default(…)]` the default. To add a
+//! setting, add a field.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -49,28 +49,27 @@ pub struct Config {
     #[serde(skip)]
     pub dialects: BTreeMap<String, DialectConfig>,
 
-    /// How tokens are verified, and who may connect.
+    /// How tokens are verified, and which origins may connect.
     pub auth: Auth,
 
     /// The HTTP interface for backends.
     pub api: Api,
 
-    /// A rule about who may do what on the channels that a pattern matches. Repeat the table for more. Of the rules
-    /// that match a channel, the first decides each action that it names. The authorizer, the token's rooms and the
-    /// defaults decide the other actions.
+    /// A rule that decides which users may act on the channels that a pattern matches. Repeat the table for more. Of
+    /// the rules that match a channel, the first decides each action that it names. The authorizer, the token's rooms
+    /// and the defaults decide the other actions.
     pub channel: Vec<ChannelRule>,
 
-    /// Your own service that decides where no rule does.
+    /// Your own service that decides if no rule does.
     pub authorizer: Authorizer,
 
     /// The service that carries events between the nodes of a cluster.
     pub broker: Broker,
 
-    /// Events that are kept for clients that were away. Which channels have history is a matter of their rules: `history` in
-    /// `[[channel]]`.
+    /// Events that are kept for clients that reconnect. Rules give channels history: `history` in `[[channel]]`.
     pub history: HistorySettings,
 
-    /// Where users, sessions and messages are stored.
+    /// The database of users, sessions and messages.
     pub storage: Storage,
 
     /// The embedded door for publishers that use the Redis protocol. It belongs to the memory broker; with any other
@@ -80,7 +79,7 @@ pub struct Config {
     /// Limits that hold for every dialect.
     pub limits: Limits,
 
-    /// What operators may watch at once: traces of single events, and tails.
+    /// The limits of operators' traces and tails.
     pub observe: ObserveLimits,
 
     /// How the server drains after SIGTERM, SIGINT or SIGQUIT.
@@ -89,7 +88,7 @@ pub struct Config {
     /// The server's log, on standard error.
     pub log: Log,
 
-    /// What the server sends to a collector.
+    /// The traces that the server sends to a collector.
     pub telemetry: Telemetry,
 
     /// How the process uses the machine.
@@ -97,8 +96,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// Returns whether the IPv6 sockets of `bind` accept IPv4 too: those of `[::]` do, unless another address of this
-    /// configuration has the port there.
+    /// Returns whether the IPv6 sockets of `bind` also accept IPv4: those of `[::]` do, unless another address of this
+    /// configuration has the port on IPv4.
     pub fn is_dual_stack(&self, bind: BindAddress) -> bool {
         let listeners = self.listener.iter().map(|listener| listener.bind);
         let mut others = listeners.chain(self.resp.bind);
@@ -110,12 +109,12 @@ impl Config {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Listener {
-    /// The address and port. `0.0.0.0` is every IPv4 address of the machine; `[::]` is every IPv6 address, and every
-    /// IPv4 address too unless another address of this configuration has the port on IPv4; `:8081` is all of both;
+    /// The address and port. `0.0.0.0` is every IPv4 address of the machine; `[::]` is every IPv6 address, and also
+    /// every IPv4 address unless another address of this configuration has the port on IPv4; `:8081` is all of both;
     /// `localhost:8081` is both loopback addresses. Port 0 lets the system choose.
     pub bind: BindAddress,
 
-    /// The names of the dialects that are served here. An empty list serves the HTTP routes alone.
+    /// The names of the dialects that are served here. An empty list serves only the HTTP routes.
     pub dialects: Vec<String>,
 
     /// A path under which every route of this listener is mounted, such as `/a`. Empty mounts them at the root.
@@ -165,16 +164,17 @@ pub struct Api {
     #[default(true)]
     pub trust_loopback: bool,
 
-    /// Who may read `/metrics` and `/metrics/prometheus`: everyone (`open`), callers with an API key of the scope `read` or an
-    /// admin's token (`key`), or nobody (`off`).
+    /// The callers that may read `/metrics` and `/metrics/prometheus`: all (`open`), those with an API key of the scope
+    /// `read` or an admin's token (`key`), or none (`off`).
     pub metrics: Visibility,
 
-    /// Who may read `/docs`, `/openapi.json` and `/asyncapi.json`; in the same words. A browser sends no key.
+    /// The callers that may read `/docs`, `/openapi.json` and `/asyncapi.json`, with the same values. A browser sends
+    /// no key.
     pub docs: Visibility,
 
-    /// Who may open the page at `/admin`; in the same words. Its files hold no data: the page asks the service API, with the
-    /// credential that its reader signs in with. A browser sends no key for the page itself, so with `key` it opens on this
-    /// machine while no key exists, or behind a proxy that adds one.
+    /// The callers that may open the page at `/admin`, with the same values. Its files hold no data: the page asks the
+    /// service API, with the credential of its user. A browser sends no key for the page itself, so with `key` it opens
+    /// only on this machine while no key exists, or behind a proxy that adds one.
     pub admin: Visibility,
 }
 
@@ -189,8 +189,8 @@ pub struct Resp {
     #[default(Some(SocketAddr::from(([127, 0, 0, 1], 6379)).into()))]
     pub bind: Option<BindAddress>,
 
-    /// The password for AUTH, with the user name `default` or none. API keys work too, with any user name. Without a
-    /// password and without any API key the door is open, and may bind a loopback address only.
+    /// The password for AUTH, with the user name `default` or none. API keys also work, with any user name. Without a
+    /// password and without any API key the door is open, and may bind only a loopback address.
     #[serde(with = "Optional::<Secret>")]
     pub password: Option<Secret>,
 
@@ -205,7 +205,7 @@ pub struct Resp {
     pub max_message_size: usize,
 }
 
-/// Limits that hold for every dialect.
+/// Limits that apply to every dialect.
 #[derive(Clone, Debug, SmartDefault, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -224,7 +224,7 @@ pub struct Limits {
     pub messages_per_second_per_connection: u32,
 
     /// How many handshakes, requests or messages may arrive at once after a quiet time, before their limit per second
-    /// holds. If that limit is the larger number, it is the burst.
+    /// applies. If that limit is the larger number, it is the burst.
     #[schemars(range(min = 1, max = 1_000_000))]
     #[default(20)]
     pub burst: u32,
@@ -274,8 +274,7 @@ pub struct Shutdown {
     #[default(Duration::from_secs(1800))]
     pub timeout: Duration,
 
-    /// The time over which the closes are spread, so that the clients do not all reconnect at once. Not longer than
-    /// `timeout`.
+    /// The time over which the closes are spread, so that the clients do not all reconnect at once; at most `timeout`.
     #[serde(with = "DurationText::<0>")]
     #[default(Duration::from_secs(10))]
     pub drain_window: Duration,
@@ -285,7 +284,7 @@ pub struct Shutdown {
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
-    /// The least important messages that are written.
+    /// The lowest level of messages that are written.
     pub level: LogLevel,
 
     /// `human` is for reading, `json` is one object a line, `auto` is `human` on a terminal and `json`
@@ -332,16 +331,16 @@ pub enum LogFormat {
     Json,
 }
 
-/// Who may read the figures or the descriptions of the server.
+/// The callers that may read the metrics or the descriptions of the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Visibility {
-    /// Everyone.
+    /// All callers.
     #[default]
     Open,
     /// Callers of the service API, with the scope `read`.
     Key,
-    /// There is no such route.
+    /// No caller: the route does not exist.
     Off,
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a value was set.
+/// The place where a value was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// Nowhere: it is the default.
@@ -82,11 +82,11 @@ impl Origins {
 /// One error, or, as a warning, one doubtful value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Where the value was set that must change.
+    /// The place of the value that must change.
     pub origin: Origin,
     /// The key; empty for the file as a whole.
     pub key: String,
-    /// What was found and what was expected, without any secret.
+    /// The found and the expected value, without any secret.
     pub text: String,
 }
 

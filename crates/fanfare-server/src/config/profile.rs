@@ -68,7 +68,7 @@ fn by_profile(name: &str) -> Origin {
     }
 }
 
-/// The chosen profile, and the dialects that are served alone.
+/// The chosen profile, and the dialects of `--dialect`.
 pub(super) struct Choice {
     pub(super) profile: String,
     /// By `--dialect` or `FANFARE_DIALECTS`; empty for all dialects of the profile.
@@ -87,7 +87,7 @@ impl Choice {
             names.map(ToOwned::to_owned).collect()
         };
         let by_flag = split(&sources.dialects.join(","));
-        // A dialect's name as the profile is a choice, too, and flags take precedence over variables.
+        // A dialect's name as the profile is also a choice, and flags take precedence over variables.
         let is_chosen = sources
             .profile
             .as_deref()
@@ -131,7 +131,7 @@ pub(super) fn read(
     let name = choice.profile.as_str();
     let with_address = |name: &str| registry.addressed().find(|kind| kind.name() == name);
     let mut reader = Reader::new(schema, by_profile(name), merged);
-    // A dialect's name is the default profile with that dialect alone.
+    // A dialect's name is the default profile with only that dialect.
     let mut chosen: Vec<&dyn DialectKind> = with_address(name).into_iter().collect();
     if chosen.is_empty() && name != DEFAULT_PROFILE && name != PRODUCTION {
         let names = list(registry).into_iter().map(|(name, _)| name);

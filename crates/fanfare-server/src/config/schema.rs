@@ -34,7 +34,7 @@ pub(super) struct Schema {
 /// One key: a setting or a table.
 #[derive(Debug)]
 pub(super) struct Key {
-    /// Where it is: `auth.leeway`, `listener[].bind`.
+    /// Its place: `auth.leeway`, `listener[].bind`.
     pub(super) path: String,
     /// The JSON schema of its field.
     schema: Json,
@@ -191,7 +191,7 @@ impl Schema {
     /// judges: a configuration is built that has this value alone.
     ///
     /// # Errors
-    /// What was found and what was expected.
+    /// The found and the expected value.
     pub(super) fn check(&self, key: &Key, kind: Kind<'_>, found: &DeValue<'_>) -> Result<Value, String> {
         let mismatch = |reason: &str| kind.mismatch(found, reason);
         let value = kind.single(found).ok_or_else(|| mismatch(""))?;

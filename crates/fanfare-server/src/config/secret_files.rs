@@ -18,7 +18,7 @@ pub(super) fn set_by(files: &BTreeMap<String, PathBuf>, key: &str) -> String {
     format!("{key}{suffix}")
 }
 
-/// Reads the files that are named, and sets what they hold. The rest of the program finds each secret in one place.
+/// Reads the named files, and sets the secrets that they hold. The rest of the program finds each secret in one place.
 pub(super) fn read(schema: &Schema, merged: &mut Merged) {
     merged.files.retain(|_, file| !file.as_os_str().is_empty());
     for key in schema.leaves() {

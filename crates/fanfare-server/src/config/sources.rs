@@ -10,7 +10,7 @@ pub struct Sources {
     pub file: Option<PathBuf>,
     /// The profile of `--profile`.
     pub profile: Option<String>,
-    /// The dialects of `--dialect`, which are then served alone.
+    /// The dialects of `--dialect`; if there are any, only these are served.
     pub dialects: Vec<String>,
     /// The environment.
     pub env: Vec<(String, String)>,

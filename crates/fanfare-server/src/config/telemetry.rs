@@ -1,4 +1,4 @@
-//! The settings of `[telemetry]`: what the server sends to a collector.
+//! The settings of `[telemetry]`: the traces that the server sends to a collector.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use smart_default::SmartDefault;
 
 use super::types::{Optional, Secret};
 
-/// What the server sends to a collector.
+/// The traces that the server sends to a collector.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Telemetry {
@@ -33,18 +33,18 @@ pub struct Otlp {
     #[default("fanfare".to_owned())]
     pub service_name: String,
 
-    /// Of a thousand publications whose publisher sends no `traceparent`, how many begin a trace. Those with a `traceparent`
-    /// belong to its trace, if that is sampled.
+    /// How many of a thousand publications without a `traceparent` begin a trace. A publication with a `traceparent`
+    /// belongs to its trace, if that is sampled.
     #[schemars(range(max = 1000))]
     #[default(10)]
     pub traces_per_thousand: u32,
 
-    /// The most spans that wait for the collector. Above it new spans are dropped, and counted.
+    /// The most spans that wait for the collector. Further spans are dropped and counted.
     #[schemars(range(min = 1, max = 1_000_000))]
     #[default(4096)]
     pub max_queued_spans: usize,
 
-    /// How long a request to the collector may take. The spans of one that fails are dropped, and counted.
+    /// How long a request to the collector may take. The spans of a failed request are dropped and counted.
     #[serde(with = "DurationText::<1>")]
     #[default(Duration::from_secs(5))]
     pub timeout: Duration,

@@ -101,8 +101,8 @@ impl fmt::Display for Network {
     }
 }
 
-/// Returns whether `text` switches an optional address off. `off` is for the environment, where an empty variable
-/// counts as not set.
+/// Returns whether `text` disables an optional address. `off` is for the environment, where an empty variable counts as
+/// not set.
 pub(super) fn is_off(text: &str) -> bool {
     text.is_empty() || text == "off"
 }

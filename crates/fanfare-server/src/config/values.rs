@@ -64,7 +64,7 @@ fn merge(under: &mut Table, over: Table) {
     }
 }
 
-/// Returns the typed configuration; what is not set has its default.
+/// Returns the typed configuration; unset keys have their defaults.
 ///
 /// # Errors
 /// Why a field refused its value. The reason may repeat a secret.

@@ -1,4 +1,4 @@
-//! Callers that go away in the middle of an operation, as after a client's reset.
+//! Callers that are dropped in the middle of an operation, as after a client's reset.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -16,7 +16,7 @@ use crate::storage::{Kind, Redemption, RotatedBy, Storage};
 const CALLERS: u32 = 2000;
 const DAY: i64 = 86_400_000;
 
-/// Redeems the token `a`, and goes away after a time that differs from call to call.
+/// Redeems the token `a`, and drops the call after a time that differs from call to call.
 async fn go_away(storage: Storage, number: u32) {
     let offered = Redemption {
         token_hash: "a".to_owned(),
@@ -84,7 +84,7 @@ pub(super) async fn that_go_away(place: Place) {
     }
     drop(all);
 
-    // An operation is finished even if its caller is gone.
+    // An operation is finished even if its caller was dropped.
     let mut adding = Box::pin(add(&storage, "late@example.com", 1));
     let at_once = tokio::time::timeout(Duration::ZERO, adding.as_mut()).await;
     drop(adding);

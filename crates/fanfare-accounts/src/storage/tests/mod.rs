@@ -1,4 +1,4 @@
-//! One suite for both databases: each case gets an empty one. Tests of one database alone are beside it.
+//! One suite for both databases: each case gets an empty one. Tests of only one database are beside it.
 #![allow(clippy::unwrap_used)]
 
 mod callers;
@@ -19,7 +19,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// A file that is not there yet.
+    /// A file that does not exist yet.
     pub(crate) fn sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let text = StorageUrl::text_of_file(&folder.path().display().to_string(), "test.db");

@@ -31,7 +31,7 @@ pub(super) struct Top {
     /// Print the figures once, as text
     #[arg(long)]
     once: bool,
-    /// The time between two looks, in seconds
+    /// The time between two updates, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3600))]
     every: u64,
     #[command(flatten)]
@@ -58,7 +58,7 @@ impl Top {
         let mut keys = keys();
         let mut ticks = tokio::time::interval(Duration::from_secs(self.every));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        ticks.reset(); // the first look has been
+        ticks.reset(); // the first sample is taken
         let outcome = loop {
             if let Err(error) = terminal.draw(|frame| view::draw(frame, &figures)) {
                 break Err(broken(&error));
@@ -76,8 +76,8 @@ impl Top {
     }
 }
 
-/// What is typed, and changes of the terminal's size as a key that means nothing. A thread of its own waits for it, and ends
-/// with the process.
+/// Returns the pressed keys, and changes of the terminal's size as a key without a meaning. A separate thread waits for
+/// them, and ends with the process.
 fn keys() -> mpsc::UnboundedReceiver<KeyEvent> {
     let (sender, receiver) = mpsc::unbounded_channel();
     std::thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! How `fanfare top` looks: totals, nodes, dialects, and the connections with the most waiting messages.
+//! The view of `fanfare top`: totals, nodes, dialects, and the connections with the most waiting messages.
 
 use std::collections::BTreeMap;
 
@@ -160,7 +160,7 @@ fn waiting_table(connections: &[Waiting]) -> Table<'static> {
     };
     let widths = [37, 20, 10, 24, 8, 10, 9].map(Constraint::Length);
     titled(
-        "Connections, what waits most first",
+        "Connections, most waiting messages first",
         Table::new(connections.iter().map(row), widths),
     )
     .header(head([
@@ -201,7 +201,7 @@ fn dropped(node: &NodeFigures) -> u64 {
     node.dialects.iter().map(|own| own.dropped).sum()
 }
 
-/// A text that others chose, without what a terminal would obey.
+/// Returns a text from outside without the control characters that a terminal would obey.
 fn plain(text: &str) -> String {
     text.chars()
         .map(|one| if one.is_control() { '?' } else { one })

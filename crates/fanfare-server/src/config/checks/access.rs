@@ -37,7 +37,7 @@ fn rules(checker: &mut Checker<'_>) {
         unreached(checker, &key, &rule, &earlier);
         earlier.push((index, rule));
     }
-    // An authorizer decides what the rules leave out.
+    // An authorizer decides the actions that the rules leave out.
     if checker.config.authorizer.url.is_none() {
         for (at, (index, rule)) in earlier.iter().enumerate() {
             let is_reached = covering(&earlier[..at], rule).is_none();
@@ -48,7 +48,7 @@ fn rules(checker: &mut Checker<'_>) {
     }
 }
 
-/// Returns the first of `rules` after which `later` never decides anything. About history and about access rules decide apart.
+/// Returns the first of `rules` after which `later` never decides anything. History and access are decided separately.
 fn covering<'a>(rules: &'a [(usize, Rule)], later: &Rule) -> Option<&'a (usize, Rule)> {
     let covers = |rule: &Rule| {
         (rule.decides_access() || !later.decides_access())

@@ -59,7 +59,7 @@ fn secret_length(checker: &mut Checker<'_>, key: &str, secret: &Secret) {
     }
 }
 
-/// Each algorithm needs its key. A symmetric one beside public keys alone would be the classic key confusion.
+/// Each algorithm needs its key. A symmetric algorithm with only public keys would be the classic key confusion.
 fn algorithms(checker: &mut Checker<'_>) {
     const KEY: &str = "auth.algorithms";
     let auth = &checker.config.auth;

@@ -128,14 +128,14 @@ fn prefix(checker: &mut Checker<'_>, key: &str, prefix: &str) {
     }
 }
 
-/// The embedded door must not want the address of a listener. With the default address, the server runs without the
+/// The embedded door must not have the address of a listener. With the default address, the server runs without the
 /// door instead.
 fn door(checker: &mut Checker<'_>, listeners: &[Listener]) {
     const KEY: &str = "resp.bind";
     let Some(door) = checker.config.resp.bind else {
         return;
     };
-    // A default address takes no IPv4 away from a listener.
+    // A default address does not take IPv4 from a listener.
     let is_chosen = checker.merged.is_configured(KEY);
     let clashes = |listener: &Listener| {
         listener.bind.conflicts_with(door) || !is_chosen && listener.bind.leaves_ipv4_to(door)

@@ -22,7 +22,7 @@ use super::secret_files;
 /// The warning about a secret.
 const OUTER_SPACE: &str = "found white space at the beginning or the end, which is a part of the secret";
 
-/// A configuration under examination, and what was found.
+/// A configuration under examination, and the problems found.
 pub(super) struct Checker<'a> {
     config: &'a Config,
     profile: &'a str,
@@ -167,8 +167,8 @@ impl<'a> Checker<'a> {
         self.wrong(blamed.0, text);
     }
 
-    /// Returns where `other` was set. If another server's variable set `key`, the text names the variable for `other`
-    /// too.
+    /// Returns where `other` was set. If another server's variable set `key`, the text also names the variable for
+    /// `other`.
     fn origin_and_variable(&self, key: &str, other: &str) -> String {
         let origin = self.origin(other);
         let mut inherited = environment::inherited(self.config.registry).map(|(_, inherited)| inherited);

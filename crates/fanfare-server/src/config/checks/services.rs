@@ -101,7 +101,7 @@ fn unused(checker: &mut Checker<'_>) {
     }
 }
 
-/// Warns of what the broker's own check finds doubtful. Its errors are found when the parts of a server are built.
+/// Reports the warnings of the broker's own check. Its errors appear when the parts of a server are built.
 fn broker_url(checker: &mut Checker<'_>, key: &str) {
     let broker = &checker.config.broker;
     if let Ok(Some(warning)) = fanfare_transports::check(broker.kind.name(), &broker.options()) {

@@ -52,7 +52,7 @@ pub fn reference(registry: Registry) -> String {
     text
 }
 
-/// Returns what an inherited variable of a dialect does.
+/// Returns the effect of an inherited variable of a dialect.
 fn effect(dialect: Option<&str>, inherited: &Inherited) -> String {
     let unit = match inherited.unit {
         Unit::Plain => "",

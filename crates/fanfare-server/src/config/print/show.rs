@@ -51,15 +51,15 @@ pub struct Setting {
     pub key: String,
     /// The value as TOML, secrets as `***`.
     pub value: String,
-    /// The default as TOML; `None` for what has none.
+    /// The default as TOML; `None` if there is none.
     pub default: Option<String>,
-    /// Where it was set.
+    /// The place where it was set.
     pub origin: Origin,
-    /// What it does.
+    /// Its documentation.
     pub doc: String,
 }
 
-/// The values in force, in the order of the file. What only tests use is left out.
+/// The values in force, in the order of the file, without those that only tests use.
 pub fn settings(loaded: &Loaded) -> Vec<Setting> {
     let schema = Schema::new(loaded.config.registry);
     let documented = schema.sections().filter(|section| !section.is_hidden());

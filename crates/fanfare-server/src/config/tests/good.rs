@@ -421,7 +421,7 @@ fn warnings() {
              it, so nodes on other databases of this server receive the same events; set broker.prefix",
         ],
     );
-    // A user who sets both inherited variables means it.
+    // A user who sets both inherited variables does so on purpose.
     check(
         "",
         &[("PUBSUB_ADAPTER", "memory"), ("REDIS_URL", "redis://a")],

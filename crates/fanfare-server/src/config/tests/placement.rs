@@ -163,7 +163,7 @@ fn show_tells_the_variables() {
     assert!(shown.lines().any(|found| found == line), "{shown}");
 }
 
-/// A dialect with an inherited variable for the interval alone gets a timeout to match.
+/// A dialect with an inherited variable for only the interval gets a timeout to match.
 #[test]
 fn pings() {
     let check = |toml: &str, beat: &str, expected: (u64, u64)| {

@@ -1,4 +1,4 @@
-//! Profiles, and the dialects that are served alone.
+//! Profiles, and the dialects of `--dialect`.
 
 use fanfare_core::policy::RoomAccess;
 

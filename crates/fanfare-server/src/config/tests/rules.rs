@@ -152,7 +152,7 @@ fn secrets() {
     );
 }
 
-/// Every setting that may hold a secret has the form; what is in the file is judged as if it stood in its place.
+/// Every setting that may hold a secret has the form; the file's content is checked like a value in the configuration.
 #[test]
 fn files_of_secrets() {
     let check = |text: &str, expected: &[&str]| refused(text, &[], expected);
