@@ -145,8 +145,8 @@ impl KnownKeys {
         }
     }
 
-    /// Replaces the known keys by those in the database; returns those that were revoked meanwhile. One that is not in `stored` is none
-    /// of them: it may be newer than what was read.
+    /// Replaces the known keys by those in the database; returns those that were revoked meanwhile. A key that is
+    /// missing in `stored` does not count as revoked: it may be newer than the read.
     pub(crate) fn replace(&self, stored: Vec<StoredKey>) -> Vec<Arc<ApiKey>> {
         let need = if stored.is_empty() { 1 } else { 2 };
         let mut good = self.good.write().unwrap_or_else(PoisonError::into_inner);

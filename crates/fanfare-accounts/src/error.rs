@@ -1,6 +1,4 @@
-//! The reasons why an operation on an account, a login or a message is refused.
-//!
-//! No text here repeats what a client sent.
+//! The reasons why an operation on an account, a login or a message is refused. No text here repeats a client's input.
 
 use std::time::Duration;
 

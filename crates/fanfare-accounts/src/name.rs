@@ -4,7 +4,6 @@
 //! Control and format characters (UTS #39 restricts most of them: directions, zero widths, tags) are refused, except
 //! the joiners within scripts and emoji that need them. Letters of several scripts in one word are refused, because
 //! they make one name look like another; so is a name that looks like the server's own.
-//! are how one name is made to look like another; so is a name that looks like what the server calls itself.
 
 use unicode_normalization::UnicodeNormalization as _;
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory as _};

@@ -1,4 +1,4 @@
-//! Passwords: argon2id hashes, on threads of their own, a limited number at a time.
+//! Passwords: argon2id hashes, on separate threads, a limited number at a time.
 //!
 //! A hash takes a core for tens of milliseconds and 19 MiB. Logins wait in a queue of fixed length; beyond it they are
 //! refused. New passwords wait in a second queue, which gives one at a time to the first: however many clients

@@ -96,7 +96,7 @@ pub(crate) fn frame(opcode: Opcode, payload: &[u8]) -> BytesMut {
     encode::masked_frame(opcode, payload, [1, 2, 3, 4])
 }
 
-/// Returns the request that a browser would send for `target`, with `headers` besides.
+/// Returns the request that a browser would send for `target`, with the additional `headers`.
 fn request(address: SocketAddr, target: &str, headers: &[String]) -> Vec<u8> {
     let headers: String = headers.iter().flat_map(|line| [line, "\r\n"]).collect();
     format!(

@@ -133,7 +133,7 @@ impl Crowd {
         Self::upgrade_counted(address, upgrades, |_| FrameCounter::default()).await
     }
 
-    /// Does the same; connection `number` counts with what `counter` returns for it.
+    /// Does the same; connection `number` counts with the counter that `counter` returns for it.
     pub(crate) async fn upgrade_counted<C: Counter + 'static>(
         address: SocketAddr,
         upgrades: &[Upgrade],

@@ -15,7 +15,7 @@ use crate::{
 
 /// Handshakes in progress at the same time.
 const CONCURRENCY: usize = 64;
-/// The users that connect in turn, each with a token of its own.
+/// The users that connect in turn, each with its own token.
 const USERS: usize = 10_000;
 
 const RATE: Kind = Kind::new("handshakes", "/s");

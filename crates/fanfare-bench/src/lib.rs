@@ -8,7 +8,7 @@
 //!
 //! The child is the program that this crate is linked into, started with `serve --config FILE`, `user disable` and
 //! `bench baseline`: the program must have these commands. This crate must never know how the server works inside. It
-//! uses sockets alone, and knows how dialects listen ([`fanfare_core::DialectKind::listen`]), how events look at the
+//! uses only sockets, and knows how dialects listen ([`fanfare_core::DialectKind::listen`]), how events look at the
 //! Redis-protocol door (`fanfare_cluster::wire`), and how tokens are signed (`fanfare_accounts::mint`).
 //!
 //! # Examples
@@ -70,7 +70,7 @@ pub use settings::{LoginLimits, ServerSettings};
 const FRAME_LEN: usize = 132;
 /// The header of such a frame (RFC 6455, section 5.2: a length of two bytes).
 const HEADER_LEN: usize = 4;
-/// The descriptors that this process needs besides one for each connection.
+/// The descriptors that this process needs in addition to one for each connection.
 const OTHER_DESCRIPTORS: usize = 100;
 /// The maximum of connections of a workload, by default.
 const MOST_CONNECTIONS: usize = 10_000;

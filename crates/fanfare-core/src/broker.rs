@@ -225,7 +225,7 @@ pub enum Interest {
     /// Events on this channel.
     Channel(Channel),
     /// Events on every channel, for a node that holds at least one pattern. Exact channels are also requested, so that
-    /// they continue when the last pattern is gone.
+    /// they continue after the last pattern has gone.
     AllChannels,
 }
 

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use url::Url;
 
-/// The text printed in place of a secret.
+/// The text printed instead of a secret.
 pub const HIDDEN: &str = "***";
 
 /// A URL that may carry a password, or several of NATS servers, separated by commas. `Debug`, `Display` and `Serialize`

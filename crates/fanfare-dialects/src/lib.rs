@@ -13,8 +13,8 @@
 //! | `http.rs` | `Respond`: routes, and fields on `/health` and `/metrics` |
 //! | `errors.rs`, `options.rs`, `listen.rs` | errors, options, and how `fanfare listen` receives |
 //! | `asyncapi.json`, `transcripts/` | the messages described, and shown scene by scene; every scene is a test |
-//!
-//! A dialect must never know a socket, a clock, the broker, the policy or another dialect: messages and outcomes go in, steps come out.
+//! A dialect must never know a socket, a clock, the broker, the policy or another dialect: it receives messages and
+//! outcomes, and returns steps.
 //!
 //! ```
 //! use std::time::SystemTime;

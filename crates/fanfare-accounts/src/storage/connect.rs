@@ -37,7 +37,7 @@ pub(super) fn pool(
         StorageUrl::Sqlite(path) => {
             let path = absolute(path).map_err(|_| StorageError::Location("the path cannot be used"))?;
             let path = resolved(path);
-            // Never created here: an empty database in place of an unreachable one would look like a loss of all data.
+            // Never created here: an empty database instead of an unreachable one would look like a loss of all data.
             let text = format!("{}?mode=rw", StorageUrl::Sqlite(path.clone()));
             (sqlite(options, path, renewal.clone()), text, Kind::Sqlite)
         }
@@ -105,8 +105,8 @@ fn resolved(path: PathBuf) -> PathBuf {
     }
 }
 
-/// A connection keeps the file that it opened, even after the file was deleted or replaced, and what it writes there is
-/// lost. So the file is checked before each use.
+/// A connection keeps the file that it opened, even after the file was deleted or replaced, and its writes to that file
+/// are lost. So the file is checked before each use.
 fn sqlite(options: AnyPoolOptions, path: PathBuf, renewal: Arc<Renewal>) -> AnyPoolOptions {
     let file = Arc::new(Watched::default());
     let (at_start, before_use) = ((file.clone(), path.clone()), (file, path));

@@ -87,7 +87,7 @@ pub(super) async fn run<T>(pool: &AnyPool, begin: Option<&'static str>, work: Wo
     }
 }
 
-/// Runs `work` to its end in a task of its own.
+/// Runs `work` to its end in its own task.
 pub(super) async fn detached<T: Send + 'static>(
     work: impl Future<Output = Result<T, StorageError>> + Send + 'static,
 ) -> Result<T, StorageError> {

@@ -193,7 +193,7 @@ pub enum Command {
     /// user, is judged instead of the connection's own. The subscription ends with the token
     /// ([`Conversation::lapsed`]). Answered by [`Outcome::Subscribed`].
     SubscribeBy {
-        /// What to receive.
+        /// The channel.
         channel: Channel,
         /// The credential.
         credential: Token,

@@ -31,7 +31,7 @@ impl Registry {
         self.dialects.iter().copied()
     }
 
-    /// Returns the dialects that have an address by default, by which they can be served alone.
+    /// Returns the dialects that have a default address, at which `--dialect` serves them.
     pub fn addressed(self) -> impl Iterator<Item = &'static dyn DialectKind> + Clone {
         self.iter().filter(|kind| !kind.defaults().binds.is_empty())
     }

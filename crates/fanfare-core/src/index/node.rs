@@ -193,7 +193,7 @@ impl<V> Branches<V> {
         }
     }
 
-    /// Removes the branch by `step` and returns what is left.
+    /// Removes the branch by `step` and returns the rest.
     fn remove(&mut self, step: Step) -> &Self {
         match step {
             Step::Literal(token) => {

@@ -70,7 +70,7 @@ impl Respond for Broadcast {
         })
     }
 
-    /// Returns the four metrics that existing dashboards use. They count this protocol's connections only.
+    /// Returns the four metrics that existing dashboards use. They count only this protocol's connections.
     fn figures(&self, node: &NodeFacts, own: &DialectFacts) -> Vec<Figure> {
         let figure = |name, help, value| Figure { name, help, value };
         vec![

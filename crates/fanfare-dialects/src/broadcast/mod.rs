@@ -1,5 +1,5 @@
-//! `broadcast`: every client receives what is posted to `/notify`, and a test notification every few seconds.
-//! It may ask for the server's figures.
+//! `broadcast`: every client receives the events posted to `/notify`, and a test notification every few seconds. It may
+//! ask for the server's figures.
 //!
 //! `frames` parses a client's messages. Over HTTP, `notify` is `POST /notify`, `forms` has the types of all bodies and
 //! `errors` that of a failed request. `fields` writes JSON objects in a given order.

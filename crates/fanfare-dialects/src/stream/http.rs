@@ -51,11 +51,11 @@ pub(super) fn failed(status: u16, message: &str) -> HttpReply {
     HttpReply::json(status, &StreamError { error })
 }
 
-/// An event, as a line of JSON has it. In a server-sent event the cursor is the `id`.
+/// An event, as a line of JSON. In a server-sent event the cursor is the `id`.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "described, and rendered without it")]
 struct StreamedEvent<'a> {
-    /// The channel; of a user's events `notifications.user.{id}`, of those for everyone `notifications`.
+    /// The channel; `notifications.user.{id}` for a user's events, `notifications` for those for everyone.
     channel: &'a str,
     /// Null for an event without a type.
     #[schema(required)]
@@ -71,20 +71,19 @@ struct StreamedEvent<'a> {
     cursor: Option<&'a str>,
 }
 
-/// Streams the events of channels, as server-sent events or as lines of JSON.
-///
-/// The first message is of the type `resume`: whether what was missed since `since` follows. The last is of the type `stream.end`.
-/// A comment or an empty line every 15 seconds means nothing.
+/// Streams the events of channels, as server-sent events or as lines of JSON. The first message has the type `resume`
+/// and shows whether the events since `since` follow. The last has the type `stream.end`. Ignore the comment or empty
+/// line every 15 seconds.
 #[utoipa::path(
     get,
     path = "/api/v1/stream",
     operation_id = "stream",
     tag = "Service API",
     params(
-        ("channel" = Vec<String>, Query, description = "The channels, by name or by pattern: as often as you like."),
-        ("since" = Option<String>, Query, description = "A cursor: first what came after it. Empty for from now on."),
-        ("rewind" = Option<String>, Query, description = "The newest events first: so many, or as old as `5m`."),
-        ("poll" = Option<String>, Query, description = "`1` to end when nothing is left."),
+        ("channel" = Vec<String>, Query, description = "The channels, by name or by pattern; may be repeated."),
+        ("since" = Option<String>, Query, description = "A cursor: the stream begins with the events after it. Empty: only new events."),
+        ("rewind" = Option<String>, Query, description = "Begin with the newest events: a number, or an age such as `5m`."),
+        ("poll" = Option<String>, Query, description = "`1` to end after the kept events."),
         ("token" = Option<String>, Query, description = "A token or an API key, for a client that can send no header."),
         ("Accept" = Option<String>, Header, description = "`application/x-ndjson` for lines of JSON."),
         ("Last-Event-ID" = Option<String>, Header, description = "A cursor, which takes precedence over `since`."),
@@ -94,8 +93,8 @@ struct StreamedEvent<'a> {
             ("text/event-stream"),
             (inline(StreamedEvent<'static>) = "application/x-ndjson"),
         )),
-        (status = 400, description = "A channel is missing or bad.", body = inline(StreamError<'static>)),
-        (status = 401, description = "The token is not a good one.", body = inline(StreamError<'static>)),
+        (status = 400, description = "A channel is missing or invalid.", body = inline(StreamError<'static>)),
+        (status = 401, description = "The token is invalid.", body = inline(StreamError<'static>)),
         (status = 403, description = "A channel is forbidden, or the page's origin.", body = inline(StreamError<'static>)),
         (status = 429, description = "Too many streams or attempts.", body = inline(StreamError<'static>)),
         (status = 503, description = "The server is full, starts or stops.", body = inline(StreamError<'static>)),

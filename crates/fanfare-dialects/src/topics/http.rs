@@ -18,7 +18,7 @@ impl Respond for Topics {
 #[openapi(components(schemas(FailedError<'static>)))]
 pub(super) struct Api;
 
-/// An error, as the routes of accounts and messages have it.
+/// An error, in the form of the routes of accounts and messages.
 #[derive(Serialize, ToSchema)]
 pub(super) struct FailedError<'a> {
     #[schema(schema_with = describe::no)]

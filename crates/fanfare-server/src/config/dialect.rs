@@ -52,7 +52,7 @@ pub struct DialectConfig {
     #[default(Duration::from_secs(30))]
     pub ping_interval: Duration,
 
-    /// The time without a message or a pong after which a connection is closed. Must be longer than `ping_interval`.
+    /// How long a connection may be inactive before it is closed. Must be longer than `ping_interval`.
     #[serde(with = "DurationText::<1>")]
     #[default(Duration::from_secs(60))]
     pub ping_timeout: Duration,

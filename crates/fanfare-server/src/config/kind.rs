@@ -177,7 +177,7 @@ impl<'a> Kind<'a> {
         }
     }
 
-    /// Returns the words for a form of texts: its title, and what an error expects.
+    /// Returns the texts for a form of strings: its title, and the expected value in errors.
     fn title_and_expected(self) -> (&'static str, &'static str) {
         match self.form() {
             "address" => (

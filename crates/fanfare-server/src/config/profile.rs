@@ -185,7 +185,7 @@ pub(super) fn documented_listeners(registry: Registry) -> Vec<Place> {
     }))
 }
 
-/// Returns the address of each dialect that is served alone, with its name.
+/// Returns the address of each dialect of `--dialect`, with its name.
 fn first_addresses<'a>(
     kinds: impl Iterator<Item = &'a dyn DialectKind>,
 ) -> impl Iterator<Item = (&'static str, &'static str)> {

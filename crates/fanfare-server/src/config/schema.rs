@@ -188,10 +188,10 @@ impl Schema {
     }
 
     /// Returns a value as the field of `key` takes it. `kind` is the type of the key, or of the items of its list. The field
-    /// judges: a configuration is built that has this value alone.
+    /// validates it: this builds a configuration with only this value.
     ///
     /// # Errors
-    /// The found and the expected value.
+    /// If the value does not fit: the found and the expected one.
     pub(super) fn check(&self, key: &Key, kind: Kind<'_>, found: &DeValue<'_>) -> Result<Value, String> {
         let mismatch = |reason: &str| kind.mismatch(found, reason);
         let value = kind.single(found).ok_or_else(|| mismatch(""))?;

@@ -33,7 +33,7 @@ fn history_is_decided_apart_from_access() {
         (access.retention(&user), access.retention(&Audience::Everyone)),
         (keep(7), None)
     );
-    // A rule about history alone opens nothing.
+    // A rule that only sets history opens nothing.
     let may = access.judge(None, Action::Subscribe, &channel("chat.admin"));
     assert_eq!(may, Permission::Denied);
     let explained = access.explain_history(&Audience::Channel(channel("chat.admin")));

@@ -214,7 +214,7 @@ fn pings() {
     );
 }
 
-/// Dialects that cannot be distinguished on one path are refused, even if a profile brings them together.
+/// Dialects that cannot be distinguished on one path are refused, even if a profile combines them.
 #[test]
 fn paths_that_clash() {
     let found = load(&Sources::default(), large_with("/ws", &[]))
