@@ -115,7 +115,7 @@ mod tests {
                 r#"{"type":"stream.end","data":{"reason":"shutting_down"}}"#,
                 Err("shutting_down"),
             ),
-            ("<html>", Err("something else")),
+            ("<html>", Err("did not send a stream")),
         ] {
             match (take(line.as_bytes()), expected) {
                 (Ok(is_event), Ok(expected)) => assert_eq!(is_event, expected, "{line}"),
