@@ -27,16 +27,16 @@ pub(super) struct HistoryCommand {
     /// The events for everyone
     #[arg(long)]
     everyone: bool,
-    /// Only what came after this cursor; with --reverse, before it
+    /// Only events after this cursor; with --reverse, before it
     #[arg(long, value_name = "CURSOR")]
     since: Option<String>,
-    /// So many events
+    /// The number of events
     #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
-    /// The newest first
+    /// Print the newest first
     #[arg(long)]
     reverse: bool,
-    /// Print JSON lines on a terminal, too
+    /// Print JSON lines even on a terminal
     #[arg(long)]
     json: bool,
     #[command(flatten)]

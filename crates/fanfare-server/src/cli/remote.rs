@@ -13,7 +13,7 @@ use crate::{
 };
 
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a stream may be silent before it is taken for dead. The server writes more often.
+/// The time without a byte after which a stream counts as lost. The server writes more often.
 const STREAM_SILENCE: Duration = Duration::from_secs(45);
 
 /// The server whose service API a command calls, and its key.
@@ -114,7 +114,7 @@ impl<'a> RemoteApi<'a> {
         read(answer).await.map(drop)
     }
 
-    /// Begins a `GET` whose answer may go on for ever; `accept` is its media type, if there are several.
+    /// Begins a `GET` whose answer may never end; `accept` is its media type, if there are several.
     pub(super) async fn open(&self, path: &str, accept: Option<&str>) -> Result<Response, CommandFailure> {
         let client = builder(&self.base)
             .connect_timeout(TIMEOUT)
@@ -171,7 +171,7 @@ fn failed(error: reqwest::Error) -> CommandFailure {
     CommandFailure::Runtime(format!("cannot reach the server: {}", Causes(&error)))
 }
 
-/// Returns the body of an answer, or the failure that it says.
+/// Returns the body of an answer, or the failure that it reports.
 async fn read(answer: Response) -> Result<String, CommandFailure> {
     let status = answer.status();
     let text = answer.text().await.map_err(failed)?;

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{config::Config, http::ReloadReport};
 
-/// Which server is asked, and with what key.
+/// The server to ask, and the key for it.
 #[derive(Args, Default)]
 pub(super) struct RunningServer {
     /// The server [default: the first listener of the configuration, on this machine]
@@ -22,7 +22,7 @@ pub(super) struct RunningServer {
 }
 
 impl RunningServer {
-    /// Has the server reload, or only compare, and returns what came of it, in lines.
+    /// Makes the server reload, or only compare, and returns its report as lines.
     pub(super) fn reload(&self, config: &Config, dry_run: bool) -> Result<String, CommandFailure> {
         let path = if dry_run {
             "/api/v1/reload?dry_run=true"

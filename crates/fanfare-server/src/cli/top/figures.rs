@@ -1,4 +1,4 @@
-//! What `fanfare top` shows: two looks at all nodes' figures, and the connections with the most waiting messages.
+//! The figures of `fanfare top`: two samples of all nodes' figures, and the connections with the most waiting messages.
 
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use crate::{
 pub(super) struct Figures {
     pub(super) last: Option<Look>,
     before: Option<Look>,
-    /// Why the last look failed.
+    /// Why the last sample failed.
     pub(super) error: Option<String>,
 }
 
@@ -74,13 +74,13 @@ async fn get<T: DeserializeOwned>(api: &RemoteApi<'_>, path: &str) -> Result<T, 
 }
 
 impl Figures {
-    /// Takes a first look.
+    /// Takes the first sample.
     pub(super) async fn look(&mut self, api: &RemoteApi<'_>) -> Result<(), CommandFailure> {
         self.add(look(api).await?);
         Ok(())
     }
 
-    /// Takes another look; if that fails, the figures stay as they are and say why.
+    /// Takes another sample; if that fails, the figures stay as they are, with the reason.
     pub(super) async fn look_again(&mut self, api: &RemoteApi<'_>) {
         match look(api).await {
             Ok(look) => self.add(look),
@@ -93,7 +93,8 @@ impl Figures {
         self.error = None;
     }
 
-    /// How fast `counter` grew in a second between the last two looks; `None` with one look, or for a node that is new.
+    /// Returns the growth of `counter` per second between the last two samples; `None` with one sample, or for a new
+    /// node.
     pub(super) fn rate(&self, node: &NodeFigures, counter: impl Fn(&NodeFigures) -> u64) -> Option<f64> {
         let (last, before) = (self.last.as_ref()?, self.before.as_ref()?);
         let then = before.overview.nodes.iter().find(|other| other.id == node.id)?;

@@ -1,4 +1,4 @@
-//! `fanfare trace`: what became of one event, on all nodes, by the service API.
+//! `fanfare trace`: the outcome of one event on all nodes, by the service API.
 
 mod view;
 
@@ -20,12 +20,12 @@ use super::{
 
 /// The events that each node records for `--next`. Nodes may differ in which one is the first, so they record a few.
 const EVENTS: u64 = 10;
-/// The time between two looks.
+/// The time between two checks.
 const PAUSE: Duration = Duration::from_millis(300);
-/// How long it is waited for until the sockets' peers have acknowledged the event.
+/// How long the command waits until the sockets' peers have acknowledged the event.
 const SETTLING: Duration = Duration::from_secs(3);
 
-/// Show what became of an event at each connection, on all nodes, and why a user did not receive it
+/// Show the outcome of an event at each connection on all nodes, and why a user did not receive it
 #[derive(Args)]
 #[command(group(ArgGroup::new("which").required(true).args(["event", "next"])))]
 pub(super) struct Trace {
@@ -35,7 +35,7 @@ pub(super) struct Trace {
     /// Arm a trace on all nodes, and show the next event
     #[arg(long)]
     next: bool,
-    /// With --next alone, the next event for this user; else why this user did or did not receive the event
+    /// With only --next, the next event for this user; otherwise why this user did or did not receive the event
     #[arg(long, value_name = "ID")]
     user: Option<String>,
     /// The next event on this channel, or on a channel that this pattern matches
@@ -105,7 +105,7 @@ impl Trace {
             trace = traced => trace,
             _ = interrupts.recv() => Err(CommandFailure::Runtime("interrupted".into())),
         };
-        // Nodes would go on to record for nobody. If it fails, the trace ends with its time.
+        // Otherwise nodes would continue to record without a reader. If it fails, the trace ends when it expires.
         let _ = api.delete(&format!("{PATH}/{id}")).await;
         trace
     }
@@ -132,7 +132,7 @@ impl Trace {
         }
     }
 
-    /// The trace of `event`, once it does not change any more or has had its time.
+    /// Returns the trace of `event`, once it no longer changes or its time is over.
     async fn settled(&self, api: &RemoteApi<'_>, event: &str) -> Result<Value, CommandFailure> {
         let mut query = String::new();
         if let Some(user) = &self.user {
@@ -152,7 +152,7 @@ impl Trace {
     }
 }
 
-/// Whether no node is at work on the event any more.
+/// Returns whether no node works on the event any more.
 fn is_settled(trace: &Value) -> bool {
     let mut deliveries = trace["deliveries"].as_array().into_iter().flatten().peekable();
     let is_under_way = |connection: &Value| {
