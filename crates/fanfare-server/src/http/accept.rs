@@ -9,7 +9,6 @@ use std::{
 };
 
 use fanfare_engine::{Pace, Shard};
-use socket2::SockRef;
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
@@ -47,10 +46,11 @@ pub async fn serve(
     shard: Rc<Shard>,
     pace: Rc<Pace>,
 ) -> io::Result<()> {
-    let listener = register(listener)?;
+    let listener = TcpListener::from_std(listener)?;
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
+                let _ = stream.set_nodelay(true); // a peer that is gone already shows at the first read
                 match door.clone() {
                     Door::Http(site) => {
                         // Boxed, because a task that is spawned is moved several times.
@@ -77,13 +77,6 @@ pub async fn serve(
             }
         }
     }
-}
-
-/// Registers `listener` with the runtime. The sockets that it accepts send without delay, which they inherit: a call for each would
-/// cost a handshake a system call.
-fn register(listener: std::net::TcpListener) -> io::Result<TcpListener> {
-    SockRef::from(&listener).set_tcp_nodelay(true)?;
-    TcpListener::from_std(listener)
 }
 
 async fn enter(stream: TcpStream, peer: SocketAddr, site: Arc<Site>, shard: Rc<Shard>, pace: Rc<Pace>) {
@@ -116,22 +109,5 @@ async fn speak_redis(mut stream: TcpStream, peer: SocketAddr, door: Arc<resp::Do
     } else {
         door.warn_full(most);
         let _ = stream.write_all(resp::MAX_CLIENTS).await; // it is refused, whether it reads the reply or not
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-
-    #[tokio::test]
-    async fn accepted_sockets_send_without_delay() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let listener = register(listener).unwrap();
-        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (stream, _) = listener.accept().await.unwrap();
-        assert!(stream.nodelay().unwrap());
     }
 }
