@@ -5,7 +5,7 @@
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex, MutexGuard},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
@@ -43,6 +43,8 @@ struct HubState {
     deaf: HashSet<String>,
     /// Nodes that cannot connect.
     cut: HashSet<String>,
+    /// Subscriptions to users are not confirmed now.
+    stalls: bool,
     /// Questions to the journal that are refused.
     refusals: u32,
     /// Questions to the journal that are being answered, and the most that ever were.
@@ -67,6 +69,7 @@ impl Hub {
             kept: Vec::new(),
             deaf: HashSet::new(),
             cut: HashSet::new(),
+            stalls: false,
             refusals: 0,
             asked: (0, 0),
         };
@@ -117,6 +120,20 @@ impl Hub {
         } else {
             state.deaf.remove(node);
         }
+    }
+
+    /// Whether this node is subscribed to anything.
+    #[cfg(test)]
+    pub(crate) fn listens(&self, node: &str) -> bool {
+        let state = self.state();
+        let mut listeners = state.listeners.iter();
+        listeners.any(|listener| listener.node == node && !listener.subjects.is_empty())
+    }
+
+    /// Whether subscriptions to users wait.
+    #[cfg(test)]
+    pub(crate) fn set_stalled(&self, stalled: bool) {
+        self.state().stalls = stalled;
     }
 
     /// The journal refuses the next questions, so many of them.
@@ -206,7 +223,7 @@ impl Hub {
         });
         let options = ClusterOptions {
             node_id: node.to_owned(),
-            linger: std::time::Duration::ZERO,
+            linger: Duration::ZERO,
             max_remembered_ids: 1000,
             max_listed_members: 1000,
             ..ClusterOptions::default()
@@ -435,7 +452,14 @@ impl JournalStore for Connection {
 
 impl Subscriber for Connection {
     fn subscribe<'a>(&'a self, subjects: &'a [Subject]) -> BoxFuture<'a, Result<(), Failed>> {
-        self.change(|subscribed| subscribed.extend(subjects.iter().cloned()))
+        let is_user = |subject: &Subject| matches!(subject, Subject::Audience(Audience::User(_)));
+        Box::pin(async move {
+            while self.hub.state().stalls && subjects.iter().any(is_user) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            self.change(|subscribed| subscribed.extend(subjects.iter().cloned()))
+                .await
+        })
     }
 
     fn unsubscribe<'a>(&'a self, subjects: &'a [Subject]) -> BoxFuture<'a, Result<(), Failed>> {

@@ -73,11 +73,7 @@ impl Shared {
     ) -> Self {
         let (peers, receipts, foreign) = (Arc::<Peers>::default(), Arc::new(receipts), Arc::new(foreign));
         let requests = Arc::new(Requests::new(node.id.clone(), Arc::clone(&peers)));
-        let probes = Arc::new(Probes::new(
-            Arc::clone(&node),
-            Arc::clone(&receipts),
-            Arc::clone(&requests),
-        ));
+        let probes = Arc::new(Probes::new(Arc::clone(&node), Arc::clone(&requests)));
         let presence = Presence::new(Arc::clone(&node), Arc::clone(&probes), options.max_listed_members);
         let presence = Arc::new(presence);
         let ids = Arc::new(Ids::new(Arc::clone(&node), options.max_remembered_ids));

@@ -142,6 +142,11 @@ impl Status {
         connections.error = error;
     }
 
+    /// Whether `side` is connected and in use.
+    pub(crate) fn is_up(&self, side: Side) -> bool {
+        locked(&self.connections).up[side as usize]
+    }
+
     /// What was last wrong.
     pub(crate) fn error(&self) -> String {
         let connections = locked(&self.connections);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use fanfare_core::{Audience, Broker, PublishOptions, Receipt};
+use fanfare_core::{Audience, Broker, BrokerHealth, PublishOptions, Receipt};
 
 use crate::{
     test_hub::{Hub, Node, eventually, to, to_user},
@@ -52,6 +52,25 @@ async fn receipts_and_questions_are_complete_with_and_without_counts() {
         assert_eq!(everyone(&a).await, (1, 2, false));
         assert!(start.elapsed() < Duration::from_secs(1), "nothing waited for it");
     }
+}
+
+#[tokio::test]
+async fn a_node_is_connected_when_all_its_subscriptions_are_in_force_again() {
+    let hub = Hub::new(true);
+    let node = hub.node("a").await;
+    node.hold("alice").await;
+    let is_connected = async || matches!(node.broker.health().await, BrokerHealth::Connected { .. });
+    hub.set_stalled(true);
+    hub.set_cut("a", true);
+    eventually("it is cut off", async || !is_connected().await).await;
+    hub.set_cut("a", false);
+    eventually("it receives again", async || hub.listens("a")).await;
+    for _ in 0..50 {
+        assert!(!is_connected().await);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    hub.set_stalled(false);
+    eventually("it is connected", is_connected).await;
 }
 
 #[tokio::test]
