@@ -175,11 +175,16 @@ impl Shard {
         }
     }
 
-    /// Whether the connection does not receive the channel that was asked about, though a subscription covers it.
+    /// Whether the connection does not receive the channel that was asked about, though a pattern covers it: events that a pattern
+    /// matches are judged one by one. A subscription to the channel itself was judged when it was made.
     fn refuses(&self, own: &Connection, covering: &Covering) -> bool {
         let Covering::Channel(Audience::Channel(channel)) = covering else {
             return false;
         };
+        let is_it = |wanted: &Subscription| matches!(wanted, Subscription::Channel(own) if own == channel);
+        if own.subscriber.all().any(is_it) {
+            return false;
+        }
         let (access, who) = (&self.node.access, own.subscriber.reader(channel));
         match access.may_subscribe(who, &Subscription::Channel(channel.clone())) {
             Permission::Allowed => false,

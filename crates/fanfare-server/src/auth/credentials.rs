@@ -39,6 +39,23 @@ impl Credentials {
         let same = |own: &digest::Digest| verify_slices_are_equal(own.as_ref(), offered.as_ref()).is_ok();
         self.digests.iter().fold(false, |found, own| found | same(own))
     }
+
+    /// Returns the name under which the connections of one of these secrets are known: it tells which secret it was, and not what it is.
+    pub fn name_of(secret: &[u8]) -> String {
+        name(&digest_of(secret))
+    }
+
+    /// Returns whether a connection of this name was admitted by a secret that is in no set any more: it is not in this one.
+    pub fn has_lost(&self, known_as: &str) -> bool {
+        known_as.starts_with(NAME) && !self.digests.iter().any(|own| name(own) == known_as)
+    }
+}
+
+const NAME: &str = "api-key-";
+
+fn name(digest: &digest::Digest) -> String {
+    let first = digest.as_ref().first_chunk().copied().unwrap_or_default();
+    format!("{NAME}{:08x}", u32::from_be_bytes(first))
 }
 
 fn digest_of(secret: &[u8]) -> digest::Digest {
@@ -68,6 +85,15 @@ mod tests {
         ] {
             assert_eq!(credentials.hold(secret.as_bytes()), expected, "{secret:?}");
         }
+    }
+
+    #[test]
+    fn a_connection_is_known_by_its_secret() {
+        let (both, one) = (Credentials::new(["first", "second"]), Credentials::new(["first"]));
+        let name = Credentials::name_of(b"second");
+        assert_eq!(name, "api-key-16367aac");
+        assert!(one.has_lost(&name) && !both.has_lost(&name));
+        assert!(!one.has_lost("ann"));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use tokio::{sync::Notify, task::JoinHandle};
 
 use super::{
-    JwksError, TokenError, Verifier,
+    Credentials, JwksError, TokenError, Verifier,
     identity::{identity, supposed},
 };
 use crate::{
@@ -35,6 +35,8 @@ pub struct Gate {
     cache_misses: AtomicU64,
     /// The revocations.
     accounts: Option<Accounts>,
+    /// The configured API keys.
+    api_keys: ArcSwap<Credentials>,
     /// Logs refusals of credentials, requests and connections.
     pub(crate) refusals: RefusalLog,
 }
@@ -48,6 +50,7 @@ impl Gate {
             cache_hits: AtomicU64::new(0),
             cache_misses: AtomicU64::new(0),
             accounts: None,
+            api_keys: ArcSwap::default(),
             refusals: RefusalLog::default(),
         }
     }
@@ -57,6 +60,11 @@ impl Gate {
     pub fn with_accounts(mut self, accounts: Accounts) -> Self {
         self.accounts = Some(accounts);
         self
+    }
+
+    /// Knows these API keys from now on. The connections of others are revoked.
+    pub fn replace_api_keys(&self, api_keys: Credentials) {
+        self.api_keys.store(Arc::new(api_keys));
     }
 
     /// Prepares `verifier` to take the place of the present one: fetches its keys, or else takes over those that the present
@@ -233,6 +241,7 @@ impl Authenticator for Gate {
 
     fn is_revoked(&self, identity: &Identity) -> bool {
         self.has_revoked(&identity.user, identity.session.as_deref())
+            || identity.is_service && self.api_keys.load().has_lost(&identity.user)
     }
 
     fn revoke_session(&self, session: &str) {

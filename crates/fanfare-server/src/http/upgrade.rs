@@ -30,7 +30,7 @@ use super::{
     spelling,
 };
 use crate::{
-    auth::TokenError,
+    auth::{Credentials, TokenError},
     refusals::{self, Subject},
 };
 
@@ -249,7 +249,7 @@ fn service(site: &Site, mounted: &MountedDialect, offered: &str) -> Result<Optio
         _ if !mounted.dialect.streams() => return Ok(None),
         Some(key) if key.allows(Scope::Read) => key.session(),
         Some(_) => return Err(Refusal::Forbidden),
-        None if site.rules().api_keys.hold(offered.as_bytes()) => "api-key".to_owned(),
+        None if site.rules().api_keys.hold(offered.as_bytes()) => Credentials::name_of(offered.as_bytes()),
         None => return Ok(None),
     };
     let name = UserId::new(&name).map_err(|_| Refusal::BadCredential)?;

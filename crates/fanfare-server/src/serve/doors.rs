@@ -11,11 +11,11 @@ use fanfare_accounts::Accounts;
 use fanfare_engine::Node;
 use tokio_rustls::TlsAcceptor;
 
-use super::{redis_door, supervisor};
+use super::{keys, redis_door, supervisor};
 use crate::{
     acme::AcmeCertificate,
-    auth::{Credentials, Gate},
-    config::{Config, Limits, Listener, Loaded, Secret},
+    auth::Gate,
+    config::{Config, Limits, Listener, Loaded},
     http::{
         self, BindError, Bound, Door, LoadedTls, Origins, RateLimits, Readiness, ReloadHandle, Site,
         SiteOptions, SiteRules,
@@ -101,7 +101,7 @@ pub(super) fn rules(config: &Config, rate_limits: &Arc<RateLimits>, tls: Option<
         log_level: config.log.level.name(),
         trusted_proxies: limits.trusted_proxies.iter().map(|network| network.0).collect(),
         rate_limits: rate_limits.clone(),
-        api_keys: Credentials::new(config.api.keys.iter().map(Secret::expose)),
+        api_keys: keys::api_keys(config),
         metrics: config.api.metrics,
         docs: config.api.docs,
         admin: config.api.admin,

@@ -5,8 +5,8 @@ use std::{path::PathBuf, sync::Arc};
 use fanfare_core::policy::Policy;
 
 use crate::{
-    auth::{self, AuthSetupError, TokenRules, Verifier, VerifierOptions},
-    config::{Config, Loaded, Problem},
+    auth::{self, AuthSetupError, Credentials, TokenRules, Verifier, VerifierOptions},
+    config::{Config, Loaded, Problem, Secret},
 };
 
 /// The purpose of building the parts.
@@ -27,6 +27,11 @@ pub(super) struct Keys {
     pub(super) secret: Option<Vec<u8>>,
     /// The file of the secret, if this start generated it.
     pub(super) made: Option<PathBuf>,
+}
+
+/// Returns the configured API keys.
+pub(super) fn api_keys(config: &Config) -> Credentials {
+    Credentials::new(config.api.keys.iter().map(Secret::expose))
 }
 
 /// Reads the configured keys and builds a verifier. Without a configured key, it uses the secret in the data folder;

@@ -102,6 +102,7 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     let accounts = accounts::open(config, prepared.storage, keys.secret).await?;
     let rules = keys::token_rules(config, keys.verifier, &policy);
     let gate = Arc::new(Gate::new(rules).with_accounts(accounts.clone()));
+    gate.replace_api_keys(keys::api_keys(config));
     let refreshing = gate.spawn_refresh();
     let authorizer = prepared.authorizer.map(|webhook| webhook as Arc<dyn Authorizer>);
     let node = Node::new(NodeOptions {
@@ -218,8 +219,10 @@ async fn reach_broker(node: &Arc<Node>, readiness: Arc<Readiness>) {
 
 /// Notes the first answer of the broker, so that a first question about readiness during an outage finds it known.
 async fn await_broker(node: Arc<Node>, readiness: Arc<Readiness>) {
+    let mut pause = BROKER_RETRY;
     while matches!(node.broker_health().await, BrokerHealth::Disconnected { .. }) {
-        tokio::time::sleep(BROKER_RETRY).await;
+        tokio::time::sleep(pause).await;
+        pause = (2 * pause).min(BROKER_PATIENCE);
     }
     readiness.broker_answered();
 }

@@ -228,6 +228,7 @@ impl Reload {
         } = staged;
         let rules = keys::token_rules(&config, parts.keys.verifier, &parts.policy);
         self.gate.replace_rules(rules);
+        self.gate.replace_api_keys(keys::api_keys(&config));
         self.accounts
             .replace_options(accounts::options(&config, parts.keys.secret));
         self.node.access.replace_policy(parts.policy);
@@ -248,6 +249,8 @@ impl Reload {
             let tls = renewed.map_or_else(|| site.rules().tls.clone(), |tls| Some(tls.acceptor.clone()));
             site.replace_rules(doors::rules(&config, &self.rate_limits, tls));
         }
+        // A stream that an API key opened ends with the key.
+        self.node.end_refused();
         for door in &self.redis_doors {
             door.replace_login(redis_door::secrets(&config), config.limits.handshake_timeout);
         }

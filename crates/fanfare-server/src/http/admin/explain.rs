@@ -29,7 +29,8 @@ struct Explained<'a> {
     /// How much of it is kept for clients that were away; null for nothing.
     #[schema(inline, required)]
     history: Option<ExplainedHistory>,
-    /// Of the user's connections, at most 100, those that receive what is published there.
+    /// Of the user's connections, at most 100, those that receive what is published there, unless the authorizer, which is not asked now,
+    /// refuses it.
     #[schema(inline)]
     receiving: Vec<Connection<'a>>,
     /// Those that do not receive it.
