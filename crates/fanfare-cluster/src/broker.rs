@@ -287,12 +287,15 @@ impl Broker for ClusterBroker {
             receipts,
             node,
             peers,
+            probes,
             ..
         } = &*self.shared;
         BrokerFigures {
             degraded: receipts.degraded(),
             ignored: node.status.ignored(),
             peers: peers.counts(),
+            peers_lost: peers.died(),
+            is_away: probes.is_away(),
             reconnects: node.status.reconnects(),
             notices_dropped: node.status.dropped(),
         }

@@ -8,7 +8,7 @@
 use std::{
     sync::{
         Mutex, MutexGuard,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -53,6 +53,8 @@ pub(crate) struct Peers {
     receives: AtomicBool,
     /// This node has reported that it ends.
     ends: AtomicBool,
+    /// How many nodes died.
+    died: AtomicU64,
 }
 
 /// The last that is known of a node.
@@ -156,6 +158,12 @@ impl Peers {
         vec![("live", live as u64), ("missing", (all - live.min(all)) as u64)]
     }
 
+    /// How many other nodes died: they did not report that they end, and then reported nothing.
+    pub(crate) fn died(&self) -> u64 {
+        drop(self.known());
+        self.died.load(Ordering::Relaxed)
+    }
+
     /// The nodes that a request of this kind waits for, and whether it does not wait for all.
     pub(crate) fn waited_for(&self, kind: Kind) -> (Vec<Box<str>>, bool) {
         let others = self.known();
@@ -169,7 +177,10 @@ impl Peers {
     fn known(&self) -> MutexGuard<'_, AHashMap<Box<str>, Peer>> {
         let mut others = locked(&self.others);
         if self.receives() {
+            let count = others.len();
             others.retain(|_, peer| peer.reported.elapsed() < MEMORY);
+            self.died
+                .fetch_add((count - others.len()) as u64, Ordering::Relaxed);
         }
         others
     }
@@ -250,6 +261,10 @@ mod tests {
             assert_eq!(peers.any_missing(), missing, "{receives} {age:?}");
             assert_eq!(locked(&peers.others).len(), known, "{receives} {age:?}");
         }
+        assert_eq!(peers.died(), 2);
+        peers.reported("b", 1, true);
+        peers.ended("b");
+        assert_eq!(peers.died(), 2, "it ended in order");
         // An outage may take longer than that.
         peers.reported("a", 1, true);
         peers.lost();

@@ -26,11 +26,16 @@ impl Probes {
         }
     }
 
+    /// Whether one of the two connections is missing. A node that has not subscribed to all that its connections hold misses
+    /// events, though its own requests arrive.
+    pub(crate) fn is_away(&self) -> bool {
+        self.node.link.current().is_none() || !self.node.status.is_up(Side::Receiving)
+    }
+
     /// Publishes a request on this node's own subject and waits until it has arrived, and if wanted until the delivery
     /// queue has passed it.
     pub(crate) async fn round_trip(&self, through_queue: bool) -> Result<(), BrokerError> {
-        // A node that has not subscribed to all that its connections hold misses events, though its own requests arrive.
-        if self.node.link.current().is_none() || !self.node.status.is_up(Side::Receiving) {
+        if self.is_away() {
             return Err(BrokerError::Away);
         }
         let request = self.requests.begin(Kind::Probe);

@@ -310,6 +310,10 @@ pub struct BrokerFigures {
     pub ignored: Vec<(&'static str, u64)>,
     /// The other nodes known now: live ones, and those that may miss events.
     pub peers: Vec<(&'static str, u64)>,
+    /// Other nodes that went away without a farewell.
+    pub peers_lost: u64,
+    /// Whether there is no connection to the broker now.
+    pub is_away: bool,
     /// How often the receiving connection was opened again.
     pub reconnects: u64,
     /// Notices that other nodes will not receive.

@@ -77,6 +77,11 @@ const NODE_GAUGES: &[OfNode] = &[
         "Ids of published events that this node remembers, so that a repeat is not published again",
         |node| node.remembered_ids().held,
     ),
+    (
+        "fanfare_broker_up",
+        "1 while the node is connected to its broker; always with the embedded one",
+        |node| u64::from(node.broker().is_some() && !node.broker_figures().is_away),
+    ),
     ("fanfare_draining", "1 while the server drains", |node| {
         u64::from(node.is_draining())
     }),
@@ -92,6 +97,11 @@ const NODE_COUNTERS: &[OfNode] = &[
         "fanfare_broker_reconnects_total",
         "Times that the connection which receives from the broker was opened again",
         |node| node.broker_figures().reconnects,
+    ),
+    (
+        "fanfare_peers_lost_total",
+        "Other nodes that died: they were missing until they were forgotten",
+        |node| node.broker_figures().peers_lost,
     ),
     (
         "fanfare_notices_dropped_total",

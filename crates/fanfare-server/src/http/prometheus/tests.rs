@@ -136,6 +136,8 @@ async fn figures_are_those_of_the_node() {
         "fanfare_channel_subscriptions 0",
         "fanfare_pattern_subscriptions 0",
         "fanfare_rooms 0",
+        "fanfare_broker_up 0", // it has none yet
+        "fanfare_peers_lost_total 0",
         "fanfare_draining 0",
         "fanfare_logins_total{result=\"busy\"} 0",
         "fanfare_registrations_total{result=\"limited\"} 0",
