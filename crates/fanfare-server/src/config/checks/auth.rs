@@ -3,7 +3,7 @@
 use jsonwebtoken::Algorithm;
 
 use super::{Checker, OUTER_SPACE};
-use crate::config::types::Secret;
+use crate::config::{BrokerKind, types::Secret};
 use crate::web_origin::canonical_origin;
 
 /// The minimum for HS256 (RFC 7518 section 3.2: a key of the size of the hash or larger).
@@ -101,7 +101,7 @@ fn unused_secret(checker: &mut Checker<'_>) {
     }
 }
 
-/// Production generates no secret: each node of a cluster would generate another.
+/// Each node of a cluster would generate another secret, and production generates none.
 fn presence(checker: &mut Checker<'_>) {
     let auth = &checker.config.auth;
     let any = auth.jwt_secret.is_some() || auth.jwks_url.is_some() || auth.public_key_file.is_some();
@@ -109,6 +109,10 @@ fn presence(checker: &mut Checker<'_>) {
         let text = "not set, expected a secret of at least 32 bytes (or auth.jwt_secret_file, auth.jwks_url, \
                     auth.public_key_file): the production profile makes none";
         checker.wrong("auth.jwt_secret", text);
+    } else if !any && checker.config.broker.kind != BrokerKind::Memory {
+        let text = "not set: each node that shares this broker generates a secret of its own, and refuses the tokens of \
+                    the others; set the same auth.jwt_secret_file on all nodes";
+        checker.doubtful("auth.jwt_secret", text);
     }
 }
 

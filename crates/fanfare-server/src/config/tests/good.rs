@@ -414,8 +414,16 @@ fn warnings() {
         ],
     );
     check(
-        "broker.url = \"redis://a/2\"",
+        "broker.url = \"redis://a\"",
         &[],
+        &[
+            "default: auth.jwt_secret: not set: each node that shares this broker generates a secret of its own, and \
+             refuses the tokens of the others; set the same auth.jwt_secret_file on all nodes",
+        ],
+    );
+    check(
+        "broker.url = \"redis://a/2\"",
+        &[("JWT_SECRET_KEY", SECRET)],
         &[
             "FILE:1: broker.url: the number of the database does not separate nodes: Redis' publish and subscribe ignore \
              it, so nodes on other databases of this server receive the same events; set broker.prefix",
