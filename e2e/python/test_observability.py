@@ -202,3 +202,61 @@ def test_metrics_are_of_the_documented_form(prometheus):
     done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True)
     complaints = [line for line in (done.stdout + done.stderr).decode().splitlines() if line.startswith("fanfare_")]
     assert complaints == []
+
+
+SAMPLE = re.compile(r'(\w+)(?:\{((?:\w+="[^"]*",?)+)\})? (\S+)')
+
+
+def scraped(server):
+    """The samples of one scrape, by name and labels; each line parses, and each histogram adds up."""
+    answer = server.get("/metrics/prometheus")
+    assert answer.status == 200 and answer.text.endswith("\n")
+    lines = [line for line in answer.text.splitlines() if not line.startswith("#")]
+    samples = {}
+    for line in lines:
+        name, labels, value = SAMPLE.fullmatch(line).groups()
+        assert (name, labels) not in samples, line
+        samples[name, labels] = float(value)
+    buckets = {}
+    for (name, labels), value in samples.items():
+        if name.endswith("_bucket"):
+            buckets.setdefault(name.removesuffix("_bucket"), []).append((float(labels.split('"')[1]), value))
+    for name, counts in buckets.items():
+        counts = [count for _, count in sorted(counts)]
+        assert counts == sorted(counts) and counts[-1] == samples[name + "_count", None], name
+    return samples
+
+
+def test_scrapes_are_complete_while_events_flow(server):
+    """Each scrape has all families, and no counter goes back, while publishers and clients keep the node busy."""
+    quiet, done = scraped(server), threading.Event()
+    clients = [websockets.sync.client.connect(server.ws(user)) for user in ("ann", "bob", "cat")]
+    readers = [threading.Thread(target=lambda client=client: [None for _ in client]) for client in clients]
+
+    def publish(user):
+        while not done.is_set():
+            assert server.get("/api/v1/events", "POST", json.dumps({"to": {"user": user}, "data": 1})).status == 200
+
+    publishers = [threading.Thread(target=publish, args=(user,)) for user in ("ann", "bob", "cat")]
+    for thread in readers + publishers:
+        thread.start()
+    try:
+        last = quiet
+        for _ in range(20):
+            flowing = server.prometheus("fanfare_events_total")
+            wait_until(lambda: server.prometheus("fanfare_events_total") > flowing, what="an event")
+            now = scraped(server)
+            assert {name for name, _ in now} == {name for name, _ in quiet}
+            for key, value in last.items():
+                if key[0].endswith(("_total", "_count", "_bucket")):
+                    assert now[key] >= value, key
+            last = now
+    finally:
+        done.set()
+        for thread in publishers:
+            thread.join()
+        for client in clients:
+            client.close()
+        for thread in readers:
+            thread.join()
+    assert last["fanfare_delivery_seconds_count", None] > quiet["fanfare_delivery_seconds_count", None]
