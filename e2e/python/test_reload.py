@@ -55,3 +55,5 @@ def test_fanfare_reload_finds_a_key_that_the_server_knows(launch):
     server.config_file.write_text(toml(server.config))
     refused = run("reload", "--config", str(server.config_file))
     assert refused.returncode == 1 and "401" in refused.stderr
+    for word in ("--key", "FANFARE_API_KEY", "scope admin"):
+        assert word in refused.stderr, refused.stderr

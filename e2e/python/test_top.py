@@ -19,6 +19,10 @@ def test_once_prints_all_nodes(server, connect):
     done = fanfare.run("top", "--once", "--url", f"http://127.0.0.1:{server.port}")
     assert done.returncode == 0, done.stderr
     assert "1 nodes" in done.stdout and "ann" in done.stdout and "embedded" in done.stdout
+    assert "events in 0   messages out" in done.stdout and "..." not in done.stdout and "quits" not in done.stdout
+    lines = done.stdout.split("\n")
+    assert lines.pop() == "" and lines[-1], "no empty lines at the end"
+    assert lines.count("") == 1, "one below the totals"
 
 
 def test_without_a_server():
@@ -29,7 +33,7 @@ def test_without_a_server():
 def test_without_a_key(launch):
     server = launch(api={"keys": ["a-key-for-operators-0123456789"]})
     done = fanfare.run("top", "--once", "--url", f"http://127.0.0.1:{server.port}", "--key", "wrong")
-    assert done.returncode == 1 and "401" in done.stderr
+    assert done.returncode == 1 and "401" in done.stderr and "scope read" in done.stderr
 
 
 @pytest.mark.parametrize("key", [b"q", b"\x1b", b"\x03"])

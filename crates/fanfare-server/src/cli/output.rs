@@ -15,10 +15,11 @@ pub(super) fn text(text: impl Display) {
     write(text);
 }
 
-/// Returns a text without control characters, which a terminal would obey.
+/// Returns a text that others chose, without what a terminal would obey: control characters, and those that change the
+/// direction of the text around them.
 pub(super) fn shown(words: &str) -> String {
     let escaped = |one: char| {
-        if one.is_control() {
+        if one.is_control() || matches!(one, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
             one.escape_default().to_string()
         } else {
             one.to_string()
@@ -88,5 +89,20 @@ fn write(text: impl Display) {
     if let Err(error) = write!(out, "{text}").and_then(|()| out.flush()) {
         let code = i32::from(error.kind() != ErrorKind::BrokenPipe);
         std::process::exit(code);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_escaped() {
+        assert_eq!(shown("a\u{1b}[31m\nb"), "a\\u{1b}[31m\\nb");
+        assert_eq!(
+            shown("\u{202a}\u{202e}\u{2066}\u{2069}"),
+            "\\u{202a}\\u{202e}\\u{2066}\\u{2069}"
+        );
+        assert_eq!(shown("Zoë \u{5d0} 日本"), "Zoë \u{5d0} 日本");
     }
 }

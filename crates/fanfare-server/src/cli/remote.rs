@@ -186,8 +186,12 @@ async fn read(answer: Response) -> Result<String, CommandFailure> {
         .into_iter()
         .find_map(Value::as_str)
         .unwrap_or("no reason given");
+    let hint = match status.as_u16() {
+        401 => " (--key or FANFARE_API_KEY names one)",
+        _ => "",
+    };
     let message = problems.fold(
-        format!("the server answered {status}: {reason}"),
+        format!("the server answered {status}: {reason}{hint}"),
         |message, problem| format!("{message}\nerror: {problem}"),
     );
     Err(match status.as_u16() {

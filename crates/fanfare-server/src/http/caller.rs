@@ -81,18 +81,18 @@ pub(super) async fn access(
             Some(key) if key.allows(wanted) => Ok(Caller::Key(key)),
             Some(_) => Err(RouteRejection::OutOfScope(wanted)),
             None if site.rules().api_keys.hold(offered.as_bytes()) => Ok(Caller::ConfiguredKey),
-            None => access_of_token(offered, site, peer).await,
+            None => access_of_token(offered, site, peer, wanted).await,
         };
     }
     let page_allowed = site.options.origins.allow(headers);
     let has_no_key = site.rules().api_keys.is_open();
     let trusting = site.options.trust_loopback && has_no_key && !site.is_trusted_proxy(peer);
     if !(trusting && page_allowed && is_loopback_caller(peer, head)) {
-        return Err(RouteRejection::NoKey);
+        return Err(RouteRejection::NoKey(wanted));
     }
     match accounts.key_need() {
         KeyNeed::No => Ok(Caller::ThisMachine),
-        KeyNeed::Yes => Err(RouteRejection::NoKey),
+        KeyNeed::Yes => Err(RouteRejection::NoKey(wanted)),
         KeyNeed::Unknown => Err(RouteRejection::NotYet(DATABASE_UNREAD)),
     }
 }
@@ -107,12 +107,17 @@ pub(super) fn scope_of(method: &Method) -> Scope {
 }
 
 /// Judges an admin's token. Any other token or text is refused.
-async fn access_of_token(offered: &str, site: &Site, peer: IpAddr) -> Result<Caller, RouteRejection> {
+async fn access_of_token(
+    offered: &str,
+    site: &Site,
+    peer: IpAddr,
+    wanted: Scope,
+) -> Result<Caller, RouteRejection> {
     match site.gate.identify(offered).await {
         Ok(identity) if identity.is_admin() => Ok(Caller::Admin(identity.user.clone())),
         Ok(_) => {
             note(site, "not_admin", &"the token has no admin role", Some(peer));
-            Err(RouteRejection::NoKey)
+            Err(RouteRejection::NoKey(wanted))
         }
         Err(TokenError::KeysUnavailable) => Err(RouteRejection::NotYet(KEYS_UNAVAILABLE)),
         Err(TokenError::Malformed) => {
@@ -122,11 +127,11 @@ async fn access_of_token(offered: &str, site: &Site, peer: IpAddr) -> Result<Cal
                 &"neither an API key nor a token",
                 Some(peer),
             );
-            Err(RouteRejection::NoKey)
+            Err(RouteRejection::NoKey(wanted))
         }
         Err(error) => {
             note(site, "bad_credential", &error, Some(peer));
-            Err(RouteRejection::NoKey)
+            Err(RouteRejection::NoKey(wanted))
         }
     }
 }

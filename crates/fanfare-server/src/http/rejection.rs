@@ -18,8 +18,8 @@ pub(super) enum RouteRejection {
     Draining,
     /// The client sends too many requests.
     TooMany,
-    /// There is no API key, and no admin's token.
-    NoKey,
+    /// There is no API key with this scope, and no admin's token.
+    NoKey(Scope),
     /// The API key lacks this scope.
     OutOfScope(Scope),
     /// The credential cannot be judged yet, for this reason.
@@ -33,7 +33,7 @@ impl RouteRejection {
             Self::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Draining | Self::NotYet(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
-            Self::NoKey => StatusCode::UNAUTHORIZED,
+            Self::NoKey(_) => StatusCode::UNAUTHORIZED,
             Self::OutOfScope(_) => StatusCode::FORBIDDEN,
         }
     }
@@ -45,7 +45,7 @@ impl RouteRejection {
             Self::WrongMethod(_) => "METHOD_NOT_ALLOWED",
             Self::Draining => "SHUTTING_DOWN",
             Self::TooMany => "RATE_LIMITED",
-            Self::NoKey => "INVALID_TOKEN",
+            Self::NoKey(_) => "INVALID_TOKEN",
             Self::OutOfScope(_) => "FORBIDDEN",
             Self::NotYet(_) => "STARTING",
         }
@@ -58,7 +58,7 @@ impl RouteRejection {
             Self::WrongMethod(_) => "method not allowed".into(),
             Self::Draining => "Server shutting down".into(),
             Self::TooMany => "too many requests".into(),
-            Self::NoKey => "an API key is required".into(),
+            Self::NoKey(wanted) => format!("an API key with the scope {wanted} is required").into(),
             Self::OutOfScope(wanted) => format!("the API key does not have the scope {wanted}").into(),
             Self::NotYet(reason) => (*reason).into(),
         }
@@ -68,7 +68,7 @@ impl RouteRejection {
     pub(super) fn with_headers(&self, answer: Reply) -> Reply {
         match self {
             Self::WrongMethod(allowed) => reply::allow(answer, allowed),
-            Self::NoKey => reply::challenge(answer),
+            Self::NoKey(_) => reply::challenge(answer),
             Self::NotYet(_) => reply::later(answer),
             Self::NotFound | Self::Draining | Self::TooMany | Self::OutOfScope(_) => answer,
         }

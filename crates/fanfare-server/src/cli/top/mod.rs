@@ -22,13 +22,13 @@ use super::{
     remote::{RemoteApi, RemoteServer},
 };
 
-/// The size of the text that `--once` prints.
-const PRINTED: (u16, u16) = (120, 40);
+/// The width of the text that `--once` prints.
+const PRINTED_WIDTH: u16 = 120;
 
 /// Show all nodes' figures, live.
 #[derive(Args)]
 pub(super) struct Top {
-    /// Print the figures once, as text
+    /// Print the figures once, as text, with totals instead of rates
     #[arg(long)]
     once: bool,
     /// The time between two updates, in seconds
@@ -60,7 +60,7 @@ impl Top {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         ticks.reset(); // the first sample is taken
         let outcome = loop {
-            if let Err(error) = terminal.draw(|frame| view::draw(frame, &figures)) {
+            if let Err(error) = terminal.draw(|frame| view::draw(frame, &figures, "q quits")) {
                 break Err(broken(&error));
             }
             tokio::select! {
@@ -101,10 +101,10 @@ fn is_quit(key: KeyEvent) -> bool {
 
 /// The view as text.
 fn printed(figures: &Figures) -> Result<String, CommandFailure> {
-    let (width, height) = PRINTED;
+    let (width, height) = (PRINTED_WIDTH, view::height(figures));
     let mut terminal = Terminal::new(TestBackend::new(width, height)).map_err(|error| broken(&error))?;
     terminal
-        .draw(|frame| view::draw(frame, figures))
+        .draw(|frame| view::draw(frame, figures, ""))
         .map_err(|error| broken(&error))?;
     let buffer = terminal.backend().buffer();
     let lines = buffer.content.chunks(usize::from(width)).map(|row| {

@@ -11,29 +11,47 @@ use ratatui::{
 };
 
 use super::figures::{Figures, Look, Waiting};
-use crate::report::NodeFigures;
+use crate::{cli::output, report::NodeFigures};
 
 /// Lines that a table takes besides its rows: its title and its head.
 const HEAD: usize = 2;
+/// Lines of the totals.
+const TOTALS: usize = 2;
+/// Lines of the footer.
+const FOOT: usize = 1;
 
-/// Draws everything.
-pub(super) fn draw(frame: &mut Frame<'_>, figures: &Figures) {
+/// Returns how many lines everything takes.
+pub(super) fn height(figures: &Figures) -> u16 {
+    let Some(Look {
+        overview,
+        connections,
+        ..
+    }) = &figures.last
+    else {
+        return 1;
+    };
+    let rows = overview.nodes.len() + dialects(&overview.nodes).len() + connections.len();
+    u16::try_from(TOTALS + 3 * HEAD + rows + FOOT).unwrap_or(u16::MAX)
+}
+
+/// Draws everything; `hint` is what the last line says if there is nothing else.
+pub(super) fn draw(frame: &mut Frame<'_>, figures: &Figures, hint: &'static str) {
     let Some(look) = &figures.last else { return };
     let dialects = dialects(&look.overview.nodes);
-    let lines = |count: usize| Constraint::Length(u16::try_from(count + HEAD).unwrap_or(u16::MAX));
+    let lines = |count: usize| Constraint::Length(u16::try_from(count).unwrap_or(u16::MAX));
     let parts = [
-        Constraint::Length(2),
-        lines(look.overview.nodes.len()),
-        lines(dialects.len()),
-        Constraint::Min(3),
-        Constraint::Length(1),
+        lines(TOTALS),
+        lines(HEAD + look.overview.nodes.len()),
+        lines(HEAD + dialects.len()),
+        Constraint::Min(2),
+        lines(FOOT),
     ];
     let [top, nodes, middle, bottom, foot] = Layout::vertical(parts).areas(frame.area());
     frame.render_widget(totals(figures, look), top);
     frame.render_widget(node_table(figures, &look.overview.nodes), nodes);
     frame.render_widget(dialect_table(&dialects), middle);
     frame.render_widget(waiting_table(&look.connections), bottom);
-    frame.render_widget(footer(figures, look), foot);
+    frame.render_widget(footer(figures, look, hint), foot);
 }
 
 fn totals(figures: &Figures, look: &Look) -> Line<'static> {
@@ -41,7 +59,7 @@ fn totals(figures: &Figures, look: &Look) -> Line<'static> {
     let sum = |of: fn(&NodeFigures) -> u64| nodes.iter().map(of).sum::<u64>();
     let rate = |of: fn(&NodeFigures) -> u64| {
         let rates: Option<Vec<_>> = nodes.iter().map(|node| figures.rate(node, of)).collect();
-        shown(rates.map(|rates| rates.iter().sum()))
+        shown(rates.map(|rates| rates.iter().sum()), sum(of))
     };
     Line::from(vec![
         Span::raw("Fanfare ").bold(),
@@ -67,12 +85,12 @@ fn node_table(figures: &Figures, nodes: &[NodeFigures]) -> Table<'static> {
             &id[id.len() - 8..]
         );
         let row = Row::new([
-            plain(&name),
+            output::shown(&name),
             node.version.clone(),
             humantime::format_duration(std::time::Duration::from_secs(node.uptime_seconds)).to_string(),
             node.connections.to_string(),
-            shown(figures.rate(node, |node| node.events)),
-            shown(figures.rate(node, sent)),
+            shown(figures.rate(node, |node| node.events), node.events),
+            shown(figures.rate(node, sent), sent(node)),
             dropped(node).to_string(),
             node.broker.status.clone(),
             node.database.status.clone(),
@@ -145,7 +163,7 @@ fn waiting_table(connections: &[Waiting]) -> Table<'static> {
     let row = |own: &Waiting| {
         let row = Row::new([
             own.id.clone(),
-            plain(own.user.as_deref().unwrap_or("-")),
+            output::shown(own.user.as_deref().unwrap_or("-")),
             own.dialect.clone(),
             own.address.clone(),
             own.details.queued.to_string(),
@@ -168,13 +186,13 @@ fn waiting_table(connections: &[Waiting]) -> Table<'static> {
     ]))
 }
 
-fn footer(figures: &Figures, look: &Look) -> Line<'static> {
+fn footer(figures: &Figures, look: &Look, hint: &'static str) -> Line<'static> {
     match &figures.error {
-        Some(error) => Line::from(plain(error)).fg(Color::Red),
+        Some(error) => Line::from(output::shown(error)).fg(Color::Red),
         None if look.overview.degraded => {
-            Line::from("not every node has answered   q quits").fg(Color::Yellow)
+            Line::from(format!("not every node has answered   {hint}")).fg(Color::Yellow)
         }
-        None => Line::from("q quits").dim(),
+        None => Line::from(hint).dim(),
     }
 }
 
@@ -188,9 +206,9 @@ fn head<const N: usize>(names: [&'static str; N]) -> Row<'static> {
     Row::new(names).bold()
 }
 
-/// A rate, if it is known.
-fn shown(rate: Option<f64>) -> String {
-    rate.map_or_else(|| "...".to_owned(), |rate| format!("{rate:.1}/s"))
+/// A rate; the total since the start while there is none.
+fn shown(rate: Option<f64>, total: u64) -> String {
+    rate.map_or_else(|| total.to_string(), |rate| format!("{rate:.1}/s"))
 }
 
 fn sent(node: &NodeFigures) -> u64 {
@@ -199,13 +217,6 @@ fn sent(node: &NodeFigures) -> u64 {
 
 fn dropped(node: &NodeFigures) -> u64 {
     node.dialects.iter().map(|own| own.dropped).sum()
-}
-
-/// Returns a text from outside without the control characters that a terminal would obey.
-fn plain(text: &str) -> String {
-    text.chars()
-        .map(|one| if one.is_control() { '?' } else { one })
-        .collect()
 }
 
 #[cfg(test)]
@@ -240,7 +251,7 @@ mod tests {
         let terminal = Terminal::new(TestBackend::new(width, height));
         let mut terminal = terminal.unwrap_or_else(|error| panic!("{error}"));
         terminal
-            .draw(|frame| draw(frame, figures))
+            .draw(|frame| draw(frame, figures, "q quits"))
             .unwrap_or_else(|error| panic!("{error}"));
         let buffer = terminal.backend().buffer();
         let rows = buffer.content.chunks(usize::from(width));
@@ -290,11 +301,11 @@ mod tests {
     }
 
     #[test]
-    fn one_look_has_no_rates_and_none_draws_nothing() {
+    fn one_look_has_totals_and_none_draws_nothing() {
         let mut figures = Figures::default();
         assert!(screen(&figures, 80, 24).iter().all(String::is_empty));
         figures.add(Look::of(Instant::now(), 0, overview(1, "connected"), json!([])));
-        assert!(screen(&figures, 80, 24)[0].contains("events in ...   messages out ..."));
+        assert!(screen(&figures, 80, 24)[0].contains("events in 1   messages out 2"));
     }
 
     #[test]
@@ -302,7 +313,7 @@ mod tests {
         let lines = screen(&figures(), 140, 20);
         let own = lines.iter().find(|line| line.contains("192.0.2.1"));
         assert!(
-            own.is_some_and(|line| line.contains("ann?[31m") && line.contains(" 7 ")),
+            own.is_some_and(|line| line.contains("ann\\u{1b}[31m") && line.contains(" 7 ")),
             "{lines:#?}"
         );
     }

@@ -66,8 +66,8 @@ impl IntoResponses for ServiceRefusals {
         if let Some(RefOr::T(unauthorized)) = responses.get_mut("401")
             && let Some(content) = unauthorized.content.get_mut(reply::JSON)
         {
-            let error =
-                json!({ "code": "INVALID_TOKEN", "message": "an API key is required", "details": {} });
+            let message = "an API key with the scope read is required";
+            let error = json!({ "code": "INVALID_TOKEN", "message": message, "details": {} });
             content.example = Some(json!({ "error": error }));
         }
         responses
