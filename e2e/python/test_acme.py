@@ -136,8 +136,11 @@ def test_an_authority_that_is_away_at_the_start_is_asked_again(launch, authority
     wait_until(lambda: "no certificate; TLS connections are refused" in server.log(), what="an error")
     assert "Connection refused" in server.log() and "retry_in" in server.log()
     assert served(port) is None and server.get("/livez").status == 200
+    problems = lambda: {problem["name"]: problem for problem in server.json("/api/v1/problems")["problems"]}
+    assert problems()["no_certificate"]["detail"] == f"127.0.0.1:{port}"
     own.start()
     wait_until(lambda: served(port), 60, "a certificate")
+    wait_until(lambda: "no_certificate" not in problems(), what="no problem")
 
 
 def test_a_refusal_is_in_the_authoritys_words(launch, authority):

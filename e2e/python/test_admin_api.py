@@ -41,7 +41,7 @@ def test_the_overview_is_of_all_nodes(world):
     for node in nodes:
         assert node["connections"] == sum(dialect["connections"] for dialect in node["dialects"])
         assert [dialect["name"] for dialect in node["dialects"]] == ["notify", "broadcast", "topics", "realtime", "rooms", "stream"]
-        assert node["database"] == {"status": "up"} and node["draining"] is False
+        assert node["database"] == {"status": "up", "error": None} and node["draining"] is False
         assert node["broker"]["status"] in ("embedded", "connected") and node["broker"]["error"] is None
         delivery = node["delivery"]
         assert delivery["count"] >= delivery["buckets"][-1]["count"] and delivery["sum_seconds"] >= 0
@@ -217,11 +217,13 @@ def test_a_broker_that_is_away_is_the_first_problem(launch):
         server = launch(**all_dialects(broker={"kind": "redis", "url": f"redis://127.0.0.1:{redis.port}"}))
         wait_until(lambda: server.get("/readyz").status == 200, what="a ready server")
         assert "broker_away" not in problems(server)
+        assert "\nfanfare_broker_up 1\n" in server.get("/metrics/prometheus").text
         redis.kill()
         wait_until(lambda: "broker_away" in problems(server), what="the problem")
         first = server.json("/api/v1/problems")["problems"][0]
         assert (first["name"], first["severity"], first["current"]) == ("broker_away", "error", True)
         assert first["detail"] and first["advice"]
+        assert "\nfanfare_broker_up 0\n" in server.get("/metrics/prometheus").text
     finally:
         redis.remove()
 

@@ -12,15 +12,15 @@ use std::{
 use fanfare_core::timestamp;
 
 /// Certificates are renewed long before: so close to its end, one is reported.
-const ENDS_SOON: Duration = Duration::from_secs(14 * 24 * 3600);
+pub(crate) const ENDS_SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// The counts, shared by all listeners.
 #[derive(Default)]
 pub struct Upkeep {
     reloads: Outcomes,
     orders: Outcomes,
-    /// The end of each listener's certificate, by the listener's address.
-    certificates: Mutex<BTreeMap<String, SystemTime>>,
+    /// The end of each listener's certificate, by the listener's address; `None` if it has none yet.
+    certificates: Mutex<BTreeMap<String, Option<SystemTime>>>,
 }
 
 /// How often something succeeded and failed.
@@ -67,7 +67,12 @@ impl Upkeep {
         if end < SystemTime::now() + ENDS_SOON {
             tracing::warn!(listener = address, end = %timestamp(end), "the certificate ends soon, or has ended");
         }
-        self.certificates().insert(address.to_owned(), end);
+        self.certificates().insert(address.to_owned(), Some(end));
+    }
+
+    /// Notes that the listener at `address` has no certificate for its names.
+    pub(crate) fn note_no_certificate(&self, address: &str) {
+        self.certificates().insert(address.to_owned(), None);
     }
 
     /// How many reloads were applied and refused.
@@ -85,15 +90,15 @@ impl Upkeep {
         self.orders.named(["succeeded", "failed"])
     }
 
-    /// When each listener's certificate ends, in seconds since 1970.
-    pub(crate) fn certificate_ends(&self) -> Vec<(String, u64)> {
+    /// When each listener's certificate ends, in seconds since 1970; `None` if it has none yet.
+    pub(crate) fn certificate_ends(&self) -> Vec<(String, Option<u64>)> {
         let certificates = self.certificates();
         let ends = certificates.iter();
-        ends.map(|(address, end)| (address.clone(), seconds(*end)))
+        ends.map(|(address, end)| (address.clone(), end.map(seconds)))
             .collect()
     }
 
-    fn certificates(&self) -> MutexGuard<'_, BTreeMap<String, SystemTime>> {
+    fn certificates(&self) -> MutexGuard<'_, BTreeMap<String, Option<SystemTime>>> {
         self.certificates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

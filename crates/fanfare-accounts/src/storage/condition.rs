@@ -58,6 +58,8 @@ pub(super) enum Change {
 #[derive(Debug)]
 pub(super) struct History {
     condition: Condition,
+    /// Why the last operation failed, if one has.
+    outage: Option<Outage>,
     /// When the condition last changed.
     changed: Instant,
     /// The last failure, until the log reports that the database is back.
@@ -68,13 +70,15 @@ impl History {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             condition: Condition::Good,
+            outage: None,
             changed: now,
             failed: None,
         }
     }
 
-    pub(super) fn is_good(&self) -> bool {
-        self.condition == Condition::Good
+    /// Returns why the database cannot be used; `None` if it can.
+    pub(super) fn outage(&self) -> Option<Outage> {
+        self.outage.filter(|_| self.condition != Condition::Good)
     }
 
     /// Records the result of an operation that began at `began`, and returns the change to log.
@@ -82,7 +86,7 @@ impl History {
     /// An operation that began before the last change may end long after it, and proves nothing about the time since.
     pub(super) fn record(
         &mut self,
-        found: Result<Proof, Condition>,
+        found: Result<Proof, Outage>,
         began: Instant,
         now: Instant,
     ) -> Option<Change> {
@@ -91,17 +95,18 @@ impl History {
         }
         let condition = match found {
             Ok(proof) => self.condition.after(proof),
-            Err(condition) => condition,
+            Err(outage) => Condition::of(outage),
         };
         if condition != self.condition {
             self.condition = condition;
             self.changed = now;
         }
-        if found.is_err() {
+        if let Err(outage) = found {
+            self.outage = Some(outage);
             return self.failed.replace(now).is_none().then_some(Change::Failed);
         }
         let settled = self.failed.is_some_and(|failed| began >= failed + SETTLED);
-        (self.is_good() && settled).then(|| {
+        (self.outage().is_none() && settled).then(|| {
             self.failed = None;
             Change::Back
         })
@@ -129,16 +134,32 @@ mod tests {
         assert_eq!(Condition::Good.after(Proof::OfReading), Condition::Good);
     }
 
-    const DONE: Result<Proof, Condition> = Ok(Proof::OfWriting);
-    const FAILED: Result<Proof, Condition> = Err(Condition::Away);
+    const DONE: Result<Proof, Outage> = Ok(Proof::OfWriting);
+    const FAILED: Result<Proof, Outage> = Err(Outage::Unreachable);
 
     /// Records each (result, began, ended), in milliseconds, and returns the reports.
-    fn reports(operations: &[(Result<Proof, Condition>, u64, u64)]) -> Vec<Change> {
+    fn reports(operations: &[(Result<Proof, Outage>, u64, u64)]) -> Vec<Change> {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
         let mut history = History::new(start);
         let record = |&(found, began, ended): &_| history.record(found, at(began), at(ended));
         operations.iter().filter_map(record).collect()
+    }
+
+    #[test]
+    fn the_reason_is_known_while_the_outage_lasts() {
+        let now = Instant::now();
+        let mut history = History::new(now);
+        assert_eq!(history.outage(), None);
+        for (found, expected) in [
+            (Err(Outage::Unreachable), Some(Outage::Unreachable)),
+            (Err(Outage::Full), Some(Outage::Full)),
+            (Ok(Proof::OfReading), Some(Outage::Full)),
+            (Ok(Proof::OfWriting), None),
+        ] {
+            history.record(found, now, now);
+            assert_eq!(history.outage(), expected, "{found:?}");
+        }
     }
 
     #[test]

@@ -49,7 +49,7 @@ use uuid::Uuid;
 pub use api_keys::StoredKey;
 pub use backup::BackupError;
 use changed::{Changed, Repeated};
-use condition::{Change, Condition, History, Proof};
+use condition::{Change, History, Proof};
 use connect::Renewal;
 pub use error::{Outage, StorageError};
 pub use location::StorageUrl;
@@ -166,7 +166,12 @@ impl Storage {
 
     /// Returns whether the database could be used when it was last tried.
     pub fn is_up(&self) -> bool {
-        self.history().is_good()
+        self.outage().is_none()
+    }
+
+    /// Returns why the database could not be used when it was last tried; `None` if it could.
+    pub fn outage(&self) -> Option<Outage> {
+        self.history().outage()
     }
 
     /// Returns how long operations took, from the call to the confirmed end, failed ones included.
@@ -299,7 +304,7 @@ impl Storage {
     ) -> Result<T, StorageError> {
         let found = match &result {
             Ok(done) => Ok(proof(done)),
-            Err(StorageError::Unavailable(outage)) => Err(Condition::of(*outage)),
+            Err(StorageError::Unavailable(outage)) => Err(*outage),
             // It replied, at least.
             Err(_) => Ok(Proof::OfReading),
         };

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::atomic::Ordering::Relaxed, time::Duration};
 
-use fanfare_accounts::Accounts;
+use fanfare_accounts::{Accounts, storage::Storage};
 use fanfare_core::{BrokerHealth, unix_millis};
 use fanfare_engine::{MountedDialect, Node};
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::problems::Occurrences;
+use crate::upkeep::Upkeep;
 
 /// How long the broker may take to answer here: the node that asks waits a second for all.
 const BROKER_PATIENCE: Duration = Duration::from_millis(500);
@@ -49,6 +50,8 @@ pub(crate) struct NodeFigures {
     pub(crate) broker: LinkFigures,
     #[schema(inline)]
     pub(crate) database: DatabaseFigures,
+    /// When the certificate of each listener with TLS ends, in seconds of Unix time; null while ACME has issued none.
+    pub(crate) certificates: BTreeMap<String, Option<u64>>,
     /// What went wrong, by the names that /api/v1/problems explains.
     #[schema(inline)]
     pub(crate) problems: BTreeMap<String, Occurrences>,
@@ -122,12 +125,16 @@ pub(crate) struct LinkFigures {
 pub(crate) struct DatabaseFigures {
     /// `up` or `down`.
     pub(crate) status: String,
+    /// Why it is down.
+    #[schema(required)]
+    pub(crate) error: Option<String>,
 }
 
 /// The figures of `node` now.
 pub(super) async fn of(
     node: &Node,
     accounts: &Accounts,
+    upkeep: &Upkeep,
     problems: BTreeMap<String, Occurrences>,
 ) -> NodeFigures {
     let (facts, holdings) = (node.facts(), node.holdings());
@@ -157,9 +164,8 @@ pub(super) async fn of(
         rooms: holdings.rooms,
         delivery: delivery(node),
         broker: broker(node).await,
-        database: DatabaseFigures {
-            status: if accounts.storage().is_up() { "up" } else { "down" }.to_owned(),
-        },
+        database: database(accounts.storage()),
+        certificates: upkeep.certificate_ends().into_iter().collect(),
         problems,
     }
 }
@@ -220,6 +226,14 @@ async fn broker(node: &Node) -> LinkFigures {
         round_trip_ms: round_trip.map(|time| (time.as_secs_f64() * 100_000.0).round() / 100.0),
         error,
         ..figures
+    }
+}
+
+fn database(storage: &Storage) -> DatabaseFigures {
+    let outage = storage.outage();
+    DatabaseFigures {
+        status: if outage.is_none() { "up" } else { "down" }.to_owned(),
+        error: outage.map(|outage| outage.to_string()),
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) use configuration::NodeConfiguration;
 pub(crate) use figures::NodeFigures;
 pub(crate) use problems::{KINDS, ProblemKind, Severity};
 
-use crate::config::Loaded;
+use crate::{config::Loaded, upkeep::Upkeep};
 use problems::{Occurrences, ProblemCounts};
 
 /// The name of the report that every node makes of its figures.
@@ -37,16 +37,23 @@ const LOOKS: usize = 40;
 pub struct NodeReport {
     node: Weak<Node>,
     accounts: Accounts,
+    upkeep: Arc<Upkeep>,
     configuration: ArcSwap<Loaded>,
     /// How often each thing had gone wrong at the last looks, the oldest first.
     looks: Mutex<VecDeque<ProblemCounts>>,
 }
 
 impl NodeReport {
-    pub(crate) fn new(node: &Arc<Node>, accounts: Accounts, loaded: Loaded) -> Arc<Self> {
+    pub(crate) fn new(
+        node: &Arc<Node>,
+        accounts: Accounts,
+        upkeep: Arc<Upkeep>,
+        loaded: Loaded,
+    ) -> Arc<Self> {
         Arc::new(Self {
             node: Arc::downgrade(node),
             accounts,
+            upkeep,
             configuration: ArcSwap::from_pointee(loaded),
             looks: Mutex::default(),
         })
@@ -92,7 +99,10 @@ impl Reporter for NodeReport {
         Box::pin(async move {
             let node = &*self.node.upgrade()?;
             let report = match name {
-                FIGURES => serde_json::to_vec(&figures::of(node, &self.accounts, self.problems(node)).await),
+                FIGURES => {
+                    let problems = self.problems(node);
+                    serde_json::to_vec(&figures::of(node, &self.accounts, &self.upkeep, problems).await)
+                }
                 CONFIGURATION => serde_json::to_vec(&configuration::of(node, &self.configuration.load())),
                 _ => return None,
             };

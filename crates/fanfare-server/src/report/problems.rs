@@ -55,6 +55,8 @@ pub(crate) const KINDS: &[ProblemKind] = kinds! {
         "Events reach only the connections of their own node. Check that the broker runs and that this machine reaches it; the log says why it was lost.";
     Error "database_away": "The database is down",
         "Logins, sessions and stored messages fail; connections go on. Check the database and storage.url.";
+    Error "no_certificate": "A listener has no certificate",
+        "TLS handshakes fail until the ACME authority issues one; the log has the authority's reason. Check that the domains resolve to this node and that the authority reaches port 443.";
     Error "nodes_missing": "Other nodes do not report",
         "They may miss what is published. Check that they run and reach the broker.";
     Error "full": "A dialect has its maximum of connections",
@@ -67,6 +69,8 @@ pub(crate) const KINDS: &[ProblemKind] = kinds! {
         "Check that auth.jwks_url answers from this machine.";
     Error "ended.internal_error": "Connections ended by a fault of the server",
         "Please report it with the lines of the log.";
+    Warning "certificate_ends": "A certificate ends within two weeks",
+        "It was not renewed, or not reloaded: renew the files and reload. With ACME the log has the authority's reason.";
     Warning "ended.slow_consumer": "Slow consumers were closed",
         "Their queue was full: the client or its network reads slower than events come. Sort the connections by what waits to find them; raise send_queue of the dialect where bursts are normal, or publish less to them.";
     Warning "messages_dropped": "Messages did not fit a client's queue",

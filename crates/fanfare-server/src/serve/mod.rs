@@ -113,13 +113,13 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
         observe: config.observe,
     });
     let commands = attach(&node, config, shards)?;
-    let report = NodeReport::new(&node, accounts.clone(), loaded.clone());
+    let upkeep = Arc::<Upkeep>::default();
+    let report = NodeReport::new(&node, accounts.clone(), upkeep.clone(), loaded.clone());
     node.attach_reporter(report.clone());
     let looking = report.spawn_looking();
     let exporting = prepared.exporter.map(|exporter| trace(config, exporter, &node));
     let rate_limits = doors::rate_limits(&config.limits);
     let (reload, reload_requests) = ReloadHandle::channel();
-    let upkeep = Arc::<Upkeep>::default();
     let readiness = Readiness::new(config.server.broker_grace);
     let following = accounts::follow(&accounts, &node);
     let serving = Serving {

@@ -1,14 +1,21 @@
 //! `GET /api/v1/problems`: what went wrong on any node, and what to do about it.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, UNIX_EPOCH},
+};
 
+use fanfare_core::timestamp;
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Always, Reply, ServiceRefusals, Site, degraded, reply};
-use crate::report::{FIGURES, KINDS, NodeFigures, ProblemKind, Severity};
+use crate::{
+    report::{FIGURES, KINDS, NodeFigures, ProblemKind, Severity},
+    upkeep::ENDS_SOON,
+};
 
 /// What went wrong.
 #[derive(Serialize, ToSchema)]
@@ -109,7 +116,14 @@ fn lasting(name: &str, node: &NodeFigures) -> Option<String> {
         "broker_away" => {
             (node.broker.status == "disconnected").then(|| node.broker.error.clone().unwrap_or_default())
         }
-        "database_away" => (node.database.status == "down").then(String::new),
+        "database_away" => {
+            (node.database.status == "down").then(|| node.database.error.clone().unwrap_or_default())
+        }
+        "no_certificate" => certificates(node, |end| end.is_none()),
+        "certificate_ends" => {
+            let soon = node.time_ms / 1000 + ENDS_SOON.as_secs();
+            certificates(node, |end| end.is_some_and(|end| end < soon))
+        }
         "nodes_missing" => {
             let missing = node.broker.peers.get("missing").copied().unwrap_or_default();
             (missing > 0).then(|| format!("{missing} missing"))
@@ -124,6 +138,18 @@ fn lasting(name: &str, node: &NodeFigures) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// Returns the listeners whose certificate's end `matches`; `None` if there are none.
+fn certificates(node: &NodeFigures, matches: impl Fn(Option<u64>) -> bool) -> Option<String> {
+    let found = node.certificates.iter().filter(|(_, end)| matches(**end));
+    let time = |seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
+    let shown = found.map(|(listener, end)| match end.and_then(time) {
+        Some(end) => format!("{listener} ends at {}", timestamp(end)),
+        None => listener.clone(),
+    });
+    let shown: Vec<_> = shown.collect();
+    (!shown.is_empty()).then(|| shown.join(", "))
 }
 
 #[cfg(test)]
@@ -153,12 +179,16 @@ mod tests {
     #[test]
     fn what_lasts_is_current() {
         let away = serde_json::json!([
-            {"broker": {"status": "disconnected", "error": "refused"}, "database": {"status": "down"},
+            {"broker": {"status": "disconnected", "error": "refused"}, "database": {"status": "down", "error": "no space"},
+             "time_ms": 1_000_000_000_000u64,
+             "certificates": {"a:443": null, "b:443": 1_001_209_600u64, "c:443": 1_001_209_599u64},
              "dialects": [{"name": "notify", "connections": 5, "max_connections": 5}]}
         ]);
         for (name, detail) in [
             ("broker_away", Some("refused")),
-            ("database_away", None),
+            ("database_away", Some("no space")),
+            ("no_certificate", Some("a:443")),
+            ("certificate_ends", Some("c:443 ends at 2001-09-23T01:46:39.000Z")),
             ("full", Some("notify")),
         ] {
             let problem = found(name, away.clone()).unwrap_or_else(|| panic!("{name}"));
