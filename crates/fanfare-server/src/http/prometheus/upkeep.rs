@@ -26,6 +26,9 @@ pub(super) fn of_upkeep(upkeep: &Upkeep, families: &mut Families) {
         "fanfare_certificate_end_timestamp_seconds",
         "When the certificate of a listener ends, in seconds since 1970",
         ["listener"],
-        by_name(ends.iter().filter_map(|(listener, end)| Some((&**listener, (*end)?)))),
+        by_name(
+            ends.iter()
+                .filter_map(|(listener, end)| Some((&**listener, (*end)?))),
+        ),
     );
 }
