@@ -1,10 +1,12 @@
 """What a reload counts, makes and shows, and which key `fanfare reload` takes."""
 
 import json
+import signal
 import pathlib
 import time
 
 from fanfare import SECRET, run, toml
+from test_stream import CONFIG, begun, stream  # noqa: F401, a fixture among them
 from test_signals import READ_AGAIN, hang_up, secure, tries  # noqa: F401, a fixture among them
 
 
@@ -57,3 +59,18 @@ def test_fanfare_reload_finds_a_key_that_the_server_knows(launch):
     assert refused.returncode == 1 and "401" in refused.stderr
     for word in ("--key", "FANFARE_API_KEY", "scope admin"):
         assert word in refused.stderr, refused.stderr
+
+
+def test_a_reload_without_a_key_ends_its_streams(launch, stream):
+    keys = ["the-first-key-of-the-file", "the-second-key-of-the-file"]
+    server = launch(**CONFIG | {"api": {"keys": keys}})
+    first, second = (stream(server, "closed.x", headers={"Authorization": f"Bearer {key}"}) for key in keys)
+    begun(first), begun(second)
+    server.config["api"] = {"keys": keys[1:]}
+    server.config_file.write_text(toml(server.config))
+    server.signal(signal.SIGHUP)
+    assert first.rest() == [("stream.end", {"reason": "session_terminated"}, None)]
+    answer = server.get("/api/v1/events", "POST", json.dumps({"to": {"channel": "closed.x"}, "data": 1}), Authorization=f"Bearer {keys[1]}")
+    assert answer.status == 200, answer.text
+    assert second.data() == 1
+    assert stream(server, "closed.x", headers={"Authorization": f"Bearer {keys[0]}"}).status == 401

@@ -104,11 +104,10 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     let gate = Arc::new(Gate::new(rules).with_accounts(accounts.clone()));
     gate.replace_api_keys(keys::api_keys(config));
     let refreshing = gate.spawn_refresh();
-    let authorizer = prepared.authorizer.map(|webhook| webhook as Arc<dyn Authorizer>);
     let node = Node::new(NodeOptions {
         dialects: dialects(config),
         authenticator: gate.clone(),
-        access: AccessControl::new(policy, authorizer),
+        access: AccessControl::new(policy, prepared.authorizer.map(|webhook| webhook as _)),
         clock: Clock::system(),
         observe: config.observe,
     });
