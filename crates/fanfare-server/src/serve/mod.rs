@@ -24,10 +24,7 @@ use data_lock::DataLock;
 use doors::Serving;
 use exposure::Exposure;
 use fanfare_accounts::{Accounts, KeyNeed};
-use fanfare_core::{
-    BrokerHealth,
-    policy::{AccessControl, Authorizer},
-};
+use fanfare_core::{BrokerHealth, policy::AccessControl};
 use fanfare_engine::{Clock, Node, NodeOptions, ShardCommand, ShardHandle};
 use fanfare_transports::{BrokerOptions, ClusterOptions};
 use opentelemetry_otlp::SpanExporter;
