@@ -90,11 +90,16 @@ impl Replays {
     /// The event of a stored message, from the connections that have it already.
     fn event(&self, stored: StoredMessage, now: SystemTime) -> Option<Arc<Event>> {
         let key = (stored.position.epoch, stored.position.number);
+        let known = || locked(&self.events).get(&key).and_then(Weak::upgrade);
+        if let Some(event) = known() {
+            return Some(event);
+        }
+        // Parsed outside the lock, for which all that resume wait.
+        let event = event(stored, now)?;
         let mut events = locked(&self.events);
         if let Some(event) = events.get(&key).and_then(Weak::upgrade) {
             return Some(event);
         }
-        let event = event(stored, now)?;
         events.insert(key, Arc::downgrade(&event));
         Some(event)
     }

@@ -308,7 +308,7 @@ impl Feed<'_> {
     }
 
     fn wait(&mut self, event: Event) {
-        if self.recorder.records(&event.audience) {
+        if self.recorder.records_event(&event) {
             self.bytes += event.data.bytes().len();
             let waiting = FeedState {
                 tick: self.tick,

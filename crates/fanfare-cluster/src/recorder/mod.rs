@@ -44,10 +44,13 @@ use crate::{
         WantedId,
         recorder::{RECORDED_WITHIN, TickRequest},
     },
+    wire::MAX_BYTES,
 };
 
 /// How long the copy of a publication may take that was delivered because the store did not answer.
 const GHOST: Duration = Duration::from_secs(10);
+/// Bytes of the largest event that is recorded: its copy has an envelope besides, and no node accepts more than [`MAX_BYTES`].
+const MAX_RECORDED: usize = MAX_BYTES - (4 << 10);
 
 /// See the module's documentation.
 pub(crate) struct Recorder {
@@ -79,7 +82,9 @@ struct HeldBack {
     /// The last tick on this connection, and whether the lease was vacant then: nothing is recorded until the next one.
     tick: Option<u64>,
     is_vacant: bool,
-    /// Since when the store has not answered.
+    /// When the last tick arrived.
+    ticked_at: Option<Instant>,
+    /// Since when the store has not answered, and no tick has arrived.
     silent_since: Option<Instant>,
 }
 
@@ -114,6 +119,7 @@ impl Recorder {
                 given_up: Vec::new(),
                 tick: None,
                 is_vacant: false,
+                ticked_at: None,
                 silent_since: None,
             }),
             candidate: AtomicU64::new(0),
@@ -140,11 +146,17 @@ impl Recorder {
         self.is_needed && inbound.keeps_history() && inbound.retention(audience).is_some()
     }
 
+    /// Whether `event` is to be recorded. All nodes have the same answer, so that none waits for a copy that nobody publishes.
+    fn records_event(&self, event: &Event) -> bool {
+        let metadata = event.metadata.as_ref().map_or(0, |json| json.bytes().len());
+        event.data.bytes().len() + metadata <= MAX_RECORDED && self.records(&event.audience)
+    }
+
     // What arrives.
 
     /// Takes a plain publication on a user's channel, a channel's, or everyone's.
     pub(crate) fn one(&self, event: Event, since: Instant) {
-        if self.records(&event.audience) {
+        if self.records_event(&event) {
             self.hold(event, since);
         } else {
             self.foreign.one(event, since);
@@ -153,11 +165,13 @@ impl Recorder {
 
     /// Takes the events of a body of the service API.
     pub(crate) fn many(&self, events: Vec<Event>, since: Instant) {
-        if !self.is_needed || !events.iter().any(|event| self.records(&event.audience)) {
+        if !self.is_needed || !events.iter().any(|event| self.records_event(event)) {
             return self.foreign.many(events, since);
         }
         for event in events {
-            if self.records(&event.audience) {
+            // The copy arrives only where its audience's channel is subscribed to. While the lease is vacant there is none.
+            let awaits_copy = || self.receipts.wants(&event.audience) || self.held().is_vacant;
+            if self.records_event(&event) && awaits_copy() {
                 self.hold(event, since);
             } else {
                 self.foreign.many(vec![event], since);
@@ -172,20 +186,18 @@ impl Recorder {
             self.work.notify_one();
             return;
         }
-        let is_ghost = held.silent_since.is_some_and(|at| at.elapsed() > ANSWER_TIMEOUT);
-        if is_ghost {
-            self.has_lost.store(true, Relaxed);
-            self.deliver(event.clone(), since);
-        } else {
-            self.node.deliveries.expect(slice::from_ref(&event));
-        }
+        self.node.deliveries.expect(slice::from_ref(&event));
         let wait = HoldState {
             tick: None,
             held_since: Instant::now(),
-            is_ghost,
-            is_counted: !is_ghost,
+            is_ghost: false,
+            is_counted: true,
         };
         held.queue.push(event, since, wait);
+        if held.silent_since.is_some_and(|at| at.elapsed() > ANSWER_TIMEOUT) {
+            // All of them, so that none overtakes an older one.
+            self.deliver_held(&mut held, |_| true);
+        }
     }
 
     /// Takes the recorded copy of a plain publication, which is delivered in its place.
@@ -195,8 +207,13 @@ impl Recorder {
         let position = copy.history.position();
         match plain {
             Some(plain) if plain.state.is_ghost => {
-                // Whoever has no cursor for it would be replayed it.
-                if let Some(position) = position {
+                // A client without a cursor for it would be replayed it: the cursor of the last such event is enough.
+                let mut others = held.queue.0.iter();
+                let is_last =
+                    !others.any(|plain| plain.state.is_ghost && plain.event.audience == copy.audience);
+                if let Some(position) = position
+                    && is_last
+                {
                     self.node.deliveries.push(Item::Gap(Gap {
                         audience: Some(copy.audience),
                         present: position.cursor(),
@@ -211,6 +228,8 @@ impl Recorder {
                     self.ids.memory.published(plain.event.id);
                 }
             }
+            // This node did not hold the original, but delivered it.
+            None if !self.records(&copy.audience) => return,
             None => {}
         }
         if copy.history == History::None {
@@ -226,6 +245,9 @@ impl Recorder {
         let is_back = held.tick.is_some_and(|last| tick < last);
         held.tick = Some(tick);
         held.is_vacant = is_vacant;
+        // Another node's ticks do as well.
+        held.ticked_at = Some(Instant::now());
+        held.silent_since = None;
         for plain in &mut held.queue.0 {
             if is_back || plain.state.tick.is_none() {
                 plain.state.tick = Some(tick);
@@ -240,7 +262,8 @@ impl Recorder {
         };
         for plain in held.queue.take_all(is_over) {
             self.stop_counting(&plain);
-            if !plain.state.is_ghost {
+            // If nothing here wants it any more, no copy arrives, which says nothing of whether it is recorded.
+            if !plain.state.is_ghost && (is_vacant || self.receipts.wants(&plain.event.audience)) {
                 held.given_up.push((plain.event, plain.since));
             }
         }
@@ -268,13 +291,21 @@ impl Recorder {
             held.silent_since = None;
             return;
         }
+        if held.ticked_at.is_some_and(|at| at.elapsed() < ANSWER_TIMEOUT) {
+            return;
+        }
         held.silent_since.get_or_insert_with(Instant::now);
         drop(
             held.queue
                 .take_all(|wait| wait.is_ghost && wait.held_since.elapsed() > GHOST),
         );
+        self.deliver_held(&mut held, |wait| wait.held_since.elapsed() > ANSWER_TIMEOUT);
+    }
+
+    /// Delivers those that `is_due` without waiting for their copies, which are recognised later.
+    fn deliver_held(&self, held: &mut HeldBack, is_due: impl Fn(&HoldState) -> bool) {
         for plain in &mut held.queue.0 {
-            if !plain.state.is_ghost && plain.state.held_since.elapsed() > ANSWER_TIMEOUT {
+            if !plain.state.is_ghost && is_due(&plain.state) {
                 plain.state.is_ghost = true;
                 self.stop_counting(plain);
                 plain.state.is_counted = false;

@@ -374,7 +374,7 @@ mod tests {
             Ok(None)
         );
         for headers in [
-            "NATS/1.0 408 Bad Publish\r\n\r\n",
+            "NATS/1.0 408 Bad Request\r\n\r\n",
             "NATS/1.0\r\nNats-Sequence: 5\r\n\r\n",
             "",
         ] {

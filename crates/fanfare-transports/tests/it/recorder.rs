@@ -148,6 +148,10 @@ async fn what_is_published_on_redis_is_kept_and_delivered_once() {
         .map(|node| node.broker.journal_figures().recorded)
         .sum();
     assert_eq!(recorded, 10);
+    // No node waits for the copy of what it does not receive: that would be given up, and raise the floor.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let floor = server.command(&["HGET", "fanfare:journal:state", "floor"]);
+    assert_eq!(floor, Value::Nil, "no cursor has expired");
     // The recorder's and the standby's connections receive what nodes publish, too, and are not waited for.
     let receipt = nodes[0].publish_one(kept(to_channel(CHANNEL, "9"), 10)).await;
     assert_eq!((receipt.nodes, receipt.degraded), (2, false));
@@ -326,4 +330,55 @@ async fn a_storm_while_recorders_change() {
         recovered += usize::from(!replayed.is_empty());
     }
     eprintln!("{recovered} recovered");
+}
+
+/// A node whose configuration has no history for the audience delivers the original, and not the copy besides.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_history_delivers_once() {
+    let server = RedisServer::start();
+    let recorder = node(&server.url(), "a").await;
+    elected(&server, false).await;
+    let other = node(&server.url(), "b").await;
+    other.inbound.keeps.store(false, Ordering::SeqCst);
+    publish(&server, 0..3);
+    arrived(&recorder, 3).await;
+    let receipt = recorder.publish_one(kept(to_channel(CHANNEL, "3"), 10)).await;
+    assert_eq!(receipt.nodes, 2);
+    assert_eq!(other.inbound.data(), texts(0..4));
+}
+
+/// A tick that the store has no memory for is not published.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_tick_is_published_without_memory_for_it() {
+    let server = RedisServer::start();
+    let node = node(&server.url(), "a").await;
+    elected(&server, false).await;
+    let client = redis::Client::open(server.url()).unwrap();
+    let mut connection = client.get_connection().unwrap();
+    connection
+        .set_read_timeout(Some(Duration::from_millis(500)))
+        .unwrap();
+    let mut listener = connection.as_pubsub();
+    listener.psubscribe("*").unwrap();
+    let mut ticks = || {
+        let begin = Instant::now();
+        let mut count = 0;
+        while begin.elapsed() < Duration::from_secs(1) {
+            let message = listener
+                .get_message()
+                .and_then(|message| message.get_payload::<String>());
+            count += u32::from(message.is_ok_and(|text| text.contains(r#""tick":["#)));
+        }
+        count
+    };
+    assert!(ticks() > 2);
+    server.command(&["CONFIG", "SET", "maxmemory", "1"]);
+    publish(&server, 0..3);
+    ticks(); // one may have been on its way
+    assert_eq!(ticks(), 0);
+    arrived(&node, 3).await;
+    assert_eq!(node.inbound.data(), texts(0..3));
+    server.command(&["CONFIG", "SET", "maxmemory", "0"]);
+    publish(&server, 3..4);
+    arrived(&node, 4).await;
 }

@@ -41,7 +41,7 @@ if is_lost then
   local floor = string.format('%.0f', number)
   redis.call('HSET', KEYS[1], 'number', floor, 'floor', floor)
 end
-local ms = tonumber(now)
+local ms, tick = tonumber(now), nil
 if is_due or ms < lease.at or ms - lease.at >= tonumber(ARGV[9]) then
   lease.tick, lease.at = lease.tick + 1, ms
   local is_vacant = not is_held() and not has_standby()
@@ -49,7 +49,7 @@ if is_due or ms < lease.at or ms - lease.at >= tonumber(ARGV[9]) then
     release()
     lease.standby = '0'
   end
-  redis.call('PUBLISH', ARGV[5], string.format('%s%.0f,%d%s', ARGV[6], lease.tick, is_vacant and 0 or 1, ARGV[7]))
+  tick = string.format('%s%.0f,%d%s', ARGV[6], lease.tick, is_vacant and 0 or 1, ARGV[7])
 end
 local set = {}
 for _, name in ipairs(fields) do
@@ -58,6 +58,8 @@ for _, name in ipairs(fields) do
   set[#set + 1] = type(value) == 'number' and string.format('%.0f', value) or value
 end
 redis.call('HSET', KEYS[4], unpack(set))
+-- Only what is stored counts: without memory for it, the same tick would be published again and again.
+if tick then redis.call('PUBLISH', ARGV[5], tick) end
 if role == 'none' and not (is_held() and has_standby()) then role = 'needed' end
 local function text(value) return string.format('%.0f', value) end
 return {role, text(lease.tick), text(lease.term), text(from), text(lease.settled)}
