@@ -14,7 +14,7 @@ const BATCH: usize = 256;
 /// Bytes that may wait; above it the receiving connection is closed, as servers do with slow receivers.
 const MAX_BACKLOG: usize = 64 << 20;
 /// What an item costs besides its data and metadata.
-const ITEM_OVERHEAD: usize = 256;
+pub(crate) const ITEM_OVERHEAD: usize = 256;
 
 /// Something for this node.
 #[allow(clippy::large_enum_variant, reason = "nearly all of them are events")]

@@ -270,6 +270,7 @@ impl Hub {
                 let received = Received {
                     subject: Ok(message.subject.clone()),
                     by_all_channels,
+                    is_sharded: false,
                     payload: message.payload.clone(),
                     version: None,
                     position,

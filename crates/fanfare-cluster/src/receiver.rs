@@ -154,6 +154,7 @@ fn take(
     let Received {
         subject,
         by_all_channels,
+        is_sharded,
         payload,
         version,
         position,
@@ -185,6 +186,10 @@ fn take(
         if let (Some(mark), Some(version)) = (mark, version) {
             mark.version = version;
         }
+        if is_sharded && envelope.is_none() {
+            shared.arrivals.foreign.one(event, since);
+            return Ok(());
+        }
         shared.gaps.arrived(ArrivedEvent {
             by_all_channels,
             event,
@@ -193,7 +198,11 @@ fn take(
         });
     } else {
         let events = wire::parse_publication(&payload, now).map_err(|_| Rejected::BadPublication)?;
-        shared.recorder.many(events, since);
+        if is_sharded {
+            shared.arrivals.foreign.many(events, since);
+        } else {
+            shared.recorder.many(events, since);
+        }
     }
     Ok(())
 }

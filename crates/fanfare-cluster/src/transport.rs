@@ -151,6 +151,8 @@ pub struct Received {
     pub subject: Result<Subject, Rejected>,
     /// It came by the subscription to [`Subject::AllChannels`].
     pub by_all_channels: bool,
+    /// It came by a sharded channel of a Redis Cluster, which has no common order with other subjects. The recorder does not receive it.
+    pub is_sharded: bool,
     /// The message.
     pub payload: Bytes,
     /// The version of the transition in a room that the message announces, if the transport knows it better than the message:

@@ -13,6 +13,7 @@ use tokio::time::MissedTickBehavior;
 use super::{Recorder, queue::PlainQueue};
 use crate::{
     ANSWER_TIMEOUT,
+    deliveries::ITEM_OVERHEAD,
     messages::NodeMessage,
     status::Refused,
     transport::{
@@ -32,6 +33,8 @@ const MISSED_TICKS: u64 = 20;
 const BATCH: usize = 256;
 /// Messages that are recorded by one call.
 const RECORDED: usize = 64;
+/// Calls until the lease is looked after again, which lasts about half a second.
+const CALLS: usize = 8;
 /// Bytes of publications that may wait to be recorded: above it the connection is given up.
 const MAX_WAITING: usize = 32 << 20;
 
@@ -126,6 +129,8 @@ struct Feed<'a> {
 }
 
 struct FeedState {
+    /// What it takes of [`MAX_WAITING`]: the event holds its whole payload.
+    bytes: usize,
     /// It arrived after this tick.
     tick: u64,
     /// It is recorded, and its copy has not arrived.
@@ -166,15 +171,25 @@ async fn feed(recorder: &Recorder) -> Result<(), Failed> {
     let mut batches = messages.ready_chunks(BATCH);
     let mut pace = tokio::time::interval(PACE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut has_users, mut is_behind) = (records_users(recorder), false);
     loop {
         tokio::select! {
             biased;
-            _ = pace.tick() => if !feed.renew().await? {
-                return Ok(());
-            },
+            _ = pace.tick() => {
+                if !feed.renew().await? {
+                    return Ok(());
+                }
+                // Their history was turned on. What nodes hold from before is given up.
+                if !has_users && records_users(recorder) {
+                    has_users = true;
+                    let subscribed = tokio::time::timeout(ANSWER_TIMEOUT, subscriber.subscribe(&[Subject::AllUsers]));
+                    subscribed.await.map_err(|_| "timed out")??;
+                }
+            }
             batch = batches.next() => feed.read(batch.ok_or("connection lost")?),
+            () = std::future::ready(()), if is_behind => {}
         }
-        feed.record().await;
+        is_behind = feed.record().await;
         if feed.bytes > MAX_WAITING {
             return Err("this node cannot keep up with what is published".to_owned());
         }
@@ -189,11 +204,15 @@ fn subjects(recorder: &Recorder) -> Vec<Subject> {
         Subject::Events,
         Subject::Nodes,
     ];
-    let any = UserId::new("any").map(Audience::User);
-    if any.is_ok_and(|user| recorder.records(&user)) {
+    if records_users(recorder) {
         subjects.push(Subject::AllUsers);
     }
     subjects
+}
+
+fn records_users(recorder: &Recorder) -> bool {
+    let any = UserId::new("any").map(Audience::User);
+    any.is_ok_and(|user| recorder.records(&user))
 }
 
 impl Feed<'_> {
@@ -254,7 +273,7 @@ impl Feed<'_> {
 
     fn drop_if(&mut self, is_over: impl Fn(&FeedState) -> bool) {
         for plain in self.queue.take_all(is_over) {
-            self.bytes -= plain.event.data.bytes().len();
+            self.bytes -= plain.state.bytes;
         }
     }
 
@@ -263,8 +282,14 @@ impl Feed<'_> {
     fn read(&mut self, batch: Vec<Received>) {
         let now = SystemTime::now();
         let mut declined: AHashMap<Box<str>, Vec<u64>> = AHashMap::new();
-        for Received { subject, payload, .. } in batch {
-            if payload.len() > wire::MAX_BYTES {
+        for Received {
+            subject,
+            payload,
+            is_sharded,
+            ..
+        } in batch
+        {
+            if payload.len() > wire::MAX_BYTES || is_sharded {
                 continue;
             }
             match subject {
@@ -274,13 +299,13 @@ impl Feed<'_> {
                     }
                 }
                 Ok(Subject::Audience(audience)) => match wire::parse_event(audience, &payload, now) {
-                    Ok((event, None)) => self.wait(event),
+                    Ok((event, None)) => self.wait(event, payload.len()),
                     Ok((copy, Some(Envelope { recorded: true, .. }))) => {
                         if let Some(plain) = self.queue.take(&copy) {
                             if plain.event.named {
                                 self.recorder.claimed.published(plain.event.id);
                             }
-                            self.bytes -= plain.event.data.bytes().len();
+                            self.bytes -= plain.state.bytes;
                         }
                     }
                     // This connection is counted among the listeners.
@@ -290,8 +315,11 @@ impl Feed<'_> {
                     _ => {}
                 },
                 Ok(Subject::Events) => {
-                    for event in wire::parse_publication(&payload, now).into_iter().flatten() {
-                        self.wait(event);
+                    let events = wire::parse_publication(&payload, now).unwrap_or_default();
+                    // They share the payload.
+                    let bytes = payload.len() / events.len().max(1);
+                    for event in events {
+                        self.wait(event, bytes);
                     }
                 }
                 _ => {}
@@ -307,10 +335,12 @@ impl Feed<'_> {
         }
     }
 
-    fn wait(&mut self, event: Event) {
+    fn wait(&mut self, event: Event, payload_bytes: usize) {
         if self.recorder.records_event(&event) {
-            self.bytes += event.data.bytes().len();
+            let bytes = payload_bytes + ITEM_OVERHEAD;
+            self.bytes += bytes;
             let waiting = FeedState {
+                bytes,
                 tick: self.tick,
                 is_recorded: false,
                 is_claimed: false,
@@ -337,17 +367,16 @@ impl Feed<'_> {
 
     // What is recorded.
 
-    /// Records what is not, if this node's term has begun.
-    async fn record(&mut self) {
-        while let Some(term) = self
-            .term
-            .as_ref()
-            .filter(|term| term.has_begun)
-            .map(|term| term.number)
-        {
+    /// Records some of what is not, if this node's term has begun. Returns whether there may be more.
+    async fn record(&mut self) -> bool {
+        for _ in 0..CALLS {
+            let begun = self.term.as_ref().filter(|term| term.has_begun);
+            let Some(term) = begun.map(|term| term.number) else {
+                return false;
+            };
             let is_next = |waiting: &FeedState| !waiting.is_recorded;
             let Some(first) = self.queue.0.iter().position(|plain| is_next(&plain.state)) else {
-                return;
+                return false;
             };
             let tick = self.queue.0[first].state.tick;
             let some = self.queue.0.range(first..).take(RECORDED);
@@ -376,6 +405,7 @@ impl Feed<'_> {
                 }
             }
         }
+        true
     }
 
     /// Claims the ids that publishers chose among these, and removes those that were published before. Returns whether there were any.
@@ -400,7 +430,7 @@ impl Feed<'_> {
                 self.queue.0[at].state.is_claimed = true;
             } else if let Some(plain) = self.queue.0.remove(at) {
                 any_removed = true;
-                self.bytes -= plain.event.data.bytes().len();
+                self.bytes -= plain.state.bytes;
             }
         }
         any_removed

@@ -181,12 +181,12 @@ impl Recorder {
 
     fn hold(&self, event: Event, since: Instant) {
         let mut held = self.held();
+        self.node.deliveries.expect(slice::from_ref(&event));
         if held.is_vacant {
             held.given_up.push((event, since));
             self.work.notify_one();
             return;
         }
-        self.node.deliveries.expect(slice::from_ref(&event));
         let wait = HoldState {
             tick: None,
             held_since: Instant::now(),
@@ -264,6 +264,7 @@ impl Recorder {
             self.stop_counting(&plain);
             // If nothing here wants it any more, no copy arrives, which says nothing of whether it is recorded.
             if !plain.state.is_ghost && (is_vacant || self.receipts.wants(&plain.event.audience)) {
+                self.node.deliveries.expect(slice::from_ref(&plain.event));
                 held.given_up.push((plain.event, plain.since));
             }
         }
@@ -335,7 +336,13 @@ impl Recorder {
                 })
                 .collect();
             let mut are_new = self.ids.claim_together(&ids).await.into_iter();
-            given_up.retain(|(event, _)| !event.named || are_new.next() == Some(true));
+            given_up.retain(|(event, _)| {
+                let is_new = !event.named || are_new.next() == Some(true);
+                if !is_new {
+                    self.node.deliveries.unexpect(slice::from_ref(event));
+                }
+                is_new
+            });
             if given_up.is_empty() {
                 continue;
             }
@@ -343,6 +350,7 @@ impl Recorder {
             let _ = self.tick(TickRequest::default()).await;
             self.unrecorded.fetch_add(given_up.len() as u64, Relaxed);
             for (event, since) in given_up {
+                self.node.deliveries.unexpect(slice::from_ref(&event));
                 self.foreign.one(event, since);
             }
         }

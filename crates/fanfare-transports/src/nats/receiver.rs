@@ -116,6 +116,7 @@ fn received(names: &Names, journal: &str, message: &ServerMessage) -> Vec<Receiv
     let received = |payload, version| Received {
         subject: names.read(&message.subject),
         by_all_channels,
+        is_sharded: false,
         payload,
         version,
         position: journal::position(journal, message),

@@ -137,6 +137,7 @@ fn received(message: &redis::Msg, names: &Names) -> Received {
     Received {
         subject: names.subject(message.get_channel_name()),
         by_all_channels: message.from_pattern(),
+        is_sharded: false,
         payload: message.get_payload_bytes().to_vec().into(),
         version: None,
         position: journal::position(message.get_payload_bytes()),

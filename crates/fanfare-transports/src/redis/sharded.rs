@@ -232,8 +232,12 @@ impl Listener {
         if push.kind == PushKind::SMessage
             && let Some(message) = Msg::from_push_info(push)
         {
+            let message = Received {
+                is_sharded: true,
+                ..super::received(&message, &self.names)
+            };
             // Fails only while the connection that receives is closed.
-            let _ = self.messages.send(super::received(&message, &self.names));
+            let _ = self.messages.send(message);
         }
         true
     }

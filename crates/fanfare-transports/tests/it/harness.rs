@@ -218,6 +218,8 @@ pub(crate) struct Recorder {
     told: Mutex<Vec<String>>,
     /// Every audience has history.
     pub(crate) keeps: AtomicBool,
+    /// Users have none.
+    pub(crate) forgets_users: AtomicBool,
     pub(crate) gaps: Mutex<Vec<Gap>>,
 }
 
@@ -348,8 +350,9 @@ impl Inbound for Recorder {
 
     fn entered(&self, _: EntryTicket, _: Entered) {}
 
-    fn retention(&self, _: &Audience) -> Option<Retention> {
-        self.keeps.load(Ordering::SeqCst).then_some(Retention {
+    fn retention(&self, audience: &Audience) -> Option<Retention> {
+        let forgets = matches!(audience, Audience::User(_)) && self.forgets_users.load(Ordering::SeqCst);
+        (self.keeps.load(Ordering::SeqCst) && !forgets).then_some(Retention {
             size: 100,
             ttl: Duration::from_secs(600),
         })

@@ -382,3 +382,20 @@ async fn no_tick_is_published_without_memory_for_it() {
     publish(&server, 3..4);
     arrived(&node, 4).await;
 }
+
+/// History of users that is turned on later is recorded, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn history_of_users_is_turned_on() {
+    let server = RedisServer::start();
+    let node = Node::open("redis", &server.url(), "a");
+    node.inbound.forgets_users.store(true, Ordering::SeqCst);
+    node.inbound.keeps.store(true, Ordering::SeqCst);
+    node.ready().await;
+    node.hold("alice", 1).await;
+    elected(&server, false).await;
+    node.inbound.forgets_users.store(false, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    server.command(&["PUBLISH", "user_noti:alice", r#"{"type":"test","payload":1}"#]);
+    let seen = arrived(&node, 1).await;
+    assert!(seen[0].history.position().is_some());
+}
