@@ -67,7 +67,9 @@ def test_a_trace_goes_from_the_publisher_to_the_delivery(launch, collector, spea
     assert sent["node"]["service.name"] == "fanfare" and sent["node"]["service.version"]
     [(path, headers), *_] = collector.headers
     assert path == "/v1/traces" and headers["x-key"] == "of the collector"
-    assert counted(server, "exported") == 2 and counted(server, "dropped") == counted(server, "failed") == 0
+    # The collector has the spans a moment before the server has its answer.
+    wait_until(lambda: counted(server, "exported") == 2, what="two spans that are counted")
+    assert counted(server, "dropped") == counted(server, "failed") == 0
 
 
 def test_names_are_in_no_span(launch, collector):
