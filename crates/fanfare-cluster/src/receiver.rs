@@ -221,10 +221,8 @@ fn handle(shared: &Shared, source: &ChannelSource, message: NodeMessage, body: B
         }
         NodeMessage::Probe(number) => shared.requests.returned(number),
         NodeMessage::Mark(mark) => source.marked(mark),
-        NodeMessage::Tick(tick, is_held) => {
-            shared
-                .recorder
-                .ticked(tick, is_held == 0, shared.gaps.is_holding());
+        NodeMessage::Tick(tick, lease) => {
+            shared.recorder.ticked(tick, lease, shared.gaps.is_holding());
         }
         NodeMessage::Ask { node, .. } if node == shared.node.id => {}
         NodeMessage::Ask { node, token } => shared.answers.push(node, token, body),

@@ -239,7 +239,8 @@ impl Recorder {
     }
 
     /// A tick has arrived. If copies may wait until a gap is filled (`is_holding`), nothing is given up.
-    pub(crate) fn ticked(&self, tick: u64, is_vacant: bool, is_holding: bool) {
+    pub(crate) fn ticked(&self, tick: u64, lease: u8, is_holding: bool) {
+        let is_vacant = lease == 0;
         let mut held = self.held();
         // An older copy of the store took over.
         let is_back = held.tick.is_some_and(|last| tick < last);
@@ -257,8 +258,8 @@ impl Recorder {
             return;
         }
         let is_over = |wait: &HoldState| {
-            // A term that begins after a vacancy records nothing from before.
-            is_vacant || wait.tick.is_some_and(|first| tick >= first + RECORDED_WITHIN)
+            // Nothing from before is recorded: newer copies must not overtake it.
+            lease != 1 || wait.tick.is_some_and(|first| tick >= first + RECORDED_WITHIN)
         };
         for plain in held.queue.take_all(is_over) {
             self.stop_counting(&plain);

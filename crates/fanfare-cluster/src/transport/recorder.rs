@@ -27,7 +27,8 @@ pub struct TickRequest {
     pub leaves: bool,
     /// Plain publications were delivered without being recorded: cursors from before expire.
     pub has_lost: bool,
-    /// What all nodes receive stands between these: the tick, a comma, and whether the lease is held (1) or vacant (0).
+    /// What all nodes receive stands between these: the tick, a comma, and whether the lease is held (1), vacant (0), or
+    /// held by a new term that records nothing from before this tick (2).
     pub text: (&'static str, &'static str),
 }
 

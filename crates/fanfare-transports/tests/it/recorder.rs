@@ -399,3 +399,23 @@ async fn history_of_users_is_turned_on() {
     let seen = arrived(&node, 1).await;
     assert!(seen[0].history.position().is_some());
 }
+
+/// What a new term does not record, since its recorder may not have received it all, is delivered before what it records.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_term_without_what_came_before_keeps_the_order() {
+    let server = RedisServer::start();
+    let node = node(&server.url(), "a").await;
+    elected(&server, false).await;
+    // Another recorder, which records nothing more.
+    let next = |name: &str, by: u64| (field(&server, name).parse::<u64>().unwrap() + by).to_string();
+    let (term, lasts) = (next("term", 1), next("tick", 2));
+    let key = "fanfare:journal:recorder";
+    server.command(&["HSET", key, "holder", "other", "term", &term, "lasts", &lasts]);
+    publish(&server, 0..3);
+    eventually("it takes over", async || field(&server, "holder") != "other").await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    publish(&server, 3..6);
+    let seen = arrived(&node, 6).await;
+    assert_eq!(node.inbound.data(), texts(0..6));
+    assert!(seen[2].history.position().is_none() && seen[3].history.position().is_some());
+}

@@ -49,7 +49,8 @@ if is_due or ms < lease.at or ms - lease.at >= tonumber(ARGV[9]) then
     release()
     lease.standby = '0'
   end
-  tick = string.format('%s%.0f,%d%s', ARGV[6], lease.tick, is_vacant and 0 or 1, ARGV[7])
+  local state = is_vacant and 0 or from ~= 0 and 2 or 1
+  tick = string.format('%s%.0f,%d%s', ARGV[6], lease.tick, state, ARGV[7])
 end
 local set = {}
 for _, name in ipairs(fields) do
