@@ -58,7 +58,7 @@ def publishing():
     nodes = [server(history=False).start(), server(history=True).start()]
     try:
         doors = [Resp(node.resp_port) for node in nodes]
-        readers = [connect(node, f"/ws?token={token('reader')}") for node in nodes]  # to whom nothing is sent
+        readers = [connect(node, f"/ws?token={token('reader')}") for node in nodes]  # they receive none of the events
         for name, channel in (("to a channel", "bench.hot"), ("to a user who is away", "user_noti:away")):
             rounds = [[publish(node, channel, door) for node, door in zip(nodes, doors)] for _ in range(ROUNDS + 1)][1:]
             medians(f"an event {name}: without, with history", rounds, "µs")
@@ -147,7 +147,7 @@ def at_once(node, resp_port, clients, name):
     """The latencies of clients that stay, first alone, then while `clients` come at once, each for what it missed."""
     cursor = missed(node, "everyone")
     requests = [upgrade_request(f"/ws?token={token(f'u{number}')}&resume={cursor}") for number in range(clients)]
-    for what in ("nobody resumes", f"{clients:,} resume"):
+    for resuming_now in (0, clients):
         receiving, sending = multiprocessing.Pipe(False)
         helpers = [
             multiprocessing.Process(target=stay, args=(node.port, SECONDS + 2, sending), daemon=True),
@@ -156,10 +156,10 @@ def at_once(node, resp_port, clients, name):
         for each in helpers:
             each.start()
         time.sleep(2)
-        taken = storm(node, requests) if clients and what != "nobody resumes" else 0
+        taken = storm(node, requests) if resuming_now else 0
         count, median, high, longest = receiving.recv()
         after = f", all {clients * MISSED:,} events after {taken:.1f} s" if taken else ""
-        print(f"{name}, {what}: {count} deliveries to others, median {median:.2f} ms, p99 {high:.2f} ms, longest {longest:.1f} ms{after}", flush=True)
+        print(f"{name}, {resuming_now:,} resume: {count} deliveries to others, median {median:.2f} ms, p99 {high:.2f} ms, longest {longest:.1f} ms{after}", flush=True)
 
 
 def storm(node, requests):

@@ -135,7 +135,7 @@ struct FeedState {
     tick: u64,
     /// It is recorded, and its copy has not arrived.
     is_recorded: bool,
-    /// Its publisher chose its id, and nobody had published that before.
+    /// Its publisher chose its id, and no earlier event had that id.
     is_claimed: bool,
 }
 

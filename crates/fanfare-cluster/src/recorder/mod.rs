@@ -135,7 +135,7 @@ impl Recorder {
         locked(&self.held)
     }
 
-    /// How many publications this node has recorded, and how many it delivered that nobody had recorded in time.
+    /// How many publications this node has recorded, and how many it delivered that no node had recorded in time.
     pub(crate) fn counts(&self) -> (u64, u64) {
         (self.recorded.load(Relaxed), self.unrecorded.load(Relaxed))
     }
@@ -146,7 +146,7 @@ impl Recorder {
         self.is_needed && inbound.keeps_history() && inbound.retention(audience).is_some()
     }
 
-    /// Whether `event` is to be recorded. All nodes have the same answer, so that none waits for a copy that nobody publishes.
+    /// Whether `event` is to be recorded. All nodes have the same answer, so no node waits for a copy that is never published.
     fn records_event(&self, event: &Event) -> bool {
         let metadata = event.metadata.as_ref().map_or(0, |json| json.bytes().len());
         event.data.bytes().len() + metadata <= MAX_RECORDED && self.records(&event.audience)

@@ -96,7 +96,7 @@ impl State {
         }
     }
 
-    /// Marks every user of this node about whom the store `must` be told.
+    /// Marks every user of this node whose change the store `must` receive.
     pub(super) fn mark_where(&mut self, mut must: impl FnMut(&mut LocalUser) -> bool) {
         let mut marked = Vec::new();
         for (name, room) in &mut self.rooms {

@@ -66,7 +66,7 @@ impl State {
         self.in_flight -= 1;
         match task {
             Task::Member(change) => {
-                // Those whom the store has lost stay so: they must not be announced again.
+                // Users that the store has lost stay marked: they must not be announced again.
                 if let Some(user) = self.user(&change.room, &change.member.user)
                     && user.stored != StoredAs::Lost
                 {
