@@ -3,10 +3,13 @@
 import os
 import re
 import shutil
+import urllib.error
+import urllib.request
 
 from fanfare import ROOT
 from proxies import Proxy
 from test_tls import FILES
+from tls_client import trusting
 
 CONFIGURATIONS = ROOT / "deploy" / "proxies"
 NODE_ADDRESS = re.compile(r"10\.0\.0\.1([12]):(8081|3000)")
@@ -54,7 +57,22 @@ def caddy(nodes):
     return _Secure("caddy", config, lambda file, _: ["run", "--config", str(file), "--adapter", "caddyfile"])
 
 
-PROXIES = {"nginx": nginx, "haproxy": haproxy, "caddy": caddy}
+def traefik(nodes):
+    """Traefik does not ask an authority for its certificate."""
+
+    def config(proxy):
+        certificate = f"tls: {{ certificates: [{{ certFile: {proxy.folder}/cert.pem, keyFile: {proxy.folder}/key.pem }}] }}\n"
+        routes = {"        certResolver: letsencrypt\n": "", "      tls:\n": "      tls: {}\n", "push.example.com": "localhost"}
+        (proxy.folder / "traefik-fanfare.yaml").write_text(_replaced(text_of("traefik-fanfare.yaml", nodes), routes) + certificate)
+        text = text_of("traefik.yaml", nodes)
+        authority = text[text.index("certificatesResolvers:"):text.index("# Without")]
+        replaced = {authority: "", "/etc/traefik": proxy.folder, "/var/log/traefik": proxy.folder, '":443"': f'"127.0.0.1:{proxy.port}"'}
+        return _replaced(text, replaced)
+
+    return _Traefik("traefik", config, lambda file, folder: ["--configFile", str(file.rename(folder / "traefik.yaml"))])
+
+
+PROXIES = {"nginx": nginx, "haproxy": haproxy, "caddy": caddy, "traefik": traefik}
 
 
 class _Secure(Proxy):
@@ -70,6 +88,19 @@ class _Secure(Proxy):
         """All that it has logged."""
         logs = [path for path in self.folder.iterdir() if path.is_file() and (path.suffix == ".log" or path.name == "out")]
         return "\n".join(path.read_text(errors="replace") for path in logs)
+
+
+class _Traefik(_Secure):
+    def _accepts(self):
+        """It opens its port before it knows its routes."""
+        if not super()._accepts():
+            return False
+        try:
+            urllib.request.urlopen(f"https://localhost:{self.port}/ws", timeout=5, context=trusting(FILES / "cert.txt"))
+        except urllib.error.HTTPError as error:
+            return error.code != 404
+        except OSError:
+            return False
 
 
 def _replaced(text, replaced):

@@ -1,10 +1,11 @@
-"""The real nginx and HAProxy in front of a server, on ports and in folders of the test's own."""
+"""Real proxies in front of a server, on ports and in folders of the test's own."""
 
 import os
 import pathlib
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 
 from fanfare import free_port, wait_until
@@ -45,7 +46,8 @@ class Proxy:
 
     def __init__(self, program, config, arguments):
         self.port, self.folder = free_port(), pathlib.Path(tempfile.mkdtemp(prefix="proxy-"))
-        self.program = shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+        packages = pathlib.Path(sys.executable).parent  # where a program is that a Python package brings
+        self.program = shutil.which(program, path=os.environ.get("PATH", "") + f":/usr/sbin:/sbin:{packages}")
         assert self.program, f"{program} is not installed"
         self.prepare()
         file = self.folder / "config"

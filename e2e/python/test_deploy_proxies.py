@@ -1,7 +1,9 @@
 """Two nodes behind the proxies of `deploy/proxies`: a rolling restart under load, who is refused, and what is logged."""
 
 import contextlib
+import http.server
 import socket
+import threading
 import urllib.error
 import urllib.request
 
@@ -12,7 +14,7 @@ import websockets.sync.client
 import cluster
 from cluster import LATE, NOTICE, rounds  # noqa: F401, a fixture for each test here
 from deployed import CONFIGURATIONS, PROXIES, text_of
-from fanfare import ROOT, token, wait_until
+from fanfare import ROOT, free_port, token, wait_until
 from test_examples import Example
 from test_tls import FILES
 from tls_client import trusting
@@ -90,6 +92,62 @@ def test_a_rolling_restart(software):
 def refused_by(nodes):
     """Each attempt of a client to come back that failed."""
     return [(one.name, attempt) for one in nodes.ledger.subscribers for attempt in one.refused]
+
+
+# --- what a proxy repeats ---
+
+
+class Draining(http.server.ThreadingHTTPServer):
+    """A node whose health check has not failed yet, and that refuses all else with 503, as a node that drains."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        self.asked = []
+        super().__init__(("127.0.0.1", free_port()), Refusal)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class Refusal(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        probe = self.path.endswith("/readyz")
+        if not probe:
+            self.server.asked.append(self.command)
+        self.send_response(200 if probe else 503)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_POST = do_GET
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_refused_get_is_repeated_and_a_post_is_not(software, cleanup):
+    """Whoever repeats a POST may publish an event twice."""
+    nodes = [Draining(), Draining()]
+    for node in nodes:
+        cleanup.callback(node.shutdown)
+    proxy = PROXIES[software]([{8081: node.server_port, 3000: node.server_port} for node in nodes])
+    cleanup.callback(proxy.kill)
+    for node in nodes:
+        node.asked.clear()
+
+    def status(method, body=""):
+        """Of a request that arrives in one piece: HAProxy repeats no other one."""
+        reached = socket.create_connection(("127.0.0.1", proxy.port), 20)
+        with trusting(FILES / "cert.txt").wrap_socket(reached, server_hostname="localhost") as connection:
+            connection.sendall(f"{method} /api/v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+            return int(connection.recv(4096).split()[1])
+
+    posts = lambda: sum(node.asked.count("POST") for node in nodes)  # noqa: E731
+    assert status("GET") == 503
+    assert all(node.asked for node in nodes), "each node is asked"
+    wait_until(lambda: status("POST", "{}") == 503 and posts(), what="a node that is asked again")
+    assert posts() == 1
 
 
 # --- the production profile behind each proxy ---
@@ -175,7 +233,6 @@ def test_no_token_is_logged(production):
 
 @pytest.mark.parametrize("path", sorted(CONFIGURATIONS.iterdir()), ids=lambda path: path.name)
 def test_each_configuration_names_the_nodes_alike(path):
-    """Traefik's are not run here; what stands in them is what stands in the others."""
     addresses = {f"10.0.0.{host}:{port}" for host in (11, 12) for port in (8081, 3000)}
     text = path.read_text()
     if path.name != "traefik.yaml":
