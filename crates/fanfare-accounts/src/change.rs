@@ -60,7 +60,7 @@ impl Accounts {
             }
             let new = passwords.hash(change.new).await.map_err(of_new_password)?;
             let now = self.now();
-            let change = storage::PasswordChange {
+            let change = storage::StoredPassword {
                 user_id: change.user_id.to_owned(),
                 old: Some(found.password.clone()),
                 new,

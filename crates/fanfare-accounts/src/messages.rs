@@ -73,7 +73,7 @@ impl Accounts {
         check(&new)?;
         let none =
             RawValue::from_string("[]".to_owned()).map_err(|_| AccountError::fault("an empty list"))?;
-        let stored = storage::NewMessage {
+        let stored = storage::MessageRow {
             user_id: new.author,
             recipient_id: new.recipient,
             channel_id: new.channel,

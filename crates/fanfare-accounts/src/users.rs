@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::storage::{NewUser, PasswordChange, StorageError, User};
+use crate::storage::{NewUser, StorageError, StoredPassword, User};
 use crate::{AccountError, Accounts, Login, Revocation, name::normalise_name, normalise_email};
 
 /// The role of every user who registers.
@@ -143,7 +143,7 @@ impl Accounts {
     pub async fn set_password(&self, id: &str, password: &str) -> Result<(), AccountError> {
         let hash = self.inner.passwords.hash(password).await?;
         let now = self.now();
-        let change = PasswordChange {
+        let change = StoredPassword {
             user_id: id.to_owned(),
             old: None,
             new: hash,

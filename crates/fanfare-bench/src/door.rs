@@ -13,7 +13,7 @@ use crate::{FRAME_LEN, HEADER_LEN, client, crowd::Tally, frames::Counter};
 pub(crate) struct Door {
     commands: OwnedWriteHalf,
     replies: Rc<Tally>,
-    sums: Rc<Sums>,
+    sums: Rc<ReplySums>,
     reading: JoinHandle<()>,
     sent: u64,
 }
@@ -21,7 +21,7 @@ pub(crate) struct Door {
 impl Door {
     pub(crate) async fn open(address: SocketAddr) -> Result<Self, String> {
         let (replies_from, commands) = client::connect(address).await?.into_split();
-        let (replies, sums) = (Tally::new(), Rc::<Sums>::default());
+        let (replies, sums) = (Tally::new(), Rc::<ReplySums>::default());
         let counter = ReplyCounter {
             sums: sums.clone(),
             state: State::Between,
@@ -108,14 +108,14 @@ fn payload_len(dialect: &dyn DialectKind, audience: &Audience) -> Result<usize, 
 
 /// The sums over all replies.
 #[derive(Default)]
-struct Sums {
+struct ReplySums {
     deliveries: Cell<u64>,
     errors: Cell<u64>,
 }
 
 /// Reads the replies to `PUBLISH`: `:12` or `-ERR …`, a line each.
 struct ReplyCounter {
-    sums: Rc<Sums>,
+    sums: Rc<ReplySums>,
     state: State,
 }
 
@@ -162,7 +162,7 @@ mod tests {
     fn answers_are_summed_however_they_are_cut() {
         let stream = b":3\r\n-ERR not-a:1 command\r\n:10000\r\n:0\r\n";
         for piece in 1..=stream.len() {
-            let sums = Rc::<Sums>::default();
+            let sums = Rc::<ReplySums>::default();
             let mut counter = ReplyCounter {
                 sums: sums.clone(),
                 state: State::Between,

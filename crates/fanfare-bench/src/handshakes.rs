@@ -47,7 +47,7 @@ pub(crate) async fn measure(
     upgrades: Vec<Upgrade>,
     length: Duration,
 ) -> Result<(u64, Spent), String> {
-    let work = Rc::new(Work {
+    let work = Rc::new(SharedState {
         address,
         upgrades,
         next: Cell::new(0),
@@ -74,7 +74,7 @@ pub(crate) async fn measure(
 }
 
 /// The state that all workers share.
-struct Work {
+struct SharedState {
     address: SocketAddr,
     upgrades: Vec<Upgrade>,
     next: Cell<usize>,
@@ -82,7 +82,7 @@ struct Work {
     done: Cell<u64>,
 }
 
-impl Work {
+impl SharedState {
     async fn repeat(self: Rc<Self>) -> Result<(), String> {
         while !self.is_over.get() {
             let nth = self.next.replace(self.next.get() + 1);

@@ -31,7 +31,7 @@ const GENERATOR_BUSY: Kind = Kind::new("generator busy", "cores");
 
 /// The order in which users receive events.
 #[derive(Debug, Clone, Copy)]
-enum Order {
+enum UserOrder {
     InTurn,
     Random,
 }
@@ -52,16 +52,16 @@ pub(crate) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
     Ok(workloads)
 }
 
-fn cases() -> impl Iterator<Item = (Order, usize)> {
+fn cases() -> impl Iterator<Item = (UserOrder, usize)> {
     IN_FLIGHT
         .into_iter()
-        .flat_map(|events| [(Order::InTurn, events), (Order::Random, events)])
+        .flat_map(|events| [(UserOrder::InTurn, events), (UserOrder::Random, events)])
 }
 
-fn title(users: usize, order: Order, in_flight: usize) -> String {
+fn title(users: usize, order: UserOrder, in_flight: usize) -> String {
     let order = match order {
-        Order::InTurn => "in turn",
-        Order::Random => "at random",
+        UserOrder::InTurn => "in turn",
+        UserOrder::Random => "at random",
     };
     format!("Unicast to {users} users {order}, {in_flight} events in flight")
 }
@@ -93,13 +93,18 @@ async fn measure_all(users: usize, options: &Options, workloads: &mut [Workload]
 }
 
 /// Returns the publishing commands, `len` in each piece.
-fn pieces(dialect: &dyn DialectKind, users: usize, order: Order, len: usize) -> Result<Vec<Vec<u8>>, String> {
+fn pieces(
+    dialect: &dyn DialectKind,
+    users: usize,
+    order: UserOrder,
+    len: usize,
+) -> Result<Vec<Vec<u8>>, String> {
     let commands: Vec<_> = (0..users)
         .map(|number| door::publish(dialect, &Audience::User(server::user(number)?)))
         .collect::<Result<_, String>>()?;
     let pick = |nth: usize| match order {
-        Order::InTurn => nth % users,
-        Order::Random => rand::random_range(0..users),
+        UserOrder::InTurn => nth % users,
+        UserOrder::Random => rand::random_range(0..users),
     };
     let piece = |first: usize| {
         (first..first + len)

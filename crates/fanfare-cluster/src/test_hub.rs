@@ -30,19 +30,19 @@ pub(crate) const KEEP: Retention = Retention {
 
 impl Hub {
     /// A node that is connected.
-    pub(crate) async fn node(&self, name: &str) -> Node {
+    pub(crate) async fn node(&self, name: &str) -> TestNode {
         self.node_with(name, None).await
     }
 
     /// The same with a store of presence.
-    pub(crate) async fn node_with(&self, name: &str, store: Option<Arc<dyn PresenceStore>>) -> Node {
+    pub(crate) async fn node_with(&self, name: &str, store: Option<Arc<dyn PresenceStore>>) -> TestNode {
         let (frozen, is_frozen) = watch::channel(false);
-        let inbound = Arc::new(Recorder {
+        let inbound = Arc::new(FakeConnections {
             name: name.to_owned(),
-            ..Recorder::default()
+            ..FakeConnections::default()
         });
         let broker = self.broker_with(name, inbound.clone(), (is_frozen, store));
-        let node = Node {
+        let node = TestNode {
             broker,
             inbound,
             frozen,
@@ -55,7 +55,7 @@ impl Hub {
     }
 
     /// Nodes of these names, which know each other.
-    pub(crate) async fn nodes<const COUNT: usize>(&self, names: [&str; COUNT]) -> [Node; COUNT] {
+    pub(crate) async fn nodes<const COUNT: usize>(&self, names: [&str; COUNT]) -> [TestNode; COUNT] {
         let nodes = futures_util::future::join_all(names.map(|name| self.node(name))).await;
         for node in &nodes {
             eventually("all nodes answer", async || node.ask("q").await.len() == COUNT).await;
@@ -65,13 +65,13 @@ impl Hub {
 }
 
 /// A node's broker, and what stands for its connections.
-pub(crate) struct Node {
+pub(crate) struct TestNode {
     pub(crate) broker: ClusterBroker,
-    pub(crate) inbound: Arc<Recorder>,
+    pub(crate) inbound: Arc<FakeConnections>,
     frozen: watch::Sender<bool>,
 }
 
-impl Node {
+impl TestNode {
     /// Whether it neither receives nor publishes.
     pub(crate) fn freeze(&self, frozen: bool) {
         self.frozen.send_replace(frozen);
@@ -128,7 +128,7 @@ pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> b
 
 /// Stands for a node's connections: one for each interest held.
 #[derive(Default)]
-pub(crate) struct Recorder {
+pub(crate) struct FakeConnections {
     name: String,
     held: Mutex<HashSet<Interest>>,
     seen: Mutex<Vec<String>>,
@@ -140,7 +140,7 @@ pub(crate) struct Recorder {
     numbers: Mutex<Vec<u64>>,
 }
 
-impl Recorder {
+impl FakeConnections {
     /// The data of what was delivered to connections with cursors, in order.
     pub(crate) fn seen(&self) -> Vec<String> {
         self.seen.lock().unwrap().clone()
@@ -160,7 +160,7 @@ impl Recorder {
     }
 }
 
-impl Inbound for Recorder {
+impl Inbound for FakeConnections {
     fn deliver(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Reach>> {
         let held = self.held.lock().unwrap();
         let reach = |event: &Event| {

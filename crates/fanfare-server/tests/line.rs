@@ -25,7 +25,7 @@ use fanfare_engine::{
 use fanfare_server::{
     auth::{Credentials, Gate, TokenRules, Verifier, VerifierOptions},
     config::{self, Sources, Visibility},
-    http::{self, Door, Origins, RateLimits, Readiness, ReloadHandle, Site, SiteOptions, SiteRules},
+    http::{self, AllowedOrigins, Door, RateLimits, Readiness, ReloadHandle, Site, SiteOptions, SiteRules},
 };
 use fanfare_transports::BrokerOptions;
 use futures_util::{SinkExt, StreamExt};
@@ -214,7 +214,7 @@ fn options(accounts: Accounts, address: SocketAddr) -> SiteOptions {
         address,
         shutdown_timeout: PATIENCE,
         prefix: String::new(),
-        origins: Origins::new(&[]),
+        origins: AllowedOrigins::new(&[]),
         trust_loopback: false,
         reload: ReloadHandle::channel().0,
         readiness: Readiness::new(Duration::ZERO),

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::header::{self, Header};
+use crate::header::{self, ParsedHeader};
 use crate::partial::{Message, Pending, Progress};
 use crate::{Incoming, Inflater, Input, Limits, Opcode, Violation, mask};
 
@@ -118,7 +118,7 @@ impl Decoder {
     }
 
     /// Returns the next frame's header, checked against rules and limits. Stores the bytes if it is incomplete.
-    fn header(&mut self, input: &mut Input<'_>, limits: &Limits) -> Result<Option<Header>, Violation> {
+    fn header(&mut self, input: &mut Input<'_>, limits: &Limits) -> Result<Option<ParsedHeader>, Violation> {
         let message = self.pending.as_ref().and_then(|pending| pending.under_way());
         let in_message = message.is_some();
         let held = self
@@ -154,7 +154,7 @@ impl Decoder {
 
 /// Borrows the payload from the input if it has all of it and the message has no other part.
 fn whole(
-    header: &Header,
+    header: &ParsedHeader,
     input: &mut Input<'_>,
     limits: &Limits,
     inflater: &mut Inflater,

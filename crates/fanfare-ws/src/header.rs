@@ -10,7 +10,7 @@ pub(crate) const MAX_CONTROL: u64 = 125;
 
 /// A frame's header that is complete and valid.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Header {
+pub(crate) struct ParsedHeader {
     pub(crate) opcode: Opcode,
     pub(crate) fin: bool,
     /// RSV1: the message is compressed (RFC 7692, section 6).
@@ -25,7 +25,11 @@ pub(crate) struct Header {
 /// Reads the header at the front of `bytes`; `None` if it is not complete yet. Every rule is applied as soon as its
 /// bytes have arrived, and always in the same order, so that the verdict depends neither on how the bytes were split
 /// nor on a rest that may never arrive.
-pub(crate) fn parse(bytes: &[u8], in_message: bool, limits: &Limits) -> Result<Option<Header>, Violation> {
+pub(crate) fn parse(
+    bytes: &[u8],
+    in_message: bool,
+    limits: &Limits,
+) -> Result<Option<ParsedHeader>, Violation> {
     let Some(&first) = bytes.first() else {
         return Ok(None);
     };
@@ -51,7 +55,7 @@ pub(crate) fn parse(bytes: &[u8], in_message: bool, limits: &Limits) -> Result<O
     let Some(key) = bytes.get(key_at..).and_then(<[u8]>::first_chunk::<4>) else {
         return Ok(None);
     };
-    Ok(Some(Header {
+    Ok(Some(ParsedHeader {
         opcode,
         fin,
         compressed,

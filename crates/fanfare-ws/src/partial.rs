@@ -1,6 +1,6 @@
 //! The state that a connection keeps between two reads if a header, a frame or a message is incomplete.
 
-use crate::header::{self, Header, MAX_HEADER};
+use crate::header::{self, MAX_HEADER, ParsedHeader};
 use crate::utf8::Utf8;
 use crate::{Inflater, Input, Limits, Opcode, Violation, deflate, mask};
 
@@ -54,7 +54,11 @@ pub(crate) struct Message {
 
 impl Message {
     /// Checks the next fragment against the limits; `message` has the earlier fragments.
-    pub(crate) fn check(message: Option<&Self>, header: &Header, limits: &Limits) -> Result<(), Violation> {
+    pub(crate) fn check(
+        message: Option<&Self>,
+        header: &ParsedHeader,
+        limits: &Limits,
+    ) -> Result<(), Violation> {
         let (fragments, had) = message.map_or((0, 0), |message| (message.fragments, message.bytes.len()));
         if fragments >= limits.max_fragments.max(1) {
             return Err(Violation::TooManyFragments);
@@ -168,7 +172,7 @@ impl Pending {
     }
 
     /// Starts on a frame's payload. The header was checked.
-    pub(crate) fn begin(&mut self, header: &Header) {
+    pub(crate) fn begin(&mut self, header: &ParsedHeader) {
         match header.opcode {
             Opcode::Text | Opcode::Binary => {
                 self.message = Some(Message {

@@ -39,7 +39,7 @@ impl fmt::Debug for Message {
 
 /// A message to store.
 #[derive(Clone, Copy)]
-pub struct NewMessage<'a> {
+pub struct MessageRow<'a> {
     /// The author.
     pub user_id: &'a str,
     /// The only reader besides the author, if the message is private.
@@ -100,7 +100,7 @@ impl Storage {
     ///
     /// # Errors
     /// If the database cannot be used.
-    pub async fn insert_message(&self, new: NewMessage<'_>, now: i64) -> Result<Message, StorageError> {
+    pub async fn insert_message(&self, new: MessageRow<'_>, now: i64) -> Result<Message, StorageError> {
         let message = Message {
             id: super::new_id(),
             user_id: new.user_id.to_owned(),

@@ -53,8 +53,8 @@ use condition::{Change, History, Proof};
 use connect::Renewal;
 pub use error::{Outage, StorageError};
 pub use location::StorageUrl;
-pub use messages::{Message, NewMessage, Readable};
-pub use passwords::PasswordChange;
+pub use messages::{Message, MessageRow, Readable};
+pub use passwords::StoredPassword;
 pub use restore::{RestoreError, restore};
 pub use sessions::{NewSession, Redeemed, Redemption, RotatedBy, Session};
 use transaction::{Statement, Work, statement};
@@ -71,10 +71,10 @@ const FAULT_REPEATED: Duration = Duration::from_secs(600);
 /// A database. Clones share it.
 #[derive(Clone)]
 pub struct Storage {
-    inner: Arc<Inner>,
+    inner: Arc<Database>,
 }
 
-struct Inner {
+struct Database {
     pool: AnyPool,
     kind: Kind,
     url: StorageUrl,
@@ -112,7 +112,7 @@ impl Storage {
     pub fn new(url: &StorageUrl, max_connections: u32) -> Result<Self, StorageError> {
         let (pool, kind, renewal) = connect::pool(url, max_connections)?;
         Ok(Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(Database {
                 pool,
                 kind,
                 url: url.clone(),

@@ -6,7 +6,7 @@ use super::{Storage, StorageError, session_ends, statement, transaction::Work};
 
 /// A change of a password.
 #[derive(Clone)]
-pub struct PasswordChange {
+pub struct StoredPassword {
     /// The user.
     pub user_id: String,
     /// The current hash. If the user has another one by now, the password stays. `None` changes it in any case.
@@ -25,10 +25,10 @@ impl Storage {
     /// If the database cannot be used.
     pub async fn change_password(
         &self,
-        change: PasswordChange,
+        change: StoredPassword,
         now: i64,
     ) -> Result<Option<Vec<String>>, StorageError> {
-        let PasswordChange {
+        let StoredPassword {
             user_id,
             old,
             new,

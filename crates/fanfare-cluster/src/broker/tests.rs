@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use fanfare_core::{Audience, Broker, BrokerHealth, PublishOptions, Receipt};
 
 use crate::{
-    test_hub::{Hub, Node, eventually, to, to_user},
+    test_hub::{Hub, TestNode, eventually, to, to_user},
     transport::Subject,
 };
 
@@ -13,12 +13,12 @@ fn counts(receipt: Receipt) -> (u64, u32, bool) {
     (receipt.reach.queued, receipt.nodes, receipt.degraded)
 }
 
-async fn everyone(node: &Node) -> (u64, u32, bool) {
+async fn everyone(node: &TestNode) -> (u64, u32, bool) {
     counts(node.publish(to(Audience::Everyone, "1")).await)
 }
 
 /// Whether a question is answered by all, and by how many.
-async fn asked(node: &Node) -> (usize, bool) {
+async fn asked(node: &TestNode) -> (usize, bool) {
     let asked = node.broker.ask("q".into()).await;
     (asked.answers.len(), asked.complete)
 }

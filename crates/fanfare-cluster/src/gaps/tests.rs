@@ -10,7 +10,7 @@ use fanfare_core::{
 
 use crate::{
     journal::MemoryJournal,
-    test_hub::{Hub, KEEP, Node, eventually, to},
+    test_hub::{Hub, KEEP, TestNode, eventually, to},
 };
 
 fn keeping() -> Hub {
@@ -33,7 +33,7 @@ fn kept(name: &str, data: u32) -> Event {
 }
 
 /// A node that receives `interest`, and one that publishes.
-async fn receiver(hub: &Hub, interest: Interest) -> (Node, Node) {
+async fn receiver(hub: &Hub, interest: Interest) -> (TestNode, TestNode) {
     let (node, other) = (hub.node("a").await, hub.node("b").await);
     node.inbound.keeps.store(true, Relaxed);
     node.hold_interest(interest).await;
@@ -41,7 +41,7 @@ async fn receiver(hub: &Hub, interest: Interest) -> (Node, Node) {
     (node, other)
 }
 
-async fn all_arrive(node: &Node, expected: &[u32]) {
+async fn all_arrive(node: &TestNode, expected: &[u32]) {
     let expected: Vec<String> = expected.iter().map(ToString::to_string).collect();
     eventually("all have arrived", async || {
         node.inbound.seen().len() >= expected.len()

@@ -4,13 +4,13 @@ use std::{collections::HashMap, mem};
 
 use rustc_hash::FxBuildHasher;
 
-use super::tokens::{Path, Step, Token};
+use super::tokens::{Path, PatternStep, SegmentNumber};
 use crate::{memory::give_back, segments::Wildcard};
 
 /// A node, with the segments that all patterns below it share. There are at most twice as many nodes as patterns.
 #[derive(Debug)]
 pub(super) struct Node<V> {
-    prefix: Box<[Step]>,
+    prefix: Box<[PatternStep]>,
     /// The value of the pattern that ends here.
     value: Option<V>,
     /// The branches; most nodes have none.
@@ -20,7 +20,7 @@ pub(super) struct Node<V> {
 #[derive(Debug)]
 struct Branches<V> {
     // A plain hash is enough: tokens are numbers that this crate assigns, so no client can make them collide.
-    literals: HashMap<Token, Node<V>, FxBuildHasher>,
+    literals: HashMap<SegmentNumber, Node<V>, FxBuildHasher>,
     /// By the wildcard's number.
     wildcards: [Option<Box<Node<V>>>; Wildcard::ALL.len()],
 }
@@ -42,7 +42,7 @@ impl<V> Node<V> {
     }
 
     /// Returns the value at the end of `steps`.
-    pub(super) fn get(&self, steps: &[Step]) -> Option<&V> {
+    pub(super) fn get(&self, steps: &[PatternStep]) -> Option<&V> {
         match steps.strip_prefix(&*self.prefix)?.split_first() {
             None => self.value.as_ref(),
             Some((step, rest)) => self.branches.as_ref()?.get(*step)?.get(rest),
@@ -50,7 +50,7 @@ impl<V> Node<V> {
     }
 
     /// Returns the value at the end of `steps`, mutably.
-    pub(super) fn get_mut(&mut self, steps: &[Step]) -> Option<&mut V> {
+    pub(super) fn get_mut(&mut self, steps: &[PatternStep]) -> Option<&mut V> {
         match steps.strip_prefix(&*self.prefix)?.split_first() {
             None => self.value.as_mut(),
             Some((step, rest)) => self.branches.as_mut()?.get_mut(*step)?.get_mut(rest),
@@ -58,7 +58,7 @@ impl<V> Node<V> {
     }
 
     /// Returns the value at the end of `steps`, inserting `new` if there is none.
-    pub(super) fn get_or_insert_with(&mut self, steps: &[Step], new: impl FnOnce() -> V) -> &mut V {
+    pub(super) fn get_or_insert_with(&mut self, steps: &[PatternStep], new: impl FnOnce() -> V) -> &mut V {
         let both = self.prefix.iter().zip(steps);
         let common = both.take_while(|(own, other)| own == other).count();
         if common < self.prefix.len() {
@@ -84,7 +84,7 @@ impl<V> Node<V> {
     }
 
     /// Removes the value at the end of `steps`, then the nodes on the way that are no longer needed.
-    pub(super) fn remove(&mut self, steps: &[Step]) -> Option<V> {
+    pub(super) fn remove(&mut self, steps: &[PatternStep]) -> Option<V> {
         let Some((step, rest)) = steps.strip_prefix(&*self.prefix)?.split_first() else {
             return self.value.take();
         };
@@ -124,7 +124,7 @@ impl<V> Node<V> {
     }
 
     /// Returns whether a channel that begins with `first` may match (`None` for a segment that no pattern has).
-    pub(super) fn leads_on(&self, first: Option<Token>) -> bool {
+    pub(super) fn leads_on(&self, first: Option<SegmentNumber>) -> bool {
         self.branches.as_ref().is_some_and(|branches| {
             branches.wildcards.iter().any(Option::is_some)
                 || first.is_some_and(|token| branches.literals.contains_key(&token))
@@ -165,57 +165,57 @@ impl<V> Branches<V> {
         self.literals.is_empty() && self.wildcards.iter().all(Option::is_none)
     }
 
-    fn get(&self, step: Step) -> Option<&Node<V>> {
+    fn get(&self, step: PatternStep) -> Option<&Node<V>> {
         match step {
-            Step::Literal(token) => self.literals.get(&token),
-            Step::Wildcard(wildcard) => self.wildcards[wildcard as usize].as_deref(),
+            PatternStep::Literal(token) => self.literals.get(&token),
+            PatternStep::Wildcard(wildcard) => self.wildcards[wildcard as usize].as_deref(),
         }
     }
 
-    fn get_mut(&mut self, step: Step) -> Option<&mut Node<V>> {
+    fn get_mut(&mut self, step: PatternStep) -> Option<&mut Node<V>> {
         match step {
-            Step::Literal(token) => self.literals.get_mut(&token),
-            Step::Wildcard(wildcard) => self.wildcards[wildcard as usize].as_deref_mut(),
+            PatternStep::Literal(token) => self.literals.get_mut(&token),
+            PatternStep::Wildcard(wildcard) => self.wildcards[wildcard as usize].as_deref_mut(),
         }
     }
 
     /// Returns the branch by `step`, inserting one with that `prefix` if there is none.
-    fn get_or_insert(&mut self, step: Step, prefix: &[Step]) -> &mut Node<V> {
+    fn get_or_insert(&mut self, step: PatternStep, prefix: &[PatternStep]) -> &mut Node<V> {
         let new = || Node {
             prefix: prefix.into(),
             ..Node::default()
         };
         match step {
-            Step::Literal(token) => self.literals.entry(token).or_insert_with(new),
-            Step::Wildcard(wildcard) => {
+            PatternStep::Literal(token) => self.literals.entry(token).or_insert_with(new),
+            PatternStep::Wildcard(wildcard) => {
                 self.wildcards[wildcard as usize].get_or_insert_with(|| Box::new(new()))
             }
         }
     }
 
     /// Removes the branch by `step` and returns the rest.
-    fn remove(&mut self, step: Step) -> &Self {
+    fn remove(&mut self, step: PatternStep) -> &Self {
         match step {
-            Step::Literal(token) => {
+            PatternStep::Literal(token) => {
                 self.literals.remove(&token);
                 give_back(&mut self.literals);
             }
-            Step::Wildcard(wildcard) => self.wildcards[wildcard as usize] = None,
+            PatternStep::Wildcard(wildcard) => self.wildcards[wildcard as usize] = None,
         }
         self
     }
 
     /// Removes and returns the branch, if there is exactly one.
-    fn take_only(&mut self) -> Option<(Step, Node<V>)> {
+    fn take_only(&mut self) -> Option<(PatternStep, Node<V>)> {
         let wildcards = self.wildcards.iter().flatten().count();
         if self.literals.len() + wildcards != 1 {
             return None;
         }
         if let Some((token, node)) = self.literals.drain().next() {
-            return Some((Step::Literal(token), node));
+            return Some((PatternStep::Literal(token), node));
         }
         let mut wildcards = Wildcard::ALL.into_iter().zip(&mut self.wildcards);
-        wildcards.find_map(|(wildcard, slot)| Some((Step::Wildcard(wildcard), *slot.take()?)))
+        wildcards.find_map(|(wildcard, slot)| Some((PatternStep::Wildcard(wildcard), *slot.take()?)))
     }
 
     fn search<'a>(&'a self, reached: u64, path: &Path, found: &mut impl FnMut(&'a V)) {

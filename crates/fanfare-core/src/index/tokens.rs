@@ -12,47 +12,47 @@ use crate::{
 
 /// The number of a segment (with its separator) that is a literal of some pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Token(u32);
+pub(super) struct SegmentNumber(u32);
 
 /// One segment of a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
-    Literal(Token),
+pub(super) enum PatternStep {
+    Literal(SegmentNumber),
     Wildcard(Wildcard),
 }
 
 /// A pattern's segments. Longer ones are on the heap during a look-up.
-pub(super) type Steps = SmallVec<[Step; 8]>;
+pub(super) type PatternSteps = SmallVec<[PatternStep; 8]>;
 
 /// The literals of all patterns of a trie, numbered.
 #[derive(Debug, Default)]
 pub(super) struct Tokens {
     known: AHashMap<Box<str>, Known>,
     /// Released numbers. Numbers from `known.len() + free.len()` on were never used.
-    free: Vec<Token>,
+    free: Vec<SegmentNumber>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Known {
-    token: Token,
+    token: SegmentNumber,
     uses: u32,
 }
 
 impl Tokens {
     /// Returns the segments of `pattern`, if each of its literals is known.
-    pub(super) fn steps(&self, pattern: &Pattern) -> Option<Steps> {
+    pub(super) fn steps(&self, pattern: &Pattern) -> Option<PatternSteps> {
         let step = |segment: Segment<'_>| match segment.wildcard() {
-            Some(wildcard) => Some(Step::Wildcard(wildcard)),
-            None => self.get(segment).map(Step::Literal),
+            Some(wildcard) => Some(PatternStep::Wildcard(wildcard)),
+            None => self.get(segment).map(PatternStep::Literal),
         };
         segments(pattern.as_str()).map(step).collect()
     }
 
     /// Returns the segments of the new `pattern`. Its literals stay known until it is released.
-    pub(super) fn acquire(&mut self, pattern: &Pattern) -> Steps {
+    pub(super) fn acquire(&mut self, pattern: &Pattern) -> PatternSteps {
         let step = |segment: Segment<'_>| match segment.wildcard() {
-            Some(wildcard) => Step::Wildcard(wildcard),
-            None => Step::Literal(self.acquire_one(segment)),
+            Some(wildcard) => PatternStep::Wildcard(wildcard),
+            None => PatternStep::Literal(self.acquire_one(segment)),
         };
         segments(pattern.as_str()).map(step).collect()
     }
@@ -70,18 +70,18 @@ impl Tokens {
     }
 
     /// Returns the number of `segment`, if some pattern has it.
-    pub(super) fn get(&self, segment: Segment<'_>) -> Option<Token> {
+    pub(super) fn get(&self, segment: Segment<'_>) -> Option<SegmentNumber> {
         self.known.get(segment.as_str()).map(|known| known.token)
     }
 
-    fn acquire_one(&mut self, segment: Segment<'_>) -> Token {
+    fn acquire_one(&mut self, segment: Segment<'_>) -> SegmentNumber {
         if let Some(known) = self.known.get_mut(segment.as_str()) {
             known.uses += 1;
             return known.token;
         }
         let unused = self.free.pop();
         let token = unused.unwrap_or_else(|| {
-            Token(u32::try_from(self.known.len()).expect("memory ends before four billion segments"))
+            SegmentNumber(u32::try_from(self.known.len()).expect("memory ends before four billion segments"))
         });
         self.known
             .insert(segment.as_str().into(), Known { token, uses: 1 });
@@ -110,7 +110,7 @@ impl Tokens {
 /// A channel as a search sees it. In a set of positions, bit *n* means "after *n* segments".
 pub(super) struct Path {
     /// Each different segment that is a literal of some pattern, with the positions before it.
-    literals: SmallVec<[(Token, u64); 8]>,
+    literals: SmallVec<[(SegmentNumber, u64); 8]>,
     /// The positions before a segment with a `.`, the first segment included.
     dots: u64,
     /// The positions before a segment with a `:`.
@@ -137,7 +137,7 @@ impl Path {
         path
     }
 
-    fn push(&mut self, token: Option<Token>, after_colon: bool) {
+    fn push(&mut self, token: Option<SegmentNumber>, after_colon: bool) {
         let place = self.end;
         self.end <<= 1;
         *(if after_colon {
@@ -159,10 +159,10 @@ impl Path {
     }
 
     /// Returns the positions after `step`, from the positions `reached`.
-    pub(super) fn after(&self, reached: u64, step: Step) -> u64 {
+    pub(super) fn after(&self, reached: u64, step: PatternStep) -> u64 {
         match step {
-            Step::Wildcard(wildcard) => self.after_wildcard(reached, wildcard),
-            Step::Literal(token) => {
+            PatternStep::Wildcard(wildcard) => self.after_wildcard(reached, wildcard),
+            PatternStep::Literal(token) => {
                 let place = self.literals.iter().find(|(other, _)| *other == token);
                 place.map_or(0, |(_, places)| (reached & places) << 1)
             }
@@ -170,8 +170,8 @@ impl Path {
     }
 
     /// Returns each literal that follows one of the positions `reached`, once, with the positions after it.
-    pub(super) fn literals(&self, reached: u64) -> impl Iterator<Item = (Token, u64)> {
-        let after = move |(token, places): &(Token, u64)| (*token, (reached & places) << 1);
+    pub(super) fn literals(&self, reached: u64) -> impl Iterator<Item = (SegmentNumber, u64)> {
+        let after = move |(token, places): &(SegmentNumber, u64)| (*token, (reached & places) << 1);
         self.literals
             .iter()
             .map(after)

@@ -7,7 +7,7 @@ use std::sync::{
 
 use super::{
     ShardSet,
-    held::{Held, Place, WATCHED},
+    held::{Held, ShardAndDialect, WATCHED},
 };
 use crate::{
     Channel, Pattern,
@@ -137,7 +137,7 @@ impl<T: Clone> ChannelInterests<T> {
     }
 
     /// Holds all channels for `place`.
-    fn hold_any(&self, place: Place, first: impl FnOnce() -> T) -> T {
+    fn hold_any(&self, place: ShardAndDialect, first: impl FnOnce() -> T) -> T {
         let mut any = locked(&self.any_pattern);
         let held = any.get_or_insert_with(|| Held::new(first()));
         let placed = held.add(place);
@@ -146,7 +146,7 @@ impl<T: Clone> ChannelInterests<T> {
     }
 
     /// Releases the hold of [`ChannelInterests::hold_any`]; returns whether `place` had one.
-    fn release_any(&self, place: Place, last: impl FnOnce()) -> bool {
+    fn release_any(&self, place: ShardAndDialect, last: impl FnOnce()) -> bool {
         let mut any = locked(&self.any_pattern);
         let Some(held) = &mut *any else {
             return false;

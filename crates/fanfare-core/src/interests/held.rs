@@ -4,12 +4,12 @@ use super::ShardSet;
 use crate::mostly_one::MostlyOne;
 
 /// A shard and a dialect, by their numbers.
-pub(super) type Place = (usize, usize);
+pub(super) type ShardAndDialect = (usize, usize);
 
 /// The dialect of operators' watchers, which are no connections and never counted as such.
 const WATCHERS: u8 = u8::MAX;
 /// The place of watchers: the first shard, which every node has.
-pub(super) const WATCHED: Place = (0, WATCHERS as usize);
+pub(super) const WATCHED: ShardAndDialect = (0, WATCHERS as usize);
 
 /// A user or channel that connections of this node need, and the broker's answer to the first of them.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl<T: Clone> Held<T> {
     }
 
     /// Adds one connection or watcher; returns a copy of the broker's answer.
-    pub(super) fn add(&mut self, place: Place) -> T {
+    pub(super) fn add(&mut self, place: ShardAndDialect) -> T {
         let mut all = self.holders.as_mut_slice().iter_mut();
         match all.find(|holder| holder.is(place)) {
             Some(holder) => holder.connections += 1,
@@ -50,7 +50,7 @@ impl<T: Clone> Held<T> {
     }
 
     /// Removes one connection or watcher; returns whether that place had one.
-    pub(super) fn remove(&mut self, place: Place) -> bool {
+    pub(super) fn remove(&mut self, place: ShardAndDialect) -> bool {
         let all = self.holders.as_mut_slice();
         let Some(at) = all.iter().position(|holder| holder.is(place)) else {
             return false;
@@ -92,7 +92,7 @@ impl<T: Clone> Held<T> {
 }
 
 impl Holder {
-    fn is(self, (shard, dialect): Place) -> bool {
+    fn is(self, (shard, dialect): ShardAndDialect) -> bool {
         usize::from(self.shard) == shard && usize::from(self.dialect) == dialect
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use super::Algorithm;
 use super::error::{AuthSetupError, JwksError, TokenError};
-use super::jws::{Check, Jws};
+use super::jws::{Jws, SignatureCheck};
 use super::keys::{VerifyingKey, from_jwk, keys_of};
 use crate::causes::Causes;
 
@@ -138,12 +138,12 @@ impl RemoteKeys {
     }
 
     /// Checks a signature with the keys that are here.
-    pub(super) fn check(&self, jws: &Jws<'_>) -> Result<Check, TokenError> {
+    pub(super) fn check(&self, jws: &Jws<'_>) -> Result<SignatureCheck, TokenError> {
         let keys = self.keys().ok_or(TokenError::KeysUnavailable)?; // being fetched anyway, over and over
         let verdict = jws.check(&keys);
         let is_unknown = |id| !keys.iter().any(|key| key.id() == Some(id));
-        if verdict != Check::Good && jws.key_id().is_some_and(is_unknown) {
-            return Ok(Check::NoKey);
+        if verdict != SignatureCheck::Good && jws.key_id().is_some_and(is_unknown) {
+            return Ok(SignatureCheck::NoKey);
         }
         Ok(verdict)
     }

@@ -15,7 +15,7 @@ pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 /// How many keys are tried for one token: the bound on the work that a stranger's token can cause.
 const MAX_KEYS_TRIED: usize = 8;
 
-/// A parsed token. Nothing in it is trusted until [`Jws::check`] has returned [`Check::Good`].
+/// A parsed token. Nothing in it is trusted until [`Jws::check`] has returned [`SignatureCheck::Good`].
 pub(super) struct Jws<'a> {
     algorithm: Algorithm,
     key_id: Option<Box<str>>,
@@ -26,7 +26,7 @@ pub(super) struct Jws<'a> {
 
 /// The result of checking a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Check {
+pub(super) enum SignatureCheck {
     /// One of the keys made it.
     Good,
     /// Keys fit the header, none of them made it.
@@ -78,14 +78,14 @@ impl<'a> Jws<'a> {
     ///
     /// Only keys of this server are ever used: `jwk`, `jku`, `x5c` and `x5u` in a header are ignored, because they
     /// name keys of the token's maker.
-    pub(super) fn check(&self, keys: &[VerifyingKey]) -> Check {
+    pub(super) fn check(&self, keys: &[VerifyingKey]) -> SignatureCheck {
         let fitting = keys.iter().filter(|key| key.fits(self.algorithm, self.key_id()));
-        let mut verdict = Check::NoKey;
+        let mut verdict = SignatureCheck::NoKey;
         for key in fitting.take(MAX_KEYS_TRIED) {
             if key.verifies(self.algorithm, self.signing_input.as_bytes(), self.signature) {
-                return Check::Good;
+                return SignatureCheck::Good;
             }
-            verdict = Check::Bad;
+            verdict = SignatureCheck::Bad;
         }
         verdict
     }

@@ -7,7 +7,7 @@ use super::Algorithm;
 use super::claims::{ClaimRules, Verified};
 use super::error::{AuthSetupError, JwksError, TokenError};
 use super::jwks::RemoteKeys;
-use super::jws::{Check, Jws};
+use super::jws::{Jws, SignatureCheck};
 use super::keys::{KeyKind, VerifyingKey};
 use super::pem;
 
@@ -117,15 +117,15 @@ impl Verifier {
         let mut verdict = jws.check(&self.local);
         // Key sets hold no secrets, so that no HMAC token makes this server fetch one.
         if let Some(remote) = &self.remote
-            && verdict != Check::Good
+            && verdict != SignatureCheck::Good
             && !KeyKind::Hmac.checks(jws.algorithm())
         {
             verdict = remote.check(jws)?;
         }
         match verdict {
-            Check::Good => jws.payload(),
-            Check::Bad => Err(TokenError::BadSignature),
-            Check::NoKey => Err(TokenError::UnknownKey),
+            SignatureCheck::Good => jws.payload(),
+            SignatureCheck::Bad => Err(TokenError::BadSignature),
+            SignatureCheck::NoKey => Err(TokenError::UnknownKey),
         }
     }
 

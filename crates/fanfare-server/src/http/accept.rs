@@ -32,7 +32,7 @@ pub enum Door {
     /// HTTP and WebSocket.
     Http(Arc<Site>),
     /// The Redis protocol, for at most this number of connections.
-    Resp(Arc<resp::Door>, u64),
+    Resp(Arc<resp::RedisDoor>, u64),
 }
 
 /// Accepts connections on `listener` for ever, on the shard's own thread. Requests take turns by `pace`; publishers on
@@ -102,7 +102,7 @@ async fn enter(stream: TcpStream, peer: SocketAddr, site: Arc<Site>, shard: Rc<S
     }
 }
 
-async fn speak_redis(mut stream: TcpStream, peer: SocketAddr, door: Arc<resp::Door>, most: u64) {
+async fn speak_redis(mut stream: TcpStream, peer: SocketAddr, door: Arc<resp::RedisDoor>, most: u64) {
     if door.stats().totals().connected < most {
         // It serves to the very end: events that are published during a drain still reach the remaining clients.
         resp::serve(stream, peer, &door, std::future::pending()).await;

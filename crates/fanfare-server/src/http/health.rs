@@ -50,8 +50,7 @@ enum Condition {
 
 /// It is ready.
 #[derive(Serialize, ToSchema)]
-#[expect(clippy::struct_field_names, reason = "they are the answer's")]
-struct Ready {
+struct ReadyAnswer {
     #[schema(inline)]
     ready: Always<true>,
     /// Of a probe through the broker and every shard; through the shards alone while the broker is away.
@@ -140,7 +139,7 @@ pub(super) async fn health(site: &Arc<Site>) -> Reply {
         (
             status = 200,
             description = "A probe has come back through the broker and every shard, or the broker has not been away for long.",
-            body = inline(Ready),
+            body = inline(ReadyAnswer),
             example = json!({ "ready": true, "round_trip_ms": 0.2 }),
         ),
         (status = 503, description = "It should not.", body = inline(Unready<'static>)),
@@ -159,7 +158,7 @@ pub(super) async fn readyz(site: &Arc<Site>) -> Reply {
     }
     let readiness = &site.options.readiness;
     let ready = |took: Duration, degraded| {
-        let ready = Ready {
+        let ready = ReadyAnswer {
             ready: Always,
             round_trip_ms: (took.as_secs_f64() * 100_000.0).round() / 100.0,
             degraded,

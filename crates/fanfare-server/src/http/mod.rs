@@ -44,7 +44,7 @@ mod upgrade;
 pub use accept::{Door, serve};
 pub use bind::{BindError, Bound, bind};
 pub use certificate_validity::Validity;
-pub use origin::Origins;
+pub use origin::AllowedOrigins;
 pub use rate_limit::{Decision, RateLimits};
 pub use readiness::Readiness;
 pub use reload_port::{ReloadHandle, ReloadMode, ReloadReport, ReloadRequest, ReloadRequests};

@@ -10,9 +10,9 @@ use crate::web_origin::canonical_origin;
 
 /// The allowed origins, each as `canonical_origin` writes it.
 #[derive(Debug, Clone)]
-pub struct Origins(Vec<String>);
+pub struct AllowedOrigins(Vec<String>);
 
-impl Origins {
+impl AllowedOrigins {
     /// Allows these; `*` allows all.
     pub fn new(allowed: &[String]) -> Self {
         let canonical = |origin: &String| match &**origin {
@@ -47,7 +47,7 @@ impl Origins {
     }
 
     /// Returns the reply to a browser's preflight. An allowed page may send every header that it asks for, because
-    /// pages add unknown ones, such as `traceparent`. [`Origins::share`] adds the allowed origin.
+    /// pages add unknown ones, such as `traceparent`. [`AllowedOrigins::share`] adds the allowed origin.
     pub(super) fn preflight(&self, asked: &HeaderMap) -> Reply {
         let mut reply = reply::text(StatusCode::NO_CONTENT, "", "");
         let headers = reply.headers_mut();
@@ -129,7 +129,7 @@ mod tests {
                 headers.append(header::ORIGIN, HeaderValue::from_static(origin));
             }
             assert_eq!(
-                Origins::new(&allowed).allow(&headers),
+                AllowedOrigins::new(&allowed).allow(&headers),
                 *expected,
                 "{allowed:?} {sent:?}"
             );
@@ -150,7 +150,7 @@ mod tests {
             ("https://a.example", "https://a.example", true),
             ("https://a.example", "https://b.example", false),
         ] {
-            let origins = Origins::new(&[allowed.to_owned()]);
+            let origins = AllowedOrigins::new(&[allowed.to_owned()]);
             let mut asked = HeaderMap::new();
             asked.insert(header::ORIGIN, HeaderValue::from_static(origin));
             let headers = HeaderValue::from_static(wanted);

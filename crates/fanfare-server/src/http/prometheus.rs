@@ -15,7 +15,7 @@ use fanfare_engine::{MountedDialect, Node};
 use prost::Message;
 
 use crate::{auth::Gate, upkeep::Upkeep};
-use families::{Families, Number, Value};
+use families::{Families, MetricValue, Number};
 
 /// A metric without labels: its name, its meaning and its value.
 type OfNode = (&'static str, &'static str, fn(&Node) -> u64);
@@ -310,9 +310,9 @@ fn of_documents(node: &Node, families: &mut Families) {
     for mounted in &node.dialects {
         for Figure { name, help, value } in mounted.dialect.figures(&facts, &node.dialect_facts(mounted)) {
             let value = match value {
-                FigureValue::Counter(count) => Value::Counter(count.into()),
-                FigureValue::Gauge(count) => Value::Gauge(count.into()),
-                FigureValue::Seconds(value) => Value::Gauge(Number { value }),
+                FigureValue::Counter(count) => MetricValue::Counter(count.into()),
+                FigureValue::Gauge(count) => MetricValue::Gauge(count.into()),
+                FigureValue::Seconds(value) => MetricValue::Gauge(Number { value }),
             };
             families.add(name, help, [], [([], value)]);
         }
@@ -350,7 +350,7 @@ fn durations(node: &Node, accounts: &Accounts, families: &mut Families) {
         ),
     ];
     for (name, help, histogram) in histograms {
-        let value = histogram.map(|histogram| ([], Value::Histogram(histogram.into())));
+        let value = histogram.map(|histogram| ([], MetricValue::Histogram(histogram.into())));
         families.add(name, help, [], value);
     }
 }

@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use serde_json::Value;
 use tokio_rustls::TlsAcceptor;
 
-use super::{Origins, RateLimits, Readiness, ReloadHandle};
+use super::{AllowedOrigins, RateLimits, Readiness, ReloadHandle};
 use crate::{
     auth::{Credentials, Gate},
     config::Visibility,
@@ -61,7 +61,7 @@ pub struct SiteOptions {
     /// The path below which everything is mounted; empty for the root.
     pub prefix: String,
     /// The web pages that may connect.
-    pub origins: Origins,
+    pub origins: AllowedOrigins,
     /// Whether callers on this machine need no key while there is none.
     pub trust_loopback: bool,
     /// Has the configuration read again.

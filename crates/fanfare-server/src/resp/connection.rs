@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{
     commands,
-    door::Door,
+    door::RedisDoor,
     reader::RequestReader,
     request::ProtocolError,
     session::{Closing, Session},
@@ -30,7 +30,7 @@ const FULL_BATCH: usize = 4096;
 /// are carried out and answered.
 ///
 /// The caller sets `TCP_NODELAY` and keeps the number of connections in bounds.
-pub async fn serve<S>(stream: S, peer: SocketAddr, door: &Door, shutdown: impl Future<Output = ()>)
+pub async fn serve<S>(stream: S, peer: SocketAddr, door: &RedisDoor, shutdown: impl Future<Output = ()>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -49,7 +49,7 @@ where
 }
 
 struct DoorConnection<'a, S> {
-    door: &'a Door,
+    door: &'a RedisDoor,
     session: Session<'a>,
     reader: RequestReader,
     wire: Wire<S>,

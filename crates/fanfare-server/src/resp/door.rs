@@ -93,7 +93,7 @@ struct Login {
 }
 
 /// The state that all connections of the door share.
-pub struct Door {
+pub struct RedisDoor {
     pub(super) options: DoorOptions,
     login: ArcSwap<Login>,
     pub(super) stats: Stats,
@@ -105,7 +105,7 @@ pub struct Door {
     ids: AtomicU64,
 }
 
-impl Door {
+impl RedisDoor {
     /// A door without connections.
     pub fn new(options: DoorOptions) -> Self {
         Self {

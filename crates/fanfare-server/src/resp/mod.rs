@@ -2,7 +2,7 @@
 //! has to run.
 //!
 //! It understands the publishing part of the protocol in both its versions. [`reader`] turns bytes into requests,
-//! [`writer`] replies into bytes; neither does I/O. A [`Door`] holds what all connections share, and [`serve`] runs
+//! [`writer`] replies into bytes; neither does I/O. A [`RedisDoor`] holds what all connections share, and [`serve`] runs
 //! one of them: whatever publications one read brought go to the broker together, and all replies out together.
 
 mod batch;
@@ -19,7 +19,7 @@ mod wire;
 pub mod writer;
 
 pub use connection::serve;
-pub use door::{Door, DoorOptions, Host, MAX_CLIENTS, Secrets};
+pub use door::{DoorOptions, Host, MAX_CLIENTS, RedisDoor, Secrets};
 pub use stats::{Stats, Totals};
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{
     batch::Batch,
-    door::Door,
+    door::RedisDoor,
     request::Request,
     writer::{Protocol, Writer},
 };
@@ -102,7 +102,7 @@ pub(super) struct ClientNames {
 
 /// The state of a connection.
 pub(super) struct Session<'a> {
-    pub(super) door: &'a Door,
+    pub(super) door: &'a RedisDoor,
     pub(super) peer: SocketAddr,
     pub(super) id: u64,
     pub(super) since: Instant,
@@ -127,7 +127,7 @@ pub(super) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(door: &'a Door, peer: SocketAddr) -> Self {
+    pub(super) fn new(door: &'a RedisDoor, peer: SocketAddr) -> Self {
         let mut session = Self {
             door,
             peer,

@@ -17,7 +17,7 @@ use crate::{
     auth::Gate,
     config::{Config, Limits, Listener, Loaded},
     http::{
-        self, BindError, Bound, Door, LoadedTls, Origins, RateLimits, Readiness, ReloadHandle, Site,
+        self, AllowedOrigins, BindError, Bound, Door, LoadedTls, RateLimits, Readiness, ReloadHandle, Site,
         SiteOptions, SiteRules,
     },
     upkeep::Upkeep,
@@ -150,7 +150,7 @@ fn site(
         address,
         shutdown_timeout: config.shutdown.timeout,
         prefix: listener.prefix.trim_end_matches('/').to_owned(),
-        origins: Origins::new(&config.auth.allowed_origins),
+        origins: AllowedOrigins::new(&config.auth.allowed_origins),
         trust_loopback: config.api.trust_loopback,
         reload: serving.reload.clone(),
         readiness: serving.readiness.clone(),

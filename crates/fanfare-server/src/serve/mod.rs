@@ -45,7 +45,7 @@ pub use database::explained as explained_storage_error;
 use keys::Purpose;
 pub use keys::secret;
 pub use prepare::check;
-use reload::Reload;
+use reload::Reloader;
 pub use reload::Start;
 pub(crate) use settings::dialects;
 
@@ -84,8 +84,8 @@ impl From<String> for RunError {
 }
 
 async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
-    let signals = shutdown::Signals::listen()?;
-    let reload_signals = reload::Signals::listen()?;
+    let signals = shutdown::StopSignals::listen()?;
+    let reload_signals = reload::ReloadSignals::listen()?;
     let loaded = start.loaded.clone();
     let config = &loaded.config;
     let shards = shard_count(config);
@@ -129,7 +129,7 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     };
     let doors = doors::open(&loaded, (prepared.tls, prepared.acme.as_ref()), &serving, shards)?;
     let listening: Vec<_> = doors.iter().map(|door| door.listening.clone()).collect();
-    let reload = Reload::new(start, &serving, report, &doors);
+    let reload = Reloader::new(start, &serving, report, &doors);
     reach_broker(&node, readiness).await;
     let threads = threads::start(&node, commands, doors)?;
     greeting::log(&listening);

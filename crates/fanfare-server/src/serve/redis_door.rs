@@ -10,17 +10,17 @@ use fanfare_engine::{Conflict, Entrance, Node};
 use crate::{
     auth::Credentials,
     config::Config,
-    resp::{Door, DoorOptions, Host, Secrets},
+    resp::{DoorOptions, Host, RedisDoor, Secrets},
 };
 
 /// The door onto `node`.
-pub(super) fn door(config: &Config, node: &Arc<Node>, accounts: &Accounts, port: u16) -> Door {
+pub(super) fn door(config: &Config, node: &Arc<Node>, accounts: &Accounts, port: u16) -> RedisDoor {
     let host: Arc<dyn Host> = Arc::new(NodeHost {
         node: node.clone(),
         accounts: accounts.clone(),
         trust_loopback: config.api.trust_loopback,
     });
-    Door::new(DoorOptions {
+    RedisDoor::new(DoorOptions {
         max_message: config.resp.max_message_size,
         login_timeout: config.limits.handshake_timeout,
         port,

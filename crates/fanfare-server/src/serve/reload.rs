@@ -38,12 +38,12 @@ pub struct Start {
 }
 
 /// The signals that do not end a server.
-pub(super) struct Signals {
+pub(super) struct ReloadSignals {
     hangup: Signal,
     user: [Signal; 2],
 }
 
-impl Signals {
+impl ReloadSignals {
     pub(super) fn listen() -> Result<Self, String> {
         let listen = |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
         Ok(Self {
@@ -57,7 +57,7 @@ impl Signals {
 }
 
 /// A running server, as far as its configuration can be read again.
-pub(super) struct Reload {
+pub(super) struct Reloader {
     start: Start,
     /// What was applied last.
     in_force: Loaded,
@@ -71,7 +71,7 @@ pub(super) struct Reload {
     report: Arc<NodeReport>,
     /// Each with its listener at the start.
     sites: Vec<(Listener, Arc<Site>)>,
-    redis_doors: Vec<Arc<resp::Door>>,
+    redis_doors: Vec<Arc<resp::RedisDoor>>,
 }
 
 /// A configuration that is ready to take the place of the one in force.
@@ -85,7 +85,7 @@ struct Staged {
     dialects: Vec<DialectSettings>,
 }
 
-impl Reload {
+impl Reloader {
     pub(super) fn new(
         start: Start,
         serving: &Serving<'_>,
@@ -117,7 +117,7 @@ impl Reload {
     }
 
     /// Obeys signals and callers for ever, one at a time.
-    pub(super) async fn follow(mut self, mut signals: Signals, mut requests: ReloadRequests) {
+    pub(super) async fn follow(mut self, mut signals: ReloadSignals, mut requests: ReloadRequests) {
         let [user1, user2] = &mut signals.user;
         loop {
             tokio::select! {

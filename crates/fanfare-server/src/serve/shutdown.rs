@@ -19,13 +19,13 @@ use crate::config::Shutdown;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The signals that stop the server.
-pub(super) struct Signals {
+pub(super) struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
     quit: Signal,
 }
 
-impl Signals {
+impl StopSignals {
     pub(super) fn listen() -> Result<Self, String> {
         let listen = |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
         Ok(Self {
@@ -45,7 +45,11 @@ impl Signals {
 }
 
 /// Serves until a signal arrives, then drains. A second signal ends the process at once, with exit code 1.
-pub(super) async fn wait(mut signals: Signals, node: &Arc<Node>, config: &Shutdown) -> Result<(), String> {
+pub(super) async fn wait(
+    mut signals: StopSignals,
+    node: &Arc<Node>,
+    config: &Shutdown,
+) -> Result<(), String> {
     signals.next().await;
     supervisor::stopping();
     tracing::info!(connections = node.active(), window = ?config.drain_window, "draining");

@@ -6,8 +6,8 @@ use serde_json::value::RawValue;
 
 use super::Place;
 use crate::storage::{
-    Message, NewMessage, NewSession, NewUser, PasswordChange, Readable, Redeemed, Redemption, RotatedBy,
-    Storage, StorageError, StoredKey, User, new_id,
+    Message, MessageRow, NewSession, NewUser, Readable, Redeemed, Redemption, RotatedBy, Storage,
+    StorageError, StoredKey, StoredPassword, User, new_id,
 };
 
 const DAY: i64 = 86_400_000;
@@ -50,7 +50,7 @@ pub(super) async fn set_password(
     hash: &str,
     now: i64,
 ) -> Result<Option<Vec<String>>, StorageError> {
-    let change = PasswordChange {
+    let change = StoredPassword {
         user_id: user.to_owned(),
         old: None,
         new: hash.to_owned(),
@@ -314,7 +314,7 @@ async fn write(
     content: &str,
 ) -> Message {
     let attachments: Box<RawValue> = RawValue::from_string("[ {\"a\":1.0} ]".to_owned()).unwrap();
-    let new = NewMessage {
+    let new = MessageRow {
         user_id: from,
         recipient_id: to,
         channel_id: channel,

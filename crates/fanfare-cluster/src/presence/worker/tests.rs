@@ -6,7 +6,7 @@ use fanfare_core::{BoxFuture, Broker, Channel, Slot, SlotScope};
 
 use super::*;
 use crate::{
-    test_hub::{Hub, Node, eventually},
+    test_hub::{Hub, TestNode, eventually},
     transport::presence::{Held, Lease, RoomMembers},
 };
 
@@ -88,7 +88,7 @@ impl PresenceStore for SlowStore {
 }
 
 /// A node that asks the store for each slot.
-async fn node(store: &Arc<SlowStore>) -> Node {
+async fn node(store: &Arc<SlowStore>) -> TestNode {
     let node = Hub::new(true).node_with("a", Some(store.clone())).await;
     eventually("the node counts with others", async || {
         node.broker.presence().is_connected()

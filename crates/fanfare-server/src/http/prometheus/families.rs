@@ -28,8 +28,8 @@ pub(super) enum MetricType {
 pub(super) struct Series {
     #[prost(message, repeated, tag = "1")]
     pub(super) labels: Vec<Label>,
-    #[prost(oneof = "Value", tags = "2, 3, 7")]
-    pub(super) value: Option<Value>,
+    #[prost(oneof = "MetricValue", tags = "2, 3, 7")]
+    pub(super) value: Option<MetricValue>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -41,7 +41,7 @@ pub(super) struct Label {
 }
 
 #[derive(Clone, PartialEq, Oneof)]
-pub(super) enum Value {
+pub(super) enum MetricValue {
     #[prost(message, tag = "2")]
     Gauge(Number),
     #[prost(message, tag = "3")]
@@ -97,7 +97,7 @@ pub(super) struct Span {
     pub(super) length: u32,
 }
 
-impl Value {
+impl MetricValue {
     fn kind(&self) -> MetricType {
         match self {
             Self::Gauge(_) => MetricType::Gauge,
@@ -134,7 +134,7 @@ impl Families {
         labels: [&str; N],
         values: impl IntoIterator<Item = ([&'a str; N], u64)>,
     ) {
-        let gauge = |(of, value): ([&'a str; N], u64)| (of, Value::Gauge(value.into()));
+        let gauge = |(of, value): ([&'a str; N], u64)| (of, MetricValue::Gauge(value.into()));
         self.add(name, help, labels, values.into_iter().map(gauge));
     }
 
@@ -145,7 +145,7 @@ impl Families {
         labels: [&str; N],
         values: impl IntoIterator<Item = ([&'a str; N], u64)>,
     ) {
-        let counter = |(of, value): ([&'a str; N], u64)| (of, Value::Counter(value.into()));
+        let counter = |(of, value): ([&'a str; N], u64)| (of, MetricValue::Counter(value.into()));
         self.add(name, help, labels, values.into_iter().map(counter));
     }
 
@@ -155,7 +155,7 @@ impl Families {
         name: &str,
         help: &str,
         labels: [&str; N],
-        values: impl IntoIterator<Item = ([&'a str; N], Value)>,
+        values: impl IntoIterator<Item = ([&'a str; N], MetricValue)>,
     ) {
         let series = values.into_iter().map(|(of, value)| Series {
             labels: labels.iter().zip(of).map(Label::new).collect(),

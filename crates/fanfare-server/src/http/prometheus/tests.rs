@@ -178,7 +178,7 @@ async fn protobuf_has_the_metrics_of_the_text_and_native_histograms() {
         .find(|family| family.name == "fanfare_handshake_seconds");
     let [
         Series {
-            value: Some(Value::Histogram(value)),
+            value: Some(MetricValue::Histogram(value)),
             ..
         },
     ] = &handshakes.unwrap().series[..]

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use super::families::{HistogramValue, Label, MetricFamily, MetricType, Value};
+use super::families::{HistogramValue, Label, MetricFamily, MetricType, MetricValue};
 
 /// Returns `families` as text.
 pub(super) fn text(families: &[MetricFamily]) -> String {
@@ -25,12 +25,12 @@ fn write_family(text: &mut String, family: &MetricFamily) -> fmt::Result {
     writeln!(text, "# TYPE {name} {kind}")?;
     for series in &family.series {
         match &series.value {
-            Some(Value::Gauge(number) | Value::Counter(number)) => {
+            Some(MetricValue::Gauge(number) | MetricValue::Counter(number)) => {
                 write!(text, "{name}")?;
                 write_labels(text, &series.labels)?;
                 writeln!(text, " {}", number.value)?;
             }
-            Some(Value::Histogram(histogram)) => write_histogram(text, name, histogram)?,
+            Some(MetricValue::Histogram(histogram)) => write_histogram(text, name, histogram)?,
             None => {}
         }
     }

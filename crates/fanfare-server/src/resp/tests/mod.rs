@@ -21,7 +21,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Door, DoorOptions, Host, serve};
+use super::{DoorOptions, Host, RedisDoor, serve};
 use crate::auth::Credentials;
 
 /// What backends publish.
@@ -96,7 +96,7 @@ impl Host for FakeHost {
 /// A door with everything around it.
 struct House {
     host: Arc<FakeHost>,
-    door: Arc<Door>,
+    door: Arc<RedisDoor>,
 }
 
 /// The first of `secrets` is the password, the others are API keys.
@@ -108,7 +108,7 @@ fn house(secrets: &[&str], change: impl FnOnce(&mut DoorOptions)) -> House {
     change(&mut options);
     House {
         host,
-        door: Arc::new(Door::new(options)),
+        door: Arc::new(RedisDoor::new(options)),
     }
 }
 
