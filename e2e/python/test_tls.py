@@ -3,13 +3,15 @@
 import json
 import pathlib
 import socket
+import subprocess
 import urllib.request
 
 import pytest
 
+import fanfare
 import tls_client
 from conftest import Client, message
-from fanfare import free_port, token
+from fanfare import free_port, run, token
 
 FILES = pathlib.Path(__file__).parent / "tls"
 
@@ -53,6 +55,21 @@ def test_messages_of_every_size_arrive_whole_and_in_order(secure, trusting, publ
 def test_http_routes_are_there_too(secure, trusting):
     with urllib.request.urlopen(f"https://localhost:{secure.tls_port}/live/health", context=trusting) as answer:
         assert json.load(answer)["status"] == "healthy"
+
+
+def test_the_commands_trust_the_authorities_of_the_system(secure, publisher):
+    """`SSL_CERT_FILE` names them, as for other programs."""
+    url = f"https://localhost:{secure.tls_port}/live"
+    listen = ["listen", "--url", url.replace("https", "wss") + "/ws", "--token", token("ann"), "--count", "1"]
+    done = run(*listen)
+    assert done.returncode == 1 and "invalid peer certificate" in done.stderr
+    command = [fanfare.binary(), *listen]
+    trusted = fanfare.environment(SSL_CERT_FILE=str(FILES / "cert.txt"))
+    with subprocess.Popen(command, env=trusted, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as listener:
+        assert listener.stderr.readline().startswith("listening")
+        done = run("publish", "--url", url, "--user", "ann", "1", SSL_CERT_FILE=str(FILES / "cert.txt"))
+        assert done.returncode == 0 and json.loads(done.stdout)["recipients"] == 1, done.stderr
+        assert json.loads(listener.stdout.readline())["payload"] == 1 and listener.wait(10) == 0
 
 
 def test_a_client_that_does_not_speak_tls_is_cut(secure, trusting, publisher):
