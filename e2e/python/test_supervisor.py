@@ -92,23 +92,27 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
+def activated(folder, listener, bind):
+    """A server that gets this socket from its service manager, and whose only listener has this address; and its log."""
+    config = {
+        "data_dir": str(folder / "data"), "auth": {"jwt_secret": fanfare.SECRET}, "resp": {"bind": ""},
+        "listener": [{"bind": bind, "dialects": ["notify"]}], "server": {"shards": 2},
+    }
+    file, log = folder / "fanfare.toml", folder / "log"
+    file.write_text(toml(config))
+    command = [sys.executable, "-c", ACTIVATE, str(listener.fileno()), fanfare.binary(), "serve", "--config", str(file)]
+    with open(log, "ab") as out:
+        streams = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": out}
+        return subprocess.Popen(command, pass_fds=[listener.fileno()], env=fanfare.environment(), **streams), log
+
+
 def test_a_passed_socket_is_taken_and_keeps_its_queue(tmp_path):
     port = free_port()
     listener = socket.create_server(("127.0.0.1", port), backlog=16)
     waiting = socket.create_connection(("127.0.0.1", port))  # before any server runs
     waiting.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-    config = {
-        "data_dir": str(tmp_path / "data"), "auth": {"jwt_secret": fanfare.SECRET}, "resp": {"bind": ""},
-        "listener": [{"bind": f"127.0.0.1:{port}", "dialects": ["notify"]}], "server": {"shards": 2},
-    }
-    file, log = tmp_path / "fanfare.toml", tmp_path / "log"
-    file.write_text(toml(config))
-    command = [sys.executable, "-c", ACTIVATE, str(listener.fileno()), fanfare.binary(), "serve", "--config", str(file)]
     for _ in range(2):  # one that is started again finds the same socket
-        with open(log, "ab") as out:
-            process = subprocess.Popen(
-                command, pass_fds=[listener.fileno()], stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=fanfare.environment(),
-            )
+        process, log = activated(tmp_path, listener, f"127.0.0.1:{port}")
         try:
             waiting.settimeout(30)
             assert waiting.recv(1000).startswith(b"HTTP/1.1 200"), log.read_text()
@@ -126,3 +130,29 @@ def test_a_passed_socket_is_taken_and_keeps_its_queue(tmp_path):
     waiting.close()
     listener.close()
     assert "no listener of the configuration" not in log.read_text()
+
+
+def every_address():
+    """What `ListenStream=PORT` of a socket unit opens."""
+    return socket.create_server(("", free_port()), family=socket.AF_INET6, dualstack_ipv6=True)
+
+
+def test_a_passed_socket_of_every_address(tmp_path):
+    with every_address() as listener:
+        port = listener.getsockname()[1]
+        process, log = activated(tmp_path, listener, f"[::]:{port}")
+        try:
+            wait_until(lambda: f"[::]:{port}" in log.read_text(), what="a server that listens")
+            for host in ("127.0.0.1", "[::1]"):
+                Client(f"ws://{host}:{port}/ws?token={token('ann')}").close()
+        finally:
+            process.kill()
+            process.wait()
+
+
+def test_a_passed_socket_of_another_address_is_named(tmp_path):
+    with every_address() as listener:
+        port = listener.getsockname()[1]
+        process, log = activated(tmp_path, listener, f"0.0.0.0:{port}")
+        assert process.wait(30) == 1
+        assert f"the service manager passed [::]:{port}: set both to the same address" in log.read_text()

@@ -70,7 +70,7 @@ pub(super) fn open(
             shards,
             &mut passed,
         )
-        .map_err(|error| explain(&error, &format!("listener[{index}].bind"), &doors))?;
+        .map_err(|error| explain(&error, &format!("listener[{index}].bind"), &doors, &passed))?;
         let address = address_of(&bound);
         note_certificate(serving.upkeep, listener, tls.as_ref());
         let own = tls.map(|tls| tls.acceptor);
@@ -198,7 +198,7 @@ fn resp_door(
             );
             Ok(Vec::new())
         }
-        Err(error) => Err(explain(&error, "resp.bind", listeners)),
+        Err(error) => Err(explain(&error, "resp.bind", listeners, passed)),
     }
 }
 
@@ -225,17 +225,23 @@ fn address_of(bound: &[Bound]) -> SocketAddr {
     first.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
 }
 
-/// Returns why an address cannot be listened on. `own` are the doors that this process has opened already.
-fn explain(failed: &BindError, key: &str, own: &[OpenDoor]) -> String {
+/// Returns why an address cannot be listened on. `own` are the doors that this process has opened already, `passed` the sockets of the
+/// service manager that no door has taken.
+fn explain(failed: &BindError, key: &str, own: &[OpenDoor], passed: &[TcpListener]) -> String {
     let BindError { address, error } = failed;
-    let owner = own
+    let same_port = |other: &SocketAddr| other.port() == address.port();
+    let owner = own.iter().map(|door| door.listening.address).find(same_port);
+    let manager = passed
         .iter()
-        .map(|door| door.listening.address)
-        .find(|own| own.port() == address.port());
+        .filter_map(|socket| socket.local_addr().ok())
+        .find(same_port);
     let reason = match (error.kind(), owner) {
         (ErrorKind::AddrInUse, Some(own)) => format!("this configuration already listens on {own}"),
         (ErrorKind::AddrInUse, None) if address.port() == 0 => "no port is free".to_owned(),
-        (ErrorKind::AddrInUse, None) => "another program has this port".to_owned(),
+        (ErrorKind::AddrInUse, None) => match manager {
+            Some(manager) => format!("the service manager passed {manager}: set both to the same address"),
+            None => "another program has this port".to_owned(),
+        },
         (ErrorKind::PermissionDenied, _) => format!("{error} (ports below 1024 need a privilege)"),
         (ErrorKind::AddrNotAvailable, _) => "no interface of this machine has that address".to_owned(),
         _ => error.to_string(),
