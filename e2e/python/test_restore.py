@@ -134,7 +134,7 @@ def test_what_is_no_backup(server):
     (server.folder / "text.db").write_text("this is a text, and long enough to be looked at as a header of some file")
     (server.folder / "empty.db").write_bytes(b"")
     for name, reason in [
-        ("half.db", "damaged"), ("text.db", "no SQLite database"), ("empty.db", "no SQLite database"),
+        ("half.db", "no backup of Fanfare: damaged"), ("text.db", "no SQLite database"), ("empty.db", "no SQLite database"),
         ("other.db", "no tables of Fanfare"), ("newer.db", "schema version 99"), ("missing.db", "No such file"),
         (str(database), "the database itself"),
     ]:

@@ -165,7 +165,10 @@ async fn check(copy: &Path) -> Result<(), RestoreError> {
 
 impl From<StorageError> for RestoreError {
     fn from(error: StorageError) -> Self {
-        Self::NotABackup(error.to_string())
+        Self::NotABackup(match error {
+            StorageError::Unavailable(outage) => outage.to_string(),
+            other => other.to_string(),
+        })
     }
 }
 
