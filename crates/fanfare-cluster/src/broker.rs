@@ -234,8 +234,9 @@ impl Broker for ClusterBroker {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
             let replay = shared.replays.read(&shared.node.link, &query).await;
-            if let Some(present) = replay.present {
-                shared.gaps.shown(&query.scope, present);
+            match replay.present {
+                Some(present) => shared.gaps.shown(&query.scope, present),
+                None => shared.gaps.not_shown(&query.scope),
             }
             replay
         })

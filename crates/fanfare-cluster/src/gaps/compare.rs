@@ -68,9 +68,12 @@ pub(super) async fn compare_all(gaps: &Gaps) {
     parts.extend(all_channels.map(|since| (&[][..], Some(since))));
     for (some, all_channels) in parts {
         let Ok(compared) = retry(|| compare(gaps, some, all_channels)).await else {
-            let state = gaps.state();
+            let mut state = gaps.state();
             if let Some(present) = state.watched.cursor() {
                 gaps.report(None, present, Unrecovered::Expired);
+                // From there on clients rely on what is not watched yet, too.
+                let (new, is_all_new) = (state.new.clone(), state.is_all_new);
+                state.rely(new, is_all_new, present.number);
             }
             break;
         };
@@ -85,22 +88,38 @@ pub(super) async fn compare_all(gaps: &Gaps) {
 /// Learns the last numbers of new audiences. Those that the journal does not answer about stay new.
 pub(super) async fn watch_new(gaps: &Gaps) {
     loop {
-        let new: Vec<Audience> = {
+        let (new, relied_on) = {
             let state = gaps.state();
             if state.new.is_empty() && !state.is_all_new {
                 return;
             }
-            state.new.iter().take(COMPARED).cloned().collect()
+            let new: Vec<Audience> = state.new.iter().take(COMPARED).cloned().collect();
+            (new, state.uncertain.all_channels())
         };
-        let Ok(Tops { present, tops, .. }) = tops(gaps, &new, None).await else {
+        let Ok(Tops {
+            present,
+            tops,
+            others,
+            ..
+        }) = tops(gaps, &new, relied_on).await
+        else {
             return;
         };
         let mut state = gaps.state();
         gaps.begin(&mut state, present);
+        for (audience, _) in others {
+            if state.uncertain.all_channels().is_some() && !state.watched.is_watched(&audience) {
+                gaps.may_be_lost(audience, present);
+            }
+        }
+        state.uncertain.all_channels_known(relied_on);
         let receipts = &gaps.arrivals.receipts;
         state.new.drain(..new.len()); // others were added behind them at most
         for (audience, top) in new.into_iter().zip(tops) {
             if receipts.wants(&audience) {
+                if state.uncertain.is_lost(&audience, top) {
+                    gaps.may_be_lost(audience.clone(), present);
+                }
                 // One of which nothing is known has nothing up to now.
                 let top = if top == 0 { present.number } else { top };
                 state.watched.watch(present.epoch, audience, top);
@@ -178,8 +197,9 @@ async fn compare(
     if std::mem::replace(&mut state.floor, floor) < floor && was_away {
         compared.is_forgotten = true;
     }
+    let missing = &mut compared.missing;
     let mut lacks = |audience: &Audience, after: u64, up_to: u64| {
-        compared.missing.push(Missing {
+        missing.push(Missing {
             audience: audience.clone(),
             after,
             up_to,
@@ -198,6 +218,10 @@ async fn compare(
     for (audience, top) in &others {
         let since = all_channels.unwrap_or(u64::MAX);
         if !state.watched.is_watched(audience) && *top > since {
+            if state.watched.all_channels().is_some() {
+                // What is fetched may be dropped with the connection. Then it is missing by its name.
+                state.watched.watch(present.epoch, audience.clone(), since);
+            }
             lacks(audience, since, *top);
         }
     }

@@ -15,6 +15,7 @@ mod fill;
 mod run;
 #[cfg(test)]
 mod tests;
+mod uncertain;
 mod watched;
 
 use std::{
@@ -28,7 +29,7 @@ use std::{
 
 use fanfare_core::{
     Audience, Gap, Interest,
-    history::{Cursor, Epoch, Unrecovered},
+    history::{Cursor, Epoch, Position, Unrecovered},
     journal::{JournalFigures, ReplayScope},
     locked,
 };
@@ -36,7 +37,10 @@ use tokio::sync::Notify;
 
 use self::compare::Comparison;
 pub(crate) use self::run::run;
-use self::watched::{Verdict, Waiting, Watched};
+use self::{
+    uncertain::Uncertain,
+    watched::{Verdict, Waiting, Watched},
+};
 use crate::{
     arrivals::{Arrivals, ArrivedEvent},
     deliveries::Item,
@@ -69,6 +73,7 @@ struct GapState {
     new: Vec<Audience>,
     /// All channels are received, and it is not known from which number on.
     is_all_new: bool,
+    uncertain: Uncertain,
     comparison: Comparison,
     /// Where the next comparison begins, and how many there have been.
     next: usize,
@@ -98,6 +103,7 @@ impl Gaps {
                 watched: Watched::new(max_watched),
                 new: Vec::new(),
                 is_all_new: false,
+                uncertain: Uncertain::default(),
                 comparison: Comparison::Done,
                 next: 0,
                 comparisons: 0,
@@ -151,15 +157,7 @@ impl Gaps {
 
     /// A connection of this node was given all that `scope` has up to `present`: what is behind that must arrive.
     pub(crate) fn shown(&self, scope: &ReplayScope, present: Cursor) {
-        let (inbound, receipts) = (&self.arrivals.node.inbound, &self.arrivals.receipts);
-        let is_received =
-            |audience: &Audience| receipts.wants(audience) && inbound.retention(audience).is_some();
-        let received: Vec<Audience> = scope.named().filter(is_received).collect();
-        let has_all = !scope.patterns.is_empty() && receipts.wants_all_channels();
-        if received.is_empty() && !has_all {
-            return;
-        }
-        self.is_used.store(true, Relaxed);
+        let (received, has_all) = self.received(scope);
         let mut state = self.state();
         for audience in received {
             state.watched.shown(present, audience);
@@ -169,20 +167,45 @@ impl Gaps {
         }
     }
 
+    /// A connection of this node was told that the journal does not answer, and relies on what arrives from now on.
+    pub(crate) fn not_shown(&self, scope: &ReplayScope) {
+        let (received, has_all) = self.received(scope);
+        let mut state = self.state();
+        let number = state.watched.cursor().map_or(0, |cursor| cursor.number);
+        state.rely(received, has_all, number);
+    }
+
+    /// The audiences of `scope` that have history and that this node receives, and whether its patterns are among them.
+    fn received(&self, scope: &ReplayScope) -> (Vec<Audience>, bool) {
+        let (inbound, receipts) = (&self.arrivals.node.inbound, &self.arrivals.receipts);
+        let is_received =
+            |audience: &Audience| receipts.wants(audience) && inbound.retention(audience).is_some();
+        let received: Vec<Audience> = scope.named().filter(is_received).collect();
+        let has_all = !scope.patterns.is_empty() && inbound.keeps_history() && receipts.wants_all_channels();
+        if has_all || !received.is_empty() {
+            self.is_used.store(true, Relaxed);
+        }
+        (received, has_all)
+    }
+
     /// This node does not hold `interest` any more.
     pub(crate) fn unwatch(&self, interest: &Interest) {
-        let mut state = self.state();
-        if state.watched.is_empty() {
+        if !self.is_used.load(Relaxed) {
             return;
         }
+        let mut state = self.state();
         match audience(interest) {
-            Some(audience) if !self.arrivals.receipts.wants(&audience) => state.watched.forget(&audience),
+            Some(audience) if !self.arrivals.receipts.wants(&audience) => {
+                state.watched.forget(&audience);
+                state.uncertain.forget(&audience);
+            }
             Some(_) => {}
             None => {
                 state.is_all_new = false;
                 state.watched.forget_all_channels();
                 let receipts = &self.arrivals.receipts;
                 state.watched.retain(|audience| receipts.wants(audience));
+                state.uncertain.retain(|audience| receipts.wants(audience));
             }
         }
     }
@@ -270,11 +293,20 @@ impl Gaps {
             .position
             .filter(|_| self.arrivals.receipts.wants(&waiting.audience));
         if let Some(position) = wanted {
+            let is_watched = state.watched.is_watched(&waiting.audience);
             let mut verdict = state.watched.judge(&waiting.audience, position);
             if verdict == Verdict::NewEpoch {
                 let (epoch, number) = (position.epoch, position.number.saturating_sub(1));
                 self.begin(state, Cursor { epoch, number });
                 verdict = state.watched.judge(&waiting.audience, position);
+            }
+            let Position { epoch, number, prev } = position;
+            if state
+                .uncertain
+                .is_lost_before(&waiting.audience, is_watched, prev)
+            {
+                let number = number.saturating_sub(1);
+                self.may_be_lost(waiting.audience.clone(), Cursor { epoch, number });
             }
             match verdict {
                 Verdict::Pass => {}
@@ -304,9 +336,15 @@ impl Gaps {
         let is_new = state.watched.begin(present);
         if is_new {
             self.report(None, present, Unrecovered::Epoch);
-            state.fetched = None;
+            (state.fetched, state.uncertain) = (None, Uncertain::default());
         }
         is_new
+    }
+
+    /// Something of `audience` may be lost that clients rely on.
+    fn may_be_lost(&self, audience: Audience, present: Cursor) {
+        self.lost.fetch_add(1, Relaxed);
+        self.report(Some(audience), present, Unrecovered::Expired);
     }
 
     /// Reports that events are lost, behind all that was delivered before.
@@ -316,6 +354,20 @@ impl Gaps {
             present,
             reason,
         }));
+    }
+}
+
+impl GapState {
+    /// Clients rely on these audiences, and on all channels if `has_all`, behind `number`. Those that are watched need no more.
+    fn rely(&mut self, audiences: Vec<Audience>, has_all: bool, number: u64) {
+        for audience in audiences {
+            if self.watched.has_room() && !self.watched.is_watched(&audience) {
+                self.uncertain.add(audience, number);
+            }
+        }
+        if has_all && self.watched.all_channels().is_none() {
+            self.uncertain.add_all_channels(number);
+        }
     }
 }
 

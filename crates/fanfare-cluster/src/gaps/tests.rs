@@ -176,3 +176,38 @@ async fn a_kept_event_of_another_program_keeps_its_place() {
     eventually("all have arrived", async || node.inbound.seen().len() == 3).await;
     assert_eq!(node.inbound.numbers(), [1, 2]);
 }
+
+/// What a client relies on from now on, because the journal does not answer, is reported if it may be lost, and only then.
+#[tokio::test]
+async fn what_may_be_lost_while_the_journal_does_not_answer_is_reported() {
+    let hub = keeping();
+    let (node, other) = receiver(&hub, channel("chat.x")).await;
+    other.say(kept("chat.x", 1)).await;
+    all_arrive(&node, &[1]).await;
+    hub.refuse_questions(u32::MAX);
+    for name in ["lost", "later", "silent", "whole"] {
+        node.hold_interest(channel(name)).await;
+        let query = ReplayQuery {
+            scope: ReplayScope::of(&named(name)),
+            from: ReplayFrom::Present,
+            limit: 10,
+        };
+        assert!(node.broker.replay(query).await.present.is_none());
+    }
+    hub.set_deaf("a", true);
+    for (name, data) in [("lost", 2), ("later", 3)] {
+        other.say(kept(name, data)).await;
+    }
+    hub.set_deaf("a", false);
+    for (name, data) in [("later", 4), ("whole", 5)] {
+        other.say(kept(name, data)).await;
+    }
+    all_arrive(&node, &[1, 4, 5]).await;
+    hub.refuse_questions(0);
+    eventually("all are watched", async || !node.broker.journal_is_new()).await;
+    eventually("both are reported", async || node.inbound.gaps().len() == 2).await;
+    let gaps = node.inbound.gaps().into_iter();
+    let gaps: Vec<_> = gaps.map(|gap| (gap.audience.unwrap(), gap.reason)).collect();
+    let expected = ["later", "lost"].map(|name| (named(name), Unrecovered::Expired));
+    assert_eq!(gaps, expected);
+}

@@ -75,6 +75,10 @@ impl<T> Watched<T> {
         self.seen.is_empty() && self.all_channels.is_none()
     }
 
+    pub(super) fn has_room(&self) -> bool {
+        !self.is_full()
+    }
+
     /// Whether it watches as many audiences as it may.
     fn is_full(&self) -> bool {
         self.seen.len() >= self.most
