@@ -233,7 +233,8 @@ impl Broker for ClusterBroker {
     fn replay(&self, query: ReplayQuery) -> BoxFuture<'static, Replay> {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
-            let replay = shared.replays.read(&shared.node.link, &query).await;
+            let is_settled = shared.recorder.settled(query.from).await;
+            let replay = shared.replays.read(&shared.node.link, &query, is_settled).await;
             match replay.present {
                 Some(present) => shared.gaps.shown(&query.scope, present),
                 None => shared.gaps.not_shown(&query.scope),

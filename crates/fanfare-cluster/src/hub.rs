@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod stores;
+
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex, MutexGuard},
@@ -10,21 +12,18 @@ use std::{
 
 use bytes::Bytes;
 use fanfare_core::{
-    Audience, BoxFuture, Claim, Event, Inbound, RawJson, Receipt,
+    Audience, BoxFuture, Event, Inbound, RawJson,
     history::{History, Position, Retention},
-    journal::ReplayQuery,
 };
 use futures_util::StreamExt;
 use tokio::sync::{mpsc, watch};
-use uuid::Uuid;
 
 use crate::{
     ClusterBroker, ClusterOptions,
     journal::MemoryJournal,
     transport::{
         Accepted, Failed, IdStore, Message, PresenceStore, PublishError, Published, Received, Receiver,
-        Sender, Stored, Subject, Subscriber, Transport, WantedId,
-        journal::{JournalStore, StoredMessage, StoredReplay, Tops},
+        Sender, Subject, Subscriber, Transport, journal::JournalStore,
     },
 };
 
@@ -45,10 +44,22 @@ struct HubState {
     cut: HashSet<String>,
     /// Subscriptions to users are not confirmed now.
     stalls: bool,
+    /// Whether backends publish past all nodes.
+    plain: PlainPublications,
     /// Questions to the journal that are refused.
     refusals: u32,
     /// Questions to the journal that are being answered, and the most that ever were.
     asked: (usize, usize),
+}
+
+/// Whether backends publish past all nodes.
+#[derive(Clone, Copy, PartialEq)]
+enum PlainPublications {
+    None,
+    /// And the store answers for ticks.
+    Ticking,
+    /// And the store does not answer for ticks.
+    Stalled,
 }
 
 struct Listener {
@@ -70,6 +81,7 @@ impl Hub {
             deaf: HashSet::new(),
             cut: HashSet::new(),
             stalls: false,
+            plain: PlainPublications::None,
             refusals: 0,
             asked: (0, 0),
         };
@@ -80,6 +92,22 @@ impl Hub {
     pub fn keeping(journal: MemoryJournal) -> Self {
         let Self(state, _) = Self::new(true);
         Self(state, Some(Arc::new(journal)))
+    }
+
+    /// The same, on which backends publish past all nodes. No node records that.
+    pub fn with_plain_publications(journal: MemoryJournal) -> Self {
+        let this = Self::keeping(journal);
+        this.set_ticks_stalled(false);
+        this
+    }
+
+    /// Whether the store does not answer for ticks.
+    pub fn set_ticks_stalled(&self, stalled: bool) {
+        self.state().plain = if stalled {
+            PlainPublications::Stalled
+        } else {
+            PlainPublications::Ticking
+        };
     }
 
     fn state(&self) -> MutexGuard<'_, HubState> {
@@ -352,6 +380,10 @@ impl Transport for Connection {
         "here".to_owned()
     }
 
+    fn has_plain_publications(&self) -> bool {
+        self.hub.state().plain != PlainPublications::None
+    }
+
     fn open_sender(&self) -> BoxFuture<'_, Result<Box<dyn Sender>, Failed>> {
         let opened = self
             .open()
@@ -415,42 +447,6 @@ impl Sender for Connection {
     }
 }
 
-impl JournalStore for Connection {
-    fn read<'a>(&'a self, query: &'a ReplayQuery) -> BoxFuture<'a, Result<StoredReplay, Failed>> {
-        Box::pin(async move {
-            self.check_here().await?;
-            self.hub.round_trip().await;
-            self.hub.answers()?;
-            let replay = self.hub.journal().read(query);
-            let stored = |event: &Arc<Event>| {
-                Some(StoredMessage {
-                    audience: event.audience.clone(),
-                    payload: event.data.bytes().clone(),
-                    position: event.history.position()?,
-                })
-            };
-            Ok(StoredReplay {
-                floor: 0,
-                present: replay.present.ok_or("no journal")?,
-                unrecovered: replay.unrecovered,
-                messages: replay.events.iter().filter_map(stored).collect(),
-            })
-        })
-    }
-
-    fn tops<'a>(
-        &'a self,
-        audiences: &'a [Audience],
-        behind: Option<u64>,
-    ) -> BoxFuture<'a, Result<Tops, Failed>> {
-        Box::pin(async move {
-            self.check_here().await?;
-            self.hub.answers()?;
-            Ok(self.hub.journal().tops(audiences, behind))
-        })
-    }
-}
-
 impl Subscriber for Connection {
     fn subscribe<'a>(&'a self, subjects: &'a [Subject]) -> BoxFuture<'a, Result<(), Failed>> {
         let is_user = |subject: &Subject| matches!(subject, Subject::Audience(Audience::User(_)));
@@ -469,21 +465,5 @@ impl Subscriber for Connection {
 
     fn check(&self) -> BoxFuture<'_, Result<(), Failed>> {
         Box::pin(self.check_here())
-    }
-}
-
-/// It stores nothing.
-impl IdStore for Connection {
-    fn claim<'a>(&'a self, ids: &'a [WantedId]) -> BoxFuture<'a, Stored<Vec<Option<Claim>>>> {
-        let stored = Stored::default().map(|()| vec![None; ids.len()]);
-        Box::pin(std::future::ready(stored))
-    }
-
-    fn settle<'a>(&'a self, _: &'a [(Uuid, Receipt)]) -> BoxFuture<'a, Stored<()>> {
-        Box::pin(std::future::ready(Stored::default()))
-    }
-
-    fn release<'a>(&'a self, _: &'a [Uuid]) -> BoxFuture<'a, Stored<()>> {
-        Box::pin(std::future::ready(Stored::default()))
     }
 }

@@ -23,7 +23,7 @@ use crate::{
     shared::Shared,
     status::Side,
     subscriptions::Subscriptions,
-    transport::{Received, Receiver, Subject, Subscriber},
+    transport::{Received, Receiver, Subject, Subscriber, recorder::BEGINS_ANEW},
     wire::{self, Rejected},
 };
 
@@ -113,6 +113,7 @@ async fn obey(
             backoff.reset();
             shared.peers.connected();
             shared.gaps.in_force();
+            shared.recorder.in_force();
             shared.presence.receiving(true);
             reports::send(shared, Subject::Nodes, true, true);
             subscriptions.obey(commands).await
@@ -223,6 +224,9 @@ fn handle(shared: &Shared, source: &ChannelSource, message: NodeMessage, body: B
         NodeMessage::Mark(mark) => source.marked(mark),
         NodeMessage::Tick(tick, lease) => {
             shared.recorder.ticked(tick, lease, shared.gaps.is_holding());
+            if lease == BEGINS_ANEW && shared.recorder.has_replayed_lately() {
+                shared.gaps.doubt();
+            }
         }
         NodeMessage::Ask { node, .. } if node == shared.node.id => {}
         NodeMessage::Ask { node, token } => shared.answers.push(node, token, body),

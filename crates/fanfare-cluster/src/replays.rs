@@ -8,7 +8,7 @@ use std::{
 use ahash::RandomState;
 use fanfare_core::{
     Event,
-    history::{Epoch, History, Unrecovered},
+    history::{Cursor, Epoch, History, Unrecovered},
     journal::{Replay, ReplayFrom, ReplayQuery},
     locked,
 };
@@ -46,15 +46,16 @@ impl Default for Replays {
 }
 
 impl Replays {
-    /// Has the journal behind `link` answer `query`. While it cannot be reached, nothing is recovered.
-    pub(crate) async fn read(&self, link: &Link, query: &ReplayQuery) -> Replay {
+    /// Has the journal behind `link` answer `query`. While it cannot be reached, nothing is recovered, and no cursor unless
+    /// everything `is_settled` that was published before.
+    pub(crate) async fn read(&self, link: &Link, query: &ReplayQuery, is_settled: bool) -> Replay {
         let _turn = self.turns.acquire().await;
         let sender = link.current();
         let Some(journal) = sender.as_ref().and_then(|sender| sender.journal()) else {
             return Replay::unreachable();
         };
         match tokio::time::timeout(ANSWER_TIMEOUT, journal.read(query)).await {
-            Ok(Ok(stored)) => self.events_of(stored, query.from),
+            Ok(Ok(stored)) => self.events_of(stored, query.from, is_settled),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the journal could not be read");
                 Replay::unreachable()
@@ -63,7 +64,7 @@ impl Replays {
         }
     }
 
-    fn events_of(&self, mut stored: StoredReplay, from: ReplayFrom) -> Replay {
+    fn events_of(&self, mut stored: StoredReplay, from: ReplayFrom, is_settled: bool) -> Replay {
         let since = match from {
             ReplayFrom::After(cursor) => Some(cursor),
             ReplayFrom::Page {
@@ -72,7 +73,8 @@ impl Replays {
             } => since,
             _ => None,
         };
-        if stored.unrecovered.is_none() && since.is_some_and(|since| since.number < stored.floor) {
+        let is_lost = |since: Cursor| !is_settled || since.number < stored.floor;
+        if stored.unrecovered.is_none() && since.is_some_and(is_lost) {
             stored.unrecovered = Some(Unrecovered::Expired);
             if matches!(from, ReplayFrom::After(_)) {
                 stored.messages.clear();

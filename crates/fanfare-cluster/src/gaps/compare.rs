@@ -100,6 +100,7 @@ pub(super) async fn watch_new(gaps: &Gaps) {
             present,
             tops,
             others,
+            floor,
             ..
         }) = tops(gaps, &new, relied_on).await
         else {
@@ -113,6 +114,8 @@ pub(super) async fn watch_new(gaps: &Gaps) {
             }
         }
         state.uncertain.all_channels_known(relied_on);
+        // Before anything was watched, cursors were compared with it when they were recovered.
+        state.floor.get_or_insert(floor);
         let receipts = &gaps.arrivals.receipts;
         state.new.drain(..new.len()); // others were added behind them at most
         for (audience, top) in new.into_iter().zip(tops) {
@@ -190,11 +193,11 @@ async fn compare(
     let mut state = gaps.state();
     if gaps.begin(&mut state, present) {
         compared.is_forgotten = false; // another journal was reported
-        state.floor = floor;
+        state.floor = Some(floor);
         return Ok(compared);
     }
     let was_away = state.lost_at.is_some_and(|at| at.elapsed() < FLOOR_AFTER);
-    if std::mem::replace(&mut state.floor, floor) < floor && was_away {
+    if state.floor.replace(floor).is_some_and(|known| known < floor) && was_away {
         compared.is_forgotten = true;
     }
     let missing = &mut compared.missing;

@@ -38,7 +38,7 @@ pub(super) async fn fill(gaps: &Gaps) {
 /// Passes on what waits up to the first gap, and returns that.
 fn pass_on(gaps: &Gaps) -> Option<Missing> {
     let mut state = gaps.state();
-    if state.comparison.is_awaited() {
+    if state.comparison.is_awaited() || gaps.arrivals.recorder.is_blocking() {
         return None;
     }
     while let Some(waiting) = state.watched.take_first() {

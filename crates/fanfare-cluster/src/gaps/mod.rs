@@ -80,8 +80,9 @@ struct GapState {
     comparisons: u32,
     /// The gap that was fetched last.
     fetched: Option<(Audience, u64)>,
-    /// The journal's floor, and when the receiving connection was lost: it may have missed what raised the floor.
-    floor: u64,
+    /// The journal's floor, as far as it is known, and since when this node may have missed what raises it: the receiving connection was
+    /// lost, or the recorder has changed.
+    floor: Option<u64>,
     lost_at: Option<Instant>,
 }
 
@@ -108,7 +109,7 @@ impl Gaps {
                 next: 0,
                 comparisons: 0,
                 fetched: None,
-                floor: 0,
+                floor: None,
                 lost_at: None,
             }),
             work: Notify::new(),
@@ -232,6 +233,11 @@ impl Gaps {
         }
     }
 
+    /// This node may not have received what raises the journal's floor.
+    pub(crate) fn doubt(&self) {
+        self.state().lost_at = Some(Instant::now());
+    }
+
     /// All subscriptions of the receiving connection are in force.
     pub(crate) fn in_force(&self) {
         let mut state = self.state();
@@ -255,6 +261,9 @@ impl Gaps {
             position,
             event: arrived,
         };
+        if waiting.position.is_some() && self.arrivals.recorder.is_blocking() {
+            state.watched.hold();
+        }
         if state.watched.is_holding() {
             self.expect(&waiting);
             state.watched.wait(waiting);
@@ -336,7 +345,7 @@ impl Gaps {
         let is_new = state.watched.begin(present);
         if is_new {
             self.report(None, present, Unrecovered::Epoch);
-            (state.fetched, state.uncertain) = (None, Uncertain::default());
+            (state.fetched, state.floor, state.uncertain) = (None, None, Uncertain::default());
         }
         is_new
     }

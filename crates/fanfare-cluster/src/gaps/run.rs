@@ -32,6 +32,7 @@ pub(crate) async fn run(gaps: Arc<Gaps>, mut overdue: mpsc::UnboundedReceiver<Ov
         let part = rand::rng().random_range(0.5..1.5);
         let is_time = tokio::select! {
             () = gaps.work.notified() => false,
+            () = gaps.arrivals.recorder.released() => false,
             count = overdue.recv_many(&mut late, usize::MAX) => if count == 0 {
                 return; // the broker was dropped
             } else {

@@ -23,19 +23,20 @@ use crate::{
     wire::{self, Envelope, encode},
 };
 
-/// Between two requests of a candidate, or of a node that waits for ticks: no shorter than a tick.
-const PACE: Duration = Duration::from_millis(150);
-/// Of any other node, in paces.
+/// Between two requests of a candidate, or of a node that waits for ticks: a tick, since the store counts none faster.
+pub(super) const PACE: Duration = Duration::from_millis(150);
+/// Of any other node, in paces: about a second, so that a vacant lease is seen and a thousand nodes ask Redis a thousand times a second.
 const IDLE_PACES: u32 = 7;
-/// Ticks that may stay out until the connection is given up.
+/// Ticks that may stay out until the connection is given up: three seconds, longer than any other check of a connection takes.
 const MISSED_TICKS: u64 = 20;
-/// Messages taken from the connection at once.
+/// Messages taken from the connection at once; the lease is looked after between two batches.
 const BATCH: usize = 256;
-/// Messages that are recorded by one call.
+/// Messages that are recorded by one call: Redis does nothing else meanwhile, and what is published in one call of a node is as much.
 const RECORDED: usize = 64;
-/// Calls until the lease is looked after again, which lasts about half a second.
+/// Calls until the lease is looked after again, which lasts about half a second: 50 ms for each would be a slow Redis.
 const CALLS: usize = 8;
-/// Bytes of publications that may wait to be recorded: above it the connection is given up.
+/// Bytes of publications that may wait to be recorded: above it the connection is given up. Half of what may wait to be delivered, since all of it
+/// comes there again as copies.
 const MAX_WAITING: usize = 32 << 20;
 
 /// Takes part in the election until the broker is dropped.
@@ -90,6 +91,9 @@ impl Recorder {
         let answer = answer.unwrap_or_else(|_| Err("timed out".to_owned()));
         self.has_lost.fetch_or(has_lost && answer.is_err(), Relaxed);
         self.answered(answer.is_ok());
+        if let Ok(ticked) = &answer {
+            self.settling.is_used.store(ticked.is_used, Relaxed);
+        }
         answer
     }
 
@@ -117,6 +121,8 @@ impl Recorder {
 struct Feed<'a> {
     recorder: &'a Recorder,
     queue: PlainQueue<FeedState>,
+    /// What has a lower number in the queue is recorded.
+    next: u64,
     bytes: usize,
     since: Instant,
     /// The last tick that has arrived.
@@ -161,6 +167,7 @@ async fn feed(recorder: &Recorder) -> Result<(), Failed> {
     let mut feed = Feed {
         recorder,
         queue: PlainQueue::new(),
+        next: 0,
         bytes: 0,
         since,
         tick: 0,
@@ -358,7 +365,8 @@ impl Feed<'_> {
             term.has_begun = true;
             let from = term.from;
             self.drop_if(|waiting| waiting.tick < from);
-            for plain in &mut self.queue.0 {
+            self.next = 0;
+            for plain in self.queue.iter_mut() {
                 // The copy would have arrived.
                 plain.state.is_recorded = false;
             }
@@ -374,27 +382,32 @@ impl Feed<'_> {
             let Some(term) = begun.map(|term| term.number) else {
                 return false;
             };
-            let is_next = |waiting: &FeedState| !waiting.is_recorded;
-            let Some(first) = self.queue.0.iter().position(|plain| is_next(&plain.state)) else {
+            let first = self
+                .queue
+                .range(self.next..)
+                .find(|(_, plain)| !plain.state.is_recorded)
+                .map(|(number, plain)| (number, plain.state.tick));
+            let Some((first, tick)) = first else {
                 return false;
             };
-            let tick = self.queue.0[first].state.tick;
-            let some = self.queue.0.range(first..).take(RECORDED);
-            let count = some.take_while(|plain| plain.state.tick == tick).count();
-            if self.claim(first, count).await {
+            let some = self.queue.range(first..).take(RECORDED);
+            let numbers: Vec<u64> = some
+                .take_while(|(_, plain)| plain.state.tick == tick)
+                .map(|(number, _)| number)
+                .collect();
+            if self.claim(&numbers).await {
                 continue;
             }
-            let messages: Vec<Message> = self
-                .queue
-                .0
-                .range(first..first + count)
-                .filter_map(|plain| self.message(&plain.event))
-                .collect();
+            let events = numbers.iter().filter_map(|number| self.queue.get(*number));
+            let messages: Vec<Message> = events.filter_map(|plain| self.message(&plain.event)).collect();
             match self.store(term, tick, &messages).await {
                 Ok(Recorded::Published) => {
                     self.recorder.recorded.fetch_add(messages.len() as u64, Relaxed);
-                    for plain in self.queue.0.range_mut(first..first + count) {
-                        plain.state.is_recorded = true;
+                    for number in numbers {
+                        if let Some(plain) = self.queue.get_mut(number) {
+                            plain.state.is_recorded = true;
+                        }
+                        self.next = number + 1;
                     }
                 }
                 Ok(Recorded::Late) => self.drop_if(|waiting| !waiting.is_recorded && waiting.tick <= tick),
@@ -409,26 +422,26 @@ impl Feed<'_> {
     }
 
     /// Claims the ids that publishers chose among these, and removes those that were published before. Returns whether there were any.
-    async fn claim(&mut self, first: usize, count: usize) -> bool {
-        let some = self.queue.0.range(first..first + count).enumerate();
-        let named: Vec<(usize, WantedId)> = some
-            .filter(|(_, plain)| plain.event.named && !plain.state.is_claimed)
-            .map(|(at, plain)| {
-                let id = WantedId {
-                    id: plain.event.id,
-                    receiving_since: Some(plain.since),
-                };
-                (first + at, id)
-            })
-            .collect();
-        let ids: Vec<WantedId> = named.iter().map(|(_, id)| *id).collect();
+    async fn claim(&mut self, numbers: &[u64]) -> bool {
+        let wanted = |number: u64| {
+            let plain = self.queue.get(number)?;
+            let id = WantedId {
+                id: plain.event.id,
+                receiving_since: Some(plain.since),
+            };
+            (plain.event.named && !plain.state.is_claimed).then_some((number, id))
+        };
+        let (named, ids): (Vec<u64>, Vec<WantedId>) =
+            numbers.iter().filter_map(|number| wanted(*number)).unzip();
         let claimed = &self.recorder.claimed;
         let are_new = self.recorder.ids.claim_together_by(claimed, &ids).await;
         let mut any_removed = false;
-        for ((at, _), is_new) in named.into_iter().zip(are_new).rev() {
+        for (number, is_new) in named.into_iter().zip(are_new) {
             if is_new {
-                self.queue.0[at].state.is_claimed = true;
-            } else if let Some(plain) = self.queue.0.remove(at) {
+                if let Some(plain) = self.queue.get_mut(number) {
+                    plain.state.is_claimed = true;
+                }
+            } else if let Some(plain) = self.queue.remove(number) {
                 any_removed = true;
                 self.bytes -= plain.state.bytes;
             }

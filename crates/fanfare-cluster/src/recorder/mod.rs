@@ -13,6 +13,9 @@
 
 mod feed;
 mod queue;
+mod settled;
+#[cfg(test)]
+mod tests;
 
 use std::{
     slice,
@@ -31,7 +34,10 @@ use fanfare_core::{
 use tokio::sync::Notify;
 
 pub(crate) use self::feed::run;
-use self::queue::{Plain, PlainQueue};
+use self::{
+    queue::{Plain, PlainQueue},
+    settled::Settling,
+};
 use crate::{
     ANSWER_TIMEOUT,
     deliveries::{Item, ReplyTo},
@@ -42,12 +48,13 @@ use crate::{
     receipts::Receipts,
     transport::{
         WantedId,
-        recorder::{RECORDED_WITHIN, TickRequest},
+        recorder::{BEGINS_ANEW, RECORDED_WITHIN, TickRequest, VACANT},
     },
     wire::MAX_BYTES,
 };
 
-/// How long the copy of a publication may take that was delivered because the store did not answer.
+/// How long the copy of a publication may take that was delivered because the store did not answer: the store refuses to record what is older than
+/// a second, as soon as it answers and counts ticks; a connection that hangs longer than this is given up.
 const GHOST: Duration = Duration::from_secs(10);
 /// Bytes of the largest event that is recorded: its copy has an envelope besides, and no node accepts more than [`MAX_BYTES`].
 const MAX_RECORDED: usize = MAX_BYTES - (4 << 10);
@@ -63,6 +70,7 @@ pub(crate) struct Recorder {
     /// The transport has plain publications.
     is_needed: bool,
     held: Mutex<HeldBack>,
+    settling: Settling,
     /// The feed's name as a candidate; 0 for none.
     candidate: AtomicU64,
     is_closing: AtomicBool,
@@ -70,6 +78,10 @@ pub(crate) struct Recorder {
     has_lost: AtomicBool,
     /// Publications are given up.
     work: Notify,
+    /// Some are given up, and what is recorded must not overtake them.
+    is_blocking: AtomicBool,
+    /// They are delivered.
+    released: Notify,
     recorded: AtomicU64,
     unrecorded: AtomicU64,
 }
@@ -79,13 +91,17 @@ struct HeldBack {
     queue: PlainQueue<HoldState>,
     /// What will not be recorded, and is delivered when the floor is raised: a client that resumes before receives it live.
     given_up: Vec<(Event, Instant)>,
-    /// The last tick on this connection, and whether the lease was vacant then: nothing is recorded until the next one.
+    /// Some of it is being delivered.
+    is_releasing: bool,
+    /// The last tick on this connection, and since when the lease has been vacant: then nothing is recorded until the next one.
     tick: Option<u64>,
-    is_vacant: bool,
+    vacant_since: Option<Instant>,
     /// When the last tick arrived.
     ticked_at: Option<Instant>,
     /// Since when the store has not answered, and no tick has arrived.
     silent_since: Option<Instant>,
+    /// When a client asked last for what it missed.
+    asked_at: Option<Instant>,
 }
 
 /// For how long a publication waits.
@@ -117,15 +133,20 @@ impl Recorder {
             held: Mutex::new(HeldBack {
                 queue: PlainQueue::new(),
                 given_up: Vec::new(),
+                is_releasing: false,
                 tick: None,
-                is_vacant: false,
+                vacant_since: None,
                 ticked_at: None,
                 silent_since: None,
+                asked_at: None,
             }),
+            settling: Settling::default(),
             candidate: AtomicU64::new(0),
             is_closing: AtomicBool::new(false),
             has_lost: AtomicBool::new(false),
             work: Notify::new(),
+            is_blocking: AtomicBool::new(false),
+            released: Notify::new(),
             recorded: AtomicU64::new(0),
             unrecorded: AtomicU64::new(0),
         }
@@ -170,7 +191,7 @@ impl Recorder {
         }
         for event in events {
             // The copy arrives only where its audience's channel is subscribed to. While the lease is vacant there is none.
-            let awaits_copy = || self.receipts.wants(&event.audience) || self.held().is_vacant;
+            let awaits_copy = || self.receipts.wants(&event.audience) || self.held().vacant_since.is_some();
             if self.records_event(&event) && awaits_copy() {
                 self.hold(event, since);
             } else {
@@ -182,7 +203,7 @@ impl Recorder {
     fn hold(&self, event: Event, since: Instant) {
         let mut held = self.held();
         self.node.deliveries.expect(slice::from_ref(&event));
-        if held.is_vacant {
+        if held.vacant_since.is_some() {
             held.given_up.push((event, since));
             self.work.notify_one();
             return;
@@ -208,7 +229,7 @@ impl Recorder {
         match plain {
             Some(plain) if plain.state.is_ghost => {
                 // A client without a cursor for it would be replayed it: the cursor of the last such event is enough.
-                let mut others = held.queue.0.iter();
+                let mut others = held.queue.iter();
                 let is_last =
                     !others.any(|plain| plain.state.is_ghost && plain.event.audience == copy.audience);
                 if let Some(position) = position
@@ -240,16 +261,21 @@ impl Recorder {
 
     /// A tick has arrived. If copies may wait until a gap is filled (`is_holding`), nothing is given up.
     pub(crate) fn ticked(&self, tick: u64, lease: u8, is_holding: bool) {
-        let is_vacant = lease == 0;
+        let is_vacant = lease == VACANT;
         let mut held = self.held();
         // An older copy of the store took over.
         let is_back = held.tick.is_some_and(|last| tick < last);
         held.tick = Some(tick);
-        held.is_vacant = is_vacant;
+        if !is_vacant {
+            held.vacant_since = None;
+        } else if held.vacant_since.is_none() {
+            held.vacant_since = Some(Instant::now());
+            self.settling.vacant();
+        }
         // Another node's ticks do as well.
         held.ticked_at = Some(Instant::now());
         held.silent_since = None;
-        for plain in &mut held.queue.0 {
+        for plain in held.queue.iter_mut() {
             if is_back || plain.state.tick.is_none() {
                 plain.state.tick = Some(tick);
             }
@@ -259,7 +285,8 @@ impl Recorder {
         }
         let is_over = |wait: &HoldState| {
             // Nothing from before is recorded: newer copies must not overtake it.
-            lease != 1 || wait.tick.is_some_and(|first| tick >= first + RECORDED_WITHIN)
+            matches!(lease, VACANT | BEGINS_ANEW)
+                || wait.tick.is_some_and(|first| tick >= first + RECORDED_WITHIN)
         };
         for plain in held.queue.take_all(is_over) {
             self.stop_counting(&plain);
@@ -272,14 +299,29 @@ impl Recorder {
         if !held.given_up.is_empty() {
             self.work.notify_one();
         }
+        // While the lease is vacant there are no copies.
+        if !is_vacant && (held.is_releasing || !held.given_up.is_empty()) {
+            self.is_blocking.store(true, Relaxed);
+        }
+    }
+
+    /// Whether events with a place wait until those are delivered that are given up.
+    pub(crate) fn is_blocking(&self) -> bool {
+        self.is_blocking.load(Relaxed)
+    }
+
+    /// Resolves when events with a place wait no longer.
+    pub(crate) async fn released(&self) {
+        self.released.notified().await;
     }
 
     /// The receiving connection was lost: copies may have been, too, and are fetched when it is back. What waits takes no room, without which there
     /// is no next connection.
     pub(crate) fn lost(&self) {
         let mut held = self.held();
-        held.is_vacant = false;
-        for plain in &mut held.queue.0 {
+        held.vacant_since = None;
+        self.settling.lost();
+        for plain in held.queue.iter_mut() {
             if std::mem::take(&mut plain.state.is_counted) {
                 self.node.deliveries.unexpect(slice::from_ref(&plain.event));
             }
@@ -306,7 +348,7 @@ impl Recorder {
 
     /// Delivers those that `is_due` without waiting for their copies, which are recognised later.
     fn deliver_held(&self, held: &mut HeldBack, is_due: impl Fn(&HoldState) -> bool) {
-        for plain in &mut held.queue.0 {
+        for plain in held.queue.iter_mut() {
             if !plain.state.is_ghost && is_due(&plain.state) {
                 plain.state.is_ghost = true;
                 self.stop_counting(plain);
@@ -319,41 +361,61 @@ impl Recorder {
 
     /// Whether anything waits for ticks.
     fn is_waiting(&self) -> bool {
-        !self.held().queue.0.is_empty()
+        self.held().queue.len() > 0
     }
 
     // What is not recorded.
 
-    /// Delivers what is given up, behind the floor that it raises; if the store does not answer, without.
+    /// Delivers what is given up, as often as anything is.
     async fn release(&self) {
         loop {
             self.work.notified().await;
-            let mut given_up = std::mem::take(&mut self.held().given_up);
-            let named = given_up.iter().filter(|(event, _)| event.named);
-            let ids: Vec<WantedId> = named
-                .map(|(event, since)| WantedId {
-                    id: event.id,
-                    receiving_since: Some(*since),
-                })
-                .collect();
-            let mut are_new = self.ids.claim_together(&ids).await.into_iter();
-            given_up.retain(|(event, _)| {
-                let is_new = !event.named || are_new.next() == Some(true);
-                if !is_new {
-                    self.node.deliveries.unexpect(slice::from_ref(event));
-                }
-                is_new
-            });
-            if given_up.is_empty() {
-                continue;
+            while let Some(given_up) = self.take_given_up() {
+                self.deliver_given_up(given_up).await;
             }
-            self.has_lost.store(true, Relaxed);
-            let _ = self.tick(TickRequest::default()).await;
-            self.unrecorded.fetch_add(given_up.len() as u64, Relaxed);
-            for (event, since) in given_up {
-                self.node.deliveries.unexpect(slice::from_ref(&event));
-                self.foreign.one(event, since);
+        }
+    }
+
+    /// Takes what is given up. If it is nothing, nothing waits for it any more.
+    fn take_given_up(&self) -> Option<Vec<(Event, Instant)>> {
+        let mut held = self.held();
+        let given_up = std::mem::take(&mut held.given_up);
+        held.is_releasing = !given_up.is_empty();
+        if held.is_releasing {
+            return Some(given_up);
+        }
+        if self.is_blocking.swap(false, Relaxed) {
+            self.released.notify_one();
+        }
+        None
+    }
+
+    /// Delivers these behind the floor that they raise; if the store does not answer, without.
+    async fn deliver_given_up(&self, mut given_up: Vec<(Event, Instant)>) {
+        let named = given_up.iter().filter(|(event, _)| event.named);
+        let ids: Vec<WantedId> = named
+            .map(|(event, since)| WantedId {
+                id: event.id,
+                receiving_since: Some(*since),
+            })
+            .collect();
+        let mut are_new = self.ids.claim_together(&ids).await.into_iter();
+        given_up.retain(|(event, _)| {
+            let is_new = !event.named || are_new.next() == Some(true);
+            if !is_new {
+                self.node.deliveries.unexpect(slice::from_ref(event));
             }
+            is_new
+        });
+        if given_up.is_empty() {
+            return;
+        }
+        self.has_lost.store(true, Relaxed);
+        let _ = self.tick(TickRequest::default()).await;
+        self.unrecorded.fetch_add(given_up.len() as u64, Relaxed);
+        for (event, since) in given_up {
+            self.node.deliveries.unexpect(slice::from_ref(&event));
+            self.foreign.one(event, since);
         }
     }
 

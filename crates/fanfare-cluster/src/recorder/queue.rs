@@ -1,7 +1,12 @@
 //! Plain publications that wait for their recorded copies, in the order in which they arrived. Nothing here does I/O.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeFrom,
+    time::Instant,
+};
 
+use ahash::RandomState;
 use fanfare_core::{Event, RawJson};
 
 /// A plain publication.
@@ -12,38 +17,86 @@ pub(super) struct Plain<T> {
     pub(super) state: T,
 }
 
-/// See the module's documentation.
-pub(super) struct PlainQueue<T>(pub(super) VecDeque<Plain<T>>);
+/// See the module's documentation. Each publication has a number, which is higher than those before it.
+pub(super) struct PlainQueue<T> {
+    waiting: BTreeMap<u64, Plain<T>>,
+    /// The numbers by hashes of what a copy has in common with its original.
+    alike: BTreeSet<(u64, u64)>,
+    next: u64,
+    hasher: RandomState,
+}
 
 impl<T> PlainQueue<T> {
     pub(super) fn new() -> Self {
-        Self(VecDeque::new())
+        Self {
+            waiting: BTreeMap::new(),
+            alike: BTreeSet::new(),
+            next: 0,
+            hasher: RandomState::new(),
+        }
     }
 
     pub(super) fn push(&mut self, event: Event, since: Instant, state: T) {
-        self.0.push_back(Plain { event, since, state });
+        let number = self.next;
+        self.next += 1;
+        self.alike.insert((self.hash(&event), number));
+        self.waiting.insert(number, Plain { event, since, state });
     }
 
     /// Takes the first one that `copy` is the recorded copy of. Of several that look alike, any is the right one.
     pub(super) fn take(&mut self, copy: &Event) -> Option<Plain<T>> {
-        // Copies arrive in the order of the publications, so it is one of the first.
-        let at = self.0.iter().position(|plain| is_copy(copy, &plain.event))?;
-        self.0.remove(at)
+        let hash = self.hash(copy);
+        let alike = self.alike.range((hash, 0)..=(hash, u64::MAX));
+        let is_its_copy = |number: &u64| {
+            let plain = self.waiting.get(number);
+            plain.is_some_and(|plain| is_copy(copy, &plain.event))
+        };
+        let number = alike.map(|(_, number)| *number).find(is_its_copy)?;
+        self.remove(number)
+    }
+
+    pub(super) fn remove(&mut self, number: u64) -> Option<Plain<T>> {
+        let plain = self.waiting.remove(&number)?;
+        self.alike.remove(&(self.hash(&plain.event), number));
+        Some(plain)
     }
 
     /// Takes those that `is_over`, in order.
     pub(super) fn take_all(&mut self, is_over: impl Fn(&T) -> bool) -> Vec<Plain<T>> {
-        let mut over = Vec::new();
-        if self.0.iter().any(|plain| is_over(&plain.state)) {
-            for plain in std::mem::take(&mut self.0) {
-                if is_over(&plain.state) {
-                    over.push(plain);
-                } else {
-                    self.0.push_back(plain);
-                }
-            }
-        }
-        over
+        let over = self.waiting.iter().filter(|(_, plain)| is_over(&plain.state));
+        let over: Vec<u64> = over.map(|(number, _)| *number).collect();
+        over.into_iter()
+            .filter_map(|number| self.remove(number))
+            .collect()
+    }
+
+    /// Those from a number on, in order, with their numbers.
+    pub(super) fn range(&self, from: RangeFrom<u64>) -> impl Iterator<Item = (u64, &Plain<T>)> {
+        self.waiting.range(from).map(|(number, plain)| (*number, plain))
+    }
+
+    pub(super) fn get(&self, number: u64) -> Option<&Plain<T>> {
+        self.waiting.get(&number)
+    }
+
+    pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut Plain<T>> {
+        self.waiting.get_mut(&number)
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Plain<T>> {
+        self.waiting.values_mut()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Plain<T>> {
+        self.waiting.values()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    fn hash(&self, event: &Event) -> u64 {
+        self.hasher.hash_one((&event.audience, event.data.bytes()))
     }
 }
 
@@ -105,6 +158,6 @@ mod tests {
         assert_eq!(take(&named), Some(3));
         let over = queue.take_all(|number| *number < 2);
         assert_eq!(over.len(), 1);
-        assert!(queue.0.is_empty());
+        assert_eq!((queue.len(), queue.alike.len()), (0, 0));
     }
 }

@@ -32,6 +32,11 @@ pub struct TickRequest {
     pub text: (&'static str, &'static str),
 }
 
+/// In a tick: nobody holds the lease.
+pub(crate) const VACANT: u8 = 0;
+/// In a tick: a new term holds it that records nothing from before.
+pub(crate) const BEGINS_ANEW: u8 = 2;
+
 /// What a candidate is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -56,6 +61,8 @@ pub struct Ticked {
     pub from: u64,
     /// Everything that arrived before this tick is settled.
     pub settled: u64,
+    /// Anything was ever recorded, or lost.
+    pub is_used: bool,
 }
 
 /// What became of messages that were to be recorded.

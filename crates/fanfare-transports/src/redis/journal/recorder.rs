@@ -77,5 +77,6 @@ fn ticked(answer: &Value) -> Option<Ticked> {
         term: number(2)?,
         from: number(3)?,
         settled: number(4)?,
+        is_used: number(5)? == 1,
     })
 }

@@ -33,8 +33,8 @@ pub(super) static TOPS: LazyLock<Script> =
 /// `ARGV`: the next epoch's name, the candidate or nothing, what is settled, the wishes (`again`, `leave`, `lost`), the channel of the nodes,
 /// what stands before and after the tick in what is published there, the ticks that a lease lasts, and the milliseconds of a tick.
 ///
-/// Returns the role (`holder`, `standby`, `needed` or `none`), the tick, the term, the tick from which on the term records, and what is
-/// settled.
+/// Returns the role (`holder`, `standby`, `needed` or `none`), the tick, the term, the tick from which on the term records, what is
+/// settled, and 1 if anything was ever recorded or lost.
 pub(super) static TICK: LazyLock<Script> =
     LazyLock::new(|| Script::new(concat!(include_str!("state.lua"), include_str!("tick.lua"))));
 

@@ -63,4 +63,4 @@ redis.call('HSET', KEYS[4], unpack(set))
 if tick then redis.call('PUBLISH', ARGV[5], tick) end
 if role == 'none' and not (is_held() and has_standby()) then role = 'needed' end
 local function text(value) return string.format('%.0f', value) end
-return {role, text(lease.tick), text(lease.term), text(from), text(lease.settled)}
+return {role, text(lease.tick), text(lease.term), text(from), text(lease.settled), lease.used}

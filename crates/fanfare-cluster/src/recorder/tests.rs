@@ -1,0 +1,43 @@
+#![allow(clippy::unwrap_used)]
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use fanfare_core::{Audience, Broker, BrokerHealth, Channel, Event, Interest, history::History};
+
+use crate::{
+    journal::MemoryJournal,
+    test_hub::{Hub, KEEP, eventually, to},
+    transport::{Subject, recorder::BEGINS_ANEW},
+};
+
+/// While what is given up waits for the store, nothing that is recorded overtakes it.
+#[tokio::test]
+async fn what_is_recorded_comes_behind_what_was_given_up_before() {
+    let hub = Hub::with_plain_publications(MemoryJournal::new(1 << 20));
+    let (node, other) = (hub.node("a").await, hub.node("b").await);
+    node.inbound.keeps.store(true, Relaxed);
+    let channel = Channel::new("chat.a").unwrap();
+    node.hold_interest(Interest::Channel(channel.clone())).await;
+    let audience = Audience::Channel(channel);
+    hub.publish(
+        Subject::Audience(audience.clone()),
+        br#"{"type":"t","payload":1}"#,
+    );
+    hub.set_ticks_stalled(true);
+    let tick = format!(r#"{{"tick":[2,{BEGINS_ANEW}]}}"#);
+    hub.publish(Subject::Nodes, tick.as_bytes());
+    let kept = Event {
+        history: History::Wanted(KEEP),
+        ..to(audience, "2")
+    };
+    other.say(kept).await;
+    // It has arrived: a probe comes behind it.
+    assert!(matches!(
+        node.broker.health().await,
+        BrokerHealth::Connected { .. }
+    ));
+    assert_eq!(node.inbound.seen(), [""; 0]);
+    hub.set_ticks_stalled(false);
+    eventually("both have arrived", async || node.inbound.seen().len() == 2).await;
+    assert_eq!(node.inbound.seen(), ["1", "2"]);
+}
