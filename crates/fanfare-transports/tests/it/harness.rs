@@ -40,7 +40,7 @@ pub(crate) enum Cluster {
 /// A group of servers that other tests use at the same time, each with a prefix of its own.
 pub(crate) struct Shared<G> {
     pub(crate) group: Arc<G>,
-    prefix: String,
+    pub(crate) prefix: String,
 }
 
 impl<G> From<Arc<G>> for Shared<G> {

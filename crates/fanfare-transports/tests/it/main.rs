@@ -25,6 +25,7 @@ mod process;
 mod proxy;
 mod questions;
 mod recorder;
+mod recorder_laws;
 mod rights;
 mod room_lists;
 mod rooms;
@@ -148,6 +149,22 @@ history_contract! {
         all_nodes_number_in_one_order,
         private_events_keep_whom_they_are_for,
         an_event_has_its_place_though_the_subscription_is_new,
+    ]
+}
+
+/// Makes a test of every law for every kind of Redis, on which backends publish past all nodes.
+macro_rules! recorder_contract {
+    ($($laws:tt)*) => {
+        on! { recorder_on_redis, crate::Cluster::Redis(crate::server::RedisServer::start()), $($laws)* }
+        on! { recorder_on_sentinel, crate::Cluster::sentinel(), $($laws)* }
+        on! { recorder_on_cluster, crate::Cluster::redis_cluster(), $($laws)* }
+    };
+}
+
+recorder_contract! {
+    recorder_laws: [
+        what_is_published_on_redis_is_kept_and_delivered_once,
+        the_standby_of_a_recorder_that_dies_records_the_rest,
     ]
 }
 

@@ -6,177 +6,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fanfare_core::{
-    Event, UserId,
-    history::{Cursor, Unrecovered},
-    journal::{ReplayFrom, ReplayScope},
-};
+use fanfare_core::history::Unrecovered;
 use fanfare_transports::BrokerOptions;
 use redis::Value;
 
 use crate::{
-    harness::{Node, channel, eventually, know_each_other, to_channel},
-    history::{data, kept, position, present, read, scope},
+    harness::{Node, channel, eventually, to_channel},
+    history::{kept, position, present},
+    recorder_laws::{CHANNEL, after, arrived, elected, field, node, publish, texts},
     rights::documented_rights,
     server::RedisServer,
     stall::Stall,
 };
-
-const CHANNEL: &str = "chat.a";
-
-/// A node that receives the channel, which has history, on the server of this URL.
-async fn node(url: &str, id: &str) -> Node {
-    let node = Node::open("redis", url, id);
-    node.inbound.keeps.store(true, Ordering::SeqCst);
-    node.ready().await;
-    node.hold_interest(channel(CHANNEL), 1).await;
-    node
-}
-
-fn field(server: &RedisServer, name: &str) -> String {
-    let value = server.command(&["HGET", "fanfare:journal:recorder", name]);
-    redis::from_redis_value(value).unwrap_or_else(|_| "0".to_owned())
-}
-
-/// Waits until there is a recorder, and if wanted a standby that is able to take over from it.
-async fn elected(server: &RedisServer, with_standby: bool) {
-    let number = |name: &str| field(server, name).parse::<u64>().unwrap();
-    eventually("a recorder is elected", async || {
-        let is_whole = || field(server, "standby") != "0" && number("settled") >= number("since");
-        field(server, "holder") != "0" && (!with_standby || is_whole())
-    })
-    .await;
-}
-
-fn publish(server: &RedisServer, numbers: impl IntoIterator<Item = u32>) {
-    let client = redis::Client::open(server.url()).unwrap();
-    let mut connection = client.get_connection().unwrap();
-    for number in numbers {
-        let message = format!(r#"{{"type":"test","payload":{number}}}"#);
-        let command = redis::cmd("PUBLISH")
-            .arg(format!("fanfare:channel:{CHANNEL}"))
-            .arg(message)
-            .to_owned();
-        command.query::<Value>(&mut connection).unwrap();
-    }
-}
-
-async fn after(node: &Node, cursor: Cursor) -> Result<Vec<String>, Unrecovered> {
-    let replay = read(node, scope(&[CHANNEL], &[]), ReplayFrom::After(cursor)).await;
-    match replay.unrecovered {
-        Some(reason) => Err(reason),
-        None => Ok(data(&replay).into_iter().map(str::to_owned).collect()),
-    }
-}
-
-fn texts(numbers: impl IntoIterator<Item = u32>) -> Vec<String> {
-    numbers.into_iter().map(|number| number.to_string()).collect()
-}
-
-async fn arrived(node: &Node, count: usize) -> Vec<Event> {
-    eventually("all have arrived", async || node.inbound.seen().len() >= count).await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    node.inbound.seen()
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_published_on_redis_is_kept_and_delivered_once() {
-    let server = RedisServer::start();
-    let (a, b) = (node(&server.url(), "a").await, node(&server.url(), "b").await);
-    let nodes = [a, b];
-    for node in &nodes {
-        node.hold("alice", 1).await;
-    }
-    know_each_other(&nodes).await;
-    elected(&server, true).await;
-    let start = present(&nodes[1]).await;
-    let id = r#"{"to":{"channel":"chat.a"},"type":"test","data":6,"id":"order-6"}"#;
-    for (name, message) in [
-        (
-            "fanfare:channel:chat.a",
-            r#"{"type":"test","payload":1,"metadata":{"a":1},"sender":"shop"}"#,
-        ),
-        ("fanfare:channel:chat.a", r#"["no",{"type":"at all"}]"#),
-        ("user_noti:alice", r#"{"type":"test","payload":3}"#),
-        ("fanfare:everyone", r#"{"type":"test","payload":4}"#),
-        (
-            "fanfare:events",
-            r#"[{"to":{"user":"alice"},"data":5},{"to":{"channel":"unheard"},"data":"for none here"}]"#,
-        ),
-        ("fanfare:events", id),
-        ("fanfare:events", id),
-        ("fanfare:channel:chat.a", r#"{"type":"test","payload":7}"#),
-        ("fanfare:channel:chat.a", r#"{"type":"test","payload":7}"#),
-        ("fanfare:channel:unheard", r#"{"type":"test","payload":8}"#),
-    ] {
-        server.command(&["PUBLISH", name, message]);
-    }
-    let expected = ["1", r#"["no",{"type":"at all"}]"#, "3", "4", "5", "6", "7", "7"];
-    let mut both = Vec::new();
-    for node in &nodes {
-        let seen = arrived(node, expected.len()).await;
-        let seen: Vec<Event> = seen
-            .into_iter()
-            .filter(|event| event.data.as_str() != r#""for none here""#)
-            .collect();
-        assert_eq!(
-            seen.iter().map(|event| event.data.as_str()).collect::<Vec<_>>(),
-            expected
-        );
-        both.push(
-            seen.iter()
-                .map(|event| (event.id, position(event), event.timestamp))
-                .collect::<Vec<_>>(),
-        );
-        assert_eq!(seen[0].sender.as_ref().map(|sender| &*sender.id), Some("shop"));
-        assert_eq!((&seen[1].kind, seen[1].metadata.is_some()), (&None, false));
-    }
-    assert_eq!(both[0], both[1], "the same events with the same cursors");
-    let scope = ReplayScope {
-        user: UserId::new("alice").ok(),
-        everyone: true,
-        ..scope(&[CHANNEL, "unheard"], &[])
-    };
-    let replay = read(&nodes[1], scope, ReplayFrom::After(start)).await;
-    assert_eq!(replay.unrecovered, None);
-    let mut all: Vec<&str> = expected.into();
-    all.insert(5, r#""for none here""#);
-    all.push("8");
-    assert_eq!(data(&replay), all);
-    let recorded: u64 = nodes
-        .iter()
-        .map(|node| node.broker.journal_figures().recorded)
-        .sum();
-    assert_eq!(recorded, 10);
-    // No node waits for the copy of what it does not receive: that would be given up, and raise the floor.
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let floor = server.command(&["HGET", "fanfare:journal:state", "floor"]);
-    assert_eq!(floor, Value::Nil, "no cursor has expired");
-    // The recorder's and the standby's connections receive what nodes publish, too, and are not waited for.
-    let receipt = nodes[0].publish_one(kept(to_channel(CHANNEL, "9"), 10)).await;
-    assert_eq!((receipt.nodes, receipt.degraded), (2, false));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_standby_of_a_recorder_that_dies_records_the_rest() {
-    let server = RedisServer::start();
-    let recorder = node(&server.url(), "a").await;
-    elected(&server, false).await;
-    let other = node(&server.url(), "b").await;
-    elected(&server, true).await;
-    let start = present(&other).await;
-    publish(&server, 0..50);
-    drop(recorder);
-    publish(&server, 50..100);
-    let seen = arrived(&other, 100).await;
-    assert_eq!(other.inbound.data(), texts(0..100));
-    assert!(seen.iter().all(|event| event.history.position().is_some()));
-    assert_eq!(after(&other, start).await, Ok(texts(0..100)));
-    assert_eq!(
-        after(&other, position(&seen[70]).cursor()).await,
-        Ok(texts(71..100))
-    );
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_recorder_that_was_paused_records_nothing_twice() {
@@ -418,4 +259,55 @@ async fn a_term_without_what_came_before_keeps_the_order() {
     let seen = arrived(&node, 6).await;
     assert_eq!(node.inbound.data(), texts(0..6));
     assert!(seen[2].history.position().is_none() && seen[3].history.position().is_some());
+}
+
+/// Right after the only recorder has died, it is not known what it has not recorded.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_lease_of_a_dead_recorder_lasts_nothing_is_recovered_by_mistake() {
+    let server = RedisServer::start();
+    let first = node(&server.url(), "a").await;
+    elected(&server, false).await;
+    publish(&server, 0..2);
+    let seen = arrived(&first, 2).await;
+    let cursor = position(&seen[1]).cursor();
+    drop(first);
+    publish(&server, 2..4);
+    let next = node(&server.url(), "b").await;
+    assert_eq!(after(&next, cursor).await, Err(Unrecovered::Expired));
+    let now = present(&next).await;
+    publish(&server, 4..6);
+    arrived(&next, 2).await;
+    assert_eq!(after(&next, now).await, Ok(texts(4..6)));
+    // What it does not see is that the floor was raised before it began.
+    let third = node(&server.url(), "c").await;
+    third.publish_one(kept(to_channel(CHANNEL, "6"), 10)).await;
+    eventually("it has compared its numbers", async || {
+        third.broker.journal_figures().journals > 0
+    })
+    .await;
+    assert_eq!(third.inbound.gaps.lock().unwrap().len(), 0);
+}
+
+/// A new term records nothing from before. A client that was given all that it missed right before that is told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_term_without_what_came_before_is_reported_to_clients_that_have_just_resumed() {
+    let server = RedisServer::start();
+    let node = node(&server.url(), "a").await;
+    elected(&server, false).await;
+    publish(&server, 0..1);
+    let seen = arrived(&node, 1).await;
+    let cursor = position(&seen[0]).cursor();
+    assert_eq!(after(&node, cursor).await, Ok(Vec::new()));
+    let next = |name: &str, by: u64| (field(&server, name).parse::<u64>().unwrap() + by).to_string();
+    let (term, lasts) = (next("term", 1), next("tick", 2));
+    let key = "fanfare:journal:recorder";
+    server.command(&["HSET", key, "holder", "other", "term", &term, "lasts", &lasts]);
+    assert_eq!(after(&node, cursor).await, Ok(Vec::new()));
+    eventually("it is reported", async || {
+        !node.inbound.gaps.lock().unwrap().is_empty()
+    })
+    .await;
+    let gap = node.inbound.gaps.lock().unwrap()[0].clone();
+    assert_eq!((gap.audience, gap.reason), (None, Unrecovered::Expired));
+    assert_eq!(after(&node, cursor).await, Err(Unrecovered::Expired));
 }
