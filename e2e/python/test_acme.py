@@ -124,9 +124,11 @@ def test_while_the_authority_is_away_the_present_certificate_serves_until_and_af
     assert served(port) == certificate
     wait_until(lambda: "has ended and cannot be renewed" in server.log(), 90, "an error")
     assert served(port) == certificate and server.get("/livez").status == 200
+    assert server.prometheus("fanfare_last_acme_order_successful") == 0
     # The authority that comes back has lost its accounts.
     own.start()
     wait_until(lambda: served(port) not in (None, certificate), 90, "another certificate")
+    wait_until(lambda: server.prometheus("fanfare_last_acme_order_successful") == 1, what="an order that succeeded")
 
 
 def test_an_authority_that_is_away_at_the_start_is_asked_again(launch, authority):

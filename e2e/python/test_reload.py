@@ -12,13 +12,16 @@ from test_signals import READ_AGAIN, hang_up, secure, tries  # noqa: F401, a fix
 
 def test_reloads_are_counted(server):
     outcomes = lambda: [server.prometheus(f'fanfare_reloads_total.outcome="{outcome}".') for outcome in ("applied", "refused")]
-    assert outcomes() == [0, 0] and server.prometheus("fanfare_last_reload_timestamp_seconds") == 0
+    succeeded = lambda: server.prometheus("fanfare_last_reload_successful") == 1
+    assert outcomes() == [0, 0] and server.prometheus("fanfare_last_reload_timestamp_seconds") == 0 and succeeded()
     before = time.time()
     assert READ_AGAIN in hang_up(server, limits={"burst": 7})
     assert outcomes() == [1, 0] and server.prometheus("fanfare_last_reload_timestamp_seconds") >= int(before)
     assert "nothing is changed" in hang_up(server, limits={"burst": 0})
     server.get("/api/v1/reload?dry_run=true", "POST", "")
-    assert outcomes() == [1, 1]
+    assert outcomes() == [1, 1] and not succeeded()
+    assert READ_AGAIN in hang_up(server, limits={"burst": 7})
+    assert succeeded()
 
 
 def test_the_end_of_a_certificate_is_measured(secure):

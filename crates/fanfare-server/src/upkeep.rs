@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -30,10 +30,12 @@ struct Outcomes {
     failed: AtomicU64,
     /// Seconds since 1970; zero before the first success.
     last_success: AtomicU64,
+    last_failed: AtomicBool,
 }
 
 impl Outcomes {
     fn note(&self, succeeded: bool) {
+        self.last_failed.store(!succeeded, Relaxed);
         if succeeded {
             self.succeeded.fetch_add(1, Relaxed);
             self.last_success.store(seconds(SystemTime::now()), Relaxed);
@@ -83,6 +85,16 @@ impl Upkeep {
     /// When a reload was last applied, in seconds since 1970; zero before the first.
     pub(crate) fn last_reload(&self) -> u64 {
         self.reloads.last_success.load(Relaxed)
+    }
+
+    /// Whether the last reload was applied; true before the first.
+    pub(crate) fn last_reload_succeeded(&self) -> bool {
+        !self.reloads.last_failed.load(Relaxed)
+    }
+
+    /// Whether the last order of a certificate succeeded; true before the first.
+    pub(crate) fn last_order_succeeded(&self) -> bool {
+        !self.orders.last_failed.load(Relaxed)
     }
 
     /// How many orders of certificates succeeded and failed.

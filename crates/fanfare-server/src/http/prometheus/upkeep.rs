@@ -15,11 +15,21 @@ pub(super) fn of_upkeep(upkeep: &Upkeep, families: &mut Families) {
         "When the configuration was last reloaded, in seconds since 1970; 0 if that was at the start",
         upkeep.last_reload(),
     );
+    families.gauge(
+        "fanfare_last_reload_successful",
+        "0 if the last reload was refused, so that earlier settings are in force; otherwise 1",
+        u64::from(upkeep.last_reload_succeeded()),
+    );
     families.counters(
         "fanfare_acme_orders_total",
         "Orders of certificates at the ACME directory, by their outcome: succeeded or failed",
         ["outcome"],
         by_name(upkeep.orders()),
+    );
+    families.gauge(
+        "fanfare_last_acme_order_successful",
+        "0 if the last order of a certificate failed; otherwise 1",
+        u64::from(upkeep.last_order_succeeded()),
     );
     let ends = upkeep.certificate_ends();
     families.gauges(
