@@ -59,6 +59,11 @@ export class Failure extends Error {
   }
 }
 
+// Keeps a number of an event's data as it is written, where JavaScript would round it. Browsers without `rawJSON` round.
+const { rawJSON } = JSON as { rawJSON?: (text: string) => unknown };
+const exact = (_: string, value: unknown, context?: { source?: string }): unknown =>
+  typeof value === 'number' && rawJSON && context?.source && context.source !== String(value) ? rawJSON(context.source) : value;
+
 async function sent<T>(method: string, path: string, body: unknown, who: Credential | null): Promise<T> {
   const headers: Record<string, string> = {};
   if (who) headers.authorization = `Bearer ${who.bearer}`;
@@ -72,7 +77,7 @@ async function sent<T>(method: string, path: string, body: unknown, who: Credent
   const text = await answer.text();
   let said: unknown = null;
   try {
-    said = text ? JSON.parse(text) : null;
+    said = text ? JSON.parse(text, path.startsWith('api/v1/history') ? exact : undefined) : null;
   } catch {
     throw new Failure(answer.status, `The server answered ${answer.status} with something that is not JSON.`);
   }
@@ -105,7 +110,7 @@ export async function call<T>(method: string, path: string, body?: unknown): Pro
       }
     }
     keep(null);
-    onSignedOut(used ? 'This credential is not good (any more).' : '');
+    onSignedOut(used ? 'This credential is not valid (any more).' : '');
     throw failure;
   }
 }
@@ -126,7 +131,7 @@ export async function stream<T>(path: string, take: (line: T) => void, stopped: 
     if (done) return;
     const lines = (rest + value).split('\n');
     rest = lines.pop() ?? '';
-    for (const line of lines) if (line) take(JSON.parse(line) as T);
+    for (const line of lines) if (line) take(JSON.parse(line, exact) as T);
   }
 }
 
@@ -183,6 +188,9 @@ export interface Dialect {
   sent: number;
   dropped: number;
   received: number;
+  // By reason.
+  ended: Record<string, number>;
+  refused: Record<string, number>;
 }
 
 export interface NodeFigures {
@@ -196,11 +204,17 @@ export interface NodeFigures {
   connections: number;
   dialects: Dialect[];
   events: number;
+  publications: number;
   channels: number;
+  channel_subscriptions: number;
+  pattern_subscriptions: number;
   rooms: number;
   delivery: { count: number; sum_seconds: number; buckets: { le: number; count: number }[] };
   broker: { status: string; round_trip_ms: number | null; error: string | null; reconnects: number; peers: Record<string, number> };
-  database: { status: string };
+  database: { status: string; error: string | null };
+  // The end of each TLS listener's certificate in seconds of Unix time; null while it has none.
+  certificates: Record<string, number | null>;
+  problems: Record<string, { total: number; recent: number }>;
 }
 
 export interface Overview {
@@ -217,6 +231,7 @@ export interface Connection {
   address: string;
   connected_at: string;
   subscriptions: string[];
+  // With `details=true`, as this page asks.
   details: Details;
 }
 
@@ -254,16 +269,21 @@ export interface Problem {
 export interface Decision {
   action: string;
   verdict: string;
+  decided_by: string;
   reason: string;
+  rule: number | null;
+  pattern: string | null;
 }
 
 export interface Explained {
   user: string | null;
+  channel: string;
   room: boolean;
   decisions: Decision[];
   history: { size: number; ttl: string; rule: number | null; pattern: string | null } | null;
   receiving: Connection[];
   not_receiving: (Connection & { reason: 'not_subscribed' | 'refused' | 'expired' })[];
+  degraded?: true;
 }
 
 export interface Setting {
@@ -310,13 +330,20 @@ export interface TracedEvent {
   channel: string | null;
   published_at: string;
   sender: string | null;
+  sending_connection: string | null;
   data_bytes: number;
   private_to: number | null;
+  except: string | null;
 }
 
 export interface TracedEvents {
   events: TracedEvent[];
   degraded?: true;
+}
+
+export interface Rule {
+  number: number;
+  pattern: string;
 }
 
 export interface TracedConnection {
@@ -325,21 +352,56 @@ export interface TracedConnection {
   user: string | null;
   outcome: string;
   reason: string;
+  rule: Rule | null;
+  frames_ahead: number;
+  bytes_ahead: number;
+  frame_bytes: number;
+  queued_ms: number | null;
   written_ms: number | null;
   acknowledged_ms: number | null;
 }
 
+export interface TraceEntry {
+  node: string;
+  door: string;
+  dialect: string | null;
+  at: string;
+  allowed_by: string | null;
+  rule: Rule | null;
+}
+
+export interface Delivery {
+  node: string;
+  at: string;
+  shards: number;
+  finished_shards: number;
+  matched: number;
+  queued: number;
+  dropped: number;
+  filtered: number;
+  connections: TracedConnection[];
+  left_out: number;
+}
+
+export interface About {
+  user: string;
+  verdict: string;
+  reason: string;
+  connections_now: number;
+}
+
 export interface Trace {
   event: TracedEvent;
-  entry: { node: string; door: string; dialect: string | null; at: string; allowed_by: string | null } | null;
-  deliveries: { node: string; matched: number; queued: number; dropped: number; filtered: number; connections: TracedConnection[]; left_out: number }[];
+  entry: TraceEntry | null;
+  deliveries: Delivery[];
   nodes: number;
-  about: { user: string; verdict: string; reason: string; connections_now: number } | null;
+  about: About | null;
   degraded?: true;
 }
 
-export interface TailEvent extends TracedEvent {
+export interface TailEvent extends Omit<TracedEvent, 'sending_connection' | 'except'> {
   data?: unknown;
+  metadata?: unknown;
 }
 
 export interface TailLine {

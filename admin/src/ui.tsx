@@ -25,6 +25,13 @@ export const ago = (time: string): string => seconds(Math.max(0, (Date.now() - D
 // Ids begin with the time, so what tells two of them apart is the end.
 export const brief = (id: string): string => id.slice(-8);
 
+// Data of an event, of which a table shows the beginning.
+const SHOWN = 2000;
+export function Data({ of }: { of: unknown }) {
+  const text = JSON.stringify(of);
+  return <code class="name">{text.slice(0, SHOWN)}{text.length > SHOWN && <span class="muted">… ({count(text.length)} characters)</span>}</code>;
+}
+
 // --- parts ---
 
 export function Note({ kind = 'info', children }: { kind?: 'info' | 'warning' | 'error'; children: ComponentChildren }) {
@@ -32,7 +39,7 @@ export function Note({ kind = 'info', children }: { kind?: 'info' | 'warning' | 
 }
 
 export const Degraded = ({ of }: { of?: { degraded?: true } | null }) =>
-  of?.degraded ? <Note kind="warning">Not every node has answered: what is shown is not all there is.</Note> : null;
+  of?.degraded ? <Note kind="warning">A node did not answer: its part is missing here.</Note> : null;
 
 export const Trouble = ({ error }: { error: string }) => (error ? <Note kind="error">{error}</Note> : null);
 

@@ -1,7 +1,9 @@
 // The operators' page at /admin in a real browser: who gets in, what is shown, and that names from outside stay text.
 
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { WebSocket } from 'ws';
 import { startBrowser } from './browser.js';
 import { Fanfare, waitUntil } from './fanfare.js';
@@ -40,7 +42,7 @@ test('a key opens the page, and a wrong one does not', async (t) => {
   const tab = await browser.tab(t, undefined, { from: server.http('/admin') });
   await tab.evaluate(shown, 'API key');
   await tab.evaluate(send, ['Sign in', { key: 'wrong' }]);
-  await tab.evaluate(shown, 'not good');
+  await tab.evaluate(shown, 'not valid');
   await tab.evaluate(send, ['Sign in', { key: KEY }]);
   const text = await tab.evaluate(shown, 'Nodes');
   assert.ok(text.includes('Events in') && text.includes('notify'), text);
@@ -85,7 +87,7 @@ test('an operator publishes, looks at a connection, and closes it', async (t) =>
     find().click();
   };
   await tab.evaluate(press, 'Details');
-  await tab.evaluate(shown, 'Last sign of life');
+  await tab.evaluate(shown, 'Last heard from');
   await tab.evaluate(press, 'Close this connection…');
   await tab.evaluate(press, 'Close it');
   assert.equal(await closed, 1008);
@@ -119,7 +121,7 @@ for (const [what, open] of Object.entries(OPEN)) {
     await open(tab);
     await call('PATCH', `/api/v1/accounts/${id}`, { roles: ['user'] });
     const text = await tab.evaluate(shown, 'API key');
-    assert.ok(text.includes('not good (any more)'), text);
+    assert.ok(text.includes('not valid (any more)'), text);
   });
 }
 
@@ -244,13 +246,24 @@ test('a channel shows its members, what is kept of it, and why a connection gets
 test('a long name breaks in its column, on every width', async (t) => {
   const server = await Fanfare.start(t);
   await connected(t, server, 'W'.repeat(200));
+  const call = (path, body) => fetch(server.http(`/api/v1/${path}`), { method: 'POST', body: JSON.stringify(body) }).then((answer) => answer.json());
+  await call('accounts', { email: `${'w'.repeat(60)}@example.com`, password: 'correct horse battery', roles: ['r'.repeat(60)] });
+  await call('trace', { user: 'W'.repeat(200) });
+  const { ids: [event] } = await call('events', { to: { user: 'W'.repeat(200) }, type: 'T'.repeat(200), data: 1 });
+  const pages = {
+    overview: 'Nodes', connections: 'WWWW', channels: 'WWWW', configuration: 'auth.jwt_secret', accounts: 'wwww@example.com',
+    [`trace?event=${event}`]: 'acknowledged', problems: 'in the last ten minutes',
+  };
   for (const [width, height] of [[1280, 900], [820, 1100], [320, 700]]) {
     const tab = await browser.tab(t, undefined, { from: server.http('/admin'), size: { width, height } });
-    for (const page of ['overview', 'connections', 'channels', 'configuration']) {
+    for (const [page, wanted] of Object.entries(pages)) {
       await tab.evaluate(go, `#/${page}`);
-      await tab.evaluate(shown, page === 'overview' ? 'Nodes' : page === 'configuration' ? 'auth.jwt_secret' : 'WWWW');
+      await tab.evaluate(shown, wanted);
       const wide = await tab.evaluate(() => [document.documentElement, ...document.querySelectorAll('.table')].map((one) => one.scrollWidth - one.clientWidth));
       assert.deepEqual(wide.filter((more) => more > 0), [], `${page} at ${width}`);
+      // What is short in other columns stays in one line.
+      const broken = await tab.evaluate(() => [...document.querySelectorAll('td button, td code:not(.name), td .short')].filter((one) => one.getBoundingClientRect().height > 36).map(({ textContent }) => textContent));
+      assert.deepEqual(broken, [], `${page} at ${width}`);
     }
   }
 });
@@ -273,6 +286,35 @@ test('the keyboard goes on at what took the place of a button', async (t) => {
   await tab.evaluate(press, 'Close this connection…');
   await tab.evaluate(shown, 'most connect again');
   assert.equal(await tab.evaluate(() => document.activeElement.textContent), 'Close it');
+});
+
+test('the overview shows the latency of now, refusals, and a certificate', async (t) => {
+  const file = (name) => fileURLToPath(new URL(`../python/tls/${name}.txt`, import.meta.url));
+  const server = await Fanfare.start(t, { listener: [{ dialects: ['notify'] }, { dialects: [], tls: { cert: file('cert'), key: file('key') } }] });
+  await server.dial('?token=no.token.here').refused;
+  await connected(t, server, 'ann');
+  const publish = () => fetch(server.http('/api/v1/events'), { method: 'POST', body: JSON.stringify({ to: { user: 'ann' }, data: 1 }) });
+  await publish();
+  const tab = await browser.tab(t, undefined, { from: server.http('/admin') });
+  // What was before the page was opened does not count.
+  await tab.evaluate(shown, 'none in the last');
+  await publish();
+  const text = await tab.evaluate(shown, 'half ≤');
+  assert.match(text, /Certificate\s+[\d,]+ d left/);
+  assert.equal(await tab.evaluate(() => document.querySelector('td[data-name=Refused] [title]').title), 'bad_credential: 1');
+});
+
+test('a link that explains a channel shows the answer, and one publishes there', async (t) => {
+  const server = await Fanfare.start(t, { listener: [{ dialects: ['notify', 'realtime'] }] });
+  for (let number = 0; number < 15; number++) await connected(t, server, `user-${number}`);
+  const tab = await browser.tab(t, undefined, { from: server.http('/admin') });
+  await tab.evaluate(shown, 'Nodes');
+  await tab.evaluate(go, '#/channels');
+  await tab.evaluate(shown, 'user-14');
+  await tab.evaluate(() => [...document.querySelectorAll('a')].findLast(({ textContent }) => textContent === 'explain').click());
+  await tab.evaluate(shown, 'receive it: 1');
+  const [top, name] = await tab.evaluate(() => [document.querySelector('.decisions').getBoundingClientRect().top / innerHeight, document.querySelector('input[name=name]').value]);
+  assert.ok(top > 0 && top < 1 && name.startsWith('notifications.user.user-'), `${top} ${name}`);
 });
 
 test('what is published is shown live, and a key without the scope sees no data', async (t) => {
@@ -304,6 +346,45 @@ test('what is published is shown live, and a key without the scope sees no data'
   await tab.evaluate(shown, 'Listening.');
   await call('POST', '/api/v1/events', { to: { channel: 'chat.a' }, data: `${HOSTILE} 😀` });
   await tab.evaluate(shown, `"${HOSTILE} 😀"`);
+  const raw = (data) => fetch(server.http('/api/v1/events'), {
+    method: 'POST', headers: { authorization: `Bearer ${KEY}` }, body: `{"to":{"channel":"chat.a"},"data":${data},"metadata":{"of":"mine"}}`,
+  });
+  // Numbers are shown as they were written, and only the beginning of what is long.
+  await raw('[12345678901234567890,1.50]');
+  await tab.evaluate(shown, '[12345678901234567890,1.50]');
+  await raw(`"${'x'.repeat(50_000)}"`);
+  const long = await tab.evaluate(shown, '(50,002 characters)');
+  assert.ok(long.length < 10_000 && long.includes('{"of":"mine"}'));
   assert.deepEqual(await tab.evaluate(harmed), [undefined, 0]);
   assert.equal((await call('DELETE', `/api/v1/keys/${(await (await call('GET', '/api/v1/keys')).json()).keys[0].id}`)).status, 204);
+});
+
+// The types of answers in the page's source, and where the server's description has each.
+const ANSWERS = {
+  Overview: ['/overview'], NodeFigures: ['/overview', 'nodes'], Dialect: ['/overview', 'nodes', 'dialects'],
+  Connection: ['/connections/{id}'], Details: ['/connections/{id}', 'details'], Problem: ['/problems', 'problems'],
+  Explained: ['/explain'], Decision: ['/explain', 'decisions'], NodeConfiguration: ['/configuration', 'nodes'],
+  Setting: ['/configuration', 'nodes', 'settings'], Account: ['/accounts', 'accounts'], Key: ['/keys', 'keys'],
+  TracedEvents: ['/trace'], TracedEvent: ['/trace', 'events'], Trace: ['/trace/{id}'], TraceEntry: ['/trace/{id}', 'entry'],
+  Delivery: ['/trace/{id}', 'deliveries'], TracedConnection: ['/trace/{id}', 'deliveries', 'connections'],
+  About: ['/trace/{id}', 'about'],
+};
+
+test('the page knows each field of the answers', async (t) => {
+  const server = await Fanfare.start(t);
+  const description = await (await server.fetch('/openapi.json')).json();
+  const followed = ({ $ref, ...schema }) => ($ref ? followed($ref.slice(2).split('/').reduce((at, name) => at[name], description)) : schema);
+  // The fields of an object, of the items of a list, and of a value that may be null.
+  const fields = (schema) => {
+    const { properties, items, oneOf = [], allOf = [] } = followed(schema);
+    return Object.assign({}, properties, ...[items ?? [], oneOf, allOf].flat().map(fields));
+  };
+  const source = readFileSync(new URL('../../admin/src/api.ts', import.meta.url), 'utf8');
+  for (const [name, [path, ...inner]] of Object.entries(ANSWERS)) {
+    const answer = description.paths[`/api/v1${path}`].get.responses[200].content['application/json'].schema;
+    const described = inner.reduce((schema, field) => fields(schema)[field], answer);
+    const [, body] = source.match(new RegExp(`^export interface ${name} \\{\\n([\\s\\S]*?)^\\}`, 'm')) ?? assert.fail(name);
+    const known = [...body.matchAll(/^  (\w+)\??:/gm)].map(([, field]) => field);
+    assert.deepEqual(known.sort(), Object.keys(fields(described)).sort(), name);
+  }
 });

@@ -1,6 +1,6 @@
 // Who listens to what: channels and users with their connections, why somebody gets something or not, and publishing.
 
-import { useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import { call, type Connection, type Explained, type Page, query, useAsked } from '../api';
 import { LiveTail } from './tail';
 import { Kept, Members } from './kept';
@@ -9,16 +9,22 @@ import { brief, Choice, count, Degraded, Field, fields, Form, Note, Table, Troub
 const LIMIT = 20;
 
 export function ChannelsPage({ asked }: { asked: URLSearchParams }) {
+  const lists = (
+    <div class="columns">
+      <Names of="channels" title="Channels" link={(name) => `#/connections${query({ covers: name })}`} explain={(name) => `#/channels${query({ channel: name })}`} />
+      <Names of="users" title="Users" link={(name) => `#/connections${query({ user: name })}`} explain={(name) => `#/channels${query({ user: name, channel: `notifications.user.${name}` })}`} />
+    </div>
+  );
+  const channel = asked.get('channel');
+  // A link of the lists asks about a channel: its answer stands first, where it is seen.
   return (
     <>
-      <div class="columns">
-        <Names of="channels" title="Channels" link={(name) => `#/connections${query({ covers: name })}`} explain={(name) => `#/channels${query({ channel: name })}`} />
-        <Names of="users" title="Users" link={(name) => `#/connections${query({ user: name })}`} explain={(name) => `#/channels${query({ user: name, channel: `notifications.user.${name}` })}`} />
-      </div>
+      {!channel && lists}
       <div class="columns">
         <Explain asked={asked} />
-        <Publish />
+        <Publish to={asked.get('channel') ?? ''} />
       </div>
+      {channel && lists}
       <div class="columns wide"><LiveTail asked={asked} /></div>
     </>
   );
@@ -66,8 +72,10 @@ function Explain({ asked }: { asked: URLSearchParams }) {
   const [user, channel, claims] = [asked.get('user') ?? '', asked.get('channel') ?? '', asked.get('claims') ?? ''];
   const { value, error } = useAsked<Explained>(channel ? `explain${query({ user, channel, claims })}` : '');
   const ask = (event: Event): void => void (location.hash = `/channels${query(fields(event))}`);
+  const section = useRef<HTMLElement>(null);
+  useEffect(() => { if (channel) section.current?.scrollIntoView({ block: 'nearest' }); }, []);
   return (
-    <section>
+    <section ref={section}>
       <h2>Why does a user get a channel, or not?</h2>
       <form onSubmit={ask}>
         <Field label="User (none: a connection without a token)" name="user" defaultValue={user} />
@@ -78,7 +86,7 @@ function Explain({ asked }: { asked: URLSearchParams }) {
       <Trouble error={error} />
       {value && (
         <div aria-live="polite">
-          <Degraded of={value as { degraded?: true }} />
+          <Degraded of={value} />
           <ul class="decisions">
             {value.decisions.map(({ action, verdict, reason }) => (
               <li><span class={`tag ${verdict === 'allowed' ? 'good' : verdict === 'refused' ? 'warning' : ''}`}>{action}: {verdict}</span> {reason}</li>
@@ -116,7 +124,7 @@ interface Published {
   degraded?: true;
 }
 
-function Publish() {
+function Publish({ to: channel }: { to: string }) {
   const publish = async ({ audience, name = '', type, data = '' }: Record<string, string>): Promise<string> => {
     let parsed: unknown;
     try {
@@ -134,8 +142,8 @@ function Publish() {
       <h2>Publish an event</h2>
       <Note>It goes to real clients.</Note>
       <Form button="Publish" send={publish}>
-        <Choice label="To" name="audience" options={[['user', 'a user'], ['channel', 'a channel'], ['everyone', 'everyone']]} />
-        <Field label="User or channel" name="name" />
+        <Choice label="To" name="audience" defaultValue={channel ? 'channel' : 'user'} options={[['user', 'a user'], ['channel', 'a channel'], ['everyone', 'everyone']]} />
+        <Field label="User or channel" name="name" defaultValue={channel} />
         <Field label="Type" name="type" placeholder="order.shipped" />
         <label class="field"><span>Data, as JSON</span><textarea name="data" rows={5} required spellcheck={false}>{'{ "order": 42 }'}</textarea></label>
       </Form>

@@ -27,7 +27,7 @@ export function ConfigurationPage() {
             options={value.nodes.map((one, index): [string, string] => [String(index), name(one)])} />
         )}
         <Field label="Search" value={search} onInput={(event) => setSearch(event.currentTarget.value)} />
-        <label class="check"><input type="checkbox" checked={all} onInput={(event) => setAll(event.currentTarget.checked)} /> defaults, too</label>
+        <label class="check"><input type="checkbox" checked={all} onInput={(event) => setAll(event.currentTarget.checked)} /> show defaults</label>
       </form>
       <p class="muted">Profile {node.profile}, file {node.file ?? 'none'}.</p>
       <Table caption={all || search ? 'Settings' : 'Settings that are not the default'} empty="There are none." rows={rows} id={({ key }) => key} columns={[

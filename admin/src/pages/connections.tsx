@@ -24,7 +24,7 @@ export function ConnectionsPage({ asked }: { asked: URLSearchParams }) {
           options={[['', 'any'], ...dialects.map(({ name }): [string, string] => [name, name])]} />
         <Field label="Receives channel" name="covers" defaultValue={wanted.covers} />
         <Field label="Address" name="address" defaultValue={wanted.address} inputMode="decimal" />
-        <Choice label="Order" name="sort" defaultValue={wanted.sort} options={[['', 'oldest first'], ['queued', 'what waits most first']]} />
+        <Choice label="Order" name="sort" defaultValue={wanted.sort} options={[['', 'oldest first'], ['queued', 'most waiting messages first']]} />
         <button>Search</button>
       </form>
       <Trouble error={error} />
@@ -33,8 +33,8 @@ export function ConnectionsPage({ asked }: { asked: URLSearchParams }) {
         <>
           <Table caption="Connections" empty="There are no such connections." rows={value.connections} id={({ id }) => id} columns={[
             { name: 'User', cell: (row) => row.user ?? <span class="muted">{row.name ?? 'anonymous'}</span> },
-            { name: 'Dialect', cell: ({ dialect }) => dialect },
-            { name: 'Address', cell: ({ address }) => address },
+            { name: 'Dialect', cell: ({ dialect }) => <span class="short">{dialect}</span> },
+            { name: 'Address', cell: ({ address }) => <span class="address">{address}</span> },
             { name: 'Open', number: true, cell: ({ connected_at }) => ago(connected_at) },
             { name: 'Waiting', number: true, cell: ({ details: { queued, queued_bytes } }) => (queued ? <strong>{count(queued)} · {bytes(queued_bytes)}</strong> : '0') },
             { name: 'Subscriptions', cell: (row) => <Subscriptions of={row} /> },
@@ -86,10 +86,10 @@ function Details({ id, close }: { id: string; close: () => void }) {
           {value.details.user_agent && <><dt>Client</dt><dd>{value.details.user_agent}</dd></>}
           <dt>Node</dt><dd><code>{value.details.node}</code></dd>
           <dt>Open since</dt><dd>{value.connected_at} ({ago(value.connected_at)})</dd>
-          <dt>Last sign of life</dt><dd>{seconds(value.details.silent_seconds)} ago</dd>
-          <dt>Token until</dt><dd>{value.details.expires_at ?? 'no token, or for ever'}{value.details.paused && <strong> (expired: it gets no events)</strong>}</dd>
+          <dt>Last heard from</dt><dd>{seconds(value.details.silent_seconds)} ago</dd>
+          <dt>Token expires</dt><dd>{value.details.expires_at ?? 'never: it has no token, or one that does not expire'}{value.details.paused && <strong> (expired: it receives no events)</strong>}</dd>
           <dt>Waiting</dt><dd>{count(value.details.queued)} messages, {bytes(value.details.queued_bytes)}</dd>
-          <dt>Gets, unasked</dt><dd>{[value.details.gets_user && 'its user’s events', value.details.gets_everyone && 'events for everyone'].filter(Boolean).join(', ') || 'nothing'}</dd>
+          <dt>Receives unasked</dt><dd>{[value.details.gets_user && 'its user’s events', value.details.gets_everyone && 'events for everyone'].filter(Boolean).join(', ') || 'nothing'}</dd>
           <dt>Subscriptions ({count(value.details.subscription_count)})</dt>
           <dd class="names">{value.subscriptions.length ? value.subscriptions.map((name) => <code class="name">{name}</code>) : 'none'}</dd>
         </dl>

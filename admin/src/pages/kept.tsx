@@ -2,7 +2,7 @@
 
 import { useState } from 'preact/hooks';
 import { type Explained, query, useAsked } from '../api';
-import { ago, count, Degraded, Table, Trouble } from '../ui';
+import { ago, count, Data, Degraded, Table, Trouble } from '../ui';
 
 const LIMIT = 20;
 
@@ -79,7 +79,7 @@ function KeptEvents({ channel }: { channel: string }) {
           <Table caption="Kept events, the newest first" empty="There are none now." rows={events} id={({ id }) => id} columns={[
             { name: 'Published', cell: ({ timestamp }) => <span title={timestamp}>{ago(timestamp)} ago</span> },
             { name: 'Type', cell: ({ type }) => type ?? <span class="muted">none</span> },
-            { name: 'Data', cell: ({ data }) => <code class="name">{JSON.stringify(data)}</code> },
+            { name: 'Data', cell: ({ data }) => <Data of={data} /> },
             { name: 'Event', cell: ({ id }) => <a href={`#/trace${query({ event: id })}`} aria-label={`Trace of ${id}`}>trace</a> },
           ]} />
           {pages(events.length === LIMIT ? events[events.length - 1]!.cursor : undefined)}

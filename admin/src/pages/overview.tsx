@@ -13,6 +13,8 @@ interface Moment {
   events: number;
   sent: number;
   dropped: number;
+  // How many deliveries took at most as long as each bound.
+  deliveries: number[];
 }
 
 const sum = <T,>(of: T[], what: (one: T) => number): number => of.reduce((total, one) => total + what(one), 0);
@@ -25,7 +27,10 @@ const moment = (nodes: NodeFigures[]): Moment => ({
   events: sum(nodes, (node) => node.events),
   sent: ofDialects(nodes, 'sent'),
   dropped: ofDialects(nodes, 'dropped'),
+  deliveries: bounds(nodes).map((_, index) => sum(nodes, ({ delivery }) => delivery.buckets[index]?.count ?? delivery.count)),
 });
+
+const bounds = (nodes: NodeFigures[]): number[] => [...(nodes[0]?.delivery.buckets.map(({ le }) => le) ?? []), Infinity];
 
 // How fast a counter grew from one moment to the next. A node that went or came makes a step, which is no growth.
 const rates = (moments: Moment[], field: 'events' | 'sent' | 'dropped'): number[] =>
@@ -34,16 +39,24 @@ const rates = (moments: Moment[], field: 'events' | 'sent' | 'dropped'): number[
     return Math.max(0, ((now[field] - before[field]) * 1000) / Math.max(1, now.at - before.at));
   });
 
-// The bound below which the given part of all deliveries stayed, of the histogram's bounds.
-function quantile(nodes: NodeFigures[], part: number): number | null {
-  const all = sum(nodes, (node) => node.delivery.count);
-  if (all === 0) return null;
-  const bounds = nodes[0]!.delivery.buckets.map(({ le }) => le);
-  const bound = bounds.find((_, index) => sum(nodes, (node) => node.delivery.buckets[index]?.count ?? 0) >= all * part);
-  return bound ?? Infinity;
+// The bound below which the given part of the deliveries between the two moments stayed; `null` if there were none.
+function quantile(bounds: number[], before: Moment, now: Moment, part: number): number | null {
+  const counts = now.deliveries.map((count, index) => Math.max(0, count - (before.deliveries[index] ?? 0)));
+  const all = counts[counts.length - 1] ?? 0;
+  return all === 0 ? null : bounds.find((_, index) => counts[index]! >= all * part)!;
 }
 
-const most = (value: number | null): string => (value === null ? '–' : value === Infinity ? '> 10 s' : `≤ ${seconds(value)}`);
+const most = (value: number): string => (value === Infinity ? '> 10 s' : `≤ ${seconds(value)}`);
+
+// How long deliveries took while the page has looked, for three minutes at most.
+function latency(nodes: NodeFigures[], moments: Moment[]): { value: string; more: string } {
+  const [before, now] = [moments[0], moments[moments.length - 1]];
+  if (!before || !now || before === now) return { value: '…', more: '' };
+  const time = seconds((now.at - before.at) / 1000);
+  const [half, almost] = [0.5, 0.99].map((part) => quantile(bounds(nodes), before, now, part));
+  if (half == null || almost == null) return { value: '–', more: `none in the last ${time}` };
+  return { value: most(almost), more: `half ${most(half)}; in the last ${time}` };
+}
 
 export function OverviewPage() {
   const { value, error } = useAsked<Overview>('overview', EVERY);
@@ -73,15 +86,28 @@ export function OverviewPage() {
         <Figure name="Events in" {...grown('events')} />
         <Figure name="Messages out" {...grown('sent')} />
         <Figure name="Not delivered" value={count(ofDialects(nodes, 'dropped'))} more="since the start" alarm={(last(dropped) ?? 0) > 0} line={dropped} />
-        <Figure name="Delivery, 99 of 100" value={most(quantile(nodes, 0.99))} more={`half ${most(quantile(nodes, 0.5))}`} />
+        <Figure name="Delivery, 99 of 100" {...latency(nodes, moments)} />
         <Figure name="Broker" alarm={away > 0} value={away ? `${away} away` : trips.length ? 'connected' : 'embedded'}
           more={trips.length ? `answers within ${Math.max(...trips).toFixed(1)} ms` : ''} />
         <Figure name="Database" value={down ? `${down} down` : 'up'} alarm={down > 0} />
+        <Certificates nodes={nodes} />
       </dl>
       <Dialects nodes={nodes} />
       <Nodes nodes={nodes} by={value.answered_by} />
     </>
   );
+}
+
+const ENDS_SOON = 14 * 86_400;
+
+// The certificate that ends first; nothing where no listener has TLS.
+function Certificates({ nodes }: { nodes: NodeFigures[] }) {
+  const left = nodes.flatMap(({ certificates, time_ms }) => Object.values(certificates).map((end) => (end === null ? null : end - time_ms / 1000)));
+  if (left.length === 0) return null;
+  const missing = left.filter((time) => time === null).length;
+  const first = Math.min(...left.map((time) => time ?? 0));
+  const value = missing ? `${missing} missing` : first > 0 ? `${seconds(first)} left` : 'ended';
+  return <Figure name="Certificate" value={value} more={left.length > 1 && !missing ? `the first of ${left.length}` : ''} alarm={first < ENDS_SOON} />;
 }
 
 function Dialects({ nodes }: { nodes: NodeFigures[] }) {
@@ -96,11 +122,20 @@ function Dialects({ nodes }: { nodes: NodeFigures[] }) {
       { name: 'Connections', number: true, cell: ({ connections, room }) => <>{count(connections)} <meter min={0} max={Math.max(1, room)} high={room * 0.9} value={connections} aria-label={`of ${room}`} /></> },
       { name: 'Subscriptions', number: true, cell: ({ all }) => count(sum(all, (one) => one.subscriptions)) },
       { name: 'Opened', number: true, cell: ({ all }) => count(sum(all, (one) => one.opened)) },
+      { name: 'Refused', number: true, cell: ({ all }) => <Reasons of={all.map(({ refused }) => refused)} /> },
+      { name: 'Closed', number: true, cell: ({ all }) => <Reasons of={all.map(({ ended }) => ended)} /> },
       { name: 'Messages in', number: true, cell: ({ all }) => count(sum(all, (one) => one.received)) },
       { name: 'Messages out', number: true, cell: ({ all }) => count(sum(all, (one) => one.sent)) },
       { name: 'Not delivered', number: true, cell: ({ all }) => count(sum(all, (one) => one.dropped)) },
     ]} />
   );
+}
+
+// Counts by reason: their sum, and each reason on a pointer.
+function Reasons({ of }: { of: Record<string, number>[] }) {
+  const reasons = [...new Set(of.flatMap(Object.keys))].map((reason): [string, number] => [reason, sum(of, (counts) => counts[reason] ?? 0)]);
+  const some = reasons.filter(([, times]) => times > 0);
+  return <span title={some.map(([reason, times]) => `${reason}: ${times}`).join('\n')}>{count(sum(some, ([, times]) => times))}</span>;
 }
 
 function Nodes({ nodes, by }: { nodes: NodeFigures[]; by: string }) {
@@ -112,8 +147,8 @@ function Nodes({ nodes, by }: { nodes: NodeFigures[]; by: string }) {
       { name: 'Connections', number: true, cell: ({ connections }) => count(connections) },
       { name: 'Channels', number: true, cell: ({ channels }) => count(channels) },
       { name: 'Events in', number: true, cell: ({ events }) => count(events) },
-      { name: 'Broker', cell: ({ broker }) => <>{broker.status}{broker.reconnects > 0 && <span class="muted"> {count(broker.reconnects)} reconnects</span>}</> },
-      { name: 'Database', cell: ({ database }) => database.status },
+      { name: 'Broker', cell: ({ broker }) => <><span title={broker.error ?? ''}>{broker.status}</span>{broker.reconnects > 0 && <span class="muted"> {count(broker.reconnects)} reconnects</span>}</> },
+      { name: 'Database', cell: ({ database }) => <span title={database.error ?? ''}>{database.status}</span> },
     ]} />
   );
 }

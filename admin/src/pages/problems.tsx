@@ -33,7 +33,7 @@ function Card({ problem }: { problem: Problem }) {
       <p class="muted">
         {count(total)} in all{recent > 0 && `, ${count(recent)} in the last ten minutes`} ·{' '}
         {where.map(([node, times]) => <><code title={node}>{brief(node)}</code> {count(times)} </>)}· <code>{name}</code>
-        {name === 'ended.slow_consumer' && <> · <a href="#/connections?sort=queued">what waits most</a></>}
+        {name === 'ended.slow_consumer' && <> · <a href="#/connections?sort=queued">the connections with the most waiting messages</a></>}
       </p>
     </article>
   );

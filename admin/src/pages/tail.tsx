@@ -2,7 +2,7 @@
 
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { Failure, query, stream, type TailEvent, type TailLine } from '../api';
-import { Field, fields, Note } from '../ui';
+import { Data, Field, fields, Note } from '../ui';
 
 // What is shown at once; older lines go. A burst is gathered and shown together.
 const SHOWN = 200;
@@ -86,11 +86,11 @@ function Lines({ wanted }: { wanted: Record<string, string> }) {
   );
 }
 
-function Line({ event: { published_at, type, user, channel, sender, data, data_bytes } }: { event: TailEvent }) {
+function Line({ event: { published_at, type, user, channel, sender, data, data_bytes, metadata } }: { event: TailEvent }) {
   return (
     <>
       <span class="muted">{new Date(published_at).toLocaleTimeString()}</span> <code class="name">{channel ?? (user === null ? 'everyone' : `user ${user}`)}</code>
-      {type} {sender !== null && <span class="muted">by {sender}</span>} {data === undefined ? <span class="muted">{data_bytes} bytes</span> : <code class="name">{JSON.stringify(data)}</code>}
+      {type} {sender !== null && <span class="muted">by {sender}</span>} {data === undefined ? <span class="muted">{data_bytes} bytes</span> : <Data of={data} />}{metadata !== undefined && <span class="muted"> metadata <Data of={metadata} /></span>}
     </>
   );
 }

@@ -14,7 +14,7 @@ export function TracePage({ asked }: { asked: URLSearchParams }) {
   return (
     <>
       {event && <Picture event={event} user={asked.get('user') ?? ''} />}
-      <div class="columns">
+      <div class="columns list">
         <Arm user={asked.get('for') ?? ''} channel={asked.get('channel') ?? ''} />
         <Traced chosen={event} />
       </div>
@@ -64,7 +64,7 @@ function Arm({ user, channel }: { user: string; channel: string }) {
         <Field label={what === 'user' ? 'User' : 'Explain it for this user, too (optional)'} name="user" required={what === 'user'} defaultValue={user} />
         <Choice label="For" name="minutes" options={[['1', 'a minute'], ['10', '10 minutes'], ['60', 'an hour']]} />
       </Form>
-      {trace && <p>Have you seen enough? <button class="quiet" onClick={() => void disarm()}>Disarm</button></p>}
+      {trace && <p>Enough events? <button class="quiet" onClick={() => void disarm()}>Disarm</button></p>}
       <Trouble error={error} />
       <p class="muted">All nodes record the next ten such events, without their data. Nothing is recorded while no trace is armed.</p>
     </section>
@@ -84,7 +84,7 @@ function Traced({ chosen }: { chosen: string }) {
       <Degraded of={value} />
       {value && (
         <Table caption="The latest first" empty="None yet." rows={value.events} id={({ id }) => id} columns={[
-          { name: 'Published', cell: ({ published_at }) => at(published_at) },
+          { name: 'Published', cell: ({ published_at }) => <span class="short">{at(published_at)}</span> },
           { name: 'To', cell: (row) => <code class="name">{to(row)}</code> },
           { name: 'Type', cell: ({ type }) => type ?? '' },
           { name: 'Trace', cell: ({ id }) => <a href={`#/trace${query({ event: id })}`} aria-current={id === chosen ? 'true' : undefined}>{brief(id)}</a> },
@@ -122,7 +122,7 @@ function Picture({ event, user }: { event: string; user: string }) {
           {value.deliveries.map((delivery) => (
             <>
               <h3>On node <code title={delivery.node}>{brief(delivery.node)}</code>{delivery.node === value.entry?.node && ', where it entered'}</h3>
-              <p class="muted">{count(delivery.matched)} matched, {count(delivery.queued)} queued, {count(delivery.dropped)} dropped, {count(delivery.filtered)} filtered{delivery.left_out > 0 && `; ${count(delivery.left_out)} are not recorded`}</p>
+              <p class="muted">{count(delivery.matched)} matched, {count(delivery.queued)} queued, {count(delivery.dropped)} dropped, {count(delivery.filtered)} filtered{delivery.left_out > 0 && `; ${count(delivery.left_out)} are not recorded`}{delivery.finished_shards < delivery.shards && '; not finished yet'}</p>
               <Connections rows={delivery.connections} />
             </>
           ))}
@@ -140,7 +140,7 @@ function Facts({ trace: { event, entry } }: { trace: Trace }) {
     <dl class="facts">
       <dt>To</dt><dd><code>{to(event)}</code></dd>
       <dt>Type</dt><dd>{event.type ?? 'none'}</dd>
-      <dt>Published</dt><dd>{at(event.published_at)}{event.sender !== null && <> by <code>{event.sender}</code></>}, {bytes(event.data_bytes)}{event.private_to !== null && `, private to ${event.private_to} users`}</dd>
+      <dt>Published</dt><dd>{at(event.published_at)}{event.sender !== null && <> by <code>{event.sender}</code></>}{event.sending_connection && <> from connection <code title={event.sending_connection}>{brief(event.sending_connection)}</code></>}, {bytes(event.data_bytes)}{event.private_to !== null && `, private to ${event.private_to} users`}</dd>
       <dt>Entered</dt>
       <dd>
         {entry
@@ -158,8 +158,9 @@ function Connections({ rows }: { rows: TracedConnection[] }) {
     <Table caption="Connections, and how far it came" empty="No connection here has to do with it." rows={rows} id={({ id }) => id} columns={[
       { name: 'Outcome', cell: ({ outcome }) => <span class={`tag ${tone(outcome)}`}>{outcome}</span> },
       { name: 'User', cell: ({ user }) => (user === null ? 'anonymous' : <a class="name" href={`#/connections${query({ user })}`}>{user}</a>) },
-      { name: 'Connection', cell: ({ id, dialect }) => <>{dialect} <code title={id}>{brief(id)}</code></> },
+      { name: 'Connection', cell: ({ id, dialect }) => <><span class="short">{dialect}</span> <code title={id}>{brief(id)}</code></> },
       { name: 'Reason', cell: ({ reason }) => reason },
+      { name: 'Queued', number: true, cell: ({ queued_ms }) => after(queued_ms) },
       { name: 'Written', number: true, cell: ({ written_ms }) => after(written_ms) },
       { name: 'Acknowledged', number: true, cell: ({ acknowledged_ms }) => after(acknowledged_ms) },
     ]} />
