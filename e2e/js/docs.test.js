@@ -68,6 +68,13 @@ for (const prefix of ['', '/a']) {
     assert.ok(sample.startsWith('curl -X POST') && sample.includes(`${prefix}/api/v1/events`) && sample.includes('YOUR_KEY'), sample);
     assert.ok(sample.includes(HOSTILE) && !sample.includes(KEY), sample);
     assert.equal((await tab.evaluate(send, 'publishEvents')).status, 200);
+    // Examples make a request work as it stands, and what never ends is shown as it comes.
+    const explain = await tab.evaluate(() => document.querySelector('#explain .sample').textContent);
+    assert.ok(explain.includes('/api/v1/explain?channel=board.kitchen&user=mia'), explain);
+    for (const id of ['explain', 'history', 'presence', 'listMembers']) assert.equal((await tab.evaluate(send, id)).status, 200, id);
+    const tail = await tab.evaluate(send, 'tail');
+    assert.ok(tail.status === 200 && tail.text.includes('"open"'), tail.text);
+    await tab.evaluate(() => [...document.querySelectorAll('#tail button')].find((button) => button.textContent === 'Stop').click());
     await tab.evaluate(fill, ['nav input[type=search]', 'server state']);
     assert.deepEqual((await tab.evaluate(shown)).titles.map((each) => each.split(' ')[1]), ['/health']);
     const health = await tab.evaluate(send, 'health');

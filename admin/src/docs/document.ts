@@ -25,7 +25,7 @@ export interface Schema {
 }
 
 export interface Media { schema?: Schema; example?: unknown }
-export interface Parameter { name: string; in: string; description?: string; required?: boolean; schema?: Schema }
+export interface Parameter { name: string; in: string; description?: string; required?: boolean; schema?: Schema; example?: unknown }
 export interface Answer { description: string; content?: Record<string, Media> }
 
 export interface Operation {

@@ -1,6 +1,6 @@
 // One request: what it is for, what it takes, how it is written, what comes back, and a form that sends it.
 
-import { useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import { Field, fields } from '../ui';
 import { type Media, type Operation, sample } from './document';
 import { type Request, SAMPLES } from './samples';
@@ -8,6 +8,8 @@ import { Fields } from './schema';
 
 const pretty = (value: unknown): string => JSON.stringify(value, null, 2);
 export const Json = ({ value }: { value: unknown }) => <pre tabIndex={0}>{pretty(value)}</pre>;
+// Characters of an answer that are shown; a stream has no end.
+const MOST = 1_000_000;
 const exampleOf = (media: Media | undefined): unknown => media && (media.example ?? sample(media.schema));
 
 export function Entry({ operation, base, key_ }: { operation: Operation; base: string; key_: string }) {
@@ -22,7 +24,7 @@ export function Entry({ operation, base, key_ }: { operation: Operation; base: s
 
 function Content({ operation, base, key_ }: { operation: Operation; base: string; key_: string }) {
   const isUpgrade = operation.answers.some(([status]) => status === '101');
-  const [values, setValues] = useState<Record<string, string>>({});
+  const [values, setValues] = useState(() => examples(operation));
   const media = operation.body?.['application/json'];
   const [body, setBody] = useState(media ? pretty(exampleOf(media)) : undefined);
   const request = written(operation, base, values, body);
@@ -49,6 +51,10 @@ function Content({ operation, base, key_ }: { operation: Operation; base: string
     </div>
   );
 }
+
+// With these the request works as it stands, or names something that does not exist.
+const examples = ({ parameters }: Operation): Record<string, string> =>
+  Object.fromEntries(parameters.filter(({ example }) => example !== undefined).map(({ name, example }) => [name, String(example)]));
 
 function Parameters({ operation }: { operation: Operation }) {
   return (
@@ -103,31 +109,44 @@ function Trial({ operation, request, body, setBody, setValues, key_ }: {
   setBody: (body: string) => void; setValues: (values: Record<string, string>) => void; key_: string;
 }) {
   const [answer, setAnswer] = useState<{ status: string; text: string } | null>(null);
+  const [busy, setBusy] = useState(false);
+  const stop = useRef<AbortController | null>(null);
+  useEffect(() => () => stop.current?.abort(), []);
   const send = async (event: Event): Promise<void> => {
     event.preventDefault();
+    stop.current?.abort();
+    const { signal } = stop.current = new AbortController();
+    setBusy(true);
     const headers = Object.fromEntries(request.headers.filter(([name]) => name !== 'Authorization'));
     if (key_) headers.Authorization = `Bearer ${key_}`;
     setAnswer({ status: 'Sent; no answer yet.', text: '' });
     try {
-      const response = await fetch(request.url, { method: request.method, headers, body });
-      let text = await response.text();
+      const response = await fetch(request.url, { method: request.method, headers, body, signal });
+      const status = `${response.status} ${response.statusText}`;
+      let text = '';
+      for (const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader(); reader && text.length < MOST;) {
+        const { value, done } = await reader.read();
+        if (done) break;
+        setAnswer({ status, text: text += value });
+      }
       try { text = pretty(JSON.parse(text)); } catch { /* not JSON */ }
-      setAnswer({ status: `${response.status} ${response.statusText}`, text });
+      setAnswer({ status, text });
     } catch (failure) {
-      setAnswer({ status: `No answer: ${(failure as Error).message}`, text: '' });
+      if (!signal.aborted) setAnswer({ status: `No answer: ${(failure as Error).message}`, text: '' });
     }
+    if (stop.current?.signal === signal) setBusy(false);
   };
   return (
     <form class="trial" onSubmit={(event) => void send(event)} onInput={(event) => setValues(fields(event))}>
       {operation.parameters.filter((each) => each.in !== 'header').map(({ name, in: place, required }) => (
-        <Field label={name} name={name} required={required || place === 'path'} spellcheck={false} autocomplete="off" />
+        <Field label={name} name={name} defaultValue={examples(operation)[name] ?? ''} required={required || place === 'path'} spellcheck={false} autocomplete="off" />
       ))}
       {body !== undefined && (
         <label class="field"><span>Body</span>
           <textarea rows={Math.min(14, body.split('\n').length + 1)} spellcheck={false} value={body} onInput={({ currentTarget }) => setBody(currentTarget.value)} />
         </label>
       )}
-      <button>Send</button>
+      <button>Send</button> {busy && <button type="button" class="quiet" onClick={() => stop.current?.abort()}>Stop</button>}
       <div aria-live="polite" class="answer">
         {answer && <p><strong>{answer.status}</strong></p>}
         {answer?.text && <pre tabIndex={0}>{answer.text}</pre>}

@@ -59,7 +59,7 @@ enum Question {
 pub struct NameRange {
     /// Only names after this one.
     pub after: Box<str>,
-    /// Only names that begin so.
+    /// Only names with this prefix.
     #[serde(default, skip_serializing_if = "str::is_empty")]
     pub prefix: Box<str>,
     /// At most so many.

@@ -54,28 +54,28 @@ impl ToSchema for EventList {}
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceEvent {
-    /// Who is to get it.
+    /// The receivers.
     #[schema(inline)]
     pub to: Recipient,
-    /// What kind of event it is; each dialect has a word of its own for none.
+    /// The event's type. If it has none, each dialect sends a default.
     #[serde(rename = "type")]
     #[schema(min_length = 1, max_length = 255, nullable = false)]
     pub kind: Option<String>,
     /// Any JSON value; delivered byte for byte.
     pub data: Value,
-    /// Shown where a dialect has a place for it.
+    /// Delivered by dialects whose messages have metadata.
     #[schema(value_type = Option<Object>, nullable = false)]
     pub metadata: Option<Map<String, Value>>,
-    /// Who sent it.
+    /// The sender's name.
     #[schema(min_length = 1, max_length = 255, nullable = false)]
     pub sender: Option<String>,
-    /// The idempotency key: the event is published once, however often it is sent in ten minutes. A UUID is the event's id.
+    /// The idempotency key: within ten minutes, the event is published once. A UUID is the event's id.
     /// Of any other text, the event's id is the UUID v5 in the namespace of the nil UUID. The lengths are in bytes.
     #[schema(min_length = 1, max_length = 128, nullable = false)]
     pub id: Option<String>,
 }
 
-/// Who is to get an event.
+/// The receivers of an event.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum Recipient {
@@ -83,11 +83,11 @@ pub enum Recipient {
     Everyone(#[schema(inline)] Everyone),
     /// The connections of a user.
     User(#[schema(inline)] ToUser),
-    /// Who is subscribed to a channel.
+    /// The subscribers of a channel.
     Channel(#[schema(inline)] ToChannel),
 }
 
-/// The word for every connection.
+/// The word `everyone`.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Everyone {

@@ -44,7 +44,7 @@ impl DialectKind for Kind {
     }
 
     fn summary(&self) -> &'static str {
-        "To everyone: clients classify what is posted to /notify."
+        "Announcements: every client receives what is posted to /notify."
     }
 
     fn describe(&self) -> Description {

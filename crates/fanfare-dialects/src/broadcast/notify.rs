@@ -45,7 +45,7 @@ struct Request<'a> {
     #[serde(rename = "type")]
     #[schema(min_length = 1, max_length = 255, default = "custom", nullable = false)]
     kind: Option<&'a str>,
-    /// More fields of the delivered data; a message among them is replaced.
+    /// Further fields of the delivered data; `message` in it is ignored.
     #[schema(value_type = Option<Object>, nullable = false)]
     data: Option<&'a RawValue>,
 }
@@ -64,28 +64,28 @@ struct Request<'a> {
     ),
     responses(
         (status = 200, description = "Published.", body = inline(NotifyReply<'static>)),
-        (status = 400, description = "The body is not as it must be.", body = BroadcastError<'static>),
+        (status = 400, description = "The body is invalid.", body = BroadcastError<'static>),
         (
             status = 401,
-            description = "No API key, and no admin's token.",
+            description = "The API key or the admin's token is missing or invalid.",
             body = BroadcastError<'static>,
             headers(("WWW-Authenticate" = String)),
         ),
         (status = 403, description = "The API key does not have the scope publish.", body = BroadcastError<'static>),
         (status = 408, description = "The body did not arrive in time.", body = BroadcastError<'static>),
         (status = 413, description = "The body is too large.", body = BroadcastError<'static>),
-        (status = 415, description = "The body is no JSON in UTF-8.", body = BroadcastError<'static>),
+        (status = 415, description = "The body is not JSON in UTF-8.", body = BroadcastError<'static>),
         (
             status = 429,
             description = "Too many requests.",
             body = BroadcastError<'static>,
-            headers(("Retry-After" = u64, description = "When to ask again, in seconds.")),
+            headers(("Retry-After" = u64, description = "After how many seconds to repeat the request.")),
         ),
         (
             status = 503,
-            description = "The server stops, or no API key was sent and the database is away since the start.",
+            description = "The server is stopping; or the caller sent no API key, and the database has been unavailable since the start.",
             body = BroadcastError<'static>,
-            headers(("Retry-After" = Option<u64>, description = "When to ask again, in seconds.")),
+            headers(("Retry-After" = Option<u64>, description = "After how many seconds to repeat the request.")),
         ),
     ),
     security(("apiKey" = []), ("bearer" = []), ()),

@@ -51,7 +51,7 @@ impl Metrics {
     }
 }
 
-/// The facts.
+/// The server's version, settings and features.
 #[derive(Serialize, ToSchema)]
 struct Info {
     #[schema(inline)]
@@ -122,16 +122,16 @@ impl Respond for Realtime {
     path = "/info",
     tag = "Server information",
     responses(
-        (status = 200, description = "The facts.", body = inline(Info)),
-        (status = 408, description = "A body came, and not in time.", body = ApiError<'static>),
-        (status = 413, description = "A body came, and is too large.", body = ApiError<'static>),
+        (status = 200, description = "The server's version, settings and features.", body = inline(Info)),
+        (status = 408, description = "The body did not arrive in time.", body = ApiError<'static>),
+        (status = 413, description = "The body is too large.", body = ApiError<'static>),
         (
             status = 429,
             description = "Too many requests.",
             body = ApiError<'static>,
-            headers(("Retry-After" = u64, description = "When to ask again, in seconds.")),
+            headers(("Retry-After" = u64, description = "After how many seconds to repeat the request.")),
         ),
-        (status = 503, description = "The server stops.", body = ApiError<'static>),
+        (status = 503, description = "The server is stopping.", body = ApiError<'static>),
     ),
 )]
 fn info(report: &Report) -> HttpReply {

@@ -42,7 +42,7 @@ impl DialectKind for Kind {
     }
 
     fn summary(&self) -> &'static str {
-        "Channels and direct messages: clients subscribe, broadcast, and write to each other."
+        "Channels and direct messages: clients subscribe, broadcast, and send messages to each other."
     }
 
     fn describe(&self) -> Description {

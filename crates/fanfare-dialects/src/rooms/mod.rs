@@ -42,7 +42,7 @@ impl DialectKind for Kind {
     }
 
     fn summary(&self) -> &'static str {
-        "Rooms with access control: clients join, talk, and classify who comes and goes."
+        "Rooms with access control: clients join, send messages, and learn who joins and leaves."
     }
 
     fn describe(&self) -> Description {

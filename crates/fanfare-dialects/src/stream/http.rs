@@ -80,7 +80,7 @@ struct StreamedEvent<'a> {
     operation_id = "stream",
     tag = "Service API",
     params(
-        ("channel" = Vec<String>, Query, description = "The channels, by name or by pattern; may be repeated."),
+        ("channel" = Vec<String>, Query, description = "The channels, by name or by pattern; may be repeated.", example = json!(["board.kitchen"])),
         ("since" = Option<String>, Query, description = "A cursor: the stream begins with the events after it. Empty: only new events."),
         ("rewind" = Option<String>, Query, description = "Begin with the newest events: a number, or an age such as `5m`."),
         ("poll" = Option<String>, Query, description = "`1` to end after the kept events."),
@@ -97,7 +97,7 @@ struct StreamedEvent<'a> {
         (status = 401, description = "The token is invalid.", body = inline(StreamError<'static>)),
         (status = 403, description = "A channel is forbidden, or the page's origin.", body = inline(StreamError<'static>)),
         (status = 429, description = "Too many streams or attempts.", body = inline(StreamError<'static>)),
-        (status = 503, description = "The server is full, starts or stops.", body = inline(StreamError<'static>)),
+        (status = 503, description = "The server is full, starting or stopping.", body = inline(StreamError<'static>)),
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]

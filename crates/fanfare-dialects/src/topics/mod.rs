@@ -40,7 +40,7 @@ impl DialectKind for Kind {
     }
 
     fn summary(&self) -> &'static str {
-        "Publish and subscribe: clients name the topics they classify, with wildcards, and publish on them."
+        "Publish and subscribe: clients subscribe to topics, with wildcards, and publish on them."
     }
 
     fn describe(&self) -> Description {

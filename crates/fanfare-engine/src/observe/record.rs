@@ -36,7 +36,7 @@ pub struct TracedEvent {
     pub channel: Option<Box<str>>,
     /// When it was published, in milliseconds of Unix time.
     pub published_at_ms: u64,
-    /// Who sent it.
+    /// The sender.
     pub sender: Option<Box<str>>,
     /// The connection that sent it.
     pub sending_connection: Option<Uuid>,
@@ -74,7 +74,7 @@ pub struct TraceSummary {
     pub arms: Vec<Uuid>,
 }
 
-/// What became of an event on one node.
+/// The outcome of an event on one node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliveryTrace {
     /// When the broker brought it, in microseconds of Unix time by the clock of this node.
@@ -97,7 +97,7 @@ pub struct DeliveryTrace {
     pub left_out: u64,
 }
 
-/// What became of an event at one connection.
+/// The outcome of an event at one connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionTrace {
     /// The connection.

@@ -48,20 +48,20 @@ enum Condition {
     Unhealthy,
 }
 
-/// It is ready.
+/// The node is ready.
 #[derive(Serialize, ToSchema)]
 struct ReadyAnswer {
     #[schema(inline)]
     ready: Always<true>,
     /// Of a probe through the broker and every shard; through the shards alone while the broker is away.
     round_trip_ms: f64,
-    /// The broker is away, and has not been for as long as `server.broker_grace`.
+    /// The broker is away, for less than `server.broker_grace`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(inline, nullable = false)]
     degraded: Option<Always<true>>,
 }
 
-/// It is not ready.
+/// The node is not ready.
 #[derive(Serialize, ToSchema)]
 struct Unready<'a> {
     #[schema(inline)]
@@ -99,7 +99,7 @@ pub(super) async fn options(site: &Arc<Site>) -> Reply {
         (status = 200, description = "Healthy.", body = Health),
         (
             status = 503,
-            description = "Degraded: the broker is away. Unhealthy: the listener is full, or the server stops.",
+            description = "Degraded: the broker is unavailable. Unhealthy: the listener is full, or the server is stopping.",
             body = Health,
         ),
     ),
@@ -128,7 +128,7 @@ pub(super) async fn health(site: &Arc<Site>) -> Reply {
     reply::json(status, &body)
 }
 
-/// Whether this node should get clients.
+/// Whether this node is ready for clients.
 //
 // It does not drain, and a probe has passed the broker and every shard.
 #[utoipa::path(
@@ -138,11 +138,11 @@ pub(super) async fn health(site: &Arc<Site>) -> Reply {
     responses(
         (
             status = 200,
-            description = "A probe has come back through the broker and every shard, or the broker has not been away for long.",
+            description = "A probe has returned through the broker and every shard, or the broker has been away for less than `server.broker_grace`.",
             body = inline(ReadyAnswer),
             example = json!({ "ready": true, "round_trip_ms": 0.2 }),
         ),
-        (status = 503, description = "It should not.", body = inline(Unready<'static>)),
+        (status = 503, description = "The node is not ready for clients.", body = inline(Unready<'static>)),
     ),
 )]
 pub(super) async fn readyz(site: &Arc<Site>) -> Reply {
@@ -191,7 +191,7 @@ const LATE: &str = "the probe did not come back in time";
     get,
     path = "/livez",
     tag = "Probes and figures",
-    responses((status = 200, description = "It does.", body = String, content_type = "text/plain", example = "ok\n")),
+    responses((status = 200, description = "The process runs.", body = String, content_type = "text/plain", example = "ok\n")),
 )]
 pub(super) fn livez() -> Reply {
     reply::text(StatusCode::OK, "text/plain", "ok\n")

@@ -38,13 +38,13 @@ struct MessageRefusals;
 impl IntoResponses for MessageRefusals {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         challenging(refusals::<FailedError<'_>>(&[
-            (400, "The body, the limit or the cursor is not as it must be."),
-            (401, "No good token."),
+            (400, "The body, the limit or the cursor is invalid."),
+            (401, "The token is missing or invalid."),
             (429, "Too many requests."),
             (500, "A fault of the server's."),
             (
                 503,
-                "The server starts or stops, or the database is away, or the authorizer of channels.",
+                "The server is starting or stopping, or the database or the authorizer is unavailable.",
             ),
         ]))
     }
@@ -162,7 +162,7 @@ struct Written {
     /// 1 byte to 64 KiB, without NUL.
     #[schema(min_length = 1)]
     content: String,
-    /// Makes it private.
+    /// The recipient; with one, the message is private.
     recipient_id: Option<String>,
     channel_id: Option<String>,
     attachments: Option<Vec<Value>>,
@@ -245,10 +245,10 @@ impl Draft {
     responses(
         MessageRefusals,
         (status = 201, description = "Stored and published.", body = inline(Success<Shown<'static>>)),
-        (status = 403, description = "The channel is not open to the caller.", body = FailedError<'static>),
+        (status = 403, description = "The caller may not publish on the channel.", body = FailedError<'static>),
         (status = 408, description = "The body did not arrive in time.", body = FailedError<'static>),
         (status = 413, description = "The body is too large.", body = FailedError<'static>),
-        (status = 415, description = "The body is no JSON in UTF-8.", body = FailedError<'static>),
+        (status = 415, description = "The body is not JSON in UTF-8.", body = FailedError<'static>),
     ),
     security(("bearer" = [])),
 )]
@@ -303,7 +303,7 @@ pub(super) async fn create(call: RouteCall<'_>) -> Result<Reply, Refusal> {
     operation_id = "listMessages",
     tag = "Messages",
     params(Wanted),
-    responses(MessageRefusals, (status = 200, description = "A page of them.", body = inline(Success<MessagePage>))),
+    responses(MessageRefusals, (status = 200, description = "A page, the newest first.", body = inline(Success<MessagePage>))),
     security(("bearer" = [])),
 )]
 pub(super) async fn list(call: RouteCall<'_>) -> Result<Reply, Refusal> {

@@ -28,7 +28,7 @@ pub struct ReloadReport {
     pub changed: Vec<String>,
     /// The keys that differ from those of the start and need a restart.
     pub needs_restart: Vec<String>,
-    /// What is allowed, and doubtful.
+    /// Warnings about settings that are valid but risky.
     pub warnings: Vec<String>,
 }
 

@@ -12,14 +12,14 @@ use crate::config::{self, Loaded, Origin};
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct NodeConfiguration {
     pub(crate) node: Uuid,
-    /// The name of its machine, where that is known.
+    /// The name of its machine; null if it is unknown.
     #[schema(required)]
     pub(crate) host: Option<String>,
     pub(crate) profile: String,
     /// The file that was read.
     #[schema(required)]
     pub(crate) file: Option<String>,
-    /// What is allowed, and doubtful.
+    /// Warnings about settings that are valid but risky.
     pub(crate) warnings: Vec<String>,
     #[schema(inline)]
     pub(crate) settings: Vec<SettingInForce>,
@@ -30,16 +30,16 @@ pub(crate) struct NodeConfiguration {
 pub(crate) struct SettingInForce {
     /// resp.bind, listener[0].bind.
     pub(crate) key: String,
-    /// As in the file; secrets as ***.
+    /// As in the file; a secret is ***.
     pub(crate) value: String,
-    /// The default; null for what has none.
+    /// The default; null if there is none.
     #[schema(required)]
     pub(crate) default: Option<String>,
     /// Whether the value is not the default.
     pub(crate) changed: bool,
-    /// Where it was set: the profile, the line of the file, the environment or the command line; else why it is so.
+    /// Where it was set: the profile, the line of the file, the environment or the command line; otherwise the reason for it.
     pub(crate) origin: String,
-    /// What it does.
+    /// The description of the setting.
     pub(crate) doc: String,
 }
 

@@ -21,7 +21,7 @@ const BROKER_PATIENCE: Duration = Duration::from_millis(500);
 pub(crate) struct NodeFigures {
     /// The node's id, another after each start.
     pub(crate) id: Uuid,
-    /// The name of its machine, where that is known.
+    /// The name of its machine; null if it is unknown.
     #[schema(required)]
     pub(crate) host: Option<String>,
     pub(crate) version: String,
@@ -52,7 +52,7 @@ pub(crate) struct NodeFigures {
     pub(crate) database: DatabaseFigures,
     /// When the certificate of each listener with TLS ends, in seconds of Unix time; null while ACME has issued none.
     pub(crate) certificates: BTreeMap<String, Option<u64>>,
-    /// What went wrong, by the names that /api/v1/problems explains.
+    /// Problems, by the names that /api/v1/problems explains.
     #[schema(inline)]
     pub(crate) problems: BTreeMap<String, Occurrences>,
 }
@@ -71,7 +71,7 @@ pub(crate) struct DialectFigures {
     pub(crate) opened: u64,
     /// Messages written or queued to clients since the start.
     pub(crate) sent: u64,
-    /// Messages that clients did not get since the start: their queue was full, or they were gone.
+    /// Messages that did not reach clients since the start: the queue was full, or the connection ended.
     pub(crate) dropped: u64,
     /// Messages from clients since the start.
     pub(crate) received: u64,
@@ -81,14 +81,14 @@ pub(crate) struct DialectFigures {
     pub(crate) refused: BTreeMap<String, u64>,
 }
 
-/// How long events took from the broker to all sockets or queues of this node, since the start.
+/// The time from an event's arrival at this node until it was written or queued for each receiver, since the start.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub(crate) struct DeliveryFigures {
     /// Batches of events.
     pub(crate) count: u64,
     pub(crate) sum_seconds: f64,
-    /// How many took at most so many seconds.
+    /// Batches that took at most `le` seconds.
     #[schema(inline)]
     pub(crate) buckets: Vec<DeliveryBucket>,
 }
@@ -101,13 +101,13 @@ pub(crate) struct DeliveryBucket {
     pub(crate) count: u64,
 }
 
-/// How the node and its broker get on.
+/// The connection between the node and its broker.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub(crate) struct LinkFigures {
     /// `embedded`, `connected`, or `disconnected`.
     pub(crate) status: String,
-    /// How long it took to answer just now.
+    /// How long the broker took to answer, measured for this answer; null if it is embedded or did not answer.
     #[schema(required)]
     pub(crate) round_trip_ms: Option<f64>,
     /// Why it is disconnected.
@@ -119,7 +119,7 @@ pub(crate) struct LinkFigures {
     pub(crate) peers: BTreeMap<String, u64>,
 }
 
-/// How the node's database is.
+/// The state of the node's database.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub(crate) struct DatabaseFigures {

@@ -8,7 +8,7 @@ use fanfare_engine::Node;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// How much it matters.
+/// The severity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Severity {
@@ -26,7 +26,7 @@ pub(crate) struct ProblemKind {
     pub(crate) severity: Severity,
     /// What happened.
     pub(crate) title: &'static str,
-    /// What to do about it.
+    /// The remedy.
     pub(crate) advice: &'static str,
 }
 
@@ -54,25 +54,25 @@ pub(crate) const KINDS: &[ProblemKind] = kinds! {
     Error "broker_away": "The broker is disconnected",
         "Events reach only the connections of their own node. Check that the broker runs and that this machine reaches it; the log says why it was lost.";
     Error "database_away": "The database is down",
-        "Logins, sessions and stored messages fail; connections go on. Check the database and storage.url.";
+        "Logins, sessions and stored messages fail; connections stay open. Check the database and storage.url.";
     Error "no_certificate": "A listener has no certificate",
         "TLS handshakes fail until the ACME authority issues one; the log has the authority's reason. Check that the domains resolve to this node and that the authority reaches port 443.";
     Error "nodes_missing": "Other nodes do not report",
-        "They may miss what is published. Check that they run and reach the broker.";
+        "They may miss events. Check that they run and reach the broker.";
     Error "full": "A dialect has its maximum of connections",
         "New clients are refused. Raise max_connections of the dialect, or add a node.";
     Error "publications_degraded": "Publications may have missed other nodes",
         "Look for an outage of the broker or a node that hangs at that time. Publishers see degraded: true and may publish again.";
     Error "render_faults": "Events could not be rendered in a dialect",
         "A fault of the server: please report it with the line of the log that names the event.";
-    Error "refused.keys_unavailable": "Tokens could not be judged: the keys were not fetched",
+    Error "refused.keys_unavailable": "Tokens could not be verified: the keys were not fetched",
         "Check that auth.jwks_url answers from this machine.";
     Error "ended.internal_error": "Connections ended by a fault of the server",
         "Please report it with the lines of the log.";
     Warning "certificate_ends": "A certificate ends within two weeks",
         "It was not renewed, or not reloaded: renew the files and reload. With ACME the log has the authority's reason.";
     Warning "ended.slow_consumer": "Slow consumers were closed",
-        "Their queue was full: the client or its network reads slower than events come. Sort the connections by what waits to find them; raise send_queue of the dialect where bursts are normal, or publish less to them.";
+        "Their queue was full: the client or its network reads more slowly than events arrive. Sort the connections by waiting messages to find them. Raise send_queue of the dialect if bursts are normal, or publish fewer events to them.";
     Warning "messages_dropped": "Messages did not fit a client's queue",
         "See slow consumers.";
     Warning "refused.at_capacity": "Handshakes refused: the dialect was full",
@@ -80,51 +80,51 @@ pub(crate) const KINDS: &[ProblemKind] = kinds! {
     Warning "refused.address_at_capacity": "Handshakes refused: too many connections from one address",
         "Many users behind one proxy or NAT look like one address: list your proxies in limits.trusted_proxies, or raise max_connections_per_ip.";
     Warning "refused.user_at_capacity": "Handshakes refused: a user has too many connections",
-        "Clients that reconnect without closing, or many tabs: raise max_connections_per_user if that is normal.";
+        "Clients reconnect without closing, or a user has many tabs. Raise max_connections_per_user if that is normal.";
     Warning "refused.forbidden_origin": "Handshakes refused: the page's origin is not allowed",
         "Add the origin to auth.allowed_origins if the page is yours; the log names it.";
-    Warning "refused.bad_credential": "Handshakes refused: the token is not good",
-        "Forged, signed with another secret, or for another audience. If every client is refused, compare the issuer's secret or keys with [auth].";
-    Warning "publications_rejected": "Publications of a wrong form were dropped",
-        "A publisher sends what is not of the documented form; the log says what is wrong with it.";
+    Warning "refused.bad_credential": "Handshakes refused: the token is invalid",
+        "It is forged, signed with another secret, or for another audience. If every client is refused, compare the issuer's secret or keys with [auth].";
+    Warning "publications_rejected": "Invalid publications were dropped",
+        "A publisher sends messages that do not have the documented form; the log names the error.";
     Warning "broker_messages_ignored": "Messages on the broker were ignored",
         "Another program publishes on the nodes' subjects, or nodes of different versions share the broker.";
     Warning "notices_dropped": "Notices to other nodes were dropped",
-        "The broker was away for long: a session ended meanwhile may live on elsewhere until its token expires.";
+        "The broker was unavailable for long. A session that was ended meanwhile may stay valid on other nodes until its token expires.";
     Warning "ids_evicted": "Idempotency keys were forgotten early",
-        "A repeat may be published again. Raise broker.max_remembered_ids.";
+        "A repeated event may be published again. Raise broker.max_remembered_ids.";
     Warning "authorizer_failed": "The authorizer gave no answer",
-        "Where no rule decides, that means no. Check authorizer.url and how long it takes.";
+        "Requests that no rule decides were refused. Check authorizer.url and the time that it takes to answer.";
     Warning "accept_errors": "Connections could not be accepted",
         "Most often the process has no file descriptors left: raise its limit (ulimit -n).";
     Info "ended.rate_limited": "Connections ended: the client sent too many messages",
-        "See limits.messages_per_second_per_connection if that is a client of yours.";
-    Info "refused.rate_limited": "Handshakes refused: the address came too often",
-        "See limits.upgrades_per_second_per_ip if these are clients of yours.";
-    Info "requests_rate_limited": "Requests refused: the address came too often",
-        "See limits.requests_per_second_per_ip if these are callers of yours.";
+        "Raise limits.messages_per_second_per_connection if that is your client.";
+    Info "refused.rate_limited": "Handshakes refused: too many from one address",
+        "Raise limits.upgrades_per_second_per_ip if these are your clients.";
+    Info "requests_rate_limited": "Requests refused: too many from one address",
+        "Raise limits.requests_per_second_per_ip if these are your callers.";
     Info "messages_rate_limited": "Messages from clients dropped: too many in a second",
-        "See limits.messages_per_second_per_connection if these are clients of yours.";
+        "Raise limits.messages_per_second_per_connection if these are your clients.";
     Info "refused.missing_credential": "Handshakes refused: no token",
-        "A client of yours that forgets its token, or strangers.";
+        "One of your clients sends no token, or strangers connect.";
     Info "refused.expired_credential": "Handshakes refused: the token has expired",
         "Clients should fetch a new token before they reconnect.";
     Info "refused.forbidden": "Handshakes refused: the token lacks a right",
         "See realtime.required_roles.";
-    Info "refused.bad_name": "Handshakes refused: the client's name will not do",
+    Info "refused.bad_name": "Handshakes refused: the client_id is invalid",
         "A client_id has at most 128 bytes and no control characters.";
     Info "refused.name_taken": "Handshakes refused: another connection has the client's name",
-        "Two tabs with one client_id, or a client that reconnects before the server has noticed that it was gone.";
+        "Two tabs use one client_id, or a client reconnected before the server noticed that its old connection was lost.";
     Info "ended.ping_timeout": "Connections ended: the client was silent",
-        "Networks that drop idle connections, or phones that sleep. ping_interval must be shorter than what proxies allow.";
+        "The network dropped idle connections, or phones slept. Set ping_interval to less than the idle timeout of your proxies.";
     Info "ended.token_expired": "Connections ended: the token has expired",
         "Clients should reconnect with a new token.";
     Info "connection_errors": "Connections ended by an error",
-        "Broken networks and clients that violate the protocol; the debug log has each.";
+        "The network failed, or a client violated the protocol; the debug log has each case.";
     Info "handshakes_timed_out": "Connections cut before their request was complete",
         "Slow clients, scanners, or a health check that only connects.";
     Info "logins_refused": "Logins with a wrong address or password",
-        "Many of them from one place are an attack; auth.login_attempts_per_minute limits it.";
+        "Many from one address are an attack; auth.login_attempts_per_minute limits them.";
 };
 
 /// How often each problem has come up on `node`.

@@ -96,8 +96,8 @@ impl<'a> NewAccount<'a> {
     ),
     responses(
         Sent,
-        (status = 201, description = "Made, and logged in.", body = inline(Success<LoggedIn<'static>>)),
-        (status = 400, description = "The body will not do, or the address, or the password.", body = FailedError<'static>),
+        (status = 201, description = "The account was created and logged in.", body = inline(Success<LoggedIn<'static>>)),
+        (status = 400, description = "The body, the address or the password is invalid.", body = FailedError<'static>),
         (
             status = 403,
             description = "Registration is closed, or this server issues no tokens.",
@@ -141,7 +141,7 @@ struct LoginBody<'a> {
     ),
     responses(
         Sent,
-        (status = 200, description = "Logged in.", body = inline(Success<LoggedIn<'static>>)),
+        (status = 200, description = "The user is logged in.", body = inline(Success<LoggedIn<'static>>)),
         (status = 401, description = "A wrong address or password.", body = FailedError<'static>),
     ),
 )]
@@ -170,7 +170,7 @@ struct TokenRenewal<'a> {
             description = "The old refresh token works for 60 seconds more.",
             body = inline(Success<Tokens<'static>>),
         ),
-        (status = 401, description = "The refresh token is not good, or no longer.", body = FailedError<'static>),
+        (status = 401, description = "The refresh token is invalid, or was revoked.", body = FailedError<'static>),
     ),
 )]
 pub(in crate::http) async fn refresh(call: RouteCall<'_>) -> Result<Reply, Failure> {

@@ -33,22 +33,22 @@ use crate::auth::TokenError;
 
 /// The refusals of a route with a body.
 const SENT: &[(u16, &str)] = &[
-    (400, "The body is not as it must be."),
+    (400, "The body is invalid."),
     (403, "This server issues no tokens."),
     (408, "The body did not arrive in time."),
     (413, "The body is too large."),
-    (415, "The body is no JSON in UTF-8."),
+    (415, "The body is not JSON in UTF-8."),
     (429, "Too many requests, or too many bad logins."),
     (500, "A fault of the server's."),
-    (503, "The server stops, or the database is away."),
+    (503, "The server is stopping, or the database is unavailable."),
 ];
 
 /// The refusals of a route with an access token.
 const PROVING: &[(u16, &str)] = &[
-    (401, "No good token."),
+    (401, "The token is missing or invalid."),
     (429, "Too many requests."),
     (500, "A fault of the server's."),
-    (503, "The server stops, or the database is away."),
+    (503, "The server is stopping, or the database is unavailable."),
 ];
 
 /// The longest body, in bytes: far more than valid ones need, so that a password that is too long gets its own error.

@@ -20,7 +20,7 @@ use super::{
 #[openapi(paths(logout, change, reset))]
 pub(in crate::http) struct PasswordApi;
 
-/// The body of a success without data.
+/// A success without data.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Done {}
 
@@ -70,9 +70,9 @@ struct Change<'a> {
         (status = 404, description = "The token's user has no account here.", body = FailedError<'static>),
         (
             status = 503,
-            description = "The server stops, the database is away, or too many passwords wait.",
+            description = "The server is stopping, the database is unavailable, or too many passwords wait to be hashed.",
             body = FailedError<'static>,
-            headers(("Retry-After" = u64, description = "When to ask again, in seconds, if it is known.")),
+            headers(("Retry-After" = u64, description = "After how many seconds to repeat the request; absent if that is unknown.")),
         ),
     ),
     security(("bearer" = [])),

@@ -139,12 +139,12 @@ impl<'a> LoginSession<'a> {
     path = "/sessions",
     operation_id = "listSessions",
     tag = "Login sessions",
-    params(("user" = Option<String>, Query, description = "Of this user instead; for admins.")),
+    params(("user" = Option<String>, Query, description = "The sessions of this user; admins only.")),
     responses(
         SessionProving,
-        (status = 200, description = "They.", body = inline(Sessions<'static>)),
-        (status = 400, description = "The query is not as it must be.", body = ApiError<'static>),
-        (status = 403, description = "They are somebody else's.", body = ApiError<'static>),
+        (status = 200, description = "The sessions.", body = inline(Sessions<'static>)),
+        (status = 400, description = "The query is invalid.", body = ApiError<'static>),
+        (status = 403, description = "The sessions are another user's.", body = ApiError<'static>),
     ),
     security(("bearer" = [])),
 )]
@@ -188,7 +188,7 @@ struct SessionBody<'a> {
     ),
     responses(
         SessionSent,
-        (status = 200, description = "Logged in.", body = inline(Opened<'static>)),
+        (status = 200, description = "The user is logged in.", body = inline(Opened<'static>)),
         (status = 401, description = "A wrong name or password.", body = ApiError<'static>),
     ),
 )]
@@ -270,7 +270,7 @@ struct Renewed<'a> {
     responses(
         SessionSent,
         (status = 200, description = "The refresh token stays as it is.", body = inline(Renewed<'static>)),
-        (status = 401, description = "The refresh token is not good, or no longer.", body = ApiError<'static>),
+        (status = 401, description = "The refresh token is invalid, or was revoked.", body = ApiError<'static>),
     ),
 )]
 pub(in crate::http) async fn refresh(call: RouteCall<'_>) -> Result<Reply, Failure> {
@@ -301,13 +301,13 @@ pub(in crate::http) async fn refresh(call: RouteCall<'_>) -> Result<Reply, Failu
     path = "/sessions/{session_id}",
     operation_id = "endSession",
     tag = "Login sessions",
-    params(("session_id" = String, Path, description = "The session's id, or `current` for the session of the token.")),
+    params(("session_id" = String, Path, description = "The session's id, or `current` for the session of the token.", example = "current")),
     responses(
         SessionProving,
         (status = 204, description = "Ended."),
         (
             status = 403,
-            description = "The token is neither of this session nor an admin's.",
+            description = "The token belongs neither to this session nor to an admin.",
             body = ApiError<'static>,
         ),
         (status = 404, description = "There is no such session.", body = ApiError<'static>),

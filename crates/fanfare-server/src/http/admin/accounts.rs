@@ -38,12 +38,12 @@ struct ShownAccount<'a> {
     created_at: String,
     #[schema(required, format = DateTime)]
     last_login_at: Option<String>,
-    /// Since when it is switched off.
+    /// When it was disabled; null if it is not.
     #[schema(required, format = DateTime)]
     disabled_at: Option<String>,
 }
 
-/// The account to be made.
+/// The new account.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct AccountWanted {
@@ -57,19 +57,19 @@ struct AccountWanted {
     roles: Vec<String>,
 }
 
-/// What to change of an account; what is not there stays.
+/// The changes of an account. An absent field stays as it is.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct AccountChange {
-    /// Exactly these roles. Where one is taken away the user's sessions end.
+    /// All roles of the account. If one is taken away, the user's sessions end.
     #[serde(default)]
     roles: Option<Vec<String>>,
-    /// Switches the account off, which ends its sessions, or on.
+    /// `true` disables the account and ends its sessions; `false` enables it.
     #[serde(default)]
     disabled: Option<bool>,
 }
 
-/// The accounts of this server, in the order of their making.
+/// The accounts of this server, the oldest first.
 #[utoipa::path(
     get,
     path = "/api/v1/accounts",
@@ -78,10 +78,10 @@ struct AccountChange {
     params(
         ("email" = Option<String>, Query, description = "Only the account with this address."),
         Limit,
-        ("cursor" = Option<String>, Query, description = "Only accounts after the one of this id."),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
     ),
     responses(
-        (status = 200, description = "A page of them.", body = inline(AccountPage<'static>)),
+        (status = 200, description = "A page of accounts, the oldest first.", body = inline(AccountPage<'static>)),
         ServiceRefusals,
         (status = 500, description = "A fault of the server's.", body = ApiError<'static>),
     ),
@@ -114,7 +114,7 @@ pub(in crate::http) async fn list(query: &str, site: &Site) -> Reply {
     reply::json(StatusCode::OK, &page)
 }
 
-/// Makes an account, whatever auth.registration says.
+/// Creates an account, even if `auth.registration` is closed.
 #[utoipa::path(
     post,
     path = "/api/v1/accounts",
@@ -130,7 +130,7 @@ pub(in crate::http) async fn list(query: &str, site: &Site) -> Reply {
         (status = 408, description = "The body did not arrive in time.", body = ApiError<'static>),
         (status = 409, description = "The address has an account already.", body = ApiError<'static>),
         (status = 413, description = "The body is too large.", body = ApiError<'static>),
-        (status = 415, description = "The body is no JSON in UTF-8.", body = ApiError<'static>),
+        (status = 415, description = "The body is not JSON in UTF-8.", body = ApiError<'static>),
         (status = 500, description = "A fault of the server's.", body = ApiError<'static>),
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
@@ -163,21 +163,21 @@ pub(in crate::http) async fn create(sent: RequestBody, site: &Site) -> Reply {
     }
 }
 
-/// Changes an account's roles, or switches it off or on.
+/// Changes an account's roles, or disables or enables it.
 #[utoipa::path(
     patch,
     path = "/api/v1/accounts/{id}",
     operation_id = "changeAccount",
     tag = "Operations",
-    params(("id" = String, Path, description = "The account's id.", min_length = 1)),
+    params(("id" = String, Path, description = "The account's id.", min_length = 1, example = "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b")),
     request_body(content = inline(AccountChange), example = json!({ "disabled": true })),
     responses(
-        (status = 200, description = "As it is now.", body = inline(ShownAccount<'static>)),
+        (status = 200, description = "The changed account.", body = inline(ShownAccount<'static>)),
         ServiceRefusals,
         (status = 404, description = "There is no such account.", body = ApiError<'static>),
         (status = 408, description = "The body did not arrive in time.", body = ApiError<'static>),
         (status = 413, description = "The body is too large.", body = ApiError<'static>),
-        (status = 415, description = "The body is no JSON in UTF-8.", body = ApiError<'static>),
+        (status = 415, description = "The body is not JSON in UTF-8.", body = ApiError<'static>),
         (status = 500, description = "A fault of the server's.", body = ApiError<'static>),
     ),
     security(("apiKey" = []), ("bearer" = []), ()),

@@ -12,7 +12,7 @@ use crate::report::{CONFIGURATION, NodeConfiguration};
 struct Configurations {
     /// The oldest first.
     nodes: Vec<NodeConfiguration>,
-    /// True where not every node has answered, or the broker was away; else not there.
+    /// True if a node has not answered, or the broker was unavailable; otherwise absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(inline, nullable = false)]
     degraded: Option<Always<true>>,
@@ -24,7 +24,7 @@ struct Configurations {
     path = "/api/v1/configuration",
     operation_id = "configuration",
     tag = "Operations",
-    responses((status = 200, description = "Each node's, without secrets.", body = inline(Configurations)), ServiceRefusals),
+    responses((status = 200, description = "The configuration of each node, without secrets.", body = inline(Configurations)), ServiceRefusals),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
 pub(in crate::http) async fn show(site: &Site) -> Reply {

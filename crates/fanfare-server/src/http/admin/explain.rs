@@ -26,30 +26,29 @@ struct Explained<'a> {
     room: bool,
     #[schema(inline)]
     decisions: Vec<Explanation<'a>>,
-    /// How much of it is kept for clients that were away; null for nothing.
+    /// How much of it is kept for clients that resume; null if nothing is.
     #[schema(inline, required)]
     history: Option<ExplainedHistory>,
-    /// Of the user's connections, at most 100, those that receive what is published there, unless the authorizer, which is not asked now,
-    /// refuses it.
+    /// The user's connections that receive the channel's events, at most 100. The authorizer is not asked, and may still refuse.
     #[schema(inline)]
     receiving: Vec<Connection<'a>>,
-    /// Those that do not receive it.
+    /// The user's connections that do not.
     #[schema(inline)]
     not_receiving: Vec<NotReceiving<'a>>,
-    /// True where not every node has answered, or the broker was away; else not there.
+    /// True if a node has not answered, or the broker was unavailable; otherwise absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(inline, nullable = false)]
     degraded: Option<Always<true>>,
 }
 
-/// How much is kept.
+/// The number and age of kept events.
 #[derive(Serialize, ToSchema)]
 struct ExplainedHistory {
-    /// The newest events, so many of them.
+    /// The most events that are kept.
     size: u32,
-    /// How long, such as `5m`.
+    /// The time that an event is kept, such as `5m`.
     ttl: String,
-    /// The number of the access rule that says so; null for the events of users, which `history.users` decides.
+    /// The number of the access rule that decides; null for the events of users, which `history.users` decides.
     #[schema(required)]
     rule: Option<usize>,
     /// The pattern of that rule.
@@ -70,7 +69,7 @@ impl ExplainedHistory {
     }
 }
 
-/// A connection that does not receive what is published on the channel.
+/// A connection that does not receive the channel's events.
 #[derive(Serialize, ToSchema)]
 struct NotReceiving<'a> {
     #[serde(flatten)]
@@ -89,7 +88,7 @@ enum WithheldBecause {
     Expired,
 }
 
-/// One thing that one can do with a channel.
+/// An action on a channel, and whether the user may do it.
 #[derive(Serialize, ToSchema)]
 struct Explanation<'a> {
     /// subscribe, join or publish.
@@ -121,11 +120,11 @@ struct ExplainQuery {
     operation_id = "explain",
     tag = "Operations",
     params(
-        ("channel" = String, Query, description = "A channel, a room or a personal channel.", min_length = 1),
-        ("user" = Option<String>, Query, description = "The user; without it, a connection without a token."),
+        ("channel" = String, Query, description = "A channel, a room or a personal channel.", min_length = 1, example = "board.kitchen"),
+        ("user" = Option<String>, Query, description = "The user; without it, a connection without a token.", example = "mia"),
         ("claims" = Option<String>, Query, description = "Claims of the user's token, as a JSON object."),
     ),
-    responses((status = 200, description = "What is decided, and by what.", body = inline(Explained<'static>)), ServiceRefusals),
+    responses((status = 200, description = "The decisions with their reasons, and the user's connections.", body = inline(Explained<'static>)), ServiceRefusals),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
 pub(in crate::http) async fn explain(query: &str, site: &Site) -> Reply {

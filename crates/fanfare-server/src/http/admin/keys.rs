@@ -28,29 +28,29 @@ struct ShownKey<'a> {
     scopes: &'a [String],
     #[schema(format = DateTime)]
     created_at: String,
-    /// Since when it is refused.
+    /// When it was revoked; null if it is valid.
     #[schema(required, format = DateTime)]
     revoked_at: Option<String>,
-    /// When it was last used, to the minute; null if never.
+    /// When it was last used, to the minute; null if it was not.
     #[schema(required, format = DateTime)]
     last_used_at: Option<String>,
 }
 
-/// A key that was just made.
+/// The created key.
 #[derive(Serialize, ToSchema)]
 struct NewKey<'a> {
-    /// The secret: it is shown this once.
+    /// The secret. It is not shown again.
     key: &'a str,
     id: &'a str,
     name: &'a str,
     scopes: &'a [String],
 }
 
-/// The key to be made.
+/// The new key.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct KeyWanted {
-    /// What it is for.
+    /// Its name, such as the service that uses it.
     #[schema(min_length = 1, max_length = 200)]
     name: String,
     /// publish, read or admin.
@@ -58,7 +58,7 @@ struct KeyWanted {
     scopes: Vec<ScopeName>,
 }
 
-/// What a key may be used for.
+/// A scope of a key.
 #[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum ScopeName {
@@ -74,7 +74,7 @@ enum ScopeName {
     operation_id = "listKeys",
     tag = "Operations",
     responses(
-        (status = 200, description = "All of them, without their secrets.", body = inline(ShownKeys<'static>)),
+        (status = 200, description = "All keys, without their secrets.", body = inline(ShownKeys<'static>)),
         ServiceRefusals,
         (status = 500, description = "A fault of the server's.", body = ApiError<'static>),
     ),
@@ -92,7 +92,7 @@ pub(in crate::http) async fn list(site: &Site) -> Reply {
     }
 }
 
-/// Makes an API key. With the first, callers on this machine need one, too.
+/// Creates an API key. After the first one, callers on this machine need a key, too.
 #[utoipa::path(
     post,
     path = "/api/v1/keys",
@@ -100,11 +100,11 @@ pub(in crate::http) async fn list(site: &Site) -> Reply {
     tag = "Operations",
     request_body(content = inline(KeyWanted), example = json!({ "name": "billing", "scopes": ["publish"] })),
     responses(
-        (status = 201, description = "Made; the secret is shown this once.", body = inline(NewKey<'static>)),
+        (status = 201, description = "Created. The secret is not shown again.", body = inline(NewKey<'static>)),
         ServiceRefusals,
         (status = 408, description = "The body did not arrive in time.", body = ApiError<'static>),
         (status = 413, description = "The body is too large.", body = ApiError<'static>),
-        (status = 415, description = "The body is no JSON in UTF-8.", body = ApiError<'static>),
+        (status = 415, description = "The body is not JSON in UTF-8.", body = ApiError<'static>),
         (status = 500, description = "A fault of the server's.", body = ApiError<'static>),
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
@@ -130,17 +130,17 @@ pub(in crate::http) async fn create(sent: RequestBody, site: &Site) -> Reply {
     }
 }
 
-/// Revokes an API key, on all nodes within seconds.
+/// Revokes an API key, within seconds on all nodes.
 #[utoipa::path(
     delete,
     path = "/api/v1/keys/{id}",
     operation_id = "revokeKey",
     tag = "Operations",
-    params(("id" = String, Path, description = "The key's id.", min_length = 1)),
+    params(("id" = String, Path, description = "The key's id.", min_length = 1, example = "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b")),
     responses(
-        (status = 204, description = "It is refused from now on."),
+        (status = 204, description = "The key was revoked."),
         ServiceRefusals,
-        (status = 404, description = "There is no such key, or it was revoked before.", body = ApiError<'static>),
+        (status = 404, description = "There is no such key, or it is already revoked.", body = ApiError<'static>),
         (status = 500, description = "A fault of the server's.", body = ApiError<'static>),
     ),
     security(("apiKey" = []), ("bearer" = []), ()),

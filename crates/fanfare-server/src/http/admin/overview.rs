@@ -14,7 +14,7 @@ struct NodesOverview {
     nodes: Vec<NodeFigures>,
     /// The node that answers.
     answered_by: uuid::Uuid,
-    /// True where not every node has answered, or the broker was away; else not there.
+    /// True if a node has not answered, or the broker was unavailable; otherwise absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(inline, nullable = false)]
     degraded: Option<Always<true>>,
@@ -26,7 +26,7 @@ struct NodesOverview {
     path = "/api/v1/overview",
     operation_id = "overview",
     tag = "Operations",
-    responses((status = 200, description = "Each node's.", body = inline(NodesOverview)), ServiceRefusals),
+    responses((status = 200, description = "The figures of each node.", body = inline(NodesOverview)), ServiceRefusals),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
 pub(in crate::http) async fn show(site: &Site) -> Reply {

@@ -7,7 +7,7 @@ use super::{super::forms::PlainError, Reply, reply};
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// The operators' page.
+/// The page for operators.
 #[utoipa::path(
     get,
     path = "/admin",
@@ -15,7 +15,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
     responses(
         (
             status = 200,
-            description = "A page that needs nothing from elsewhere.",
+            description = "The page. It loads nothing from other servers.",
             body = String,
             content_type = "text/html",
         ),

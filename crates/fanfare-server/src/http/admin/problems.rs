@@ -17,13 +17,13 @@ use crate::{
     upkeep::ENDS_SOON,
 };
 
-/// What went wrong.
+/// The problems of all nodes.
 #[derive(Serialize, ToSchema)]
 struct ReportedProblems {
-    /// What matters most first.
+    /// The most severe first.
     #[schema(inline)]
     problems: Vec<ReportedProblem>,
-    /// True where not every node has answered, or the broker was away; else not there.
+    /// True if a node has not answered, or the broker was unavailable; otherwise absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(inline, nullable = false)]
     degraded: Option<Always<true>>,
@@ -36,29 +36,29 @@ struct ReportedProblem {
     name: &'static str,
     #[schema(inline)]
     severity: Severity,
-    /// Whether it lasts, or came up in the last ten minutes.
+    /// Whether it lasts, or occurred in the last ten minutes.
     current: bool,
     title: &'static str,
-    /// What to do about it.
+    /// The remedy.
     advice: &'static str,
-    /// How often since the nodes' starts; for what lasts, on how many nodes.
+    /// Occurrences since the nodes' starts; of a problem that lasts, the number of nodes that have it.
     total: u64,
-    /// How often in the last ten minutes.
+    /// Occurrences in the last ten minutes.
     recent: u64,
-    /// Where: the total of each node.
+    /// The total of each node.
     nodes: BTreeMap<Uuid, u64>,
-    /// More about it, where there is more.
+    /// The cause, or which part has the problem; null if neither is known.
     #[schema(required)]
     detail: Option<String>,
 }
 
-/// What went wrong on any node, and what to do about it.
+/// The problems of all nodes, each with a remedy.
 #[utoipa::path(
     get,
     path = "/api/v1/problems",
     operation_id = "problems",
     tag = "Operations",
-    responses((status = 200, description = "What matters most first.", body = inline(ReportedProblems)), ServiceRefusals),
+    responses((status = 200, description = "The most severe first.", body = inline(ReportedProblems)), ServiceRefusals),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
 pub(in crate::http) async fn list(site: &Site) -> Reply {

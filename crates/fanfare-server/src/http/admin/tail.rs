@@ -34,17 +34,17 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// Events in one write.
 const AT_ONCE: usize = 64;
 
-/// A line of a tail. An empty line means nothing.
+/// A line of a tail. Ignore empty lines.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum TailLine<'a> {
-    /// The first line: from here on, nothing is missed.
+    /// The first line: no event after it is missed.
     Open { node: Uuid },
     /// An event.
     Event(#[schema(inline)] TailEvent<'a>),
-    /// So many events are not shown here, because the reader was too slow, or there were more in a second than a tail shows.
+    /// The number of events that are missing here: the reader was too slow, or there were more than `observe.max_tail_events_per_second`.
     Lost(u64),
-    /// The last line: why the server ends the tail.
+    /// The last line: the reason why the server ends the tail.
     End { code: &'a str, message: &'a str },
 }
 
@@ -67,14 +67,14 @@ struct TailEvent<'a> {
     sender: Option<&'a str>,
     /// The length of its data.
     data_bytes: usize,
-    /// How many users alone may see it; null if it is not private.
+    /// The number of users who may see it; null if it is not private.
     #[schema(required)]
     private_to: Option<usize>,
-    /// Its data, if that was asked for; else not there.
+    /// Its data; absent without `data=true`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>, nullable = false)]
     data: Option<&'a RawValue>,
-    /// Its metadata, if data was asked for and there is any; else not there.
+    /// Its metadata; absent without `data=true`, and if the event has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>, nullable = false)]
     metadata: Option<&'a RawValue>,
@@ -86,7 +86,7 @@ struct TailQuery {
     data: bool,
 }
 
-/// Streams what is published. Without `data` the caller needs the scope `read`, with it `admin`.
+/// Streams events as they are published. The scope `read` is enough without `data`; with it, the caller needs `admin`.
 #[utoipa::path(
     get,
     path = "/api/v1/tail",
@@ -94,14 +94,14 @@ struct TailQuery {
     tag = "Operations",
     params(
         ("user" = Option<String>, Query, description = "The events for this user."),
-        ("channel" = Option<String>, Query, description = "The events on this channel, or on those that a pattern matches."),
+        ("channel" = Option<String>, Query, description = "The events on this channel, or on those that a pattern matches.", example = "board.*"),
         ("everyone" = Option<bool>, Query, description = "The events for everyone. At least one of the three is needed."),
         ("data" = Option<bool>, Query, description = "Whether to show data and metadata; that needs the scope `admin`."),
     ),
     responses(
         (
             status = 200,
-            description = "A line of JSON for each event, without an end.",
+            description = "A line of JSON for each event, until the caller disconnects.",
             content_type = "application/jsonl",
             body = inline(TailLine<'static>),
         ),

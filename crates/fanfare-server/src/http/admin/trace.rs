@@ -51,7 +51,7 @@ struct TraceWanted {
 /// An armed trace.
 #[derive(Serialize, ToSchema)]
 struct Armed {
-    /// Its id, by which its events can be listed.
+    /// Its id: `GET /api/v1/trace?trace=` lists its events.
     trace: Uuid,
     /// When it ends.
     #[schema(format = DateTime)]
@@ -73,7 +73,7 @@ struct TracedEvents<'a> {
     degraded: Option<Always<true>>,
 }
 
-/// Arms a trace on all nodes: they record the next events, and what becomes of each at every connection.
+/// Arms a trace on all nodes: they record the next events, and the outcome of each at every connection.
 #[utoipa::path(
     post,
     path = "/api/v1/trace",
@@ -85,7 +85,7 @@ struct TracedEvents<'a> {
         ServiceRefusals,
         (status = 408, description = "The body did not arrive in time.", body = ApiError<'static>),
         (status = 413, description = "The body is too large.", body = ApiError<'static>),
-        (status = 415, description = "The body is no JSON in UTF-8.", body = ApiError<'static>),
+        (status = 415, description = "The body is not JSON in UTF-8.", body = ApiError<'static>),
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
@@ -130,7 +130,7 @@ pub(in crate::http) async fn arm(sent: RequestBody, site: &Site) -> Reply {
         ("trace" = Option<Uuid>, Query, description = "Only those that this armed trace recorded."),
         Limit,
     ),
-    responses((status = 200, description = "They, without their data.", body = inline(TracedEvents<'static>)), ServiceRefusals),
+    responses((status = 200, description = "The events, without their data.", body = inline(TracedEvents<'static>)), ServiceRefusals),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
 pub(in crate::http) async fn list(query: &str, site: &Site) -> Reply {
@@ -151,14 +151,14 @@ pub(in crate::http) async fn list(query: &str, site: &Site) -> Reply {
     )
 }
 
-/// What became of a traced event on each node and at each connection; and why a user did or did not receive it.
+/// The outcome of a traced event on each node and at each connection, and why a user did or did not receive it.
 #[utoipa::path(
     get,
     path = "/api/v1/trace/{id}",
     operation_id = "showTrace",
     tag = "Operations",
     params(
-        ("id" = Uuid, Path, description = "The event's id."),
+        ("id" = Uuid, Path, description = "The event's id.", example = "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"),
         ("user" = Option<String>, Query, description = "Why this user did or did not receive it."),
     ),
     responses(
@@ -167,9 +167,9 @@ pub(in crate::http) async fn list(query: &str, site: &Site) -> Reply {
         (status = 404, description = "No node has a trace of this event.", body = ApiError<'static>),
         (
             status = 503,
-            description = "Not every node has answered, so one that has not may have the trace; or the server is stopping.",
+            description = "A node that did not answer may have the trace; or the server is stopping.",
             body = ApiError<'static>,
-            headers(("Retry-After" = u64, description = "When to ask again, in seconds, where that can be told.")),
+            headers(("Retry-After" = u64, description = "After how many seconds to repeat the request; absent if that is unknown.")),
         ),
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
@@ -225,15 +225,15 @@ pub(in crate::http) async fn show(id: &str, query: &str, site: &Site) -> Reply {
     )
 }
 
-/// Disarms a trace on all nodes. What it has recorded stays.
+/// Disarms a trace on all nodes. Its records stay.
 #[utoipa::path(
     delete,
     path = "/api/v1/trace/{id}",
     operation_id = "disarmTrace",
     tag = "Operations",
-    params(("id" = Uuid, Path, description = "The id of the armed trace: `trace` in the answer that armed it.")),
+    params(("id" = Uuid, Path, description = "The id of the armed trace: `trace` in the answer that armed it.", example = "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b")),
     responses(
-        (status = 204, description = "No node begins to record a further event for it."),
+        (status = 204, description = "It is disarmed: no node records further events for it."),
         ServiceRefusals,
         (status = 404, description = "It is not armed: it has ended, or there never was one.", body = ApiError<'static>),
     ),

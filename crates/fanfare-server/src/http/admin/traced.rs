@@ -13,7 +13,7 @@ use super::{
     verdict::{Verdict, code, reason},
 };
 
-/// What became of an event.
+/// The outcome of an event.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ShownTrace<'a> {
     #[schema(inline)]
@@ -24,7 +24,7 @@ pub(super) struct ShownTrace<'a> {
     /// The nodes that the broker brought it to.
     #[schema(inline)]
     deliveries: Vec<ShownDelivery<'a>>,
-    /// How many nodes have answered, those without a trace of it included.
+    /// The number of nodes that have answered, including those without a trace of it.
     nodes: usize,
     /// Why the user received it or not; null if no user was named, here or when the trace was armed.
     #[schema(inline, required)]
@@ -57,7 +57,7 @@ pub(super) struct ShownEvent<'a> {
     sending_connection: Option<Uuid>,
     /// The length of its data.
     data_bytes: usize,
-    /// How many users alone may see it; null if it is not private.
+    /// The number of users who may see it; null if it is not private.
     #[schema(required)]
     private_to: Option<usize>,
     /// The connection that does not receive it.
@@ -75,25 +75,25 @@ struct ShownEntry<'a> {
     /// The dialect of the client or of the route.
     #[schema(required)]
     dialect: Option<&'a str>,
-    /// When, by the clock of that node.
+    /// The time, by the clock of that node.
     #[schema(format = DateTime)]
     at: String,
     /// What allowed a client to publish it on its channel.
     #[schema(required)]
     allowed_by: Option<&'a str>,
-    /// The access rule that did.
+    /// The access rule that allowed it.
     #[schema(inline, required)]
     rule: Option<ShownRule<'a>>,
 }
 
-/// What became of an event on one node.
+/// The outcome of an event on one node.
 #[derive(Serialize, ToSchema)]
 struct ShownDelivery<'a> {
     node: Uuid,
     /// When the broker brought it, by the clock of that node.
     #[schema(format = DateTime)]
     at: String,
-    /// Threads that may have receivers, and those that have finished.
+    /// The shards that may have receivers.
     shards: usize,
     finished_shards: usize,
     /// Connections that should receive it.
@@ -110,7 +110,7 @@ struct ShownDelivery<'a> {
     left_out: u64,
 }
 
-/// What became of an event at one connection.
+/// The outcome of an event at one connection.
 #[derive(Serialize, ToSchema)]
 struct ShownConnection<'a> {
     id: Uuid,

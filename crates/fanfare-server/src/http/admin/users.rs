@@ -18,7 +18,7 @@ struct UserPage<'a> {
     /// For the next page; null on the last.
     #[schema(required)]
     next_cursor: Option<&'a str>,
-    /// True where not every node has answered, or the broker was away; else not there.
+    /// True if a node has not answered, or the broker was unavailable; otherwise absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(inline, nullable = false)]
     degraded: Option<Always<true>>,
@@ -38,14 +38,14 @@ struct ConnectedUser<'a> {
     operation_id = "listUsers",
     tag = "Operations",
     params(
-        ("prefix" = Option<String>, Query, description = "Only ids that begin so."),
+        ("prefix" = Option<String>, Query, description = "Only ids with this prefix."),
         Limit,
-        ("cursor" = Option<String>, Query, description = "Only ids after this one."),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
     ),
     responses(
         (
             status = 200,
-            description = "A page of them, by id.",
+            description = "A page of connections, by id.",
             body = inline(UserPage<'static>),
             example = json!({ "users": [{ "id": "123", "connections": 2 }], "next_cursor": null }),
         ),

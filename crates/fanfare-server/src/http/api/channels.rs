@@ -39,14 +39,14 @@ struct Channel<'a> {
     operation_id = "listChannels",
     tag = "Service API",
     params(
-        ("prefix" = Option<String>, Query, description = "Only names that begin so."),
+        ("prefix" = Option<String>, Query, description = "Only names with this prefix."),
         Limit,
-        ("cursor" = Option<String>, Query, description = "Only names after this one."),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
     ),
     responses(
         (
             status = 200,
-            description = "A page of them, by name.",
+            description = "A page of channels, by name.",
             body = inline(ChannelPage<'static>),
             example = json!({ "channels": [{ "name": "chat.general", "connections": 12 }], "next_cursor": null }),
         ),

@@ -65,36 +65,36 @@ pub(in crate::http) struct Connection<'a> {
     /// Channels, patterns and rooms.
     #[schema(value_type = Vec<String>)]
     subscriptions: &'a [Box<str>],
-    /// More about it, where that was asked for; else not there.
+    /// Details; absent in a list without `details=true`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(inline, nullable = false)]
     details: Option<ConnectionDetail<'a>>,
 }
 
-/// More about a connection, where that was asked for.
+/// The details of a connection.
 #[derive(Serialize, ToSchema)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct ConnectionDetail<'a> {
     /// The node that holds it.
     node: Uuid,
-    /// Messages that wait for its client.
+    /// Messages in its queue.
     queued: usize,
     /// Their bytes.
     queued_bytes: usize,
-    /// How many subscriptions there are, those that are not shown included.
+    /// The number of its subscriptions, including those that are not listed.
     subscription_count: usize,
     #[schema(required)]
     user_agent: Option<&'a str>,
-    /// Since the client sent anything.
+    /// Seconds since the client last sent something.
     silent_seconds: f64,
-    /// When its token expires; null for one without.
+    /// When its token expires; null if it has none, or one that does not expire.
     #[schema(required, format = DateTime)]
     expires_at: Option<String>,
-    /// Its token has expired, and it gets no events until there is another.
+    /// Its token has expired: it receives no events until the client sends a new one.
     paused: bool,
-    /// Whether it gets the events for its user.
+    /// Whether it receives the events for its user.
     gets_user: bool,
-    /// Whether it gets the events for everyone.
+    /// Whether it receives the events for everyone.
     gets_everyone: bool,
     /// Whether messages are compressed.
     compressed: bool,
@@ -107,25 +107,25 @@ struct ConnectionDetail<'a> {
     operation_id = "listConnections",
     tag = "Service API",
     params(
-        ("user" = Option<String>, Query, description = "Only of this user."),
-        ("dialect" = Option<String>, Query, description = "Only of this dialect."),
-        ("channel" = Option<String>, Query, description = "Only with a subscription of exactly this text."),
+        ("user" = Option<String>, Query, description = "Only connections of this user."),
+        ("dialect" = Option<String>, Query, description = "Only connections of this dialect."),
+        ("channel" = Option<String>, Query, description = "Only connections with a subscription of exactly this text."),
         (
             "covers" = Option<String>,
             Query,
-            description = "Only with a subscription that covers this channel: itself, or a pattern that matches it.",
+            description = "Only connections that receive this channel: with a subscription to it, or to a pattern that matches it.",
         ),
-        ("address" = Option<String>, Query, description = "Only of clients with this IP address."),
+        ("address" = Option<String>, Query, description = "Only connections from this IP address."),
         (
             "sort" = inline(Option<ConnectionOrder>),
             Query,
-            description = "By id, in pages; or those with the most waiting messages, which is one page.",
+            description = "`id`: by id, in pages. `queued`: one page of the connections with the most waiting messages.",
         ),
-        ("details" = Option<bool>, Query, description = "Whether to show more about each."),
+        ("details" = Option<bool>, Query, description = "Whether to return the details of each."),
         (
             "subscriptions" = Option<usize>,
             Query,
-            description = "At most so many subscriptions of each.",
+            description = "The most subscriptions to list of each connection.",
         ),
         Limit,
         ("cursor" = Option<Uuid>, Query, description = "The next_cursor of the page before."),
@@ -133,7 +133,7 @@ struct ConnectionDetail<'a> {
     responses(
         (
             status = 200,
-            description = "A page of them, by id.",
+            description = "A page of connections, by id.",
             body = inline(ConnectionPage<'static>),
             example = json!({
                 "connections": [{
@@ -172,22 +172,22 @@ pub(in crate::http) async fn list(query: &str, site: &Site) -> Reply {
     reply::json(StatusCode::OK, &page)
 }
 
-/// One open connection, with all that is known of it.
+/// One open connection, with all details.
 #[utoipa::path(
     get,
     path = "/api/v1/connections/{id}",
     operation_id = "showConnection",
     tag = "Service API",
-    params(("id" = Uuid, Path, description = "The connection's id.")),
+    params(("id" = Uuid, Path, description = "The connection's id.", example = "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b")),
     responses(
-        (status = 200, description = "It, with all details.", body = Connection<'static>),
+        (status = 200, description = "The connection, with all details.", body = Connection<'static>),
         ServiceRefusals,
         (status = 404, description = "There is no such connection.", body = ApiError<'static>),
         (
             status = 503,
-            description = "Not every node has answered, so it may be on one that has not; or the server is stopping.",
+            description = "A node that did not answer may have the connection; or the server is stopping.",
             body = ApiError<'static>,
-            headers(("Retry-After" = u64, description = "When to ask again, in seconds, where that can be told.")),
+            headers(("Retry-After" = u64, description = "After how many seconds to repeat the request; absent if that is unknown.")),
         ),
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
@@ -214,16 +214,16 @@ pub(in crate::http) async fn show(id: &str, site: &Site) -> Reply {
     path = "/api/v1/connections/{id}",
     operation_id = "endConnection",
     tag = "Service API",
-    params(("id" = Uuid, Path, description = "The connection's id.")),
+    params(("id" = Uuid, Path, description = "The connection's id.", example = "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b")),
     responses(
-        (status = 204, description = "It was closed with 1008 and the reason: closed by an administrator."),
+        (status = 204, description = "The connection was closed with 1008 `closed by an administrator`."),
         ServiceRefusals,
         (status = 404, description = "There is no such connection.", body = ApiError<'static>),
         (
             status = 503,
-            description = "Not every node has answered, so it may be on one that has not; or the server is stopping.",
+            description = "A node that did not answer may have the connection; or the server is stopping.",
             body = ApiError<'static>,
-            headers(("Retry-After" = u64, description = "When to ask again, in seconds, if it is known.")),
+            headers(("Retry-After" = u64, description = "After how many seconds to repeat the request; absent if that is unknown.")),
         ),
     ),
     security(("apiKey" = []), ("bearer" = []), ()),

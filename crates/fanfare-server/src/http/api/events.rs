@@ -81,7 +81,7 @@ impl Published {
     }
 }
 
-/// Publishes one event, or a list of them: all or nothing.
+/// Publishes one event, or a list of events: all of them or none.
 ///
 /// An event whose id was published in the last ten minutes is not published again. The reply is then that of the first
 /// publication with duplicate: true; it counts no connections if the first one arrived on the Redis channel
@@ -119,7 +119,7 @@ impl Published {
             body = ApiError<'static>,
         ),
         (status = 413, description = "The body is too large.", body = ApiError<'static>),
-        (status = 415, description = "The body is no JSON in UTF-8.", body = ApiError<'static>),
+        (status = 415, description = "The body is not JSON in UTF-8.", body = ApiError<'static>),
         (status = 500, description = "A fault of the server's.", body = ApiError<'static>),
     ),
     security(("apiKey" = []), ("bearer" = []), ()),

@@ -24,9 +24,9 @@ use super::{
 struct HistoryPage<'a> {
     #[schema(inline)]
     events: Vec<KeptEvent<'a>>,
-    /// Where the page ends: the last event's cursor. On an empty page, where the history is now.
+    /// The cursor of the page's last event; on an empty page, that of the history's end.
     cursor: String,
-    /// False if something behind `since` is not kept any more, or `since` is no cursor of this history.
+    /// False if an event after `since` is no longer kept, or `since` is not a cursor of this history.
     recovered: bool,
 }
 
@@ -69,9 +69,9 @@ struct KeptEvent<'a> {
     operation_id = "history",
     tag = "Service API",
     params(
-        ("channel" = Option<String>, Query, description = "A channel; `notifications` has the events for everyone, too."),
+        ("channel" = Option<String>, Query, description = "A channel; `notifications` has the events for everyone, too.", example = "board.kitchen"),
         ("user" = Option<String>, Query, description = "A user. One of the two must be given."),
-        ("since" = Option<String>, Query, description = "Only events behind this cursor; in reverse, before it."),
+        ("since" = Option<String>, Query, description = "Only events after this cursor; in reverse, before it."),
         Limit,
         ("reverse" = Option<String>, Query, description = "`1` for the newest first."),
     ),

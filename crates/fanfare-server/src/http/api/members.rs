@@ -50,14 +50,14 @@ struct Member<'a> {
     operation_id = "listMembers",
     tag = "Service API",
     params(
-        ("name" = String, Path, description = "The room's name, percent-encoded.", min_length = 1),
+        ("name" = String, Path, description = "The room's name, percent-encoded.", min_length = 1, example = "project:7"),
         Limit,
-        ("cursor" = Option<String>, Query, description = "Only users with ids after this one."),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
     ),
     responses(
         (
             status = 200,
-            description = "A page of them, by id. A room that nobody is in has none.",
+            description = "A page of members, by id; empty for a room without members.",
             body = inline(MemberPage<'static>),
             example = json!({
                 "channel": "project:123",

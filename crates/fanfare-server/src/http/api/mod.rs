@@ -54,13 +54,13 @@ pub(super) struct ServiceRefusals;
 impl IntoResponses for ServiceRefusals {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         let mut responses = challenging(refusals::<ApiError<'_>>(&[
-            (400, "Something in the request is not as it must be."),
-            (401, "No API key, and no admin's token."),
-            (403, "The API key does not have the scope that is needed."),
+            (400, "The request is invalid; the message names the field."),
+            (401, "The API key or the admin's token is missing or invalid."),
+            (403, "The API key does not have the required scope."),
             (429, "Too many requests."),
             (
                 503,
-                "The server is starting or stopping, or no API key was sent and the database is away since the start.",
+                "The server is starting or stopping; or the caller sent no API key, and the database has been unavailable since the start.",
             ),
         ]));
         if let Some(RefOr::T(unauthorized)) = responses.get_mut("401")

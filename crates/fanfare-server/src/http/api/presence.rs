@@ -28,11 +28,11 @@ struct Presence<'a> {
     path = "/api/v1/users/{id}/presence",
     operation_id = "presence",
     tag = "Service API",
-    params(("id" = String, Path, description = "The user's id, percent-encoded.", min_length = 1)),
+    params(("id" = String, Path, description = "The user's id, percent-encoded.", min_length = 1, example = "mia")),
     responses(
         (
             status = 200,
-            description = "Whether, and how often.",
+            description = "Whether the user is online, and with how many connections.",
             body = inline(Presence<'static>),
             example = json!({ "user": "123", "online": true, "connections": 2 }),
         ),

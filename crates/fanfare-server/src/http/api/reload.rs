@@ -10,7 +10,7 @@ use super::{
     reply,
 };
 
-/// Reads the configuration again, and replaces what can change without a restart: all of it, or nothing if there is an error.
+/// Reloads the configuration: all settings that can change without a restart, or none if the file has an error.
 #[utoipa::path(
     post,
     path = "/api/v1/reload",
@@ -18,14 +18,14 @@ use super::{
     tag = "Service API",
     params((
         "dry_run" = Option<bool>, Query,
-        description = "`true` replaces nothing, and returns what a reload would do.",
+        description = "`true` changes nothing, and returns what a reload would change.",
     )),
     responses(
         (status = 200, description = "What changed.", body = inline(ReloadReport)),
         ServiceRefusals,
         (
             status = 422,
-            description = "The configuration cannot be used; nothing changed. `details.problems` lists each error with its place.",
+            description = "The configuration is invalid; nothing changed. `details.problems` lists each error with its place.",
             body = ApiError<'static>,
         ),
     ),

@@ -26,9 +26,9 @@ struct ResetToken<'a> {
     path = "/api/v1/users/{id}/reset-token",
     operation_id = "createResetToken",
     tag = "Service API",
-    params(("id" = String, Path, description = "The user's id, percent-encoded.", min_length = 1)),
+    params(("id" = String, Path, description = "The user's id, percent-encoded.", min_length = 1, example = "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b")),
     responses(
-        (status = 201, description = "Made; it is shown this once.", body = inline(ResetToken<'static>)),
+        (status = 201, description = "Created. The token is not shown again.", body = inline(ResetToken<'static>)),
         ServiceRefusals,
         (status = 404, description = "There is no such user.", body = ApiError<'static>),
         (status = 500, description = "A fault of the server's.", body = ApiError<'static>),

@@ -40,11 +40,11 @@ fn history() -> Value {
         },
         "Resume": {
             "type": "object",
-            "description": "Whether what was missed follows. Only if the client asked for it.",
+            "description": "Whether the missed events follow. Only if the client asked for them.",
             "required": ["cursor", "recovered", "replayed"],
             "properties": {
                 "cursor": { "type": "string" },
-                "recovered": { "type": "boolean", "description": "False: load everything anew." },
+                "recovered": { "type": "boolean", "description": "False: events were lost; reload your state." },
                 "replayed": { "type": "integer", "minimum": 0 },
                 "reason": { "type": "string", "enum": ["expired", "epoch", "limit", "unknown"] },
             },
@@ -63,7 +63,7 @@ fn server(kind: &dyn DialectKind) -> Value {
         "servers": { name: {
             "host": format!("localhost:{port}"),
             "protocol": "ws",
-            "description": format!("{} Where it is by default.", kind.summary()),
+            "description": format!("{} The address is the default.", kind.summary()),
         }},
         "channels": { name: { "servers": [{ "$ref": format!("#/servers/{name}") }] } },
     })

@@ -79,7 +79,7 @@ fn of_dialect(mut part: Value, name: &str) -> Value {
 }
 
 /// A one-line summary.
-const SUMMARY: &str = "A realtime server: every client in the protocol it already speaks.";
+const SUMMARY: &str = "A realtime server that delivers events to clients of several WebSocket protocols.";
 
 /// This document.
 #[utoipa::path(

@@ -18,7 +18,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
     responses(
         (
             status = 200,
-            description = "A page that needs nothing from elsewhere.",
+            description = "The page. It loads nothing from other servers.",
             body = String,
             content_type = "text/html",
         ),

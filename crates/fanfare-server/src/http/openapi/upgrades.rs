@@ -35,12 +35,12 @@ fn operation(path: &str, dialects: &[(&str, &Value)]) -> Value {
         "parameters": parameters(dialects),
         "responses": {
             "101": { "description": "The connection is a WebSocket from now on." },
-            "400": error("The handshake is not a good one."),
-            "401": error("There is no token, or not a good one."),
+            "400": error("The handshake is invalid."),
+            "401": error("The token is missing or invalid."),
             "403": error("The origin, or the user, may not connect."),
-            "426": error("This is no WebSocket handshake, or one of another version."),
+            "426": error("The request is not a WebSocket handshake of version 13."),
             "429": error("Too many connections of this user or address, or too many attempts."),
-            "503": { "description": "The server is full, or stops." },
+            "503": { "description": "The server is full, or is stopping." },
         },
         "security": [{ "bearer": [] }, {}],
     })
