@@ -30,10 +30,13 @@ const SOCKETS: usize = 64;
 /// When it is looked again at what the sockets have taken and their peers acknowledged, in milliseconds, each after the one
 /// before: about ten seconds in all.
 const LOOKS_MS: [u64; 9] = [10, 20, 50, 100, 300, 500, 1000, 3000, 5000];
+/// After those, the pause between two looks at a frame that still waits.
+const LATE_LOOK_MS: u64 = 5000;
 
 /// A connection whose socket or peer has not all of the frame yet.
 struct Pending {
     key: Key,
+    connection: Uuid,
     frame: Bytes,
     is_written: bool,
     /// How many bytes the peer must have acknowledged, once that is known.
@@ -143,6 +146,7 @@ impl Shard {
             traced.record(record);
             pending.push(Pending {
                 key: *key,
+                connection: driver.connection.id,
                 frame,
                 is_written,
                 acknowledged_at: None,
@@ -268,8 +272,9 @@ impl Shard {
     /// Looks from time to time at what the sockets have taken, and what their peers have acknowledged, as long as the trace is kept.
     async fn follow(self: Rc<Self>, mut followed: Followed, mut pending: Vec<Pending>) {
         let system = SocketStates::open();
-        for pause in LOOKS_MS {
-            tokio::time::sleep(Duration::from_millis(pause)).await;
+        for number in 0.. {
+            let pause = LOOKS_MS.get(number).copied();
+            tokio::time::sleep(Duration::from_millis(pause.unwrap_or(LATE_LOOK_MS))).await;
             let mut open = Vec::with_capacity(pending.len());
             while !pending.is_empty() {
                 let Some(traced) = followed.traced() else { return };
@@ -278,6 +283,9 @@ impl Shard {
                 tokio::task::yield_now().await;
             }
             pending = open;
+            if number + 1 >= LOOKS_MS.len() {
+                pending.retain(|one| !one.is_written);
+            }
             followed.remain(pending.len());
             if pending.is_empty() {
                 return;
@@ -295,7 +303,12 @@ impl Shard {
     ) {
         let mut connections = self.connections.borrow_mut();
         open.extend(some.into_iter().filter_map(|mut one| {
-            let driver = connections.at(one.key)?;
+            let Some(driver) = connections.at(one.key) else {
+                if !one.is_written {
+                    traced.amend(one.connection, |known| known.fate = Fate::Lost);
+                }
+                return None;
+            };
             look(traced, driver, &mut one, system).then_some(one)
         }));
     }

@@ -203,6 +203,29 @@ fn a_full_queue_a_waiting_frame_and_what_is_lost() {
 }
 
 #[test]
+fn a_frame_that_waits_long_is_followed_until_it_is_lost() {
+    in_world(settings(), |world| async move {
+        let (mut alice, control) = world.connect_controlled("alice").await;
+        alice.receives_no_more().await;
+        control.hold_for_client(1);
+        arm(&world, Subject::user("alice").unwrap(), None, 10).await;
+        let mut ids = Vec::new();
+        for n in 0..2 {
+            let one = event("alice", "t", &n.to_string());
+            ids.push(one.id);
+            world.publish_all(vec![one]).await;
+        }
+        // Longer than acknowledgements are waited for.
+        tokio::time::sleep(Duration::from_secs(25)).await;
+        assert_eq!(fate(&trace(&world, ids[1]).await, "alice"), [Fate::Queued]);
+        // Its client is gone without a close.
+        drop(alice);
+        world.held(0).await;
+        becomes(&world, ids[1], "alice", &[Fate::Lost]).await;
+    });
+}
+
+#[test]
 fn a_frame_that_waits_is_followed_until_it_is_written() {
     in_world(settings(), |world| async move {
         let (mut alice, control) = world.connect_controlled("alice").await;
