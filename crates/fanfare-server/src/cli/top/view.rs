@@ -15,6 +15,8 @@ use crate::{cli::output, report::NodeFigures};
 
 /// Lines that a table takes besides its rows: its title and its head.
 const HEAD: usize = 2;
+/// Columns of the terminal that the connections take with whole ids; in fewer, each id is shown by its end.
+const WITH_WHOLE_IDS: u16 = 118;
 /// Lines of the totals.
 const TOTALS: usize = 2;
 /// Lines of the footer.
@@ -50,7 +52,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, figures: &Figures, hint: &'static str)
     frame.render_widget(totals(figures, look), top);
     frame.render_widget(node_table(figures, &look.overview.nodes), nodes);
     frame.render_widget(dialect_table(&dialects), middle);
-    frame.render_widget(waiting_table(&look.connections), bottom);
+    frame.render_widget(waiting_table(&look.connections, bottom.width), bottom);
     frame.render_widget(footer(figures, look, hint), foot);
 }
 
@@ -79,11 +81,7 @@ fn node_table(figures: &Figures, nodes: &[NodeFigures]) -> Table<'static> {
         let away = node.broker.status == "disconnected";
         let down = node.database.status == "down";
         let id = node.id.simple().to_string();
-        let name = format!(
-            "{} {}",
-            node.host.as_deref().unwrap_or("node"),
-            &id[id.len() - 8..]
-        );
+        let name = format!("{} {}", node.host.as_deref().unwrap_or("node"), end_of(&id));
         let row = Row::new([
             output::shown(&name),
             node.version.clone(),
@@ -101,7 +99,8 @@ fn node_table(figures: &Figures, nodes: &[NodeFigures]) -> Table<'static> {
             row
         }
     };
-    let widths = [22, 8, 14, 11, 10, 10, 11, 13, 9].map(Constraint::Length);
+    let mut widths = [22, 8, 14, 11, 10, 10, 11, 13, 9].map(Constraint::Length);
+    widths[0] = Constraint::Min(14);
     titled("Nodes", Table::new(nodes.iter().map(row), widths)).header(head([
         "node",
         "version",
@@ -159,10 +158,12 @@ fn dialect_table(dialects: &Dialects) -> Table<'static> {
     ]))
 }
 
-fn waiting_table(connections: &[Waiting]) -> Table<'static> {
+fn waiting_table(connections: &[Waiting], width: u16) -> Table<'static> {
+    let is_whole = width >= WITH_WHOLE_IDS;
     let row = |own: &Waiting| {
+        let id = if is_whole { &own.id } else { end_of(&own.id) };
         let row = Row::new([
-            own.id.clone(),
+            output::shown(id),
             output::shown(own.user.as_deref().unwrap_or("-")),
             own.dialect.clone(),
             own.address.clone(),
@@ -176,7 +177,7 @@ fn waiting_table(connections: &[Waiting]) -> Table<'static> {
             row
         }
     };
-    let widths = [37, 20, 10, 24, 8, 10, 9].map(Constraint::Length);
+    let widths = [if is_whole { 37 } else { 8 }, 20, 10, 24, 8, 10, 9].map(Constraint::Length);
     titled(
         "Connections, most waiting messages first",
         Table::new(connections.iter().map(row), widths),
@@ -204,6 +205,11 @@ fn titled<'a>(title: &'a str, table: Table<'a>) -> Table<'a> {
 
 fn head<const N: usize>(names: [&'static str; N]) -> Row<'static> {
     Row::new(names).bold()
+}
+
+/// Ids begin with the time: their ends differ.
+fn end_of(id: &str) -> &str {
+    id.get(id.len().saturating_sub(8)..).unwrap_or(id)
 }
 
 /// A rate; the total since the start while there is none.
@@ -324,6 +330,21 @@ mod tests {
         figures.error = Some("cannot reach the server".to_owned());
         let lines = screen(&figures, 100, 20);
         assert!(lines[0].contains("3 connections") && lines[19] == "cannot reach the server");
+    }
+
+    #[test]
+    fn a_narrow_terminal_shows_the_ends_of_ids() {
+        for (width, id) in [
+            (80, "2e3f4a5c ann"),
+            (118, "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5c  ann"),
+        ] {
+            let lines = screen(&figures(), width, 20);
+            assert!(lines.iter().any(|line| line.starts_with(id)), "{lines:#?}");
+            assert!(
+                lines.iter().any(|line| line.starts_with("one 2e3f4a5b")),
+                "{lines:#?}"
+            );
+        }
     }
 
     #[test]
