@@ -96,11 +96,12 @@ export function Field({ label, ...rest }: { label: string } & JSX.InputHTMLAttri
   return <label class="field"><span>{label}</span><input {...rest} /></label>;
 }
 
-export function Choice({ label, options, ...rest }: { label: string; options: [string, string][] } & JSX.SelectHTMLAttributes<HTMLSelectElement>) {
+// A `select` takes no default value: the option that is chosen at first says so itself.
+export function Choice({ label, options, defaultValue, ...rest }: { label: string; options: [string, string][] } & JSX.SelectHTMLAttributes<HTMLSelectElement>) {
   return (
     <label class="field">
       <span>{label}</span>
-      <select {...rest}>{options.map(([value, text]) => <option value={value}>{text}</option>)}</select>
+      <select {...rest}>{options.map(([value, text]) => <option value={value} selected={defaultValue === undefined ? undefined : value === defaultValue}>{text}</option>)}</select>
     </label>
   );
 }

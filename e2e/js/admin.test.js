@@ -315,6 +315,12 @@ test('a link that explains a channel shows the answer, and one publishes there',
   await tab.evaluate(shown, 'receive it: 1');
   const [top, name] = await tab.evaluate(() => [document.querySelector('.decisions').getBoundingClientRect().top / innerHeight, document.querySelector('input[name=name]').value]);
   assert.ok(top > 0 && top < 1 && name.startsWith('notifications.user.user-'), `${top} ${name}`);
+  assert.equal(await tab.evaluate(() => document.querySelector('select[name=audience]').value), 'channel');
+  // A search shows what was searched for, so that the next one can add to it.
+  await tab.evaluate(go, '#/connections?user=user-3&dialect=notify&sort=queued');
+  await tab.evaluate(shown, 'notify');
+  const chosen = () => ['user', 'dialect', 'sort'].map((name) => document.querySelector(`form.search [name=${name}]`).value);
+  await waitUntil(async () => (await tab.evaluate(chosen)).join() === 'user-3,notify,queued', 'the form as it was sent');
 });
 
 test('what is published is shown live, and a key without the scope sees no data', async (t) => {
