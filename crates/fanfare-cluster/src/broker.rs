@@ -150,6 +150,10 @@ impl Broker for ClusterBroker {
         })
     }
 
+    fn renewal(&self) -> Option<BoxFuture<'static, ()>> {
+        self.shared.node.status.renewal()
+    }
+
     fn unsubscribe(&self, interest: Interest) {
         self.shared.receipts.unsubscribe(interest.clone());
         self.shared.gaps.unwatch(&interest);

@@ -95,11 +95,12 @@ async fn deliver(shared: &Shared, items: &mut Vec<Item>) {
     // After the answers above: that is what the asking node relies on.
     for (node, token) in flushes {
         if *node == *shared.node.id {
-            shared.requests.flushed(token, &node);
+            shared.requests.flushed(token, &node, true);
         } else {
             let reply = NodeMessage::Flushed {
                 node: shared.node.id.clone(),
                 token,
+                connection: shared.receipts.connection(),
             };
             shared.node.outbox.send_to(&node, reply);
         }

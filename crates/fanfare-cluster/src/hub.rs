@@ -205,12 +205,12 @@ impl Hub {
     /// While the hub is away.
     pub fn publish(&self, subject: Subject, payload: &[u8]) {
         let payload = Bytes::copy_from_slice(payload);
-        let (id, keep) = (None, None);
         let message = Message {
             subject,
             payload,
-            id,
-            keep,
+            id: None,
+            keep: None,
+            counts_nodes: false,
         };
         self.carry(&message).unwrap();
     }
@@ -225,6 +225,7 @@ impl Hub {
             payload: Bytes::copy_from_slice(payload),
             id: None,
             keep: Some(keep),
+            counts_nodes: false,
         };
         self.carry(&message).unwrap();
     }
@@ -308,11 +309,15 @@ impl Hub {
                 listeners += u32::from(is_sent);
             }
         }
+        let is_node = |listener: &&Listener| listener.subjects.contains(&Subject::Receiving);
+        let nodes = state.listeners.iter().filter(is_node).count();
+        let counts_nodes = state.counts && message.counts_nodes;
         Ok(Accepted {
             listeners: state.counts.then_some(listeners),
             id_refused: None,
             position,
             unkept: None,
+            nodes: counts_nodes.then(|| Ok(u32::try_from(nodes).unwrap())),
         })
     }
 
@@ -413,6 +418,7 @@ impl Transport for Connection {
             Receiver {
                 subscriber: Box::new(connection),
                 messages: messages.boxed(),
+                further: None,
             }
         });
         Box::pin(std::future::ready(opened))

@@ -13,7 +13,7 @@ pub(crate) struct Interests {
     held: AHashMap<Interest, WantedInterest>,
     last_ticket: Ticket,
     /// Which receiving connection this is, counted from 1.
-    connection: u64,
+    pub(crate) connection: u64,
     /// The connection on which all channels are subscribed to at once; 0 for none.
     all_channels_on: u64,
     /// Whether that connection is there and receives what is for everyone and for this node.

@@ -31,6 +31,9 @@ pub(crate) enum NodeMessage {
         /// The replying node.
         node: Box<str>,
         token: u64,
+        /// As [`Report::connection`].
+        #[serde(default)]
+        connection: u64,
     },
     /// A node's message to itself, which shows that messages arrive.
     Probe(u64),
@@ -84,6 +87,9 @@ pub(crate) struct Report {
     pub(crate) run: u64,
     /// Its subscriptions are in force.
     pub(crate) receives: bool,
+    /// Which of its receiving connections that is, counted from 1: with each new one it may have missed events.
+    #[serde(default)]
+    pub(crate) connection: u64,
     /// How many notices it has sent.
     pub(crate) notices: u64,
     /// All others reply with their own report.
@@ -110,6 +116,7 @@ impl NodeMessage {
             payload: self.write(body).into(),
             id: None,
             keep: None,
+            counts_nodes: false,
         }
     }
 
@@ -178,6 +185,7 @@ mod tests {
             node: "n\n".into(),
             run: 1,
             receives: true,
+            connection: 2,
             notices: 4,
             reply: false,
         };
@@ -204,8 +212,9 @@ mod tests {
                 NodeMessage::Flushed {
                     node: "n".into(),
                     token: 5,
+                    connection: 2,
                 },
-                r#"{"flushed":{"node":"n","token":5}}"#,
+                r#"{"flushed":{"node":"n","token":5,"connection":2}}"#,
             ),
             (
                 NodeMessage::Ended { node: "n".into() },
@@ -213,7 +222,7 @@ mod tests {
             ),
             (
                 NodeMessage::Report(report),
-                r#"{"report":{"node":"n\n","run":1,"receives":true,"notices":4,"reply":false}}"#,
+                r#"{"report":{"node":"n\n","run":1,"receives":true,"connection":2,"notices":4,"reply":false}}"#,
             ),
             (NodeMessage::Probe(9), r#"{"probe":9}"#),
             (NodeMessage::Mark(9), r#"{"mark":9}"#),

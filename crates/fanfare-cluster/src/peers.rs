@@ -16,7 +16,7 @@ use std::{
 use ahash::AHashMap;
 use fanfare_core::{ANSWER_PATIENCE, locked};
 
-use crate::ANSWER_TIMEOUT;
+use crate::{ANSWER_TIMEOUT, messages::Report};
 
 /// How long the replies to a flush are waited for.
 const FLUSH_PATIENCE: Duration = Duration::from_millis(500);
@@ -63,12 +63,19 @@ pub(crate) struct Peer {
     /// Distinguishes the processes of one name.
     run: u64,
     receives: bool,
+    /// Its receiving connection ([`Report::connection`](crate::messages::Report::connection)).
+    connection: u64,
     reported: Instant,
     /// It did not reply in time to the last request of each kind.
     late: [bool; 3],
 }
 
 impl Peer {
+    /// Whether it has received on this connection alone since it was known.
+    pub(crate) fn is_on(&self, connection: u64) -> bool {
+        self.connection == connection
+    }
+
     /// Whether it did not reply in time to the last request of this kind.
     pub(crate) fn is_late(&self, kind: Kind) -> bool {
         self.late[kind as usize]
@@ -80,18 +87,26 @@ impl Peer {
 }
 
 impl Peers {
-    /// Process `run` of `node` reported whether it receives. Returns what was known of it.
-    pub(crate) fn reported(&self, node: &str, run: u64, receives: bool) -> Option<Peer> {
+    /// A node has reported. Returns what was known of this process of it.
+    pub(crate) fn reported(&self, report: &Report) -> Option<Peer> {
         let mut others = locked(&self.others);
-        let known = others.get(node).copied().filter(|peer| peer.run == run);
+        let known = others.get(&report.node).copied();
+        let known = known.filter(|peer| peer.run == report.run);
         let peer = Peer {
-            run,
-            receives,
+            run: report.run,
+            receives: report.receives,
+            connection: report.connection,
             reported: Instant::now(),
             late: known.map(|peer| peer.late).unwrap_or_default(),
         };
-        others.insert(node.into(), peer);
+        others.insert(report.node.clone(), peer);
         known
+    }
+
+    /// Whether `node` has reported another connection than this one. What was sent to it before may be lost.
+    pub(crate) fn is_on_another(&self, node: &str, connection: u64) -> bool {
+        let others = locked(&self.others);
+        others.get(node).is_some_and(|peer| !peer.is_on(connection))
     }
 
     /// `node` has ended.
@@ -152,6 +167,11 @@ impl Peers {
         self.known().values().any(|peer| !peer.is_live(Kind::Flush))
     }
 
+    /// How many other nodes there are, live or missing.
+    pub(crate) fn known_count(&self) -> u32 {
+        u32::try_from(self.known().len()).unwrap_or(u32::MAX - 1)
+    }
+
     /// How many other nodes are live, and how many may miss what is published.
     pub(crate) fn counts(&self) -> Vec<(&'static str, u64)> {
         let (live, all) = (self.waited_for(Kind::Flush).0.len(), self.known().len());
@@ -190,40 +210,62 @@ impl Peers {
 mod tests {
     use super::*;
 
+    fn report(peers: &Peers, node: &str, run: u64, receives: bool) -> Option<Peer> {
+        peers.reported(&Report {
+            node: node.into(),
+            run,
+            receives,
+            connection: 1,
+            notices: 0,
+            reply: false,
+        })
+    }
+
     #[test]
     fn a_node_is_missing_until_it_reports() {
         let peers = Peers::default();
         assert!(!peers.any_missing() && !peers.receives());
         peers.connected();
-        peers.reported("a", 1, true);
-        peers.reported("b", 1, true);
+        report(&peers, "a", 1, true);
+        report(&peers, "b", 1, true);
         assert!(!peers.any_missing() && peers.receives());
-        peers.reported("b", 1, false);
+        report(&peers, "b", 1, false);
         assert!(peers.any_missing());
-        peers.reported("b", 1, true);
+        report(&peers, "b", 1, true);
         assert!(!peers.any_missing());
 
         // After an outage each has to report again.
         peers.lost();
         assert!(peers.any_missing() && !peers.receives());
         peers.connected();
-        peers.reported("a", 1, true);
+        report(&peers, "a", 1, true);
         assert!(peers.any_missing());
         peers.ended("b");
         assert!(!peers.any_missing());
     }
 
     #[test]
+    fn a_node_that_connected_again_is_on_another_connection() {
+        let peers = Peers::default();
+        peers.connected();
+        let known = report(&peers, "a", 1, true);
+        assert!(known.is_none() && !peers.is_on_another("b", 1));
+        assert!(!peers.is_on_another("a", 1) && peers.is_on_another("a", 2));
+        peers.lost();
+        assert!(peers.is_on_another("a", 2));
+    }
+
+    #[test]
     fn a_node_that_was_late_is_not_waited_for_until_it_replies_in_time() {
         let peers = Peers::default();
         peers.connected();
-        peers.reported("a", 1, true);
-        assert!(peers.reported("b", 1, true).is_none());
+        report(&peers, "a", 1, true);
+        assert!(report(&peers, "b", 1, true).is_none());
         peers.late(Kind::Flush, &["b".into(), "unknown".into()]);
         assert!(peers.any_missing());
         assert_eq!(peers.waited_for(Kind::Flush), (vec!["a".into()], true));
         assert_eq!(peers.waited_for(Kind::Question).0.len(), 2);
-        let late = peers.reported("b", 1, true).map(|peer| peer.late);
+        let late = report(&peers, "b", 1, true).map(|peer| peer.late);
         assert_eq!(late, Some([true, false, false]), "its report is no reply");
         assert!(peers.any_missing());
         peers.in_time(Kind::Question, "b");
@@ -233,7 +275,7 @@ mod tests {
         assert_eq!(peers.waited_for(Kind::Flush).0.len(), 2);
         // Another process of that name was never late.
         peers.late(Kind::Flush, &["b".into()]);
-        assert!(peers.reported("b", 2, true).is_none());
+        assert!(report(&peers, "b", 2, true).is_none());
         assert!(!peers.any_missing());
     }
 
@@ -245,6 +287,7 @@ mod tests {
             let peer = Peer {
                 run: 1,
                 receives,
+                connection: 1,
                 reported: Instant::now().checked_sub(age).unwrap_or_else(Instant::now),
                 late: [false; 3],
             };
@@ -262,11 +305,11 @@ mod tests {
             assert_eq!(locked(&peers.others).len(), known, "{receives} {age:?}");
         }
         assert_eq!(peers.died(), 2);
-        peers.reported("b", 1, true);
+        report(&peers, "b", 1, true);
         peers.ended("b");
         assert_eq!(peers.died(), 2, "it ended in order");
         // An outage may take longer than that.
-        peers.reported("a", 1, true);
+        report(&peers, "a", 1, true);
         peers.lost();
         set(false, MEMORY);
         assert!(peers.any_missing());

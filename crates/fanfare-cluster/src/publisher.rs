@@ -9,8 +9,8 @@ use crate::{
     receipts::{Job, SendReport},
     requests::Request,
     shared::Shared,
-    status::Refused,
-    transport::{Message, PublishError, Subject},
+    status::{Refused, Status},
+    transport::{Accepted, Message, PublishError, Subject},
     wire::{Envelope, encode},
 };
 
@@ -101,6 +101,7 @@ impl Outgoing {
                 payload: encode(event, &envelope),
                 id: event.named.then_some(event.id),
                 keep: event.history.wanted(),
+                counts_nodes: job.options.receipt,
             });
             self.results_to.push(ResultTo::Event(number));
         }
@@ -110,7 +111,10 @@ impl Outgoing {
 
 /// Sends `messages` and takes down the results.
 async fn send(shared: &Arc<Shared>, messages: &[Message], results_to: impl Iterator<Item = ResultTo>) {
+    let known = shared.peers.known_count();
     let results = shared.node.link.publish(messages).await;
+    // A node that came or ended meanwhile is not missing.
+    let nodes = 1 + known.min(shared.peers.known_count());
     let (mut reports, mut flushes) = (Vec::with_capacity(messages.len()), Vec::new());
     for (result_to, result) in results_to.zip(results) {
         if let Err(PublishError::Refused(error)) = &result {
@@ -119,16 +123,10 @@ async fn send(shared: &Arc<Shared>, messages: &[Message], results_to: impl Itera
         match result_to {
             ResultTo::Event(number) => {
                 let accepted = result.ok();
-                let (unkept, id_refused) = accepted.as_ref().map_or((None, None), |accepted| {
-                    (accepted.unkept.as_ref(), accepted.id_refused.as_ref())
-                });
-                if let Some(error) = unkept {
-                    shared.node.status.refused(Refused::Journal, error);
+                if let Some(accepted) = &accepted {
+                    note_refusals(&shared.node.status, accepted);
                 }
-                if let Some(error) = id_refused {
-                    shared.node.status.refused(Refused::Ids, error);
-                }
-                reports.push(SendReport::new(number, accepted.as_ref()));
+                reports.push(SendReport::new(number, accepted.as_ref(), nodes));
             }
             ResultTo::Flush(request) => flushes.push((request, result.is_ok())),
             ResultTo::Dropped => {}
@@ -139,5 +137,19 @@ async fn send(shared: &Arc<Shared>, messages: &[Message], results_to: impl Itera
     }
     for (request, is_sent) in flushes {
         shared.receipts.flush_sent(request, is_sent);
+    }
+}
+
+/// Logs what the transport refused of a message that it carries.
+fn note_refusals(status: &Status, accepted: &Accepted) {
+    let uncounted = accepted.nodes.as_ref().and_then(|nodes| nodes.as_ref().err());
+    for (what, error) in [
+        (Refused::Journal, accepted.unkept.as_ref()),
+        (Refused::Ids, accepted.id_refused.as_ref()),
+        (Refused::Count, uncounted),
+    ] {
+        if let Some(error) = error {
+            status.refused(what, error);
+        }
     }
 }

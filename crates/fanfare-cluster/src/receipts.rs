@@ -122,6 +122,11 @@ impl Receipts {
         Cause::NAMES.into_iter().zip(self.open().degraded).collect()
     }
 
+    /// Which receiving connection this is, counted from 1.
+    pub(crate) fn connection(&self) -> u64 {
+        self.open().interests.connection
+    }
+
     /// Whether the receiving connection is there.
     pub(crate) fn is_receiving(&self) -> bool {
         self.open().interests.receiving
@@ -177,6 +182,9 @@ impl Receipts {
         let now = Instant::now();
         let mut open = self.open();
         for report in reports {
+            if report.is_node_missing {
+                open.degrade(report.number, Cause::NodeMissing);
+            }
             if !report.is_id_shared {
                 open.degrade(report.number, Cause::IdsNotShared);
             }
@@ -262,6 +270,16 @@ impl Receipts {
                 publication.here = Here::Done;
                 publication.add(reach);
             });
+        }
+    }
+
+    /// Another node has lost its connection: it may miss what it has not replied to.
+    pub(crate) fn may_be_missed(&self) {
+        let mut open = self.open();
+        for publication in open.publications.values_mut() {
+            if publication.awaits_replies() {
+                publication.cause.get_or_insert(Cause::NodeMissing);
+            }
         }
     }
 

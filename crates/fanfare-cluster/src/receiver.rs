@@ -42,7 +42,12 @@ pub(crate) async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiv
         let since = Instant::now();
         let attempt = tokio::time::timeout(ANSWER_TIMEOUT, shared.node.transport.open_receiver());
         let error = match attempt.await {
-            Ok(Ok(Receiver { subscriber, messages })) => {
+            Ok(Ok(Receiver {
+                subscriber,
+                messages,
+                further,
+            })) => {
+                shared.node.status.opened();
                 shared.gaps.lost(); // what became new meanwhile waits, too
                 let (subscriber, source) = (
                     &*subscriber,
@@ -54,6 +59,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiv
                     error = read(&shared, &source, messages, since) => error,
                     error = obey(&shared, &source, subscriber, &mut commands, &mut backoff) => error,
                     error = watch(&shared, subscriber) => error,
+                    never = shared.node.status.follow(further) => match never {},
                 };
                 shared.gaps.lost();
                 shared.recorder.lost();
@@ -164,7 +170,7 @@ fn take(
         return Err(Rejected::TooLarge);
     }
     let subject = match subject {
-        Ok(Subject::Nodes | Subject::Node(_)) => {
+        Ok(Subject::Nodes | Subject::Node(_) | Subject::Receiving) => {
             let (message, body) = NodeMessage::read(&payload)?;
             handle(shared, source, message, body);
             return Ok(());
@@ -213,7 +219,14 @@ fn handle(shared: &Shared, source: &ChannelSource, message: NodeMessage, body: B
         NodeMessage::Reach(reached) => shared.receipts.reached(&reached),
         NodeMessage::Declined(numbers) => shared.receipts.declined(&numbers),
         NodeMessage::Flush { node, token } => shared.node.deliveries.push(Item::Flush { node, token }),
-        NodeMessage::Flushed { node, token } => shared.requests.flushed(token, &node),
+        NodeMessage::Flushed {
+            node,
+            token,
+            connection,
+        } => {
+            let is_complete = !shared.peers.is_on_another(&node, connection);
+            shared.requests.flushed(token, &node, is_complete);
+        }
         NodeMessage::Report(Report { node, .. }) | NodeMessage::Ended { node } if node == shared.node.id => {}
         NodeMessage::Report(report) => reports::reported(shared, &report),
         NodeMessage::Ended { node } => {

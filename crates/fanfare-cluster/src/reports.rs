@@ -15,14 +15,22 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(2);
 /// Another node has reported.
 pub(crate) fn reported(shared: &Shared, report: &Report) {
     let Report {
-        node, run, receives, ..
+        node,
+        run,
+        receives,
+        connection,
+        ..
     } = report;
     if report.reply && shared.peers.receives() {
         send(shared, Subject::Node(node.clone()), true, false);
     }
-    let known = shared.peers.reported(node, *run, *receives);
-    if !receives || known.is_none() {
+    let known = shared.peers.reported(report);
+    if !receives || known.is_none_or(|peer| !peer.is_on(*connection)) {
         shared.requests.gone(node, false);
+    }
+    if known.is_some_and(|peer| !receives || !peer.is_on(*connection)) {
+        // What was on its way to the connection that it lost.
+        shared.receipts.may_be_missed();
     }
     if known.is_some_and(|peer| peer.is_late(Kind::Flush)) {
         // Only a reply in time shows that it delivers.
@@ -41,6 +49,7 @@ pub(crate) fn send(shared: &Shared, to: Subject, receives: bool, reply: bool) {
         node: shared.node.id.clone(),
         run,
         receives,
+        connection: shared.receipts.connection(),
         notices,
         reply,
     });

@@ -161,8 +161,12 @@ impl Requests {
         self.flush(self.numbers.take_time())
     }
 
-    /// `node` is through with all that was published before flush `number`.
-    pub(crate) fn flushed(&self, number: u64, node: &str) {
+    /// `node` is through with all that it received of what was published before flush `number`, and that was all of it (`complete`)
+    /// unless it was connecting again.
+    pub(crate) fn flushed(&self, number: u64, node: &str, complete: bool) {
+        if !complete {
+            self.failed(number);
+        }
         self.took_reply(Kind::Flush, number, node, None);
     }
 
@@ -219,7 +223,7 @@ impl Requests {
         }
     }
 
-    /// `node` has an answer to this question, and failed to give it.
+    /// A node has no answer to this question, or not the whole.
     fn failed(&self, number: u64) {
         if let Some(open) = locked(&self.open).get_mut(&number) {
             open.complete = false;
@@ -261,11 +265,12 @@ mod tests {
     enum Step {
         Answered(&'static str),
         Failed(&'static str),
+        Flushed(&'static str, bool),
         Lost,
         Gone(&'static str),
         Ended(&'static str),
     }
-    use Step::{Answered, Ended, Failed, Gone, Lost};
+    use Step::{Answered, Ended, Failed, Flushed, Gone, Lost};
 
     fn check(waits_for: &[&str], steps: Vec<Step>, waits: bool, answers: &[&str], complete: bool) {
         let requests = Requests::new("x".into(), Arc::default());
@@ -278,6 +283,7 @@ mod tests {
                     requests.failed(7);
                     requests.replied(7, node, None);
                 }
+                Flushed(node, complete) => requests.flushed(7, node, complete),
                 Lost => requests.lost(),
                 Gone(node) => requests.gone(node, false),
                 Ended(node) => requests.gone(node, true),
@@ -325,6 +331,20 @@ mod tests {
             vec![Failed("a"), Answered("b")],
             false,
             &["b"],
+            false,
+        );
+        check(
+            &["a", "b"],
+            vec![Flushed("a", true), Flushed("b", true)],
+            false,
+            &[],
+            true,
+        );
+        check(
+            &["a", "b"],
+            vec![Flushed("a", false), Flushed("b", true)],
+            false,
+            &[],
             false,
         );
         check(&["a", "b"], vec![Answered("a"), Lost], false, &["a"], false);

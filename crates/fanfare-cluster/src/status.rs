@@ -2,6 +2,7 @@
 //! what it refuses.
 
 use std::{
+    convert::Infallible,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -9,9 +10,13 @@ use std::{
     time::Duration,
 };
 
-use fanfare_core::{Channel, LogThrottle, locked};
+use fanfare_core::{BoxFuture, Channel, LogThrottle, RENEWAL_PATIENCE, locked};
+use tokio::sync::watch;
 
-use crate::{transport::Transport, wire::Rejected};
+use crate::{
+    transport::{Further, Transport},
+    wire::Rejected,
+};
 
 /// At most one line of a kind in this time.
 const QUIET: Duration = Duration::from_secs(10);
@@ -38,6 +43,8 @@ pub(crate) enum Refused {
     Journal,
     /// What backends publish is not received, and so not kept.
     Recording,
+    /// How many nodes receive is not known.
+    Count,
 }
 
 impl Refused {
@@ -56,6 +63,9 @@ impl Refused {
             Self::Recording => {
                 "refused a subscription to all that backends publish; without it, no node keeps what they publish by PUBLISH"
             }
+            Self::Count => {
+                "refused to count the nodes that receive; a receipt may not show that a node was just connecting again"
+            }
         }
     }
 }
@@ -64,15 +74,25 @@ impl Refused {
 pub(crate) struct Status {
     transport: Arc<dyn Transport>,
     connections: Mutex<Connections>,
+    renewing: watch::Sender<Renewing>,
     /// How many messages were ignored for each of [`Rejected::KINDS`].
     ignored: [AtomicU64; Rejected::KINDS.len()],
     connected: AtomicU64,
     dropped: AtomicU64,
     rejected: LogThrottle,
     /// For each of [`Refused`].
-    refused: [LogThrottle; 6],
+    refused: [LogThrottle; 7],
     notices_dropped: LogThrottle,
     room_full: LogThrottle,
+}
+
+/// What is subscribed to again just now.
+#[derive(Default)]
+struct Renewing {
+    /// All, on a new connection. Of the attempts to connect only the first one counts: after that the transport is away.
+    all: bool,
+    /// [`Further`] ones.
+    further: bool,
 }
 
 #[derive(Default)]
@@ -90,6 +110,10 @@ impl Status {
         Self {
             transport,
             connections: Mutex::default(),
+            renewing: watch::Sender::new(Renewing {
+                all: true,
+                further: false,
+            }),
             ignored: Default::default(),
             connected: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
@@ -105,6 +129,7 @@ impl Status {
         let mut connections = locked(&self.connections);
         if side == Side::Receiving {
             self.connected.fetch_add(1, Relaxed);
+            self.renewing.send_modify(|renewing| renewing.all = false);
         }
         connections.up[side as usize] = true;
         if connections.up == [true, true] && connections.logged.replace(true) != Some(true) {
@@ -120,7 +145,13 @@ impl Status {
     /// `side` was lost, or could not be connected.
     pub(crate) fn down(&self, side: Side, error: String) {
         let mut connections = locked(&self.connections);
-        connections.up[side as usize] = false;
+        let was_up = std::mem::replace(&mut connections.up[side as usize], false);
+        if side == Side::Receiving {
+            self.renewing.send_replace(Renewing {
+                all: was_up,
+                further: false,
+            });
+        }
         if connections.logged.replace(false) != Some(false) {
             tracing::warn!(
                 address = self.transport.address(),
@@ -140,6 +171,56 @@ impl Status {
             connections.reasons.push(error.clone());
         }
         connections.error = error;
+    }
+
+    /// A receiving connection is open, and all is subscribed to on it.
+    pub(crate) fn opened(&self) {
+        self.renewing.send_modify(|renewing| renewing.all = true);
+    }
+
+    /// Follows the further subscriptions of a receiving connection, for as long as it is there.
+    pub(crate) async fn follow(&self, further: Option<watch::Receiver<Further>>) -> Infallible {
+        let mut logged = false;
+        let Some(mut further) = further else {
+            return std::future::pending().await;
+        };
+        loop {
+            let state = *further.borrow_and_update();
+            self.renewing
+                .send_modify(|renewing| renewing.further = state == Further::Renewing);
+            let (name, address) = (self.transport.name(), self.transport.address());
+            match state {
+                Further::Away if !logged => {
+                    logged = true;
+                    tracing::warn!(
+                        address,
+                        "some subscriptions to {name} are lost and cannot be renewed yet"
+                    );
+                }
+                Further::InForce if logged => {
+                    logged = false;
+                    tracing::info!(address, "all subscriptions to {name} are in force again");
+                }
+                _ => {}
+            }
+            if further.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// Resolves when nothing is subscribed to again any more, or after [`RENEWAL_PATIENCE`]; `None` if nothing is.
+    pub(crate) fn renewal(&self) -> Option<BoxFuture<'static, ()>> {
+        let is_over = |renewing: &Renewing| !renewing.all && !renewing.further;
+        if is_over(&self.renewing.borrow()) {
+            return None;
+        }
+        let mut renewing = self.renewing.subscribe();
+        Some(Box::pin(async move {
+            let over = renewing.wait_for(is_over);
+            // An error means that it takes too long, or that the broker was dropped.
+            let _ = tokio::time::timeout(RENEWAL_PATIENCE, over).await;
+        }))
     }
 
     /// Whether `side` is connected and in use.

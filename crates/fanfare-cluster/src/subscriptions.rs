@@ -72,6 +72,8 @@ impl<'a> Subscriptions<'a> {
             wanted.retain(|(interest, _)| matches!(interest, Interest::User(_)));
         }
         this.subscribe(&wanted).await?;
+        // Last: from now on publishers count this node among those that receive.
+        subscriber.subscribe(&[Subject::Receiving]).await?;
         Ok(this)
     }
 

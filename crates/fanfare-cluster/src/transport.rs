@@ -15,6 +15,7 @@ use fanfare_core::{
     history::{Position, Retention},
 };
 use futures_util::stream::BoxStream;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::wire::Rejected;
@@ -40,6 +41,8 @@ pub enum Subject {
     Nodes,
     /// Messages to the node of this name.
     Node(Box<str>),
+    /// Nothing is published on it: each node that receives is subscribed to it, to be counted ([`Accepted::nodes`]).
+    Receiving,
 }
 
 /// A system that carries messages between nodes.
@@ -109,6 +112,8 @@ pub struct Message {
     /// How much the journal keeps of its audience, this message included: it is numbered, kept and published in one step. Without
     /// it, or without a [`JournalStore`], it is only published.
     pub keep: Option<Retention>,
+    /// Whether [`Accepted::nodes`] is wanted.
+    pub counts_nodes: bool,
 }
 
 /// What became of a message.
@@ -125,6 +130,9 @@ pub struct Accepted {
     pub position: Option<Position>,
     /// Why the journal did not keep it, though it should have.
     pub unkept: Option<String>,
+    /// How many nodes were subscribed to [`Subject::Receiving`] right after it was published, or why the server refused to count
+    /// them; `None` if that was not wanted, or if the transport does not know.
+    pub nodes: Option<Result<u32, String>>,
 }
 
 /// A message that the transport may not carry.
@@ -142,6 +150,19 @@ pub struct Receiver {
     pub subscriber: Box<dyn Subscriber>,
     /// What arrives; ends with the connection.
     pub messages: BoxStream<'static, Received>,
+    /// The state of what arrives by further connections; `None` if nothing does.
+    pub further: Option<watch::Receiver<Further>>,
+}
+
+/// The state of subscriptions that the receiving connection does not have itself: they are lost and renewed without it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Further {
+    /// They are in force, or the server does not offer them.
+    InForce,
+    /// They were in force, and are renewed.
+    Renewing,
+    /// They could not be renewed. It is tried again and again.
+    Away,
 }
 
 /// A message that arrived.

@@ -16,6 +16,8 @@ use crate::{
 pub const MAX_MESSAGE_BYTES: usize = (8 << 20) - 4096;
 /// How long a node waits for the other nodes' answers to a question.
 pub const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
+/// How long the answer to a subscription waits while a node renews its subscriptions.
+pub const RENEWAL_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a claimed id is remembered.
 pub const CLAIM_LIFETIME: Duration = Duration::from_secs(600);
 /// How long a claimed id stays taken if it is never published: after that time its claimant has died. An embedded
@@ -44,6 +46,13 @@ pub trait Broker: Send + Sync {
     /// The future resolves when it is in force, or at once while the broker is unavailable: the request is then
     /// repeated after the reconnect.
     fn subscribe(&self, interest: Interest) -> BoxFuture<'static, ()>;
+
+    /// Returns `None` if all requests of [`Broker::subscribe`] are in force. While they are repeated after the connection to the
+    /// broker was lost, returns what resolves when they are in force again, or when the broker is unavailable, or after
+    /// [`RENEWAL_PATIENCE`].
+    fn renewal(&self) -> Option<BoxFuture<'static, ()>> {
+        None
+    }
 
     /// Withdraws the request of [`Broker::subscribe`].
     fn unsubscribe(&self, interest: Interest);

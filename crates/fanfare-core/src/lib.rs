@@ -138,8 +138,8 @@ mod timestamp;
 
 pub use broker::{
     ANSWER_PATIENCE, Asked, BoxFuture, Broker, BrokerError, BrokerFigures, BrokerHealth, CLAIM_LIFETIME,
-    Claim, Gap, Inbound, Interest, MAX_CLAIMS, MAX_MESSAGE_BYTES, MAX_NOTICES, PublishOptions, Reach,
-    Receipt, RememberedIds, UNANSWERED_LIFETIME,
+    Claim, Gap, Inbound, Interest, MAX_CLAIMS, MAX_MESSAGE_BYTES, MAX_NOTICES, PublishOptions,
+    RENEWAL_PATIENCE, Reach, Receipt, RememberedIds, UNANSWERED_LIFETIME,
 };
 pub use client_network::ClientNetwork;
 pub use dialect::{

@@ -36,6 +36,7 @@ impl InterestGuard {
         let (dialect, most) = (mounted.number, mounted.settings().max_connections_per_user);
         let first = || subscribe(node, Interest::User(user.clone()));
         let in_force = node.interests.acquire(user, (shard, dialect), most, first)?;
+        let in_force = pending(node, in_force);
         let on = On::User {
             user: user.clone(),
             dialect,
@@ -47,14 +48,20 @@ impl InterestGuard {
     pub(super) fn channel(node: &Arc<Node>, shard: usize, channel: &Channel) -> (Self, InForce) {
         let first = || subscribe(node, Interest::Channel(channel.clone()));
         let in_force = node.channels.acquire(channel, shard, first);
-        (Self::new(node, shard, On::Channel(channel.clone())), in_force)
+        (
+            Self::new(node, shard, On::Channel(channel.clone())),
+            pending(node, in_force),
+        )
     }
 
     /// Counts one more subscription to `pattern`.
     pub(super) fn pattern(node: &Arc<Node>, shard: usize, pattern: &Pattern) -> (Self, InForce) {
         let first = || subscribe(node, Interest::AllChannels);
         let in_force = node.channels.acquire_pattern(pattern, shard, first);
-        (Self::new(node, shard, On::Pattern(pattern.clone())), in_force)
+        (
+            Self::new(node, shard, On::Pattern(pattern.clone())),
+            pending(node, in_force),
+        )
     }
 
     /// What was [kept](Self::keep) before.
@@ -88,7 +95,7 @@ impl WatchGuard {
             Interest::Channel(channel) => node.channels.watch(channel, first),
             Interest::AllChannels => node.channels.watch_all(first),
         };
-        let node = node.clone();
+        let (in_force, node) = (pending(node, in_force), node.clone());
         (Self { node, interest }, in_force)
     }
 }
@@ -112,6 +119,12 @@ fn subscribe(node: &Node, interest: Interest) -> InForce {
     let mut placed = node.broker()?.subscribe(interest);
     let is_in_force = (&mut placed).now_or_never().is_some();
     (!is_in_force).then(|| Box::new(placed.shared()))
+}
+
+/// What a connection waits for. The answer to the node's first request may be from before the connection to the broker was lost.
+fn pending(node: &Node, placed: InForce) -> InForce {
+    let placed = placed.filter(|placed| placed.peek().is_none());
+    placed.or_else(|| Some(Box::new(node.broker()?.renewal()?.shared())))
 }
 
 impl Drop for InterestGuard {

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use fanfare_core::{Audience, Broker, BrokerHealth, PublishOptions, Receipt};
+use futures_util::FutureExt;
 
 use crate::{
     test_hub::{Hub, TestNode, eventually, to, to_user},
@@ -71,6 +72,52 @@ async fn a_node_is_connected_when_all_its_subscriptions_are_in_force_again() {
     }
     hub.set_stalled(false);
     eventually("it is connected", is_connected).await;
+}
+
+/// Its connections are cut and opened again: the others learn of it only later, if at all.
+#[tokio::test]
+async fn a_receipt_says_that_a_node_was_not_there_before_any_node_has_noticed() {
+    let hub = Hub::new(true);
+    let [a, b] = hub.nodes(["a", "b"]).await;
+    b.hold("alice").await;
+    assert_eq!(counts(a.publish(to_user("alice", "1")).await), (1, 1, false));
+    hub.set_cut("b", true);
+    assert_eq!(counts(a.publish(to_user("alice", "2")).await), (0, 0, true));
+    hub.set_stalled(true);
+    hub.set_cut("b", false);
+    eventually("it subscribes again", async || hub.listens("b")).await;
+    assert_eq!(counts(a.publish(to_user("alice", "3")).await), (0, 0, true));
+    hub.set_stalled(false);
+    eventually("it is there again", async || {
+        counts(a.publish(to_user("alice", "4")).await) == (1, 1, false)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_subscribed_to_waits_while_all_is_subscribed_to_again() {
+    let hub = Hub::new(true);
+    let node = hub.node("a").await;
+    node.hold("alice").await;
+    assert!(node.broker.renewal().is_none());
+    hub.set_stalled(true);
+    hub.set_cut("a", true);
+    eventually("the transport is away", async || {
+        node.broker.figures().is_away && node.broker.renewal().is_none()
+    })
+    .await;
+    hub.set_cut("a", false);
+    eventually("it connects again", async || hub.listens("a")).await;
+    let Some(mut renewal) = node.broker.renewal() else {
+        panic!("nothing waits")
+    };
+    for _ in 0..50 {
+        assert!((&mut renewal).now_or_never().is_none());
+        tokio::task::yield_now().await;
+    }
+    hub.set_stalled(false);
+    renewal.await;
+    assert!(node.broker.renewal().is_none());
 }
 
 #[tokio::test]

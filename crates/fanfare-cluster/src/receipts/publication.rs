@@ -44,11 +44,14 @@ pub(crate) struct SendReport {
     pub(super) position: Option<Position>,
     /// Its id, if it has one, is shared with the other nodes.
     pub(super) is_id_shared: bool,
+    /// Fewer nodes receive than there are.
+    pub(super) is_node_missing: bool,
 }
 
 impl SendReport {
-    /// Of publication `number`; `None` if the transport did not carry it.
-    pub(crate) fn new(number: u64, accepted: Option<&Accepted>) -> Self {
+    /// Of publication `number`, which all of `nodes` should receive; `None` if the transport did not carry it.
+    pub(crate) fn new(number: u64, accepted: Option<&Accepted>, nodes: u32) -> Self {
+        let receiving = accepted.and_then(|accepted| accepted.nodes.as_ref()?.as_ref().ok());
         Self {
             number,
             listeners: accepted.map_or(Listeners::Unpublished, |accepted| {
@@ -57,6 +60,7 @@ impl SendReport {
             }),
             position: accepted.and_then(|accepted| accepted.position),
             is_id_shared: accepted.is_none_or(|accepted| accepted.id_refused.is_none()),
+            is_node_missing: receiving.is_some_and(|receiving| *receiving < nodes),
         }
     }
 }
@@ -152,12 +156,14 @@ impl OpenPublication {
     /// Whether its receipt is complete.
     pub(super) fn is_complete(&self) -> bool {
         let here = matches!(self.here, Here::Unwanted | Here::Done);
-        let replied = match self.listeners {
-            Listeners::Unpublished => false,
-            Listeners::Counted(listeners) if self.replies >= listeners => true,
-            Listeners::Counted(_) | Listeners::Uncounted => self.given_up,
-        };
-        here && replied
+        here && self.listeners != Listeners::Unpublished && !self.awaits_replies()
+    }
+
+    /// Whether it is published, or about to be, and replies of other nodes are waited for.
+    pub(super) fn awaits_replies(&self) -> bool {
+        let all_replied =
+            matches!(self.listeners, Listeners::Counted(listeners) if self.replies >= listeners);
+        !self.given_up && !all_replied
     }
 }
 

@@ -59,6 +59,7 @@ impl Node {
             listeners,
             position: None,
             is_id_shared: true,
+            is_node_missing: false,
         };
         self.publications
             .published(&listeners.iter().map(report).collect::<Vec<_>>())
@@ -222,6 +223,29 @@ fn listeners_of_other_make_are_not_waited_for_when_all_nodes_are_through() {
     assert_eq!(receipts.try_recv().unwrap(), [receipt(5, 2, false)]);
     assert_eq!(node.publications.check(Instant::now() + TICK), (false, false));
     assert!(node.publications.flushes_at_once(), "the next time");
+}
+
+#[test]
+fn a_node_that_lost_its_connection_misses_what_it_has_not_answered() {
+    for is_answered in [true, false] {
+        let mut node = Node::receiving();
+        let (number, mut receipts) = node.enter(0..1);
+        node.published(&[(number, Counted(2))]);
+        node.publications.echo(number, event(0));
+        if is_answered {
+            node.publications.reached(&[Reached::new(number, reach(4))]);
+        }
+        node.publications.may_be_missed();
+        node.deliver();
+        // It is back, and through with all that has arrived since.
+        node.publications.flushed(number + 1, true);
+        let expected = if is_answered {
+            receipt(5, 2, false)
+        } else {
+            receipt(1, 1, true)
+        };
+        assert_eq!(receipts.try_recv().unwrap(), [expected]);
+    }
 }
 
 #[test]

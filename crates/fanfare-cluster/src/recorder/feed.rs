@@ -158,7 +158,9 @@ struct RecorderTerm {
 async fn feed(recorder: &Recorder) -> Result<(), Failed> {
     let since = Instant::now();
     let opened = tokio::time::timeout(ANSWER_TIMEOUT, recorder.node.transport.open_receiver()).await;
-    let Receiver { subscriber, messages } = opened.map_err(|_| "timed out")??;
+    let Receiver {
+        subscriber, messages, ..
+    } = opened.map_err(|_| "timed out")??;
     let subscribed = subscriber.subscribe(&subjects(recorder)).await;
     subscribed.inspect_err(|error| recorder.node.status.refused(Refused::Recording, error))?;
     recorder
@@ -463,6 +465,7 @@ impl Feed<'_> {
             payload: encode(event, &envelope),
             id: event.named.then_some(event.id),
             keep: Some(node.inbound.retention(&event.audience)?),
+            counts_nodes: false,
         })
     }
 

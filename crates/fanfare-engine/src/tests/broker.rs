@@ -1,5 +1,7 @@
 //! A broker that takes its time.
 
+use futures_util::FutureExt;
+
 use super::{
     plain::Plain,
     world::{Setup, in_world, settings, token, until},
@@ -65,6 +67,27 @@ fn the_second_on_a_channel_waits_like_the_first() {
         carol.ask("unsub a;sub a").await;
         carol.receives(&["sub: ok"]).await;
         assert_eq!(world.tell("a", "3").await, 1);
+    });
+}
+
+#[test]
+fn a_further_connection_waits_while_its_node_subscribes_again() {
+    in_world(settings(), |world| async move {
+        let mut first = world.connect("alice").await;
+        for asked in ["sub a", "sub b.*"] {
+            assert!(first.ask(asked).await.ends_with("ok"));
+        }
+        let mut second = world.connect("alice").await;
+        // The connection to the broker is lost, and opened again.
+        world.broker.renewed.shut();
+        let mut third = Box::pin(world.connect("alice"));
+        assert!((&mut third).now_or_never().is_none(), "no welcome");
+        second.say_all(&["sub a", "sub b.*"]).await;
+        until(|| world.node.channels.connections_of("a") == 2).await;
+        assert_eq!(world.waiting(), 1, "no answer");
+        world.broker.renewed.open();
+        third.await;
+        second.receives(&["sub: ok", "sub: ok"]).await;
     });
 }
 

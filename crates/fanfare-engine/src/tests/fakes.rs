@@ -168,6 +168,8 @@ enum Job {
 pub(super) struct FakeBroker {
     inbound: Arc<dyn Inbound>,
     pub(super) confirms: Gate,
+    /// Whether all that was confirmed is in force; if not, it is asked for again.
+    pub(super) renewed: Gate,
     pub(super) carries: Gate,
     line: mpsc::UnboundedSender<Job>,
     /// Who is in which room.
@@ -199,6 +201,7 @@ impl FakeBroker {
             grants: Gate::new(true),
             slots: Arc::default(),
             confirms: Gate::new(true),
+            renewed: Gate::new(true),
             carries: Gate::new(true),
             line,
             interests: Mutex::default(),
@@ -319,6 +322,11 @@ impl Broker for FakeBroker {
             .insert(interest, self.confirms.is_open());
         assert!(again.is_none(), "the node asks once for what it holds");
         Box::pin(self.confirms.pass())
+    }
+
+    fn renewal(&self) -> Option<BoxFuture<'static, ()>> {
+        let renewed = Box::pin(self.renewed.pass());
+        (!self.renewed.is_open()).then_some(renewed)
     }
 
     fn unsubscribe(&self, interest: Interest) {

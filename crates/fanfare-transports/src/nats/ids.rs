@@ -254,6 +254,7 @@ pub(super) fn accepted(
         id_refused: note.and_then(|answer| jetstream::change(answer).err().map(Unanswered::reason)),
         position,
         unkept: None,
+        nodes: None,
     }
 }
 

@@ -71,6 +71,7 @@ pub(super) async fn open(address: &Address, names: &Names) -> Result<Receiver, F
     Ok(Receiver {
         subscriber: Box::new(subscriptions),
         messages: messages.flatten().boxed(),
+        further: None,
     })
 }
 

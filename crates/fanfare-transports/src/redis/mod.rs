@@ -118,6 +118,7 @@ impl Transport for Redis {
                 }
                 None => (None, messages.boxed()),
             };
+            let further = sharded.as_ref().map(Sharded::state);
             Ok(Receiver {
                 subscriber: Box::new(Subscriptions {
                     sink,
@@ -127,6 +128,7 @@ impl Transport for Redis {
                     names: self.names.clone(),
                 }),
                 messages,
+                further,
             })
         })
     }

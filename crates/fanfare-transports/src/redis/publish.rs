@@ -2,7 +2,7 @@
 
 use std::{iter, sync::atomic::Ordering};
 
-use fanfare_cluster::transport::{Accepted, Message, PublishError, Published};
+use fanfare_cluster::transport::{Accepted, Failed, Message, PublishError, Published, Subject};
 use fanfare_core::history::Position;
 use redis::{Cmd, Pipeline, Value};
 
@@ -48,7 +48,15 @@ impl Connection {
             count += 1 + commands.len();
             id_commands.extend(commands);
         }
+        let counts_nodes = messages.iter().any(|message| message.counts_nodes);
+        if counts_nodes {
+            let nodes = self.names.channel(&Subject::Receiving);
+            pipe.add_command(redis::cmd("PUBSUB").arg("NUMSUB").arg(nodes).to_owned());
+            count += 1;
+        }
         let mut answers = self.send(&pipe, count).await?.into_iter();
+        let nodes = if counts_nodes { answers.next_back() } else { None };
+        let nodes = nodes.and_then(|answer| self.nodes(&answer));
         let (mut carried, mut id_answers) = (Vec::with_capacity(messages.len()), Vec::new());
         for run in journal::runs(messages) {
             let answer = answers.next()?;
@@ -68,6 +76,7 @@ impl Connection {
                 position: carried.position,
                 id_refused: id_answer.and_then(|answer| self.refusal(answer)),
                 unkept: carried.unkept,
+                nodes: nodes.clone(),
             })
         });
         Some(published.collect())
@@ -120,6 +129,16 @@ impl Connection {
                 .map(|(answer, refused)| Carried::unkept(answer, refused))
                 .collect(),
         )
+    }
+
+    /// How many connections are subscribed to the one name that was asked about.
+    fn nodes(&self, answer: &Value) -> Option<Result<u32, Failed>> {
+        if let Value::Array(counts) = answer
+            && let [_, Value::Int(count)] = counts[..]
+        {
+            return Some(Ok(u32::try_from(count).unwrap_or(0)));
+        }
+        self.refusal(answer).map(Err)
     }
 
     /// How many received a message.

@@ -1,8 +1,8 @@
 //! What backends publish by `SPUBLISH` in a Cluster, on the names of users, of everyone and of the service API.
 //!
 //! A sharded message reaches only those that subscribed to its name at the name's own slot. The client library's connection
-//! to a Cluster finds the slots; where it loses one, everything is subscribed to again on a new connection. Nothing that nodes
-//! publish travels here, so no receipt depends on it. Without sharded publish and subscribe (before Redis 7.0), or without the
+//! to a Cluster finds the slots; where it loses one, everything is subscribed to again on a new connection, at once, and only after a
+//! failure with pauses. Nothing that nodes publish travels here, so no receipt depends on it. Without sharded publish and subscribe (before Redis 7.0), or without the
 //! rights to it, nodes receive what is published by `PUBLISH` alone.
 
 use std::{
@@ -12,7 +12,7 @@ use std::{
 
 use fanfare_cluster::{
     ANSWER_TIMEOUT,
-    transport::{Received, Subject},
+    transport::{Further, Received, Subject},
 };
 use fanfare_core::Audience;
 use futures_util::{
@@ -24,13 +24,14 @@ use redis::{
     cluster::ClusterConfig, cluster_async::ClusterConnection,
 };
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     task::JoinSet,
+    time::Instant,
 };
 
 use super::names::Names;
 
-/// Between two connections.
+/// Between two connections, unless the former one lasted longer than that.
 const PAUSE: Duration = Duration::from_millis(500);
 /// Names on their way at once.
 const NAMES: usize = 1000;
@@ -38,6 +39,7 @@ const NAMES: usize = 1000;
 /// The subscriptions to sharded names. They end when this is dropped.
 pub(super) struct Sharded {
     changes: mpsc::UnboundedSender<SubscriptionChange>,
+    state: watch::Receiver<Further>,
     _task: JoinSet<()>,
 }
 
@@ -52,7 +54,12 @@ struct Listener {
     names: Names,
     changes: mpsc::UnboundedReceiver<SubscriptionChange>,
     messages: mpsc::UnboundedSender<Received>,
+    state: watch::Sender<Further>,
+    /// Since when all that is wanted is in force on this connection.
+    since: Option<Instant>,
     wanted: HashSet<String>,
+    /// Those that wait for a subscription, until the next connection if this one is lost.
+    unanswered: Vec<oneshot::Sender<()>>,
     /// Names whose subscription this node ended, and how often the server has still to confirm it.
     leaving: HashMap<String, u32>,
 }
@@ -72,17 +79,30 @@ impl Sharded {
     pub(super) fn start(client: ClusterClient, names: Names) -> (Self, BoxStream<'static, Received>) {
         let (changes, received_changes) = mpsc::unbounded_channel();
         let (messages, mut received) = mpsc::unbounded_channel();
+        let (state, shown) = watch::channel(Further::Renewing);
         let listener = Listener {
             names,
             changes: received_changes,
             messages,
+            state,
+            since: None,
             wanted: HashSet::new(),
+            unanswered: Vec::new(),
             leaving: HashMap::new(),
         };
         let mut task = JoinSet::new();
         task.spawn(listener.run(client));
-        let this = Self { changes, _task: task };
+        let this = Self {
+            changes,
+            state: shown,
+            _task: task,
+        };
         (this, stream::poll_fn(move |cx| received.poll_recv(cx)).boxed())
+    }
+
+    /// Shows whether what is wanted is in force.
+    pub(super) fn state(&self) -> watch::Receiver<Further> {
+        self.state.clone()
     }
 
     /// Subscribes to those of `subjects` that have a sharded name, or unsubscribes. A subscription is in force when this
@@ -123,16 +143,28 @@ impl Listener {
                 Ok(connection) => self.listen(connection, pushed).await,
                 Err(error) => ended(&error),
             };
-            match ended {
-                Ended::Lost => self.note_changes(Some(PAUSE)).await,
-                Ended::Refused => self.note_changes(None).await,
-                Ended::Dropped => return,
+            match (ended, self.since.take()) {
+                // What is wanted meanwhile waits for the next connection.
+                (Ended::Lost, Some(since)) => {
+                    self.state.send_replace(Further::Renewing);
+                    tokio::time::sleep(PAUSE.saturating_sub(since.elapsed())).await;
+                }
+                (Ended::Lost, None) => {
+                    self.state.send_replace(Further::Away);
+                    self.note_changes(Some(PAUSE)).await;
+                }
+                (Ended::Refused, _) => {
+                    self.state.send_replace(Further::InForce);
+                    self.note_changes(None).await;
+                }
+                (Ended::Dropped, _) => return,
             }
         }
     }
 
     /// Takes down changes for that long, while there is no connection; without a time, until the subscriptions are dropped.
     async fn note_changes(&mut self, time: Option<Duration>) {
+        self.answer();
         let note = async {
             while let Some(SubscriptionChange {
                 names,
@@ -156,6 +188,13 @@ impl Listener {
         }
     }
 
+    /// Nothing has to be waited for any more.
+    fn answer(&mut self) {
+        for done in self.unanswered.drain(..) {
+            let _ = done.send(());
+        }
+    }
+
     /// Subscribes to all that is wanted, then passes on what arrives and carries out changes.
     async fn listen(
         &mut self,
@@ -167,8 +206,15 @@ impl Listener {
         if let Err(error) = change(&connection, &wanted, true).await {
             return ended(&error);
         }
+        self.since = Some(Instant::now());
+        self.state.send_replace(Further::InForce);
         loop {
+            if pushed.is_empty() {
+                // Whatever the connection reports comes before the answers that rely on it.
+                self.answer();
+            }
             tokio::select! {
+                biased;
                 push = pushed.recv() => match push {
                     Some(push) => if !self.pass_on(push) {
                         return Ended::Lost;
@@ -204,7 +250,7 @@ impl Listener {
             }
             change(connection, &names, false).await
         };
-        let _ = done.send(());
+        self.unanswered.push(done);
         result
     }
 

@@ -8,7 +8,9 @@ use std::{
 use fanfare_core::{Audience, BrokerError, BrokerHealth, Interest, Receipt};
 
 use crate::{
+    failover::receipts_are_true,
     harness::{Node, RECEIPT, channel, eventually, interest, to, to_channel, to_user},
+    proxy::Proxy,
     server::RedisServer,
 };
 
@@ -252,6 +254,27 @@ async fn a_node_that_is_not_back_yet_counts_as_missing() {
         .await;
         eprintln!("{missed} not delivered, each with a degraded receipt");
     }
+}
+
+/// Redis stays, and so does the node that publishes: it has noticed nothing yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn receipts_are_true_while_the_other_node_connects_again() {
+    let server = RedisServer::start();
+    let proxy = Proxy::to(server.address()).await;
+    let nodes = [server.url(), proxy.url_to(&server.url())];
+    let nodes = ["a", "b"].map(|id| Node::open("redis", &nodes[usize::from(id == "b")], id));
+    for node in &nodes {
+        node.ready().await;
+    }
+    receipts_are_true(&nodes, async || {
+        for _ in 0..10 {
+            proxy.set_open(false);
+            eventually("it is cut off", async || is_away(&nodes[1]).await).await;
+            proxy.set_open(true);
+            eventually("it is back", async || !is_away(&nodes[1]).await).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -267,6 +267,36 @@ async fn what_is_published_sharded_arrives_once() {
     eventually("both have followed", async || reached("user_noti:user1") == 2).await;
 }
 
+/// The connections that receive what is published by `SPUBLISH` are lost, and nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_waits_while_sharded_names_are_subscribed_to_again() {
+    let group = ClusterGroup::start();
+    let [node, _] = two_nodes(&group.options()).await;
+    for round in 0..10 {
+        let mut killed = 0;
+        for server in &group.servers[..3] {
+            for client in text(server, &["CLIENT", "LIST"]).lines() {
+                let is_sharded = !client.contains(" ssub=0 ");
+                let id = client.split([' ', '=']).nth(1).unwrap();
+                killed += u32::from(is_sharded && server.try_command(&["CLIENT", "KILL", "ID", id]).is_ok());
+            }
+        }
+        assert!(killed > 0);
+        let user = format!("user{round}");
+        node.hold(&user, 1).await;
+        let name = format!("user_noti:{user}");
+        let sent = group.servers[..3].iter().find_map(|server| {
+            let message = r#"{"type":"t","payload":1}"#;
+            server.try_command(&["SPUBLISH", &name, message]).ok()
+        });
+        assert_eq!(sent, Some(Value::Int(1)), "{user}");
+        if let Some(renewal) = node.broker.renewal() {
+            renewal.await;
+        }
+    }
+    eventually("all arrive", async || node.inbound.data().len() == 10).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_room_goes_on_when_its_slot_moves() {
     let group = ClusterGroup::start();
