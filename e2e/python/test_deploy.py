@@ -141,6 +141,8 @@ def test_the_image_is_built_with_the_profile_and_the_rust_of_the_workspace():
     assert profile in workspace["profile"]
     sent = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
     assert {"!Cargo.toml", "!Cargo.lock", "!crates"} <= set(sent)
+    [user] = instructions("USER")
+    assert f"--chown={user} /state /var/lib" in text, "the folder of the data, and so a new volume, is the server's"
     done = tool("hadolint", str(DEPLOY / "Dockerfile"))
     assert (done.returncode, done.stdout) == (0, ""), done.stdout
 
