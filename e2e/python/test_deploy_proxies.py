@@ -2,6 +2,7 @@
 
 import contextlib
 import http.server
+import re
 import socket
 import threading
 import urllib.error
@@ -14,7 +15,7 @@ import websockets.sync.client
 import cluster
 from cluster import LATE, NOTICE, rounds  # noqa: F401, a fixture for each test here
 from deployed import CONFIGURATIONS, PROXIES, text_of
-from fanfare import ROOT, free_port, token, wait_until
+from fanfare import ROOT, free_port, run, token, wait_until
 from test_examples import Example
 from test_tls import FILES
 from tls_client import trusting
@@ -229,6 +230,14 @@ def test_no_token_is_logged(production):
     assert set(each()) <= {502, 503}
     wait_until(lambda: "/nowhere" in behind.proxy.written(), what="a request that is logged")
     assert "eyJ" not in behind.proxy.written()
+
+
+@pytest.mark.parametrize(("name", "setting"), [("Caddyfile", r"keepalive (\d+)s"), ("traefik.yaml", r"idleConnTimeout: (\d+)s")])
+def test_the_proxy_closes_an_idle_connection_first(name, setting):
+    """What is a minute in nginx, and five seconds in HAProxy, is longer than the server's time in others."""
+    [kept] = re.findall(setting, (CONFIGURATIONS / name).read_text())
+    [server] = re.findall(r'^#keep_alive_timeout = "(\d+)s"', run("config", "default").stdout, re.M)
+    assert int(kept) < int(server)
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGURATIONS.iterdir()), ids=lambda path: path.name)
