@@ -66,18 +66,24 @@ pub(super) async fn compare_all(gaps: &Gaps) {
     };
     let mut parts: Vec<_> = known.chunks(COMPARED).map(|some| (some, None)).collect();
     parts.extend(all_channels.map(|since| (&[][..], Some(since))));
+    let mut answers = true;
     for (some, all_channels) in parts {
         let Ok(compared) = retry(|| compare(gaps, some, all_channels)).await else {
-            let mut state = gaps.state();
-            if let Some(present) = state.watched.cursor() {
-                gaps.report(None, present, Unrecovered::Expired);
-                // From there on clients rely on what is not watched yet, too.
-                let (new, is_all_new) = (state.new.clone(), state.is_all_new);
-                state.rely(new, is_all_new, present.number);
-            }
+            answers = false;
             break;
         };
         take(gaps, compared, all_channels).await;
+    }
+    // What waits has higher numbers than what may be lost.
+    let is_uncertain = !gaps.state().uncertain.is_empty();
+    if !answers || (is_uncertain && !watch_new(gaps).await) {
+        let mut state = gaps.state();
+        if let Some(present) = state.watched.cursor() {
+            gaps.report(None, present, Unrecovered::Expired);
+            // From there on clients rely on what is not watched yet, too.
+            let (new, is_all_new) = (state.new.clone(), state.is_all_new);
+            state.rely(new, is_all_new, present.number);
+        }
     }
     let mut state = gaps.state();
     if state.comparison == due {
@@ -85,13 +91,13 @@ pub(super) async fn compare_all(gaps: &Gaps) {
     }
 }
 
-/// Learns the last numbers of new audiences. Those that the journal does not answer about stay new.
-pub(super) async fn watch_new(gaps: &Gaps) {
+/// Learns the last numbers of new audiences. Those that the journal does not answer about stay new. Returns whether it answers.
+pub(super) async fn watch_new(gaps: &Gaps) -> bool {
     loop {
         let (new, relied_on) = {
             let state = gaps.state();
             if state.new.is_empty() && !state.is_all_new {
-                return;
+                return true;
             }
             let new: Vec<Audience> = state.new.iter().take(COMPARED).cloned().collect();
             (new, state.uncertain.all_channels())
@@ -104,7 +110,7 @@ pub(super) async fn watch_new(gaps: &Gaps) {
             ..
         }) = tops(gaps, &new, relied_on).await
         else {
-            return;
+            return false;
         };
         let mut state = gaps.state();
         gaps.begin(&mut state, present);

@@ -12,6 +12,10 @@ pub(super) struct Uncertain {
 }
 
 impl Uncertain {
+    pub(super) fn is_empty(&self) -> bool {
+        self.named.is_empty() && self.all_channels.is_none()
+    }
+
     pub(super) fn add(&mut self, audience: Audience, number: u64) {
         self.named.entry(audience).or_insert(number);
     }

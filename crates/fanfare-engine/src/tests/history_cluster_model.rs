@@ -349,8 +349,11 @@ fn two_nodes_miss_nothing_in_silence_and_repeat_nothing() {
 /// Rounds that have found a fault. The pauses of nodes differ, so each is played some times.
 #[test]
 fn what_was_lost_once_is_not_lost_again() {
-    // An audience whose last number the journal did not tell in time; a fetched event that was dropped with its connection.
-    for seed in [12_001_420_979_935_177_575, 11_758_368_572_663_036_770] {
+    for seed in [
+        12_001_420_979_935_177_575, // an audience whose last number the journal did not tell in time
+        11_758_368_572_663_036_770, // a fetched event that was dropped with its connection
+        12_744_014_807_422_464_110, // what may be lost was reported behind events that came later
+    ] {
         for _ in 0..4 {
             play(seed);
         }
