@@ -1,10 +1,12 @@
 """A client that was away gets what it missed: in every dialect, by real connections to the real binary."""
 
+import contextlib
 import json
+import socket
 
 import pytest
 
-from dialects import all_dialects
+from dialects import all_dialects, port_of
 from fanfare import run, token, wait_until
 
 HISTORY = {"size": 100, "ttl": "5m"}
@@ -90,10 +92,33 @@ def test_a_handshake_resumes_the_users_events(kept, speak, dialect):
     client.close()
     client = asking(speak, kept, dialect, rewind=2)
     assert resumed(client.greeting or client.next_json())["replayed"] == 2
-    for cursor in ("nonsense", "0" * 16 + "-1", "9" * 5000):
+    epoch, number = start["cursor"].split("-")
+    for cursor in ("nonsense", "0" * 16 + "-1", "9" * 5000, "\0\0", f"{epoch}-{int(number, 16) + 1000:x}", f"{epoch}-"):
         client = asking(speak, kept, dialect, resume=cursor)
         answer = resumed(client.greeting or client.next_json())
         assert (answer["recovered"], answer["replayed"]) == (False, 0) and answer["reason"] in ("unknown", "epoch")
+        client.close()
+
+
+def test_a_cursor_of_ten_megabytes_harms_nobody(kept, speak):
+    cursor = "9" * 10_000_000
+    client = speak(kept, "topics", prove=False)
+    client.say(type="auth", token=token("ann"), resume=cursor, topics=["chat.*"])
+    assert client.closed()[0] == 1009
+    for dialect in ("notify", "topics"):
+        for path in (f"/ws?token={token('ann')}&resume={cursor}", f"/api/v1/stream?channel=chat.a&since={cursor}"):
+            with contextlib.closing(socket.create_connection(("127.0.0.1", port_of(kept, dialect)), 20)) as plain:
+                with contextlib.suppress(ConnectionError):
+                    plain.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                answer = b""
+                with contextlib.suppress(ConnectionError):
+                    while part := plain.recv(65_536):
+                        answer += part
+                # A caller that still sends may be reset before it reads the answer.
+                assert answer == b"" or answer.split()[1] in (b"414", b"431"), answer[:100]
+    client = speak(kept, "topics", prove=False)
+    client.say(type="auth", token=token("ann"), resume="", topics=["chat.*"])
+    assert resumed(client.greeting or client.next_json())["recovered"]
 
 
 def test_rooms_of_the_handshake_are_resumed_together(kept, speak):
