@@ -91,6 +91,12 @@ class _Secure(Proxy):
 
 
 class _Traefik(_Secure):
+    def kill(self):
+        """At once: it would wait ten seconds for WebSockets to end."""
+        self.process.kill()
+        self.process.wait(10)
+        super().kill()
+
     def _accepts(self):
         """It opens its port before it knows its routes."""
         if not super()._accepts():
