@@ -2,6 +2,7 @@
 files: with all restrictions, started, reloaded, misconfigured, killed, hung, and on a port below 1024."""
 
 import pathlib
+import re
 import shutil
 import subprocess
 
@@ -119,7 +120,7 @@ AS_SERVER = "runuser -u fanfare -- fanfare --config /etc/fanfare/fanfare.toml"
 @pytest.fixture
 def started(machine):
     """The unit and the configuration of `deploy/`, unchanged and running."""
-    machine.run("systemctl stop fanfare.socket fanfare; rm -rf /etc/systemd/system/fanfare.*; systemctl reset-failed fanfare")
+    machine.run("systemctl disable --now fanfare.socket; systemctl stop fanfare; rm -rf /etc/systemd/system/fanfare.*; systemctl reset-failed fanfare")
     for name in ("fanfare.service", "fanfare.socket"):
         machine.install(f"/etc/systemd/system/{name}", (DEPLOY / "systemd" / name).read_text())
     machine.install("/etc/fanfare/fanfare.toml", (DEPLOY / "fanfare.toml").read_text())
@@ -174,16 +175,16 @@ allowed_origins = ["https://app.example.com"]
 
 
 def test_a_port_below_1024_by_the_socket_unit(started):
-    started.run("systemctl stop fanfare", check=True)
     started.install("/etc/fanfare/fanfare.toml", LOW_PORT)
     text = (DEPLOY / "systemd/fanfare.socket").read_text()
-    streams = [line for line in text.splitlines() if line.startswith("ListenStream=")]
-    assert streams
-    for line in streams[1:]:
-        text = text.replace(line + "\n", "")
-    started.install("/etc/systemd/system/fanfare.socket", text.replace(streams[0], "ListenStream=443"))
-    started.run("systemctl daemon-reload && systemctl start fanfare.socket", check=True)
-    # The socket starts the server, and holds clients until it serves.
+    first, *others = re.findall(r"^ListenStream=.*\n", text, re.M)
+    for line in others:
+        text = text.replace(line, "")
+    started.install("/etc/systemd/system/fanfare.socket", text.replace(first, "ListenStream=443\n"))
+    [command] = re.findall(r"`(systemctl .*)`", text)
+    started.run(f"systemctl daemon-reload && {command}", check=True)
     assert started.run("fanfare ready --url http://127.0.0.1:443").stdout == "ready\n"
-    started.run("systemctl restart fanfare", check=True)
+    # While the server is down, the socket holds a client and starts it.
+    started.run("systemctl stop fanfare", check=True)
     assert started.run("fanfare ready --url http://[::1]:443").stdout == "ready\n"
+    assert started.state("ActiveState") == ["active"]
