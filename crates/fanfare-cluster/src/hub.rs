@@ -255,6 +255,7 @@ impl Hub {
             linger: Duration::ZERO,
             max_remembered_ids: 1000,
             max_listed_members: 1000,
+            max_known_members: 1000,
             ..ClusterOptions::default()
         };
         ClusterBroker::new(transport, &options, inbound)

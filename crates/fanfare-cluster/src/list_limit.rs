@@ -26,10 +26,15 @@ impl ListLimit {
         members: impl IntoIterator<Item = &'a Member>,
     ) -> Option<Vec<Member>> {
         if count > self.most {
-            self.left_out.fetch_add(1, Ordering::Relaxed);
-            return None;
+            return self.leave_out();
         }
         Some(members.into_iter().cloned().collect())
+    }
+
+    /// No list, which is counted.
+    pub(crate) fn leave_out(&self) -> Option<Vec<Member>> {
+        self.left_out.fetch_add(1, Ordering::Relaxed);
+        None
     }
 
     /// How many lists were left out.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use fanfare_core::{MAX_CLAIMS, MAX_LISTED_MEMBERS};
+use fanfare_core::{MAX_CLAIMS, MAX_KNOWN_MEMBERS, MAX_LISTED_MEMBERS};
 
 use crate::{
     MAX_FETCHED, MAX_WATCHED, answers::Answers, arrivals::Arrivals, foreign::Foreign, gaps::Gaps, ids::Ids,
@@ -24,6 +24,9 @@ pub struct ClusterOptions {
     pub max_remembered_ids: usize,
     /// How many members a room may have for their list to be sent to a connection that enters it.
     pub max_listed_members: usize,
+    /// How many members a room may have for a node to know them all. Above it the node shows its own connections every announcement
+    /// as it arrives.
+    pub max_known_members: usize,
     /// How many audiences with history a node watches for events that were lost on the way.
     pub max_watched: usize,
     /// How many events are fetched for one such gap.
@@ -37,6 +40,7 @@ impl Default for ClusterOptions {
             linger: Duration::from_secs(30),
             max_remembered_ids: MAX_CLAIMS,
             max_listed_members: MAX_LISTED_MEMBERS,
+            max_known_members: MAX_KNOWN_MEMBERS,
             max_watched: MAX_WATCHED,
             max_fetched: MAX_FETCHED,
         }

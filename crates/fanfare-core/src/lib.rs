@@ -168,8 +168,8 @@ pub use options::{
 };
 pub use pattern::{Pattern, Subscription};
 pub use presence::{
-    Announcement, Entered, Entry, EntryTicket, MAX_LISTED_MEMBERS, Member, Presence, PresenceCounts, Present,
-    Slot, SlotScope,
+    Announcement, Entered, Entry, EntryTicket, MAX_KNOWN_MEMBERS, MAX_LISTED_MEMBERS, Member, Presence,
+    PresenceCounts, Present, Slot, SlotScope,
 };
 pub use report::{
     ConnectionFacts, DialectFacts, DialectReport, Figure, FigureValue, JsonMap, NodeFacts, Report, fields,

@@ -7,6 +7,8 @@ use crate::{Channel, Identity, RawJson, UserId};
 
 /// How many members a room may have for [`Entered`] to list them, unless the configuration says otherwise.
 pub const MAX_LISTED_MEMBERS: usize = 10_000;
+/// The most members of a room, by default, that a node reads from the broker.
+pub const MAX_KNOWN_MEMBERS: usize = 100_000;
 
 /// A user in a room, as every node knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +116,8 @@ pub struct PresenceCounts {
     pub unstored: u64,
     /// Lists of a room's members that were left out because the room has more than may be listed.
     pub lists_left_out: u64,
+    /// Lists of a room's members that this node did not read from the broker because there are too many of them.
+    pub unlisted: u64,
 }
 
 /// A resource of which the cluster has a limited number, such as connections of one name.

@@ -239,7 +239,7 @@ impl Room {
     pub(super) fn show_arrived(&mut self, arrived: Arrived, deliveries: &Deliveries) {
         let Arrived { mark, event, .. } = arrived;
         let view = self.view.as_mut();
-        if view.is_none_or(|view| view.change(mark.change, &mark.member)) {
+        if view.is_none_or(|view| view.change_by(&mark)) {
             deliveries.push(Item::Event(event, ReplyTo::Dropped));
         }
     }
@@ -263,6 +263,14 @@ impl Room {
         let Some(view) = &mut self.view else {
             return Vec::new();
         };
+        if list.too_many || view.is_unlisted() {
+            // What its connections have been shown is not known, so there is nothing to compare.
+            let held = view.install(list);
+            for user in users.values().filter(|user| user.connections > 0) {
+                view.joined(&user.member);
+            }
+            return held;
+        }
         let listed: AHashMap<&UserId, ()> = list.members.iter().map(|held| (&held.member.user, ())).collect();
         let is_here = |user: &UserId| users.get(user).is_some_and(|user| user.connections > 0);
         let gone: Vec<Member> = view

@@ -23,6 +23,8 @@ pub(super) struct View {
     unanswered: Vec<(UserId, u64)>,
     /// Whether it is known to agree with the store.
     pub(super) synced: bool,
+    /// There are too many members to know them all: what arrives is shown as it is.
+    is_unlisted: bool,
 }
 
 struct Shown {
@@ -60,6 +62,7 @@ impl View {
             held: None,
             unanswered: Vec::new(),
             synced: false,
+            is_unlisted: false,
         }
     }
 
@@ -124,6 +127,7 @@ impl View {
     /// Takes `list` for the view. Returns what waited for it.
     pub(super) fn install(&mut self, list: RoomMembers) -> Vec<Arrived> {
         self.version = list.version;
+        self.is_unlisted = list.too_many;
         self.synced = true;
         self.fetched_by = None;
         let shown = list.members.into_iter().map(|held| {
@@ -137,6 +141,11 @@ impl View {
         self.held.take().unwrap_or_default()
     }
 
+    /// Whether its members are not known.
+    pub(super) fn is_unlisted(&self) -> bool {
+        self.is_unlisted
+    }
+
     /// Whether the list contains what `mark` announces, or something later.
     pub(super) fn is_stale(&self, mark: &PresenceMark) -> bool {
         let shown = self
@@ -146,7 +155,7 @@ impl View {
         mark.version <= self.version.max(shown)
     }
 
-    /// `member` joined or left. Returns whether that is new.
+    /// `member` joined or left, as far as this node can know. Returns whether that is new.
     pub(super) fn change(&mut self, change: Presence, member: &Member) -> bool {
         match change {
             Presence::Joined => self.joined(member),
@@ -154,8 +163,19 @@ impl View {
         }
     }
 
+    /// What `mark` announces arrived. Returns whether that is new.
+    pub(super) fn change_by(&mut self, mark: &PresenceMark) -> bool {
+        if self.is_unlisted {
+            self.version = self.version.max(mark.version);
+        }
+        self.change(mark.change, &mark.member)
+    }
+
     /// `member` joined. Returns whether that is new.
     pub(super) fn joined(&mut self, member: &Member) -> bool {
+        if self.is_unlisted {
+            return true;
+        }
         if self.contains(&member.user) {
             return false;
         }
@@ -169,6 +189,9 @@ impl View {
 
     /// `user` left. Returns whether that is new.
     fn left(&mut self, user: &UserId) -> bool {
+        if self.is_unlisted {
+            return true;
+        }
         let left = self.members.remove(user).is_some();
         if left && self.members.capacity() > 1024 && self.members.len() * 4 < self.members.capacity() {
             self.members.shrink_to_fit();
@@ -186,6 +209,9 @@ impl View {
 
     /// The members, `member` included, as far as `lists` allows it.
     pub(super) fn list_with(&self, member: &Member, lists: &ListLimit) -> Option<Vec<Member>> {
+        if self.is_unlisted {
+            return lists.leave_out();
+        }
         let count = self.members.len() + usize::from(!self.contains(&member.user));
         let others = self.members().filter(|other| other.user != member.user);
         lists.list(count, others.chain([member]))

@@ -208,6 +208,8 @@ pub struct RoomMembers {
     pub version: u64,
     /// The members, in no order.
     pub members: Vec<HeldMember>,
+    /// There are too many of them for a list, and `members` is empty.
+    pub too_many: bool,
 }
 
 /// A member of a room, as the store knows it.

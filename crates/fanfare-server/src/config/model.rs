@@ -263,6 +263,12 @@ pub struct Limits {
     #[schemars(range(min = 1, max = 1_000_000))]
     #[default(fanfare_core::MAX_LISTED_MEMBERS)]
     pub max_listed_members: usize,
+
+    /// The most members of a room that a node reads from Redis to know who is in it. In a larger room, a client that joins receives no
+    /// list, and no client learns who came and went while its node had lost its connection to Redis.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    #[default(fanfare_core::MAX_KNOWN_MEMBERS)]
+    pub max_known_members: usize,
 }
 
 /// How the server drains after SIGTERM, SIGINT or SIGQUIT.

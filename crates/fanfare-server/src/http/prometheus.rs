@@ -164,6 +164,11 @@ const NODE_COUNTERS: &[OfNode] = &[
         |node| node.presence_counts().lists_left_out,
     ),
     (
+        "fanfare_rooms_unlisted_total",
+        "Rooms whose members were not read from the broker, because they have more than limits.max_known_members",
+        |node| node.presence_counts().unlisted,
+    ),
+    (
         "fanfare_handshakes_timed_out_total",
         "Connections cut because their request was not complete in time",
         |node| node.counters.handshakes_timed_out.load(Relaxed),

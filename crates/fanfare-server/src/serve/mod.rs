@@ -179,6 +179,7 @@ fn attach(
             node_id: node.id.simple().to_string(),
             max_remembered_ids: config.broker.max_remembered_ids,
             max_listed_members: config.limits.max_listed_members,
+            max_known_members: config.limits.max_known_members,
             max_watched: config.history.max_watched,
             max_fetched: config.history.max_fetched,
             ..ClusterOptions::default()

@@ -33,7 +33,7 @@ const APPLIED: [&str; 22] = [
     "resp.password",
 ];
 /// Of `[limits]`, the keys that need a restart.
-const LIMITS_KEEP: [&str; 1] = ["max_listed_members"];
+const LIMITS_KEEP: [&str; 2] = ["max_listed_members", "max_known_members"];
 /// Of what every dialect has, the keys that need a restart.
 const DIALECTS_KEEP: [&str; 2] = ["ping_interval", "ping_timeout"];
 
@@ -151,6 +151,7 @@ mod tests {
             ("limits.burst", true),
             ("limits.trusted_proxies", true),
             ("limits.max_listed_members", false),
+            ("limits.max_known_members", false),
             ("notify.max_connections", true),
             ("notify.ping_interval", false),
             ("rooms.default_access", true),

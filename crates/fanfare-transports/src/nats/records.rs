@@ -120,7 +120,11 @@ impl Room {
             });
             members[place].leases.push(holder.lease);
         }
-        RoomMembers { version, members }
+        RoomMembers {
+            version,
+            members,
+            too_many: false, // a record has a limit of its own
+        }
     }
 }
 

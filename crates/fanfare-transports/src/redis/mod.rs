@@ -41,6 +41,7 @@ pub(crate) struct Redis {
     servers: Arc<Servers>,
     names: Names,
     max_journals: usize,
+    max_known_members: usize,
 }
 
 impl Redis {
@@ -58,6 +59,7 @@ impl Redis {
             servers: Arc::new(Servers::new(options, names.hub())?),
             names,
             max_journals: options.max_journals,
+            max_known_members: options.node.max_known_members,
         })
     }
 
@@ -92,6 +94,7 @@ impl Transport for Redis {
                 servers: Arc::clone(&self.servers),
                 names: self.names.clone(),
                 max_journals: self.max_journals,
+                max_known_members: self.max_known_members,
                 knows_journal: AtomicBool::new(false),
             };
             Ok(Box::new(connection) as Box<dyn Sender>)
@@ -165,6 +168,8 @@ struct Connection {
     names: Names,
     /// The most audiences of which the journal knows something.
     max_journals: usize,
+    /// The most members of a room that are listed.
+    max_known_members: usize,
     /// The server knows the journal's script, unless it has forgotten all scripts meanwhile.
     knows_journal: AtomicBool,
 }

@@ -57,7 +57,8 @@ impl PresenceStore for Connection {
         Box::pin(async move {
             let mut calls = Calls::default();
             for room in rooms {
-                calls.call(&scripts::LIST, &self.names.room(room));
+                let call = calls.call(&scripts::LIST, &self.names.room(room));
+                call.arg(self.max_known_members);
             }
             let answers = self.carry_out(calls.commands).await;
             answers.map(|answers| {
@@ -192,7 +193,8 @@ impl Connection {
                 let words = [
                     "enter".to_owned(),
                     described,
-                    if *list { "list" } else { "" }.to_owned(),
+                    list.then_some(self.max_known_members)
+                        .map_or_else(String::new, |most| most.to_string()),
                 ];
                 (room, &member.user, words, announcement)
             }
@@ -313,12 +315,23 @@ fn applied(answer: &Value, change: &Change) -> Option<Applied> {
     }
 }
 
-/// A room's version, and its hash.
+/// A room's version, and its hash, or 0 if that is too large.
 fn members(parts: &[Value]) -> Option<RoomMembers> {
-    let [version, Value::Array(fields)] = parts else {
+    let [version, list] = parts else {
         return None;
     };
     let version = text(version)?.parse().ok()?;
+    let fields = match list {
+        Value::Array(fields) => fields,
+        Value::Int(0) => {
+            return Some(RoomMembers {
+                version,
+                members: Vec::new(),
+                too_many: true,
+            });
+        }
+        _ => return None,
+    };
     let members = fields.chunks_exact(2).filter_map(|field| {
         let user = UserId::new(text(&field[0])?).ok()?;
         let holders: Vec<_> = holders(&user, bytes(&field[1])?).collect();
@@ -334,6 +347,7 @@ fn members(parts: &[Value]) -> Option<RoomMembers> {
     Some(RoomMembers {
         version,
         members: members.collect(),
+        too_many: false,
     })
 }
 

@@ -69,11 +69,14 @@ if ARGV[1] ~= '' and now > tonumber(ARGV[1]) then return -1 end
     };
 }
 
-/// What is not in the list of a room yet has a greater version. `version` is the last transition's, or 0.
+/// What is not in the list of a room yet has a greater version. `version` is the last transition's, or 0; `most` limits the list, which
+/// is read in one go: Redis does nothing else meanwhile.
 macro_rules! listed {
     () => {
         "if version == 0 then version = time[1] * 1000000 + time[2] - 1 end
-return {changed, string.format('%.0f', version), redis.call('HGETALL', KEYS[1])}
+local list = 0
+if redis.call('HLEN', KEYS[1]) - redis.call('HEXISTS', KEYS[1], '') <= most then list = redis.call('HGETALL', KEYS[1]) end
+return {changed, string.format('%.0f', version), list}
 "
     };
 }
@@ -82,10 +85,11 @@ script!(
     /// Changes who holds a user in the room `KEYS[1]`.
     ///
     /// `ARGV`: the end of the lease's term or nothing, the lease, the user, `enter`, `leave` or `lost` (leaves, even if the record
-    /// is missing), when the user came and how to describe the user, `list` or nothing, the command that publishes or nothing,
+    /// is missing), when the user came and how to describe the user, the most members to list or nothing for no list, the command that publishes or nothing,
     /// the channel, the message before its version, the message after it.
     ///
-    /// Returns -1 if the term is over, else whether it was a transition (1 or 0), or with `list` that, the version, and the room.
+    /// Returns -1 if the term is over, else whether it was a transition (1 or 0), or with a list that, the version, and the room, or 0 if it
+    /// has more members.
     ROOM = concat!(
         fenced!(),
         "local held, holders, others = false, {}, 0
@@ -121,17 +125,18 @@ if changed == 1 then
   if ARGV[7] ~= '' then redis.call(ARGV[7], ARGV[8], ARGV[9] .. text .. ARGV[10]) end
 end
 if #holders == 0 and redis.call('HLEN', KEYS[1]) == redis.call('HEXISTS', KEYS[1], '') then redis.call('DEL', KEYS[1]) end
-if ARGV[6] ~= 'list' then return changed end
+local most = tonumber(ARGV[6])
+if not most then return changed end
 ",
         listed!()
     )
 );
 
 script!(
-    /// Lists the room `KEYS[1]` as [`ROOM`] does.
+    /// Lists the room `KEYS[1]` as [`ROOM`] does. `ARGV`: the most members to list.
     LIST = concat!(
         "local time = redis.call('TIME')
-local changed = 0
+local changed, most = 0, tonumber(ARGV[1])
 local version = tonumber(redis.call('HGET', KEYS[1], '') or 0) or 0
 ",
         listed!()

@@ -1,8 +1,9 @@
 //! The law of lists of members that are too long to be sent.
 
 use crate::{
-    harness::Cluster,
+    harness::{Cluster, eventually},
     rooms::{RoomNode, users},
+    server::RedisServer,
 };
 
 const ROOM: &str = "project:1";
@@ -17,6 +18,7 @@ pub(crate) async fn a_list_of_too_many_members_is_left_out(cluster: &Cluster) {
     assert_eq!(users(&second.entered(ROOM, "bob").await), ["alice", "bob"]);
     let carol = first.entered(ROOM, "carol").await;
     assert_eq!((carol.first, carol.members), (true, None));
+    second.shows(ROOM, "+alice +bob +carol").await;
     assert_eq!(second.entered(ROOM, "bob").await.members, None);
     let left_out = nodes
         .iter()
@@ -27,4 +29,40 @@ pub(crate) async fn a_list_of_too_many_members_is_left_out(cluster: &Cluster) {
         node.shows(ROOM, "+alice +bob +carol -carol").await;
     }
     assert_eq!(users(&second.entered(ROOM, "bob").await), ["alice", "bob"]);
+}
+
+/// A node that cannot know all members shows its own connections who comes and goes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_of_too_many_members_is_not_read_from_redis() {
+    for cluster in [Cluster::Redis(RedisServer::start()), Cluster::redis_cluster()] {
+        let (kind, mut options) = cluster.options();
+        options.node.max_known_members = 2;
+        let nodes = RoomNode::many_by(kind, options, 3, &[ROOM]).await;
+        let [first, second, third] = &nodes[..] else {
+            panic!("three nodes")
+        };
+        for user in ["alice", "bob"] {
+            first.entered(ROOM, user).await;
+        }
+        let carol = second.entered(ROOM, "carol").await;
+        assert_eq!((carol.first, carol.members), (true, None));
+        first.shows(ROOM, "+alice +bob +carol").await;
+        assert_eq!(
+            users(&first.entered(ROOM, "bob").await),
+            ["alice", "bob", "carol"]
+        );
+        let dave = third.entered(ROOM, "dave").await;
+        assert_eq!((dave.first, dave.members), (true, None));
+        assert!(!third.entered(ROOM, "alice").await.first);
+        first.leave(ROOM, "alice");
+        second.leave(ROOM, "carol");
+        for node in [second, third] {
+            eventually("it is shown", async || {
+                node.changes(ROOM).ends_with("+dave -carol")
+            })
+            .await;
+        }
+        let unlisted = nodes.iter().map(|node| node.broker.presence_counts().unlisted);
+        assert_eq!(unlisted.collect::<Vec<_>>(), [0, 1, 1]);
+    }
 }

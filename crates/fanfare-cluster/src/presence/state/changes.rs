@@ -86,6 +86,7 @@ impl State {
         list: Option<RoomMembers>,
     ) {
         self.in_flight -= 1;
+        self.counts.unlisted += u64::from(list.as_ref().is_some_and(|list| list.too_many));
         let connected = self.connected;
         let Some(room) = self.rooms.get_mut(&change.room) else {
             return;

@@ -108,6 +108,7 @@ impl State {
         list: Option<RoomMembers>,
         own: &[LeaseId],
     ) {
+        self.counts.unlisted += u64::from(list.as_ref().is_some_and(|list| list.too_many));
         let Some(room) = self.rooms.get_mut(name) else {
             return;
         };

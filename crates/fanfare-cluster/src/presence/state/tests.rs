@@ -47,6 +47,7 @@ fn list(version: u64, members: &[(&str, LeaseId)]) -> RoomMembers {
     RoomMembers {
         version,
         members: members.iter().map(held).collect(),
+        too_many: false,
     }
 }
 
@@ -105,12 +106,9 @@ impl Node {
             Item::Announce(Joined, _, member) => format!("(+{})", &*member.user),
             Item::Announce(Left, _, member) => format!("(-{})", &*member.user),
             Item::Entered(ticket, entered) => {
-                let mut users: Vec<_> = entered
-                    .members
-                    .unwrap()
-                    .iter()
-                    .map(|member| member.user.to_string())
-                    .collect();
+                let names =
+                    |members: &Vec<Member>| members.iter().map(|member| member.user.to_string()).collect();
+                let mut users: Vec<_> = entered.members.as_ref().map_or(vec!["?".to_owned()], names);
                 users.sort();
                 let sign = if entered.first { '!' } else { ':' };
                 format!("{}{sign}{}", ticket.0, users.join(","))
@@ -167,6 +165,43 @@ fn the_announcement_comes_after_the_reply_or_before_it() {
         node.enter("dave", 3);
         assert_eq!(node.delivered(), "3:alice,bob,carol,dave");
     }
+}
+
+#[test]
+fn a_room_with_too_many_members_is_shown_as_it_arrives() {
+    let too_many = |version| RoomMembers {
+        version,
+        members: Vec::new(),
+        too_many: true,
+    };
+    let mut node = Node::connected();
+    node.enter("alice", 1);
+    let change = node.next();
+    node.arrives(Joined, "bob", 10, None);
+    node.state.applied(&change, true, Some(too_many(20)));
+    node.arrives(Joined, "alice", 20, Some(change.number));
+    for _ in 0..2 {
+        node.arrives(Left, "carol", 30, None);
+    }
+    node.enter("alice", 2);
+    assert_eq!(node.delivered(), "+bob 1!? +alice -carol 2:?");
+    // What happened during an outage is not known, whether the room is still as large or not.
+    for (compared, expected) in [
+        (too_many(40), "+dave +bob"),
+        (list(60, &[("alice", OWN), ("bob", OTHER)]), "+dave"),
+    ] {
+        node.state.set_receiving(false);
+        node.state.set_receiving(true);
+        assert_eq!(node.state.take_unsynced(9), [room()]);
+        let version = compared.version;
+        node.state.compared(&room(), Some(compared), &[OWN]);
+        assert_eq!(node.delivered(), "");
+        node.arrives(Joined, "dave", version + 1, None);
+        node.arrives(Joined, "bob", version + 2, None);
+        assert_eq!(node.delivered(), expected);
+    }
+    assert_eq!(node.state.counts.unlisted, 2);
+    assert_eq!(node.state.lists.left_out(), 2);
 }
 
 #[test]
