@@ -1,9 +1,9 @@
 //! What backends publish by `SPUBLISH` in a Cluster, on the names of users, of everyone and of the service API.
 //!
 //! A sharded message reaches only those that subscribed to its name at the name's own slot. The client library's connection
-//! to a Cluster finds the slots; where it loses one, everything is subscribed to again on a new connection, at once, and only after a
-//! failure with pauses. Nothing that nodes publish travels here, so no receipt depends on it. Without sharded publish and subscribe (before Redis 7.0), or without the
-//! rights to it, nodes receive what is published by `PUBLISH` alone.
+//! to a Cluster finds the slots. Where it loses one, everything is subscribed to again at once: on the same connection, or if
+//! that fails on a new one, with pauses. Nothing that nodes publish travels here, so no receipt depends on it. Without sharded
+//! publish and subscribe (before Redis 7.0), or without the rights to it, nodes receive what is published by `PUBLISH` alone.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -31,7 +31,7 @@ use tokio::{
 
 use super::names::Names;
 
-/// Between two connections, unless the former one lasted longer than that.
+/// Between two renewals, unless the subscriptions were in force for longer than that.
 const PAUSE: Duration = Duration::from_millis(500);
 /// Names on their way at once.
 const NAMES: usize = 1000;
@@ -201,14 +201,14 @@ impl Listener {
         connection: ClusterConnection<MultiplexedConnection>,
         mut pushed: mpsc::UnboundedReceiver<PushInfo>,
     ) -> Ended {
-        self.leaving.clear();
-        let wanted: Vec<String> = self.wanted.iter().cloned().collect();
-        if let Err(error) = change(&connection, &wanted, true).await {
-            return ended(&error);
-        }
-        self.since = Some(Instant::now());
-        self.state.send_replace(Further::InForce);
+        let mut is_in_force = false;
         loop {
+            if !is_in_force {
+                if let Err(error) = self.subscribe_again(&connection, &mut pushed).await {
+                    return ended(&error);
+                }
+                is_in_force = true;
+            }
             if pushed.is_empty() {
                 // Whatever the connection reports comes before the answers that rely on it.
                 self.answer();
@@ -216,19 +216,42 @@ impl Listener {
             tokio::select! {
                 biased;
                 push = pushed.recv() => match push {
-                    Some(push) => if !self.pass_on(push) {
-                        return Ended::Lost;
-                    },
+                    Some(push) => is_in_force = self.pass_on(push),
                     None => return Ended::Lost,
                 },
                 change = self.changes.recv() => match change {
                     Some(change) => if let Err(error) = self.carry_out(change, &connection).await {
-                        return ended(&error);
+                        match ended(&error) {
+                            Ended::Lost => is_in_force = false,
+                            other => return other,
+                        }
                     },
                     None => return Ended::Dropped,
                 },
             }
         }
+    }
+
+    /// Subscribes to all that is wanted, also to what is in force: one of the servers has ended subscriptions, and what the others
+    /// send goes on arriving meanwhile.
+    async fn subscribe_again(
+        &mut self,
+        connection: &ClusterConnection<MultiplexedConnection>,
+        pushed: &mut mpsc::UnboundedReceiver<PushInfo>,
+    ) -> Result<(), RedisError> {
+        if let Some(since) = self.since {
+            self.state.send_replace(Further::Renewing);
+            tokio::time::sleep(PAUSE.saturating_sub(since.elapsed())).await;
+        }
+        while let Ok(push) = pushed.try_recv() {
+            self.pass_on(push);
+        }
+        self.leaving.clear();
+        let wanted: Vec<String> = self.wanted.iter().cloned().collect();
+        change(connection, &wanted, true).await?;
+        self.since = Some(Instant::now());
+        self.state.send_replace(Further::InForce);
+        Ok(())
     }
 
     async fn carry_out(
@@ -254,7 +277,7 @@ impl Listener {
         result
     }
 
-    /// Passes on a message. Returns whether the connection is still of use.
+    /// Passes on a message. Returns whether all that is wanted is still in force.
     fn pass_on(&mut self, push: PushInfo) -> bool {
         match push.kind {
             PushKind::Disconnection => return false,
