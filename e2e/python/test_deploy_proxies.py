@@ -2,6 +2,7 @@
 
 import contextlib
 import http.server
+import json
 import re
 import socket
 import threading
@@ -230,6 +231,18 @@ def test_no_token_is_logged(production):
     assert set(each()) <= {502, 503}
     wait_until(lambda: "/nowhere" in behind.proxy.written(), what="a request that is logged")
     assert "eyJ" not in behind.proxy.written()
+
+
+def test_a_stream_over_http_is_not_held_back(production):
+    key = "key-of-the-backend"
+    behind = production(change=lambda text: f'{text}\n[api]\nkeys = ["{key}"]\n')
+    stream = f"https://localhost:{behind.proxy.port}/api/v1/stream?channel=board.a&token={token('ann')}"
+    with urllib.request.urlopen(stream, timeout=20, context=behind.trusting) as received:
+        assert b"resume" in received.readline() + received.readline() + received.readline()
+        event = json.dumps({"to": {"channel": "board.a"}, "data": 4711}).encode()
+        assert behind.status("/api/v1/events", data=event, headers={"Authorization": f"Bearer {key}"}) == 200
+        while b"4711" not in (line := received.readline()):
+            assert line, "the stream has ended"
 
 
 @pytest.mark.parametrize(("name", "setting"), [("Caddyfile", r"keepalive (\d+)s"), ("traefik.yaml", r"idleConnTimeout: (\d+)s")])
