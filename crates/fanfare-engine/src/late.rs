@@ -75,7 +75,7 @@ impl Shard {
     }
 
     /// Sends what the authorizer allowed for the connection's own credential, or for a subscription's (`borrowed`).
-    fn send_late(&self, key: Key, channel: &Channel, events: Vec<Event>, borrowed: bool) {
+    fn send_late(self: &Rc<Self>, key: Key, channel: &Channel, events: Vec<Event>, borrowed: bool) {
         let mut connections = self.connections.borrow_mut();
         let mut tools = self.tools.borrow_mut();
         let moment = self.node.now();
@@ -107,9 +107,10 @@ impl Shard {
             let variant = driver.connection.variant();
             let mounted = variant.mounted.clone();
             if let Some(frame) = prepared.frame(variant, &mut tools.codec.deflater) {
-                let sent = driver.send_run(&[frame], moment);
+                let sent = driver.send_run(std::slice::from_ref(&frame), moment);
                 mounted.counters.count(sent);
-                self.note_late(driver, prepared.event.id, sent.queued > 0);
+                let frame = (sent.queued > 0).then(|| frame.into_owned());
+                self.note_late(key, driver, prepared.event.id, frame);
             }
         }
     }

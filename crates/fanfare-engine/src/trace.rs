@@ -107,7 +107,8 @@ impl Shard {
             let deflater = &mut tools.codec.deflater;
             let Some(driver) = connections.receiver_at(*key) else {
                 if let Some(driver) = connections.later_receiver_at(*key) {
-                    hold_back_traced(driver, event, (traced, &mut *reach), moment, deflater);
+                    let held = hold_back_traced(*key, driver, event, (traced, &mut *reach), moment, deflater);
+                    pending.extend(held);
                 } else if let Some(driver) = connections.at(*key) {
                     let fate = closed(&driver.connection).unwrap_or(Fate::Closing);
                     traced.record(ConnectionTrace {
@@ -242,20 +243,32 @@ impl Shard {
         }
     }
 
-    /// An event that waited for the authorizer was sent to a connection, or found its queue full.
-    pub(super) fn note_late(&self, driver: &Driver, event: Uuid, is_queued: bool) {
-        if let Some(traced) = self.node.observers.find(event) {
-            let now = traced.elapsed_us();
-            traced.amend(driver.connection.id, |known| {
-                known.queued_us = is_queued.then_some(now);
-                known.fate = match (is_queued, driver.connection.is_outbox_empty()) {
-                    (true, true) => Fate::Written,
-                    (true, false) => Fate::Queued,
-                    (false, _) => Fate::QueueFull,
-                };
-                known.written_us = (known.fate == Fate::Written).then_some(now);
-            });
-        }
+    /// An event that waited for the authorizer was sent to a connection as `frame`, or found its queue full.
+    pub(super) fn note_late(self: &Rc<Self>, key: Key, driver: &Driver, event: Uuid, frame: Option<Bytes>) {
+        let Some(traced) = self.node.observers.find(event) else {
+            return;
+        };
+        let (connection, now) = (driver.connection.id, traced.elapsed_us());
+        let is_written = frame.as_ref().is_some_and(|frame| !driver.holds(frame));
+        traced.amend(connection, |known| {
+            known.fate = match &frame {
+                Some(_) if is_written => Fate::Written,
+                Some(_) => Fate::Queued,
+                None => Fate::QueueFull,
+            };
+            known.queued_us = frame.as_ref().map(|_| now);
+            known.written_us = is_written.then_some(now);
+        });
+        let Some(frame) = frame else { return };
+        let pending = Pending {
+            key,
+            connection,
+            frame,
+            is_written,
+            acknowledged_at: None,
+        };
+        let followed = traced.followed(1);
+        tokio::task::spawn_local(self.clone().follow(followed, vec![pending]));
     }
 
     /// The authorizer has refused `events` to a connection.
@@ -314,22 +327,40 @@ impl Shard {
     }
 }
 
-/// Keeps the event behind a replay that waits for the connection.
+/// Keeps the event behind a replay that waits for the connection, and returns it as long as it waits.
 fn hold_back_traced(
+    key: Key,
     driver: &mut Driver,
     event: &Prepared,
     (traced, reach): (&Traced, &mut Reach),
     moment: Moment,
     deflater: &mut Deflater,
-) {
-    let before = reach.queued;
+) -> Option<Pending> {
+    let frame = event
+        .frame(driver.connection.variant(), deflater)
+        .map(Cow::into_owned);
+    let before = *reach;
     hold_back(driver, event, reach, moment, deflater);
-    let is_kept = reach.queued > before;
-    let fate = if is_kept { Fate::Queued } else { Fate::Closing };
+    let is_kept = reach.queued > before.queued;
+    let fate = match &frame {
+        None => Fate::Unrendered,
+        Some(_) if is_kept => Fate::Queued,
+        Some(_) if reach.dropped > before.dropped => Fate::QueueFull,
+        Some(_) => Fate::Written, // by the replay
+    };
     traced.record(ConnectionTrace {
         fate,
+        frame_bytes: frame.as_ref().map_or(0, Bytes::len),
+        queued_us: is_kept.then(|| traced.elapsed_us()),
         ..record(&driver.connection)
     });
+    frame.filter(|_| is_kept).map(|frame| Pending {
+        key,
+        connection: driver.connection.id,
+        frame,
+        is_written: false,
+        acknowledged_at: None,
+    })
 }
 
 /// Records how far `one` is; returns whether more may become known of it.

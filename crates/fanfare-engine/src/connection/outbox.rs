@@ -50,7 +50,7 @@ enum FrameKind {
 impl Connection {
     /// Whether `frame`, which was queued, waits for the socket, in part at least.
     pub(crate) fn holds(&self, frame: &Bytes) -> bool {
-        self.outbox.holds(frame)
+        self.outbox.holds(frame) || self.subscriber.splice().is_some_and(|splice| splice.holds(frame))
     }
 }
 

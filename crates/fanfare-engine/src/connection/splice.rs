@@ -193,6 +193,16 @@ impl Splice {
             .map_or((0, 0), |hold| (hold.frames, hold.bytes))
     }
 
+    /// Whether `frame` waits.
+    pub(super) fn holds(&self, frame: &Bytes) -> bool {
+        self.hold.as_ref().is_some_and(|hold| {
+            hold.waiting.iter().any(|waiting| match waiting {
+                HeldItem::Frame(held, _) => held.as_ptr() == frame.as_ptr(),
+                HeldItem::Event(_) | HeldItem::Allowed(_) => false,
+            })
+        })
+    }
+
     pub(super) fn push(&mut self, waiting: HeldItem) {
         let Some(hold) = &mut self.hold else { return };
         if let HeldItem::Frame(frame, _) = &waiting {

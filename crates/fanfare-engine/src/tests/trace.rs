@@ -28,6 +28,13 @@ async fn arm(world: &World, subject: Subject, user: Option<&str>, events: usize)
     id
 }
 
+/// Publishes `event` and returns its id.
+async fn publish(world: &World, event: Event) -> Uuid {
+    let id = event.id;
+    world.publish_all(vec![event]).await;
+    id
+}
+
 fn channel(name: &str) -> Subject {
     Subject::channel(name).unwrap()
 }
@@ -187,9 +194,7 @@ fn a_full_queue_a_waiting_frame_and_what_is_lost() {
         arm(&world, Subject::user("alice").unwrap(), None, 10).await;
         let mut ids = Vec::new();
         for n in 0..3 {
-            let one = event("alice", "t", &n.to_string());
-            ids.push(one.id);
-            world.publish_all(vec![one]).await;
+            ids.push(publish(&world, event("alice", "t", &n.to_string())).await);
         }
         // The first has begun, so it is ended; the second is dropped with the connection; the third found no room.
         let third = of(&trace(&world, ids[2]).await, "alice").pop().unwrap();
@@ -203,6 +208,46 @@ fn a_full_queue_a_waiting_frame_and_what_is_lost() {
 }
 
 #[test]
+fn an_event_behind_a_replay_is_followed() {
+    super::history::setup().run(|world| async move {
+        let before = world.present();
+        world.broker.reads.shut();
+        let mut alice = world.connect("alice").await;
+        alice.say(&format!("sub-since {before} chat.a")).await;
+        until(|| {
+            let connections = world.shard.connections.borrow();
+            connections.iter().any(|(_, own)| own.connection.is_holding())
+        })
+        .await;
+        arm(&world, channel("chat.a"), None, 10).await;
+        let id = publish(&world, on("chat.a", "1")).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(fate(&trace(&world, id).await, "alice"), [Fate::Queued]);
+        world.broker.reads.open();
+        assert!(alice.text().await.starts_with("sub-since: ok"));
+        alice.text().await;
+        becomes(&world, id, "alice", &[Fate::Written]).await;
+    });
+}
+
+#[test]
+fn an_event_that_the_authorizer_allowed_is_followed() {
+    let authorizer = FakeAuthorizer::new(false);
+    Setup::asking(&authorizer).run(|world| async move {
+        let (mut alice, control) = world.connect_controlled("alice").await;
+        alice.ask("sub *.*").await;
+        arm(&world, channel("**"), None, 10).await;
+        let id = publish(&world, on("a.b", "1")).await;
+        assert_eq!(fate(&trace(&world, id).await, "alice"), [Fate::Undecided]);
+        control.hold_for_client(1);
+        authorizer.gate.open();
+        becomes(&world, id, "alice", &[Fate::Queued]).await;
+        alice.receives(&["1"]).await;
+        becomes(&world, id, "alice", &[Fate::Written]).await;
+    });
+}
+
+#[test]
 fn a_frame_that_waits_long_is_followed_until_it_is_lost() {
     in_world(settings(), |world| async move {
         let (mut alice, control) = world.connect_controlled("alice").await;
@@ -211,9 +256,7 @@ fn a_frame_that_waits_long_is_followed_until_it_is_lost() {
         arm(&world, Subject::user("alice").unwrap(), None, 10).await;
         let mut ids = Vec::new();
         for n in 0..2 {
-            let one = event("alice", "t", &n.to_string());
-            ids.push(one.id);
-            world.publish_all(vec![one]).await;
+            ids.push(publish(&world, event("alice", "t", &n.to_string())).await);
         }
         // Longer than acknowledgements are waited for.
         tokio::time::sleep(Duration::from_secs(25)).await;
@@ -232,9 +275,7 @@ fn a_frame_that_waits_is_followed_until_it_is_written() {
         alice.receives_no_more().await;
         control.hold_for_client(1);
         arm(&world, Subject::user("alice").unwrap(), None, 1).await;
-        let one = event("alice", "t", "1");
-        let id = one.id;
-        world.publish_all(vec![one]).await;
+        let id = publish(&world, event("alice", "t", "1")).await;
         world.publish("alice", "t", "2").await;
         assert_eq!(fate(&trace(&world, id).await, "alice"), [Fate::Queued]);
         assert_eq!(alice.text().await, "1");
@@ -259,9 +300,7 @@ fn the_peers_acknowledgement_is_seen() {
         let mut alice = world.connect("alice").await;
         alice.receives_no_more().await;
         arm(&world, Subject::user("alice").unwrap(), None, 1).await;
-        let one = event("alice", "t", "1");
-        let id = one.id;
-        world.publish_all(vec![one]).await;
+        let id = publish(&world, event("alice", "t", "1")).await;
         alice.receives(&["1"]).await;
         becomes(&world, id, "alice", &[Fate::Acknowledged]).await;
         let known = of(&trace(&world, id).await, "alice").pop().unwrap();
@@ -286,9 +325,7 @@ fn what_the_authorizer_decides() {
         alice.receives(&["1"]).await;
         becomes(&world, ids[0], "alice", &[Fate::Written]).await;
         becomes(&world, ids[1], "alice", &[Fate::Unauthorized]).await;
-        let again = on("a.secret", "2");
-        let id = again.id;
-        world.publish_all(vec![again]).await;
+        let id = publish(&world, on("a.secret", "2")).await;
         assert_eq!(fate(&trace(&world, id).await, "alice"), [Fate::Unauthorized]);
     });
 }
@@ -330,9 +367,7 @@ fn interest_ends_with_the_trace() {
         world.publish("nobody", "t", "1").await;
         assert!(world.node.disarm_trace(disarmed.id).await.answer);
         assert!(!world.node.disarm_trace(Uuid::nil()).await.answer);
-        let late = event("nowhere", "t", "1");
-        let id = late.id;
-        world.publish_all(vec![late]).await;
+        let id = publish(&world, event("nowhere", "t", "1")).await;
         assert_eq!(world.node.trace(id).await.answer, [None]);
         // What becomes of the events is recorded for five seconds more.
         tokio::time::sleep(Duration::from_secs(7)).await;
@@ -449,9 +484,7 @@ fn nothing_is_recorded_that_was_not_asked_for() {
         // An order ends by itself.
         tokio::time::sleep(Duration::from_secs(9)).await;
         assert_eq!(world.node.observe_figures().armed, 0);
-        let late = event("*", "t", "9");
-        let id = late.id;
-        world.publish_all(vec![late]).await;
+        let id = publish(&world, event("*", "t", "9")).await;
         assert_eq!(world.node.trace(id).await.answer, [None]);
         assert!(!world.node.observers.is_watching());
         drop(clients);
