@@ -214,6 +214,8 @@ export interface NodeFigures {
   database: { status: string; error: string | null };
   // The end of each TLS listener's certificate in seconds of Unix time; null while it has none.
   certificates: Record<string, number | null>;
+  reload_refused: boolean;
+  order_failed: boolean;
   problems: Record<string, { total: number; recent: number }>;
 }
 

@@ -20,8 +20,10 @@ def test_reloads_are_counted(server):
     assert "nothing is changed" in hang_up(server, limits={"burst": 0})
     server.get("/api/v1/reload?dry_run=true", "POST", "")
     assert outcomes() == [1, 1] and not succeeded()
+    problem = lambda: [own["current"] for own in server.json("/api/v1/problems")["problems"] if own["name"] == "reload_refused"]
+    assert problem() == [True]
     assert READ_AGAIN in hang_up(server, limits={"burst": 7})
-    assert succeeded()
+    assert succeeded() and problem() == []
 
 
 def test_the_end_of_a_certificate_is_measured(secure):

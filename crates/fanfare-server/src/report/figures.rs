@@ -52,6 +52,10 @@ pub(crate) struct NodeFigures {
     pub(crate) database: DatabaseFigures,
     /// When the certificate of each listener with TLS ends, in seconds of Unix time; null while ACME has issued none.
     pub(crate) certificates: BTreeMap<String, Option<u64>>,
+    /// Whether the last reload was refused, so that the settings from before are in force.
+    pub(crate) reload_refused: bool,
+    /// Whether the last order of a certificate failed.
+    pub(crate) order_failed: bool,
     /// Problems, by the names that /api/v1/problems explains.
     #[schema(inline)]
     pub(crate) problems: BTreeMap<String, Occurrences>,
@@ -166,6 +170,8 @@ pub(super) async fn of(
         broker: broker(node).await,
         database: database(accounts.storage()),
         certificates: upkeep.certificate_ends().into_iter().collect(),
+        reload_refused: !upkeep.last_reload_succeeded(),
+        order_failed: !upkeep.last_order_succeeded(),
         problems,
     }
 }

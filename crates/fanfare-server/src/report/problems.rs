@@ -69,6 +69,10 @@ pub(crate) const KINDS: &[ProblemKind] = kinds! {
         "Check that auth.jwks_url answers from this machine.";
     Error "ended.internal_error": "Connections ended by a fault of the server",
         "Please report it with the lines of the log.";
+    Warning "reload_refused": "The last reload was refused",
+        "The configuration has an error, so the settings from before stay in force. The log names the file and the line: correct it, and reload.";
+    Warning "order_failed": "The last order of a certificate failed",
+        "The ACME authority issued none, and is asked again; the log has its reason. Check that the domains resolve to this node and that the authority reaches port 443.";
     Warning "certificate_ends": "A certificate ends within two weeks",
         "It was not renewed, or not reloaded: renew the files and reload. With ACME the log has the authority's reason.";
     Warning "ended.slow_consumer": "Slow consumers were closed",

@@ -119,6 +119,8 @@ fn lasting(name: &str, node: &NodeFigures) -> Option<String> {
         "database_away" => {
             (node.database.status == "down").then(|| node.database.error.clone().unwrap_or_default())
         }
+        "reload_refused" => node.reload_refused.then(String::new),
+        "order_failed" => node.order_failed.then(String::new),
         "no_certificate" => certificates(node, |end| end.is_none()),
         "certificate_ends" => {
             let soon = node.time_ms / 1000 + ENDS_SOON.as_secs();
@@ -180,7 +182,7 @@ mod tests {
     fn what_lasts_is_current() {
         let away = serde_json::json!([
             {"broker": {"status": "disconnected", "error": "refused"}, "database": {"status": "down", "error": "no space"},
-             "time_ms": 1_000_000_000_000u64,
+             "time_ms": 1_000_000_000_000u64, "reload_refused": true, "order_failed": true,
              "certificates": {"a:443": null, "b:443": 1_001_209_600u64, "c:443": 1_001_209_599u64},
              "dialects": [{"name": "notify", "connections": 5, "max_connections": 5}]}
         ]);
@@ -190,6 +192,8 @@ mod tests {
             ("no_certificate", Some("a:443")),
             ("certificate_ends", Some("c:443 ends at 2001-09-23T01:46:39.000Z")),
             ("full", Some("notify")),
+            ("reload_refused", None),
+            ("order_failed", None),
         ] {
             let problem = found(name, away.clone()).unwrap_or_else(|| panic!("{name}"));
             assert!(problem.current, "{name}");
