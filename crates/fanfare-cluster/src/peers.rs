@@ -167,9 +167,12 @@ impl Peers {
         self.known().values().any(|peer| !peer.is_live(Kind::Flush))
     }
 
-    /// How many other nodes there are, live or missing.
-    pub(crate) fn known_count(&self) -> u32 {
-        u32::try_from(self.known().len()).unwrap_or(u32::MAX - 1)
+    /// How many other nodes there are, live or missing, that a transport counts
+    /// ([`Subject::Receiving`](crate::transport::Subject::Receiving)). Nodes of a version that is not counted report no connection.
+    pub(crate) fn counted(&self) -> u32 {
+        let others = self.known();
+        let counted = others.values().filter(|peer| peer.connection > 0).count();
+        u32::try_from(counted).unwrap_or(u32::MAX - 1)
     }
 
     /// How many other nodes are live, and how many may miss what is published.
@@ -253,6 +256,17 @@ mod tests {
         assert!(!peers.is_on_another("a", 1) && peers.is_on_another("a", 2));
         peers.lost();
         assert!(peers.is_on_another("a", 2));
+        assert_eq!(peers.counted(), 1);
+        // Of an older version.
+        peers.reported(&Report {
+            node: "b".into(),
+            run: 1,
+            receives: true,
+            connection: 0,
+            notices: 0,
+            reply: false,
+        });
+        assert_eq!((peers.counted(), peers.known().len()), (1, 2));
     }
 
     #[test]

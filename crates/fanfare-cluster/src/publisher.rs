@@ -111,10 +111,10 @@ impl Outgoing {
 
 /// Sends `messages` and takes down the results.
 async fn send(shared: &Arc<Shared>, messages: &[Message], results_to: impl Iterator<Item = ResultTo>) {
-    let known = shared.peers.known_count();
+    let counted = shared.peers.counted();
     let results = shared.node.link.publish(messages).await;
     // A node that came or ended meanwhile is not missing.
-    let nodes = 1 + known.min(shared.peers.known_count());
+    let nodes = 1 + counted.min(shared.peers.counted());
     let (mut reports, mut flushes) = (Vec::with_capacity(messages.len()), Vec::new());
     for (result_to, result) in results_to.zip(results) {
         if let Err(PublishError::Refused(error)) = &result {
