@@ -92,9 +92,10 @@ impl RedisServer {
     /// As [`Self::command`], or Redis' error.
     pub(crate) fn try_command(&self, words: &[&str]) -> Result<redis::Value, String> {
         let client = redis::Client::open(self.url()).unwrap();
-        let mut connection = client.get_connection().unwrap();
-        let command = redis::cmd(words[0]).arg(&words[1..]).to_owned();
         let error = |error: redis::RedisError| format!("{:?} {error}", error.code());
+        // A Sentinel ends all connections of a master that it demotes.
+        let mut connection = client.get_connection().map_err(error)?;
+        let command = redis::cmd(words[0]).arg(&words[1..]).to_owned();
         command.query(&mut connection).map_err(error)
     }
 
