@@ -2,6 +2,7 @@
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
+use ahash::AHashSet;
 use fanfare_core::{
     Audience,
     history::{Cursor, Unrecovered},
@@ -66,9 +67,10 @@ pub(super) async fn compare_all(gaps: &Gaps) {
     };
     let mut parts: Vec<_> = known.chunks(COMPARED).map(|some| (some, None)).collect();
     parts.extend(all_channels.map(|since| (&[][..], Some(since))));
+    let names = known.iter().map(|(audience, _)| audience).collect();
     let mut answers = true;
     for (some, all_channels) in parts {
-        let Ok(compared) = retry(|| compare(gaps, some, all_channels)).await else {
+        let Ok(compared) = retry(|| compare(gaps, some, &names, all_channels)).await else {
             answers = false;
             break;
         };
@@ -158,7 +160,8 @@ pub(super) async fn compare_some(gaps: &Gaps) {
         let all_channels = state.watched.all_channels().filter(|_| is_time);
         (start, state.watched.some(start, COMPARED), all_channels)
     };
-    let Ok(mut compared) = compare(gaps, &some, all_channels).await else {
+    let names = some.iter().map(|(audience, _)| audience).collect();
+    let Ok(mut compared) = compare(gaps, &some, &names, all_channels).await else {
         gaps.state().next = start; // again the next time
         return;
     };
@@ -175,10 +178,12 @@ pub(super) async fn compare_some(gaps: &Gaps) {
     fill(gaps).await;
 }
 
-/// Asks the journal which of `known` audiences have higher numbers, and which channels have some behind `all_channels`.
+/// Asks the journal which of `known` audiences have higher numbers, and which channels have some behind `all_channels`, besides those that
+/// are compared by their `names`.
 async fn compare(
     gaps: &Gaps,
     known: &[(Audience, u64)],
+    names: &AHashSet<&Audience>,
     all_channels: Option<u64>,
 ) -> Result<Compared, Failed> {
     let audiences: Vec<Audience> = known.iter().map(|(audience, _)| audience.clone()).collect();
@@ -225,12 +230,17 @@ async fn compare(
         }
     }
     for (audience, top) in &others {
-        let since = all_channels.unwrap_or(u64::MAX);
-        if !state.watched.is_watched(audience) && *top > since {
-            if state.watched.all_channels().is_some() {
-                // What is fetched may be dropped with the connection. Then it is missing by its name.
-                state.watched.watch(present.epoch, audience.clone(), since);
-            }
+        if names.contains(audience) {
+            continue;
+        }
+        if state.watched.all_channels().is_some() {
+            // What is fetched may be dropped with the connection. Then it is missing by its name.
+            let since = all_channels.unwrap_or(u64::MAX);
+            state.watched.watch(present.epoch, audience.clone(), since);
+        }
+        // It may be watched by its name since a moment ago.
+        let since = state.watched.number(audience).or(all_channels);
+        if let Some(since) = since.filter(|since| top > since) {
             lacks(audience, since, *top);
         }
     }

@@ -216,7 +216,8 @@ impl Gaps {
     pub(crate) fn lost(&self) {
         let keeps_history = self.arrivals.node.inbound.keeps_history();
         let mut state = self.state();
-        state.lost_at = Some(Instant::now());
+        // Before the first connection, there is no floor that could be raised meanwhile.
+        state.lost_at = state.floor.map(|_| Instant::now());
         for waiting in state.watched.take_held() {
             let deliveries = &self.arrivals.node.deliveries;
             deliveries.unexpect(slice::from_ref(&waiting.event.event));
