@@ -139,14 +139,17 @@ impl Broker for ClusterBroker {
     }
 
     fn subscribe(&self, interest: Interest) -> BoxFuture<'static, ()> {
-        let in_force = self.shared.receipts.subscribe(interest.clone());
-        let gaps = Arc::clone(&self.shared.gaps);
+        let shared = Arc::clone(&self.shared);
+        let losses = shared.node.status.losses();
+        let in_force = shared.receipts.subscribe(interest.clone());
         Box::pin(async move {
-            if let Some(in_force) = in_force {
-                // An error means that the connection was lost meanwhile.
-                let _ = in_force.await;
+            if let Some(in_force) = in_force
+                && in_force.await.is_err()
+            {
+                // The connection was lost meanwhile, and the next one subscribes to it.
+                shared.node.status.renewal_after(losses).await;
             }
-            gaps.watch(&interest);
+            shared.gaps.watch(&interest);
         })
     }
 

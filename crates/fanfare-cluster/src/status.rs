@@ -93,6 +93,14 @@ struct Renewing {
     all: bool,
     /// [`Further`] ones.
     further: bool,
+    /// How often the receiving connection was lost.
+    losses: u64,
+}
+
+impl Renewing {
+    fn is_over(&self) -> bool {
+        !self.all && !self.further
+    }
 }
 
 #[derive(Default)]
@@ -112,7 +120,7 @@ impl Status {
             connections: Mutex::default(),
             renewing: watch::Sender::new(Renewing {
                 all: true,
-                further: false,
+                ..Renewing::default()
             }),
             ignored: Default::default(),
             connected: AtomicU64::new(0),
@@ -147,9 +155,9 @@ impl Status {
         let mut connections = locked(&self.connections);
         let was_up = std::mem::replace(&mut connections.up[side as usize], false);
         if side == Side::Receiving {
-            self.renewing.send_replace(Renewing {
-                all: was_up,
-                further: false,
+            self.renewing.send_modify(|renewing| {
+                (renewing.all, renewing.further) = (was_up, false);
+                renewing.losses += 1;
             });
         }
         if connections.logged.replace(false) != Some(false) {
@@ -211,16 +219,30 @@ impl Status {
 
     /// Resolves when nothing is subscribed to again any more, or after [`RENEWAL_PATIENCE`]; `None` if nothing is.
     pub(crate) fn renewal(&self) -> Option<BoxFuture<'static, ()>> {
-        let is_over = |renewing: &Renewing| !renewing.all && !renewing.further;
-        if is_over(&self.renewing.borrow()) {
-            return None;
-        }
+        let is_over = self.renewing.borrow().is_over();
+        (!is_over).then(|| self.wait_for(Renewing::is_over))
+    }
+
+    /// How often the receiving connection was lost.
+    pub(crate) fn losses(&self) -> u64 {
+        self.renewing.borrow().losses
+    }
+
+    /// The same as [`renewal`](Self::renewal), after a loss that follows the first `losses` and may not be noted yet.
+    pub(crate) fn renewal_after(&self, losses: u64) -> BoxFuture<'static, ()> {
+        self.wait_for(move |renewing| renewing.losses > losses && renewing.is_over())
+    }
+
+    fn wait_for(
+        &self,
+        mut is_over: impl FnMut(&Renewing) -> bool + Send + 'static,
+    ) -> BoxFuture<'static, ()> {
         let mut renewing = self.renewing.subscribe();
-        Some(Box::pin(async move {
-            let over = renewing.wait_for(is_over);
+        Box::pin(async move {
+            let over = renewing.wait_for(|renewing| is_over(renewing));
             // An error means that it takes too long, or that the broker was dropped.
             let _ = tokio::time::timeout(RENEWAL_PATIENCE, over).await;
-        }))
+        })
     }
 
     /// Whether `side` is connected and in use.
