@@ -76,9 +76,9 @@ async fn elect(recorder: &Recorder) {
 impl Recorder {
     /// Asks the store for a tick. Without an answer, this node does not wait for ticks.
     pub(super) async fn tick(&self, request: TickRequest) -> Result<Ticked, Failed> {
-        let has_lost = self.has_lost.swap(false, Relaxed);
+        let losses = self.losses.load(Relaxed);
         let request = TickRequest {
-            has_lost,
+            has_lost: losses > self.raised.load(Relaxed),
             text: (r#"{"tick":["#, "]}"),
             ..request
         };
@@ -89,9 +89,9 @@ impl Recorder {
         };
         let answer = tokio::time::timeout(ANSWER_TIMEOUT, ask).await;
         let answer = answer.unwrap_or_else(|_| Err("timed out".to_owned()));
-        self.has_lost.fetch_or(has_lost && answer.is_err(), Relaxed);
         self.answered(answer.is_ok());
         if let Ok(ticked) = &answer {
+            self.raised.fetch_max(losses, Relaxed);
             self.settling.is_used.store(ticked.is_used, Relaxed);
         }
         answer
@@ -234,7 +234,7 @@ impl Feed<'_> {
         let has_begun = self.term.as_ref().is_some_and(|term| term.has_begun);
         let request = TickRequest {
             candidate: Some(candidate),
-            settled: if has_begun { self.tick } else { 0 },
+            settled: if has_begun { self.settled() } else { 0 },
             renews_term: self.is_uncertain,
             ..TickRequest::default()
         };
@@ -270,6 +270,13 @@ impl Feed<'_> {
             }
         }
         Ok(true)
+    }
+
+    /// The tick before which everything is recorded.
+    fn settled(&self) -> u64 {
+        let mut waiting = self.queue.range(self.next..);
+        let first = waiting.find(|(_, plain)| !plain.state.is_recorded);
+        first.map_or(self.tick, |(_, plain)| plain.state.tick)
     }
 
     fn doubt(&mut self) {

@@ -56,6 +56,8 @@ use crate::{
 /// How long the copy of a publication may take that was delivered because the store did not answer: the store refuses to record what is older than
 /// a second, as soon as it answers and counts ticks; a connection that hangs longer than this is given up.
 const GHOST: Duration = Duration::from_secs(10);
+/// While a recorder lives, the next tick arrives within this time.
+const TICKS_WITHIN: Duration = Duration::from_millis(450);
 /// Bytes of the largest event that is recorded: its copy has an envelope besides, and no node accepts more than [`MAX_BYTES`].
 const MAX_RECORDED: usize = MAX_BYTES - (4 << 10);
 
@@ -74,8 +76,9 @@ pub(crate) struct Recorder {
     /// The feed's name as a candidate; 0 for none.
     candidate: AtomicU64,
     is_closing: AtomicBool,
-    /// Publications were delivered that are not recorded, and the journal's floor is not raised yet.
-    has_lost: AtomicBool,
+    /// How often publications were delivered that are not recorded, and for how many of these times the journal's floor is raised.
+    losses: AtomicU64,
+    raised: AtomicU64,
     /// Publications are given up.
     work: Notify,
     /// Some are given up, and what is recorded must not overtake them.
@@ -93,6 +96,8 @@ struct HeldBack {
     given_up: Vec<(Event, Instant)>,
     /// Some of it is being delivered.
     is_releasing: bool,
+    /// A term began at this tick and records nothing from before.
+    began_anew: Option<u64>,
     /// The last tick on this connection, and since when the lease has been vacant: then nothing is recorded until the next one.
     tick: Option<u64>,
     vacant_since: Option<Instant>,
@@ -135,6 +140,7 @@ impl Recorder {
                 given_up: Vec::new(),
                 is_releasing: false,
                 tick: None,
+                began_anew: None,
                 vacant_since: None,
                 ticked_at: None,
                 silent_since: None,
@@ -143,7 +149,8 @@ impl Recorder {
             settling: Settling::default(),
             candidate: AtomicU64::new(0),
             is_closing: AtomicBool::new(false),
-            has_lost: AtomicBool::new(false),
+            losses: AtomicU64::new(0),
+            raised: AtomicU64::new(0),
             work: Notify::new(),
             is_blocking: AtomicBool::new(false),
             released: Notify::new(),
@@ -266,6 +273,10 @@ impl Recorder {
         // An older copy of the store took over.
         let is_back = held.tick.is_some_and(|last| tick < last);
         held.tick = Some(tick);
+        held.began_anew = held.began_anew.filter(|_| !is_back);
+        if lease == BEGINS_ANEW {
+            held.began_anew = Some(tick);
+        }
         if !is_vacant {
             held.vacant_since = None;
         } else if held.vacant_since.is_none() {
@@ -283,10 +294,14 @@ impl Recorder {
         if is_holding {
             return;
         }
+        let began_anew = held.began_anew.take();
         let is_over = |wait: &HoldState| {
             // Nothing from before is recorded: newer copies must not overtake it.
-            matches!(lease, VACANT | BEGINS_ANEW)
-                || wait.tick.is_some_and(|first| tick >= first + RECORDED_WITHIN)
+            let is_from_before = |first| began_anew.is_some_and(|began| first <= began);
+            is_vacant
+                || wait
+                    .tick
+                    .is_some_and(|first| is_from_before(first) || tick >= first + RECORDED_WITHIN)
         };
         for plain in held.queue.take_all(is_over) {
             self.stop_counting(&plain);
@@ -353,15 +368,17 @@ impl Recorder {
                 plain.state.is_ghost = true;
                 self.stop_counting(plain);
                 plain.state.is_counted = false;
-                self.has_lost.store(true, Relaxed);
+                self.losses.fetch_add(1, Relaxed);
                 self.deliver(plain.event.clone(), plain.since);
             }
         }
     }
 
-    /// Whether anything waits for ticks.
+    /// Whether anything waits for ticks: a publication, or, if none arrive, a client that was just told that it missed nothing.
     fn is_waiting(&self) -> bool {
-        self.held().queue.len() > 0
+        let held = self.held();
+        let ticks = held.ticked_at.is_some_and(|at| at.elapsed() < TICKS_WITHIN);
+        held.queue.len() > 0 || (!ticks && held.has_replayed_lately())
     }
 
     // What is not recorded.
@@ -410,12 +427,12 @@ impl Recorder {
         if given_up.is_empty() {
             return;
         }
-        self.has_lost.store(true, Relaxed);
+        self.losses.fetch_add(1, Relaxed);
         let _ = self.tick(TickRequest::default()).await;
         self.unrecorded.fetch_add(given_up.len() as u64, Relaxed);
-        for (event, since) in given_up {
+        for (event, _) in given_up {
             self.node.deliveries.unexpect(slice::from_ref(&event));
-            self.foreign.one(event, since);
+            self.node.deliveries.push(Item::Event(event, ReplyTo::Dropped));
         }
     }
 

@@ -12,8 +12,11 @@ use std::{
 use fanfare_core::journal::ReplayFrom;
 use tokio::sync::{Mutex, watch};
 
-use super::{Recorder, feed::PACE};
-use crate::transport::{Failed, recorder::TickRequest};
+use super::{HeldBack, Recorder, feed::PACE};
+use crate::{
+    status::Side,
+    transport::{Failed, recorder::TickRequest},
+};
 
 /// How long a replay waits: a lease that ends, another node's first tick and its next request are six ticks, which take 0.9 seconds.
 const SETTLED_WITHIN: Duration = Duration::from_secs(2);
@@ -69,6 +72,10 @@ impl Recorder {
             return true;
         }
         self.held().asked_at = Some(Instant::now());
+        let status = &self.node.status;
+        if !status.is_up(Side::Receiving) && status.renewal().is_none() {
+            return false; // nothing answers for longer than a client waits
+        }
         let settled = tokio::time::timeout(SETTLED_WITHIN, self.settle()).await;
         settled.unwrap_or(false)
     }
@@ -112,7 +119,13 @@ impl Recorder {
 
     /// Whether a client was given what it missed so lately that something may have been missing which no node records any more.
     pub(crate) fn has_replayed_lately(&self) -> bool {
-        let asked_at = self.held().asked_at;
-        asked_at.is_some_and(|at| at.elapsed() < SETTLED_WITHIN)
+        self.held().has_replayed_lately()
+    }
+}
+
+impl HeldBack {
+    /// See [`Recorder::has_replayed_lately`].
+    pub(super) fn has_replayed_lately(&self) -> bool {
+        self.asked_at.is_some_and(|at| at.elapsed() < SETTLED_WITHIN)
     }
 }
