@@ -108,6 +108,7 @@ pub(super) async fn watch_new(gaps: &Gaps) -> bool {
             present,
             tops,
             others,
+            forgotten,
             floor,
             ..
         }) = tops(gaps, &new, relied_on).await
@@ -122,13 +123,17 @@ pub(super) async fn watch_new(gaps: &Gaps) -> bool {
             }
         }
         state.uncertain.all_channels_known(relied_on);
+        if relied_on.is_some_and(|since| since < forgotten) {
+            gaps.report(None, present, Unrecovered::Expired);
+        }
         // Before anything was watched, cursors were compared with it when they were recovered.
         state.floor.get_or_insert(floor);
         let receipts = &gaps.arrivals.receipts;
         state.new.drain(..new.len()); // others were added behind them at most
         for (audience, top) in new.into_iter().zip(tops) {
             if receipts.wants(&audience) {
-                if state.uncertain.is_lost(&audience, top) {
+                let highest = if top == 0 { forgotten } else { top };
+                if state.uncertain.is_lost(&audience, highest) {
                     gaps.may_be_lost(audience.clone(), present);
                 }
                 // One of which nothing is known has nothing up to now.

@@ -311,10 +311,8 @@ impl Gaps {
                 verdict = state.watched.judge(&waiting.audience, position);
             }
             let Position { epoch, number, prev } = position;
-            if state
-                .uncertain
-                .is_lost_before(&waiting.audience, is_watched, prev)
-            {
+            let uncertain = &mut state.uncertain;
+            if !uncertain.is_empty() && uncertain.is_lost_before(&waiting.audience, is_watched, prev) {
                 let number = number.saturating_sub(1);
                 self.may_be_lost(waiting.audience.clone(), Cursor { epoch, number });
             }
