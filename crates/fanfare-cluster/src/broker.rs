@@ -251,10 +251,16 @@ impl Broker for ClusterBroker {
     }
 
     fn journal_figures(&self) -> JournalFigures {
-        let (recorded, unrecorded) = self.shared.recorder.counts();
+        let JournalFigures {
+            recorded,
+            unrecorded,
+            awaited,
+            ..
+        } = self.shared.recorder.figures();
         JournalFigures {
             recorded,
             unrecorded,
+            awaited,
             ..self.shared.gaps.figures()
         }
     }

@@ -87,6 +87,8 @@ pub struct JournalFigures {
     pub recorded: u64,
     /// Those that this node delivered though no node had recorded them in time.
     pub unrecorded: u64,
+    /// Those whose recorded copies this node waits for now, with those that it has delivered because the broker did not answer.
+    pub awaited: u64,
 }
 
 /// Returns whether an audience is complete after the number `after`: `top` is its last number, `oldest_prev` the `prev`

@@ -29,6 +29,7 @@ use std::{
 use fanfare_core::{
     Audience, Event, Gap,
     history::{History, Unrecovered},
+    journal::JournalFigures,
     locked,
 };
 use tokio::sync::Notify;
@@ -163,9 +164,15 @@ impl Recorder {
         locked(&self.held)
     }
 
-    /// How many publications this node has recorded, and how many it delivered that no node had recorded in time.
-    pub(crate) fn counts(&self) -> (u64, u64) {
-        (self.recorded.load(Relaxed), self.unrecorded.load(Relaxed))
+    /// How many publications this node has recorded, how many it delivered that no node had recorded in time, and how many copies it
+    /// waits for.
+    pub(crate) fn figures(&self) -> JournalFigures {
+        JournalFigures {
+            recorded: self.recorded.load(Relaxed),
+            unrecorded: self.unrecorded.load(Relaxed),
+            awaited: self.held().queue.len() as u64,
+            ..JournalFigures::default()
+        }
     }
 
     /// Whether what is published for `audience` is to be recorded.

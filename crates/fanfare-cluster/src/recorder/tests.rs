@@ -23,6 +23,8 @@ async fn what_is_recorded_comes_behind_what_was_given_up_before() {
         Subject::Audience(audience.clone()),
         br#"{"type":"t","payload":1}"#,
     );
+    let awaited = || node.broker.journal_figures().awaited;
+    eventually("it waits for its copy", async || awaited() == 1).await;
     hub.set_ticks_stalled(true);
     let tick = format!(r#"{{"tick":[2,{BEGINS_ANEW}]}}"#);
     hub.publish(Subject::Nodes, tick.as_bytes());
@@ -37,6 +39,7 @@ async fn what_is_recorded_comes_behind_what_was_given_up_before() {
         BrokerHealth::Connected { .. }
     ));
     assert_eq!(node.inbound.seen(), [""; 0]);
+    assert_eq!(node.broker.journal_figures().awaited, 0, "it is given up");
     hub.set_ticks_stalled(false);
     eventually("both have arrived", async || node.inbound.seen().len() == 2).await;
     assert_eq!(node.inbound.seen(), ["1", "2"]);

@@ -35,6 +35,11 @@ pub(super) fn of_history(node: &Node, families: &mut Families) {
             "Their bytes; history.max_bytes is the most",
             kept.bytes,
         ),
+        (
+            "fanfare_history_copies_awaited",
+            "Events that backends published by plain PUBLISH on a real Redis, and whose recorded copies this node waits for",
+            kept.awaited,
+        ),
     ] {
         families.gauge(name, help, value);
     }
