@@ -6,13 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fanfare_core::history::Unrecovered;
+use fanfare_core::{history::Unrecovered, journal::ReplayFrom};
 use fanfare_transports::BrokerOptions;
 use redis::Value;
 
 use crate::{
     harness::{Node, channel, eventually, to_channel},
-    history::{kept, position, present},
+    history::{data, kept, position, present, read, scope},
     recorder_laws::{CHANNEL, after, arrived, elected, field, node, publish, texts},
     rights::documented_rights,
     server::RedisServer,
@@ -43,6 +43,42 @@ async fn a_recorder_that_was_paused_records_nothing_twice() {
         assert!(seen.iter().all(|event| event.history.position().is_some()));
     }
     assert_eq!(after(&other, start).await, Ok(texts(0..80)));
+}
+
+/// What a recorder has received and not recorded yet is not settled: its standby records it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_keeps_the_backlog_of_a_recorder_that_dies() {
+    const COUNT: u32 = 10_000;
+    let server = RedisServer::start();
+    let recorder = node(&server.url(), "a").await;
+    elected(&server, false).await;
+    let other = node(&server.url(), "b").await;
+    elected(&server, true).await;
+    publish(&server, 0..1);
+    let seen = arrived(&other, 1).await;
+    let start = position(&seen[0]).cursor();
+    let event = |number| format!(r#"{{"to":{{"channel":"big.{number}"}},"data":{number}}}"#);
+    let events: Vec<String> = (0..COUNT).map(event).collect();
+    let number = |name: &str| field(&server, name).parse::<u64>().unwrap();
+    let (first, before) = (field(&server, "holder"), number("tick"));
+    server.command(&["PUBLISH", "fanfare:events", &format!("[{}]", events.join(","))]);
+    eventually("it has renewed its lease behind that", async || {
+        number("tick") > before + 1
+    })
+    .await;
+    drop(recorder);
+    let died = number("tick");
+    eventually("another has recorded the rest", async || {
+        field(&server, "holder") != first && number("settled") > died
+    })
+    .await;
+    let last = COUNT - 1;
+    let channel = format!("big.{last}");
+    let replay = read(&other, scope(&[&channel], &[]), ReplayFrom::After(start)).await;
+    // On a machine so busy that the standby's lease ended, too, nobody recorded the rest, and it is said.
+    if replay.unrecovered != Some(Unrecovered::Expired) {
+        assert_eq!(data(&replay), [last.to_string()]);
+    }
 }
 
 /// What no node received is no part of history, and no cursor from before is recovered.
