@@ -121,6 +121,28 @@ async fn what_is_subscribed_to_waits_while_all_is_subscribed_to_again() {
 }
 
 #[tokio::test]
+async fn what_waits_while_its_connection_is_lost_waits_for_the_next_one() {
+    let hub = Hub::new(true);
+    let node = hub.node("a").await;
+    hub.set_stalled(true);
+    let mut subscribed = Box::pin(node.hold("bob"));
+    assert!((&mut subscribed).now_or_never().is_none());
+    hub.set_cut("a", true); // ends its connections
+    hub.set_cut("a", false);
+    eventually("all is subscribed to again", async || {
+        node.broker.renewal().is_some()
+    })
+    .await;
+    for _ in 0..50 {
+        assert!((&mut subscribed).now_or_never().is_none());
+        tokio::task::yield_now().await;
+    }
+    hub.set_stalled(false);
+    subscribed.await;
+    assert!(node.broker.renewal().is_none());
+}
+
+#[tokio::test]
 async fn a_frozen_node_costs_one_wait_until_it_replies_again() {
     for transport_counts in [true, false] {
         let hub = Hub::new(transport_counts);
