@@ -145,6 +145,16 @@ def test_a_file_that_vanishes_changes_nothing(launch, tmp_path):
     assert (status("key-of-the-operator-1"), status("another-key-of-the-operator")) == (401, 200)
 
 
+def test_a_file_that_is_too_long_changes_nothing(launch, tmp_path):
+    node = Node(launch, tmp_path / "one")
+    node.signing.write_text("x" * (1 << 20) + "x")
+    done = run("reload", "--url", f"http://127.0.0.1:{node.server.port}", "--key", "key-of-the-operator-1")
+    assert done.returncode == 2 and "cannot be read: it has more than 1 MiB" in done.stderr
+    assert node.admits(token("ann", secret=OLD))
+    keys = run("config", "check", "--set", "auth.public_key_file=/dev/zero")
+    assert keys.returncode == 2 and "more than 1 MiB" in keys.stderr
+
+
 def test_files_of_the_other_secrets(launch, real_redis, tmp_path, publisher):
     """The broker's URL with its password, the database's, and the password of the door."""
     broker, storage, password = tmp_path / "broker", tmp_path / "storage", tmp_path / "password"

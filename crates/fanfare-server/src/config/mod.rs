@@ -52,6 +52,7 @@ pub use model::{
 };
 pub use origin::{ConfigErrors, Origin, Origins, Problem};
 pub use print::{Setting, example, json_schema, reference, settings, show};
+pub(crate) use secret_files::content as file_content;
 pub use sources::Sources;
 pub use telemetry::Otlp;
 pub(crate) use types::without_line_ends;

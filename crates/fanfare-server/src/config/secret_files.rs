@@ -1,6 +1,8 @@
 //! The `_file` form of every setting that may hold a secret: a file, as an orchestrator mounts one, in the place of the value.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use toml::Value;
@@ -11,6 +13,23 @@ use super::merged::Merged;
 use super::origin::Problem;
 use super::schema::{FILE_SUFFIX, Key, Schema};
 use super::types::without_line_ends;
+
+/// The most bytes of a file with secrets or keys.
+const MOST_BYTES: u64 = 1 << 20;
+
+/// Returns the content of a file with secrets or keys. A device, or a log named by mistake, does not fill the memory of a server that
+/// reloads.
+///
+/// # Errors
+/// It cannot be read, or has more than [`MOST_BYTES`].
+pub(crate) fn content(file: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = File::open(file)?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+    if read as u64 > MOST_BYTES {
+        return Err(io::Error::other("it has more than 1 MiB"));
+    }
+    Ok(bytes)
+}
 
 /// The key that `key` was set by, if `files` are those that values were read from.
 pub(super) fn set_by(files: &BTreeMap<String, PathBuf>, key: &str) -> String {
@@ -54,7 +73,7 @@ fn is_path(file: &Path) -> bool {
 
 fn value(schema: &Schema, key: &Key, file: &Path) -> Result<Value, String> {
     let name = file.display();
-    let bytes = std::fs::read(file).map_err(|reason| {
+    let bytes = content(file).map_err(|reason| {
         if is_path(file) {
             format!("found {name:?}, which cannot be read: {reason}")
         } else {

@@ -6,7 +6,7 @@ use fanfare_core::policy::Policy;
 
 use crate::{
     auth::{self, AuthSetupError, Credentials, TokenRules, Verifier, VerifierOptions},
-    config::{Config, Loaded, Problem, Secret},
+    config::{self, Config, Loaded, Problem, Secret},
 };
 
 /// The purpose of building the parts.
@@ -42,7 +42,7 @@ pub(super) fn api_keys(config: &Config) -> Credentials {
 pub(super) fn load(loaded: &Loaded, purpose: Purpose) -> Result<Keys, Problem> {
     let auth = &loaded.config.auth;
     let public_keys_pem = match &auth.public_key_file {
-        Some(path) => vec![std::fs::read(path).map_err(|reason| {
+        Some(path) => vec![config::file_content(path).map_err(|reason| {
             let text = format!("found {:?}, which cannot be read: {reason}", path.display());
             loaded.problem(PUBLIC_KEY_FILE, text)
         })?],

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use aws_lc_rs::digest::{self, SHA256};
 use fanfare_core::Registry;
 
-use crate::config::{Config, Listener, Loaded, Problem, Tls};
+use crate::config::{self, Config, Listener, Loaded, Problem, Tls};
 
 /// The keys that a reload applies, besides `[limits]`, the limits of dialects and the files of certificates.
 const APPLIED: [&str; 22] = [
@@ -46,7 +46,7 @@ impl FileContents {
         let mut contents = BTreeMap::new();
         let mut read = |key: String, path: &Path| {
             let digest = |bytes: Vec<u8>| digest::digest(&SHA256, &bytes).as_ref().to_vec();
-            contents.insert(key, std::fs::read(path).ok().map(digest));
+            contents.insert(key, config::file_content(path).ok().map(digest));
         };
         if let Some(path) = &config.auth.public_key_file {
             read("auth.public_key_file".to_owned(), path);
