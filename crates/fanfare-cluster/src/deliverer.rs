@@ -100,7 +100,7 @@ async fn deliver(shared: &Shared, items: &mut Vec<Item>) {
             let reply = NodeMessage::Flushed {
                 node: shared.node.id.clone(),
                 token,
-                connection: shared.receipts.connection(),
+                connection: shared.connection(),
             };
             shared.node.outbox.send_to(&node, reply);
         }

@@ -1,6 +1,12 @@
 //! The connection that publishes: opened, checked, and opened again for ever.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::sync::{Semaphore, watch};
 
@@ -19,6 +25,8 @@ const BULK_KIB: u32 = 1024;
 /// The publishing connection, if there is one now.
 pub(crate) struct Link {
     current: watch::Sender<Option<Arc<dyn Sender>>>,
+    /// How many were opened.
+    opened: AtomicU64,
     bulk: Semaphore,
 }
 
@@ -26,6 +34,7 @@ impl Default for Link {
     fn default() -> Self {
         Self {
             current: watch::Sender::default(),
+            opened: AtomicU64::new(0),
             bulk: Semaphore::new(BULK_KIB as usize),
         }
     }
@@ -35,6 +44,11 @@ impl Link {
     /// The connection.
     pub(crate) fn current(&self) -> Option<Arc<dyn Sender>> {
         self.current.borrow().clone()
+    }
+
+    /// How many connections were opened.
+    pub(crate) fn opened(&self) -> u64 {
+        self.opened.load(Ordering::Relaxed)
     }
 
     /// Shows when a connection is opened or lost.
@@ -86,6 +100,7 @@ pub(crate) async fn run(link: Arc<Link>, transport: Arc<dyn Transport>, status: 
             Ok(Ok(sender)) => {
                 backoff.reset();
                 let sender: Arc<dyn Sender> = sender.into();
+                link.opened.fetch_add(1, Ordering::Relaxed);
                 link.current.send_replace(Some(Arc::clone(&sender)));
                 status.up(Side::Publishing);
                 let mut changes = link.changes();

@@ -87,7 +87,7 @@ pub(crate) struct Report {
     pub(crate) run: u64,
     /// Its subscriptions are in force.
     pub(crate) receives: bool,
-    /// Which of its receiving connections that is, counted from 1: with each new one it may have missed events.
+    /// How many connections it has had: with each new one it may have missed events, or its replies may be lost.
     #[serde(default)]
     pub(crate) connection: u64,
     /// How many notices it has sent.

@@ -49,7 +49,7 @@ pub(crate) fn send(shared: &Shared, to: Subject, receives: bool, reply: bool) {
         node: shared.node.id.clone(),
         run,
         receives,
-        connection: shared.receipts.connection(),
+        connection: shared.connection(),
         notices,
         reply,
     });

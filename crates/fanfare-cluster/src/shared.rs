@@ -68,6 +68,12 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// How many connections this node has had, of both kinds: with a receiving one it may have lost events, with a publishing one its
+    /// replies.
+    pub(crate) fn connection(&self) -> u64 {
+        self.receipts.connection() + self.node.link.opened()
+    }
+
     pub(crate) fn new(
         node: Arc<Node>,
         receipts: Receipts,
