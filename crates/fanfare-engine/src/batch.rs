@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    ops::Range,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering::AcqRel},
@@ -267,6 +268,15 @@ impl Part {
     /// The events of this part, in order.
     pub(super) fn prepared(&self) -> impl Iterator<Item = &Prepared> {
         self.events.iter().map(|at| &self.batch.events[*at as usize])
+    }
+
+    /// Makes a part of its own for some of the events, whose reach is then reported by that one.
+    pub(super) fn split(&self, events: Range<usize>) -> Self {
+        self.batch.parts_left.fetch_add(1, AcqRel); // this part is one of them, so the batch is not finished yet
+        Self {
+            batch: self.batch.clone(),
+            events: self.events[events].to_vec(),
+        }
     }
 
     /// Whether an event of the batch is traced.

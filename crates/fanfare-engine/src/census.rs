@@ -9,6 +9,7 @@ use super::{
     Shard,
     connection::Connection,
     connections::Key,
+    driver::Driver,
     row::{Filter, Row, RowDetail, RowPage},
 };
 
@@ -214,15 +215,20 @@ impl Shard {
 
     /// Ends the connections for which `ends` returns true, and returns how many.
     pub(super) fn end_those(&self, ending: Ending, ends: impl Fn(&Connection) -> bool) -> u64 {
+        let connections = self.connections.borrow();
+        let of = |(key, driver): (Key, &Driver)| {
+            (driver.connection.is_open() && ends(&driver.connection)).then_some(key)
+        };
+        let keys: Vec<_> = connections.iter().filter_map(of).collect();
+        drop(connections);
+        self.catch_up(keys.iter().copied());
         let moment = self.node.now();
         let mut connections = self.connections.borrow_mut();
-        let mut ended = 0;
-        for driver in connections.iter_mut() {
-            if driver.connection.is_open() && ends(&driver.connection) {
+        for key in &keys {
+            if let Some(driver) = connections.at(*key) {
                 driver.end(ending, moment);
-                ended += 1;
             }
         }
-        ended
+        keys.len() as u64
     }
 }

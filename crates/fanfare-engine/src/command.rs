@@ -37,7 +37,7 @@ pub enum ShardCommand {
     End(Uuid, oneshot::Sender<u64>),
     /// End the connections whose credential has been revoked.
     EndRefused,
-    /// Answer when everything asked before has been done.
+    /// Answer when everything asked before has been done, or is being done.
     Probe(oneshot::Sender<()>),
     /// Close all connections, spread over this time.
     Drain(Duration),

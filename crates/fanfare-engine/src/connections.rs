@@ -13,6 +13,13 @@ pub struct Key {
     generation: u32,
 }
 
+impl Key {
+    /// The place of the connection among its shard's, which a later connection may have.
+    pub(super) fn slot(self) -> usize {
+        self.slot as usize
+    }
+}
+
 /// The connections of one page: as many as fit into 32 KiB, which the allocator has a class for. A box for each connection
 /// would be rounded up to the allocator's next class, and one block for all would be copied when it grows.
 const PAGE: usize = 32 * 1024 / size_of::<Driver>();
@@ -85,6 +92,16 @@ impl Connections {
         let (number, place) = location(slot);
         let driver = self.pages.get_mut(number)?.get_mut(place)?;
         Some((key(slot, driver), driver))
+    }
+
+    /// How many connections there have been; see [`Self::is_among`].
+    pub(super) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Whether the connection of `key` was among the first `generation`.
+    pub(super) fn is_among(key: Key, generation: u32) -> bool {
+        generation.wrapping_sub(key.generation) <= u32::MAX / 2
     }
 
     pub(super) fn slots(&self) -> usize {

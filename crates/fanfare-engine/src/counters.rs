@@ -23,7 +23,8 @@ pub struct Counters {
     /// From then until every matching connection of this node had them, written or queued; once for each batch that
     /// matched a connection.
     pub delivery: Arc<Histogram>,
-    /// From then until a shard took them up; once for each of its turns, by the batch that waited longest.
+    /// From then until a shard took them up; once for each of its turns, by the batch that waited longest, and
+    /// once for each fan-out.
     pub queue_wait: Histogram,
     /// From a WebSocket handshake's request until its connection was admitted.
     pub handshake: Histogram,

@@ -3,7 +3,8 @@
 //! The syscall is the cost of a delivery, and one call with many frames costs about what one with a single frame
 //! does. So everything that is pending is taken at once, and what is for one connection leaves in one call, straight from the
 //! shared frames: events in a row for one audience go to one receiver after the other; where audiences alternate, the
-//! receivers of all are found first.
+//! receivers of all are found first. What goes to more than [`CHUNK`] connections is a fan-out (`fan_out`): others go between its
+//! chunks.
 
 use std::{
     borrow::{Borrow, Cow},
@@ -28,32 +29,41 @@ use super::{
 };
 
 /// Receivers served before other tasks of the shard get a turn; 10,000 at once would hold it for 80 ms.
-const CHUNK: usize = 256;
+/// To more of them an event is a fan-out.
+pub(super) const CHUNK: usize = 256;
 
 impl Shard {
-    /// Delivers `parts` in order and reports what was reached.
+    /// Delivers `parts` in order and reports what was reached. What is for many connections begins only, as a fan-out.
     pub(super) async fn deliver(self: &Rc<Self>, parts: Vec<Part>) {
-        let Some(oldest) = parts.first() else { return };
-        let waited = oldest.batch.arrived.elapsed();
-        self.node.counters.queue_wait.observe(waited);
         if parts.iter().any(Part::is_traced) {
+            self.complete_fan_outs().await;
+            self.note_wait(&parts);
             return Box::pin(self.deliver_traced(parts)).await;
         }
         let events: Vec<&Prepared> = parts.iter().flat_map(Part::prepared).collect();
         let mut reached = vec![Reach::default(); events.len()];
         if events.windows(2).all(|pair| same(&pair[0].event, &pair[1].event)) {
+            let receivers = self.receivers(&events);
+            if receivers.len() > CHUNK {
+                return self.fan_out(parts, receivers);
+            }
+            self.note_wait(&parts);
             let mut since_yield = 0;
             for (run, reached) in events.chunks(RUN).zip(reached.chunks_mut(RUN)) {
-                self.write_run(run, reached, &mut since_yield).await;
+                self.write_to(&receivers, run, reached, &mut since_yield).await;
             }
         } else {
-            self.gather(&events, &mut reached).await;
+            self.note_wait(&parts);
+            self.gather(&parts, &events, &mut reached).await;
         }
-        let mut rest = reached.as_slice();
-        for part in &parts {
-            let (own, others) = rest.split_at(part.events.len());
-            part.report(own);
-            rest = others;
+        report(&parts, &reached);
+    }
+
+    /// Records how long the first of `parts` has waited for its delivery.
+    pub(super) fn note_wait(&self, parts: &[Part]) {
+        if let Some(oldest) = parts.first() {
+            let waited = oldest.batch.arrived.elapsed();
+            self.node.counters.queue_wait.observe(waited);
         }
     }
 
@@ -63,20 +73,17 @@ impl Shard {
             let mut reached = Vec::with_capacity(part.events.len());
             for (event, traced) in part.traced() {
                 let mut reach = Reach::default();
-                match traced {
-                    Some(traced) => self.trace(event, traced, &mut reach).await,
-                    None => self.gather(&[event], std::slice::from_mut(&mut reach)).await,
+                if let Some(traced) = traced {
+                    self.trace(event, traced, &mut reach).await;
+                } else {
+                    let receivers = self.receivers(&[event]);
+                    self.write_to(&receivers, &[event], std::slice::from_mut(&mut reach), &mut 0)
+                        .await;
                 }
                 reached.push(reach);
             }
             part.report(&reached);
         }
-    }
-
-    /// Writes events for one audience to each receiver in one call.
-    async fn write_run(self: &Rc<Self>, run: &[&Prepared], reached: &mut [Reach], since_yield: &mut usize) {
-        let receivers = self.receivers(run);
-        self.write_to(&receivers, run, reached, since_yield).await;
     }
 
     /// Writes the events of `run` to each of `receivers` in one call.
@@ -96,9 +103,7 @@ impl Shard {
                 tokio::task::yield_now().await;
             }
         }
-        for class in classes.0 {
-            class.mounted.counters.count(class.tally);
-        }
+        classes.count();
     }
 
     fn write_chunk(
@@ -108,30 +113,19 @@ impl Shard {
         reached: &mut [Reach],
         classes: &mut Classes,
     ) {
+        self.catch_up(receivers.iter().copied());
         let mut connections = self.connections.borrow_mut();
         let deflater = &mut self.tools.borrow_mut().codec.deflater;
         let moment = self.node.now();
         for key in receivers {
-            let Some(driver) = connections.later_receiver_at(*key) else {
-                continue;
-            };
-            if !driver.connection.takes_events() {
-                for (event, reach) in run.iter().zip(&mut *reached) {
-                    hold_back(driver, event, reach, moment, deflater);
-                }
-                continue;
+            if let Some(driver) = connections.later_receiver_at(*key) {
+                write(driver, run, reached, classes, moment, deflater);
             }
-            let class = classes.of(&driver.connection, run, deflater);
-            class.tally += if class.cursors && driver.connection.has_windows() {
-                send_new(driver, run, 0..run.len(), reached, moment, deflater)
-            } else {
-                send(driver, &class.frames, &class.events, reached, moment)
-            };
         }
     }
 
     /// Finds the receivers of each event, then writes to each connection what is for it.
-    async fn gather(self: &Rc<Self>, events: &[&Prepared], reached: &mut [Reach]) {
+    async fn gather(self: &Rc<Self>, parts: &[Part], events: &[&Prepared], reached: &mut [Reach]) {
         let mut due: Vec<Outgoing> = Vec::new();
         for (at, event) in events.iter().enumerate() {
             // With cursors, what is held back for the authorizer's answer must not overtake what was published before.
@@ -139,12 +133,17 @@ impl Shard {
             if is_on_channel && self.node.access.asks_authorizer() {
                 self.write_due(&mut due, events, reached);
             }
-            for receivers in self.receivers(&[event]).chunks(CHUNK) {
-                due.extend(receivers.iter().map(|key| Outgoing { key: *key, at }));
-                if due.len() >= CHUNK {
-                    self.write_due(&mut due, events, reached);
-                    tokio::task::yield_now().await;
-                }
+            let receivers = self.receivers(&[event]);
+            if receivers.len() > CHUNK {
+                self.write_due(&mut due, events, reached);
+                self.fan_out(part_of(parts, at), receivers);
+                self.make_room_for_fan_outs().await;
+                continue;
+            }
+            due.extend(receivers.iter().map(|key| Outgoing { key: *key, at }));
+            if due.len() >= CHUNK {
+                self.write_due(&mut due, events, reached);
+                tokio::task::yield_now().await;
             }
         }
         self.write_due(&mut due, events, reached);
@@ -152,6 +151,7 @@ impl Shard {
 
     fn write_due(&self, due: &mut Vec<Outgoing>, events: &[&Prepared], reached: &mut [Reach]) {
         due.sort_unstable();
+        self.catch_up(due.iter().map(|due| due.key));
         let mut connections = self.connections.borrow_mut();
         let deflater = &mut self.tools.borrow_mut().codec.deflater;
         let moment = self.node.now();
@@ -171,6 +171,66 @@ impl Shard {
         }
         due.clear();
     }
+
+    /// Writes to each connection of `keys` what was published before that which is written to it next.
+    pub(super) fn catch_up(&self, keys: impl Iterator<Item = Key>) {
+        let mut fan_outs = self.fan_outs.borrow_mut();
+        if fan_outs.is_empty() {
+            return;
+        }
+        let mut connections = self.connections.borrow_mut();
+        let deflater = &mut self.tools.borrow_mut().codec.deflater;
+        let moment = self.node.now();
+        for key in keys {
+            if let Some(driver) = connections.at(key) {
+                fan_outs.catch_up(key, driver, deflater, moment);
+            }
+        }
+    }
+}
+
+/// Reports what the events of `parts` reached, in order.
+pub(super) fn report(parts: &[Part], reached: &[Reach]) {
+    let mut rest = reached;
+    for part in parts {
+        let (own, others) = rest.split_at(part.events.len());
+        part.report(own);
+        rest = others;
+    }
+}
+
+/// Makes a part of its own for one event of `parts`, of all at this place.
+fn part_of(parts: &[Part], mut at: usize) -> Option<Part> {
+    for part in parts {
+        if at < part.events.len() {
+            return Some(part.split(at..at + 1));
+        }
+        at -= part.events.len();
+    }
+    None
+}
+
+/// Writes the events of `run` to a connection that takes events, now or later.
+pub(super) fn write(
+    driver: &mut Driver,
+    run: &[&Prepared],
+    reached: &mut [Reach],
+    classes: &mut Classes,
+    moment: Moment,
+    deflater: &mut Deflater,
+) {
+    if !driver.connection.takes_events() {
+        for (event, reach) in run.iter().zip(reached) {
+            hold_back(driver, event, reach, moment, deflater);
+        }
+        return;
+    }
+    let class = classes.of(&driver.connection, run, deflater);
+    class.tally += if class.cursors && driver.connection.has_windows() {
+        send_new(driver, run, 0..run.len(), reached, moment, deflater)
+    } else {
+        send(driver, &class.frames, &class.events, reached, moment)
+    };
 }
 
 /// An event of a batch, by its place in it, that is for a connection.
@@ -263,7 +323,7 @@ pub(super) fn count(driver: &Driver, sent: Tally, reached: &mut Reach) {
 
 /// The frames of one run for each kind of receiver there is: by dialect and by framing.
 #[derive(Default)]
-struct Classes(SmallVec<[Class; 2]>);
+pub(super) struct Classes(SmallVec<[Class; 2]>);
 
 struct Class {
     mounted: Arc<MountedDialect>,
@@ -276,6 +336,13 @@ struct Class {
 }
 
 impl Classes {
+    /// Counts what was sent.
+    pub(super) fn count(self) {
+        for class in self.0 {
+            class.mounted.counters.count(class.tally);
+        }
+    }
+
     fn of(&mut self, connection: &Connection, run: &[&Prepared], deflater: &mut Deflater) -> &mut Class {
         let variant = connection.variant();
         let Variant {

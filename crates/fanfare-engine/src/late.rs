@@ -12,6 +12,7 @@ use super::{Prepared, Shard, connections::Key, counters::add};
 impl Shard {
     /// Keeps `events`, and everything that follows for this connection, until the authorizer has answered.
     pub(super) fn hold_back_all(&self, key: Key, events: impl Iterator<Item = Event>) {
+        self.catch_up([key].into_iter());
         let moment = self.node.now();
         let mut connections = self.connections.borrow_mut();
         let Some(driver) = connections.later_receiver_at(key) else {
@@ -76,6 +77,7 @@ impl Shard {
 
     /// Sends what the authorizer allowed for the connection's own credential, or for a subscription's (`borrowed`).
     fn send_late(self: &Rc<Self>, key: Key, channel: &Channel, events: Vec<Event>, borrowed: bool) {
+        self.catch_up([key].into_iter());
         let mut connections = self.connections.borrow_mut();
         let mut tools = self.tools.borrow_mut();
         let moment = self.node.now();

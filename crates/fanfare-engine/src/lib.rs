@@ -83,6 +83,7 @@ mod drain;
 mod driver;
 mod entrance;
 mod entries;
+mod fan_out;
 mod framing;
 mod grace;
 mod in_force;

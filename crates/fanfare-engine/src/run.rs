@@ -1,12 +1,30 @@
 //! A shard's thread: it works off what other threads ask.
 
-use std::{panic::AssertUnwindSafe, rc::Rc, time::Duration};
+use std::{panic::AssertUnwindSafe, rc::Rc, time::Duration, vec};
 
 use fanfare_core::Ending;
 use futures_util::FutureExt;
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{Shard, ShardCommand, batch::Part, drain::Drain, perform, sweep};
+
+/// Commands taken at once.
+const COMMANDS: usize = 256;
+
+/// Commands that were received.
+#[derive(Default)]
+struct Waiting {
+    commands: Vec<ShardCommand>,
+    /// How many of them, from the first, are known to be fan-outs.
+    fan_outs: usize,
+}
+
+impl Waiting {
+    fn all(&mut self) -> vec::Drain<'_, ShardCommand> {
+        self.fan_outs = 0;
+        self.commands.drain(..)
+    }
+}
 
 impl Shard {
     /// Works off commands and keeps the connections' times, for ever. Runs on the shard's own thread.
@@ -17,25 +35,65 @@ impl Shard {
             tokio::task::spawn_local(self.pace.clone().run()),
             tokio::task::spawn_local(self.busy.clone().run()),
         ];
-        let mut pending = Vec::new();
-        while commands.recv_many(&mut pending, 256).await > 0 {
-            let mut parts = Vec::new();
-            for command in pending.drain(..) {
-                match command {
-                    ShardCommand::Deliver(part) => parts.push(part),
-                    ShardCommand::Broadcast(broadcast) => {
-                        self.deliver_safely(std::mem::take(&mut parts)).await;
-                        self.broadcast(&broadcast).await;
-                    }
-                    other => {
-                        self.deliver_safely(std::mem::take(&mut parts)).await;
-                        self.obey(other);
-                    }
-                }
+        let mut waiting = Waiting::default();
+        loop {
+            let is_free = self.fan_outs.borrow().is_empty();
+            if !is_free {
+                // Only what is there already.
+                _ = commands.recv_many(&mut waiting.commands, COMMANDS).now_or_never();
+            } else if waiting.commands.is_empty()
+                && commands.recv_many(&mut waiting.commands, COMMANDS).await == 0
+            {
+                break;
             }
-            self.deliver_safely(parts).await;
+            let due = if is_free {
+                waiting.all()
+            } else {
+                self.due(&mut waiting)
+            };
+            self.work_off(due).await;
+            self.continue_fan_outs().await;
         }
         beside.iter().for_each(JoinHandle::abort);
+    }
+
+    /// What is worked off between two chunks of a fan-out: all up to the last that is not another fan-out. What follows waits,
+    /// so that events for one audience can go together.
+    fn due<'a>(&self, waiting: &'a mut Waiting) -> vec::Drain<'a, ShardCommand> {
+        let is_another =
+            |command: &ShardCommand| matches!(command, ShardCommand::Deliver(part) if self.is_for_many(part));
+        if self.fan_outs.borrow().is_full() {
+            return waiting.commands.drain(..0);
+        }
+        let last = waiting.commands[waiting.fan_outs..]
+            .iter()
+            .rposition(|command| !is_another(command));
+        let due = last.map_or(0, |last| waiting.fan_outs + last + 1);
+        waiting.fan_outs = waiting.commands.len() - due;
+        waiting.commands.drain(..due)
+    }
+
+    async fn work_off(self: &Rc<Self>, commands: impl Iterator<Item = ShardCommand>) {
+        let mut parts = Vec::new();
+        for command in commands {
+            if let ShardCommand::Deliver(part) = command {
+                parts.push(part);
+                continue;
+            }
+            self.deliver_safely(std::mem::take(&mut parts)).await;
+            match command {
+                ShardCommand::Broadcast(broadcast) => {
+                    self.complete_fan_outs().await;
+                    self.broadcast(&broadcast).await;
+                }
+                ShardCommand::Missed(_) | ShardCommand::Drain(_) => {
+                    self.complete_fan_outs().await;
+                    self.obey(command);
+                }
+                other => self.obey(other),
+            }
+        }
+        self.deliver_safely(parts).await;
     }
 
     /// A fault over one batch loses that batch; the shard goes on.

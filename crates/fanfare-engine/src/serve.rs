@@ -17,6 +17,7 @@ use super::{
     connection::{self, Received},
     connections::Key,
     driver::Written,
+    fan_out,
     pace::Place,
     perform,
     seat::Seat,
@@ -171,6 +172,8 @@ fn look(turn: &mut Turn<'_>, buffer: &mut [u8], cx: &mut Context<'_>, called: bo
     if !called && turn.driver.debt.is_large(turn.moment.ms) {
         return Progress::Spent;
     }
+    // What the client asks for is answered behind what was published before.
+    fan_out::catch_up(turn);
     if let Some(mut unread) = turn.driver.take_unread() {
         let rest = receive(turn, &mut unread);
         turn.driver.keep_unread(unread, rest);

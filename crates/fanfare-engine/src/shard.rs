@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Node, Pace, codec::Tools, connections::Connections, directory::Directory, drain::Drain, entries::Entries,
-    grace::Absentees, publisher::Publisher, undecided::Undecided,
+    fan_out::FanOuts, grace::Absentees, publisher::Publisher, undecided::Undecided,
 };
 
 /// Connections polled in one pass over what is ready. To end one takes about ten microseconds.
@@ -25,6 +25,8 @@ pub struct Shard {
     pub(super) tools: RefCell<Tools>,
     pub(super) publisher: Rc<Publisher>,
     pub(super) undecided: RefCell<Undecided>,
+    /// What is written to many connections; borrowed before `connections`, except in a turn.
+    pub(super) fan_outs: RefCell<FanOuts>,
     pub(super) entries: RefCell<Entries>,
     pub(super) absentees: RefCell<Absentees>,
     pub(super) drain: Cell<Option<Drain>>,
@@ -47,6 +49,7 @@ impl Shard {
             connections: RefCell::default(),
             undecided: RefCell::default(),
             tools: RefCell::new(Tools::new()),
+            fan_outs: RefCell::default(),
             entries: RefCell::default(),
             absentees: RefCell::default(),
             drain: Cell::new(None),

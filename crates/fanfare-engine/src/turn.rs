@@ -12,6 +12,7 @@ use super::{
     connection::{Connection, Done},
     connections::Key,
     driver::Driver,
+    fan_out,
 };
 
 /// See the module.
@@ -54,7 +55,10 @@ pub(super) fn take(shard: &Rc<Shard>, key: Key, act: impl FnOnce(&mut Turn<'_>))
     let mut tools = shard.tools.borrow_mut();
     let moment = shard.node.now();
     let mut turn = Turn::new(shard, (key, driver), &mut tools.codec, moment);
-    let acted = catch_unwind(AssertUnwindSafe(|| act(&mut turn)));
+    let acted = catch_unwind(AssertUnwindSafe(|| {
+        fan_out::catch_up(&mut turn);
+        act(&mut turn);
+    }));
     let work = turn.done.work;
     let driver = turn.driver;
     shard.publisher.place();

@@ -13,9 +13,9 @@ mod commands;
 mod credentials;
 mod delivery;
 mod fakes;
+mod fan_out;
 mod faults;
 mod grace;
-
 mod history;
 mod history_cluster_model;
 mod history_model;
