@@ -26,6 +26,9 @@ use crate::{
 /// recover soon.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Connections accepted in one pass. One takes some ten microseconds.
+const ACCEPTS_PER_PASS: usize = 16;
+
 /// The service behind a listening socket.
 #[derive(Clone)]
 pub enum Door {
@@ -46,7 +49,10 @@ pub async fn serve(
     shard: Rc<Shard>,
     pace: Rc<Pace>,
 ) -> io::Result<()> {
-    let listener = TcpListener::from_std(listener)?;
+    let mut listener = PacedListener {
+        listener: TcpListener::from_std(listener)?,
+        accepted: 0,
+    };
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
@@ -76,6 +82,23 @@ pub async fn serve(
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+/// Accepts a few connections in one pass over what the shard has to do.
+struct PacedListener {
+    listener: TcpListener,
+    accepted: usize,
+}
+
+impl PacedListener {
+    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+        if self.accepted == ACCEPTS_PER_PASS {
+            self.accepted = 0;
+            tokio::task::yield_now().await;
+        }
+        self.accepted += 1;
+        self.listener.accept().await
     }
 }
 
@@ -109,5 +132,45 @@ async fn speak_redis(mut stream: TcpStream, peer: SocketAddr, door: Arc<resp::Re
     } else {
         door.warn_full(most);
         let _ = stream.write_all(resp::MAX_CLIENTS).await; // it is refused, whether it reads the reply or not
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use tokio::task::{LocalSet, yield_now};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn many_connections_at_once_are_accepted_in_several_passes() -> io::Result<()> {
+        let mut listener = PacedListener {
+            listener: TcpListener::bind("127.0.0.1:0").await?,
+            accepted: 0,
+        };
+        let address = listener.listener.local_addr()?;
+        let clients: Result<Vec<_>, _> = (0..3 * ACCEPTS_PER_PASS)
+            .map(|_| std::net::TcpStream::connect(address))
+            .collect();
+        let passes = Rc::new(Cell::new(0));
+        let counted = passes.clone();
+        let accepted = async {
+            let mut first = None;
+            for _ in 0..clients?.len() {
+                listener.accept().await?;
+                first.get_or_insert(passes.get());
+            }
+            assert!(first.is_some_and(|first| passes.get() >= first + 2));
+            Ok(())
+        };
+        let local = LocalSet::new();
+        local.spawn_local(async move {
+            loop {
+                counted.set(counted.get() + 1);
+                yield_now().await;
+            }
+        });
+        local.run_until(accepted).await
     }
 }

@@ -16,8 +16,9 @@ use tokio::{
 use super::doors::OpenDoor;
 use crate::http::{self, Door};
 
-/// HTTP connections polled in one pass. A request takes some tens of microseconds, so a pass takes less than a millisecond.
-const REQUESTS_PER_PASS: usize = 16;
+/// HTTP connections polled in one pass. A request takes some tens of microseconds, a handshake with a token up to a hundred, so a pass
+/// takes less than a millisecond.
+const REQUESTS_PER_PASS: usize = 8;
 
 /// The running threads.
 pub(super) struct Threads {

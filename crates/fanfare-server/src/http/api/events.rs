@@ -130,7 +130,8 @@ pub(in crate::http) async fn publish(call: RouteCall<'_>) -> Reply {
         Ok(body) => body,
         Err(unread) => return api_error(unread.status(), "INVALID_REQUEST", &unread.message()),
     };
-    let mut events = match parse_publication(&body.bytes, SystemTime::now()) {
+    let now = SystemTime::now();
+    let mut events = match body.parse(move |bytes| parse_publication(bytes, now)).await {
         Ok(events) => events,
         Err(error) => {
             return match body.not_json() {
