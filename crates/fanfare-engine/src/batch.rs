@@ -194,6 +194,13 @@ impl Broadcast {
     }
 }
 
+/// Whether exactly the same connections should have `one` and `other`.
+pub(super) fn same(one: &Event, other: &Event) -> bool {
+    one.audience == other.audience
+        && (&one.private_to, &one.readers_of, one.except)
+            == (&other.private_to, &other.readers_of, other.except)
+}
+
 /// Several events that go to the shards together.
 pub(super) struct Batch {
     pub(super) events: Vec<Prepared>,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use slab::Slab;
+use smallvec::SmallVec;
 
 use super::driver::Driver;
 
@@ -19,6 +20,9 @@ impl Key {
         self.slot as usize
     }
 }
+
+/// Connections, in the order they are written to.
+pub(super) type Receivers = SmallVec<[Key; 8]>;
 
 /// The connections of one page: as many as fit into 32 KiB, which the allocator has a class for. A box for each connection
 /// would be rounded up to the allocator's next class, and one block for all would be copied when it grows.

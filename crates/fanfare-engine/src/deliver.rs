@@ -7,30 +7,19 @@
 //! chunks.
 
 use std::{
-    borrow::{Borrow, Cow},
+    panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
-    sync::Arc,
 };
 
-use bytes::Bytes;
 use fanfare_core::{Audience, Reach};
-use fanfare_ws::Deflater;
-use smallvec::SmallVec;
 
 use super::{
-    Framing, MountedDialect, Prepared, Shard, Variant,
-    batch::Part,
-    clock::Moment,
-    connection::Connection,
-    connections::Key,
-    counters::Tally,
-    driver::{Driver, RUN},
-    receivers::same,
+    Prepared, Shard,
+    batch::{Part, same},
+    connections::{Key, Receivers},
+    driver::RUN,
+    write::{CHUNK, Classes, hold_back, send_new, write},
 };
-
-/// Receivers served before other tasks of the shard get a turn; 10,000 at once would hold it for 80 ms.
-/// To more of them an event is a fan-out.
-pub(super) const CHUNK: usize = 256;
 
 impl Shard {
     /// Delivers `parts` in order and reports what was reached. What is for many connections begins only, as a fan-out.
@@ -189,6 +178,91 @@ impl Shard {
     }
 }
 
+/// Fan-outs.
+impl Shard {
+    /// Begins to deliver the events of `parts`, which are all for the same audience, to many `receivers`.
+    pub(super) fn fan_out(&self, parts: impl IntoIterator<Item = Part>, receivers: Receivers) {
+        let generation = self.connections.borrow().generation();
+        let receivers = Rc::new(receivers);
+        let mut fan_outs = self.fan_outs.borrow_mut();
+        for part in parts {
+            let events = part.events.len();
+            if events <= RUN {
+                fan_outs.add(part, &receivers, generation);
+                continue;
+            }
+            for from in (0..events).step_by(RUN) {
+                fan_outs.add(part.split(from..events.min(from + RUN)), &receivers, generation);
+            }
+        }
+    }
+
+    /// Writes the next chunk of the first fan-out, if there is one, then gives other tasks of the shard a turn.
+    pub(super) async fn continue_fan_outs(&self) {
+        // A fault over one fan-out loses its rest.
+        let Ok(is_long) = catch_unwind(AssertUnwindSafe(|| self.write_fan_out())) else {
+            tracing::error!(
+                shard = self.number,
+                "a fault while delivering; the fan-out is lost in part"
+            );
+            let lost = self.fan_outs.borrow_mut().take_first();
+            return drop(lost);
+        };
+        if is_long {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Returns whether it was a whole chunk.
+    fn write_fan_out(&self) -> bool {
+        let mut fan_outs = self.fan_outs.borrow_mut();
+        let Some(first) = fan_outs.all.front_mut() else {
+            return false;
+        };
+        if first.done == 0 {
+            self.note_wait(&first.parts);
+        }
+        let is_long = first.receivers.len() - first.done >= CHUNK;
+        let mut connections = self.connections.borrow_mut();
+        let mut tools = self.tools.borrow_mut();
+        first.write_chunk(&mut connections, &mut tools.codec.deflater, self.node.now());
+        if first.is_done()
+            && let Some(done) = fan_outs.take_first()
+        {
+            done.classes.count();
+            report(&done.parts, &done.reached);
+        }
+        is_long
+    }
+
+    /// Completes as many fan-outs as there are too many.
+    pub(super) async fn make_room_for_fan_outs(&self) {
+        while self.fan_outs.borrow().is_full() {
+            self.continue_fan_outs().await;
+        }
+    }
+
+    /// Completes the fan-outs that have begun.
+    pub(super) async fn complete_fan_outs(&self) {
+        while !self.fan_outs.borrow().is_empty() {
+            self.continue_fan_outs().await;
+        }
+    }
+
+    /// Whether it is known without effort that `part` goes to many connections.
+    pub(super) fn is_for_many(&self, part: &Part) -> bool {
+        let index = self.directory.index();
+        part.prepared().all(|prepared| {
+            let receivers = match &prepared.event.audience {
+                Audience::Everyone => self.len(),
+                Audience::User(user) => index.user(user).len(),
+                Audience::Channel(channel) => index.channel_members(channel).len(),
+            };
+            receivers > CHUNK
+        })
+    }
+}
+
 /// Reports what the events of `parts` reached, in order.
 pub(super) fn report(parts: &[Part], reached: &[Reach]) {
     let mut rest = reached;
@@ -210,164 +284,9 @@ fn part_of(parts: &[Part], mut at: usize) -> Option<Part> {
     None
 }
 
-/// Writes the events of `run` to a connection that takes events, now or later.
-pub(super) fn write(
-    driver: &mut Driver,
-    run: &[&Prepared],
-    reached: &mut [Reach],
-    classes: &mut Classes,
-    moment: Moment,
-    deflater: &mut Deflater,
-) {
-    if !driver.connection.takes_events() {
-        for (event, reach) in run.iter().zip(reached) {
-            hold_back(driver, event, reach, moment, deflater);
-        }
-        return;
-    }
-    let class = classes.of(&driver.connection, run, deflater);
-    class.tally += if class.cursors && driver.connection.has_windows() {
-        send_new(driver, run, 0..run.len(), reached, moment, deflater)
-    } else {
-        send(driver, &class.frames, &class.events, reached, moment)
-    };
-}
-
 /// An event of a batch, by its place in it, that is for a connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Outgoing {
     key: Key,
     at: usize,
-}
-
-/// Keeps what the connection has not been replayed behind what waits for it.
-pub(super) fn hold_back(
-    driver: &mut Driver,
-    prepared: &Prepared,
-    reached: &mut Reach,
-    moment: Moment,
-    deflater: &mut Deflater,
-) {
-    let event = &prepared.event;
-    if driver.connection.is_repeat(event) {
-        return;
-    }
-    let Some(frame) = prepared.frame(driver.connection.variant(), deflater) else {
-        return;
-    };
-    let of = event
-        .history
-        .position()
-        .map(|position| (&event.audience, position));
-    let kept = driver.connection.keep_back(frame.into_owned(), of, moment);
-    count(driver, kept, reached);
-    driver.wake();
-}
-
-/// Sends those of `events` at `places` that the connection has not been replayed.
-fn send_new(
-    driver: &mut Driver,
-    events: &[&Prepared],
-    places: impl Iterator<Item = usize>,
-    reached: &mut [Reach],
-    moment: Moment,
-    deflater: &mut Deflater,
-) -> Tally {
-    let mut frames = SmallVec::<[Cow<'_, Bytes>; 4]>::new();
-    let mut shown = SmallVec::<[usize; 4]>::new();
-    for at in places {
-        if driver.connection.is_repeat(&events[at].event) {
-            continue;
-        }
-        if let Some(frame) = events[at].frame(driver.connection.variant(), deflater) {
-            frames.push(frame);
-            shown.push(at);
-        }
-    }
-    send(driver, &frames, &shown, reached, moment)
-}
-
-/// Sends frames, each of the event at its place.
-fn send(
-    driver: &mut Driver,
-    frames: &[impl Borrow<Bytes>],
-    places: &[usize],
-    reached: &mut [Reach],
-    moment: Moment,
-) -> Tally {
-    let mut tally = Tally::default();
-    for (frames, places) in frames.chunks(RUN).zip(places.chunks(RUN)) {
-        let sent = driver.send_run(frames, moment);
-        for (nth, at) in (0..).zip(places) {
-            let queued = u64::from(nth < sent.queued);
-            reached[*at] += Reach {
-                matched: 1,
-                queued,
-                dropped: 1 - queued,
-            };
-        }
-        tally += sent;
-    }
-    tally
-}
-
-/// Counts one event of one connection.
-pub(super) fn count(driver: &Driver, sent: Tally, reached: &mut Reach) {
-    driver.connection.mounted().counters.count(sent);
-    *reached += Reach {
-        matched: 1,
-        queued: sent.queued,
-        dropped: sent.dropped,
-    };
-}
-
-/// The frames of one run for each kind of receiver there is: by dialect and by framing.
-#[derive(Default)]
-pub(super) struct Classes(SmallVec<[Class; 2]>);
-
-struct Class {
-    mounted: Arc<MountedDialect>,
-    framing: Framing,
-    cursors: bool,
-    frames: Vec<Bytes>,
-    /// For each frame, which event of the run it is; a dialect may skip some.
-    events: Vec<usize>,
-    tally: Tally,
-}
-
-impl Classes {
-    /// Counts what was sent.
-    pub(super) fn count(self) {
-        for class in self.0 {
-            class.mounted.counters.count(class.tally);
-        }
-    }
-
-    fn of(&mut self, connection: &Connection, run: &[&Prepared], deflater: &mut Deflater) -> &mut Class {
-        let variant = connection.variant();
-        let Variant {
-            mounted,
-            framing,
-            cursors,
-        } = variant;
-        let is_it = |class: &Class| {
-            class.mounted.number == mounted.number && class.framing == framing && class.cursors == cursors
-        };
-        let known = self.0.iter().position(is_it);
-        let at = known.unwrap_or_else(|| {
-            let frame_of =
-                |(at, event): (usize, &&Prepared)| Some((at, event.frame(variant, deflater)?.into_owned()));
-            let (events, frames) = run.iter().enumerate().filter_map(frame_of).unzip();
-            self.0.push(Class {
-                mounted: mounted.clone(),
-                framing,
-                cursors,
-                frames,
-                events,
-                tally: Tally::default(),
-            });
-            self.0.len() - 1
-        });
-        &mut self.0[at]
-    }
 }

@@ -4,24 +4,17 @@
 //! its writes come later. So before a later event, or an answer, is written to a connection, it is given what the fan-outs have not
 //! written to it yet ([`FanOuts::catch_up`]).
 
-use std::{
-    collections::VecDeque,
-    panic::{AssertUnwindSafe, catch_unwind},
-    rc::Rc,
-};
+use std::{collections::VecDeque, rc::Rc};
 
-use fanfare_core::{Audience, Reach};
+use fanfare_core::Reach;
 use fanfare_ws::Deflater;
 
 use super::{
-    Shard,
-    batch::Part,
+    batch::{Part, same},
     clock::Moment,
-    connections::{Connections, Key},
-    deliver::{CHUNK, Classes, report, write},
+    connections::{Connections, Key, Receivers},
     driver::{Driver, RUN},
-    receivers::{Receivers, same},
-    turn::Turn,
+    write::{CHUNK, Classes, write},
 };
 
 /// Receivers of all fan-outs at once, at most, but for those of the last. What is published beyond that waits until the first is done.
@@ -31,23 +24,23 @@ pub(super) const MAX_RECEIVERS: usize = 1 << 19;
 /// A shard's fan-outs, in the order of publication. The first is being written.
 #[derive(Default)]
 pub(super) struct FanOuts {
-    all: VecDeque<FanOut>,
+    pub(super) all: VecDeque<FanOut>,
     /// The receivers of all.
     receivers: usize,
 }
 
 /// Events for one audience on the way to its connections.
-struct FanOut {
-    parts: Vec<Part>,
-    reached: Vec<Reach>,
-    receivers: Rc<Receivers>,
+pub(super) struct FanOut {
+    pub(super) parts: Vec<Part>,
+    pub(super) reached: Vec<Reach>,
+    pub(super) receivers: Rc<Receivers>,
     /// How many of them have had their turn.
-    done: usize,
+    pub(super) done: usize,
     /// What [`Connections::generation`] was when the receivers were found.
     generation: u32,
     /// Which receivers have not been reached, if one was before its turn.
     unreached: Option<Slots>,
-    classes: Classes,
+    pub(super) classes: Classes,
 }
 
 /// A set of places of connections.
@@ -123,7 +116,12 @@ impl FanOut {
     }
 
     /// Writes to the next of its connections.
-    fn write_chunk(&mut self, connections: &mut Connections, deflater: &mut Deflater, moment: Moment) {
+    pub(super) fn write_chunk(
+        &mut self,
+        connections: &mut Connections,
+        deflater: &mut Deflater,
+        moment: Moment,
+    ) {
         let run: Vec<_> = self.parts.iter().flat_map(Part::prepared).collect();
         let rest = &self.receivers[self.done..];
         let chunk = &rest[..rest.len().min(CHUNK)];
@@ -147,7 +145,7 @@ impl FanOut {
         }
     }
 
-    fn is_done(&self) -> bool {
+    pub(super) fn is_done(&self) -> bool {
         self.done == self.receivers.len()
     }
 }
@@ -168,7 +166,7 @@ impl FanOuts {
     }
 
     /// Adds the events of `part`, which are all for the same audience. `generation` is that of the connections.
-    fn add(&mut self, part: Part, receivers: &Rc<Receivers>, generation: u32) {
+    pub(super) fn add(&mut self, part: Part, receivers: &Rc<Receivers>, generation: u32) {
         let reached = part.events.iter().map(|_| Reach::default());
         if let Some(last) = self.all.back_mut().filter(|last| last.takes(&part, receivers)) {
             last.reached.extend(reached);
@@ -202,99 +200,9 @@ impl FanOuts {
         }
     }
 
-    fn take_first(&mut self) -> Option<FanOut> {
+    pub(super) fn take_first(&mut self) -> Option<FanOut> {
         let first = self.all.pop_front()?;
         self.receivers -= first.receivers.len();
         Some(first)
     }
-}
-
-impl Shard {
-    /// Begins to deliver the events of `parts`, which are all for the same audience, to many `receivers`.
-    pub(super) fn fan_out(&self, parts: impl IntoIterator<Item = Part>, receivers: Receivers) {
-        let generation = self.connections.borrow().generation();
-        let receivers = Rc::new(receivers);
-        let mut fan_outs = self.fan_outs.borrow_mut();
-        for part in parts {
-            let events = part.events.len();
-            if events <= RUN {
-                fan_outs.add(part, &receivers, generation);
-                continue;
-            }
-            for from in (0..events).step_by(RUN) {
-                fan_outs.add(part.split(from..events.min(from + RUN)), &receivers, generation);
-            }
-        }
-    }
-
-    /// Writes the next chunk of the first fan-out, if there is one, then gives other tasks of the shard a turn.
-    pub(super) async fn continue_fan_outs(&self) {
-        // A fault over one fan-out loses its rest.
-        let Ok(is_long) = catch_unwind(AssertUnwindSafe(|| self.write_fan_out())) else {
-            tracing::error!(
-                shard = self.number,
-                "a fault while delivering; the fan-out is lost in part"
-            );
-            let lost = self.fan_outs.borrow_mut().take_first();
-            return drop(lost);
-        };
-        if is_long {
-            tokio::task::yield_now().await;
-        }
-    }
-
-    /// Returns whether it was a whole chunk.
-    fn write_fan_out(&self) -> bool {
-        let mut fan_outs = self.fan_outs.borrow_mut();
-        let Some(first) = fan_outs.all.front_mut() else {
-            return false;
-        };
-        if first.done == 0 {
-            self.note_wait(&first.parts);
-        }
-        let is_long = first.receivers.len() - first.done >= CHUNK;
-        let mut connections = self.connections.borrow_mut();
-        let mut tools = self.tools.borrow_mut();
-        first.write_chunk(&mut connections, &mut tools.codec.deflater, self.node.now());
-        if first.is_done()
-            && let Some(done) = fan_outs.take_first()
-        {
-            done.classes.count();
-            report(&done.parts, &done.reached);
-        }
-        is_long
-    }
-
-    /// Completes as many fan-outs as there are too many.
-    pub(super) async fn make_room_for_fan_outs(&self) {
-        while self.fan_outs.borrow().is_full() {
-            self.continue_fan_outs().await;
-        }
-    }
-
-    /// Completes the fan-outs that have begun.
-    pub(super) async fn complete_fan_outs(&self) {
-        while !self.fan_outs.borrow().is_empty() {
-            self.continue_fan_outs().await;
-        }
-    }
-
-    /// Whether it is known without effort that `part` goes to many connections.
-    pub(super) fn is_for_many(&self, part: &Part) -> bool {
-        let index = self.directory.index();
-        part.prepared().all(|prepared| {
-            let receivers = match &prepared.event.audience {
-                Audience::Everyone => self.len(),
-                Audience::User(user) => index.user(user).len(),
-                Audience::Channel(channel) => index.channel_members(channel).len(),
-            };
-            receivers > CHUNK
-        })
-    }
-}
-
-/// Writes to the connection of a turn what was published before that which the turn does.
-pub(super) fn catch_up(turn: &mut Turn<'_>) {
-    let mut fan_outs = turn.shard.fan_outs.borrow_mut();
-    fan_outs.catch_up(turn.key, turn.driver, &mut turn.codec.deflater, turn.moment);
 }

@@ -119,6 +119,7 @@ mod transport;
 mod turn;
 mod undecided;
 mod work;
+mod write;
 
 #[cfg(test)]
 mod tests;

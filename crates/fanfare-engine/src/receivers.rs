@@ -6,19 +6,11 @@ use fanfare_core::{
     Audience, Channel, Event,
     policy::{OpenQuestions, Permission, Readers},
 };
-use smallvec::SmallVec;
 
-use super::{Prepared, Shard, connections::Key};
-
-/// Connections, in the order they are written to.
-pub(super) type Receivers = SmallVec<[Key; 8]>;
-
-/// Whether exactly the same connections should have `one` and `other`.
-pub(super) fn same(one: &Event, other: &Event) -> bool {
-    one.audience == other.audience
-        && (&one.private_to, &one.readers_of, one.except)
-            == (&other.private_to, &other.readers_of, other.except)
-}
+use super::{
+    Prepared, Shard,
+    connections::{Key, Receivers},
+};
 
 impl Shard {
     /// A snapshot of the connections that should have the events of `run`, which are all for the same audience: the walk may pause,

@@ -13,13 +13,13 @@ const COMMANDS: usize = 256;
 
 /// Commands that were received.
 #[derive(Default)]
-struct Waiting {
+struct ReceivedCommands {
     commands: Vec<ShardCommand>,
     /// How many of them, from the first, are known to be fan-outs.
     fan_outs: usize,
 }
 
-impl Waiting {
+impl ReceivedCommands {
     fn all(&mut self) -> vec::Drain<'_, ShardCommand> {
         self.fan_outs = 0;
         self.commands.drain(..)
@@ -35,7 +35,7 @@ impl Shard {
             tokio::task::spawn_local(self.pace.clone().run()),
             tokio::task::spawn_local(self.busy.clone().run()),
         ];
-        let mut waiting = Waiting::default();
+        let mut waiting = ReceivedCommands::default();
         loop {
             let is_free = self.fan_outs.borrow().is_empty();
             if !is_free {
@@ -59,7 +59,7 @@ impl Shard {
 
     /// What is worked off between two chunks of a fan-out: all up to the last that is not another fan-out. What follows waits,
     /// so that events for one audience can go together.
-    fn due<'a>(&self, waiting: &'a mut Waiting) -> vec::Drain<'a, ShardCommand> {
+    fn due<'a>(&self, waiting: &'a mut ReceivedCommands) -> vec::Drain<'a, ShardCommand> {
         let is_another =
             |command: &ShardCommand| matches!(command, ShardCommand::Deliver(part) if self.is_for_many(part));
         if self.fan_outs.borrow().is_full() {

@@ -17,7 +17,6 @@ use super::{
     connection::{self, Received},
     connections::Key,
     driver::Written,
-    fan_out,
     pace::Place,
     perform,
     seat::Seat,
@@ -173,7 +172,7 @@ fn look(turn: &mut Turn<'_>, buffer: &mut [u8], cx: &mut Context<'_>, called: bo
         return Progress::Spent;
     }
     // What the client asks for is answered behind what was published before.
-    fan_out::catch_up(turn);
+    turn.catch_up();
     if let Some(mut unread) = turn.driver.take_unread() {
         let rest = receive(turn, &mut unread);
         turn.driver.keep_unread(unread, rest);

@@ -16,11 +16,10 @@ use super::{
     acknowledged::SocketStates,
     clock::Moment,
     connection::Connection,
-    connections::Key,
-    deliver::{count, hold_back},
+    connections::{Key, Receivers},
     driver::Driver,
     observe::{ConnectionTrace, Fate, Followed, TraceRule, Traced},
-    receivers::Receivers,
+    write::{count, hold_back},
 };
 
 /// Connections that are walked over between two pauses.

@@ -12,7 +12,6 @@ use super::{
     connection::{Connection, Done},
     connections::Key,
     driver::Driver,
-    fan_out,
 };
 
 /// See the module.
@@ -43,6 +42,12 @@ impl<'a> Turn<'a> {
         }
     }
 
+    /// Writes to the connection what was published before that which the turn does.
+    pub(super) fn catch_up(&mut self) {
+        let mut fan_outs = self.shard.fan_outs.borrow_mut();
+        fan_outs.catch_up(self.key, self.driver, &mut self.codec.deflater, self.moment);
+    }
+
     pub(super) fn connection(&mut self) -> &mut Connection {
         &mut self.driver.connection
     }
@@ -56,7 +61,7 @@ pub(super) fn take(shard: &Rc<Shard>, key: Key, act: impl FnOnce(&mut Turn<'_>))
     let moment = shard.node.now();
     let mut turn = Turn::new(shard, (key, driver), &mut tools.codec, moment);
     let acted = catch_unwind(AssertUnwindSafe(|| {
-        fan_out::catch_up(&mut turn);
+        turn.catch_up();
         act(&mut turn);
     }));
     let work = turn.done.work;

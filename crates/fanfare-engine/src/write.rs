@@ -1,0 +1,178 @@
+//! Writing events to one connection, each framed once for each kind of receiver.
+
+use std::{
+    borrow::{Borrow, Cow},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use fanfare_core::Reach;
+use fanfare_ws::Deflater;
+use smallvec::SmallVec;
+
+use super::{
+    Framing, MountedDialect, Prepared, Variant,
+    clock::Moment,
+    connection::Connection,
+    counters::Tally,
+    driver::{Driver, RUN},
+};
+
+/// Receivers served before other tasks of the shard get a turn; 10,000 at once would hold it for 80 ms.
+/// To more of them an event is a fan-out.
+pub(super) const CHUNK: usize = 256;
+
+/// Writes the events of `run` to a connection that takes events, now or later.
+pub(super) fn write(
+    driver: &mut Driver,
+    run: &[&Prepared],
+    reached: &mut [Reach],
+    classes: &mut Classes,
+    moment: Moment,
+    deflater: &mut Deflater,
+) {
+    if !driver.connection.takes_events() {
+        for (event, reach) in run.iter().zip(reached) {
+            hold_back(driver, event, reach, moment, deflater);
+        }
+        return;
+    }
+    let class = classes.of(&driver.connection, run, deflater);
+    class.tally += if class.cursors && driver.connection.has_windows() {
+        send_new(driver, run, 0..run.len(), reached, moment, deflater)
+    } else {
+        send(driver, &class.frames, &class.events, reached, moment)
+    };
+}
+
+/// Keeps what the connection has not been replayed behind what waits for it.
+pub(super) fn hold_back(
+    driver: &mut Driver,
+    prepared: &Prepared,
+    reached: &mut Reach,
+    moment: Moment,
+    deflater: &mut Deflater,
+) {
+    let event = &prepared.event;
+    if driver.connection.is_repeat(event) {
+        return;
+    }
+    let Some(frame) = prepared.frame(driver.connection.variant(), deflater) else {
+        return;
+    };
+    let of = event
+        .history
+        .position()
+        .map(|position| (&event.audience, position));
+    let kept = driver.connection.keep_back(frame.into_owned(), of, moment);
+    count(driver, kept, reached);
+    driver.wake();
+}
+
+/// Sends those of `events` at `places` that the connection has not been replayed.
+pub(super) fn send_new(
+    driver: &mut Driver,
+    events: &[&Prepared],
+    places: impl Iterator<Item = usize>,
+    reached: &mut [Reach],
+    moment: Moment,
+    deflater: &mut Deflater,
+) -> Tally {
+    let mut frames = SmallVec::<[Cow<'_, Bytes>; 4]>::new();
+    let mut shown = SmallVec::<[usize; 4]>::new();
+    for at in places {
+        if driver.connection.is_repeat(&events[at].event) {
+            continue;
+        }
+        if let Some(frame) = events[at].frame(driver.connection.variant(), deflater) {
+            frames.push(frame);
+            shown.push(at);
+        }
+    }
+    send(driver, &frames, &shown, reached, moment)
+}
+
+/// Sends frames, each of the event at its place.
+fn send(
+    driver: &mut Driver,
+    frames: &[impl Borrow<Bytes>],
+    places: &[usize],
+    reached: &mut [Reach],
+    moment: Moment,
+) -> Tally {
+    let mut tally = Tally::default();
+    for (frames, places) in frames.chunks(RUN).zip(places.chunks(RUN)) {
+        let sent = driver.send_run(frames, moment);
+        for (nth, at) in (0..).zip(places) {
+            let queued = u64::from(nth < sent.queued);
+            reached[*at] += Reach {
+                matched: 1,
+                queued,
+                dropped: 1 - queued,
+            };
+        }
+        tally += sent;
+    }
+    tally
+}
+
+/// Counts one event of one connection.
+pub(super) fn count(driver: &Driver, sent: Tally, reached: &mut Reach) {
+    driver.connection.mounted().counters.count(sent);
+    *reached += Reach {
+        matched: 1,
+        queued: sent.queued,
+        dropped: sent.dropped,
+    };
+}
+
+/// The frames of one run for each kind of receiver there is: by dialect and by framing.
+#[derive(Default)]
+pub(super) struct Classes(SmallVec<[Class; 2]>);
+
+struct Class {
+    mounted: Arc<MountedDialect>,
+    framing: Framing,
+    cursors: bool,
+    frames: Vec<Bytes>,
+    /// For each frame, which event of the run it is; a dialect may skip some.
+    events: Vec<usize>,
+    tally: Tally,
+}
+
+impl Classes {
+    /// Counts what was sent.
+    pub(super) fn count(self) {
+        for class in self.0 {
+            class.mounted.counters.count(class.tally);
+        }
+    }
+
+    fn of(&mut self, connection: &Connection, run: &[&Prepared], deflater: &mut Deflater) -> &mut Class {
+        let variant = connection.variant();
+        let Variant {
+            mounted,
+            framing,
+            cursors,
+        } = variant;
+        let is_it = |class: &Class| {
+            class.mounted.number == mounted.number && class.framing == framing && class.cursors == cursors
+        };
+        let known = self.0.iter().position(is_it);
+        let at = known.unwrap_or_else(|| {
+            let frame_of =
+                |(at, event): (usize, &&Prepared)| Some((at, event.frame(variant, deflater)?.into_owned()));
+            let (events, frames) = run.iter().enumerate().filter_map(frame_of).unzip();
+            self.0.push(Class {
+                mounted: mounted.clone(),
+                framing,
+                cursors,
+                frames,
+                events,
+                tally: Tally::default(),
+            });
+            self.0.len() - 1
+        });
+        &mut self.0[at]
+    }
+}
