@@ -80,11 +80,9 @@ pub(super) async fn compare_all(gaps: &Gaps) {
     let is_uncertain = !gaps.state().uncertain.is_empty();
     if !answers || (is_uncertain && !watch_new(gaps).await) {
         let mut state = gaps.state();
-        if let Some(present) = state.watched.cursor() {
-            gaps.report(None, present, Unrecovered::Expired);
-            // From there on clients rely on what is not watched yet, too.
-            let (new, is_all_new) = (state.new.clone(), state.is_all_new);
-            state.rely(new, is_all_new, present.number);
+        match state.watched.cursor() {
+            Some(present) => gaps.report_all(&mut state, present),
+            None => state.owes_report = true,
         }
     }
     let mut state = gaps.state();
@@ -97,8 +95,9 @@ pub(super) async fn compare_all(gaps: &Gaps) {
 pub(super) async fn watch_new(gaps: &Gaps) -> bool {
     loop {
         let (new, relied_on) = {
-            let state = gaps.state();
+            let mut state = gaps.state();
             if state.new.is_empty() && !state.is_all_new {
+                state.owes_report = false;
                 return true;
             }
             let new: Vec<Audience> = state.new.iter().take(COMPARED).cloned().collect();

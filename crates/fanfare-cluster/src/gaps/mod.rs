@@ -74,6 +74,8 @@ struct GapState {
     /// All channels are received, and it is not known from which number on.
     is_all_new: bool,
     uncertain: Uncertain,
+    /// What may be lost is not reported, because no number of the journal is known yet: the first event tells one.
+    owes_report: bool,
     comparison: Comparison,
     /// Where the next comparison begins, and how many there have been.
     next: usize,
@@ -105,6 +107,7 @@ impl Gaps {
                 new: Vec::new(),
                 is_all_new: false,
                 uncertain: Uncertain::default(),
+                owes_report: false,
                 comparison: Comparison::Done,
                 next: 0,
                 comparisons: 0,
@@ -311,6 +314,10 @@ impl Gaps {
                 verdict = state.watched.judge(&waiting.audience, position);
             }
             let Position { epoch, number, prev } = position;
+            if std::mem::take(&mut state.owes_report) {
+                let number = number.saturating_sub(1);
+                self.report_all(state, Cursor { epoch, number });
+            }
             let uncertain = &mut state.uncertain;
             if !uncertain.is_empty() && uncertain.is_lost_before(&waiting.audience, is_watched, prev) {
                 let number = number.saturating_sub(1);
@@ -347,6 +354,13 @@ impl Gaps {
             (state.fetched, state.floor, state.uncertain) = (None, None, Uncertain::default());
         }
         is_new
+    }
+
+    /// Anything may be lost up to `present`. From there on clients rely on what is not watched yet, too.
+    fn report_all(&self, state: &mut GapState, present: Cursor) {
+        self.report(None, present, Unrecovered::Expired);
+        let (new, is_all_new) = (state.new.clone(), state.is_all_new);
+        state.rely(new, is_all_new, present.number);
     }
 
     /// Something of `audience` may be lost that clients rely on.

@@ -353,6 +353,7 @@ fn what_was_lost_once_is_not_lost_again() {
         12_001_420_979_935_177_575, // an audience whose last number the journal did not tell in time
         11_758_368_572_663_036_770, // a fetched event that was dropped with its connection
         12_744_014_807_422_464_110, // what may be lost was reported behind events that came later
+        9_287_377_047_426_489_396,  // no number was known to report what may be lost with
         13_139_828_544_002_410_595, // a channel began to be watched by its name while all channels were compared
     ] {
         for _ in 0..2 {
