@@ -4,7 +4,7 @@
 //!
 //! `FANFARE_SEED` repeats a run, `FANFARE_MODEL_SECONDS` makes it longer.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::HashSet, net::IpAddr, sync::Arc, time::Duration};
 
 use fanfare_cluster::{hub::Hub, journal::MemoryJournal};
 use fanfare_core::{
@@ -94,6 +94,8 @@ struct Reader {
     cursor: Option<Cursor>,
     /// The number of the last event that it was sent.
     last: u64,
+    /// The numbers of all that it was sent on its connection. Whoever resumes there again is not sent it again.
+    sent: HashSet<u64>,
     /// It was told that events up to here may be lost.
     told: u64,
     /// It asks from its cursor on: it is connected anew, or has lost something.
@@ -126,7 +128,8 @@ impl Reader {
     /// The numbers of what it should have been sent between two.
     fn between(&self, hub: &Hub, after: u64, before: u64) -> Vec<u64> {
         let kept = hub.kept().into_iter();
-        kept.filter(|(number, audience, _)| *number > after && *number < before && self.shows(audience))
+        let is_between = |number: u64| number > after && number < before && !self.sent.contains(&number);
+        kept.filter(|(number, audience, _)| is_between(*number) && self.shows(audience))
             .map(|(number, ..)| number)
             .collect()
     }
@@ -181,6 +184,7 @@ impl Reader {
             None => assert!(missed.is_empty(), "{missed:?} before {text} in {}", self.scope),
         }
         self.last = number;
+        self.sent.insert(number);
         if let Some(cursor) = &mut self.cursor {
             cursor.number = number;
         }
@@ -223,6 +227,7 @@ impl Model {
             owed: is_lossy.then(Vec::new),
             cursor: None,
             last: 0,
+            sent: HashSet::new(),
             told: 0,
             begins_anew: true,
             connection: None,
@@ -291,6 +296,7 @@ impl Model {
                 let client = self.sites[site].connect().await;
                 reader.connection = Some((client, site));
                 reader.begins_anew = true;
+                reader.sent.clear();
                 reader.resume().await;
             }
             (Some(_), 0) => {
