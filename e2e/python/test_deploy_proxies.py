@@ -129,7 +129,7 @@ class Refusal(http.server.BaseHTTPRequestHandler):
 
 
 def test_a_refused_get_is_repeated_and_a_post_is_not(software, cleanup):
-    """Whoever repeats a POST may publish an event twice."""
+    """A proxy that repeats a POST may publish its event twice."""
     nodes = [Draining(), Draining()]
     for node in nodes:
         cleanup.callback(node.shutdown)

@@ -65,16 +65,8 @@ impl Replays {
     }
 
     fn events_of(&self, mut stored: StoredReplay, from: ReplayFrom, is_settled: bool) -> Replay {
-        let since = match from {
-            ReplayFrom::After(cursor) => Some(cursor),
-            ReplayFrom::Page {
-                since,
-                reverse: false,
-            } => since,
-            _ => None,
-        };
         let is_lost = |since: Cursor| !is_settled || since.number < stored.floor;
-        if stored.unrecovered.is_none() && since.is_some_and(is_lost) {
+        if stored.unrecovered.is_none() && from.since().is_some_and(is_lost) {
             stored.unrecovered = Some(Unrecovered::Expired);
             if matches!(from, ReplayFrom::After(_)) {
                 stored.messages.clear();

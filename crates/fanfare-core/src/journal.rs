@@ -40,6 +40,20 @@ pub enum ReplayFrom {
     },
 }
 
+impl ReplayFrom {
+    /// The cursor that relies on the journal having every later event.
+    pub fn since(self) -> Option<Cursor> {
+        match self {
+            Self::After(cursor) => Some(cursor),
+            Self::Page {
+                since,
+                reverse: false,
+            } => since,
+            _ => None,
+        }
+    }
+}
+
 /// A request to read kept events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplayQuery {

@@ -17,7 +17,7 @@ use super::{
     write::{CHUNK, Classes, write},
 };
 
-/// Receivers of all fan-outs at once, at most, but for those of the last. What is published beyond that waits until the first is done.
+/// The most receivers of all fan-outs together, without those of the last. Above it the shard completes the first fan-out before it takes another event.
 /// Each takes eight bytes.
 pub(super) const MAX_RECEIVERS: usize = 1 << 19;
 

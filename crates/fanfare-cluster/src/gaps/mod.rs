@@ -306,22 +306,22 @@ impl Gaps {
             .position
             .filter(|_| self.arrivals.receipts.wants(&waiting.audience));
         if let Some(position) = wanted {
-            let is_watched = state.watched.is_watched(&waiting.audience);
+            // Nearly always nothing is uncertain.
+            let is_watched = state.uncertain.is_empty() || state.watched.is_watched(&waiting.audience);
+            let Position { epoch, number, prev } = position;
+            let number = number.saturating_sub(1);
+            let before = Cursor { epoch, number };
             let mut verdict = state.watched.judge(&waiting.audience, position);
             if verdict == Verdict::NewEpoch {
-                let (epoch, number) = (position.epoch, position.number.saturating_sub(1));
-                self.begin(state, Cursor { epoch, number });
+                self.begin(state, before);
                 verdict = state.watched.judge(&waiting.audience, position);
             }
-            let Position { epoch, number, prev } = position;
             if std::mem::take(&mut state.owes_report) {
-                let number = number.saturating_sub(1);
-                self.report_all(state, Cursor { epoch, number });
+                self.report_all(state, before);
             }
             let uncertain = &mut state.uncertain;
             if !uncertain.is_empty() && uncertain.is_lost_before(&waiting.audience, is_watched, prev) {
-                let number = number.saturating_sub(1);
-                self.may_be_lost(waiting.audience.clone(), Cursor { epoch, number });
+                self.may_be_lost(waiting.audience.clone(), before);
             }
             match verdict {
                 Verdict::Pass => {}

@@ -63,12 +63,7 @@ impl Recorder {
     /// Waits, for a while, until everything is settled that was published before now and that this node has not received. Returns `false` if it
     /// is not: then no cursor is recovered.
     pub(crate) async fn settled(&self, from: ReplayFrom) -> bool {
-        let has_cursor = match from {
-            ReplayFrom::After(_) => true,
-            ReplayFrom::Page { since, reverse } => since.is_some() && !reverse,
-            _ => false,
-        };
-        if !has_cursor || !self.is_needed || !self.node.inbound.keeps_history() {
+        if from.since().is_none() || !self.is_needed || !self.node.inbound.keeps_history() {
             return true;
         }
         self.held().asked_at = Some(Instant::now());

@@ -32,7 +32,7 @@ pub struct TickRequest {
     pub text: (&'static str, &'static str),
 }
 
-/// In a tick: nobody holds the lease.
+/// In a tick: no node holds the lease.
 pub(crate) const VACANT: u8 = 0;
 /// In a tick: a new term holds it that records nothing from before.
 pub(crate) const BEGINS_ANEW: u8 = 2;

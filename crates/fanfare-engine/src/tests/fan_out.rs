@@ -217,7 +217,7 @@ fn a_drain_follows_the_fan_outs_before_it() {
     });
 }
 
-/// Whom an event is for; the first two have many connections.
+/// The audiences of the events; the first two have many connections.
 const AUDIENCES: [&str; 5] = ["*", "chat.wide", "chat.few", "chat.one", "alice"];
 
 /// What was published: the audience of each event, and its number in the journal. Its data is its place in this list.

@@ -94,7 +94,7 @@ struct Reader {
     cursor: Option<Cursor>,
     /// The number of the last event that it was sent.
     last: u64,
-    /// The numbers of all that it was sent on its connection. Whoever resumes there again is not sent it again.
+    /// The numbers of all that it was sent on its connection. A client that resumes there once more does not receive them again.
     sent: HashSet<u64>,
     /// It was told that events up to here may be lost.
     told: u64,

@@ -75,7 +75,7 @@ async fn a_standby_keeps_the_backlog_of_a_recorder_that_dies() {
     let last = COUNT - 1;
     let channel = format!("big.{last}");
     let replay = read(&other, scope(&[&channel], &[]), ReplayFrom::After(start)).await;
-    // On a machine so busy that the standby's lease ended, too, nobody recorded the rest, and it is said.
+    // On a busy machine the standby's lease may end, too. Then no node records the rest, and the cursor is expired.
     if replay.unrecovered != Some(Unrecovered::Expired) {
         assert_eq!(data(&replay), [last.to_string()]);
     }
