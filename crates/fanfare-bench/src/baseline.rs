@@ -3,8 +3,8 @@
 //! A fan-out at this cost can only improve with cheaper system calls.
 
 use std::{
-    io::{self, BufRead, BufReader, IoSlice, Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    io::{self, BufRead, BufReader, Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     process::Stdio,
 };
 
@@ -33,25 +33,12 @@ pub fn run(connections: usize) -> io::Result<()> {
     let frame = encode::frame(Opcode::Text, &[b'x'; FRAME_LEN - HEADER_LEN], false);
     let mut count = [0];
     while commander.read(&mut count)? == 1 {
-        let frames = vec![IoSlice::new(&frame); usize::from(count[0])];
-        for socket in &listeners {
-            write_all(socket, &frames)?;
+        let frames = frame.repeat(count[0].into());
+        for mut socket in &listeners {
+            socket.write_all(&frames)?;
         }
     }
     Ok(())
-}
-
-/// Writes with one `send` or one `writev`. Blocking sockets take all of it; anything else is an error.
-fn write_all(mut socket: &TcpStream, frames: &[IoSlice<'_>]) -> io::Result<()> {
-    let written = match frames {
-        [frame] => socket.write(frame)?,
-        frames => socket.write_vectored(frames)?,
-    };
-    if written == frames.iter().map(|frame| frame.len()).sum::<usize>() {
-        Ok(())
-    } else {
-        Err(io::ErrorKind::WriteZero.into())
-    }
 }
 
 /// The baseline's process, as the generator sees it.
