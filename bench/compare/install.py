@@ -86,6 +86,12 @@ class Folder:
         build = ("cargo", "build", "--release", "--locked", "--manifest-path", HERE / "axum" / "Cargo.toml", "--target-dir", target)
         return self.make(target / "release" / "compare-axum", "axum", *build)
 
+    def cargo(self, package, version):
+        """The program of a package of crates.io."""
+        root = self.path / package
+        install = ("cargo", "install", package, "--version", version, "--locked", "--root", root)
+        return self.make(root / "bin" / package, package, *install)
+
     def uwebsockets(self, source):
         """A program with uWebSockets from a checkout of it, its submodule uSockets included; without TLS and compression."""
         source = pathlib.Path(source).resolve()

@@ -7,6 +7,7 @@ is a byte, and the generator fills in {number}, {token}, {to} and {mark} (see cr
 import contextlib
 import functools
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -22,6 +23,7 @@ sys.path.insert(0, str(ROOT / "e2e" / "python"))
 from fanfare import Fanfare, binary, free_port, token, wait_until  # noqa: E402
 
 SERVERS = pathlib.Path(__file__).with_name("servers")
+SOCKUDO = "5.2.0"
 PAYLOAD = 128  # bytes of a message
 FILLED = {"{mark}": 25, "{to}": 5, "{number}": 5}  # their bytes when the generator has filled them in
 MARKED = "{mark}" + "x" * (PAYLOAD - FILLED["{mark}"])
@@ -264,6 +266,33 @@ class Mosquitto(Peer):
         return self.connection(count, "p") | {"message": self.packet(0x30, self.text("to/{to}" if addressed else "all"), MARKED)}
 
 
+class Sockudo(Peer):
+    """Speaks the Pusher protocol."""
+
+    name, title = "sockudo", "Sockudo (Pusher protocol)"
+    lacks = "No token: a public channel. Its backend signs every request, which the load generator cannot, so only connections are measured."
+
+    def command(self):
+        app = {"ID": "bench", "KEY": "bench", "SECRET": "bench", "MAX_CONNECTIONS": "200000"}
+        env = os.environ | {f"SOCKUDO_DEFAULT_APP_{name}": value for name, value in app.items()}
+        env |= {"HOST": "127.0.0.1", "PORT": str(self.port), "METRICS_ENABLED": "false", "RATE_LIMITER_ENABLED": "false"}
+        return (self.folder.cargo("sockudo", SOCKUDO),), env
+
+    def version(self):
+        self.folder.cargo("sockudo", SOCKUDO)
+        return SOCKUDO
+
+    def clients(self, count):
+        subscribe = '{"event":"pusher:subscribe","data":{"channel":"all"}}'
+        return {
+            "count": count, "target": "/app/bench?protocol=7", "opening": [subscribe], "confirmation": "subscription_succeeded",
+        }
+
+    @classmethod
+    def leaves_out(cls, scenario):
+        return "the load generator cannot sign what a backend publishes" if scenario.publishers else None
+
+
 class FanfarePeer(Peer):
     """Fanfare, with tokens, the access policy and its limits."""
 
@@ -391,4 +420,4 @@ def node_version(folder, package):
     return f"{found}, Node.js {command('node', '--version').lstrip('v')}"
 
 
-PEERS = {peer.name: peer for peer in (Notify, Topics, Realtime, Rooms, UWebSockets, Axum, Ws, SocketIo, Picows, Nats, Mosquitto)}
+PEERS = {peer.name: peer for peer in (Notify, Topics, Realtime, Rooms, UWebSockets, Axum, Ws, SocketIo, Picows, Nats, Mosquitto, Sockudo)}
