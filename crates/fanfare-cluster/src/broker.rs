@@ -241,9 +241,9 @@ impl Broker for ClusterBroker {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
             let is_settled = shared.recorder.settled(query.from).await;
-            let replay = shared.replays.read(&shared.node.link, &query, is_settled).await;
+            let (replay, floor) = shared.replays.read(&shared.node, &query, is_settled).await;
             match replay.present {
-                Some(present) => shared.gaps.shown(&query.scope, present),
+                Some(present) => shared.gaps.shown(&query.scope, present, floor),
                 None => shared.gaps.not_shown(&query.scope),
             }
             replay
@@ -251,18 +251,7 @@ impl Broker for ClusterBroker {
     }
 
     fn journal_figures(&self) -> JournalFigures {
-        let JournalFigures {
-            recorded,
-            unrecorded,
-            awaited,
-            ..
-        } = self.shared.recorder.figures();
-        JournalFigures {
-            recorded,
-            unrecorded,
-            awaited,
-            ..self.shared.gaps.figures()
-        }
+        self.shared.gaps.figures()
     }
 
     fn enter(&self, entry: Entry) {

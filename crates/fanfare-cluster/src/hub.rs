@@ -50,6 +50,10 @@ struct HubState {
     refusals: u32,
     /// Questions to the journal that are being answered, and the most that ever were.
     asked: (usize, usize),
+    /// Questions for kept events that are answered now; the others wait.
+    answers: usize,
+    /// The journal's floor.
+    floor: u64,
 }
 
 /// Whether backends publish past all nodes.
@@ -84,6 +88,8 @@ impl Hub {
             plain: PlainPublications::None,
             refusals: 0,
             asked: (0, 0),
+            answers: usize::MAX,
+            floor: 0,
         };
         Self(Arc::new(Mutex::new(state)), None)
     }
@@ -169,6 +175,18 @@ impl Hub {
         self.state().refusals = count;
     }
 
+    /// Answers only so many of the next questions for kept events. The others wait.
+    #[cfg(test)]
+    pub(crate) fn set_answers(&self, count: usize) {
+        self.state().answers = count;
+    }
+
+    /// Events are lost that no journal has kept: no cursor from before `floor` is recovered.
+    #[cfg(test)]
+    pub(crate) fn raise_floor(&self, floor: u64) {
+        self.state().floor = floor;
+    }
+
     /// The most questions that the journal was ever asked at once.
     pub fn most_questions_at_once(&self) -> usize {
         self.state().asked.1
@@ -182,7 +200,12 @@ impl Hub {
             state.asked = (asked, state.asked.1.max(asked));
         }
         tokio::task::yield_now().await;
-        self.state().asked.0 -= 1;
+        while self.state().answers == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let mut state = self.state();
+        state.answers -= 1;
+        state.asked.0 -= 1;
     }
 
     /// All that was ever kept, in order: its number, its audience, and the message.

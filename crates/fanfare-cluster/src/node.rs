@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use fanfare_core::Inbound;
+use fanfare_core::{BoxFuture, Inbound};
 
 use crate::{
+    ANSWER_TIMEOUT,
     deliveries::Deliveries,
     link::Link,
     outbox::Outbox,
     status::Status,
-    transport::{Subject, Transport},
+    transport::{Failed, Subject, Transport, journal::JournalStore},
 };
 
 /// See the module's documentation.
@@ -28,5 +29,17 @@ impl Node {
     /// The subject of messages to this node alone.
     pub(crate) fn own_subject(&self) -> Subject {
         Subject::Node(self.id.clone())
+    }
+
+    /// Asks the journal behind the connection that publishes: `ask` with `question`.
+    pub(crate) async fn ask_journal<Q: Sync + ?Sized, T>(
+        &self,
+        question: &Q,
+        ask: for<'a> fn(&'a dyn JournalStore, &'a Q) -> BoxFuture<'a, Result<T, Failed>>,
+    ) -> Result<T, Failed> {
+        let sender = self.link.current().ok_or("not connected")?;
+        let journal = sender.journal().ok_or("there is no journal")?;
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, ask(journal, question)).await;
+        answer.map_err(|_| "timed out")?
     }
 }

@@ -16,8 +16,7 @@ use hashlink::LruCache;
 use tokio::sync::Semaphore;
 
 use crate::{
-    ANSWER_TIMEOUT,
-    link::Link,
+    node::Node,
     transport::journal::{StoredMessage, StoredReplay},
     wire,
 };
@@ -46,38 +45,42 @@ impl Default for Replays {
 }
 
 impl Replays {
-    /// Has the journal behind `link` answer `query`. While it cannot be reached, nothing is recovered, and no cursor unless
-    /// everything `is_settled` that was published before.
-    pub(crate) async fn read(&self, link: &Link, query: &ReplayQuery, is_settled: bool) -> Replay {
+    /// Has the journal of `node` answer `query`, and returns its floor besides. While it cannot be reached, nothing is recovered, and no
+    /// cursor unless everything `is_settled` that was published before.
+    pub(crate) async fn read(&self, node: &Node, query: &ReplayQuery, is_settled: bool) -> (Replay, u64) {
         let _turn = self.turns.acquire().await;
-        let sender = link.current();
-        let Some(journal) = sender.as_ref().and_then(|sender| sender.journal()) else {
-            return Replay::unreachable();
-        };
-        match tokio::time::timeout(ANSWER_TIMEOUT, journal.read(query)).await {
-            Ok(Ok(stored)) => self.events_of(stored, query.from, is_settled),
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "the journal could not be read");
-                Replay::unreachable()
+        let read = node.ask_journal(query, |journal, query| journal.read(query));
+        match read.await {
+            Ok(stored) => {
+                let floor = stored.floor;
+                (self.events_of(stored, query.from, is_settled), floor)
             }
-            Err(_) => Replay::unreachable(),
+            Err(error) => {
+                if node.link.current().is_some() {
+                    tracing::warn!(%error, "the journal could not be read");
+                }
+                (Replay::unreachable(), 0)
+            }
         }
     }
 
-    fn events_of(&self, mut stored: StoredReplay, from: ReplayFrom, is_settled: bool) -> Replay {
-        let is_lost = |since: Cursor| !is_settled || since.number < stored.floor;
-        if stored.unrecovered.is_none() && from.since().is_some_and(is_lost) {
-            stored.unrecovered = Some(Unrecovered::Expired);
+    fn events_of(&self, stored: StoredReplay, from: ReplayFrom, is_settled: bool) -> Replay {
+        let (now, count) = (SystemTime::now(), stored.messages.len());
+        let messages = stored.messages.into_iter();
+        let mut events: Vec<_> = messages.filter_map(|message| self.event(message, now)).collect();
+        let mut unrecovered = stored.unrecovered;
+        // One that this version cannot read is missing.
+        let is_lost = |since: Cursor| !is_settled || since.number < stored.floor || events.len() < count;
+        if unrecovered.is_none() && from.since().is_some_and(is_lost) {
+            unrecovered = Some(Unrecovered::Expired);
             if matches!(from, ReplayFrom::After(_)) {
-                stored.messages.clear();
+                events.clear();
             }
         }
-        let now = SystemTime::now();
-        let messages = stored.messages.into_iter();
         Replay {
             present: Some(stored.present),
-            unrecovered: stored.unrecovered,
-            events: messages.filter_map(|message| self.event(message, now)).collect(),
+            unrecovered,
+            events,
         }
     }
 
@@ -99,7 +102,7 @@ impl Replays {
     }
 }
 
-/// The event of a stored message. One that cannot be read reached no connection when it was published, either.
+/// The event of a stored message; `None` if it cannot be read.
 fn event(stored: StoredMessage, now: SystemTime) -> Option<Arc<Event>> {
     let (event, _) = wire::parse_event(stored.audience, &stored.payload, now).ok()?;
     Some(Arc::new(Event {

@@ -1,6 +1,9 @@
 //! Looks for what was lost and no event shows: last numbers are compared with the journal's.
 
-use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{
+    sync::atomic::Ordering::Relaxed,
+    time::{Duration, Instant},
+};
 
 use ahash::AHashSet;
 use fanfare_core::{
@@ -12,17 +15,14 @@ use super::{
     Gaps, Missing,
     fill::{fetch, fill, retry},
 };
-use crate::{
-    ANSWER_TIMEOUT,
-    transport::{Failed, journal::Tops},
-};
+use crate::transport::{Failed, journal::Tops};
 
 /// Audiences in one comparison.
 const COMPARED: usize = 10_000;
 /// Comparisons until the journal is asked for channels that were never received.
 const ALL_CHANNELS_EVERY: u32 = 8;
-/// For how long after its connection was lost a node relates a raised floor to that.
-const FLOOR_AFTER: Duration = Duration::from_secs(30);
+/// Within which time of each other a lost connection, or a new recorder, and a raised floor are related.
+const FLOOR_WITHIN: Duration = Duration::from_secs(30);
 /// How long an event may be on its way before it counts as missing.
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
@@ -78,10 +78,10 @@ pub(super) async fn compare_all(gaps: &Gaps) {
     }
     // What waits has higher numbers than what may be lost.
     let is_uncertain = !gaps.state().uncertain.is_empty();
-    if !answers || (is_uncertain && !watch_new(gaps).await) {
+    if !answers || (is_uncertain && retry(|| watch_new(gaps)).await.is_err()) {
         let mut state = gaps.state();
         match state.watched.cursor() {
-            Some(present) => gaps.report_all(&mut state, present),
+            Some(present) => gaps.give_up(&mut state, present),
             None => state.owes_report = true,
         }
     }
@@ -91,41 +91,38 @@ pub(super) async fn compare_all(gaps: &Gaps) {
     }
 }
 
-/// Learns the last numbers of new audiences. Those that the journal does not answer about stay new. Returns whether it answers.
-pub(super) async fn watch_new(gaps: &Gaps) -> bool {
+/// Learns the last numbers of new audiences. Those that the journal does not answer about stay new.
+pub(super) async fn watch_new(gaps: &Gaps) -> Result<(), Failed> {
     loop {
         let (new, relied_on) = {
             let mut state = gaps.state();
             if state.new.is_empty() && !state.is_all_new {
                 state.owes_report = false;
-                return true;
+                return Ok(());
             }
             let new: Vec<Audience> = state.new.iter().take(COMPARED).cloned().collect();
             (new, state.uncertain.all_channels())
         };
-        let Ok(Tops {
+        let Tops {
             present,
             tops,
             others,
             forgotten,
             floor,
             ..
-        }) = tops(gaps, &new, relied_on).await
-        else {
-            return false;
-        };
+        } = tops(gaps, &new, relied_on).await?;
         let mut state = gaps.state();
         gaps.begin(&mut state, present);
-        for (audience, _) in others {
+        for (audience, top) in others {
             if state.uncertain.all_channels().is_some() && !state.watched.is_watched(&audience) {
-                gaps.may_be_lost(audience, present);
+                gaps.report(&mut state, audience, top, present, Unrecovered::Expired);
             }
         }
         state.uncertain.all_channels_known(relied_on);
         if relied_on.is_some_and(|since| since < forgotten) {
-            gaps.report(None, present, Unrecovered::Expired);
+            gaps.report_all(&mut state, present, Unrecovered::Expired);
         }
-        // Before anything was watched, cursors were compared with it when they were recovered.
+        // A later one does not take its place here: only a comparison reports that it is higher.
         state.floor.get_or_insert(floor);
         let receipts = &gaps.arrivals.receipts;
         state.new.drain(..new.len()); // others were added behind them at most
@@ -133,7 +130,13 @@ pub(super) async fn watch_new(gaps: &Gaps) -> bool {
             if receipts.wants(&audience) {
                 let highest = if top == 0 { forgotten } else { top };
                 if state.uncertain.is_lost(&audience, highest) {
-                    gaps.may_be_lost(audience.clone(), present);
+                    gaps.report(
+                        &mut state,
+                        audience.clone(),
+                        highest,
+                        present,
+                        Unrecovered::Expired,
+                    );
                 }
                 // One of which nothing is known has nothing up to now.
                 let top = if top == 0 { present.number } else { top };
@@ -211,8 +214,12 @@ async fn compare(
         state.floor = Some(floor);
         return Ok(compared);
     }
-    let was_away = state.lost_at.is_some_and(|at| at.elapsed() < FLOOR_AFTER);
-    if state.floor.replace(floor).is_some_and(|known| known < floor) && was_away {
+    if state.floor.replace(floor).is_some_and(|known| known < floor) {
+        state.raised_at = Some(Instant::now());
+    }
+    let is_recent = |at: Option<Instant>| at.is_some_and(|at| at.elapsed() < FLOOR_WITHIN);
+    if is_recent(state.raised_at) && is_recent(state.lost_at) {
+        state.raised_at = None;
         compared.is_forgotten = true;
     }
     let missing = &mut compared.missing;
@@ -258,18 +265,19 @@ async fn take(gaps: &Gaps, compared: Compared, all_channels: Option<u64>) {
     for missing in compared.missing {
         answers = fetch(gaps, missing, answers).await;
     }
+    let mut state = gaps.state();
     if compared.is_forgotten {
-        gaps.report(None, compared.present, Unrecovered::Expired);
+        gaps.report_all(&mut state, compared.present, Unrecovered::Expired);
     }
     if let Some(since) = all_channels {
-        let mut state = gaps.state();
         state.watched.all_channels_complete(since, compared.present);
     }
 }
 
 async fn tops(gaps: &Gaps, audiences: &[Audience], behind: Option<u64>) -> Result<Tops, Failed> {
-    let sender = gaps.arrivals.node.link.current().ok_or("not connected")?;
-    let journal = sender.journal().ok_or("there is no journal")?;
-    let answer = tokio::time::timeout(ANSWER_TIMEOUT, journal.tops(audiences, behind)).await;
-    answer.map_err(|_| "timed out")?
+    let node = &gaps.arrivals.node;
+    node.ask_journal(&(audiences, behind), |journal, (audiences, behind)| {
+        journal.tops(audiences, *behind)
+    })
+    .await
 }

@@ -14,7 +14,6 @@ use fanfare_core::{
 
 use super::{GapState, Gaps, Missing, watched::Waiting};
 use crate::{
-    ANSWER_TIMEOUT,
     arrivals::ArrivedEvent,
     transport::{
         Failed,
@@ -46,55 +45,35 @@ fn pass_on(gaps: &Gaps) -> Option<Missing> {
             .node
             .deliveries
             .unexpect(slice::from_ref(&waiting.event.event));
-        let Some((waiting, missing)) = gaps.judge(&mut state, waiting) else {
-            continue;
-        };
-        let gap = Some((missing.audience.clone(), missing.up_to));
-        let is_fetched = state.fetched == gap;
-        gaps.expect(&waiting);
-        state.watched.wait_first(waiting);
-        if is_fetched {
-            // It is not whole, though the journal said so.
-            lose(
-                gaps,
-                &mut state,
-                missing.audience,
-                missing.up_to,
-                Unrecovered::Expired,
-            );
-            continue;
+        if let Some((waiting, missing)) = gaps.judge(&mut state, waiting) {
+            gaps.expect(&waiting);
+            state.watched.wait_first(waiting);
+            return Some(missing);
         }
-        state.fetched = gap;
-        return Some(missing);
     }
     None
 }
 
 /// What is missing of `audience` up to `number` is lost.
 pub(super) fn lose(gaps: &Gaps, state: &mut GapState, audience: Audience, number: u64, reason: Unrecovered) {
-    gaps.lost.fetch_add(1, Relaxed);
     state.watched.skip(&audience, number);
     if let Some(present) = state.watched.cursor() {
-        gaps.report(Some(audience), present, reason);
+        gaps.report(state, audience, number, present, reason);
     }
 }
 
-/// Fetches what is missing, and puts it between what waits. What cannot be fetched is lost. A journal that did not answer for
+/// Fetches what is missing, and puts it between what waits. What cannot be fetched, or not read, is lost. A journal that did not answer for
 /// the gap before, as `answers` says, is not asked: all that waits would wait for it again. Returns whether the journal answers.
 pub(super) async fn fetch(gaps: &Gaps, missing: Missing, answers: bool) -> bool {
-    let Missing {
-        audience,
-        after,
-        up_to,
-        epoch,
-    } = missing;
+    let (epoch, number) = (missing.epoch, missing.after);
     let query = ReplayQuery {
-        scope: ReplayScope::of(&audience),
-        from: ReplayFrom::After(Cursor { epoch, number: after }),
+        scope: ReplayScope::of(&missing.audience),
+        from: ReplayFrom::After(Cursor { epoch, number }),
         limit: gaps.max_fetched,
     };
     let read = if answers {
-        retry(|| read(gaps, &query)).await
+        let node = &gaps.arrivals.node;
+        retry(|| node.ask_journal(&query, |journal, query| journal.read(query))).await
     } else {
         Err("it did not answer before".into())
     };
@@ -105,33 +84,7 @@ pub(super) async fn fetch(gaps: &Gaps, missing: Missing, answers: bool) -> bool 
             unrecovered: None,
             messages,
             ..
-        }) => {
-            let now = SystemTime::now();
-            let wanted = messages.into_iter().filter(|message| {
-                let number = message.position.number;
-                message.audience == audience && number > after && number <= up_to
-            });
-            let passed = state.watched.cursor();
-            let mut fetched: Vec<_> = wanted.filter_map(|message| waiting(message, now)).collect();
-            let mut is_late = false;
-            for waiting in &mut fetched {
-                // What has a higher number was delivered before anybody knew of this one.
-                if let Some(position) = waiting.position
-                    && passed.is_some_and(|passed| position.number < passed.number)
-                {
-                    waiting.event.event.history = History::Late(position);
-                    is_late = true;
-                }
-                gaps.expect(waiting);
-            }
-            state.watched.insert(fetched);
-            if let (true, Some(passed)) = (is_late, passed) {
-                gaps.lost.fetch_add(1, Relaxed);
-                gaps.report(Some(audience), passed, Unrecovered::Expired);
-            } else {
-                gaps.filled.fetch_add(1, Relaxed);
-            }
-        }
+        }) => put(gaps, &mut state, missing, messages),
         Ok(StoredReplay {
             unrecovered: Some(Unrecovered::Epoch),
             present,
@@ -142,13 +95,45 @@ pub(super) async fn fetch(gaps: &Gaps, missing: Missing, answers: bool) -> bool 
         other => {
             let reason = other.ok().and_then(|read| read.unrecovered);
             let reason = reason.unwrap_or(Unrecovered::Expired);
-            lose(gaps, &mut state, audience, up_to, reason);
+            lose(gaps, &mut state, missing.audience, missing.up_to, reason);
         }
     }
     answers
 }
 
-/// A stored message as it would have arrived. One that cannot be read would have reached no connection, either.
+/// Puts what is missing between what waits.
+fn put(gaps: &Gaps, state: &mut GapState, missing: Missing, messages: Vec<StoredMessage>) {
+    let (audience, now) = (missing.audience, SystemTime::now());
+    let wanted = messages.into_iter().filter(|message| {
+        let number = message.position.number;
+        message.audience == audience && number > missing.after && number <= missing.up_to
+    });
+    let mut fetched: Vec<_> = wanted.filter_map(|message| waiting(message, now)).collect();
+    if fetched.is_empty() {
+        // It is not whole, though the journal says so, or another version wrote it.
+        return lose(gaps, state, audience, missing.up_to, Unrecovered::Expired);
+    }
+    let passed = state.watched.cursor();
+    let mut is_late = false;
+    for waiting in &mut fetched {
+        // What has a higher number was delivered before anybody knew of this one.
+        if let Some(position) = waiting.position
+            && passed.is_some_and(|passed| position.number < passed.number)
+        {
+            waiting.event.event.history = History::Late(position);
+            is_late = true;
+        }
+        gaps.expect(waiting);
+    }
+    state.watched.insert(fetched);
+    if let (true, Some(passed)) = (is_late, passed) {
+        gaps.report(state, audience, missing.up_to, passed, Unrecovered::Expired);
+    } else {
+        gaps.filled.fetch_add(1, Relaxed);
+    }
+}
+
+/// A stored message as it would have arrived; `None` if it cannot be read.
 fn waiting(message: StoredMessage, now: SystemTime) -> Option<Waiting<ArrivedEvent>> {
     let StoredMessage {
         audience,
@@ -185,11 +170,4 @@ where
         result = ask().await;
     }
     result
-}
-
-async fn read(gaps: &Gaps, query: &ReplayQuery) -> Result<StoredReplay, Failed> {
-    let sender = gaps.arrivals.node.link.current().ok_or("not connected")?;
-    let journal = sender.journal().ok_or("there is no journal")?;
-    let answer = tokio::time::timeout(ANSWER_TIMEOUT, journal.read(query)).await;
-    answer.map_err(|_| "timed out")?
 }

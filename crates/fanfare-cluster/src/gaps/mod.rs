@@ -50,6 +50,9 @@ use crate::{
 pub const MAX_WATCHED: usize = 100_000;
 /// The default of how many events are fetched for one gap.
 pub const MAX_FETCHED: usize = 1000;
+/// Losses that are reported one by one in one round of the task that looks for them. What is lost beyond that is reported once, for all
+/// audiences: each report is one message for every connection that it concerns.
+const MAX_REPORTS: usize = 100;
 
 /// See the module's documentation.
 pub(crate) struct Gaps {
@@ -80,11 +83,16 @@ struct GapState {
     /// Where the next comparison begins, and how many there have been.
     next: usize,
     comparisons: u32,
-    /// The gap that was fetched last.
-    fetched: Option<(Audience, u64)>,
-    /// The journal's floor, as far as it is known, and since when this node may have missed what raises it: the receiving connection was
-    /// lost, or the recorder has changed.
+    /// Losses that were reported one by one in this round.
+    reports: usize,
+    /// That anything may be lost up to this number is reported to all.
+    reported: u64,
+    /// The first floor of the journal that cursors were compared with; then the last one that was seen.
     floor: Option<u64>,
+    /// When it was seen that the floor is higher, unless that is reported.
+    raised_at: Option<Instant>,
+    /// Since when this node may have missed what raises the floor: the receiving connection was lost, or the recorder has changed. Either
+    /// may be noticed before or after the raised floor is seen.
     lost_at: Option<Instant>,
 }
 
@@ -111,8 +119,10 @@ impl Gaps {
                 comparison: Comparison::Done,
                 next: 0,
                 comparisons: 0,
-                fetched: None,
+                reports: 0,
+                reported: 0,
                 floor: None,
+                raised_at: None,
                 lost_at: None,
             }),
             work: Notify::new(),
@@ -129,7 +139,7 @@ impl Gaps {
         locked(&self.state)
     }
 
-    /// What is known of the journal, and what became of gaps.
+    /// What is known of the journal, and what became of gaps; the rest is the recorder's.
     pub(crate) fn figures(&self) -> JournalFigures {
         JournalFigures {
             journals: self.journals.load(Relaxed),
@@ -137,7 +147,7 @@ impl Gaps {
             gaps_found: self.found.load(Relaxed),
             gaps_filled: self.filled.load(Relaxed),
             gaps_lost: self.lost.load(Relaxed),
-            ..JournalFigures::default()
+            ..self.arrivals.recorder.figures()
         }
     }
 
@@ -159,10 +169,18 @@ impl Gaps {
         self.work.notify_one();
     }
 
-    /// A connection of this node was given all that `scope` has up to `present`: what is behind that must arrive.
-    pub(crate) fn shown(&self, scope: &ReplayScope, present: Cursor) {
+    /// A connection of this node was given all that `scope` has up to `present`: what is behind that must arrive. Its cursor was compared
+    /// with `floor`.
+    pub(crate) fn shown(&self, scope: &ReplayScope, present: Cursor, floor: u64) {
         let (received, has_all) = self.received(scope);
         let mut state = self.state();
+        if state
+            .watched
+            .cursor()
+            .is_none_or(|known| known.epoch == present.epoch)
+        {
+            state.floor.get_or_insert(floor);
+        }
         for audience in received {
             state.watched.shown(present, audience);
         }
@@ -237,7 +255,7 @@ impl Gaps {
         }
     }
 
-    /// This node may not have received what raises the journal's floor.
+    /// This node may not have received what raises the journal's floor. The next comparison reports it, even if the higher floor was seen before.
     pub(crate) fn doubt(&self) {
         self.state().lost_at = Some(Instant::now());
     }
@@ -317,11 +335,17 @@ impl Gaps {
                 verdict = state.watched.judge(&waiting.audience, position);
             }
             if std::mem::take(&mut state.owes_report) {
-                self.report_all(state, before);
+                self.give_up(state, before);
             }
             let uncertain = &mut state.uncertain;
             if !uncertain.is_empty() && uncertain.is_lost_before(&waiting.audience, is_watched, prev) {
-                self.may_be_lost(waiting.audience.clone(), before);
+                self.report(
+                    state,
+                    waiting.audience.clone(),
+                    prev,
+                    before,
+                    Unrecovered::Expired,
+                );
             }
             match verdict {
                 Verdict::Pass => {}
@@ -350,27 +374,49 @@ impl Gaps {
     fn begin(&self, state: &mut GapState, present: Cursor) -> bool {
         let is_new = state.watched.begin(present);
         if is_new {
-            self.report(None, present, Unrecovered::Epoch);
-            (state.fetched, state.floor, state.uncertain) = (None, None, Uncertain::default());
+            (state.floor, state.raised_at, state.uncertain) = (None, None, Uncertain::default());
+            self.report_all(state, present, Unrecovered::Epoch);
         }
         is_new
     }
 
-    /// Anything may be lost up to `present`. From there on clients rely on what is not watched yet, too.
-    fn report_all(&self, state: &mut GapState, present: Cursor) {
-        self.report(None, present, Unrecovered::Expired);
+    /// The journal does not answer, so anything may be lost up to `present`. From there on clients rely on what is not watched yet, too.
+    fn give_up(&self, state: &mut GapState, present: Cursor) {
+        self.report_all(state, present, Unrecovered::Expired);
         let (new, is_all_new) = (state.new.clone(), state.is_all_new);
         state.rely(new, is_all_new, present.number);
     }
 
-    /// Something of `audience` may be lost that clients rely on.
-    fn may_be_lost(&self, audience: Audience, present: Cursor) {
-        self.lost.fetch_add(1, Relaxed);
-        self.report(Some(audience), present, Unrecovered::Expired);
+    /// Reports that anything may be lost that was published until now.
+    fn report_all(&self, state: &mut GapState, present: Cursor, reason: Unrecovered) {
+        state.reports = 0;
+        state.reported = state.watched.highest().max(present.number);
+        self.push(None, present, reason);
     }
 
-    /// Reports that events are lost, behind all that was delivered before.
-    fn report(&self, audience: Option<Audience>, present: Cursor, reason: Unrecovered) {
+    /// Reports that something of `audience` up to `number` may be lost, unless that is reported already.
+    fn report(
+        &self,
+        state: &mut GapState,
+        audience: Audience,
+        number: u64,
+        present: Cursor,
+        reason: Unrecovered,
+    ) {
+        self.lost.fetch_add(1, Relaxed);
+        if number <= state.reported {
+            return;
+        }
+        state.reports += 1;
+        if state.reports > MAX_REPORTS {
+            self.report_all(state, present, reason);
+        } else {
+            self.push(Some(audience), present, reason);
+        }
+    }
+
+    /// Puts a report behind all that was delivered before.
+    fn push(&self, audience: Option<Audience>, present: Cursor, reason: Unrecovered) {
         self.arrivals.node.deliveries.push(Item::Gap(Gap {
             audience,
             present,

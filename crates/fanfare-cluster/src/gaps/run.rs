@@ -29,6 +29,7 @@ pub(crate) async fn run(gaps: Arc<Gaps>, mut overdue: mpsc::UnboundedReceiver<Ov
     }
     let mut late = Vec::new();
     loop {
+        gaps.state().reports = 0;
         let part = rand::rng().random_range(0.5..1.5);
         let is_time = tokio::select! {
             () = gaps.work.notified() => false,
@@ -47,7 +48,7 @@ pub(crate) async fn run(gaps: Arc<Gaps>, mut overdue: mpsc::UnboundedReceiver<Ov
                 fetch_overdue(&gaps, late).await;
             }
         }
-        watch_new(&gaps).await;
+        let _ = watch_new(&gaps).await; // what stays new is asked for again
         if is_time {
             compare_some(&gaps).await;
         }

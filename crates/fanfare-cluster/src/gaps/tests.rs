@@ -4,14 +4,19 @@ use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use fanfare_core::{
     Audience, Broker, Channel, Event, Interest,
-    history::{History, Unrecovered},
-    journal::{ReplayFrom, ReplayQuery, ReplayScope},
+    history::{Cursor, History, Unrecovered},
+    journal::{Replay, ReplayFrom, ReplayQuery, ReplayScope},
 };
 
+use super::MAX_REPORTS;
 use crate::{
     journal::MemoryJournal,
     test_hub::{Hub, KEEP, TestNode, eventually, to},
+    transport::{Subject, recorder::BEGINS_ANEW},
 };
+
+/// Longer than a node takes to compare its numbers with the journal's.
+const COMPARED: Duration = Duration::from_secs(7);
 
 fn keeping() -> Hub {
     Hub::keeping(MemoryJournal::new(1 << 20))
@@ -38,6 +43,41 @@ async fn receiver(hub: &Hub, interest: Interest) -> (TestNode, TestNode) {
     node.inbound.keeps.store(true, Relaxed);
     node.hold_interest(interest).await;
     eventually("it is watched", async || !node.broker.journal_is_new()).await;
+    (node, other)
+}
+
+fn query(name: &str, from: ReplayFrom) -> ReplayQuery {
+    let scope = ReplayScope::of(&named(name));
+    ReplayQuery {
+        scope,
+        from,
+        limit: 10,
+    }
+}
+
+async fn replay(node: &TestNode, name: &str, from: ReplayFrom) -> Replay {
+    node.broker.replay(query(name, from)).await
+}
+
+/// The audiences of all that was reported.
+fn reported(node: &TestNode) -> Vec<Option<Audience>> {
+    let gaps = node.inbound.gaps().into_iter();
+    gaps.map(|gap| {
+        assert_eq!(gap.reason, Unrecovered::Expired);
+        gap.audience
+    })
+    .collect()
+}
+
+/// A node that missed the second event of its channel in an outage, after which the journal refuses so many questions.
+async fn behind(hub: &Hub, refusals: u32) -> (TestNode, TestNode) {
+    let (node, other) = receiver(hub, channel("chat.a")).await;
+    other.say(kept("chat.a", 1)).await;
+    all_arrive(&node, &[1]).await;
+    hub.set_cut("a", true);
+    other.say(kept("chat.a", 2)).await;
+    hub.refuse_questions(refusals);
+    hub.set_cut("a", false);
     (node, other)
 }
 
@@ -76,12 +116,12 @@ async fn an_outage_right_after_a_replay_loses_nothing() {
     let (node, other) = (hub.node("a").await, hub.node("b").await);
     node.inbound.keeps.store(true, Relaxed);
     node.hold_interest(channel("chat.a")).await;
-    let query = ReplayQuery {
-        scope: ReplayScope::of(&named("chat.a")),
-        from: ReplayFrom::Present,
-        limit: 10,
-    };
-    assert!(node.broker.replay(query).await.present.is_some());
+    assert!(
+        replay(&node, "chat.a", ReplayFrom::Present)
+            .await
+            .present
+            .is_some()
+    );
     hub.set_deaf("a", true);
     other.say(kept("chat.a", 1)).await;
     hub.set_cut("a", true);
@@ -93,28 +133,16 @@ async fn an_outage_right_after_a_replay_loses_nothing() {
 #[tokio::test]
 async fn a_journal_that_fails_for_a_moment_is_asked_again() {
     let hub = keeping();
-    let (node, other) = receiver(&hub, channel("chat.a")).await;
-    hub.set_cut("a", true);
-    other.say(kept("chat.a", 1)).await;
-    hub.refuse_questions(1);
-    hub.set_cut("a", false);
-    all_arrive(&node, &[1]).await;
+    let (node, _other) = behind(&hub, 1).await;
+    all_arrive(&node, &[1, 2]).await;
     assert_eq!(node.inbound.gaps(), []);
 }
 
 #[tokio::test]
 async fn a_journal_that_does_not_answer_is_reported_and_asked_later() {
     let hub = keeping();
-    let (node, other) = receiver(&hub, channel("chat.a")).await;
-    other.say(kept("chat.a", 1)).await;
-    all_arrive(&node, &[1]).await;
-    hub.set_cut("a", true);
-    other.say(kept("chat.a", 2)).await;
-    hub.refuse_questions(3);
-    hub.set_cut("a", false);
-    eventually("it is reported", async || !node.inbound.gaps().is_empty()).await;
-    let gap = &node.inbound.gaps()[0];
-    assert_eq!((&gap.audience, gap.reason), (&None, Unrecovered::Expired));
+    let (node, other) = behind(&hub, 3).await;
+    eventually("it is reported", async || reported(&node) == [None]).await;
     other.say(kept("chat.a", 3)).await;
     all_arrive(&node, &[1, 2, 3]).await;
 }
@@ -170,7 +198,7 @@ async fn a_kept_event_of_another_program_keeps_its_place() {
     let (node, other) = receiver(&hub, channel("chat.a")).await;
     let id = uuid::Uuid::now_v7();
     let text = format!(r#"{{"id":"{id}","to":{{"channel":"chat.a"}},"data":0}}"#);
-    hub.publish(crate::transport::Subject::Events, text.as_bytes());
+    hub.publish(Subject::Events, text.as_bytes());
     hub.publish_kept(&named("chat.a"), br#"{"type":"t","payload":1}"#, KEEP);
     other.say(kept("chat.a", 2)).await;
     eventually("all have arrived", async || node.inbound.seen().len() == 3).await;
@@ -186,13 +214,7 @@ async fn what_may_be_lost_while_the_journal_does_not_answer_is_reported() {
     all_arrive(&node, &[1]).await;
     hub.refuse_questions(u32::MAX);
     for name in ["lost", "later", "silent", "whole"] {
-        node.hold_interest(channel(name)).await;
-        let query = ReplayQuery {
-            scope: ReplayScope::of(&named(name)),
-            from: ReplayFrom::Present,
-            limit: 10,
-        };
-        assert!(node.broker.replay(query).await.present.is_none());
+        rely_on(&node, name).await;
     }
     hub.set_deaf("a", true);
     for (name, data) in [("lost", 2), ("later", 3)] {
@@ -205,9 +227,184 @@ async fn what_may_be_lost_while_the_journal_does_not_answer_is_reported() {
     all_arrive(&node, &[1, 4, 5]).await;
     hub.refuse_questions(0);
     eventually("all are watched", async || !node.broker.journal_is_new()).await;
-    eventually("both are reported", async || node.inbound.gaps().len() == 2).await;
-    let gaps = node.inbound.gaps().into_iter();
-    let gaps: Vec<_> = gaps.map(|gap| (gap.audience.unwrap(), gap.reason)).collect();
-    let expected = ["later", "lost"].map(|name| (named(name), Unrecovered::Expired));
-    assert_eq!(gaps, expected);
+    let expected = ["later", "lost"].map(|name| Some(named(name)));
+    eventually("both are reported", async || reported(&node) == expected).await;
+}
+
+/// A client of `node` begins to rely on a channel while the journal does not answer.
+async fn rely_on(node: &TestNode, name: &str) {
+    node.hold_interest(channel(name)).await;
+    assert!(replay(node, name, ReplayFrom::Present).await.present.is_none());
+}
+
+/// Many losses at once are one report for all: each is a message for every connection.
+#[tokio::test]
+async fn many_losses_are_reported_together() {
+    for (count, expected) in [(MAX_REPORTS, MAX_REPORTS), (2 * MAX_REPORTS, MAX_REPORTS + 1)] {
+        let hub = keeping();
+        let (node, other) = (hub.node("a").await, hub.node("b").await);
+        node.inbound.keeps.store(true, Relaxed);
+        hub.refuse_questions(u32::MAX);
+        let names: Vec<String> = (0..count).map(|number| format!("chat.{number}")).collect();
+        for name in &names {
+            rely_on(&node, name).await;
+        }
+        hub.set_deaf("a", true);
+        for name in &names {
+            other.say(kept(name, 1)).await;
+        }
+        hub.set_deaf("a", false);
+        hub.refuse_questions(0);
+        eventually("all are watched", async || !node.broker.journal_is_new()).await;
+        eventually("all is reported", async || reported(&node).len() >= expected).await;
+        let reported = reported(&node);
+        assert_eq!(reported.len(), expected);
+        assert_eq!(reported.contains(&None), count > MAX_REPORTS);
+        assert_eq!(node.broker.journal_figures().gaps_lost, count as u64);
+    }
+}
+
+/// What waits when everything is reported is not reported again, channel by channel.
+#[tokio::test]
+async fn what_was_reported_for_all_is_not_reported_again() {
+    let hub = keeping();
+    let (node, other) = behind(&hub, u32::MAX).await;
+    eventually("it is connected again", async || hub.listens("a")).await;
+    other.say(kept("chat.a", 3)).await;
+    all_arrive(&node, &[1, 3]).await;
+    assert_eq!(reported(&node), [None]);
+    assert_eq!(node.broker.journal_figures().gaps_lost, 1);
+}
+
+/// The journal is asked again for the last numbers of what is new, too.
+#[tokio::test]
+async fn what_is_new_after_an_outage_is_asked_for_again() {
+    let hub = keeping();
+    let node = hub.node("a").await;
+    node.inbound.keeps.store(true, Relaxed);
+    hub.refuse_questions(u32::MAX);
+    rely_on(&node, "chat.a").await;
+    hub.set_cut("a", true);
+    hub.refuse_questions(1);
+    hub.set_cut("a", false);
+    eventually("it is watched", async || !node.broker.journal_is_new()).await;
+    assert_eq!(reported(&node), []);
+}
+
+/// What was fetched and not passed on when the connection is lost is missing by its name: the journal has nothing newer to show it by.
+#[tokio::test]
+async fn what_is_fetched_and_dropped_with_its_connection_is_fetched_again() {
+    let hub = keeping();
+    let (node, other) = receiver(&hub, Interest::AllChannels).await;
+    other.say(kept("chat.a", 0)).await;
+    all_arrive(&node, &[0]).await;
+    hub.set_cut("a", true);
+    other.say(kept("chat.b", 1)).await;
+    other.say(kept("chat.c", 2)).await;
+    hub.set_answers(1);
+    hub.set_cut("a", false);
+    let filled = || node.broker.journal_figures().gaps_filled;
+    eventually("one is fetched", async || filled() == 1).await;
+    hub.set_cut("a", true);
+    tokio::time::sleep(Duration::from_millis(50)).await; // what was fetched is dropped
+    hub.set_answers(usize::MAX);
+    hub.set_cut("a", false);
+    all_arrive(&node, &[0, 1, 2]).await;
+    assert_eq!(node.inbound.numbers(), [1, 2, 3]);
+}
+
+/// A raised floor may be seen before the tick that tells that a new recorder has raised it.
+#[tokio::test(start_paused = true)]
+async fn a_raised_floor_that_is_seen_before_its_cause_is_reported() {
+    let hub = Hub::with_plain_publications(MemoryJournal::new(1 << 20));
+    let (node, other) = receiver(&hub, channel("chat.a")).await;
+    other.say(kept("chat.a", 1)).await;
+    all_arrive(&node, &[1]).await;
+    let present = replay(&node, "chat.a", ReplayFrom::Present)
+        .await
+        .present
+        .unwrap();
+    let resumed = replay(&node, "chat.a", ReplayFrom::After(present)).await;
+    assert_eq!(resumed.unrecovered, None);
+    hub.raise_floor(2);
+    tokio::time::sleep(COMPARED).await;
+    assert_eq!(reported(&node), [], "this node has received what raises it");
+    begin_anew(&hub);
+    eventually("it is reported", async || reported(&node) == [None]).await;
+    tokio::time::sleep(COMPARED).await;
+    assert_eq!(reported(&node), [None], "once");
+}
+
+fn begin_anew(hub: &Hub) {
+    let tick = format!(r#"{{"tick":[2,{BEGINS_ANEW}]}}"#);
+    hub.publish(Subject::Nodes, tick.as_bytes());
+}
+
+/// The floor is known from the first cursor that was compared with it, though no last number is known yet.
+#[tokio::test(start_paused = true)]
+async fn a_floor_that_is_raised_behind_a_resume_is_reported() {
+    let hub = Hub::with_plain_publications(MemoryJournal::new(1 << 20));
+    let node = hub.node("a").await;
+    node.inbound.keeps.store(true, Relaxed);
+    hub.refuse_questions(1); // for the last number
+    node.hold_interest(channel("chat.a")).await;
+    let epoch = hub
+        .journal()
+        .read(&query("chat.a", ReplayFrom::Present))
+        .present
+        .unwrap()
+        .epoch;
+    let start = ReplayFrom::After(Cursor { epoch, number: 0 });
+    assert_eq!(replay(&node, "chat.a", start).await.unrecovered, None);
+    assert!(node.broker.journal_is_new());
+    hub.raise_floor(1);
+    begin_anew(&hub);
+    eventually("it is reported", async || reported(&node) == [None]).await;
+}
+
+/// A message of another version that this one cannot read is a gap: it is reported where it stood, and no cursor from before is recovered.
+/// What another version adds to one that can be read is ignored, as are messages of kinds that this one does not know.
+#[tokio::test(start_paused = true)]
+async fn what_another_version_has_kept_is_read_or_reported() {
+    let hub = keeping();
+    let (node, other) = receiver(&hub, channel("chat.a")).await;
+    let added = br#"{"type":"t","payload":1,"more":{},"fanfare":{"id":"01a2293c-8a13-706b-9ad8-fed35af91284","node":"later",
+        "timestamp":"2026-01-02T03:04:05Z","echo":7,"later":[1]}}"#;
+    let unread = br#"{"type":"t","payload":0,"fanfare":{"private_to":{"group":"later"}}}"#;
+    hub.publish_kept(&named("chat.a"), added, KEEP);
+    all_arrive(&node, &[1]).await;
+    let before = replay(&node, "chat.a", ReplayFrom::Present)
+        .await
+        .present
+        .unwrap();
+    hub.publish_kept(&named("chat.a"), unread, KEEP);
+    other.say(kept("chat.a", 2)).await;
+    all_arrive(&node, &[1, 2]).await;
+    assert_eq!(reported(&node), [Some(named("chat.a"))]);
+    let between = Cursor { number: 2, ..before };
+    for (cursor, expected) in [(before, Some(Unrecovered::Expired)), (between, None)] {
+        let resumed = replay(&node, "chat.a", ReplayFrom::After(cursor)).await;
+        assert_eq!(
+            (resumed.unrecovered, resumed.events.len()),
+            (expected, usize::from(expected.is_none()))
+        );
+    }
+    // The last one before silence is found once.
+    hub.publish_kept(&named("chat.a"), unread, KEEP);
+    tokio::time::sleep(COMPARED).await;
+    assert_eq!(reported(&node).len(), 2);
+    tokio::time::sleep(COMPARED).await;
+    let figures = node.broker.journal_figures();
+    assert_eq!(
+        (reported(&node).len(), figures.gaps_found, figures.gaps_lost),
+        (2, 2, 2)
+    );
+    let ignored = || -> u64 { node.broker.figures().ignored.iter().map(|(_, count)| count).sum() };
+    let before = ignored();
+    for later in [r#"{"tick":[9,1,"later"]}"#, r#"{"tock":9}"#] {
+        hub.publish(Subject::Nodes, later.as_bytes());
+    }
+    other.say(kept("chat.a", 3)).await;
+    all_arrive(&node, &[1, 2, 3]).await;
+    assert_eq!(ignored(), before + 2);
 }

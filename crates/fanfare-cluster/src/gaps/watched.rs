@@ -104,6 +104,17 @@ impl<T> Watched<T> {
         self.epoch.map(|epoch| Cursor { epoch, number })
     }
 
+    /// The highest number that has arrived, whether it has passed or waits.
+    pub(super) fn highest(&self) -> u64 {
+        let waits = self.held.iter().flatten().filter_map(|waiting| waiting.position);
+        let waits = waits.filter(|position| Some(position.epoch) == self.epoch);
+        waits
+            .map(|position| position.number)
+            .max()
+            .unwrap_or(0)
+            .max(self.last)
+    }
+
     pub(super) fn forget(&mut self, audience: &Audience) {
         self.all_channels = self.all_channels();
         self.seen.remove(audience);

@@ -27,7 +27,7 @@ impl JournalStore for Connection {
                 })
             };
             Ok(StoredReplay {
-                floor: 0,
+                floor: self.hub.state().floor,
                 present: replay.present.ok_or("no journal")?,
                 unrecovered: replay.unrecovered,
                 messages: replay.events.iter().filter_map(stored).collect(),
@@ -43,7 +43,10 @@ impl JournalStore for Connection {
         Box::pin(async move {
             self.check_here().await?;
             self.hub.answers()?;
-            Ok(self.hub.journal().tops(audiences, behind))
+            Ok(Tops {
+                floor: self.hub.state().floor,
+                ..self.hub.journal().tops(audiences, behind)
+            })
         })
     }
 

@@ -17,7 +17,8 @@ use crate::{
     messages::NodeMessage,
     status::Refused,
     transport::{
-        Failed, Message, Received, Receiver, Subject, WantedId,
+        Failed, Message, Received, Receiver, RecorderStore, Subject, WantedId,
+        journal::JournalStore,
         recorder::{Recorded, Role, TickRequest, Ticked},
     },
     wire::{self, Envelope, encode},
@@ -82,13 +83,10 @@ impl Recorder {
             text: (r#"{"tick":["#, "]}"),
             ..request
         };
-        let ask = async {
-            let sender = self.node.link.current().ok_or("not connected")?;
-            let store = sender.journal().and_then(|journal| journal.recorder());
-            store.ok_or("there is no journal")?.tick(&request).await
-        };
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, ask).await;
-        let answer = answer.unwrap_or_else(|_| Err("timed out".to_owned()));
+        let ask = self.node.ask_journal(&request, |journal, request| {
+            Box::pin(async move { recorder_store(journal)?.tick(request).await })
+        });
+        let answer = ask.await;
         self.answered(answer.is_ok());
         if let Ok(ticked) = &answer {
             self.raised.fetch_max(losses, Relaxed);
@@ -168,7 +166,7 @@ async fn feed(recorder: &Recorder) -> Result<(), Failed> {
         .store(rand::random_range(1..=u64::MAX), Relaxed);
     let mut feed = Feed {
         recorder,
-        queue: PlainQueue::new(),
+        queue: PlainQueue::default(),
         next: 0,
         bytes: 0,
         since,
@@ -477,10 +475,14 @@ impl Feed<'_> {
     }
 
     async fn store(&self, term: u64, tick: u64, messages: &[Message]) -> Result<Recorded, Failed> {
-        let sender = self.recorder.node.link.current().ok_or("not connected")?;
-        let store = sender.journal().and_then(|journal| journal.recorder());
-        let store = store.ok_or("there is no journal")?;
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, store.record(term, tick, messages)).await;
-        answer.map_err(|_| "timed out")?
+        let node = &self.recorder.node;
+        node.ask_journal(&(term, tick, messages), |journal, (term, tick, messages)| {
+            Box::pin(async move { recorder_store(journal)?.record(*term, *tick, messages).await })
+        })
+        .await
     }
+}
+
+fn recorder_store(journal: &dyn JournalStore) -> Result<&dyn RecorderStore, Failed> {
+    Ok(journal.recorder().ok_or("there is no recorder")?)
 }

@@ -91,6 +91,7 @@ pub(crate) struct Recorder {
 }
 
 /// What this node holds back.
+#[derive(Default)]
 struct HeldBack {
     queue: PlainQueue<HoldState>,
     /// What will not be recorded, and is delivered when the floor is raised: a client that resumes before receives it live.
@@ -136,17 +137,7 @@ impl Recorder {
             ids,
             receipts,
             claimed: IdMemory::new(max_remembered_ids),
-            held: Mutex::new(HeldBack {
-                queue: PlainQueue::new(),
-                given_up: Vec::new(),
-                is_releasing: false,
-                tick: None,
-                began_anew: None,
-                vacant_since: None,
-                ticked_at: None,
-                silent_since: None,
-                asked_at: None,
-            }),
+            held: Mutex::default(),
             settling: Settling::default(),
             candidate: AtomicU64::new(0),
             is_closing: AtomicBool::new(false),
@@ -164,8 +155,7 @@ impl Recorder {
         locked(&self.held)
     }
 
-    /// How many publications this node has recorded, how many it delivered that no node had recorded in time, and how many copies it
-    /// waits for.
+    /// What it has done; the rest is of the journal.
     pub(crate) fn figures(&self) -> JournalFigures {
         JournalFigures {
             recorded: self.recorded.load(Relaxed),

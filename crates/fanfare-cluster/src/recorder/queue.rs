@@ -15,6 +15,7 @@ pub(super) struct Plain<T> {
     /// When its connection was opened.
     pub(super) since: Instant,
     pub(super) state: T,
+    hash: u64,
 }
 
 /// See the module's documentation. Each publication has a number, which is higher than those before it.
@@ -26,8 +27,8 @@ pub(super) struct PlainQueue<T> {
     hasher: RandomState,
 }
 
-impl<T> PlainQueue<T> {
-    pub(super) fn new() -> Self {
+impl<T> Default for PlainQueue<T> {
+    fn default() -> Self {
         Self {
             waiting: BTreeMap::new(),
             alike: BTreeSet::new(),
@@ -35,12 +36,20 @@ impl<T> PlainQueue<T> {
             hasher: RandomState::new(),
         }
     }
+}
 
+impl<T> PlainQueue<T> {
     pub(super) fn push(&mut self, event: Event, since: Instant, state: T) {
-        let number = self.next;
+        let (number, hash) = (self.next, self.hash(&event));
         self.next += 1;
-        self.alike.insert((self.hash(&event), number));
-        self.waiting.insert(number, Plain { event, since, state });
+        self.alike.insert((hash, number));
+        let plain = Plain {
+            event,
+            since,
+            state,
+            hash,
+        };
+        self.waiting.insert(number, plain);
     }
 
     /// Takes the first one that `copy` is the recorded copy of. Of several that look alike, any is the right one.
@@ -57,7 +66,7 @@ impl<T> PlainQueue<T> {
 
     pub(super) fn remove(&mut self, number: u64) -> Option<Plain<T>> {
         let plain = self.waiting.remove(&number)?;
-        self.alike.remove(&(self.hash(&plain.event), number));
+        self.alike.remove(&(plain.hash, number));
         Some(plain)
     }
 
@@ -132,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_copy_takes_one_publication_that_looks_like_it() {
-        let mut queue = PlainQueue::new();
+        let mut queue = PlainQueue::default();
         let now = Instant::now();
         let named = Event {
             named: true,
