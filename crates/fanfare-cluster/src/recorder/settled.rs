@@ -29,7 +29,7 @@ pub(super) struct Settling {
     last: AtomicU64,
     /// The one before which everything is settled.
     settled: AtomicU64,
-    /// Anything was ever recorded: before that, no cursor depends on it.
+    /// See [`Ticked::is_used`](crate::transport::recorder::Ticked::is_used).
     pub(super) is_used: AtomicBool,
     /// One replay at a time asks the store.
     turn: Mutex<()>,
@@ -105,6 +105,7 @@ impl Recorder {
         loop {
             let ticked = self.tick(TickRequest::default()).await?;
             let next = *next.get_or_insert(ticked.tick + 1);
+            // Unless it is used, to wait shows nothing: the floor would not be raised, and what a standby records arrives.
             if !ticked.is_used || ticked.settled >= next {
                 return Ok(());
             }

@@ -104,6 +104,44 @@ async fn nothing_is_recovered_over_a_time_without_a_recorder() {
     assert_eq!(after(&next, cursor).await, Err(Unrecovered::Expired));
 }
 
+/// Before anything was ever recorded, the end of a recorder expires no cursor, unless it is declared that backends publish.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_publication_counts_if_it_is_declared() {
+    for (is_declared, expected) in [(true, Err(Unrecovered::Expired)), (false, Ok(Vec::new()))] {
+        let server = RedisServer::start();
+        if is_declared {
+            server.command(&["HSET", "fanfare:journal:recorder", "used", "1"]);
+        }
+        let first = node(&server.url(), "a").await;
+        elected(&server, false).await;
+        let cursor = present(&first).await;
+        drop(first);
+        publish(&server, 0..1);
+        let next = node(&server.url(), "b").await;
+        elected(&server, false).await;
+        assert_eq!(after(&next, cursor).await, expected, "{is_declared}");
+    }
+}
+
+/// Redis may evict the lease alone. That there is something to record is not forgotten with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_recovered_over_a_lease_that_redis_evicted() {
+    let server = RedisServer::start();
+    let first = node(&server.url(), "a").await;
+    elected(&server, false).await;
+    publish(&server, 0..1);
+    let seen = arrived(&first, 1).await;
+    let cursor = position(&seen[0]).cursor();
+    let is_noted = || server.command(&["HEXISTS", "fanfare:journal:state", "used"]) == Value::Int(1);
+    eventually("it is noted that it records", async || is_noted()).await;
+    drop(first);
+    server.command(&["DEL", "fanfare:journal:recorder"]);
+    publish(&server, 1..2);
+    let next = node(&server.url(), "b").await;
+    elected(&server, false).await;
+    assert_eq!(after(&next, cursor).await, Err(Unrecovered::Expired));
+}
+
 /// Without the right to receive all that is published, nobody records; what is published is delivered, and no cursor from before is
 /// recovered.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

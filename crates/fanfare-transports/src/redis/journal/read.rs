@@ -72,9 +72,10 @@ impl JournalReader for Connection {
 /// Reads an entry: the message, when it was kept, and when it expires; `None` for what no node of this kind wrote.
 fn message(audience: &Audience, present: Cursor, entry: Value) -> Option<TimedMessage> {
     let Value::Array(parts) = entry else { return None };
-    let [id, Value::Array(fields)] = <[Value; 2]>::try_from(parts).ok()? else {
+    let [id, Value::Array(mut fields)] = <[Value; 2]>::try_from(parts).ok()? else {
         return None;
     };
+    fields.truncate(6); // a later version may write more
     let (number, at) = text(&id)?.split_once('-')?;
     let (number, at): (u64, u64) = (number.parse().ok()?, at.parse().ok()?);
     let [p, prev, t, ttl, m, Value::BulkString(payload)] = <[Value; 6]>::try_from(fields).ok()? else {
@@ -94,4 +95,42 @@ fn message(audience: &Audience, present: Cursor, entry: Value) -> Option<TimedMe
         },
     };
     Some((message, at, at.saturating_add(ttl)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use fanfare_core::history::Epoch;
+
+    use super::*;
+
+    #[test]
+    fn what_a_later_version_adds_to_an_entry_is_ignored() {
+        let (epoch, text) = (Epoch(1), |text: &&str| {
+            Value::BulkString(text.as_bytes().to_vec())
+        });
+        let read = |words: &str| {
+            let fields = words.split_whitespace().collect::<Vec<_>>();
+            let entry = vec![text(&"7-1000"), Value::Array(fields.iter().map(text).collect())];
+            let message = message(
+                &Audience::Everyone,
+                Cursor { epoch, number: 9 },
+                Value::Array(entry),
+            )?;
+            Some((message.0.position.prev, message.0.payload, message.2))
+        };
+        let expected = Some((3, Bytes::from("{}"), 1050));
+        assert_eq!(read("p 3 t 50 m {}"), expected);
+        assert_eq!(read("p 3 t 50 m {} later 1"), expected);
+        for other in [
+            "p 3 t 50",
+            "p 7 t 50 m {}",
+            "t 50 p 3 m {}",
+            "p 3 later 1 t 50 m {}",
+            "hello world",
+        ] {
+            assert_eq!(read(other), None, "{other}");
+        }
+    }
 }

@@ -34,7 +34,7 @@ pub(super) static TOPS: LazyLock<Script> =
 /// what stands before and after the tick in what is published there, the ticks that a lease lasts, and the milliseconds of a tick.
 ///
 /// Returns the role (`holder`, `standby`, `needed` or `none`), the tick, the term, the tick from which on the term records, what is
-/// settled, and 1 if anything was ever recorded or lost.
+/// settled, and 1 if anything was ever recorded or lost. That is also in `KEYS[1]`, since Redis may evict the lease alone.
 pub(super) static TICK: LazyLock<Script> =
     LazyLock::new(|| Script::new(concat!(include_str!("state.lua"), include_str!("tick.lua"))));
 

@@ -6,6 +6,9 @@ if values.err then
 end
 local lease = {}
 for at, name in ipairs(fields) do lease[name] = values[at] or '0' end
+-- It stands in the journal's state, too: Redis may evict the lease alone.
+local was_used = redis.call('HGET', KEYS[1], 'used')
+if was_used then lease.used = '1' end
 for _, name in ipairs({'tick', 'at', 'lasts', 'term', 'settled', 'standby_lasts', 'since'}) do lease[name] = tonumber(lease[name]) or 0 end
 local function wishes(wish) return string.find(ARGV[4], wish, 1, true) end
 local me, role, from, is_due = ARGV[2], 'none', 0, false
@@ -59,6 +62,7 @@ for _, name in ipairs(fields) do
   set[#set + 1] = type(value) == 'number' and string.format('%.0f', value) or value
 end
 redis.call('HSET', KEYS[4], unpack(set))
+if lease.used == '1' and not was_used then redis.call('HSET', KEYS[1], 'used', '1') end
 -- Only what is stored counts: without memory for it, the same tick would be published again and again.
 if tick then redis.call('PUBLISH', ARGV[5], tick) end
 if role == 'none' and not (is_held() and has_standby()) then role = 'needed' end
