@@ -98,6 +98,11 @@ local function fanfare_publish(keys, args)
   if not is_json or type(fields) ~= 'table' or not string.match(message, '^%s*{.*}%s*$') or fields.fanfare then
     return redis.error_reply('ERR expected a JSON object without the field fanfare')
   end
+  -- Nodes refuse these, and a message that they cannot read is a gap in the history.
+  local is_untyped = type(fields.type) ~= 'string' or fields.payload == nil
+  if fields.type == 'resume' or fields.type == 'stream.end' or is_untyped and not string.match(channel, '^fanfare:channel:') then
+    return redis.error_reply('ERR expected a type that is not reserved for the server, and a payload')
+  end
   local time = redis.call('TIME')
   local hash = redis.sha1hex(time[1] .. ' ' .. time[2] .. ' ' .. channel .. ' ' .. message)
   local id = string.format('%s-%s-8%s-8%s-%s', string.sub(hash, 1, 8), string.sub(hash, 9, 12), string.sub(hash, 13, 15),

@@ -454,7 +454,13 @@ async fn backends_publish_into_history_by_a_function() {
                 .is_ok_and(|age| age < std::time::Duration::from_secs(600))
         );
     }
-    for message in ["[1]", "1", "{", r#"{"type":"a","payload":1,"fanfare":{}}"#] {
+    for message in [
+        "[1]",
+        "1",
+        "{",
+        r#"{"type":"a","payload":1,"fanfare":{}}"#,
+        r#"{"type":"resume","payload":1}"#,
+    ] {
         assert!(publish_by(message).is_err(), "{message}");
     }
     for words in [
@@ -464,6 +470,14 @@ async fn backends_publish_into_history_by_a_function() {
         &["fanfare:journal:", "fanfare:channel:a", "1000000000", "1", "{}"],
         &["fanfare:journal:", "fanfare:channel:a", "1", "0", "{}"],
         &["fanfare:journal:", "fanfare:channel:a", "1", "1"],
+        &["fanfare:journal:", "user_noti:ann", "1", "1", r#"{"payload":1}"#],
+        &[
+            "fanfare:journal:",
+            "fanfare:everyone",
+            "1",
+            "1",
+            r#"{"type":"a"}"#,
+        ],
     ] {
         assert!(call(words).is_err(), "{words:?}");
     }
