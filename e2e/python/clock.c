@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,5 +23,11 @@ __attribute__((constructor)) static void begin(void) {
 int clock_gettime(clockid_t clock, struct timespec *at) {
     int failed = syscall(SYS_clock_gettime, clock, at);
     if (!failed && clock == CLOCK_REALTIME) at->tv_sec += *offset;
+    return failed;
+}
+
+int gettimeofday(struct timeval *at, void *zone) {
+    int failed = syscall(SYS_gettimeofday, at, zone);
+    if (!failed && at) at->tv_sec += *offset;
     return failed;
 }

@@ -2,6 +2,10 @@
 
 import contextlib
 import json
+import pathlib
+import struct
+import subprocess
+import sys
 
 import pytest
 import redis
@@ -108,6 +112,27 @@ def real_redis(cleanup):
         return instance.start()
 
     return started
+
+
+@pytest.fixture
+def clock(tmp_path):
+    """A library and a file; `clock.move(seconds)` moves the wall clock of a program that was started with `clock.env`."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("the clock of one process is moved by LD_PRELOAD")
+
+    class Clock:
+        def __init__(self):
+            library, self.file = tmp_path / "clock.so", tmp_path / "offset"
+            source = pathlib.Path(__file__).with_name("clock.c")
+            subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source], check=True, env=fanfare.environment())
+            self.move(0)
+            self.env = {"LD_PRELOAD": str(library), "CLOCK_FILE": str(self.file)}
+
+        def move(self, seconds):
+            with open(self.file, "r+b" if self.file.exists() else "w+b") as file:
+                file.write(struct.pack("q", seconds))
+
+    return Clock()
 
 
 @pytest.fixture

@@ -260,8 +260,9 @@ def running(**arguments):
 class Redis:
     """A real Redis (or Valkey) on a port that stays the same over restarts."""
 
-    def __init__(self, password=None):
+    def __init__(self, password=None, env=None):
         self.port, self.password, self.process = free_port(), password, None
+        self.env = os.environ | (env or {})
         self.folder = tempfile.mkdtemp(prefix="redis-")
         self.program = program("redis-server", "redis-server", "valkey-server")
         self.url = f"redis://{':' + password + '@' if password else ''}127.0.0.1:{self.port}/0"
@@ -270,7 +271,9 @@ class Redis:
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
         options += ["--dir", self.folder, "--loglevel", "warning"]
         options += ["--requirepass", self.password] if self.password else []
-        self.process = subprocess.Popen([self.program, *options], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            [self.program, *options], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=self.env
+        )
         wait_until(self._answers, what="a Redis that accepts")
         return self
 

@@ -213,3 +213,24 @@ def test_plain_publish_on_a_real_redis_takes_part_in_history(real_redis, launch,
         client.nothing()
     recorded = [second.prometheus(f"fanfare_history_{what}_total") for what in ("recorded", "unrecorded")]
     assert recorded[0] >= 2 and recorded[1] == 0, recorded
+
+
+def test_explain_and_metrics_show_history(kept, speak, tmp_path):
+    """Whether a channel is kept and by which rule, from the server and from a file; what is kept, and what became of resumes."""
+    found = {name: kept.json(f"/api/v1/explain?channel={name}")["history"] for name in ("chat.a.b", "project:7", "other")}
+    assert found["chat.a.b"] == {"size": 100, "ttl": "300s", "rule": 1, "pattern": "chat.**"}
+    assert (found["project:7"]["rule"], found["other"]) == (2, None)
+    own = kept.json("/api/v1/explain?channel=notifications.user.ann")["history"]
+    assert (own["size"], own["rule"]) == (100, None)
+    file = tmp_path / "fanfare.toml"
+    file.write_text('[[channel]]\npattern = "chat.**"\nhistory = { size = 100, ttl = "5m" }\n')
+    shown = [run("explain", "--config", str(file), "--anonymous", "--channel", name).stdout for name in ("chat.a", "other")]
+    assert 'the newest 100 events, for 300s (rule 1, "chat.**")' in shown[0] and "newest" not in shown[1], shown
+    publish(kept, {"channel": "chat.a"}, 1, 2)
+    publish(kept, {"user": "ann"}, 3)
+    for cursor in ("", "nonsense"):
+        asking(speak, kept, "notify", resume=cursor).close()
+    figures = {name: kept.prometheus(f"fanfare_history_{name}") for name in ("journals", "entries", "bytes", "gaps_lost_total")}
+    assert (figures["journals"], figures["entries"], figures["gaps_lost_total"]) == (2, 3, 0) and figures["bytes"] > 1000
+    outcomes = [kept.prometheus(rf'fanfare_resumes_total\{{outcome="{outcome}"\}}') for outcome in ("recovered", "unknown")]
+    assert outcomes == [1, 1]

@@ -4,9 +4,6 @@ import json
 import pathlib
 import re
 import signal
-import struct
-import subprocess
-import sys
 import time
 
 import pytest
@@ -15,7 +12,7 @@ import websockets
 import fanfare
 from conftest import Client
 from dialects import DIALECTS, NAMES, all_dialects, port_of
-from fanfare import ROOT, SECRET, environment, run, token, wait_until
+from fanfare import ROOT, SECRET, run, token, wait_until
 from identity_provider import Key, Provider
 
 KEYS = ROOT / "crates/fanfare-server/tests/data/auth-keys"
@@ -233,27 +230,6 @@ def test_other_white_space_is_kept_with_a_warning(launch, connect):
 
 
 # --- the clock ---
-
-
-@pytest.fixture
-def clock(tmp_path):
-    """A library and a file; `clock.move(seconds)` moves the wall clock of a server that was started with `clock.env`."""
-    if not sys.platform.startswith("linux"):
-        pytest.skip("the clock of one process is moved by LD_PRELOAD")
-
-    class Clock:
-        def __init__(self):
-            library, self.file = tmp_path / "clock.so", tmp_path / "offset"
-            source = pathlib.Path(__file__).with_name("clock.c")
-            subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source], check=True, env=environment())
-            self.move(0)
-            self.env = {"LD_PRELOAD": str(library), "CLOCK_FILE": str(self.file)}
-
-        def move(self, seconds):
-            with open(self.file, "r+b" if self.file.exists() else "w+b") as file:
-                file.write(struct.pack("q", seconds))
-
-    return Clock()
 
 
 def test_an_expiry_follows_the_wall_clock(launch, connect, clock):

@@ -1,4 +1,4 @@
-"""`GET /api/v1/stream` by TLS, and with a NATS between the nodes."""
+"""`GET /api/v1/stream` by TLS, with a NATS between the nodes, and with clocks that jump."""
 
 import pathlib
 import time
@@ -66,3 +66,32 @@ def test_a_stream_resumes_at_another_node_on_nats(launch, cleanup, stream):
     assert [clients[1].data(), clients[1].data()] == [3, 4]
     publish(second, {"channel": "chat.b"}, 5)
     assert back.data() == clients[1].data() == 5
+
+
+@pytest.mark.parametrize("kind", ["memory", "redis"])
+def test_clocks_that_jump_by_an_hour_recover_nothing_by_mistake(launch, stream, clock, real_redis, kind):
+    """The clock of the node alone, then also that of the Redis which keeps the events, whose `ttl` is five minutes."""
+    broker = {"broker": {"kind": "redis", "url": real_redis(env=clock.env).url}} if kind == "redis" else {}
+    server = launch(**CONFIG, **broker, env=clock.env)
+    start, published, expired = begun(stream(server, "chat.a", poll=1))["cursor"], [], 0
+    for hours in (0, 1, 0, -1, 0):
+        clock.move(3600 * hours)
+        published.append(hours)
+        publish(server, {"channel": "chat.a"}, hours)
+        client = stream(server, "chat.a", since=start, poll=1)
+        resume, data = begun(client), [message[1]["data"] for message in client.rest()[:-1]]
+        if resume["recovered"]:
+            assert data == published
+        else:
+            assert (resume["reason"], data) == ("expired", [])
+            expired += 1
+        newest = [message[1]["data"] for message in stream(server, "chat.a", rewind="5m", poll=1).rest()[1:-1]]
+        assert newest and newest == published[-len(newest):]
+        assert len(newest) == len(published) or kind == "redis"
+    # A journal in the process has a clock that does not jump.
+    assert (expired > 0) == (kind == "redis")
+    now = stream(server, "chat.a", poll=1)
+    cursor = begun(now)["cursor"]
+    publish(server, {"channel": "chat.a"}, "last")
+    client = stream(server, "chat.a", since=cursor, poll=1)
+    assert begun(client)["recovered"] and client.data() == "last"

@@ -10,7 +10,7 @@ use fanfare_core::{
 
 use super::{
     fakes::FakeAuthorizer,
-    world::{Setup, World, event, on, rules, settings, until},
+    world::{Setup, World, event, on, rules, settings},
 };
 use crate::DialectSettings;
 
@@ -120,15 +120,7 @@ fn nothing_is_missed_or_repeated_while_the_journal_is_read() {
             world.broker.reads.shut();
             let mut client = world.connect("alice").await;
             client.say(&format!("sub-since {before} {by}")).await;
-            until(|| {
-                world
-                    .shard
-                    .connections
-                    .borrow()
-                    .iter()
-                    .any(|(_, own)| own.connection.is_holding())
-            })
-            .await;
+            world.holds_back().await;
             let count = world.broker.journal.figures().entries;
             world.tell("chat.a", "10").await; // after the reading, before its answer
             world.tell("other", "11").await;
@@ -300,15 +292,7 @@ fn a_client_that_reads_slowly_is_replayed_all_within_its_queue() {
         let (mut client, control) = world.connect_controlled("alice").await;
         control.hold_for_client(0);
         client.say(&format!("sub-since {before} chat.a")).await;
-        until(|| {
-            world
-                .shard
-                .connections
-                .borrow()
-                .iter()
-                .any(|(_, own)| own.connection.is_holding())
-        })
-        .await;
+        world.holds_back().await;
         world.tell("chat.a", "90").await;
         let most = world
             .shard

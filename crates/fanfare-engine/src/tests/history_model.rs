@@ -11,7 +11,7 @@ use fanfare_core::{
 use super::{
     chance::Chance,
     client::Client,
-    world::{Setup, World, rules, until},
+    world::{Setup, World, rules},
 };
 
 /// Events that are kept of each channel.
@@ -139,15 +139,7 @@ async fn play(world: World, mut chance: Chance) {
         }
         client.say(&format!("sub-since {cursor} {names}")).await;
         if is_slow {
-            until(|| {
-                world
-                    .shard
-                    .connections
-                    .borrow()
-                    .iter()
-                    .any(|(_, own)| own.connection.is_holding())
-            })
-            .await;
+            world.holds_back().await;
         }
         let (missed, is_kept) = (
             model.behind(shown, cursor.number),

@@ -214,11 +214,7 @@ fn an_event_behind_a_replay_is_followed() {
         world.broker.reads.shut();
         let mut alice = world.connect("alice").await;
         alice.say(&format!("sub-since {before} chat.a")).await;
-        until(|| {
-            let connections = world.shard.connections.borrow();
-            connections.iter().any(|(_, own)| own.connection.is_holding())
-        })
-        .await;
+        world.holds_back().await;
         arm(&world, channel("chat.a"), None, 10).await;
         let id = publish(&world, on("chat.a", "1")).await;
         tokio::time::sleep(Duration::from_secs(1)).await;

@@ -301,6 +301,15 @@ impl World {
         until(|| self.shard.len() == count).await;
     }
 
+    /// Waits until the first shard holds back what is live for a connection.
+    pub(super) async fn holds_back(&self) {
+        let is_any = |shard: &Shard| {
+            let connections = shard.connections.borrow();
+            connections.iter().any(|(_, own)| own.connection.is_holding())
+        };
+        until(|| is_any(&self.shard)).await;
+    }
+
     /// Once all clients are gone, nothing is held for any.
     async fn leaves_nothing(&self) {
         self.broker.confirm();
