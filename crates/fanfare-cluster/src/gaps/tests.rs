@@ -280,8 +280,11 @@ async fn what_was_reported_for_all_is_not_reported_again() {
 #[tokio::test]
 async fn what_is_new_after_an_outage_is_asked_for_again() {
     let hub = keeping();
-    let node = hub.node("a").await;
-    node.inbound.keeps.store(true, Relaxed);
+    let (node, other) = receiver(&hub, channel("chat.x")).await;
+    other.say(kept("chat.x", 1)).await;
+    all_arrive(&node, &[1]).await;
+    // The journal is known, and nothing is watched that it is asked for first.
+    node.broker.unsubscribe(channel("chat.x"));
     hub.refuse_questions(u32::MAX);
     rely_on(&node, "chat.a").await;
     hub.set_cut("a", true);
