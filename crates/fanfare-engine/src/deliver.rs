@@ -92,7 +92,7 @@ impl Shard {
                 tokio::task::yield_now().await;
             }
         }
-        classes.count();
+        classes.count(reached);
     }
 
     fn write_chunk(
@@ -227,9 +227,9 @@ impl Shard {
         let mut tools = self.tools.borrow_mut();
         first.write_chunk(&mut connections, &mut tools.codec.deflater, self.node.now());
         if first.is_done()
-            && let Some(done) = fan_outs.take_first()
+            && let Some(mut done) = fan_outs.take_first()
         {
-            done.classes.count();
+            done.classes.count(&mut done.reached);
             report(&done.parts, &done.reached);
         }
         is_long

@@ -96,6 +96,20 @@ impl Driver {
                 Err(error) => self.broken(&error),
             }
         }
+        if written == frames.iter().map(|frame| frame.borrow().len()).sum::<usize>() {
+            if self.transport.wants_flush() {
+                self.wake();
+            }
+            return Tally {
+                queued: frames.len() as u64,
+                dropped: 0,
+            };
+        }
+        self.queue_from(written, frames, moment)
+    }
+
+    /// Queues what is left of `frames` after the first `written` bytes.
+    fn queue_from<F: Borrow<Bytes>>(&mut self, mut written: usize, frames: &[F], moment: Moment) -> Tally {
         let mut tally = Tally::default();
         for frame in frames.iter().map(Borrow::borrow) {
             if written >= frame.len() {

@@ -39,10 +39,12 @@ impl Shard {
 
     pub(super) fn all_for_everyone(&self) -> Receivers {
         let connections = self.connections.borrow();
+        let mut receivers = Receivers::with_capacity(connections.len());
         let all = connections.iter();
+        // `collect` would leave and enter the pages for each connection, which takes twice the time.
         all.filter(|(_, driver)| driver.connection.subscriber.receives_everyone)
-            .map(|(key, _)| key)
-            .collect()
+            .for_each(|(key, _)| receivers.push(key));
+        receivers
     }
 
     /// If an event to a user or to everyone is private, leaves only the connections that may see it.

@@ -38,11 +38,20 @@ pub(super) fn write(
         return;
     }
     let class = classes.of(&driver.connection, run, deflater);
-    class.tally += if class.cursors && driver.connection.has_windows() {
-        send_new(driver, run, 0..run.len(), reached, moment, deflater)
+    if class.frames.is_empty() {
+        return; // its dialect shows none of the events
+    }
+    if class.cursors && driver.connection.has_windows() {
+        class.tally += send_new(driver, run, 0..run.len(), reached, moment, deflater);
+        return;
+    }
+    let sent = driver.send_run(&class.frames, moment);
+    if sent.dropped == 0 {
+        class.full += 1; // nearly every connection
     } else {
-        send(driver, &class.frames, &class.events, reached, moment)
-    };
+        class.tally += sent;
+        count_each(sent, &class.events, reached);
+    }
 }
 
 /// Keeps what the connection has not been replayed behind what waits for it.
@@ -103,17 +112,22 @@ fn send(
     let mut tally = Tally::default();
     for (frames, places) in frames.chunks(RUN).zip(places.chunks(RUN)) {
         let sent = driver.send_run(frames, moment);
-        for (nth, at) in (0..).zip(places) {
-            let queued = u64::from(nth < sent.queued);
-            reached[*at] += Reach {
-                matched: 1,
-                queued,
-                dropped: 1 - queued,
-            };
-        }
+        count_each(sent, places, reached);
         tally += sent;
     }
     tally
+}
+
+/// Counts what became of frames that were sent to one connection, each of the event at its place. What was dropped comes last.
+fn count_each(sent: Tally, places: &[usize], reached: &mut [Reach]) {
+    for (nth, at) in (0..).zip(places) {
+        let queued = u64::from(nth < sent.queued);
+        reached[*at] += Reach {
+            matched: 1,
+            queued,
+            dropped: 1 - queued,
+        };
+    }
 }
 
 /// Counts one event of one connection.
@@ -137,14 +151,34 @@ struct Class {
     frames: Vec<Bytes>,
     /// For each frame, which event of the run it is; a dialect may skip some.
     events: Vec<usize>,
+    /// Connections to which all frames were written or queued.
+    full: u64,
+    /// What was sent to the others.
     tally: Tally,
 }
 
 impl Classes {
-    /// Counts what was sent.
-    pub(super) fn count(self) {
-        for class in self.0 {
-            class.mounted.counters.count(class.tally);
+    /// Counts what was sent, and what of it is not in `reached` yet.
+    pub(super) fn count(self, reached: &mut [Reach]) {
+        for Class {
+            mounted,
+            events,
+            full,
+            tally,
+            ..
+        } in self.0
+        {
+            mounted.counters.count(Tally {
+                queued: tally.queued + full * events.len() as u64,
+                ..tally
+            });
+            for at in events {
+                reached[at] += Reach {
+                    matched: full,
+                    queued: full,
+                    dropped: 0,
+                };
+            }
         }
     }
 
@@ -169,6 +203,7 @@ impl Classes {
                 cursors,
                 frames,
                 events,
+                full: 0,
                 tally: Tally::default(),
             });
             self.0.len() - 1
