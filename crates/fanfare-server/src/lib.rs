@@ -10,6 +10,7 @@ pub mod config;
 pub mod http;
 pub mod messages;
 mod otlp;
+mod parsing;
 mod private_file;
 mod refusals;
 pub mod report;

@@ -1,21 +1,14 @@
 //! A request's body, within a limit and a time.
 
-use std::{cell::Cell, panic::resume_unwind, rc::Rc};
+use std::{cell::Cell, rc::Rc};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
-use tokio::sync::Semaphore;
 
 use super::{Site, not_json::NotJson};
-
-/// The number of bytes up to which a body is parsed on the shard's thread. A MiB takes milliseconds, in which a shard would do nothing
-/// else.
-const PARSED_BY_SHARD: usize = 64 * 1024;
-
-/// Large bodies are parsed one at a time, so that the shards have the other cores.
-static PARSER: Semaphore = Semaphore::const_new(1);
+use crate::parsing;
 
 /// Why a body was not read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,20 +46,14 @@ impl Received {
         &self,
         parse: impl FnOnce(&Bytes) -> T + Send + 'static,
     ) -> T {
-        if self.bytes.len() <= PARSED_BY_SHARD {
-            return parse(&self.bytes);
-        }
-        let _turn = PARSER.acquire().await; // it is never closed
-        let bytes = self.bytes.clone();
-        match tokio::task::spawn_blocking(move || parse(&bytes)).await {
-            Ok(parsed) => parsed,
-            Err(fault) => resume_unwind(fault.into_panic()),
-        }
+        parsing::parse(&self.bytes, parse).await
     }
 
     /// Returns why a refused body is not JSON; `None` if it was refused for another reason.
-    pub(super) fn not_json(&self) -> Option<Unread> {
-        NotJson::find(&self.bytes, self.is_form).map(Unread::NotJson)
+    pub(super) async fn not_json(&self) -> Option<Unread> {
+        let is_form = self.is_form;
+        let found = self.parse(move |bytes| NotJson::find(bytes, is_form)).await;
+        found.map(Unread::NotJson)
     }
 }
 
@@ -163,27 +150,5 @@ impl Unread {
             Self::NotJson(why) => return why.message(),
         };
         text.to_owned()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::thread;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn large_bodies_are_parsed_on_another_thread() {
-        let own = thread::current().id();
-        for (length, is_own) in [(PARSED_BY_SHARD, true), (PARSED_BY_SHARD + 1, false)] {
-            let received = Received {
-                bytes: vec![b' '; length].into(),
-                is_form: false,
-            };
-            let (parsed, by) = received
-                .parse(|bytes| (bytes.len(), thread::current().id()))
-                .await;
-            assert_eq!((parsed, by == own), (length, is_own));
-        }
     }
 }

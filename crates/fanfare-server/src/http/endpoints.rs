@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc, time::SystemTime};
 use bytes::Bytes;
 use fanfare_core::{Call, Endpoint, HttpReply, Plan, PublishOptions, Report, RequestHead, path_matches};
 use fanfare_engine::{Conflict, Entrance, MountedDialect};
-use http::{HeaderMap, Method, Request, StatusCode, request::Parts};
+use http::{Method, Request, StatusCode, request::Parts};
 use uuid::Uuid;
 
 use super::{
@@ -57,12 +57,14 @@ pub(super) async fn answer(
         Ok(body) => body,
         Err(unread) => return reply::failed(mounted, unread.status(), &unread.message()),
     };
-    let plan = plan(endpoint, &head, path, &body.bytes, mounted);
-    let answer = carry_out(plan, &head.headers, site, mounted).await;
+    let traceparent = traceparent(&head.headers);
+    let (own, path) = (mounted.clone(), path.to_owned());
+    let planning = body.parse(move |bytes| plan(endpoint, &head, &path, bytes, &own));
+    let answer = carry_out(planning.await, traceparent, site, mounted).await;
     // If a dialect refuses a body that is not JSON, the server explains why it is not.
     if endpoint.method == "POST"
         && answer.status == StatusCode::BAD_REQUEST.as_u16()
-        && let Some(unread) = body.not_json()
+        && let Some(unread) = body.not_json().await
     {
         return reply::failed(mounted, unread.status(), &unread.message());
     }
@@ -91,11 +93,16 @@ fn plan(endpoint: &Endpoint, head: &Parts, path: &str, body: &Bytes, mounted: &M
     })
 }
 
-async fn carry_out(plan: Plan, headers: &HeaderMap, site: &Site, mounted: &MountedDialect) -> HttpReply {
+async fn carry_out(
+    plan: Plan,
+    traceparent: Option<Box<str>>,
+    site: &Site,
+    mounted: &MountedDialect,
+) -> HttpReply {
     match plan {
         Plan::Reply(answer) => answer,
         Plan::Publish(mut event, then) => {
-            event.traceparent = traceparent(headers);
+            event.traceparent = traceparent;
             let by = Entrance::new("dialect_route", Some(mounted.name));
             site.node.note_entry(by, std::slice::from_ref(&*event));
             let options = PublishOptions { receipt: true };

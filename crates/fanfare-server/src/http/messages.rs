@@ -256,10 +256,10 @@ pub(super) async fn create(call: RouteCall<'_>) -> Result<Reply, Refusal> {
     let site = call.site;
     let who = identify(site, call.headers()).await?;
     let body = body::read(call.body, site).await.map_err(Refusal::Unread)?;
-    let draft = match Draft::read(&body.bytes) {
+    let draft = match body.parse(|bytes| Draft::read(bytes)).await {
         Ok(draft) => draft,
         Err(refusal) => {
-            return match body.not_json() {
+            return match body.not_json().await {
                 Some(unread) => {
                     let issue = &*unread.message();
                     let details = BadField { field: "body", issue };

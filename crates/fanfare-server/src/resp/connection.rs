@@ -8,6 +8,7 @@ use std::{
     time::SystemTime,
 };
 
+use fanfare_cluster::wire;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Instant,
@@ -21,6 +22,7 @@ use super::{
     session::{Closing, Session},
     wire::Wire,
 };
+use crate::parsing;
 
 /// Replies are sent and publications settled before more is carried out once either is worth so much.
 const FULL_REPLIES: usize = 256 * 1024;
@@ -118,6 +120,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> DoorConnection<'_, S> {
                     any = true;
                     let permitted = commands::permitted(&self.session, &request);
                     self.session.take(request, permitted);
+                    self.parse_large().await;
                     self.transaction().await?;
                 }
                 Err(error) => self.refuse(error),
@@ -137,9 +140,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> DoorConnection<'_, S> {
     async fn transaction(&mut self) -> io::Result<()> {
         for (spec, request) in self.session.take_executing() {
             self.session.run(spec, &request);
+            self.parse_large().await;
             self.flush_if_full().await?;
         }
         Ok(())
+    }
+
+    /// Reads the events of the last `PUBLISH`, if it is a large one, before the next command.
+    async fn parse_large(&mut self) {
+        let Some(publication) = self.session.take_large() else {
+            return;
+        };
+        let (message, now) = (publication.slice(2), self.session.batch.now);
+        let parsing = parsing::parse(&message, move |message| {
+            let mut events = Vec::new();
+            wire::parse_message(publication.arg(1), message, now, &mut events).map(|()| events)
+        });
+        let parsed = parsing.await;
+        self.session
+            .add(|events| parsed.map(|parsed| events.extend(parsed)));
     }
 
     fn refuse(&mut self, error: ProtocolError) {

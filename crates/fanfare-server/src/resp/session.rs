@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, net::SocketAddr};
 
-use fanfare_cluster::wire;
+use fanfare_cluster::wire::{self, Rejected};
 use fanfare_core::Event;
 use tokio::time::Instant;
 
@@ -12,6 +12,7 @@ use super::{
     request::Request,
     writer::{Protocol, Writer},
 };
+use crate::parsing;
 
 /// The user that a client is if it names none.
 pub(super) const DEFAULT_USER: &[u8] = b"default";
@@ -121,6 +122,7 @@ pub(super) struct Session<'a> {
     failures: u32,
     transaction: Option<Transaction>,
     executing: Vec<(&'static Spec, Request)>,
+    large: Option<Request>,
     /// Counted here first, and for all to see once in each read.
     commands: u64,
     publications: u64,
@@ -144,6 +146,7 @@ impl<'a> Session<'a> {
             failures: 0,
             transaction: None,
             executing: Vec::new(),
+            large: None,
             commands: 0,
             publications: 0,
         };
@@ -307,13 +310,25 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// `PUBLISH`: the reply is written when the broker has returned the receipt.
+    /// `PUBLISH`: the reply is written when the broker has returned the receipt. A large one is left for [`Session::take_large`].
     pub(super) fn publish(&mut self, request: &Request) {
         self.publications += 1;
-        let (now, at) = (self.batch.now, self.writer.out.len());
-        let read =
-            |events: &mut Vec<Event>| wire::parse_message(request.arg(1), &request.slice(2), now, events);
-        if let Err(reason) = self.batch.add(at, read) {
+        if parsing::is_large(request.arg(2)) {
+            self.large = Some(request.clone());
+            return;
+        }
+        let now = self.batch.now;
+        self.add(|events| wire::parse_message(request.arg(1), &request.slice(2), now, events));
+    }
+
+    /// Takes the last `PUBLISH`, if it is a large one, which is to be parsed and [added](Session::add) before the next command.
+    pub(super) fn take_large(&mut self) -> Option<Request> {
+        self.large.take()
+    }
+
+    /// Has `read` add the events of a `PUBLISH` to the batch.
+    pub(super) fn add(&mut self, read: impl FnOnce(&mut Vec<Event>) -> Result<(), Rejected>) {
+        if let Err(reason) = self.batch.add(self.writer.out.len(), read) {
             // To its publisher this is a message without subscribers, as it would be on Redis.
             self.door.options.host.rejected();
             self.door.stats.rejected();

@@ -82,8 +82,13 @@ impl Family {
 async fn read(sent: RequestBody, site: &Site) -> Result<Fields, Failure> {
     let body = body::read_within(MAX_BODY, sent, site).await;
     let body = body.map_err(Failure::Unread)?;
-    let failure = || body.not_json().map_or(Failure::NotAnObject, Failure::Unread);
-    Fields::parse(&body.bytes).ok_or_else(failure)
+    match Fields::parse(&body.bytes) {
+        Some(fields) => Ok(fields),
+        None => Err(body
+            .not_json()
+            .await
+            .map_or(Failure::NotAnObject, Failure::Unread)),
+    }
 }
 
 /// Logs in the user whose name is in the field `name`.

@@ -66,12 +66,13 @@ async fn read<T: DeserializeOwned>(sent: RequestBody, site: &Site) -> Result<T, 
         .map_err(|unread| api_error(unread.status(), "INVALID_REQUEST", &unread.message()))?;
     // Serde would take a list for a struct.
     let object = serde_json::from_slice::<JsonMap>(&body.bytes);
-    object
-        .and_then(|object| T::deserialize(Value::Object(object)))
-        .map_err(|error| match body.not_json() {
+    match object.and_then(|object| T::deserialize(Value::Object(object))) {
+        Ok(read) => Ok(read),
+        Err(error) => Err(match body.not_json().await {
             Some(unread) => api_error(unread.status(), "INVALID_REQUEST", &unread.message()),
             None => invalid(&error.to_string()),
-        })
+        }),
+    }
 }
 
 /// The answer where accounts could not do what was asked.

@@ -134,7 +134,7 @@ pub(in crate::http) async fn publish(call: RouteCall<'_>) -> Reply {
     let mut events = match body.parse(move |bytes| parse_publication(bytes, now)).await {
         Ok(events) => events,
         Err(error) => {
-            return match body.not_json() {
+            return match body.not_json().await {
                 Some(unread) => api_error(unread.status(), "INVALID_REQUEST", &unread.message()),
                 None => invalid(&error.to_string()),
             };

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde_json::json;
 
 use super::*;
+use crate::parsing::PARSER;
 
 fn replies(numbers: impl IntoIterator<Item = u32>) -> String {
     numbers.into_iter().fold(String::new(), |mut replies, number| {
@@ -93,6 +94,34 @@ async fn large_messages_pass_and_larger_ones_do_not() {
         .answer("*3\r\n$7\r\nPUBLISH\r\n$11\r\nuser_noti:1\r\n$8454145\r\n")
         .await;
     assert_eq!(got, "-ERR Protocol error: invalid bulk length\r\n");
+}
+
+#[tokio::test]
+async fn a_large_message_holds_up_its_own_publisher_alone_and_keeps_its_place() {
+    let house = house(&[], |_| {});
+    let large = BODY.replace('1', &format!("\"{}\"", "a".repeat(100_000)));
+    let publish = |user, body| request(&["PUBLISH", &format!("user_noti:{user}"), body]);
+    let all = [
+        publish(1, BODY),
+        publish(2, &large),
+        publish(3, &large[1..]),
+        request(&["PING"]),
+        publish(4, BODY),
+    ];
+    let mut peer = house.connect();
+    let turn = PARSER.acquire().await.unwrap();
+    peer.stream.write_all(all.concat().as_bytes()).await.unwrap();
+    house.connect().expect(&publish(5, BODY), ":5\r\n").await;
+    assert_eq!(house.published(), [["1"], ["5"]]);
+    drop(turn);
+    peer.expect("", ":1\r\n:2\r\n:0\r\n+PONG\r\n:4\r\n").await;
+    assert_eq!(house.published()[2..].concat(), ["2", "4"]);
+    assert_eq!(house.host.rejected.load(Relaxed), 1);
+    let transaction = ["MULTI\r\n", &all.concat(), "EXEC\r\n"].concat();
+    let queued = "+QUEUED\r\n".repeat(all.len());
+    let replies = ":1\r\n:2\r\n:0\r\n+PONG\r\n:4\r\n";
+    peer.expect(&transaction, &format!("+OK\r\n{queued}*5\r\n{replies}"))
+        .await;
 }
 
 #[tokio::test]
