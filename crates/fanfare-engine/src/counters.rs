@@ -26,6 +26,8 @@ pub struct Counters {
     /// From then until a shard took them up; once for each of its turns, by the batch that waited longest, and
     /// once for each fan-out.
     pub queue_wait: Histogram,
+    /// Times that the fan-outs of a shard reached their limit.
+    pub fan_outs_full: AtomicU64,
     /// From a WebSocket handshake's request until its connection was admitted.
     pub handshake: Histogram,
     /// Connections accepted that were never upgraded or answered in time.

@@ -9,6 +9,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
+    sync::atomic::Ordering::Relaxed,
 };
 
 use fanfare_core::{Audience, Reach};
@@ -194,6 +195,9 @@ impl Shard {
             for from in (0..events).step_by(RUN) {
                 fan_outs.add(part.split(from..events.min(from + RUN)), &receivers, generation);
             }
+        }
+        if fan_outs.is_full() {
+            self.node.counters.fan_outs_full.fetch_add(1, Relaxed);
         }
     }
 

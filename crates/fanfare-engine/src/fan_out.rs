@@ -17,16 +17,16 @@ use super::{
     write::{CHUNK, Classes, write},
 };
 
-/// The most receivers of all fan-outs together, without those of the last. Above it the shard completes the first fan-out before it takes another event.
-/// Each takes eight bytes.
-pub(super) const MAX_RECEIVERS: usize = 1 << 19;
+/// The default of [`NodeOptions::max_fan_out_receivers`](crate::NodeOptions::max_fan_out_receivers): 4 MiB for each shard.
+pub const MAX_FAN_OUT_RECEIVERS: usize = 1 << 19;
 
 /// A shard's fan-outs, in the order of publication. The first is being written.
-#[derive(Default)]
 pub(super) struct FanOuts {
     pub(super) all: VecDeque<FanOut>,
     /// The receivers of all.
     receivers: usize,
+    /// Nothing is added to so many receivers.
+    most: usize,
 }
 
 /// Events for one audience on the way to its connections.
@@ -151,6 +151,14 @@ impl FanOut {
 }
 
 impl FanOuts {
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            all: VecDeque::new(),
+            receivers: 0,
+            most,
+        }
+    }
+
     #[cfg(test)]
     pub(super) fn receivers(&self) -> usize {
         self.receivers
@@ -162,7 +170,7 @@ impl FanOuts {
 
     /// Whether nothing more should be added.
     pub(super) fn is_full(&self) -> bool {
-        self.receivers >= MAX_RECEIVERS
+        self.receivers >= self.most
     }
 
     /// Adds the events of `part`, which are all for the same audience. `generation` is that of the connections.

@@ -25,7 +25,9 @@
 //!     Audience, BoxFuture, Channel, Denial, Event, Identity, PublishOptions, RawJson,
 //!     policy::{AccessControl, Policy},
 //! };
-//! use fanfare_engine::{Authenticator, Clock, Conflict, Node, NodeOptions, ObserveLimits, ShardHandle};
+//! use fanfare_engine::{
+//!     Authenticator, Clock, Conflict, MAX_FAN_OUT_RECEIVERS, Node, NodeOptions, ObserveLimits, ShardHandle,
+//! };
 //!
 //! /// Believes no token.
 //! struct Closed;
@@ -50,6 +52,7 @@
 //!     access: AccessControl::new(Policy::default(), None),
 //!     clock: Clock::system(),
 //!     observe: ObserveLimits::default(),
+//!     max_fan_out_receivers: MAX_FAN_OUT_RECEIVERS,
 //! });
 //! // A thread runs `Shard::run` with these commands.
 //! let (shard, commands) = ShardHandle::channel();
@@ -133,6 +136,7 @@ pub use connection::NewConnection;
 pub use connections::Key;
 pub use counters::{Counters, DialectCounters};
 pub use entrance::Entrance;
+pub use fan_out::MAX_FAN_OUT_RECEIVERS;
 pub use framing::Framing;
 pub use mounted::{MountedDialect, Mounting};
 pub use node::{Holdings, Node, NodeOptions};

@@ -46,6 +46,7 @@ pub struct Node {
     pub(super) channels: ChannelInterests<InForce>,
     /// What operators watch.
     pub(super) observers: Observers,
+    pub(super) max_fan_out_receivers: usize,
     /// The event types that no client may publish.
     pub(super) reserved_types: HashSet<&'static str>,
     shards: OnceLock<Vec<ShardHandle>>,
@@ -68,6 +69,9 @@ pub struct NodeOptions {
     pub clock: Clock,
     /// Limits of what operators may watch.
     pub observe: ObserveLimits,
+    /// The most receivers, of eight bytes each, of all fan-outs of a shard together, without those of the last. From there on
+    /// the shard completes the first fan-out before it takes another event.
+    pub max_fan_out_receivers: usize,
 }
 
 /// How much a node's connections listen to. Personal channels are not in it: those come with the user.
@@ -107,6 +111,7 @@ impl Node {
             interests: Interests::new(count),
             channels: ChannelInterests::default(),
             observers: Observers::new(options.observe),
+            max_fan_out_receivers: options.max_fan_out_receivers,
             reserved_types,
             shards: OnceLock::new(),
             broker: OnceLock::new(),

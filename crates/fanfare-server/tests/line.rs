@@ -20,7 +20,8 @@ use fanfare_core::{
     policy::{AccessControl, KnownNames, Policy, PolicyOptions, RoomAccess},
 };
 use fanfare_engine::{
-    Clock, DialectSettings, Mounting, Node, NodeOptions, ObserveLimits, Pace, Shard, ShardHandle,
+    Clock, DialectSettings, MAX_FAN_OUT_RECEIVERS, Mounting, Node, NodeOptions, ObserveLimits, Pace, Shard,
+    ShardHandle,
 };
 use fanfare_server::{
     auth::{Credentials, Gate, TokenRules, Verifier, VerifierOptions},
@@ -154,6 +155,7 @@ fn node(gate: Arc<Gate>) -> Arc<Node> {
         ),
         clock: Clock::system(),
         observe: ObserveLimits::default(),
+        max_fan_out_receivers: MAX_FAN_OUT_RECEIVERS,
     })
 }
 

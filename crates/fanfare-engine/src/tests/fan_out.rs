@@ -1,6 +1,6 @@
 //! Deliveries to many connections, and what goes between their chunks.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use fanfare_core::{
     BoxFuture, Ending, Event, Inbound, Reach,
@@ -14,9 +14,9 @@ use super::{
     client::Client,
     fakes::FakeAuthorizer,
     history, history_model,
-    world::{Setup, World, event, in_world, on, settings, until},
+    world::{MAX_RECEIVERS, Setup, World, event, in_world, on, settings, until},
 };
-use crate::{DialectSettings, connection::Connection, fan_out::MAX_RECEIVERS};
+use crate::{DialectSettings, connection::Connection};
 
 /// Connections that only receive: more than two chunks.
 const CROWD: usize = 600;
@@ -197,6 +197,7 @@ fn what_is_known_of_fan_outs_has_a_limit() {
             tokio::task::yield_now().await;
         }
         assert!((MAX_RECEIVERS..MAX_RECEIVERS + CROWD).contains(&most), "{most}");
+        assert!(world.node.counters.fan_outs_full.load(Relaxed) > 0);
         assert_eq!(queued(&[fan_outs.await.unwrap()]), vec![CROWD as u64; count]);
     });
 }

@@ -21,7 +21,7 @@ use super::{
     fakes::FakeAuthenticator,
     history_model::{self, play_for},
     plain::{Plain, PlainKind},
-    world::{on, settings, who},
+    world::{MAX_RECEIVERS, on, settings, who},
 };
 use crate::{
     Admission, Clock, Conflict, DialectSettings, Mounting, NewConnection, Node, NodeOptions, ObserveLimits,
@@ -60,6 +60,7 @@ impl Site {
             access: AccessControl::new(Policy::new(policy), None),
             clock: Clock::simulated(),
             observe: ObserveLimits::default(),
+            max_fan_out_receivers: MAX_RECEIVERS,
         });
         let inbound: Arc<dyn Inbound> = node.clone();
         let (handle, commands) = ShardHandle::channel();

@@ -47,6 +47,9 @@ pub(crate) fn settings() -> DialectSettings {
     }
 }
 
+/// The limit of a shard's fan-outs.
+pub(super) const MAX_RECEIVERS: usize = 1 << 15;
+
 /// What a test's world is made of.
 pub(super) struct Setup {
     pub(super) settings: DialectSettings,
@@ -126,6 +129,7 @@ impl Setup {
                 Clock::simulated()
             },
             observe: self.observe,
+            max_fan_out_receivers: MAX_RECEIVERS,
         });
         let inbound: Arc<dyn Inbound> = node.clone();
         let broker = FakeBroker::new(inbound);

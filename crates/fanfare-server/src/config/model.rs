@@ -269,6 +269,12 @@ pub struct Limits {
     #[schemars(range(min = 1, max = 1_000_000))]
     #[default(fanfare_core::MAX_KNOWN_MEMBERS)]
     pub max_known_members: usize,
+
+    /// The most deliveries that a shard puts off so that events for few connections need not wait for events for many. From there on
+    /// it delivers the first of those events to all its connections before it takes another event. Each takes eight bytes.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    #[default(fanfare_engine::MAX_FAN_OUT_RECEIVERS)]
+    pub max_fan_out_receivers: usize,
 }
 
 /// How the server drains after SIGTERM, SIGINT or SIGQUIT.

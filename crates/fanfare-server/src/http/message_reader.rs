@@ -142,7 +142,7 @@ mod tests {
         BoxFuture, UserId,
         policy::{AccessControl, Authorizer, KnownNames, Policy, PolicyOptions, Question},
     };
-    use fanfare_engine::{Clock, NodeOptions, ObserveLimits};
+    use fanfare_engine::{Clock, MAX_FAN_OUT_RECEIVERS, NodeOptions, ObserveLimits};
     use serde_json::value::RawValue;
     use tokio::sync::oneshot;
 
@@ -185,6 +185,7 @@ mod tests {
             access: AccessControl::new(policy, Some(authorizer)),
             clock: Clock::system(),
             observe: ObserveLimits::default(),
+            max_fan_out_receivers: MAX_FAN_OUT_RECEIVERS,
         })
     }
 

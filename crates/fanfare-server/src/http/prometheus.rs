@@ -169,6 +169,11 @@ const NODE_COUNTERS: &[OfNode] = &[
         |node| node.presence_counts().unlisted,
     ),
     (
+        "fanfare_fan_outs_full_total",
+        "Times that a shard put off as many deliveries as limits.max_fan_out_receivers allows, so that events for few connections waited",
+        |node| node.counters.fan_outs_full.load(Relaxed),
+    ),
+    (
         "fanfare_handshakes_timed_out_total",
         "Connections cut because their request was not complete in time",
         |node| node.counters.handshakes_timed_out.load(Relaxed),

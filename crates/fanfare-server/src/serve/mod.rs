@@ -101,13 +101,8 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     let gate = Arc::new(Gate::new(rules).with_accounts(accounts.clone()));
     gate.replace_api_keys(keys::api_keys(config));
     let refreshing = gate.spawn_refresh();
-    let node = Node::new(NodeOptions {
-        dialects: dialects(config),
-        authenticator: gate.clone(),
-        access: AccessControl::new(policy, prepared.authorizer.map(|webhook| webhook as _)),
-        clock: Clock::system(),
-        observe: config.observe,
-    });
+    let access = AccessControl::new(policy, prepared.authorizer.map(|webhook| webhook as _));
+    let node = node(config, gate.clone(), access);
     let commands = attach(&node, config, shards)?;
     let upkeep = Arc::<Upkeep>::default();
     let report = NodeReport::new(&node, accounts.clone(), upkeep.clone(), loaded.clone());
@@ -152,6 +147,18 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
         exporting.finish().await;
     }
     Ok(ended?)
+}
+
+/// Makes the node, without its shards and its broker.
+fn node(config: &Config, gate: Arc<Gate>, access: AccessControl) -> Arc<Node> {
+    Node::new(NodeOptions {
+        dialects: dialects(config),
+        authenticator: gate,
+        access,
+        clock: Clock::system(),
+        observe: config.observe,
+        max_fan_out_receivers: config.limits.max_fan_out_receivers,
+    })
 }
 
 /// Starts the ticks of the dialects. They run on the control thread and end with it.

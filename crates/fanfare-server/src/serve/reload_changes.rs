@@ -33,7 +33,7 @@ const APPLIED: [&str; 22] = [
     "resp.password",
 ];
 /// Of `[limits]`, the keys that need a restart.
-const LIMITS_KEEP: [&str; 2] = ["max_listed_members", "max_known_members"];
+const LIMITS_KEEP: [&str; 3] = ["max_fan_out_receivers", "max_listed_members", "max_known_members"];
 /// Of what every dialect has, the keys that need a restart.
 const DIALECTS_KEEP: [&str; 2] = ["ping_interval", "ping_timeout"];
 
@@ -150,6 +150,7 @@ mod tests {
         for (key, applied) in [
             ("limits.burst", true),
             ("limits.trusted_proxies", true),
+            ("limits.max_fan_out_receivers", false),
             ("limits.max_listed_members", false),
             ("limits.max_known_members", false),
             ("notify.max_connections", true),

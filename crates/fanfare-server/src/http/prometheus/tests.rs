@@ -18,7 +18,7 @@ use crate::{
     serve,
 };
 use fanfare_accounts::{AccountsOptions, storage::Storage};
-use fanfare_engine::{Clock, NodeOptions, ObserveLimits};
+use fanfare_engine::{Clock, MAX_FAN_OUT_RECEIVERS, NodeOptions, ObserveLimits};
 
 struct Asked;
 
@@ -65,6 +65,7 @@ fn node() -> Arc<Node> {
         access: AccessControl::new(Policy::default(), Some(Arc::new(Asked))),
         clock: Clock::system(),
         observe: ObserveLimits::default(),
+        max_fan_out_receivers: MAX_FAN_OUT_RECEIVERS,
     })
 }
 
