@@ -1,11 +1,11 @@
 //! Events, and the connections that they are for.
 
 use std::{
-    sync::Mutex,
+    sync::{Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use uuid::{ContextV7, Timestamp, Uuid};
+use uuid::{Builder, Uuid};
 
 use crate::{BadName, Channel, RawJson, UserId, history::History};
 
@@ -128,15 +128,21 @@ impl Sender {
     }
 }
 
-/// Returns a UUID v7 of the time `now`, greater than those before it. (`Uuid::now_v7` would read the clock for each event of a batch.)
+/// Returns a UUID v7 of the time `now`, greater than those before it. The first of a millisecond is random; each further one is the
+/// next number, at a tenth of the cost (`Uuid::new_v7` takes 400 instructions, which is a sixteenth of a unicast).
 fn new_id(now: SystemTime) -> Uuid {
-    static CONTEXT: Mutex<ContextV7> = Mutex::new(ContextV7::new());
+    static LAST: Mutex<Uuid> = Mutex::new(Uuid::nil());
     let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Uuid::new_v7(Timestamp::from_unix(
-        &CONTEXT,
-        since.as_secs(),
-        since.subsec_nanos(),
-    ))
+    let ms = since.as_secs() * 1000 + u64::from(since.subsec_millis());
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    *last = if u128::from(ms) > last.as_u128() >> 80 {
+        let mut random = [0; 10];
+        random.copy_from_slice(&Uuid::new_v4().as_bytes()[6..]);
+        Builder::from_unix_timestamp_millis(ms, &random).into_uuid()
+    } else {
+        Uuid::from_u128(last.as_u128() + 1)
+    };
+    *last
 }
 
 impl Event {

@@ -16,8 +16,6 @@ use utoipa::{
 };
 use uuid::Uuid;
 
-use super::object;
-
 /// The most events in one body.
 pub const MAX_EVENTS: usize = 10_000;
 /// The longest id that a publisher may choose, in bytes.
@@ -141,29 +139,38 @@ impl fmt::Display for Place<'_> {
 /// A field's path in its event, and what is wrong with it.
 type Problem = (&'static str, String);
 
+/// What is wrong with an event that is something else.
+const NO_OBJECT: &str = "expected an object";
+
+impl PublicationError {
+    fn new(index: Option<usize>, (field, problem): Problem) -> Self {
+        Self {
+            index,
+            field,
+            problem,
+        }
+    }
+}
+
 /// Reads `body`, which came in at `now`: all its events, or none and the first thing that is wrong.
 ///
 /// # Errors
 /// When it is not JSON, holds no event or more than [`MAX_EVENTS`], or one of them is not of the documented form.
 pub fn parse_publication(body: &Bytes, now: SystemTime) -> Result<Vec<Event>, PublicationError> {
-    let whole = |problem: &str| PublicationError {
-        index: None,
-        field: "",
-        problem: problem.to_owned(),
-    };
+    if let Some(fields) = object(body) {
+        return match one(body, &fields, now) {
+            Ok(event) => Ok(vec![event]),
+            Err(problem) => Err(PublicationError::new(None, problem)),
+        };
+    }
+    let whole = |problem: &str| PublicationError::new(None, ("", problem.to_owned()));
     let not_json = || whole(&format!("expected JSON, nested at most {MAX_DEPTH} deep"));
     let raw: &RawValue = serde_json::from_slice(without_mark(body)).map_err(|_| not_json())?;
     if deeper_than(MAX_DEPTH, body) {
         return Err(not_json());
     }
     match raw.get().as_bytes().first() {
-        Some(b'{') => one(body, raw, now)
-            .map(|event| vec![event])
-            .map_err(|(field, problem)| PublicationError {
-                index: None,
-                field,
-                problem,
-            }),
+        Some(b'{') => Err(whole(NO_OBJECT)),
         Some(b'[') => {
             let list: Vec<&RawValue> = serde_json::from_str(raw.get()).map_err(|_| not_json())?;
             if list.is_empty() || list.len() > MAX_EVENTS {
@@ -173,11 +180,8 @@ pub fn parse_publication(body: &Bytes, now: SystemTime) -> Result<Vec<Event>, Pu
                 )));
             }
             let events = list.into_iter().enumerate().map(|(index, raw)| {
-                one(body, raw, now).map_err(|(field, problem)| PublicationError {
-                    index: Some(index),
-                    field,
-                    problem,
-                })
+                let event = fields(raw, "", NO_OBJECT).and_then(|fields| one(body, &fields, now));
+                event.map_err(|problem| PublicationError::new(Some(index), problem))
             });
             events.collect()
         }
@@ -185,18 +189,21 @@ pub fn parse_publication(body: &Bytes, now: SystemTime) -> Result<Vec<Event>, Pu
     }
 }
 
-fn one(body: &Bytes, raw: &RawValue, now: SystemTime) -> Result<Event, Problem> {
-    let [to, kind, data, metadata, sender, id] = take(
-        raw,
-        "",
-        ["to", "type", "data", "metadata", "sender", "id"],
-        "expected an object",
-    )?;
+/// The fields of a body that is one event; one pass over the body.
+fn object(body: &[u8]) -> Option<RawObject<'_>> {
+    let text = std::str::from_utf8(without_mark(body)).ok()?;
+    let is_object = text.trim_ascii_start().starts_with('{');
+    is_object.then(|| RawObject::parse(text).ok()).flatten()
+}
+
+fn one(body: &Bytes, fields: &RawObject<'_>, now: SystemTime) -> Result<Event, Problem> {
+    let names = ["to", "type", "data", "metadata", "sender", "id"];
+    let [to, kind, data, metadata, sender, id] = take(fields, "", names)?;
     let audience = audience(to.ok_or_else(|| missing("to"))?)?;
     let data = RawJson::slice(body, data.ok_or_else(|| missing("data"))?)
         .map_err(|_| ("data", format!("expected JSON, nested at most {MAX_DEPTH} deep")))?;
-    let metadata =
-        metadata.map(|raw| object(body, raw).ok_or_else(|| ("metadata", "expected an object".to_owned())));
+    let metadata = metadata
+        .map(|raw| super::object(body, raw).ok_or_else(|| ("metadata", "expected an object".to_owned())));
     let kind = kind.map(|raw| text("type", raw, MAX_NAME_BYTES)).transpose()?;
     if kind.as_deref().is_some_and(|kind| RESERVED_TYPES.contains(&kind)) {
         return Err(("type", "reserved for the server".to_owned()));
@@ -206,23 +213,27 @@ fn one(body: &Bytes, raw: &RawValue, now: SystemTime) -> Result<Event, Problem> 
         .transpose()?;
     let id = id.map(|raw| text("id", raw, MAX_ID_BYTES)).transpose()?;
     let id = id.map(|text| event_id(&text));
+    let event = Event::new(audience, kind.as_deref(), data, now);
     Ok(Event {
-        id: id.unwrap_or_else(Uuid::now_v7),
+        id: id.unwrap_or(event.id),
         named: id.is_some(),
         metadata: metadata.transpose()?,
         sender: sender.map(|id| Sender::new(&id)),
-        ..Event::new(audience, kind.as_deref(), data, now)
+        ..event
     })
 }
 
-/// The values of the fields called `names`; other fields and doubles are errors.
+/// The fields of the object that `raw` is.
+fn fields<'a>(raw: &'a RawValue, at: &'static str, expected: &str) -> Result<RawObject<'a>, Problem> {
+    RawObject::parse(raw.get()).map_err(|_| (at, expected.to_owned()))
+}
+
+/// The values of those of `fields` that are called `names`; other fields and doubles are errors.
 fn take<'a, const N: usize>(
-    raw: &'a RawValue,
+    fields: &RawObject<'a>,
     at: &'static str,
     names: [&'static str; N],
-    expected: &str,
 ) -> Result<[Option<&'a RawValue>; N], Problem> {
-    let fields = RawObject::parse(raw.get()).map_err(|_| (at, expected.to_owned()))?;
     let mut found = [None; N];
     for (name, value) in fields.iter() {
         let Some(which) = names.iter().position(|known| *known == name) else {
@@ -245,7 +256,7 @@ fn audience(raw: &RawValue) -> Result<Audience, Problem> {
             _ => Err(("to", EXPECTED.to_owned())),
         };
     }
-    match take(raw, "to", ["user", "channel"], EXPECTED)? {
+    match take(&fields(raw, "to", EXPECTED)?, "to", ["user", "channel"])? {
         [Some(user), None] => self::user(user).map(Audience::User),
         [None, Some(channel)] => self::channel(channel),
         [None, None] | [Some(_), Some(_)] => Err(("to", EXPECTED.to_owned())),

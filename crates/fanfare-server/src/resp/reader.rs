@@ -215,21 +215,19 @@ impl RequestReader {
     /// [`Self::line`] and [`header`]. `searched` is then where the next thing begins.
     fn short_header(&mut self, buffer: &BytesMut) -> Option<i64> {
         let line = buffer.get(self.at + 1..)?;
-        let digits = line
-            .iter()
-            .take(SHORT_NUMBER)
-            .take_while(|byte| byte.is_ascii_digit())
-            .count();
-        let (number, rest) = line.split_at(digits);
-        if digits == 0 || (digits > 1 && number[0] == b'0') || !rest.starts_with(b"\r\n") {
+        let (mut number, mut digits) = (0, 0);
+        while let Some(digit @ b'0'..=b'9') = line.get(digits)
+            && digits < SHORT_NUMBER
+        {
+            number = number * 10 + i64::from(digit - b'0');
+            digits += 1;
+        }
+        let is_plain = digits > 0 && (digits == 1 || line[0] != b'0');
+        if !is_plain || line.get(digits..digits + 2) != Some(b"\r\n") {
             return None;
         }
         self.searched = self.at + 1 + digits + 2;
-        Some(
-            number
-                .iter()
-                .fold(0, |value, digit| value * 10 + i64::from(digit - b'0')),
-        )
+        Some(number)
     }
 
     /// The line that begins at `at`, without its `\n`; after it, `searched` is where the next thing begins.
