@@ -215,11 +215,20 @@ impl Driver {
         Written::Enough
     }
 
-    /// Whether there are bytes to be looked at now; else has the task woken when there are.
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> bool {
-        if !self.transport.wants_flush() && self.connection.take_end_of_stream() {
+    /// Ends the stream once everything is written and nothing will follow.
+    pub(super) fn end_stream(&mut self) {
+        if self.transport.wants_flush() || !self.connection.take_end_of_stream() {
+            return;
+        }
+        if self.connection.has_parted() && self.transport.ends_when_dropped() {
+            self.connection.hung_up(); // saves to shut down, and to wait for and read the client's end
+        } else {
             self.transport.finish_writing();
         }
+    }
+
+    /// Whether there are bytes to be looked at now; else has the task woken when there are.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> bool {
         // What was asked for comes first; its answer wakes the task.
         if self.connection.is_open() && self.connection.is_waiting() {
             return false;

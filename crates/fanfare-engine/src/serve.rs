@@ -158,6 +158,7 @@ fn look(turn: &mut Turn<'_>, buffer: &mut [u8], cx: &mut Context<'_>, called: bo
     }
     if !turn.connection().is_open() {
         depart(turn.shard, turn.key, &mut turn.driver.connection, turn.moment);
+        turn.driver.end_stream();
     }
     if turn.connection().is_gone() {
         return Progress::Over;

@@ -11,7 +11,7 @@ use std::{
 
 use rustls::ServerConnection;
 use smallvec::SmallVec;
-use tokio::net::TcpStream;
+use tokio::{io::Interest, net::TcpStream};
 
 #[cfg(test)]
 use crate::tests::pipe::ServerEnd;
@@ -68,7 +68,7 @@ impl Transport {
     pub fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Upgrading => Err(ErrorKind::WouldBlock.into()),
-            Self::Plain(socket) => socket.try_read(buffer),
+            Self::Plain(socket) => read_some(socket, buffer),
             #[cfg(test)]
             Self::Pipe(pipe) => pipe.try_read(buffer),
             Self::Tls(stream) => tls_read(&stream.0, &mut stream.1, buffer),
@@ -139,6 +139,12 @@ impl Transport {
         let _ = patience;
     }
 
+    /// Whether the peer reads what was sent and then the end if this is dropped, as long as nothing it sent is unread. TLS says
+    /// goodbye before the end.
+    pub fn ends_when_dropped(&self) -> bool {
+        !matches!(self, Self::Tls(_))
+    }
+
     /// Ends the stream, so that the peer reads what was sent and then the end.
     pub fn finish_writing(&mut self) {
         if let Self::Tls(stream) = self {
@@ -167,6 +173,21 @@ fn write_plain(socket: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> 
         joined.extend_from_slice(slice);
     }
     socket.try_write(&joined)
+}
+
+/// Reads once. A read that does not fill `buffer` has emptied the socket, so tokio waits for more from then on, and the next look
+/// makes no system call. The end of the stream stays ready.
+fn read_some(socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut read = Err(ErrorKind::WouldBlock.into());
+    // Nothing that is read is in what tokio returns.
+    let _ = socket.try_io(Interest::READABLE, || {
+        read = socket.try_read(buffer);
+        match &read {
+            Ok(bytes) if *bytes < buffer.len() => Err(io::Error::from(ErrorKind::WouldBlock)),
+            _ => Ok(()),
+        }
+    });
+    read
 }
 
 fn tls_read(socket: &TcpStream, tls: &mut ServerConnection, buffer: &mut [u8]) -> io::Result<usize> {
@@ -239,14 +260,41 @@ impl Write for Socket<'_> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::io::{IoSlice, Read};
+    use std::{future::poll_fn, task::Waker};
 
-    use super::{MAX_JOINED, Transport};
+    use tokio::{io::AsyncWriteExt, net::TcpListener};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_read_that_empties_the_socket_waits_for_more_and_sees_the_end() -> io::Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let mut client = TcpStream::connect(listener.local_addr()?).await?;
+        let mut transport = Transport::Plain(listener.accept().await?.0);
+        let is_ready = |own: &Transport| {
+            let cx = &mut Context::from_waker(Waker::noop());
+            own.poll_read_ready(cx).is_ready()
+        };
+        let mut buffer = [0; 8];
+        for (sent, may_have_more) in [(3, false), (8, true), (3, false)] {
+            client.write_all(&b"abcdefgh"[..sent]).await?;
+            poll_fn(|cx| transport.poll_read_ready(cx)).await?;
+            assert_eq!(transport.try_read(&mut buffer)?, sent);
+            assert_eq!(is_ready(&transport), may_have_more);
+        }
+        client.write_all(b"abc").await?;
+        drop(client);
+        for expected in [3, 0] {
+            poll_fn(|cx| transport.poll_read_ready(cx)).await?;
+            assert_eq!(transport.try_read(&mut buffer)?, expected);
+        }
+        Ok(())
+    }
 
     /// In one buffer or as they are, slices arrive in order.
     #[tokio::test]
     async fn a_plain_socket_takes_several_slices() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (socket, _) = listener.accept().await.unwrap();
         socket.writable().await.unwrap();

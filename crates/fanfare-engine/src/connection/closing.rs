@@ -66,12 +66,19 @@ impl Connection {
         }
     }
 
-    /// Waits for the client to hang up.
-    pub(super) fn finish(&mut self, now: u64) {
+    /// Waits for the client to hang up. `parted`: it has sent its close frame, and nothing behind it.
+    pub(super) fn finish(&mut self, parted: bool, now: u64) {
         self.phase = Phase::Finishing {
             until: now + HANG_UP_MS,
             finished: false,
+            parted,
         };
+    }
+
+    /// Whether the client has sent its close frame, and nothing behind it: then the socket can be closed at once, since no unread
+    /// byte makes the system reset the connection.
+    pub(crate) fn has_parted(&self) -> bool {
+        matches!(self.phase, Phase::Finishing { parted: true, .. })
     }
 
     /// Whether the client of a response takes nothing of its rest, or does not hang up after it.
@@ -85,8 +92,11 @@ impl Connection {
         match &mut self.phase {
             // Its client answers no close.
             Phase::Closing { until } if is_body && self.outbox.is_empty() => {
-                let (until, finished) = (*until, true);
-                self.phase = Phase::Finishing { until, finished };
+                self.phase = Phase::Finishing {
+                    until: *until,
+                    finished: true,
+                    parted: false,
+                };
                 true
             }
             Phase::Finishing { finished, .. } if self.outbox.is_empty() => !std::mem::replace(finished, true),

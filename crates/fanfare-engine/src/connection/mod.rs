@@ -73,8 +73,14 @@ pub(crate) enum Phase {
     Open,
     /// Our close frame is queued; the client's answer is awaited until then.
     Closing { until: u64 },
-    /// Both sides have sent all; the client is to hang up until then.
-    Finishing { until: u64, finished: bool },
+    /// Our side has sent all; the client is to hang up until then.
+    Finishing {
+        until: u64,
+        /// The stream was shut down.
+        finished: bool,
+        /// The client has sent its close frame, and nothing behind it.
+        parted: bool,
+    },
     /// Nothing more can be done but to forget it.
     Gone,
 }
@@ -243,7 +249,7 @@ impl Connection {
             }
             // The client was sent the close frame and does not answer it. It is let read to the end: a socket that is closed
             // while something is unread resets the connection, and what was sent may be lost.
-            Phase::Closing { until } if now >= until && self.outbox.is_empty() => self.finish(now),
+            Phase::Closing { until } if now >= until && self.outbox.is_empty() => self.finish(false, now),
             Phase::Closing { until } | Phase::Finishing { until, .. } if now >= until => {
                 self.phase = Phase::Gone;
             }

@@ -86,7 +86,7 @@ pub(crate) fn receive(
     match taken {
         Taken::NoMore => {}
         Taken::Read(received) => return received,
-        Taken::Closed(code) => own.closed_by_client(code, moment.ms),
+        Taken::Closed(code) => own.closed_by_client(code, input.rest().is_empty(), moment.ms),
         Taken::Bad(violation) => own.violated(violation, moment.ms),
     }
     Received::Nothing
@@ -186,8 +186,8 @@ fn on_message(own: &mut Connection, message: Message<'_>, moment: Moment, done: 
 }
 
 impl Connection {
-    /// The client sent its close frame: answers it, if it is not itself an answer.
-    fn closed_by_client(&mut self, code: Option<u16>, now: u64) {
+    /// The client sent its close frame: answers it, if it is not itself an answer. `is_last`: nothing came behind it.
+    fn closed_by_client(&mut self, code: Option<u16>, is_last: bool, now: u64) {
         if self.is_open() {
             self.close_code = code.unwrap_or(1005);
             self.push(match code {
@@ -196,7 +196,7 @@ impl Connection {
             });
         }
         self.is_lost = false;
-        self.finish(now);
+        self.finish(is_last, now);
     }
 
     /// The client's stream makes no sense: sends a close frame behind what is queued and reads no more.
@@ -208,6 +208,6 @@ impl Connection {
         );
         self.mounted().counters.errors.fetch_add(1, Relaxed);
         self.close(violation.close_code(), violation.reason(), now);
-        self.finish(now);
+        self.finish(false, now);
     }
 }

@@ -235,6 +235,16 @@ fn a_stream_means_the_same_however_it_is_cut() {
 }
 
 #[test]
+fn nothing_is_awaited_behind_the_close_frames_of_both_sides() {
+    let close = encode::masked_frame(Opcode::Close, &[3, 232], KEY);
+    for (behind, parted) in [("", true), ("something", false)] {
+        let mut pair = Pair::new(settings());
+        pair.send(&[&close[..], behind.as_bytes()].concat());
+        assert_eq!(pair.server.has_parted(), parted, "{behind}");
+    }
+}
+
+#[test]
 fn what_is_written_in_part_goes_on_where_it_stopped() {
     for room in 1..=answers().len() * 40 {
         let mut pair = Pair::new(settings());

@@ -56,7 +56,9 @@ pub async fn serve(
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let _ = stream.set_nodelay(true); // a peer that is gone already shows at the first read
+                // On Linux the listening socket has it set for all. A peer that is gone already shows at the first read.
+                #[cfg(not(target_os = "linux"))]
+                let _ = stream.set_nodelay(true);
                 match door.clone() {
                     Door::Http(site) => {
                         // Boxed, because a task that is spawned is moved several times.

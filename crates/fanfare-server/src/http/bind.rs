@@ -6,7 +6,7 @@ use std::{
 };
 
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::config::BindAddress;
 
@@ -92,6 +92,7 @@ fn is_missing(error: &io::Error) -> bool {
 /// All shards accept from one socket, which keeps its queue while no process serves it.
 fn share(socket: TcpListener, address: SocketAddr, count: usize) -> io::Result<Bound> {
     socket.set_nonblocking(true)?;
+    SockRef::from(&socket).set_tcp_nodelay(true)?;
     let mut sockets: Vec<_> = (1..count)
         .map(|_| socket.try_clone())
         .collect::<io::Result<_>>()?;
@@ -126,6 +127,7 @@ fn open(address: SocketAddr, dual_stack: bool, shared: bool) -> io::Result<Socke
         socket.set_reuse_port(true)?;
     }
     socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?; // connections inherit it on Linux
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket)
@@ -216,6 +218,18 @@ mod tests {
         assert!(reaches("127.0.0.1", port));
         for socket in &bound[0].sockets[..2] {
             assert_eq!(socket.local_addr().unwrap().port(), port);
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn connections_send_small_messages_at_once() {
+        let passed = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = passed.local_addr().unwrap().to_string().parse().unwrap();
+        let passed = bind(address, false, 1, &mut vec![passed]).unwrap();
+        for bound in [passed, bound("127.0.0.1:0", true, 1).unwrap()] {
+            let _client = TcpStream::connect(bound[0].address).unwrap();
+            assert!(bound[0].sockets[0].accept().unwrap().0.nodelay().unwrap());
         }
     }
 
