@@ -1,6 +1,7 @@
 """The other brokers: Redis behind Sentinels, a Redis Cluster, and NATS; on free ports, in folders of their own."""
 
 import contextlib
+import json
 import pathlib
 import shutil
 import socket
@@ -217,3 +218,51 @@ class Nats(Servers):
     def lose_everything(self):
         """What JetStream has stored."""
         shutil.rmtree(self.folder / "store")
+
+
+class NatsCluster(Nats):
+    """Three NATS servers, each with all that JetStream stores. `port` is that of the one that is never killed."""
+
+    NAMES = ("one", "two", "three")
+
+    def __init__(self):
+        super().__init__()
+        self.ports, self.routes = [[free_port() for _ in self.NAMES] for _ in range(2)]
+        self.port = self.ports[0]
+
+    def tables(self, _):
+        """Nodes go from one server to another: there is no link between."""
+        return {"kind": "nats", "url": ",".join(f"nats://127.0.0.1:{port}" for port in self.ports)}
+
+    def start(self):
+        for name in self.NAMES:
+            self.serve(name)
+        wait_until(self.has_leader, what="a leader")
+        return self
+
+    def serve(self, name):
+        number = self.NAMES.index(name)
+        routes = ",".join(f"nats://127.0.0.1:{port}" for port in self.routes)
+        own = ["--name", name, "--port", str(self.ports[number]), "--cluster", f"nats://127.0.0.1:{self.routes[number]}"]
+        store = ["--jetstream", "--store_dir", str(self.folder / name)]
+        self.run(name, program("nats-server", "nats-server"), "--addr", "127.0.0.1", *own, "--cluster_name", "C", "--routes", routes, *store)
+
+    def replicate(self, stream):
+        """From now on each server has a copy of this stream; most of them must be there for it to be used."""
+        config = self.ask(f"STREAM.INFO.{stream}")["config"] | {"num_replicas": 3}
+        assert "error" not in self.ask(f"STREAM.UPDATE.{stream}", config)
+        wait_until(lambda: len(self.ask(f"STREAM.INFO.{stream}")["cluster"].get("replicas", ())) == 2, what="copies")
+
+    def has_leader(self):
+        return "error" not in (self.ask("STREAM.NAMES") or {"error": ""})
+
+    def ask(self, question, body=None):
+        """What JetStream answers; None if it does not."""
+        body = json.dumps(body).encode() if body else b""
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as peer, peer.makefile("rb") as lines:
+            peer.settimeout(2)
+            peer.sendall(b'CONNECT {"verbose":false}\r\nSUB _INBOX.a 1\r\n')
+            peer.sendall(f"PUB $JS.API.{question} _INBOX.a {len(body)}\r\n".encode() + body + b"\r\n")
+            while line := lines.readline():
+                if line.startswith(b"MSG"):
+                    return json.loads(lines.read(int(line.split()[-1])))

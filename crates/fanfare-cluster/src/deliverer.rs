@@ -10,6 +10,7 @@ use crate::{
     deliveries::{Item, Queue, ReplyTo},
     local,
     messages::{NodeMessage, Reached},
+    outbox::Note,
     shared::Shared,
 };
 
@@ -97,12 +98,7 @@ async fn deliver(shared: &Shared, items: &mut Vec<Item>) {
         if *node == *shared.node.id {
             shared.requests.flushed(token, &node, true);
         } else {
-            let reply = NodeMessage::Flushed {
-                node: shared.node.id.clone(),
-                token,
-                connection: shared.connection(),
-            };
-            shared.node.outbox.send_to(&node, reply);
+            shared.node.outbox.put(Note::Flushed { node, token });
         }
     }
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod faults;
 mod stores;
 
 use std::{
@@ -22,8 +23,8 @@ use crate::{
     ClusterBroker, ClusterOptions,
     journal::MemoryJournal,
     transport::{
-        Accepted, Failed, IdStore, Message, PresenceStore, PublishError, Published, Received, Receiver,
-        Sender, Subject, Subscriber, Transport, journal::JournalStore,
+        Accepted, Batch, Failed, IdStore, Message, PresenceStore, PublishError, Published, Received,
+        Receiver, Sender, Subject, Subscriber, Transport, journal::JournalStore,
     },
 };
 
@@ -42,6 +43,8 @@ struct HubState {
     deaf: HashSet<String>,
     /// Nodes that cannot connect.
     cut: HashSet<String>,
+    /// A node, and what begins the message with which it loses its publishing connection.
+    loses: Option<(String, &'static [u8])>,
     /// Subscriptions to users are not confirmed now.
     stalls: bool,
     /// Whether backends publish past all nodes.
@@ -70,7 +73,8 @@ struct Listener {
     number: usize,
     node: String,
     subjects: HashSet<Subject>,
-    messages: mpsc::UnboundedSender<Received>,
+    /// `None` if the connection is lost and the hub has not noticed.
+    messages: Option<mpsc::UnboundedSender<Received>>,
 }
 
 impl Hub {
@@ -84,6 +88,7 @@ impl Hub {
             kept: Vec::new(),
             deaf: HashSet::new(),
             cut: HashSet::new(),
+            loses: None,
             stalls: false,
             plain: PlainPublications::None,
             refusals: 0,
@@ -126,65 +131,6 @@ impl Hub {
     /// If it keeps nothing.
     pub fn journal(&self) -> &MemoryJournal {
         self.1.as_ref().unwrap()
-    }
-
-    /// Cuts all connections, and allows no new ones until it is back.
-    pub fn set_away(&self, away: bool) {
-        let mut state = self.state();
-        state.away = away;
-        state.listeners.clear();
-    }
-
-    /// Cuts the connections of this node, and allows it no new ones until it is back.
-    pub fn set_cut(&self, node: &str, cut: bool) {
-        let mut state = self.state();
-        state.listeners.retain(|listener| listener.node != node);
-        if cut {
-            state.cut.insert(node.to_owned());
-        } else {
-            state.cut.remove(node);
-        }
-    }
-
-    /// Whether the node of this name receives nothing of what is published, though it is connected.
-    pub fn set_deaf(&self, node: &str, deaf: bool) {
-        let mut state = self.state();
-        if deaf {
-            state.deaf.insert(node.to_owned());
-        } else {
-            state.deaf.remove(node);
-        }
-    }
-
-    /// Whether this node is subscribed to anything.
-    #[cfg(test)]
-    pub(crate) fn listens(&self, node: &str) -> bool {
-        let state = self.state();
-        let mut listeners = state.listeners.iter();
-        listeners.any(|listener| listener.node == node && !listener.subjects.is_empty())
-    }
-
-    /// Whether subscriptions to users wait.
-    #[cfg(test)]
-    pub(crate) fn set_stalled(&self, stalled: bool) {
-        self.state().stalls = stalled;
-    }
-
-    /// The journal refuses the next questions, so many of them.
-    pub fn refuse_questions(&self, count: u32) {
-        self.state().refusals = count;
-    }
-
-    /// Answers only so many of the next questions for kept events. The others wait.
-    #[cfg(test)]
-    pub(crate) fn set_answers(&self, count: usize) {
-        self.state().answers = count;
-    }
-
-    /// Events are lost that no journal has kept: no cursor from before `floor` is recovered.
-    #[cfg(test)]
-    pub(crate) fn raise_floor(&self, floor: u64) {
-        self.state().floor = floor;
     }
 
     /// The most questions that the journal was ever asked at once.
@@ -233,7 +179,6 @@ impl Hub {
             payload,
             id: None,
             keep: None,
-            counts_nodes: false,
         };
         self.carry(&message).unwrap();
     }
@@ -248,7 +193,6 @@ impl Hub {
             payload: Bytes::copy_from_slice(payload),
             id: None,
             keep: Some(keep),
-            counts_nodes: false,
         };
         self.carry(&message).unwrap();
     }
@@ -329,20 +273,31 @@ impl Hub {
                     position,
                 };
                 let is_heard = !state.deaf.contains(&listener.node);
-                let is_sent = subscribed && (!is_heard || listener.messages.send(received).is_ok());
+                let send = |messages: &mpsc::UnboundedSender<_>| messages.send(received).is_ok();
+                let is_sent = subscribed && (!is_heard || listener.messages.as_ref().is_none_or(send));
                 listeners += u32::from(is_sent);
             }
         }
-        let is_node = |listener: &&Listener| listener.subjects.contains(&Subject::Receiving);
-        let nodes = state.listeners.iter().filter(is_node).count();
-        let counts_nodes = state.counts && message.counts_nodes;
         Ok(Accepted {
             listeners: state.counts.then_some(listeners),
             id_refused: None,
             position,
             unkept: None,
-            nodes: counts_nodes.then(|| Ok(u32::try_from(nodes).unwrap())),
         })
+    }
+
+    /// How many are subscribed to each of `subjects`, if the hub knows.
+    fn count(&self, subjects: &[Subject]) -> Vec<u32> {
+        let state = self.state();
+        let count = |subject| {
+            let listeners = state.listeners.iter();
+            let count = listeners
+                .filter(|listener| listener.subjects.contains(subject))
+                .count();
+            u32::try_from(count).unwrap()
+        };
+        let known = subjects.iter().filter(|_| state.counts);
+        known.map(count).collect()
     }
 
     /// Whether the journal answers a question now.
@@ -382,6 +337,15 @@ impl Connection {
     async fn check_here(&self) -> Result<(), Failed> {
         self.thawed().await;
         self.is_there().then_some(()).ok_or("away".to_owned())
+    }
+
+    /// Whether it is lost with one of `messages`.
+    fn loses(&self, messages: &[Message]) -> bool {
+        let is_it = |(node, beginning): &mut (String, &'static [u8])| {
+            let mut payloads = messages.iter().map(|message| &message.payload);
+            *node == self.node && payloads.any(|payload| payload.starts_with(beginning))
+        };
+        self.hub.state().loses.take_if(is_it).is_some()
     }
 
     fn is_there(&self) -> bool {
@@ -428,7 +392,7 @@ impl Transport for Connection {
                 number: connection.number,
                 node: connection.node.clone(),
                 subjects: HashSet::new(),
-                messages,
+                messages: Some(messages),
             });
             let messages = futures_util::stream::unfold(
                 (received, connection.clone()),
@@ -450,13 +414,14 @@ impl Transport for Connection {
 }
 
 impl Sender for Connection {
-    fn publish<'a>(&'a self, messages: &'a [Message]) -> BoxFuture<'a, Vec<Published>> {
+    fn publish<'a>(&'a self, messages: &'a [Message], counted: &'a [Subject]) -> BoxFuture<'a, Batch> {
         Box::pin(async move {
             self.thawed().await;
-            if !self.is_there() {
-                return vec![Err(PublishError::Lost); messages.len()];
+            if !self.is_there() || self.loses(messages) {
+                return (vec![Err(PublishError::Lost); messages.len()], Ok(Vec::new()));
             }
-            messages.iter().map(|message| self.hub.carry(message)).collect()
+            let published = messages.iter().map(|message| self.hub.carry(message)).collect();
+            (published, Ok(self.hub.count(counted)))
         })
     }
 

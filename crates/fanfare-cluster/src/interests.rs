@@ -12,7 +12,7 @@ pub(crate) type Ticket = u64;
 pub(crate) struct Interests {
     held: AHashMap<Interest, WantedInterest>,
     last_ticket: Ticket,
-    /// Which receiving connection this is, counted from 1.
+    /// The number of the receiving connection: another one after it was lost, and again on the next; 0 before the first.
     pub(crate) connection: u64,
     /// The connection on which all channels are subscribed to at once; 0 for none.
     all_channels_on: u64,
@@ -82,6 +82,12 @@ impl Interests {
         let held = self.held.iter();
         held.map(|(interest, request)| (interest.clone(), request.ticket))
             .collect()
+    }
+
+    /// The connection was lost. What is answered from now on is not answered by it.
+    pub(crate) fn disconnected(&mut self) {
+        self.connection += 1;
+        self.receiving = false;
     }
 
     /// These requests are in force on this connection.
@@ -192,7 +198,7 @@ mod tests {
         assert_eq!(held.echo(&to_alice), Uncertain, "an old request's confirmation");
         held.confirmed(&[(alice.clone(), second)]);
 
-        held.receiving = false;
+        held.disconnected();
         assert_eq!(held.echo(&to_alice), Uncertain);
         assert_eq!(held.connected(), [(alice.clone(), second)]);
         assert_eq!(held.echo(&to_alice), Uncertain);

@@ -14,7 +14,7 @@ use crate::{
     ANSWER_TIMEOUT,
     backoff::Backoff,
     status::{Side, Status},
-    transport::{Message, PublishError, Published, Sender, Transport},
+    transport::{Batch, Message, PublishError, Published, Sender, Subject, Transport},
 };
 
 /// Between two checks of a connection.
@@ -25,8 +25,8 @@ const BULK_KIB: u32 = 1024;
 /// The publishing connection, if there is one now.
 pub(crate) struct Link {
     current: watch::Sender<Option<Arc<dyn Sender>>>,
-    /// How many were opened.
-    opened: AtomicU64,
+    /// How many were lost.
+    lost: AtomicU64,
     bulk: Semaphore,
 }
 
@@ -34,7 +34,7 @@ impl Default for Link {
     fn default() -> Self {
         Self {
             current: watch::Sender::default(),
-            opened: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
             bulk: Semaphore::new(BULK_KIB as usize),
         }
     }
@@ -46,9 +46,9 @@ impl Link {
         self.current.borrow().clone()
     }
 
-    /// How many connections were opened.
-    pub(crate) fn opened(&self) -> u64 {
-        self.opened.load(Ordering::Relaxed)
+    /// How many connections were lost.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
     }
 
     /// Shows when a connection is opened or lost.
@@ -58,14 +58,19 @@ impl Link {
 
     /// Publishes `messages` in order. Returns one result for each.
     pub(crate) async fn publish(&self, messages: &[Message]) -> Vec<Published> {
+        self.publish_and_count(messages, &[]).await.0
+    }
+
+    /// The same, and counts who is subscribed to each of `counted`.
+    pub(crate) async fn publish_and_count(&self, messages: &[Message], counted: &[Subject]) -> Batch {
         let Some(sender) = self.current() else {
-            return vec![Err(PublishError::Lost); messages.len()];
+            return (vec![Err(PublishError::Lost); messages.len()], Ok(Vec::new()));
         };
-        let published = sender.publish(messages).await;
+        let (published, counts) = sender.publish(messages, counted).await;
         if published.contains(&Err(PublishError::Lost)) {
             self.failed(&sender);
         }
-        published
+        (published, counts)
     }
 
     /// Publishes one message that may be large.
@@ -85,6 +90,7 @@ impl Link {
                 .is_some_and(|current| Arc::ptr_eq(current, sender));
             if is_it {
                 *current = None;
+                self.lost.fetch_add(1, Ordering::Relaxed);
             }
             is_it
         });
@@ -100,7 +106,6 @@ pub(crate) async fn run(link: Arc<Link>, transport: Arc<dyn Transport>, status: 
             Ok(Ok(sender)) => {
                 backoff.reset();
                 let sender: Arc<dyn Sender> = sender.into();
-                link.opened.fetch_add(1, Ordering::Relaxed);
                 link.current.send_replace(Some(Arc::clone(&sender)));
                 status.up(Side::Publishing);
                 let mut changes = link.changes();
@@ -109,7 +114,7 @@ pub(crate) async fn run(link: Arc<Link>, transport: Arc<dyn Transport>, status: 
                     error = watch(&*sender) => error,
                     _ = lost => "a publication failed".to_owned(),
                 };
-                link.current.send_replace(None);
+                link.failed(&sender);
                 error
             }
             Ok(Err(error)) => error,

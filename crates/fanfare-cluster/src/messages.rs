@@ -31,14 +31,11 @@ pub(crate) enum NodeMessage {
         /// The replying node.
         node: Box<str>,
         token: u64,
-        /// As [`Report::connection`].
         #[serde(default)]
-        connection: u64,
+        connections: Connections,
     },
-    /// A node's message to itself, which shows that messages arrive.
+    /// A node's message to itself: it shows that messages arrive, or marks a place in what it receives.
     Probe(u64),
-    /// A node's mark for itself in what it receives.
-    Mark(u64),
     /// The tick of the recorder's lease, and whether it is held (1) or vacant (0).
     Tick(u64, u8),
     /// What a node reports of itself.
@@ -87,13 +84,22 @@ pub(crate) struct Report {
     pub(crate) run: u64,
     /// Its subscriptions are in force.
     pub(crate) receives: bool,
-    /// How many connections it has had: with each new one it may have missed events, or its replies may be lost.
     #[serde(default)]
-    pub(crate) connection: u64,
+    pub(crate) connections: Connections,
     /// How many notices it has sent.
     pub(crate) notices: u64,
     /// All others reply with their own report.
     pub(crate) reply: bool,
+}
+
+/// Which connections a node has. With a new one by which it receives, it may have missed events; with one by which it published and
+/// that is lost, its replies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Connections {
+    /// The number of the one by which it receives: 0 before the first.
+    pub(crate) receiving: u64,
+    /// How many of those by which it published were lost.
+    pub(crate) lost: u64,
 }
 
 /// The notices that a node has missed.
@@ -116,7 +122,6 @@ impl NodeMessage {
             payload: self.write(body).into(),
             id: None,
             keep: None,
-            counts_nodes: false,
         }
     }
 
@@ -190,11 +195,10 @@ mod tests {
             r#"{"reach":[[7,3,2,1]]}"#,
             r#"{"flush":{"node":"n","token":5}}"#,
             r#"{"declined":[7,8]}"#,
-            r#"{"flushed":{"node":"n","token":5,"connection":2}}"#,
+            r#"{"flushed":{"node":"n","token":5,"connections":{"receiving":2,"lost":1}}}"#,
             r#"{"ended":{"node":"n"}}"#,
-            r#"{"report":{"node":"n\n","run":1,"receives":true,"connection":2,"notices":4,"reply":false}}"#,
+            r#"{"report":{"node":"n\n","run":1,"receives":true,"connections":{"receiving":2,"lost":1},"notices":4,"reply":false}}"#,
             r#"{"probe":9}"#,
-            r#"{"mark":9}"#,
             r#"{"tick":[9,1]}"#,
             r#"{"ask":{"node":"n","token":5}}"#,
             r#"{"answer":{"node":"n","token":5}}"#,
@@ -217,10 +221,10 @@ mod tests {
         for (bad, reason) in [
             ("", Rejected::NotOfNodes),
             ("\n{}", Rejected::NotOfNodes),
-            ("{\"mark\":9\n}", Rejected::NotOfNodes),
+            ("{\"probe\":9\n}", Rejected::NotOfNodes),
             ("[5]", Rejected::NotOfNodes),
             ("{\"unheard\":\"of\"}\n", Rejected::OtherVersion),
-            ("{\"mark\":\"9\"}", Rejected::OtherVersion),
+            ("{\"probe\":\"9\"}", Rejected::OtherVersion),
             ("{\"tick\":[9,1,5]}", Rejected::OtherVersion),
         ] {
             assert_eq!(

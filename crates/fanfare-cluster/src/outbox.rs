@@ -8,6 +8,11 @@ use crate::{messages::NodeMessage, requests::Request, transport::Subject};
 pub(crate) enum Note {
     Message(Subject, NodeMessage),
     Flush(Request),
+    /// The reply to flush `token` of a node.
+    Flushed {
+        node: Box<str>,
+        token: u64,
+    },
 }
 
 /// Where notes wait for the task that publishes.

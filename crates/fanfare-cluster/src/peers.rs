@@ -8,7 +8,7 @@
 use std::{
     sync::{
         Mutex, MutexGuard,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -16,7 +16,11 @@ use std::{
 use ahash::AHashMap;
 use fanfare_core::{ANSWER_PATIENCE, locked};
 
-use crate::{ANSWER_TIMEOUT, messages::Report};
+use crate::{
+    ANSWER_TIMEOUT,
+    messages::{Connections, Report},
+    transport::Subject,
+};
 
 /// How long the replies to a flush are waited for.
 const FLUSH_PATIENCE: Duration = Duration::from_millis(500);
@@ -24,6 +28,8 @@ const FLUSH_PATIENCE: Duration = Duration::from_millis(500);
 const REPORT_TIMEOUT: Duration = Duration::from_secs(6);
 /// How long a node that does not report is remembered.
 const MEMORY: Duration = Duration::from_secs(10);
+/// Nodes that are counted with one batch of publications.
+const COUNTED: usize = 64;
 
 /// What is requested of all nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +61,15 @@ pub(crate) struct Peers {
     ends: AtomicBool,
     /// How many nodes died.
     died: AtomicU64,
+    /// Where to begin if not all nodes are counted at once.
+    next_counted: AtomicUsize,
+}
+
+/// What a node is subscribed to by this connection alone, as long as all that it wants is in force there. A server that counts the
+/// subscribers shows by it which node may miss events, though it keeps a dead connection of the node, or the node is back at once.
+pub(crate) fn receiving_subject(node: &str, run: u64, receiving: u64) -> Subject {
+    // No node has this name.
+    Subject::Node(format!("{node}:{run:x}:{receiving}").into())
 }
 
 /// The last that is known of a node.
@@ -63,22 +78,25 @@ pub(crate) struct Peer {
     /// Distinguishes the processes of one name.
     run: u64,
     receives: bool,
-    /// Its receiving connection ([`Report::connection`](crate::messages::Report::connection)).
-    connection: u64,
+    connections: Connections,
     reported: Instant,
     /// It did not reply in time to the last request of each kind.
     late: [bool; 3],
 }
 
 impl Peer {
-    /// Whether it has received on this connection alone since it was known.
-    pub(crate) fn is_on(&self, connection: u64) -> bool {
-        self.connection == connection
+    /// Whether it has had these connections alone since it was known.
+    pub(crate) fn is_on(&self, connections: Connections) -> bool {
+        self.connections == connections
     }
 
     /// Whether it did not reply in time to the last request of this kind.
     pub(crate) fn is_late(&self, kind: Kind) -> bool {
         self.late[kind as usize]
+    }
+
+    fn receiving_subject(&self, node: &str) -> Subject {
+        receiving_subject(node, self.run, self.connections.receiving)
     }
 
     fn is_live(&self, kind: Kind) -> bool {
@@ -95,7 +113,7 @@ impl Peers {
         let peer = Peer {
             run: report.run,
             receives: report.receives,
-            connection: report.connection,
+            connections: report.connections,
             reported: Instant::now(),
             late: known.map(|peer| peer.late).unwrap_or_default(),
         };
@@ -103,10 +121,10 @@ impl Peers {
         known
     }
 
-    /// Whether `node` has reported another connection than this one. What was sent to it before may be lost.
-    pub(crate) fn is_on_another(&self, node: &str, connection: u64) -> bool {
+    /// Whether `node` has reported other connections than these. What was sent to it before may be lost.
+    pub(crate) fn is_on_others(&self, node: &str, connections: Connections) -> bool {
         let others = locked(&self.others);
-        others.get(node).is_some_and(|peer| !peer.is_on(connection))
+        others.get(node).is_some_and(|peer| !peer.is_on(connections))
     }
 
     /// `node` has ended.
@@ -167,12 +185,31 @@ impl Peers {
         self.known().values().any(|peer| !peer.is_live(Kind::Flush))
     }
 
-    /// How many other nodes there are, live or missing, that a transport counts
-    /// ([`Subject::Receiving`](crate::transport::Subject::Receiving)). Nodes of a version that is not counted report no connection.
-    pub(crate) fn counted(&self) -> u32 {
+    /// Other nodes and their [`receiving_subject`]s, to be counted now. Of more than [`COUNTED`] these are some, and the next ones each time.
+    pub(crate) fn receivers(&self) -> Vec<(Box<str>, Subject)> {
         let others = self.known();
-        let counted = others.values().filter(|peer| peer.connection > 0).count();
-        u32::try_from(counted).unwrap_or(u32::MAX - 1)
+        // Nodes of a version that is not counted report no connection.
+        let counted = others.iter().filter(|(_, peer)| peer.connections.receiving > 0);
+        let receivers = counted.map(|(node, peer)| (node.clone(), peer.receiving_subject(node)));
+        let mut receivers: Vec<_> = receivers.collect();
+        if receivers.len() > COUNTED {
+            let first = self.next_counted.fetch_add(COUNTED, Ordering::Relaxed) % receivers.len();
+            receivers.rotate_left(first);
+            receivers.truncate(COUNTED);
+        }
+        receivers
+    }
+
+    /// Nothing is subscribed to these. Returns whether one of them has not ended; it is missing until it reports again.
+    pub(crate) fn gone(&self, receivers: impl Iterator<Item = (Box<str>, Subject)>) -> bool {
+        let (mut others, mut any_missing) = (locked(&self.others), false);
+        for (node, subject) in receivers {
+            if let Some(peer) = others.get_mut(&node) {
+                peer.receives &= peer.receiving_subject(&node) != subject;
+                any_missing = true;
+            }
+        }
+        any_missing
     }
 
     /// How many other nodes are live, and how many may miss what is published.
@@ -213,12 +250,27 @@ impl Peers {
 mod tests {
     use super::*;
 
+    const FIRST: Connections = Connections {
+        receiving: 1,
+        lost: 0,
+    };
+
     fn report(peers: &Peers, node: &str, run: u64, receives: bool) -> Option<Peer> {
+        report_on(peers, node, run, receives, FIRST)
+    }
+
+    fn report_on(
+        peers: &Peers,
+        node: &str,
+        run: u64,
+        receives: bool,
+        connections: Connections,
+    ) -> Option<Peer> {
         peers.reported(&Report {
             node: node.into(),
             run,
             receives,
-            connection: 1,
+            connections,
             notices: 0,
             reply: false,
         })
@@ -252,21 +304,62 @@ mod tests {
         let peers = Peers::default();
         peers.connected();
         let known = report(&peers, "a", 1, true);
-        assert!(known.is_none() && !peers.is_on_another("b", 1));
-        assert!(!peers.is_on_another("a", 1) && peers.is_on_another("a", 2));
-        peers.lost();
-        assert!(peers.is_on_another("a", 2));
-        assert_eq!(peers.counted(), 1);
-        // Of an older version.
-        peers.reported(&Report {
-            node: "b".into(),
-            run: 1,
-            receives: true,
-            connection: 0,
-            notices: 0,
-            reply: false,
-        });
-        assert_eq!((peers.counted(), peers.known().len()), (1, 2));
+        assert!(known.is_none() && !peers.is_on_others("b", FIRST));
+        assert!(!peers.is_on_others("a", FIRST));
+        for others in [
+            Connections {
+                receiving: 2,
+                lost: 0,
+            },
+            Connections {
+                receiving: 1,
+                lost: 1,
+            },
+        ] {
+            assert!(peers.is_on_others("a", others));
+        }
+    }
+
+    #[test]
+    fn a_node_whose_connection_is_gone_is_missing_until_it_reports() {
+        let peers = Peers::default();
+        peers.connected();
+        report(&peers, "a", 1, true);
+        // Of an older version, which is not counted.
+        report_on(&peers, "old", 1, true, Connections::default());
+        let receivers = peers.receivers();
+        assert_eq!(receivers.len(), 1);
+        assert_eq!(receivers[0].1, Subject::Node("a:1:1".into()));
+        assert!(peers.gone(receivers.clone().into_iter()) && peers.any_missing());
+        report(&peers, "a", 1, true);
+        assert!(!peers.any_missing());
+        // It has reported another one meanwhile: what was published before may be lost, and it is there.
+        report_on(
+            &peers,
+            "a",
+            1,
+            true,
+            Connections {
+                receiving: 2,
+                lost: 0,
+            },
+        );
+        assert!(peers.gone(receivers.clone().into_iter()) && !peers.any_missing());
+        peers.ended("a");
+        assert!(!peers.gone(receivers.into_iter()));
+    }
+
+    #[test]
+    fn of_many_nodes_some_are_counted_at_once_and_all_in_turn() {
+        let peers = Peers::default();
+        peers.connected();
+        for number in 0..3 * COUNTED - 1 {
+            report(&peers, &number.to_string(), 1, true);
+        }
+        let batches = [peers.receivers(), peers.receivers(), peers.receivers()];
+        assert!(batches.iter().all(|receivers| receivers.len() == COUNTED));
+        let nodes: std::collections::HashSet<_> = batches.iter().flatten().map(|(node, _)| node).collect();
+        assert_eq!(nodes.len(), 3 * COUNTED - 1);
     }
 
     #[test]
@@ -301,7 +394,7 @@ mod tests {
             let peer = Peer {
                 run: 1,
                 receives,
-                connection: 1,
+                connections: FIRST,
                 reported: Instant::now().checked_sub(age).unwrap_or_else(Instant::now),
                 late: [false; 3],
             };

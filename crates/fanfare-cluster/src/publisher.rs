@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use crate::{
+    messages::NodeMessage,
     outbox::Note,
     receipts::{Job, SendReport},
     requests::Request,
@@ -67,7 +68,13 @@ pub(crate) async fn run(
             mut results_to,
         } = outgoing;
         for messages in messages.chunks(BATCH) {
-            send(&shared, messages, results_to.drain(..messages.len())).await;
+            send(
+                &shared,
+                messages,
+                results_to.drain(..messages.len()),
+                any_receipts,
+            )
+            .await;
         }
     }
 }
@@ -79,6 +86,15 @@ impl Outgoing {
             Note::Flush(request) => {
                 let flush = shared.requests.flush(request.number);
                 (flush.to(Subject::Nodes, None), ResultTo::Flush(request))
+            }
+            Note::Flushed { node, token } => {
+                // Only now, when what was sent before has gone through or its connection counts as lost.
+                let reply = NodeMessage::Flushed {
+                    node: shared.node.id.clone(),
+                    token,
+                    connections: shared.connections(),
+                };
+                (reply.to(Subject::Node(node), None), ResultTo::Dropped)
             }
         };
         self.messages.push(message);
@@ -101,7 +117,6 @@ impl Outgoing {
                 payload: encode(event, &envelope),
                 id: event.named.then_some(event.id),
                 keep: event.history.wanted(),
-                counts_nodes: job.options.receipt,
             });
             self.results_to.push(ResultTo::Event(number));
         }
@@ -109,14 +124,28 @@ impl Outgoing {
     }
 }
 
-/// Sends `messages` and takes down the results.
-async fn send(shared: &Arc<Shared>, messages: &[Message], results_to: impl Iterator<Item = ResultTo>) {
-    let counted = shared.peers.counted();
-    let results = shared.node.link.publish(messages).await;
-    // A node that came or ended meanwhile is not missing.
-    let nodes = 1 + counted.min(shared.peers.counted());
+/// Sends `messages` and takes down the results. With `counts_nodes` it asks the transport which nodes are there.
+async fn send(
+    shared: &Arc<Shared>,
+    messages: &[Message],
+    results_to: impl Iterator<Item = ResultTo>,
+    counts_nodes: bool,
+) {
+    let receivers = if counts_nodes {
+        shared.peers.receivers()
+    } else {
+        Vec::new()
+    };
+    let subjects: Vec<Subject> = receivers.iter().map(|(_, subject)| subject.clone()).collect();
+    let (published, counts) = shared.node.link.publish_and_count(messages, &subjects).await;
+    let counts = counts.unwrap_or_else(|error| {
+        shared.node.status.refused(Refused::Count, &error);
+        Vec::new()
+    });
+    let gone = receivers.into_iter().zip(counts).filter(|(_, count)| *count == 0);
+    let is_node_missing = shared.peers.gone(gone.map(|(receiver, _)| receiver));
     let (mut reports, mut flushes) = (Vec::with_capacity(messages.len()), Vec::new());
-    for (result_to, result) in results_to.zip(results) {
+    for (result_to, result) in results_to.zip(published) {
         if let Err(PublishError::Refused(error)) = &result {
             shared.node.status.refused(Refused::Events, error);
         }
@@ -126,7 +155,7 @@ async fn send(shared: &Arc<Shared>, messages: &[Message], results_to: impl Itera
                 if let Some(accepted) = &accepted {
                     note_refusals(&shared.node.status, accepted);
                 }
-                reports.push(SendReport::new(number, accepted.as_ref(), nodes));
+                reports.push(SendReport::new(number, accepted.as_ref(), is_node_missing));
             }
             ResultTo::Flush(request) => flushes.push((request, result.is_ok())),
             ResultTo::Dropped => {}
@@ -142,11 +171,9 @@ async fn send(shared: &Arc<Shared>, messages: &[Message], results_to: impl Itera
 
 /// Logs what the transport refused of a message that it carries.
 fn note_refusals(status: &Status, accepted: &Accepted) {
-    let uncounted = accepted.nodes.as_ref().and_then(|nodes| nodes.as_ref().err());
     for (what, error) in [
         (Refused::Journal, accepted.unkept.as_ref()),
         (Refused::Ids, accepted.id_refused.as_ref()),
-        (Refused::Count, uncounted),
     ] {
         if let Some(error) = error {
             status.refused(what, error);

@@ -24,7 +24,7 @@ async fn ask_others(shared: &Shared, question: &[u8]) -> Replies {
     }
     let request = shared.requests.begin(Kind::Question);
     // Only now, so that a connection that is lost after this look ends the waiting.
-    if !shared.receipts.is_receiving() {
+    if !shared.receipts.with_interests(|wanted| wanted.receiving) {
         return Replies::default();
     }
     let ask = NodeMessage::Ask {

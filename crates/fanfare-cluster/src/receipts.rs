@@ -122,20 +122,10 @@ impl Receipts {
         Cause::NAMES.into_iter().zip(self.open().degraded).collect()
     }
 
-    /// Which receiving connection this is, counted from 1.
-    pub(crate) fn connection(&self) -> u64 {
-        self.open().interests.connection
-    }
-
-    /// Whether the receiving connection is there.
-    pub(crate) fn is_receiving(&self) -> bool {
-        self.open().interests.receiving
-    }
-
     /// The receiving connection was lost: no echo and no reply will arrive.
     pub(crate) fn lost(&self) {
         let mut open = self.open();
-        open.interests.receiving = false;
+        open.interests.disconnected();
         for number in open.numbers() {
             open.miss(number, &self.deliveries);
             open.give_up(number, Some(Cause::Away));

@@ -170,7 +170,7 @@ fn take(
         return Err(Rejected::TooLarge);
     }
     let subject = match subject {
-        Ok(Subject::Nodes | Subject::Node(_) | Subject::Receiving) => {
+        Ok(Subject::Nodes | Subject::Node(_)) => {
             let (message, body) = NodeMessage::read(&payload)?;
             handle(shared, source, message, body);
             return Ok(());
@@ -222,9 +222,9 @@ fn handle(shared: &Shared, source: &ChannelSource, message: NodeMessage, body: B
         NodeMessage::Flushed {
             node,
             token,
-            connection,
+            connections,
         } => {
-            let is_complete = !shared.peers.is_on_another(&node, connection);
+            let is_complete = !shared.peers.is_on_others(&node, connections);
             shared.requests.flushed(token, &node, is_complete);
         }
         NodeMessage::Report(Report { node, .. }) | NodeMessage::Ended { node } if node == shared.node.id => {}
@@ -233,8 +233,10 @@ fn handle(shared: &Shared, source: &ChannelSource, message: NodeMessage, body: B
             shared.peers.ended(&node);
             shared.requests.gone(&node, true);
         }
-        NodeMessage::Probe(number) => shared.requests.returned(number),
-        NodeMessage::Mark(mark) => source.marked(mark),
+        NodeMessage::Probe(number) => {
+            shared.requests.returned(number);
+            source.marked(number);
+        }
         NodeMessage::Tick(tick, lease) => {
             shared.recorder.ticked(tick, lease, shared.gaps.is_holding());
             if lease == BEGINS_ANEW && shared.recorder.has_replayed_lately() {

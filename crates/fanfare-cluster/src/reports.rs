@@ -18,17 +18,17 @@ pub(crate) fn reported(shared: &Shared, report: &Report) {
         node,
         run,
         receives,
-        connection,
+        connections,
         ..
     } = report;
     if report.reply && shared.peers.receives() {
         send(shared, Subject::Node(node.clone()), true, false);
     }
     let known = shared.peers.reported(report);
-    if !receives || known.is_none_or(|peer| !peer.is_on(*connection)) {
+    if !receives || known.is_none_or(|peer| !peer.is_on(*connections)) {
         shared.requests.gone(node, false);
     }
-    if known.is_some_and(|peer| !receives || !peer.is_on(*connection)) {
+    if known.is_some_and(|peer| !receives || !peer.is_on(*connections)) {
         // What was on its way to the connection that it lost.
         shared.receipts.may_be_missed();
     }
@@ -49,7 +49,7 @@ pub(crate) fn send(shared: &Shared, to: Subject, receives: bool, reply: bool) {
         node: shared.node.id.clone(),
         run,
         receives,
-        connection: shared.connection(),
+        connections: shared.connections(),
         notices,
         reply,
     });

@@ -6,8 +6,8 @@ use fanfare_core::{MAX_CLAIMS, MAX_KNOWN_MEMBERS, MAX_LISTED_MEMBERS};
 
 use crate::{
     MAX_FETCHED, MAX_WATCHED, answers::Answers, arrivals::Arrivals, foreign::Foreign, gaps::Gaps, ids::Ids,
-    node::Node, notices::Notices, peers::Peers, presence::Presence, probes::Probes, receipts::Receipts,
-    recorder::Recorder, replays::Replays, requests::Requests,
+    messages::Connections, node::Node, notices::Notices, peers::Peers, presence::Presence, probes::Probes,
+    receipts::Receipts, recorder::Recorder, replays::Replays, requests::Requests,
 };
 
 /// What a node in a cluster needs to know.
@@ -68,10 +68,12 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// How many connections this node has had, of both kinds: with a receiving one it may have lost events, with a publishing one its
-    /// replies.
-    pub(crate) fn connection(&self) -> u64 {
-        self.receipts.connection() + self.node.link.opened()
+    /// This node's connections.
+    pub(crate) fn connections(&self) -> Connections {
+        Connections {
+            receiving: self.receipts.with_interests(|wanted| wanted.connection),
+            lost: self.node.link.lost(),
+        }
     }
 
     pub(crate) fn new(

@@ -18,7 +18,7 @@ use crate::{
     channel_source::ChannelSource,
     interests::{Command, Interests, Leaving, Ticket},
     messages::NodeMessage,
-    peers::Kind,
+    peers::{self, Kind},
     shared::Shared,
     transport::{Failed, Subject, Subscriber},
 };
@@ -73,7 +73,9 @@ impl<'a> Subscriptions<'a> {
         }
         this.subscribe(&wanted).await?;
         // Last: from now on publishers count this node among those that receive.
-        subscriber.subscribe(&[Subject::Receiving]).await?;
+        let (run, _) = shared.notices.sent();
+        let receiving = peers::receiving_subject(&shared.node.id, run, shared.connections().receiving);
+        subscriber.subscribe(&[receiving]).await?;
         Ok(this)
     }
 
@@ -201,7 +203,7 @@ impl<'a> Subscriptions<'a> {
         let mut changed = self.source.change_at(mark, by_all_channels);
         let again = async {
             loop {
-                node.outbox.send_to(&node.id, NodeMessage::Mark(mark));
+                node.outbox.send_to(&node.id, NodeMessage::Probe(mark));
                 if tokio::time::timeout(MARK_TIMEOUT, &mut changed).await.is_ok() {
                     return;
                 }

@@ -41,8 +41,6 @@ pub enum Subject {
     Nodes,
     /// Messages to the node of this name.
     Node(Box<str>),
-    /// Nothing is published on it: each node that receives is subscribed to it, to be counted ([`Accepted::nodes`]).
-    Receiving,
 }
 
 /// A system that carries messages between nodes.
@@ -73,10 +71,10 @@ pub trait Transport: Send + Sync {
 
 /// A connection that publishes.
 pub trait Sender: Send + Sync {
-    /// Publishes `messages` in order, all in one go. Returns one result for each.
+    /// Publishes `messages` in order, all in one go, and counts right behind them who is subscribed to each of `counted`.
     ///
     /// Messages that one sender publishes reach each receiver in that order, on whichever subjects.
-    fn publish<'a>(&'a self, messages: &'a [Message]) -> BoxFuture<'a, Vec<Published>>;
+    fn publish<'a>(&'a self, messages: &'a [Message], counted: &'a [Subject]) -> BoxFuture<'a, Batch>;
 
     /// Waits for a sign of life. Any reply of the server is one, an error too.
     ///
@@ -112,9 +110,11 @@ pub struct Message {
     /// How much the journal keeps of its audience, this message included: it is numbered, kept and published in one step. Without
     /// it, or without a [`JournalStore`], it is only published.
     pub keep: Option<Retention>,
-    /// Whether [`Accepted::nodes`] is wanted.
-    pub counts_nodes: bool,
 }
+
+/// What became of messages that were published in one go, and how many are subscribed to each subject that was to be counted, or why
+/// the server refused to count; nothing if the transport does not know.
+pub type Batch = (Vec<Published>, Result<Vec<u32>, Failed>);
 
 /// What became of a message.
 pub type Published = Result<Accepted, PublishError>;
@@ -130,9 +130,6 @@ pub struct Accepted {
     pub position: Option<Position>,
     /// Why the journal did not keep it, though it should have.
     pub unkept: Option<String>,
-    /// How many nodes were subscribed to [`Subject::Receiving`] right after it was published, or why the server refused to count
-    /// them; `None` if that was not wanted, or if the transport does not know.
-    pub nodes: Option<Result<u32, String>>,
 }
 
 /// A message that the transport may not carry.

@@ -44,14 +44,13 @@ pub(crate) struct SendReport {
     pub(super) position: Option<Position>,
     /// Its id, if it has one, is shared with the other nodes.
     pub(super) is_id_shared: bool,
-    /// Fewer nodes receive than there are.
+    /// A node may not have received it.
     pub(super) is_node_missing: bool,
 }
 
 impl SendReport {
-    /// Of publication `number`, which all of `nodes` should receive; `None` if the transport did not carry it.
-    pub(crate) fn new(number: u64, accepted: Option<&Accepted>, nodes: u32) -> Self {
-        let receiving = accepted.and_then(|accepted| accepted.nodes.as_ref()?.as_ref().ok());
+    /// Of publication `number`; `None` if the transport did not carry it.
+    pub(crate) fn new(number: u64, accepted: Option<&Accepted>, is_node_missing: bool) -> Self {
         Self {
             number,
             listeners: accepted.map_or(Listeners::Unpublished, |accepted| {
@@ -60,7 +59,7 @@ impl SendReport {
             }),
             position: accepted.and_then(|accepted| accepted.position),
             is_id_shared: accepted.is_none_or(|accepted| accepted.id_refused.is_none()),
-            is_node_missing: receiving.is_some_and(|receiving| *receiving < nodes),
+            is_node_missing,
         }
     }
 }

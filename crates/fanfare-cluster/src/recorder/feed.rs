@@ -470,7 +470,6 @@ impl Feed<'_> {
             payload: encode(event, &envelope),
             id: event.named.then_some(event.id),
             keep: Some(node.inbound.retention(&event.audience)?),
-            counts_nodes: false,
         })
     }
 

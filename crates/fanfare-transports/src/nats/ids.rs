@@ -254,7 +254,6 @@ pub(super) fn accepted(
         id_refused: note.and_then(|answer| jetstream::change(answer).err().map(Unanswered::reason)),
         position,
         unkept: None,
-        nodes: None,
     }
 }
 

@@ -18,17 +18,26 @@ mod receiver;
 mod records;
 mod sender;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
-use fanfare_cluster::transport::{Failed, Receiver, Sender, Transport};
+use fanfare_cluster::{
+    ANSWER_TIMEOUT,
+    transport::{Failed, Receiver, Sender, Transport},
+};
 use fanfare_core::BoxFuture;
+use tokio::time::timeout;
 
 use self::{address::Address, empty::Empty, names::Names, questions::Unanswered, sender::Connection};
 use crate::{BrokerOptions, OpenError};
 
+/// How long a new connection waits for JetStream: events go on without it, and the connection must not be given up for it.
+const PATIENCE: Duration = ANSWER_TIMEOUT.checked_div(2).unwrap();
 const NO_JETSTREAM: &str = "this NATS server has no JetStream, and Fanfare remembers ids and who is in a room there: start it with \
                             `-js`, or enable JetStream for the account";
 
@@ -81,14 +90,14 @@ impl Transport for Nats {
                 self.max_history_bytes,
             )
             .await?;
-            match connection.ids.prepare().await {
-                Ok(_) => self.has_jetstream.store(true, Ordering::Relaxed),
-                Err(Unanswered::NoJetStream) if !self.has_jetstream.load(Ordering::Relaxed) => {
+            match timeout(PATIENCE, connection.ids.prepare()).await {
+                Ok(Ok(_)) => self.has_jetstream.store(true, Ordering::Relaxed),
+                Ok(Err(Unanswered::NoJetStream)) if !self.has_jetstream.load(Ordering::Relaxed) => {
                     return Err(NO_JETSTREAM.to_owned());
                 }
-                Err(Unanswered::Lost) => return Err(Unanswered::Lost.reason()),
+                Ok(Err(Unanswered::Lost)) => return Err(Unanswered::Lost.reason()),
                 // Each claim says so again.
-                Err(_) => {}
+                Ok(Err(_)) | Err(_) => {}
             }
             Ok(Box::new(connection) as Box<dyn Sender>)
         })

@@ -81,11 +81,6 @@ impl Names {
                 name.push_str(NODE);
                 encode(node, "", &mut name);
             }
-            // No node has this name.
-            Subject::Receiving => {
-                name.push_str(NODE);
-                name.push('%');
-            }
         }
         name
     }

@@ -3,7 +3,8 @@
 use std::{slice, sync::Arc};
 
 use fanfare_cluster::transport::{
-    Accepted, Failed, IdStore, JournalStore, Message, PresenceStore, PublishError, Published, Sender,
+    Accepted, Batch, Failed, IdStore, JournalStore, Message, PresenceStore, PublishError, Published, Sender,
+    Subject,
 };
 use fanfare_core::BoxFuture;
 use tokio::task::JoinSet;
@@ -138,7 +139,7 @@ impl Connection {
 }
 
 impl Sender for Connection {
-    fn publish<'a>(&'a self, messages: &'a [Message]) -> BoxFuture<'a, Vec<Published>> {
+    fn publish<'a>(&'a self, messages: &'a [Message], _: &'a [Subject]) -> BoxFuture<'a, Batch> {
         Box::pin(async move {
             let mut published = Vec::with_capacity(messages.len());
             // What follows a message that is kept must not overtake it: the stream republishes it.
@@ -149,7 +150,7 @@ impl Sender for Connection {
                     published.extend(self.carry(run).await);
                 }
             }
-            published
+            (published, Ok(Vec::new()))
         })
     }
 

@@ -5,11 +5,12 @@
 //! goes, by a failover or by a migration, all nodes follow.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{Mutex, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use fanfare_cluster::{ANSWER_TIMEOUT, transport::Failed};
+use fanfare_core::locked;
 use redis::{
     Client, Cmd, ConnectionInfo, ProtocolVersion, RedisError, TlsCertificates, Value,
     aio::MultiplexedConnection, cluster::ClusterClient,
@@ -100,8 +101,7 @@ impl Cluster {
     pub(super) async fn find(&self, side: Side, texts: &ErrorTexts) -> Result<Server, Failed> {
         let server = self.search(texts).await?;
         let place = address::place(server.client.get_connection_info());
-        let last =
-            self.last.lock().unwrap_or_else(PoisonError::into_inner)[side as usize].replace(place.clone());
+        let last = locked(&self.last)[side as usize].replace(place.clone());
         if last.is_some_and(|last| last != place) {
             tokio::time::sleep(BUS_DELAY).await;
         }
@@ -109,7 +109,7 @@ impl Cluster {
     }
 
     async fn search(&self, texts: &ErrorTexts) -> Result<Server, Failed> {
-        let nodes = self.nodes().clone();
+        let nodes = locked(&self.nodes).clone();
         let answers = nodes.iter().map(|node| async {
             let answer = async {
                 let connection = server::connect_briefly(&Client::open(node.clone())?).await?;
@@ -201,15 +201,11 @@ impl Cluster {
 
     /// Remembers a node, by which the Cluster can be found when none of the configured ones is there.
     fn learn(&self, node: ConnectionInfo) {
-        let mut nodes = self.nodes();
+        let mut nodes = locked(&self.nodes);
         let place = address::place(&node);
         if nodes.len() < LEARNED && !nodes.iter().any(|known| address::place(known) == place) {
             nodes.push(node);
         }
-    }
-
-    fn nodes(&self) -> MutexGuard<'_, Vec<ConnectionInfo>> {
-        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

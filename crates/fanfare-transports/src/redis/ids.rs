@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fanfare_cluster::transport::{IdStore, Stored, WantedId};
-use fanfare_core::{BoxFuture, CLAIM_LIFETIME, Claim, Receipt, UNANSWERED_LIFETIME};
+use fanfare_core::{BoxFuture, CLAIM_LIFETIME, Claim, Receipt, UNANSWERED_LIFETIME, millis};
 use redis::{Cmd, Pipeline, Value};
 use uuid::Uuid;
 
@@ -66,7 +66,7 @@ impl Connection {
     fn set_if_there(&self, id: &Uuid, value: &[u8]) -> Cmd {
         let mut set = redis::cmd("SET");
         set.arg(self.names.key(id)).arg(value);
-        set.arg("PX").arg(milliseconds(CLAIM_LIFETIME)).arg("XX");
+        set.arg("PX").arg(millis(CLAIM_LIFETIME)).arg("XX");
         set
     }
 
@@ -76,7 +76,7 @@ impl Connection {
             let keys: Vec<String> = ids.iter().map(|wanted| self.names.key(&wanted.id)).collect();
             let mut eval = redis::cmd("EVAL");
             eval.arg(CLAIM).arg(keys.len()).arg(keys);
-            eval.arg(value).arg(milliseconds(lifetime)).to_owned()
+            eval.arg(value).arg(millis(lifetime)).to_owned()
         });
         let answers = self.carry_out(commands.collect()).await;
         answers.map(|answers| {
@@ -135,10 +135,6 @@ fn claim(answer: &Value, receiving: Option<Duration>) -> Option<Claim> {
         CLAIM_LIFETIME.saturating_sub(left),
         receiving,
     ))
-}
-
-pub(super) fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

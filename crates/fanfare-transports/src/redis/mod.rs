@@ -18,8 +18,8 @@ mod sharded;
 use std::sync::{Arc, atomic::AtomicBool};
 
 use fanfare_cluster::transport::{
-    Failed, IdStore, JournalStore, Message, PresenceStore, PublishError, Published, Received, Receiver,
-    Sender, Subject, Subscriber, Transport,
+    Batch, Failed, IdStore, JournalStore, Message, PresenceStore, PublishError, Received, Receiver, Sender,
+    Subject, Subscriber, Transport,
 };
 use fanfare_core::BoxFuture;
 use futures_util::{
@@ -193,10 +193,10 @@ impl Connection {
 }
 
 impl Sender for Connection {
-    fn publish<'a>(&'a self, messages: &'a [Message]) -> BoxFuture<'a, Vec<Published>> {
+    fn publish<'a>(&'a self, messages: &'a [Message], counted: &'a [Subject]) -> BoxFuture<'a, Batch> {
         Box::pin(async move {
-            let published = self.publish_all(messages).await;
-            published.unwrap_or_else(|| vec![Err(PublishError::Lost); messages.len()])
+            let batch = self.publish_all(messages, counted).await;
+            batch.unwrap_or_else(|| (vec![Err(PublishError::Lost); messages.len()], Ok(Vec::new())))
         })
     }
 

@@ -124,8 +124,6 @@ impl Names {
             Subject::AllUsers => format!("{}{}*", escaped(prefix), wire::USER),
             Subject::Nodes => format!("{prefix}{NODES}"),
             Subject::Node(node) => format!("{prefix}{NODE}{node}"),
-            // No node has this name.
-            Subject::Receiving => format!("{prefix}{NODE}"),
             Subject::Audience(audience) => format!("{prefix}{}", wire::redis_channel(audience)),
         }
     }
@@ -138,10 +136,7 @@ impl Names {
         } else if name == wire::EVENTS {
             Ok(Subject::Events)
         } else if let Some(node) = name.strip_prefix(NODE) {
-            Ok(match node {
-                "" => Subject::Receiving,
-                _ => Subject::Node(node.into()),
-            })
+            Ok(Subject::Node(node.into()))
         } else {
             wire::audience(name).map(Subject::Audience)
         }
@@ -183,7 +178,6 @@ mod tests {
             ),
             (Subject::Nodes, "fanfare:nodes"),
             (Subject::Node("n".into()), "fanfare:node:n"),
-            (Subject::Receiving, "fanfare:node:"),
         ];
         for prefix in ["", "eu:", "a*[b]"] {
             let names = Names::new(prefix).unwrap();

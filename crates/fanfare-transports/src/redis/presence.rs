@@ -12,12 +12,11 @@ use fanfare_cluster::{
     },
     wire,
 };
-use fanfare_core::{Audience, BoxFuture, Channel, Member, UserId};
+use fanfare_core::{Audience, BoxFuture, Channel, Member, UserId, millis};
 use redis::Value;
 
 use super::{
     Connection,
-    ids::milliseconds,
     scripts::{self, Calls},
 };
 
@@ -37,8 +36,8 @@ impl PresenceStore for Connection {
                 .call(&scripts::RENEW, &self.names.leases())
                 .arg(lease.id.to_string())
                 .arg(lease.until)
-                .arg(milliseconds(LEASE_LIFETIME))
-                .arg(milliseconds(CLEANED_MEMORY));
+                .arg(millis(LEASE_LIFETIME))
+                .arg(millis(CLEANED_MEMORY));
             let answers = self.carry_out(calls.commands).await;
             answers.map(|answers| answers.first().and_then(|answer| renewal(answer, lease.id)))
         })
@@ -78,7 +77,7 @@ impl PresenceStore for Connection {
                 .call(&scripts::CLAIM_CLEANING, &self.names.leases())
                 .arg(dead.to_string())
                 .arg(cleaner.to_string())
-                .arg(milliseconds(CLAIM_LIFETIME));
+                .arg(millis(CLAIM_LIFETIME));
             let answers = self.carry_out(calls.commands).await;
             answers.map(|answers| answers == [Value::Int(1)])
         })

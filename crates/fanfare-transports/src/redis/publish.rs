@@ -2,7 +2,7 @@
 
 use std::{iter, sync::atomic::Ordering};
 
-use fanfare_cluster::transport::{Accepted, Failed, Message, PublishError, Published, Subject};
+use fanfare_cluster::transport::{Accepted, Batch, Failed, Message, PublishError, Subject};
 use fanfare_core::history::Position;
 use redis::{Cmd, Pipeline, Value};
 
@@ -30,8 +30,8 @@ impl Carried {
 }
 
 impl Connection {
-    /// Publishes `messages` in order; `None` when the connection is lost.
-    pub(super) async fn publish_all(&self, messages: &[Message]) -> Option<Vec<Published>> {
+    /// Publishes `messages` in order, and counts who is subscribed to `counted`; `None` when the connection is lost.
+    pub(super) async fn publish_all(&self, messages: &[Message], counted: &[Subject]) -> Option<Batch> {
         let mut pipe = Pipeline::with_capacity(2 * messages.len());
         let with_text = !self.knows_journal.load(Ordering::Relaxed);
         let (mut count, mut id_commands) = (0, Vec::new());
@@ -48,15 +48,19 @@ impl Connection {
             count += 1 + commands.len();
             id_commands.extend(commands);
         }
-        let counts_nodes = messages.iter().any(|message| message.counts_nodes);
-        if counts_nodes {
-            let nodes = self.names.channel(&Subject::Receiving);
-            pipe.add_command(redis::cmd("PUBSUB").arg("NUMSUB").arg(nodes).to_owned());
+        if !counted.is_empty() {
+            let mut question = redis::cmd("PUBSUB");
+            question.arg("NUMSUB");
+            for subject in counted {
+                question.arg(self.names.channel(subject));
+            }
+            pipe.add_command(question);
             count += 1;
         }
-        let mut answers = self.send(&pipe, count).await?.into_iter();
-        let nodes = if counts_nodes { answers.next_back() } else { None };
-        let nodes = nodes.and_then(|answer| self.nodes(&answer));
+        let mut answers = self.send(&pipe, count).await?;
+        let counts = if counted.is_empty() { None } else { answers.pop() };
+        let counts = counts.map_or(Ok(Vec::new()), |answer| self.counts(answer));
+        let mut answers = answers.into_iter();
         let (mut carried, mut id_answers) = (Vec::with_capacity(messages.len()), Vec::new());
         for run in journal::runs(messages) {
             let answer = answers.next()?;
@@ -76,10 +80,9 @@ impl Connection {
                 position: carried.position,
                 id_refused: id_answer.and_then(|answer| self.refusal(answer)),
                 unkept: carried.unkept,
-                nodes: nodes.clone(),
             })
         });
-        Some(published.collect())
+        Some((published.collect(), counts))
     }
 
     fn publication(&self, message: &Message) -> Cmd {
@@ -131,14 +134,16 @@ impl Connection {
         )
     }
 
-    /// How many connections are subscribed to the one name that was asked about.
-    fn nodes(&self, answer: &Value) -> Option<Result<u32, Failed>> {
-        if let Value::Array(counts) = answer
-            && let [_, Value::Int(count)] = counts[..]
-        {
-            return Some(Ok(u32::try_from(count).unwrap_or(0)));
-        }
-        self.refusal(answer).map(Err)
+    /// How many connections are subscribed to each name that was asked about.
+    fn counts(&self, answer: Value) -> Result<Vec<u32>, Failed> {
+        let Value::Array(answers) = answer else {
+            return self.refusal(&answer).map_or(Ok(Vec::new()), Err);
+        };
+        let counts = answers.into_iter().filter_map(|answer| match answer {
+            Value::Int(count) => Some(u32::try_from(count).unwrap_or(0)),
+            _ => None, // the name before it
+        });
+        Ok(counts.collect())
     }
 
     /// How many received a message.

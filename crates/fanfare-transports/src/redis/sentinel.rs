@@ -4,9 +4,10 @@
 //! cut off from the others would keep a node at a master that has been replaced, so here all are asked, again and again,
 //! and the most count.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use fanfare_cluster::transport::Failed;
+use fanfare_core::locked;
 use redis::{Client, ConnectionInfo, TlsCertificates, Value, aio::MultiplexedConnection};
 
 use super::{
@@ -30,6 +31,7 @@ pub(super) struct Sentinel {
 /// One Sentinel.
 struct Watcher {
     client: Client,
+    /// Kept for the next question.
     connection: Mutex<Option<MultiplexedConnection>>,
 }
 
@@ -83,7 +85,7 @@ impl Sentinel {
 
     /// The master, or its name as long as it has not been found, and the Sentinels.
     pub(super) fn address(&self) -> String {
-        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let found = locked(&self.found).clone();
         let watchers: Vec<String> = self.watchers.iter().map(Watcher::place).collect();
         let master = found.unwrap_or_else(|| self.master.clone());
         format!("{master} (Sentinel: {})", watchers.join(", "))
@@ -94,7 +96,7 @@ impl Sentinel {
         let (host, port) = self.named(None, texts).await?;
         let info = address::moved(&self.template, &host, port);
         let place = address::place(&info);
-        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Some(place.clone());
+        *locked(&self.found) = Some(place.clone());
         let at = |error| format!("the master {place}: {error}");
         let connected = Server::connect(&info).await;
         let server = connected.map_err(|error| at(texts.describe(&error)))?;
@@ -133,7 +135,7 @@ impl Watcher {
 
     /// The master called `name`.
     async fn master(&self, name: &str, texts: &ErrorTexts) -> Result<Place, Failed> {
-        let kept = self.kept().take();
+        let kept = locked(&self.connection).take();
         let mut connection = if let Some(connection) = kept {
             connection
         } else {
@@ -144,13 +146,8 @@ impl Watcher {
         question.arg("GET-MASTER-ADDR-BY-NAME").arg(name);
         let answer = question.query_async::<Option<Place>>(&mut connection).await;
         let named = answer.map_err(|error| texts.describe(&error))?;
-        *self.kept() = Some(connection);
+        *locked(&self.connection) = Some(connection);
         named.ok_or_else(|| "it knows no master of this name".to_owned())
-    }
-
-    /// The connection that is kept for the next question.
-    fn kept(&self) -> std::sync::MutexGuard<'_, Option<MultiplexedConnection>> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -5,10 +5,7 @@
 //! that fails on a new one, with pauses. Nothing that nodes publish travels here, so no receipt depends on it. Without sharded
 //! publish and subscribe (before Redis 7.0), or without the rights to it, nodes receive what is published by `PUBLISH` alone.
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
+use std::{collections::HashSet, time::Duration};
 
 use fanfare_cluster::{
     ANSWER_TIMEOUT,
@@ -33,6 +30,10 @@ use super::names::Names;
 
 /// Between two renewals, unless the subscriptions were in force for longer than that.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Subscriptions that are renewed so soon after the last time are not steady.
+const STEADY: Duration = Duration::from_secs(2);
+/// How often in a row until they count as away.
+const HASTY_RENEWALS: u32 = 3;
 /// Names on their way at once.
 const NAMES: usize = 1000;
 
@@ -57,11 +58,13 @@ struct Listener {
     state: watch::Sender<Further>,
     /// Since when all that is wanted is in force on this connection.
     since: Option<Instant>,
+    /// The same on any connection, the last time.
+    last: Option<Instant>,
+    /// How often in a row it was renewed before it was steady.
+    hasty: u32,
     wanted: HashSet<String>,
     /// Those that wait for a subscription, until the next connection if this one is lost.
     unanswered: Vec<oneshot::Sender<()>>,
-    /// Names whose subscription this node ended, and how often the server has still to confirm it.
-    leaving: HashMap<String, u32>,
 }
 
 /// Why a connection is of no use any more.
@@ -79,22 +82,13 @@ impl Sharded {
     pub(super) fn start(client: ClusterClient, names: Names) -> (Self, BoxStream<'static, Received>) {
         let (changes, received_changes) = mpsc::unbounded_channel();
         let (messages, mut received) = mpsc::unbounded_channel();
-        let (state, shown) = watch::channel(Further::Renewing);
-        let listener = Listener {
-            names,
-            changes: received_changes,
-            messages,
-            state,
-            since: None,
-            wanted: HashSet::new(),
-            unanswered: Vec::new(),
-            leaving: HashMap::new(),
-        };
+        let listener = Listener::new(names, received_changes, messages);
+        let state = listener.state.subscribe();
         let mut task = JoinSet::new();
         task.spawn(listener.run(client));
         let this = Self {
             changes,
-            state: shown,
+            state,
             _task: task,
         };
         (this, stream::poll_fn(move |cx| received.poll_recv(cx)).boxed())
@@ -131,6 +125,24 @@ impl Sharded {
 }
 
 impl Listener {
+    fn new(
+        names: Names,
+        changes: mpsc::UnboundedReceiver<SubscriptionChange>,
+        messages: mpsc::UnboundedSender<Received>,
+    ) -> Self {
+        Self {
+            names,
+            changes,
+            messages,
+            state: watch::Sender::new(Further::Renewing),
+            since: None,
+            last: None,
+            hasty: 0,
+            wanted: HashSet::new(),
+            unanswered: Vec::new(),
+        }
+    }
+
     /// Listens until the subscriptions are dropped.
     async fn run(mut self, client: ClusterClient) {
         loop {
@@ -145,10 +157,7 @@ impl Listener {
             };
             match (ended, self.since.take()) {
                 // What is wanted meanwhile waits for the next connection.
-                (Ended::Lost, Some(since)) => {
-                    self.state.send_replace(Further::Renewing);
-                    tokio::time::sleep(PAUSE.saturating_sub(since.elapsed())).await;
-                }
+                (Ended::Lost, Some(since)) => self.lost(since).await,
                 (Ended::Lost, None) => {
                     self.state.send_replace(Further::Away);
                     self.note_changes(Some(PAUSE)).await;
@@ -159,6 +168,39 @@ impl Listener {
                 }
                 (Ended::Dropped, _) => return,
             }
+        }
+    }
+
+    /// What was in force `since` then is lost: waits until it may be renewed.
+    async fn lost(&mut self, since: Instant) {
+        if self.is_steady() {
+            self.state.send_replace(Further::Renewing);
+        }
+        tokio::time::sleep(PAUSE.saturating_sub(since.elapsed())).await;
+    }
+
+    /// All that is wanted is in force now. What is lost again and again counts as away until it is steady.
+    fn in_force(&mut self) {
+        let is_hasty = self.last.is_some_and(|last| last.elapsed() < STEADY);
+        self.hasty = if is_hasty { self.hasty + 1 } else { 0 };
+        self.since = Some(Instant::now());
+        self.last = self.since;
+        self.state.send_replace(if self.is_steady() {
+            Further::InForce
+        } else {
+            Further::Away
+        });
+    }
+
+    fn is_steady(&self) -> bool {
+        self.hasty < HASTY_RENEWALS
+    }
+
+    /// Resolves when what was not steady has been in force for long enough.
+    async fn steady(last: Option<Instant>, is_steady: bool) {
+        match last {
+            Some(last) if !is_steady => tokio::time::sleep_until(last + STEADY).await,
+            _ => std::future::pending().await,
         }
     }
 
@@ -213,6 +255,7 @@ impl Listener {
                 // Whatever the connection reports comes before the answers that rely on it.
                 self.answer();
             }
+            let steady = Self::steady(self.last, self.is_steady());
             tokio::select! {
                 biased;
                 push = pushed.recv() => match push {
@@ -228,6 +271,10 @@ impl Listener {
                     },
                     None => return Ended::Dropped,
                 },
+                () = steady => {
+                    self.hasty = 0;
+                    self.state.send_replace(Further::InForce);
+                }
             }
         }
     }
@@ -240,17 +287,14 @@ impl Listener {
         pushed: &mut mpsc::UnboundedReceiver<PushInfo>,
     ) -> Result<(), RedisError> {
         if let Some(since) = self.since {
-            self.state.send_replace(Further::Renewing);
-            tokio::time::sleep(PAUSE.saturating_sub(since.elapsed())).await;
+            self.lost(since).await;
         }
         while let Ok(push) = pushed.try_recv() {
             self.pass_on(push);
         }
-        self.leaving.clear();
         let wanted: Vec<String> = self.wanted.iter().cloned().collect();
         change(connection, &wanted, true).await?;
-        self.since = Some(Instant::now());
-        self.state.send_replace(Further::InForce);
+        self.in_force();
         Ok(())
     }
 
@@ -269,7 +313,6 @@ impl Listener {
         } else {
             for name in &names {
                 self.wanted.remove(name);
-                *self.leaving.entry(name.clone()).or_default() += 1;
             }
             change(connection, &names, false).await
         };
@@ -281,20 +324,12 @@ impl Listener {
     fn pass_on(&mut self, push: PushInfo) -> bool {
         match push.kind {
             PushKind::Disconnection => return false,
-            // The slot has moved, if this node did not ask for that.
+            // The slot has moved. Of a name that is not wanted any more it is the answer to this node, however late.
             PushKind::SUnsubscribe => {
                 let Some(Value::BulkString(name)) = push.data.first() else {
                     return false;
                 };
-                let name = String::from_utf8_lossy(name);
-                return match self.leaving.get_mut(&*name) {
-                    Some(1) => self.leaving.remove(&*name).is_some(),
-                    Some(count) => {
-                        *count -= 1;
-                        true
-                    }
-                    None => false,
-                };
+                return !self.wanted.contains(&*String::from_utf8_lossy(name));
             }
             _ => {}
         }
@@ -338,5 +373,56 @@ fn ended(error: &RedisError) -> Ended {
     match error.code() {
         Some("ERR" | "NOPERM") => Ended::Refused,
         _ => Ended::Lost,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::{
+        Further::{Away, InForce, Renewing},
+        *,
+    };
+
+    fn listener() -> Listener {
+        let (changes, messages) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
+        Listener::new(Names::new("").unwrap(), changes.1, messages.0)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_lost_again_and_again_is_away_until_it_is_steady() {
+        let mut listener = listener();
+        let mut states = Vec::new();
+        for held in [0, 0, 0, 0, 3, 0] {
+            listener.in_force();
+            states.push(*listener.state.borrow());
+            tokio::time::sleep(Duration::from_secs(held)).await;
+            listener.lost(listener.since.unwrap()).await;
+            states.push(*listener.state.borrow());
+        }
+        let expected = [
+            [InForce, Renewing],
+            [InForce, Renewing],
+            [InForce, Renewing],
+            [Away, Away],
+            [Away, Away],
+            [InForce, Renewing],
+        ];
+        assert_eq!(states, expected.concat());
+    }
+
+    #[test]
+    fn the_end_of_an_unwanted_subscription_is_no_loss_however_late() {
+        let mut listener = listener();
+        listener.wanted.insert("a".to_owned());
+        let mut is_in_force = |kind, name: &str| {
+            let data = vec![Value::BulkString(name.into()), Value::Int(0)];
+            listener.pass_on(PushInfo { kind, data })
+        };
+        assert!(is_in_force(PushKind::SUnsubscribe, "b"));
+        assert!(is_in_force(PushKind::SSubscribe, "a"));
+        assert!(!is_in_force(PushKind::SUnsubscribe, "a"));
+        assert!(!is_in_force(PushKind::Disconnection, ""));
     }
 }

@@ -4,11 +4,13 @@ use fanfare_cluster::{
     transport::{Message, Subject},
     wire,
 };
-use fanfare_core::history::{Epoch, Position, Retention};
+use fanfare_core::{
+    history::{Epoch, Position, Retention},
+    millis,
+};
 use redis::Cmd;
 
 use super::{Connection, epoch, scripts};
-use crate::redis::ids::milliseconds;
 
 /// Messages in one call: Redis does nothing else meanwhile.
 const MESSAGES: usize = 64;
@@ -63,7 +65,7 @@ impl Connection {
             {
                 call.arg(wire::redis_channel(audience))
                     .arg(size)
-                    .arg(milliseconds(ttl))
+                    .arg(millis(ttl))
                     .arg(&*message.payload);
             }
         }
