@@ -11,11 +11,11 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use crate::storage::{StorageError, StoredKey, new_id};
 use crate::{AccountError, Accounts, secrets};
 
-/// The longest name of a key, in bytes.
 const MAX_NAME_BYTES: usize = 200;
 
 /// The permitted use of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Scope {
     /// To publish events.
     Publish,
@@ -72,9 +72,7 @@ impl ApiKey {
 
     /// Returns whether the key may be used for this.
     pub fn allows(&self, wanted: Scope) -> bool {
-        self.scopes
-            .iter()
-            .any(|scope| *scope == wanted || *scope == Scope::Admin)
+        self.scopes.contains(&wanted) || self.scopes.contains(&Scope::Admin)
     }
 }
 
@@ -92,7 +90,6 @@ pub enum KeyNeed {
 /// A use that is so much later than the one in the database is written, in milliseconds.
 const USE_PRECISION: i64 = 60_000;
 
-/// A valid key, and its uses.
 struct KnownKey {
     key: Arc<ApiKey>,
     /// When this node last saw it; 0 for never.
@@ -152,18 +149,17 @@ impl KnownKeys {
         let mut good = self.good.write().unwrap_or_else(PoisonError::into_inner);
         let (valid, revoked): (Vec<_>, Vec<_>) = stored.into_iter().partition(|key| key.revoked_at.is_none());
         let known = valid.into_iter().map(|key| {
-            let seen = good
-                .get(&key.hash)
-                .map(|known| known.used_at.load(Ordering::Relaxed));
-            let scopes = key.scopes.iter().filter_map(|scope| scope.parse().ok()).collect();
+            let known = good.get(&key.hash);
+            let seen = known.map_or(0, |known| known.used_at.load(Ordering::Relaxed));
+            let valid = ApiKey {
+                id: key.id,
+                name: key.name,
+                scopes: key.scopes.iter().filter_map(|scope| scope.parse().ok()).collect(),
+            };
             let known = KnownKey {
-                used_at: seen.unwrap_or_default().into(),
+                used_at: seen.into(),
                 written_at: key.last_used_at.unwrap_or_default(),
-                key: Arc::new(ApiKey {
-                    id: key.id,
-                    name: key.name,
-                    scopes,
-                }),
+                key: Arc::new(valid),
             };
             (key.hash, known)
         });
@@ -205,10 +201,8 @@ impl Accounts {
     ) -> Result<(String, StoredKey), AccountError> {
         let name = name.trim();
         if name.is_empty() || name.len() > MAX_NAME_BYTES || name.contains(char::is_control) {
-            return Err(AccountError::bad(
-                "name",
-                "expected 1 to 200 bytes without control characters",
-            ));
+            let issue = "expected 1 to 200 bytes without control characters";
+            return Err(AccountError::bad("name", issue));
         }
         if scopes.is_empty() {
             return Err(AccountError::bad("scopes", "required"));

@@ -1,14 +1,12 @@
 //! Changing a password with the current one, and resetting it with a one-time token.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
-use crate::storage;
+use crate::storage::StoredPassword;
 use crate::{AccountError, Accounts, Inner, secrets};
 
-/// How long a reset token is valid.
-const RESET_TOKEN_LIFE: Duration = Duration::from_secs(3600);
-/// The field of a new password.
+/// How long a reset token is valid, in milliseconds.
+const RESET_TOKEN_LIFE: i64 = 3_600_000;
 const NEW_PASSWORD: &str = "newPassword";
 
 /// A user's change of their own password.
@@ -51,16 +49,14 @@ impl Accounts {
         let found = found.ok_or(AccountError::NotFound("user"))?;
         let attempt = throttle.begin(&found.user.email, change.client)?;
         let changed = async {
-            let place = passwords.place()?;
-            let verdict = passwords
-                .check(place, change.current, Some(found.password.clone()))
-                .await?;
+            let (place, stored) = (passwords.place()?, Some(found.password.clone()));
+            let verdict = passwords.check(place, change.current, stored).await?;
             if !verdict.is_right {
                 return Err(AccountError::WrongPassword);
             }
             let new = passwords.hash(change.new).await.map_err(of_new_password)?;
             let now = self.now();
-            let change = storage::StoredPassword {
+            let change = StoredPassword {
                 user_id: change.user_id.to_owned(),
                 old: Some(found.password.clone()),
                 new,
@@ -86,17 +82,10 @@ impl Accounts {
     /// [`AccountError::NotFound`]; or the database.
     pub async fn create_reset_token(&self, user_id: &str) -> Result<ResetToken, AccountError> {
         let token = secrets::new_token()?;
-        let life = i64::try_from(RESET_TOKEN_LIFE.as_millis()).unwrap_or(i64::MAX);
-        let expires_at = self.now().saturating_add(life);
-        let hash = secrets::hash(&token);
-        if !self
-            .inner
-            .storage
-            .insert_reset_token(user_id, &hash, expires_at)
-            .await?
-        {
-            return Err(AccountError::NotFound("user"));
-        }
+        let expires_at = self.now().saturating_add(RESET_TOKEN_LIFE);
+        let (storage, hash) = (&self.inner.storage, secrets::hash(&token));
+        let inserted = storage.insert_reset_token(user_id, &hash, expires_at).await?;
+        inserted.then_some(()).ok_or(AccountError::NotFound("user"))?;
         Ok(ResetToken { token, expires_at })
     }
 

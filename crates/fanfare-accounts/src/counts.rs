@@ -15,7 +15,6 @@ pub struct LoginCounts {
 }
 
 impl LoginCounts {
-    /// Counts a result.
     pub(crate) fn add<T>(&self, ended: &Result<T, AccountError>) {
         let count = match ended {
             Ok(_) => &self.succeeded,

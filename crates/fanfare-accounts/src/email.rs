@@ -5,7 +5,7 @@
 //! that `BÜCHER.example` and `xn--bcher-kva.example` are one. Each part may use one script besides ASCII (UTS #39), and
 //! the whole must not look like ASCII: `аpple` with a Cyrillic letter is refused, and so is an all Cyrillic `аррӏе`.
 
-use unicode_normalization::UnicodeNormalization as _;
+use unicode_normalization::{UnicodeNormalization as _, char::is_combining_mark};
 use unicode_security::{MixedScript, skeleton};
 
 use crate::AccountError;
@@ -50,35 +50,24 @@ pub fn normalise_email(text: &str) -> Result<String, AccountError> {
 /// Returns whether `local` is a dot-atom (RFC 5322 section 3.2.3), with letters of any script (RFC 6531). Quoted forms
 /// are refused: no user has one.
 fn is_local_part(local: &str) -> bool {
-    let is_atom =
-        |found: char| found.is_alphanumeric() || is_mark(found) || "!#$%&'*+-/=?^_`{|}~".contains(found);
-    !local.is_empty()
-        && local
-            .split('.')
-            .all(|atom| !atom.is_empty() && atom.chars().all(is_atom))
+    // A mark stays when a letter has no composed form, as in most scripts of India.
+    let is_atom = |found: char| {
+        found.is_alphanumeric() || is_combining_mark(found) || "!#$%&'*+-/=?^_`{|}~".contains(found)
+    };
+    let mut atoms = local.split('.');
+    atoms.all(|atom| !atom.is_empty() && atom.chars().all(is_atom))
 }
 
 /// Returns the normalised domain, in Unicode; `None` if it is not a domain.
 fn unicode_domain(domain: &str) -> Option<String> {
     let ascii = idna::domain_to_ascii_strict(domain).ok()?;
     // An address literal or a local host name reaches no mailbox on the internet.
-    if !ascii.contains('.')
-        || ascii.ends_with('.')
-        || ascii
-            .rsplit('.')
-            .next()?
-            .bytes()
-            .all(|byte| byte.is_ascii_digit())
-    {
+    let (_, last) = ascii.rsplit_once('.')?;
+    if last.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
     let (unicode, result) = idna::domain_to_unicode(&ascii);
     result.is_ok().then_some(unicode)
-}
-
-/// Returns whether this is a mark that stays when a letter has no composed form, as in most scripts of India.
-fn is_mark(found: char) -> bool {
-    unicode_normalization::char::is_combining_mark(found)
 }
 
 #[cfg(test)]

@@ -63,7 +63,8 @@ impl AccountError {
         Self::Bad { field, issue }
     }
 
-    pub(crate) fn fault(text: impl Into<String>) -> Self {
+    /// Returns the error for a bug of the server.
+    pub fn fault(text: impl Into<String>) -> Self {
         Self::Storage(StorageError::Fault(text.into()))
     }
 }

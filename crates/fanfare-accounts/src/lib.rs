@@ -106,13 +106,10 @@ struct Inner {
 impl Accounts {
     /// Returns the accounts in `storage`.
     pub fn new(storage: Storage, options: AccountsOptions) -> Self {
+        let (threads, queue) = (options.password_threads, options.password_queue);
         Self {
             inner: Arc::new(Inner {
-                passwords: Passwords::new(
-                    options.hashing.clone(),
-                    options.password_threads,
-                    options.password_queue,
-                ),
+                passwords: Passwords::new(options.hashing.clone(), threads, queue),
                 logins: LoginCounts::default(),
                 registrations: LoginCounts::default(),
                 refreshes: LoginCounts::default(),
@@ -167,11 +164,5 @@ impl Accounts {
     /// Returns the current time, in milliseconds since 1970.
     fn now(&self) -> i64 {
         millis((self.inner.options.clock)())
-    }
-}
-
-impl std::fmt::Debug for Accounts {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Accounts").field(&self.inner.storage).finish()
     }
 }

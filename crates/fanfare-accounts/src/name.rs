@@ -19,9 +19,6 @@ const RESERVED: &str = "system";
 const JOINERS: [char; 2] = ['\u{200c}', '\u{200d}'];
 
 /// Returns the normalised name; `None` if it is empty.
-///
-/// # Errors
-/// [`AccountError::Bad`] if it is too long, has invisible characters, or looks like another name.
 pub(crate) fn normalise_name(text: &str) -> Result<Option<String>, AccountError> {
     let bad = |issue| Err(AccountError::bad("name", issue));
     // NFKC makes a text longer by a factor of 11 at most.

@@ -1,13 +1,13 @@
 //! The settings of accounts.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// Returns the current time.
 pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
-/// The secret and claims of access tokens. They must be those that this server's verifier accepts.
+/// The secret and claims of access tokens. They must be those that this server's verifier accepts. There is no `Debug`,
+/// so that the secret stays out of logs.
 #[derive(Clone)]
 pub struct Signing {
     /// The secret of HS256.
@@ -16,13 +16,6 @@ pub struct Signing {
     pub issuer: Option<String>,
     /// The claim `aud`.
     pub audience: Option<String>,
-}
-
-/// The secret stays out of logs.
-impl fmt::Debug for Signing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Signing").finish_non_exhaustive()
-    }
 }
 
 /// The settings of [`Accounts`](crate::Accounts).

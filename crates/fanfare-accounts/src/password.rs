@@ -24,7 +24,6 @@ pub const MAX_PASSWORD_BYTES: usize = 1024;
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 10;
 
-/// Hashes and checks passwords.
 #[derive(Clone)]
 pub(crate) struct Passwords {
     argon2: Argon2<'static>,
@@ -49,9 +48,8 @@ pub(crate) struct Place {
     _permit: OwnedSemaphorePermit,
 }
 
-/// The result of a check.
+#[derive(Default)]
 pub(crate) struct Verdict {
-    /// Whether the password is right.
     pub(crate) is_right: bool,
     /// A hash with today's parameters, if the stored one has weaker ones.
     pub(crate) better: Option<String>,
@@ -83,19 +81,17 @@ impl Passwords {
     }
 
     fn place_of(places: &Arc<Semaphore>) -> Result<Place, AccountError> {
-        let place = places.clone().try_acquire_owned();
-        place
-            .map(|permit| Place { _permit: permit })
-            .map_err(|_| AccountError::Busy)
+        let permit = places.clone().try_acquire_owned();
+        let permit = permit.map_err(|_| AccountError::Busy)?;
+        Ok(Place { _permit: permit })
     }
 
     /// Returns the hash of a new password, as a PHC string.
     pub(crate) async fn hash(&self, password: &str) -> Result<String, AccountError> {
         let password = normalised(password)?;
         let place = Self::place_of(&self.new_places)?;
-        let turn = self.new_turn.clone().acquire_owned().await;
-        let turn = turn.map_err(|_| AccountError::Busy)?;
-        let thread = self.thread().await?;
+        let turn = permit(&self.new_turn).await?;
+        let thread = permit(&self.threads).await?;
         drop(turn);
         let argon2 = self.argon2.clone();
         Self::run_on(thread, place, move || hash(&argon2, &password)).await?
@@ -109,11 +105,7 @@ impl Passwords {
         stored: Option<String>,
     ) -> Result<Verdict, AccountError> {
         let Ok(password) = normalised(password) else {
-            // No account has such a password.
-            return Ok(Verdict {
-                is_right: false,
-                better: None,
-            });
+            return Ok(Verdict::default()); // no account has such a password
         };
         #[cfg(test)]
         self.checks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -129,11 +121,8 @@ impl Passwords {
                 PasswordHash::new(against).map_err(|_| AccountError::fault("a stored hash is damaged"))?;
             let fits = argon2.verify_password(password.as_bytes(), &parsed).is_ok();
             let is_right = stored.is_some() && fits;
-            let better = if is_right && is_weaker(&parsed, argon2.params()) {
-                Some(hash(&argon2, &password)?)
-            } else {
-                None
-            };
+            let is_weak = is_right && is_weaker(&parsed, argon2.params());
+            let better = is_weak.then(|| hash(&argon2, &password)).transpose()?;
             Ok(Verdict { is_right, better })
         })
         .await?
@@ -151,14 +140,8 @@ impl Passwords {
         place: Place,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, AccountError> {
-        let thread = self.thread().await?;
+        let thread = permit(&self.threads).await?;
         Self::run_on(thread, place, work).await
-    }
-
-    /// Waits for a thread, after the earlier callers.
-    async fn thread(&self) -> Result<OwnedSemaphorePermit, AccountError> {
-        let thread = self.threads.clone().acquire_owned().await;
-        thread.map_err(|_| AccountError::Busy)
     }
 
     async fn run_on<T: Send + 'static>(
@@ -182,7 +165,12 @@ impl Passwords {
     }
 }
 
-/// Lowers the priority of this thread.
+/// Waits for a permit, after the earlier callers.
+async fn permit(of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, AccountError> {
+    let permit = of.clone().acquire_owned().await;
+    permit.map_err(|_| AccountError::Busy)
+}
+
 fn make_way() {
     // On Linux this affects only the calling thread (elsewhere the process). A lower priority is never refused, and a
     // failure would only leave the thread at the normal one.
@@ -202,22 +190,20 @@ fn normalised(password: &str) -> Result<String, AccountError> {
 }
 
 fn hash(argon2: &Argon2<'_>, password: &str) -> Result<String, AccountError> {
-    let hash: PasswordHash = argon2
-        .hash_password(password.as_bytes())
-        .map_err(|_| AccountError::fault("a password could not be hashed"))?;
-    Ok(hash.to_string())
+    let hash: Result<PasswordHash, _> = argon2.hash_password(password.as_bytes());
+    hash.map(|hash| hash.to_string())
+        .map_err(|_| AccountError::fault("a password could not be hashed"))
 }
 
 /// Returns whether a hash is cheaper to attack than one made now.
 fn is_weaker(hash: &PasswordHash, now: &Params) -> bool {
-    match Params::try_from(hash) {
-        Ok(then) => {
-            let cost = |params: &Params| (params.m_cost(), params.t_cost(), params.p_cost());
-            let ((m, t, p), (now_m, now_t, now_p)) = (cost(&then), cost(now));
-            m < now_m || t < now_t || p < now_p || hash.algorithm.as_str() != "argon2id"
-        }
-        Err(_) => true,
-    }
+    let Ok(then) = Params::try_from(hash) else {
+        return true;
+    };
+    hash.algorithm.as_str() != "argon2id"
+        || then.m_cost() < now.m_cost()
+        || then.t_cost() < now.t_cost()
+        || then.p_cost() < now.p_cost()
 }
 
 #[cfg(test)]

@@ -24,6 +24,17 @@ pub enum Revocation {
     Enabled(Box<str>),
 }
 
+impl Revocation {
+    /// Returns the change for a user who is disabled, or enabled.
+    pub(crate) fn of_user(id: Box<str>, is_disabled: bool) -> Self {
+        if is_disabled {
+            Self::Disabled(id)
+        } else {
+            Self::Enabled(id)
+        }
+    }
+}
+
 /// Revocations, in order. After [`broadcast::error::RecvError::Lagged`], call [`Revocations::is_refused`] for every
 /// connection.
 pub type RevocationFeed = broadcast::Receiver<Revocation>;

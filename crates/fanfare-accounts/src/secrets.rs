@@ -17,23 +17,20 @@ pub(crate) const KEY_PREFIX: &str = "ff_";
 /// The number of characters: 43 of 62 are 256 bits.
 const KEY_CHARACTERS: usize = 43;
 
-/// The number of bytes of a token.
 const TOKEN_BYTES: usize = 32;
 
 /// Returns a new refresh or reset token: 256 bits.
 pub(crate) fn new_token() -> Result<String, AccountError> {
     let mut bytes = [0; TOKEN_BYTES];
-    OsRng
-        .try_fill_bytes(&mut bytes)
-        .map_err(|_| AccountError::fault("no random numbers from the system"))?;
+    let filled = OsRng.try_fill_bytes(&mut bytes);
+    filled.map_err(|_| AccountError::fault("no random numbers from the system"))?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
 /// Returns whether `text` has the form of [`new_token`]. Other texts need no query to the database.
 pub(crate) fn may_be_token(text: &str) -> bool {
-    URL_SAFE_NO_PAD
-        .decode(text)
-        .is_ok_and(|bytes| bytes.len() == TOKEN_BYTES)
+    let decoded = URL_SAFE_NO_PAD.decode(text);
+    decoded.is_ok_and(|bytes| bytes.len() == TOKEN_BYTES)
 }
 
 /// Returns a new API key: 256 bits.
@@ -54,11 +51,8 @@ fn new_text(characters: usize) -> String {
 pub(crate) fn hash(secret: &str) -> String {
     let digest = digest::digest(&digest::SHA256, secret.as_bytes());
     let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
-    digest
-        .as_ref()
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-        .collect()
+    let digits = digest.as_ref().iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(digit).collect()
 }
 
 #[cfg(test)]

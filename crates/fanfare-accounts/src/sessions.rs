@@ -14,7 +14,6 @@ use crate::{AccountError, Accounts, Inner, Revocation, Signing, mint::mint, secr
 
 /// How often a password is checked for one login: another login may have replaced the hash by a better one meanwhile.
 const ATTEMPTS: usize = 2;
-/// The longest stored `User-Agent`, in bytes.
 const MAX_USER_AGENT_BYTES: usize = 255;
 
 /// A successful login.
@@ -50,18 +49,14 @@ pub struct Refreshed {
 /// Tokens stay out of logs.
 impl fmt::Debug for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Login")
-            .field("session_id", &self.session_id)
-            .finish_non_exhaustive()
+        f.debug_tuple("Login").field(&self.session_id).finish()
     }
 }
 
 /// Tokens stay out of logs.
 impl fmt::Debug for Refreshed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Refreshed")
-            .field("session_id", &self.session_id)
-            .finish_non_exhaustive()
+        f.debug_tuple("Refreshed").field(&self.session_id).finish()
     }
 }
 
@@ -298,11 +293,8 @@ impl Accounts {
         claim("sid", session_id.into());
         claim("roles", user.roles.clone().into());
         claim("email", user.email.as_str().into());
-        for (name, value) in [
-            ("name", &user.name),
-            ("iss", &signing.issuer),
-            ("aud", &signing.audience),
-        ] {
+        let (name, issuer, audience) = (&user.name, &signing.issuer, &signing.audience);
+        for (name, value) in [("name", name), ("iss", issuer), ("aud", audience)] {
             if let Some(value) = value {
                 claim(name, value.as_str().into());
             }

@@ -22,7 +22,6 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// The most accounts, and the most addresses, that are counted.
 const MOST: u64 = 100_000;
 
-/// The counts.
 pub(crate) struct Throttle {
     accounts: Counts<Box<str>>,
     addresses: Counts<ClientNetwork>,
@@ -87,17 +86,15 @@ impl Throttle {
         self.accounts.limit.store(limits.per_account, Ordering::Relaxed);
         self.addresses.limit.store(limits.per_address, Ordering::Relaxed);
         self.tokens.limit.store(limits.per_address, Ordering::Relaxed);
-        self.registrations
-            .limit
-            .store(limits.registrations, Ordering::Relaxed);
+        let registrations = &self.registrations.limit;
+        registrations.store(limits.registrations, Ordering::Relaxed);
     }
 
     /// Counts a registration.
     pub(crate) fn register(&self, client: Option<IpAddr>) -> Result<Attempt, AccountError> {
         let address = client.map_or(Ok(None), |client| self.registrations.count(client.into()))?;
-        Ok(Attempt {
-            counted: [address, None],
-        })
+        let counted = [address, None];
+        Ok(Attempt { counted })
     }
 
     /// Begins the check of a token; refused if too many tokens from this address were refused.
@@ -112,9 +109,8 @@ impl Throttle {
         // An attempt from an address that is over its limit must not lock an account.
         let address = client.map_or(Ok(None), |client| self.addresses.count(client.into()));
         let address = address.inspect_err(|_| give_back(account.as_ref()))?;
-        Ok(Attempt {
-            counted: [account, address],
-        })
+        let counted = [account, address];
+        Ok(Attempt { counted })
     }
 }
 
@@ -187,9 +183,8 @@ impl<K: Hash + Eq + Send + Sync + 'static> Counts<K> {
 
 impl Count {
     fn refusal(&self) -> AccountError {
-        let retry_after = WINDOW
-            .saturating_sub(self.since.elapsed())
-            .max(Duration::from_secs(1));
+        let left = WINDOW.saturating_sub(self.since.elapsed());
+        let retry_after = left.max(Duration::from_secs(1));
         AccountError::TooManyAttempts { retry_after }
     }
 }

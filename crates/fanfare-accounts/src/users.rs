@@ -51,9 +51,8 @@ impl Accounts {
         if !self.inner.options.registration_is_open {
             return Err(AccountError::Closed);
         }
-        let (user, hash) = self
-            .add(email, password, name, &[DEFAULT_ROLE.to_owned()])
-            .await?;
+        let roles = [DEFAULT_ROLE.to_owned()];
+        let (user, hash) = self.add(email, password, name, &roles).await?;
         let login = self.open_session(&user.id, &hash, user_agent).await?;
         // The account was disabled or its password changed in the meantime.
         login.ok_or(AccountError::BadCredentials)
@@ -71,9 +70,8 @@ impl Accounts {
         roles: &[String],
     ) -> Result<User, AccountError> {
         let roles = checked_roles(roles)?;
-        self.add(email, password, name, &roles)
-            .await
-            .map(|(user, _)| user)
+        let (user, _) = self.add(email, password, name, &roles).await?;
+        Ok(user)
     }
 
     /// Adds a user; returns it with the hash of the password.
@@ -109,11 +107,8 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::NotFound`]; or the database.
     pub async fn user(&self, id: &str) -> Result<User, AccountError> {
-        self.inner
-            .storage
-            .user(id)
-            .await?
-            .ok_or(AccountError::NotFound("user"))
+        let found = self.inner.storage.user(id).await?;
+        found.ok_or(AccountError::NotFound("user"))
     }
 
     /// Returns the user with this address.
@@ -123,9 +118,7 @@ impl Accounts {
     pub async fn user_by_email(&self, email: &str) -> Result<User, AccountError> {
         let email = normalise_email(email)?;
         let found = self.inner.storage.credentials(&email).await?;
-        found
-            .map(|found| found.user)
-            .ok_or(AccountError::NotFound("user"))
+        Ok(found.ok_or(AccountError::NotFound("user"))?.user)
     }
 
     /// Returns users in the order of creation, after the one with the id `after` (empty for the first).
@@ -175,12 +168,7 @@ impl Accounts {
         let now = self.now();
         let ended = self.inner.storage.set_disabled(id, disabled, now).await?;
         self.sessions_ended(ended.ok_or(AccountError::NotFound("user"))?, now);
-        let revocation = if disabled {
-            Revocation::Disabled
-        } else {
-            Revocation::Enabled
-        };
-        self.revoked(revocation(id.into()), now);
+        self.revoked(Revocation::of_user(id.into(), disabled), now);
         Ok(())
     }
 

@@ -32,12 +32,7 @@ impl Accounts {
         }
         let switched_since = seen_until.saturating_sub(OVERLAP);
         for (id, is_disabled) in inner.storage.switched_users(switched_since).await? {
-            let revocation = if is_disabled {
-                Revocation::Disabled
-            } else {
-                Revocation::Enabled
-            };
-            self.revoked(revocation(id.into()), now);
+            self.revoked(Revocation::of_user(id.into(), is_disabled), now);
         }
         self.reload_keys().await?;
         inner.revocations.forget(now);
@@ -73,10 +68,8 @@ impl Accounts {
 
     /// Applies a revocation of the time `at`.
     pub(crate) fn revoked(&self, revocation: Revocation, at: i64) {
-        let forget_at = at
-            .saturating_add(self.longest_token_life())
-            .saturating_add(OVERLAP);
-        self.inner.revocations.apply(revocation, forget_at);
+        let kept = self.longest_token_life().saturating_add(OVERLAP);
+        self.inner.revocations.apply(revocation, at.saturating_add(kept));
     }
 
     /// Returns how long a token may be accepted after its session has ended, in milliseconds.

@@ -1,7 +1,7 @@
 //! Fanfare's server: listeners, the HTTP routes, the Redis-protocol door, configuration and the
 //! command line. The binary is `fanfare`; this library exists for it, its tests, its fuzz targets and its benchmarks.
 
-pub mod access;
+mod access;
 mod acme;
 pub mod auth;
 mod causes;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use sqlx::{Row, any::AnyRow};
 
-use super::{Storage, StorageError, list_of, statement, text_of};
+use super::{Result, Storage, list_of, statement, text_of};
 
 /// A key, without the key. Times are milliseconds since 1970.
 #[derive(Clone, PartialEq, Eq)]
@@ -28,20 +28,13 @@ pub struct StoredKey {
 /// The hash stays out of logs.
 impl fmt::Debug for StoredKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StoredKey")
-            .field("id", &self.id)
-            .field("name", &self.name)
-            .field("scopes", &self.scopes)
-            .finish_non_exhaustive()
+        f.debug_tuple("StoredKey").field(&self.id).finish()
     }
 }
 
 impl Storage {
-    /// Stores a key.
-    ///
-    /// # Errors
-    /// [`StorageError::Conflict`] if there is a key with this hash.
-    pub async fn insert_key(&self, key: &StoredKey) -> Result<(), StorageError> {
+    /// Stores a key; a `Conflict` if there is one with this hash.
+    pub(crate) async fn insert_key(&self, key: &StoredKey) -> Result<()> {
         let insert = "INSERT INTO api_keys (id, name, hash, scopes, created_at) VALUES ($1, $2, $3, $4, $5)";
         let query = statement(insert)
             .bind(key.id.clone())
@@ -53,20 +46,14 @@ impl Storage {
     }
 
     /// Returns all keys in the order of creation, revoked ones included.
-    ///
-    /// # Errors
-    /// If the database cannot be used.
-    pub async fn keys(&self) -> Result<Vec<StoredKey>, StorageError> {
+    pub(crate) async fn keys(&self) -> Result<Vec<StoredKey>> {
         let select =
             "SELECT id, name, hash, scopes, created_at, revoked_at, last_used_at FROM api_keys ORDER BY id";
         self.all(statement(select), read).await
     }
 
     /// Revokes a key. Returns `false` if there is none or it was revoked before.
-    ///
-    /// # Errors
-    /// If the database cannot be used.
-    pub async fn revoke_key(&self, id: &str, now: i64) -> Result<bool, StorageError> {
+    pub(crate) async fn revoke_key(&self, id: &str, now: i64) -> Result<bool> {
         let query = statement("UPDATE api_keys SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL")
             .bind(id.to_owned())
             .bind(now);
@@ -74,10 +61,7 @@ impl Storage {
     }
 
     /// Notes that a key was used at `at`, unless a later use is known.
-    ///
-    /// # Errors
-    /// If the database cannot be used.
-    pub async fn key_used(&self, id: &str, at: i64) -> Result<(), StorageError> {
+    pub(crate) async fn key_used(&self, id: &str, at: i64) -> Result<()> {
         let update = "UPDATE api_keys SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)";
         self.change(statement(update).bind(id.to_owned()).bind(at))
             .await

@@ -6,8 +6,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use super::{
-    Kind, Outage, Storage, StorageError, StorageUrl, connect,
-    transaction::{self, statement},
+    Outage, Storage, StorageError, StorageUrl, connect,
+    transaction::{self, Work, statement},
 };
 
 /// Why a backup failed.
@@ -34,38 +34,25 @@ impl Storage {
         let StorageUrl::Sqlite(source) = &self.inner.url else {
             return Err(BackupError::NotSqlite);
         };
-        debug_assert_eq!(self.inner.kind, Kind::Sqlite);
         // SQLite would otherwise create an empty database.
         fs::metadata(source).map_err(|error| StorageError::from(connect::outage(&error)))?;
-        let name = target
-            .to_str()
-            .ok_or_else(|| BackupError::File(io::ErrorKind::InvalidFilename.into()))?;
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(target)
-            .map_err(BackupError::File)?;
+        let invalid = || BackupError::File(io::ErrorKind::InvalidFilename.into());
+        let name = target.to_str().ok_or_else(invalid)?;
+        let mut new = OpenOptions::new();
+        new.write(true).create_new(true).mode(0o600);
+        let file = new.open(target).map_err(BackupError::File)?;
         // SQLite accepts an empty file as a new one, and keeps its mode.
         let copy = statement("VACUUM INTO $1").bind(name.to_owned());
-        let copied = transaction::run(
-            &self.inner.pool,
-            None,
-            Box::new(move |connection| Box::pin(copy.execute(connection))),
-        )
-        .await;
-        let copied = copied.map_err(|error| BackupError::Storage(in_the_target(error.into())));
+        let work: Work<_> = Box::new(move |connection| Box::pin(copy.execute(connection)));
+        let copied = transaction::run(&self.inner.pool, None, work).await;
+        let copied = copied.map_err(|error| match error.into() {
+            // An I/O error here is most likely a full disk under the copy.
+            StorageError::Unavailable(Outage::Broken) => BackupError::Storage(Outage::Full.into()),
+            error => BackupError::Storage(error),
+        });
         let synced = copied.and_then(|_| file.sync_all().map_err(BackupError::File));
         synced.inspect_err(|_| {
             let _ = fs::remove_file(target); // the first error is the one to report
         })
-    }
-}
-
-/// An I/O error here is most likely a full disk under the copy.
-fn in_the_target(error: StorageError) -> StorageError {
-    match error {
-        StorageError::Unavailable(Outage::Broken) => Outage::Full.into(),
-        other => other,
     }
 }

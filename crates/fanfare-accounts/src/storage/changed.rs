@@ -1,21 +1,20 @@
 //! The last state of a condition that a loop meets, so that the log has a line per change and not per round.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
-/// The last state.
+use fanfare_core::locked;
+
 #[derive(Debug, Default)]
 pub(super) struct Changed<T>(Mutex<T>);
 
 impl<T: PartialEq> Changed<T> {
     /// Records the state, and returns whether it has changed.
     pub(super) fn to(&self, state: T) -> bool {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = *last != state;
-        *last = state;
-        changed
+        let mut last = locked(&self.0);
+        std::mem::replace(&mut *last, state) != *last
     }
 }
 
@@ -37,7 +36,7 @@ impl<T: PartialEq> Repeated<T> {
 
     /// Records the state, and returns whether it has changed or the last line is long ago.
     pub(super) fn is_due(&self, state: T) -> bool {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = locked(&self.last);
         let is_known = matches!(&*last, Some((known, at)) if *known == state && at.elapsed() < self.pause);
         if !is_known {
             *last = Some((state, Instant::now()));

@@ -8,7 +8,6 @@ use super::Outage;
 /// some operations and refuses others, such as one with too few connections, would fill the log.
 const SETTLED: Duration = Duration::from_secs(1);
 
-/// The condition of a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Condition {
     /// It works.
@@ -54,7 +53,6 @@ pub(super) enum Change {
     Back,
 }
 
-/// The condition over time.
 #[derive(Debug)]
 pub(super) struct History {
     condition: Condition,

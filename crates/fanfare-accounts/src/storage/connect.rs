@@ -1,15 +1,16 @@
 //! Connections: the settings that SQLite and PostgreSQL get at the start of each, and the SQLite file itself.
 
 use std::fs::{self, OpenOptions};
+use std::future::ready;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf, absolute};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use futures_util::future::BoxFuture;
+use fanfare_core::locked;
 use sqlx::{
-    AnyConnection, AnyPool, ConnectOptions as _, Executor as _,
+    AnyPool, ConnectOptions as _, Executor as _,
     any::{AnyConnectOptions, AnyPoolOptions},
     postgres::PgConnectOptions,
 };
@@ -46,17 +47,16 @@ pub(super) fn pool(
             let text = named(url.expose());
             let read = text.parse::<PgConnectOptions>();
             read.map_err(|_| StorageError::Location("the driver does not understand it"))?;
-            (postgres(options, renewal.clone()), text, Kind::Postgres)
+            let own = renewal.clone();
+            let options =
+                options.before_acquire(move |_, connection| Box::pin(ready(Ok(own.spares(connection.age)))));
+            (options, text, Kind::Postgres)
         }
     };
-    let connect: AnyConnectOptions = text
-        .parse()
-        .map_err(|_| StorageError::Location("the driver does not understand it"))?;
-    Ok((
-        options.connect_lazy_with(connect.disable_statement_logging()),
-        kind,
-        renewal,
-    ))
+    let connect = text.parse::<AnyConnectOptions>();
+    let connect = connect.map_err(|_| StorageError::Location("the driver does not understand it"))?;
+    let pool = options.connect_lazy_with(connect.disable_statement_logging());
+    Ok((pool, kind, renewal))
 }
 
 /// The time up to which connections must not be used any more.
@@ -66,13 +66,12 @@ pub(super) struct Renewal(Mutex<Option<Instant>>);
 impl Renewal {
     /// Marks all existing connections for replacement.
     pub(super) fn renew(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *locked(&self.0) = Some(Instant::now());
     }
 
     /// Returns whether a connection of this age may be used.
     fn spares(&self, age: Duration) -> bool {
-        let renewed = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        renewed.is_none_or(|at| age <= at.elapsed())
+        locked(&self.0).is_none_or(|at| age <= at.elapsed())
     }
 }
 
@@ -85,15 +84,6 @@ fn named(url: &str) -> String {
         url.query_pairs_mut().append_pair(APPLICATION.0, APPLICATION.1);
     }
     url.into()
-}
-
-fn postgres(options: AnyPoolOptions, renewal: Arc<Renewal>) -> AnyPoolOptions {
-    options
-        .before_acquire(move |_, connection| Box::pin(std::future::ready(Ok(renewal.spares(connection.age)))))
-}
-
-fn run<'a>(connection: &'a mut AnyConnection, script: &'static str) -> BoxFuture<'a, sqlx::Result<()>> {
-    Box::pin(async move { connection.execute(script).await.map(drop) })
 }
 
 /// Returns the path with its folder resolved, if the folder exists: a URL cannot keep `..`.
@@ -113,13 +103,13 @@ fn sqlite(options: AnyPoolOptions, path: PathBuf, renewal: Arc<Renewal>) -> AnyP
     options
         .after_connect(move |connection, _| {
             at_start.0.unchanged_since(&at_start.1);
-            run(connection, SQLITE_START)
+            Box::pin(async move { connection.execute(SQLITE_START).await.map(drop) })
         })
         .before_acquire(move |_, connection| {
             let unchanged_since = before_use.0.unchanged_since(&before_use.1);
             let is_current = unchanged_since.is_some_and(|since| connection.age <= since.elapsed());
             let is_good = is_current && renewal.spares(connection.age);
-            Box::pin(std::future::ready(Ok(is_good)))
+            Box::pin(ready(Ok(is_good)))
         })
 }
 
@@ -132,15 +122,10 @@ impl Watched {
     fn unchanged_since(&self, path: &Path) -> Option<Instant> {
         let found = fs::metadata(path).ok()?;
         let found = (found.dev(), found.ino());
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match *seen {
-            Some((known, since)) if known == found => Some(since),
-            _ => {
-                let now = Instant::now();
-                *seen = Some((found, now));
-                Some(now)
-            }
-        }
+        let mut seen = locked(&self.0);
+        let same = seen.filter(|(known, _)| *known == found);
+        let (_, since) = *seen.insert(same.unwrap_or_else(|| (found, Instant::now())));
+        Some(since)
     }
 }
 
@@ -154,14 +139,9 @@ pub(super) fn create_folder(path: &Path) -> io::Result<()> {
 /// Creates an empty file (mode 0600) for the database, and its folder, unless they exist. Returns the mode of a file
 /// that other users may access.
 pub(super) fn create_file(path: &Path) -> Result<Option<u32>, Outage> {
-    let created = create_folder(path).and_then(|()| {
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
-    });
-    match created {
+    let mut new = OpenOptions::new();
+    new.write(true).create_new(true).mode(0o600);
+    match create_folder(path).and_then(|()| new.open(path)) {
         Ok(_) => Ok(None),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             let mode = fs::metadata(path).map_or(0, |found| found.permissions().mode());

@@ -2,7 +2,7 @@
 //!
 //! No text here repeats the database's message, which may quote values. The error code is enough to look it up.
 
-use std::fmt;
+pub(crate) type Result<T> = std::result::Result<T, StorageError>;
 
 /// Why a storage operation failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,52 +32,45 @@ pub enum StorageError {
 }
 
 /// Why a database cannot be used at the moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Outage {
     /// No connection in time (the server is down, or all connections are busy), or the connection broke.
+    #[error("no connection")]
     Unreachable,
     /// It did not answer in time.
+    #[error("no answer in time")]
     Slow,
     /// Another process holds a lock.
+    #[error("locked by another process")]
     Locked,
     /// It is read-only.
+    #[error("read-only")]
     ReadOnly,
     /// The disk or another resource is used up.
+    #[error("no space or another resource is used up")]
     Full,
     /// Its files cannot be read or written.
+    #[error("an error of the disk")]
     Broken,
     /// Its files are damaged, or are not a database.
+    #[error("damaged, or not a database")]
     Corrupt,
     /// Access is denied: the password or the permissions.
+    #[error("access denied")]
     Denied,
     /// There is no such database.
+    #[error("no such database")]
     Missing,
     /// The server, or a pooler before it, refuses a parameter of the connection.
+    #[error(
+        "a parameter of the connection was refused (PgBouncer: ignore_startup_parameters = extra_float_digits)"
+    )]
     Parameters,
 }
 
-impl fmt::Display for Outage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Unreachable => "no connection",
-            Self::Slow => "no answer in time",
-            Self::Locked => "locked by another process",
-            Self::ReadOnly => "read-only",
-            Self::Full => "no space or another resource is used up",
-            Self::Broken => "an error of the disk",
-            Self::Corrupt => "damaged, or not a database",
-            Self::Denied => "access denied",
-            Self::Missing => "no such database",
-            Self::Parameters => {
-                "a parameter of the connection was refused (PgBouncer: ignore_startup_parameters = extra_float_digits)"
-            }
-        })
-    }
-}
-
 impl Outage {
-    /// Returns whether existing connections may be useless after this outage: a connection to a read-only file stays
-    /// read-only, and one to a server that has become a standby does not lead to the new primary.
+    /// Returns whether existing connections may be useless after this outage: one to a read-only file stays read-only,
+    /// and one to a server that has become a standby does not lead to the new primary.
     pub(super) fn spoils_connections(self) -> bool {
         !matches!(self, Self::Locked | Self::Slow)
     }

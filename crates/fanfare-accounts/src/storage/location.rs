@@ -35,9 +35,10 @@ impl StorageUrl {
 
     /// Returns the URL of the SQLite file `name` in `folder`.
     pub fn text_of_file(folder: &str, name: &str) -> String {
-        let folder = match folder.trim_end_matches('/') {
-            "" if folder.is_empty() => ".",
-            folder => folder,
+        let folder = if folder.is_empty() {
+            "."
+        } else {
+            folder.trim_end_matches('/')
         };
         format!("{SQLITE}{}/{name}", utf8_percent_encode(folder, ESCAPED))
     }
@@ -52,9 +53,8 @@ impl FromStr for StorageUrl {
             if path.contains(['?', '#']) {
                 return Err("an SQLite database takes no parameters (write `?` in a name as %3F)");
             }
-            let path = percent_decode_str(path)
-                .decode_utf8()
-                .map_err(|_| "the path is not UTF-8")?;
+            let path = percent_decode_str(path).decode_utf8();
+            let path = path.map_err(|_| "the path is not UTF-8")?;
             if path.is_empty() || path.ends_with('/') || path.contains('\0') || path.starts_with(":memory:") {
                 return Err("an SQLite database needs the path of a file");
             }
@@ -104,11 +104,8 @@ impl fmt::Display for StorageUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite(path) => {
-                write!(
-                    f,
-                    "{SQLITE}{}",
-                    utf8_percent_encode(&path.to_string_lossy(), ESCAPED)
-                )
+                let path = path.to_string_lossy();
+                write!(f, "{SQLITE}{}", utf8_percent_encode(&path, ESCAPED))
             }
             Self::Postgres(url) => url.fmt(f),
         }

@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::value::RawValue;
 use sqlx::{Row, any::AnyRow};
 
-use super::{Storage, StorageError, statement};
+use super::{Result, Storage, statement};
 
 /// A stored message. Times are milliseconds since 1970.
 #[derive(Clone)]
@@ -31,36 +31,27 @@ pub struct Message {
 /// Users' messages stay out of logs.
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Message")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
+        f.debug_tuple("Message").field(&self.id).finish()
     }
 }
 
-/// A message to store.
 #[derive(Clone, Copy)]
-pub struct MessageRow<'a> {
-    /// The author.
-    pub user_id: &'a str,
+pub(crate) struct MessageRow<'a> {
+    pub(crate) user_id: &'a str,
     /// The only reader besides the author, if the message is private.
-    pub recipient_id: Option<&'a str>,
-    /// The channel.
-    pub channel_id: Option<&'a str>,
-    /// The text.
-    pub content: &'a str,
-    /// JSON, kept as it is.
-    pub attachments: &'a RawValue,
+    pub(crate) recipient_id: Option<&'a str>,
+    pub(crate) channel_id: Option<&'a str>,
+    pub(crate) content: &'a str,
+    pub(crate) attachments: &'a RawValue,
 }
 
-/// Which messages to read.
 #[derive(Clone, Copy)]
-pub struct Readable<'a> {
+pub(crate) struct Readable<'a> {
     /// Messages by or to this user, and messages to many. `None` reads all.
-    pub by: Option<&'a str>,
+    pub(crate) by: Option<&'a str>,
     /// Only those before the message with this id.
-    pub before: Option<&'a str>,
-    /// The maximum number.
-    pub limit: u32,
+    pub(crate) before: Option<&'a str>,
+    pub(crate) limit: u32,
 }
 
 macro_rules! columns {
@@ -68,39 +59,31 @@ macro_rules! columns {
         "id, user_id, recipient_id, channel_id, content, attachments, created_at, updated_at"
     };
 }
+macro_rules! select {
+    ($which:literal) => {
+        concat!("SELECT ", columns!(), " FROM messages WHERE ", $which)
+    };
+}
 
 /// Each of the three parts reads at most `limit` rows, by its own index. So the cost does not depend on how many
 /// messages other users have.
-const READABLE: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM messages WHERE id IN (",
-    "SELECT id FROM (SELECT id FROM messages WHERE recipient_id IS NULL AND id < $2 ORDER BY id DESC LIMIT $3) AS a",
-    " UNION SELECT id FROM (SELECT id FROM messages WHERE recipient_id = $1 AND id < $2",
-    " ORDER BY id DESC LIMIT $3) AS b",
-    " UNION SELECT id FROM (SELECT id FROM messages WHERE user_id = $1 AND id < $2",
-    " ORDER BY id DESC LIMIT $3) AS c",
-    ") ORDER BY id DESC LIMIT $3"
+const READABLE: &str = select!(
+    "id IN (\
+     SELECT id FROM (SELECT id FROM messages WHERE recipient_id IS NULL AND id < $2 ORDER BY id DESC LIMIT $3) AS a \
+     UNION SELECT id FROM (SELECT id FROM messages WHERE recipient_id = $1 AND id < $2 \
+     ORDER BY id DESC LIMIT $3) AS b \
+     UNION SELECT id FROM (SELECT id FROM messages WHERE user_id = $1 AND id < $2 \
+     ORDER BY id DESC LIMIT $3) AS c\
+     ) ORDER BY id DESC LIMIT $3"
 );
-const ALL: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM messages WHERE id < $1 ORDER BY id DESC LIMIT $2"
-);
-const UNPUBLISHED: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM messages WHERE published_at IS NULL AND created_at <= $1 ORDER BY id LIMIT $2"
-);
+const ALL: &str = select!("id < $1 ORDER BY id DESC LIMIT $2");
+const UNPUBLISHED: &str = select!("published_at IS NULL AND created_at <= $1 ORDER BY id LIMIT $2");
 /// Sorts after every UUID.
 const END: &str = "g";
 
 impl Storage {
     /// Stores a message as unpublished, until [`Self::mark_published`].
-    ///
-    /// # Errors
-    /// If the database cannot be used.
-    pub async fn insert_message(&self, new: MessageRow<'_>, now: i64) -> Result<Message, StorageError> {
+    pub(crate) async fn insert_message(&self, new: MessageRow<'_>, now: i64) -> Result<Message> {
         let message = Message {
             id: super::new_id(),
             user_id: new.user_id.to_owned(),
@@ -128,11 +111,7 @@ impl Storage {
         Ok(message)
     }
 
-    /// Marks a message as published.
-    ///
-    /// # Errors
-    /// If the database cannot be used.
-    pub async fn mark_published(&self, id: &str, now: i64) -> Result<(), StorageError> {
+    pub(crate) async fn mark_published(&self, id: &str, now: i64) -> Result<()> {
         let query = statement("UPDATE messages SET published_at = $2 WHERE id = $1 AND published_at IS NULL")
             .bind(id.to_owned())
             .bind(now);
@@ -140,19 +119,12 @@ impl Storage {
     }
 
     /// Returns the messages written at or before `until` that were never published, oldest first.
-    ///
-    /// # Errors
-    /// If the database cannot be used.
-    pub async fn unpublished_messages(&self, until: i64, limit: u32) -> Result<Vec<Message>, StorageError> {
+    pub(crate) async fn unpublished_messages(&self, until: i64, limit: u32) -> Result<Vec<Message>> {
         let query = statement(UNPUBLISHED).bind(until).bind(i64::from(limit));
         self.all(query, read).await
     }
 
-    /// Returns the requested messages, newest first.
-    ///
-    /// # Errors
-    /// If the database cannot be used.
-    pub async fn messages(&self, wanted: Readable<'_>) -> Result<Vec<Message>, StorageError> {
+    pub(crate) async fn messages(&self, wanted: Readable<'_>) -> Result<Vec<Message>> {
         let before = wanted.before.unwrap_or(END).to_owned();
         let query = match wanted.by {
             Some(user) => statement(READABLE).bind(user.to_owned()).bind(before),

@@ -29,13 +29,13 @@ pub(crate) mod tests;
 use std::{
     pin::pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use fanfare_core::Histogram;
+use fanfare_core::{Histogram, locked};
 use sqlx::{
     AnyPool,
     any::{AnyQueryResult, AnyRow},
@@ -51,14 +51,18 @@ pub use backup::BackupError;
 use changed::{Changed, Repeated};
 use condition::{Change, History, Proof};
 use connect::Renewal;
+pub(crate) use error::Result;
 pub use error::{Outage, StorageError};
 pub use location::StorageUrl;
-pub use messages::{Message, MessageRow, Readable};
-pub use passwords::StoredPassword;
+pub use messages::Message;
+pub(crate) use messages::{MessageRow, Readable};
+pub(crate) use passwords::StoredPassword;
 pub use restore::{RestoreError, restore};
-pub use sessions::{NewSession, Redeemed, Redemption, RotatedBy, Session};
+pub use sessions::Session;
+pub(crate) use sessions::{NewSession, Redeemed, Redemption, RotatedBy};
 use transaction::{Statement, Work, statement};
-pub use users::{Credentials, NewUser, User};
+pub use users::User;
+pub(crate) use users::{Credentials, NewUser};
 
 /// How long an operation waits for a free connection, and a connection for its server or for a lock.
 const WAIT: Duration = Duration::from_secs(2);
@@ -80,7 +84,6 @@ struct Database {
     url: StorageUrl,
     /// Set once the tables are known to be those of this build.
     prepared: OnceCell<()>,
-    /// The condition of the database over the last operations.
     history: Mutex<History>,
     renewal: Arc<Renewal>,
     /// The turn to write, with SQLite, which has one writer at a time. Writers that poll SQLite's own lock may starve;
@@ -109,7 +112,7 @@ impl Storage {
     ///
     /// # Errors
     /// If the driver does not understand the URL.
-    pub fn new(url: &StorageUrl, max_connections: u32) -> Result<Self, StorageError> {
+    pub fn new(url: &StorageUrl, max_connections: u32) -> Result<Self> {
         let (pool, kind, renewal) = connect::pool(url, max_connections)?;
         Ok(Self {
             inner: Arc::new(Database {
@@ -133,7 +136,7 @@ impl Storage {
     ///
     /// # Errors
     /// If the database cannot be used at the moment, or is newer than this build.
-    pub async fn prepare(&self) -> Result<(), StorageError> {
+    pub async fn prepare(&self) -> Result<()> {
         let (storage, start) = (self.clone(), Instant::now());
         transaction::detached(async move {
             let prepared = timeout(LONGEST, storage.prepared()).await;
@@ -143,17 +146,15 @@ impl Storage {
         .await
     }
 
-    async fn prepared(&self) -> Result<(), StorageError> {
+    async fn prepared(&self) -> Result<()> {
         let prepare = || async {
             if let StorageUrl::Sqlite(path) = &self.inner.url {
                 restore::set_aside_foreign_log(path);
-                if let Some(mode) = connect::create_file(path)? {
-                    if self.inner.exposed.to(Some(mode)) {
-                        tracing::warn!(path = %path.display(), mode = format!("{mode:04o}"),
-                            "other users may access the database; its mode should be 0600");
-                    }
-                } else {
-                    self.inner.exposed.to(None);
+                let exposed = connect::create_file(path)?;
+                let is_news = self.inner.exposed.to(exposed);
+                if let Some(mode) = exposed.filter(|_| is_news) {
+                    tracing::warn!(path = %path.display(), mode = format!("{mode:04o}"),
+                        "other users may access the database; its mode should be 0600");
                 }
             }
             if schema::migrate(&self.inner.pool, self.inner.kind).await? {
@@ -171,7 +172,7 @@ impl Storage {
 
     /// Returns why the database could not be used when it was last tried; `None` if it could.
     pub fn outage(&self) -> Option<Outage> {
-        self.history().outage()
+        locked(&self.inner.history).outage()
     }
 
     /// Returns how long operations took, from the call to the confirmed end, failed ones included.
@@ -202,7 +203,7 @@ impl Storage {
         &self,
         query: Statement,
         read: fn(&AnyRow) -> sqlx::Result<T>,
-    ) -> Result<Option<T>, StorageError> {
+    ) -> Result<Option<T>> {
         let work: Work<_> = Box::new(move |connection| {
             Box::pin(async move {
                 let row = query.fetch_optional(connection).await?;
@@ -217,7 +218,7 @@ impl Storage {
         &self,
         query: Statement,
         read: fn(&AnyRow) -> sqlx::Result<T>,
-    ) -> Result<Vec<T>, StorageError> {
+    ) -> Result<Vec<T>> {
         let work: Work<_> = Box::new(move |connection| {
             Box::pin(async move { query.fetch_all(connection).await?.iter().map(read).collect() })
         });
@@ -226,25 +227,21 @@ impl Storage {
 
     /// Runs one statement that changes rows, and returns their number. Only a changed row proves that the database
     /// accepts changes.
-    async fn change(&self, query: Statement) -> Result<u64, StorageError> {
+    async fn change(&self, query: Statement) -> Result<u64> {
         let work: Work<_> = Box::new(move |connection| Box::pin(query.execute(connection)));
         let changed = |done: &AnyQueryResult| done.rows_affected() > 0;
         self.write(work, changed).await.map(|done| done.rows_affected())
     }
 
     /// Reads from the prepared database, within the time limit.
-    async fn read<T: Send + 'static>(&self, work: Work<T>) -> Result<T, StorageError> {
+    async fn read<T: Send + 'static>(&self, work: Work<T>) -> Result<T> {
         self.run(self.inner.kind.begin_reading(), work, |_| Proof::OfReading)
             .await
     }
 
     /// Changes the prepared database in one transaction, within the time limit. `has_written` returns whether the
     /// result proves that the database accepts changes.
-    async fn write<T: Send + 'static>(
-        &self,
-        work: Work<T>,
-        has_written: fn(&T) -> bool,
-    ) -> Result<T, StorageError> {
+    async fn write<T: Send + 'static>(&self, work: Work<T>, has_written: fn(&T) -> bool) -> Result<T> {
         let proof = move |done: &T| {
             if has_written(done) {
                 Proof::OfWriting
@@ -260,7 +257,7 @@ impl Storage {
         begin: Option<&'static str>,
         work: Work<T>,
         proof: impl FnOnce(&T) -> Proof + Send + 'static,
-    ) -> Result<T, StorageError> {
+    ) -> Result<T> {
         let (storage, start) = (self.clone(), Instant::now());
         transaction::detached(async move {
             let work = async {
@@ -280,7 +277,7 @@ impl Storage {
 
     /// Waits for the turn of a transaction that begins with `begin`; returns `None` if it needs none. Fails when no
     /// turn has ended well for a while, not because the queue is long.
-    async fn turn(&self, begin: Option<&'static str>) -> Result<Option<SemaphorePermit<'_>>, StorageError> {
+    async fn turn(&self, begin: Option<&'static str>) -> Result<Option<SemaphorePermit<'_>>> {
         if begin.is_none() || self.inner.kind != Kind::Sqlite {
             return Ok(None);
         }
@@ -296,12 +293,7 @@ impl Storage {
     }
 
     /// Logs when the database fails and when it is back: once each, however many operations show it.
-    fn judged<T>(
-        &self,
-        began: Instant,
-        result: Result<T, StorageError>,
-        proof: impl FnOnce(&T) -> Proof,
-    ) -> Result<T, StorageError> {
+    fn judged<T>(&self, began: Instant, result: Result<T>, proof: impl FnOnce(&T) -> Proof) -> Result<T> {
         let found = match &result {
             Ok(done) => Ok(proof(done)),
             Err(StorageError::Unavailable(outage)) => Err(*outage),
@@ -310,7 +302,7 @@ impl Storage {
         };
         let now = Instant::now();
         self.inner.operations.observe(now - began);
-        let change = self.history().record(found, began, now);
+        let change = locked(&self.inner.history).record(found, began, now);
         match &result {
             Err(StorageError::Unavailable(outage)) => {
                 if change == Some(Change::Failed) {
@@ -329,10 +321,6 @@ impl Storage {
             tracing::info!(url = %self.inner.url, "the storage is back");
         }
         result
-    }
-
-    fn history(&self) -> std::sync::MutexGuard<'_, History> {
-        self.inner.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[cfg(test)]

@@ -2,47 +2,33 @@
 
 use sqlx::Row as _;
 
-use super::{Storage, StorageError, session_ends, statement, transaction::Work};
+use super::{Result, Storage, session_ends, statement, transaction::Work};
 
-/// A change of a password.
-#[derive(Clone)]
-pub struct StoredPassword {
-    /// The user.
-    pub user_id: String,
+pub(crate) struct StoredPassword {
+    pub(crate) user_id: String,
     /// The current hash. If the user has another one by now, the password stays. `None` changes it in any case.
-    pub old: Option<String>,
-    /// The new hash.
-    pub new: String,
-    /// The session that stays.
-    pub keep: Option<String>,
+    pub(crate) old: Option<String>,
+    pub(crate) new: String,
+    pub(crate) keep: Option<String>,
 }
 
 impl Storage {
     /// Sets a user's password and ends their sessions except the one to keep. Returns the ids of the ended sessions;
     /// `None` if there is no such user or the old hash differs. Earlier reset tokens become invalid.
-    ///
-    /// # Errors
-    /// If the database cannot be used.
-    pub async fn change_password(
+    pub(crate) async fn change_password(
         &self,
         change: StoredPassword,
         now: i64,
-    ) -> Result<Option<Vec<String>>, StorageError> {
-        let StoredPassword {
-            user_id,
-            old,
-            new,
-            keep,
-        } = change;
-        let update = match old {
-            Some(old) => statement("UPDATE users SET password = $2 WHERE id = $1 AND password = $3")
-                .bind(user_id.clone())
-                .bind(new)
-                .bind(old),
-            None => statement("UPDATE users SET password = $2 WHERE id = $1")
-                .bind(user_id.clone())
-                .bind(new),
+    ) -> Result<Option<Vec<String>>> {
+        let (user_id, keep) = (change.user_id, change.keep);
+        let update = match &change.old {
+            Some(_) => "UPDATE users SET password = $2 WHERE id = $1 AND password = $3",
+            None => "UPDATE users SET password = $2 WHERE id = $1",
         };
+        let mut update = statement(update).bind(user_id.clone()).bind(change.new);
+        if let Some(old) = change.old {
+            update = update.bind(old);
+        }
         let forget = statement("DELETE FROM reset_tokens WHERE user_id = $1").bind(user_id.clone());
         let work: Work<_> = Box::new(move |connection| {
             Box::pin(async move {
@@ -51,24 +37,20 @@ impl Storage {
                     return Ok(None);
                 }
                 forget.execute(&mut *connection).await?;
-                session_ends::end_all(connection, user_id, keep, now)
-                    .await
-                    .map(Some)
+                let ended = session_ends::end_all(connection, user_id, keep, now).await?;
+                Ok(Some(ended))
             })
         });
         self.write(work, Option::is_some).await
     }
 
     /// Stores the hash of a reset token and replaces the user's last one. Returns `false` if there is no such user.
-    ///
-    /// # Errors
-    /// If the database cannot be used.
-    pub async fn insert_reset_token(
+    pub(crate) async fn insert_reset_token(
         &self,
         user_id: &str,
         hash: &str,
         expires_at: i64,
-    ) -> Result<bool, StorageError> {
+    ) -> Result<bool> {
         let insert = "INSERT INTO reset_tokens (user_id, hash, expires_at) SELECT id, $2, $3 FROM users WHERE id = $1 \
                       ON CONFLICT (user_id) DO UPDATE SET hash = excluded.hash, expires_at = excluded.expires_at";
         let query = statement(insert)
@@ -79,10 +61,7 @@ impl Storage {
     }
 
     /// Returns whether a reset token with this hash is valid.
-    ///
-    /// # Errors
-    /// If the database cannot be used.
-    pub async fn has_reset_token(&self, hash: &str, now: i64) -> Result<bool, StorageError> {
+    pub(crate) async fn has_reset_token(&self, hash: &str, now: i64) -> Result<bool> {
         let query = statement("SELECT user_id FROM reset_tokens WHERE hash = $1 AND expires_at > $2")
             .bind(hash.to_owned())
             .bind(now);
@@ -91,15 +70,12 @@ impl Storage {
 
     /// Redeems a reset token: sets its user's password and ends all their sessions. Returns the ids of the sessions;
     /// `None` if the token is unknown, expired or used, or its user is disabled.
-    ///
-    /// # Errors
-    /// If the database cannot be used.
-    pub async fn redeem_reset_token(
+    pub(crate) async fn redeem_reset_token(
         &self,
         hash: &str,
         password: &str,
         now: i64,
-    ) -> Result<Option<Vec<String>>, StorageError> {
+    ) -> Result<Option<Vec<String>>> {
         // The user's row is locked first, as everywhere: of two concurrent uses of the token, the second finds none.
         let lock = "UPDATE users SET password = password WHERE id = (SELECT user_id FROM reset_tokens WHERE hash = $1)";
         let lock = statement(lock).bind(hash.to_owned());

@@ -6,10 +6,11 @@ use std::{
     io::{self, ErrorKind, Read as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
     time::SystemTime,
 };
 
+use fanfare_core::locked;
 use rustix::fs::{FlockOperation, fcntl_lock};
 use sqlx::{AnyConnection, Executor as _, Row as _};
 
@@ -18,7 +19,6 @@ use super::{
     transaction::{Lease, statement},
 };
 
-/// The first bytes of every SQLite database.
 const MAGIC: &[u8] = b"SQLite format 3\0";
 
 /// Why a restore failed. The database is unchanged.
@@ -104,12 +104,9 @@ fn copied(source: &Path, copy: &Path, database: &Path) -> Result<(), RestoreErro
         // The rest of an interrupted restore.
         remove(&beside(copy, suffix))?;
     }
-    let mut to = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(copy)
-        .map_err(of_file(copy))?;
+    let mut new = OpenOptions::new();
+    new.write(true).create_new(true).mode(0o600);
+    let mut to = new.open(copy).map_err(of_file(copy))?;
     give_to_owner(&to, database).map_err(of_file(copy))?;
     io::copy(&mut magic.chain(from), &mut to).map_err(of_file(copy))?;
     to.sync_all().map_err(of_file(copy))?;
@@ -137,19 +134,16 @@ fn give_to_owner(file: &File, database: &Path) -> io::Result<()> {
 async fn check(copy: &Path) -> Result<(), RestoreError> {
     let storage = Storage::new(&StorageUrl::Sqlite(copy.to_owned()), 1)?;
     let checked = async {
-        let mut lease = Lease::take(&storage.inner.pool)
-            .await
-            .map_err(StorageError::from)?;
-        is_whole(&mut lease)
-            .await
-            .map_err(StorageError::from)?
-            .map_err(RestoreError::NotABackup)?;
+        let lease = Lease::take(&storage.inner.pool).await;
+        let mut lease = lease.map_err(StorageError::from)?;
+        if !is_whole(&mut lease).await.map_err(StorageError::from)? {
+            return Err(RestoreError::NotABackup("it is damaged".to_owned()));
+        }
         let version = schema::version(&mut lease).await.unwrap_or(0); // an error means that there is no such table
         schema::missing(version)?;
         if version == 0 {
-            return Err(RestoreError::NotABackup(
-                "it has no tables of Fanfare's".to_owned(),
-            ));
+            let reason = "it has no tables of Fanfare's".to_owned();
+            return Err(RestoreError::NotABackup(reason));
         }
         // With a log, readers and a writer do not block each other; a backup has none.
         let wal = lease.execute("PRAGMA journal_mode = WAL").await;
@@ -172,32 +166,25 @@ impl From<StorageError> for RestoreError {
     }
 }
 
-async fn is_whole(connection: &mut AnyConnection) -> sqlx::Result<Result<(), String>> {
+async fn is_whole(connection: &mut AnyConnection) -> sqlx::Result<bool> {
     let found = statement("PRAGMA integrity_check(1)")
         .fetch_one(connection)
         .await?;
-    let found: String = found.try_get(0)?;
-    Ok(if found == "ok" {
-        Ok(())
-    } else {
-        Err("it is damaged".to_owned())
-    })
+    Ok(found.try_get::<String, _>(0)? == "ok")
 }
 
 /// Moves the copy into place and keeps the old database, with the files that belong to it.
 fn swap(database: &Path, copy: &Path) -> Result<Option<PathBuf>, RestoreError> {
     let held = match OpenOptions::new().read(true).write(true).open(database) {
-        Ok(file) => Some(file),
-        Err(error) if error.kind() == ErrorKind::NotFound => None,
-        Err(error) => return Err(of_file(database)(error)),
-    };
-    let Some(held) = held else {
-        // A log without its database would be replayed into the restored one.
-        for suffix in ["-wal", "-shm", "-journal"] {
-            remove(&beside(database, suffix))?;
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            // A log without its database would be replayed into the restored one.
+            for suffix in ["-wal", "-shm", "-journal"] {
+                remove(&beside(database, suffix))?;
+            }
+            put(copy, database)?;
+            return Ok(None);
         }
-        put(copy, database)?;
-        return Ok(None);
+        opened => opened.map_err(of_file(database))?,
     };
     // A process with an open database holds a lock of SQLite's on it; while this process holds the lock, no other opens
     // the database.
@@ -206,10 +193,8 @@ fn swap(database: &Path, copy: &Path) -> Result<Option<PathBuf>, RestoreError> {
         Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS) => return Err(RestoreError::InUse),
         Err(error) => return Err(of_file(database)(error.into())),
     }
-    let aside = beside(
-        database,
-        &format!(".before-restore-{}", millis(SystemTime::now())),
-    );
+    let suffix = format!(".before-restore-{}", millis(SystemTime::now()));
+    let aside = beside(database, &suffix);
     // A second name first, so that the path always has a database.
     fs::hard_link(database, &aside).map_err(of_file(&aside))?;
     for suffix in ["-wal", "-journal"] {
@@ -230,13 +215,12 @@ fn swap(database: &Path, copy: &Path) -> Result<Option<PathBuf>, RestoreError> {
 pub(super) fn set_aside_foreign_log(database: &Path) {
     // Closing a file ends all locks of this process on it, so this runs before the first connection, and once.
     static EXAMINED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
-    {
-        let mut examined = EXAMINED.lock().unwrap_or_else(PoisonError::into_inner);
-        if examined.iter().any(|path| path == database) {
-            return;
-        }
-        examined.push(database.to_owned());
+    let mut examined = locked(&EXAMINED);
+    if examined.iter().any(|path| path == database) {
+        return;
     }
+    examined.push(database.to_owned());
+    drop(examined);
     let log = beside(database, "-wal");
     if !fs::metadata(&log).is_ok_and(|found| found.len() > 0) {
         return;

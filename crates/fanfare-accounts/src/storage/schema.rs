@@ -24,17 +24,10 @@ const SCRIPTS: &[&str] = &[
 const LOCK: i64 = 0x0066_616e_6661_7265;
 
 /// Migrates the database to this build, and returns whether a script was run.
-///
-/// # Errors
-/// If the database cannot be used, or is newer than this build.
 pub(super) async fn migrate(pool: &AnyPool, kind: Kind) -> Result<bool, StorageError> {
     // Most starts find the tables up to date, and need neither a lock nor the right to change tables.
-    let found = transaction::run(
-        pool,
-        kind.begin_reading(),
-        Box::new(|connection| Box::pin(version(connection))),
-    )
-    .await;
+    let read: Work<_> = Box::new(|connection| Box::pin(version(connection)));
+    let found = transaction::run(pool, kind.begin_reading(), read).await;
     match found.map_err(StorageError::from) {
         Ok(found) if missing(found)?.is_empty() => {
             if kind == Kind::Sqlite {
@@ -62,9 +55,8 @@ pub(super) async fn migrate(pool: &AnyPool, kind: Kind) -> Result<bool, StorageE
 }
 
 async fn run(connection: &mut AnyConnection) -> sqlx::Result<Result<bool, StorageError>> {
-    connection
-        .execute("CREATE TABLE IF NOT EXISTS fanfare_schema (version BIGINT NOT NULL PRIMARY KEY)")
-        .await?;
+    let create = "CREATE TABLE IF NOT EXISTS fanfare_schema (version BIGINT NOT NULL PRIMARY KEY)";
+    connection.execute(create).await?;
     let to_run = match missing(version(&mut *connection).await?) {
         Ok(to_run) => to_run,
         Err(newer) => return Ok(Err(newer)),
@@ -81,9 +73,8 @@ async fn run(connection: &mut AnyConnection) -> sqlx::Result<Result<bool, Storag
 
 /// Returns the version of the database; 0 for none.
 pub(super) async fn version(connection: &mut AnyConnection) -> sqlx::Result<i64> {
-    let row = statement("SELECT MAX(version) AS version FROM fanfare_schema")
-        .fetch_one(connection)
-        .await?;
+    let select = statement("SELECT MAX(version) AS version FROM fanfare_schema");
+    let row = select.fetch_one(connection).await?;
     Ok(row.try_get::<Option<i64>, _>("version")?.unwrap_or(0))
 }
 
@@ -106,9 +97,8 @@ async fn use_write_ahead_log(pool: &AnyPool) -> Result<(), StorageError> {
         let work: Work<_> = Box::new(|connection| {
             Box::pin(async move { connection.execute("PRAGMA journal_mode = WAL").await.map(drop) })
         });
-        result = transaction::run(pool, None, work)
-            .await
-            .map_err(StorageError::from);
+        let switched = transaction::run(pool, None, work).await;
+        result = switched.map_err(StorageError::from);
         if result != Err(Outage::Locked.into()) {
             break;
         }

@@ -2,7 +2,7 @@
 
 use sqlx::{AnyConnection, Row, any::AnyRow};
 
-use super::{Storage, StorageError, User, statement, transaction::Work};
+use super::{Result, Storage, User, statement, transaction::Work};
 
 /// The most refresh tokens of one session, used ones included; older ones are deleted.
 const MAX_TOKENS: i64 = 1000;
@@ -24,48 +24,37 @@ pub struct Session {
     pub expires_at: i64,
 }
 
-/// A session to open.
-#[derive(Clone)]
-pub struct NewSession {
-    /// The session's id.
-    pub id: String,
-    /// The user.
-    pub user_id: String,
+pub(crate) struct NewSession {
+    pub(crate) id: String,
+    pub(crate) user_id: String,
     /// The hash of the checked password. The session is not opened if it has changed meanwhile.
-    pub password: String,
-    /// The client's `User-Agent`.
-    pub user_agent: Option<String>,
+    pub(crate) password: String,
+    pub(crate) user_agent: Option<String>,
     /// The hash of the first refresh token.
-    pub token_hash: String,
+    pub(crate) token_hash: String,
     /// When the session and the token expire.
-    pub expires_at: i64,
+    pub(crate) expires_at: i64,
     /// The most sessions of this user; the least recently used ones end.
-    pub most: u32,
+    pub(crate) most: u32,
 }
 
-/// A refresh token to redeem.
-#[derive(Clone)]
-pub struct Redemption {
-    /// The hash of the token.
-    pub token_hash: String,
+pub(crate) struct Redemption {
+    pub(crate) token_hash: String,
     /// The token that replaces it; `None` keeps it.
-    pub rotation: Option<RotatedBy>,
+    pub(crate) rotation: Option<RotatedBy>,
     /// How long a replaced token still works, in milliseconds.
-    pub grace: i64,
+    pub(crate) grace: i64,
 }
 
-/// The replacement of a refresh token.
-#[derive(Clone)]
-pub struct RotatedBy {
-    /// The hash of the new token.
-    pub token_hash: String,
+pub(crate) struct RotatedBy {
+    pub(crate) token_hash: String,
     /// When it and its session expire.
-    pub expires_at: i64,
+    pub(crate) expires_at: i64,
 }
 
 /// The result of redeeming a refresh token.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Redeemed {
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Redeemed {
     /// It is valid: the session's id and expiry, and the user's current row.
     Good(String, i64, User),
     /// It is unknown or expired, or its session or user is gone.
@@ -75,32 +64,29 @@ pub enum Redeemed {
 }
 
 /// A `*` would break prepared statements when a later version adds a column.
-macro_rules! columns {
-    () => {
-        "id, user_id, user_agent, created_at, last_used_at, expires_at"
+macro_rules! select {
+    ($which:literal) => {
+        concat!(
+            "SELECT id, user_id, user_agent, created_at, last_used_at, expires_at FROM sessions WHERE ",
+            $which
+        )
     };
 }
 
 impl Storage {
     /// Opens a session with its first refresh token. Returns the user's current row and the ids of the sessions that
     /// were ended to make room; `None` if the user is disabled or has another password by now.
-    ///
-    /// # Errors
-    /// If the database cannot be used.
-    pub async fn open_session(
+    pub(crate) async fn open_session(
         &self,
         new: NewSession,
         now: i64,
-    ) -> Result<Option<(User, Vec<String>)>, StorageError> {
+    ) -> Result<Option<(User, Vec<String>)>> {
         let work: Work<_> = Box::new(move |connection| Box::pin(open(connection, new, now)));
         self.write(work, Option::is_some).await
     }
 
     /// Redeems a refresh token, and rotates it if requested.
-    ///
-    /// # Errors
-    /// If the database cannot be used.
-    pub async fn redeem(&self, offered: Redemption, now: i64) -> Result<Redeemed, StorageError> {
+    pub(crate) async fn redeem(&self, offered: Redemption, now: i64) -> Result<Redeemed> {
         // An unknown token costs one read, and not the single writer's turn.
         let known =
             statement("SELECT hash FROM refresh_tokens WHERE hash = $1").bind(offered.token_hash.clone());
@@ -112,39 +98,23 @@ impl Storage {
     }
 
     /// Returns the session with this id, unless it has ended.
-    ///
-    /// # Errors
-    /// If the database cannot be used.
-    pub async fn session(&self, id: &str, now: i64) -> Result<Option<Session>, StorageError> {
-        let select = concat!(
-            "SELECT ",
-            columns!(),
-            " FROM sessions WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2"
-        );
-        self.one(statement(select).bind(id.to_owned()).bind(now), read)
-            .await
+    pub(crate) async fn session(&self, id: &str, now: i64) -> Result<Option<Session>> {
+        let select = select!("id = $1 AND revoked_at IS NULL AND expires_at > $2");
+        let query = statement(select).bind(id.to_owned()).bind(now);
+        self.one(query, read).await
     }
 
     /// Returns the open sessions of a user, the last used first.
-    ///
-    /// # Errors
-    /// If the database cannot be used.
-    pub async fn sessions_of(&self, user_id: &str, now: i64) -> Result<Vec<Session>, StorageError> {
-        let select = concat!(
-            "SELECT ",
-            columns!(),
-            " FROM sessions WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2",
-            " ORDER BY last_used_at DESC, id DESC"
+    pub(crate) async fn sessions_of(&self, user_id: &str, now: i64) -> Result<Vec<Session>> {
+        let select = select!(
+            "user_id = $1 AND revoked_at IS NULL AND expires_at > $2 ORDER BY last_used_at DESC, id DESC"
         );
         let query = statement(select).bind(user_id.to_owned()).bind(now);
         self.all(query, read).await
     }
 
     /// Ends a session. Returns `false` if there is none or it had ended before.
-    ///
-    /// # Errors
-    /// If the database cannot be used.
-    pub async fn end_session(&self, id: &str, now: i64) -> Result<bool, StorageError> {
+    pub(crate) async fn end_session(&self, id: &str, now: i64) -> Result<bool> {
         let update =
             "UPDATE sessions SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2";
         let query = statement(update).bind(id.to_owned()).bind(now);
@@ -152,20 +122,14 @@ impl Storage {
     }
 
     /// Returns the sessions that were ended at or after `since`, with the time.
-    ///
-    /// # Errors
-    /// If the database cannot be used.
-    pub async fn ended_sessions(&self, since: i64) -> Result<Vec<(String, i64)>, StorageError> {
+    pub(crate) async fn ended_sessions(&self, since: i64) -> Result<Vec<(String, i64)>> {
         let query = statement("SELECT id, revoked_at FROM sessions WHERE revoked_at >= $1").bind(since);
         self.all(query, |row| Ok((row.try_get("id")?, row.try_get("revoked_at")?)))
             .await
     }
 
     /// Deletes sessions and refresh tokens that expired before `before`, and returns the number of sessions.
-    ///
-    /// # Errors
-    /// If the database cannot be used.
-    pub async fn forget_sessions(&self, before: i64) -> Result<u64, StorageError> {
+    pub(crate) async fn forget_sessions(&self, before: i64) -> Result<u64> {
         let tokens = statement("DELETE FROM refresh_tokens WHERE expires_at < $1").bind(before);
         let resets = statement("DELETE FROM reset_tokens WHERE expires_at < $1").bind(before);
         let sessions = statement("DELETE FROM sessions WHERE expires_at < $1").bind(before);
@@ -231,11 +195,17 @@ async fn judge(connection: &mut AnyConnection, offered: Redemption, now: i64) ->
     };
     let rotated_at: Option<i64> = token.try_get("rotated_at")?;
     if rotated_at.is_some_and(|at| now.saturating_sub(at) > offered.grace) {
-        end(connection, id.clone(), now).await?;
+        statement("UPDATE sessions SET revoked_at = $2 WHERE id = $1")
+            .bind(id.clone())
+            .bind(now)
+            .execute(connection)
+            .await?;
         return Ok(Redeemed::Replayed(id));
     }
     let token_ends: i64 = token.try_get("expires_at")?;
-    let user = user_of(connection, user_id).await?;
+    let user = statement(super::users::BY_ID).bind(user_id);
+    let user = user.fetch_optional(&mut *connection).await?;
+    let user = user.as_ref().map(super::users::read_user).transpose()?;
     let Some(user) = user.filter(|user| user.disabled_at.is_none() && token_ends > now) else {
         return Ok(Redeemed::Refused);
     };
@@ -294,15 +264,6 @@ async fn insert_token(
         .map(drop)
 }
 
-async fn end(connection: &mut AnyConnection, session: String, now: i64) -> sqlx::Result<()> {
-    statement("UPDATE sessions SET revoked_at = $2 WHERE id = $1")
-        .bind(session)
-        .bind(now)
-        .execute(connection)
-        .await
-        .map(drop)
-}
-
 async fn end_oldest(
     connection: &mut AnyConnection,
     user: String,
@@ -319,14 +280,6 @@ async fn end_oldest(
         .fetch_all(connection)
         .await?;
     rows.iter().map(|row| row.try_get("id")).collect()
-}
-
-async fn user_of(connection: &mut AnyConnection, id: String) -> sqlx::Result<Option<User>> {
-    let row = statement(super::users::BY_ID)
-        .bind(id)
-        .fetch_optional(connection)
-        .await?;
-    row.as_ref().map(super::users::read_user).transpose()
 }
 
 fn read(row: &AnyRow) -> sqlx::Result<Session> {

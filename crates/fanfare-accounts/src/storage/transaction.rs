@@ -10,7 +10,6 @@ use sqlx::{Any, AnyConnection, AnyPool, Connection as _, any::AnyArguments, pool
 
 use super::{Kind, StorageError};
 
-/// A statement with its values.
 pub(super) type Statement = sqlx::query::Query<'static, Any, AnyArguments<'static>>;
 
 /// A statement that leaves nothing on the server. Behind a pooler such as `PgBouncer` the next transaction may get
@@ -19,7 +18,6 @@ pub(super) fn statement(sql: &'static str) -> Statement {
     sqlx::query(sql).persistent(false)
 }
 
-/// The work of an operation on its connection.
 pub(super) type Work<T> =
     Box<dyn for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, sqlx::Result<T>> + Send>;
 

@@ -1,10 +1,8 @@
 //! The table of users.
 
-use std::fmt;
-
 use sqlx::{Row, any::AnyRow};
 
-use super::{Statement, Storage, StorageError, list_of, session_ends, statement, text_of, transaction::Work};
+use super::{Result, Storage, list_of, session_ends, statement, text_of, transaction::Work};
 
 /// A user, without secrets. Times are milliseconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,33 +24,19 @@ pub struct User {
 }
 
 /// A user and the hash of their password.
-#[derive(Clone)]
-pub struct Credentials {
-    /// The user.
-    pub user: User,
+pub(crate) struct Credentials {
+    pub(crate) user: User,
     /// The hash, as a PHC string.
-    pub password: String,
+    pub(crate) password: String,
 }
 
-/// The hash stays out of logs.
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials")
-            .field("user", &self.user)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A user to create.
-pub struct NewUser<'a> {
+pub(crate) struct NewUser<'a> {
     /// The normalised address.
-    pub email: &'a str,
-    /// The display name.
-    pub name: Option<&'a str>,
+    pub(crate) email: &'a str,
+    pub(crate) name: Option<&'a str>,
     /// The hash of the password.
-    pub password: &'a str,
-    /// The user's roles.
-    pub roles: &'a [String],
+    pub(crate) password: &'a str,
+    pub(crate) roles: &'a [String],
 }
 
 /// A `*` would break prepared statements when a later version adds a column.
@@ -61,21 +45,22 @@ macro_rules! columns {
         "id, email, name, password, roles, created_at, last_login_at, disabled_at"
     };
 }
+macro_rules! select {
+    ($which:literal) => {
+        concat!("SELECT ", columns!(), " FROM users WHERE ", $which)
+    };
+}
 
 /// Records a login of an enabled user with this hash, and reads the user's current row.
 pub(super) const LOGGED_IN: &str = concat!(
     "UPDATE users SET last_login_at = $3 WHERE id = $1 AND password = $2 AND disabled_at IS NULL RETURNING ",
     columns!()
 );
-/// Reads the user with an id.
-pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM users WHERE id = $1");
+pub(super) const BY_ID: &str = select!("id = $1");
 
 impl Storage {
-    /// Creates a user.
-    ///
-    /// # Errors
-    /// [`StorageError::Conflict`] if the address is taken.
-    pub async fn insert_user(&self, new: &NewUser<'_>, now: i64) -> Result<User, StorageError> {
+    /// Creates a user; a `Conflict` if the address is taken.
+    pub(crate) async fn insert_user(&self, new: &NewUser<'_>, now: i64) -> Result<User> {
         let user = User {
             id: super::new_id(),
             email: new.email.to_owned(),
@@ -98,52 +83,31 @@ impl Storage {
         Ok(user)
     }
 
-    /// Returns the user with this id.
-    ///
-    /// # Errors
-    /// If the database cannot be used.
-    pub async fn user(&self, id: &str) -> Result<Option<User>, StorageError> {
+    pub(crate) async fn user(&self, id: &str) -> Result<Option<User>> {
         self.one(statement(BY_ID).bind(id.to_owned()), read_user).await
     }
 
     /// Returns the user with this normalised address, and the hash of their password.
-    ///
-    /// # Errors
-    /// If the database cannot be used.
-    pub async fn credentials(&self, email: &str) -> Result<Option<Credentials>, StorageError> {
-        let select = concat!("SELECT ", columns!(), " FROM users WHERE email = $1");
-        self.one(statement(select).bind(email.to_owned()), read_credentials)
-            .await
+    pub(crate) async fn credentials(&self, email: &str) -> Result<Option<Credentials>> {
+        let query = statement(select!("email = $1")).bind(email.to_owned());
+        self.one(query, read_credentials).await
     }
 
     /// Returns the user with this id, and the hash of their password.
-    ///
-    /// # Errors
-    /// If the database cannot be used.
-    pub async fn credentials_of(&self, id: &str) -> Result<Option<Credentials>, StorageError> {
-        self.one(statement(BY_ID).bind(id.to_owned()), read_credentials)
-            .await
+    pub(crate) async fn credentials_of(&self, id: &str) -> Result<Option<Credentials>> {
+        let query = statement(BY_ID).bind(id.to_owned());
+        self.one(query, read_credentials).await
     }
 
     /// Returns at most `limit` users in the order of creation, after the one with the id `after`.
-    ///
-    /// # Errors
-    /// If the database cannot be used.
-    pub async fn users(&self, after: &str, limit: u32) -> Result<Vec<User>, StorageError> {
-        let select = concat!(
-            "SELECT ",
-            columns!(),
-            " FROM users WHERE id > $1 ORDER BY id LIMIT $2"
-        );
-        let query = statement(select).bind(after.to_owned()).bind(i64::from(limit));
+    pub(crate) async fn users(&self, after: &str, limit: u32) -> Result<Vec<User>> {
+        let query = statement(select!("id > $1 ORDER BY id LIMIT $2"));
+        let query = query.bind(after.to_owned()).bind(i64::from(limit));
         self.all(query, read_user).await
     }
 
     /// Replaces the hash `old` by `new`, if it is still the user's; for a better hash of the same password.
-    ///
-    /// # Errors
-    /// If the database cannot be used.
-    pub async fn replace_hash(&self, id: &str, old: &str, new: &str) -> Result<(), StorageError> {
+    pub(crate) async fn replace_hash(&self, id: &str, old: &str, new: &str) -> Result<()> {
         let query = statement("UPDATE users SET password = $3 WHERE id = $1 AND password = $2")
             .bind(id.to_owned())
             .bind(old.to_owned())
@@ -153,15 +117,12 @@ impl Storage {
 
     /// Sets a user's roles, and ends their sessions if a role is removed; returns the same as [`Self::change_password`]
     /// returns.
-    ///
-    /// # Errors
-    /// If the database cannot be used.
-    pub async fn set_roles(
+    pub(crate) async fn set_roles(
         &self,
         id: &str,
         roles: &[String],
         now: i64,
-    ) -> Result<Option<Vec<String>>, StorageError> {
+    ) -> Result<Option<Vec<String>>> {
         // Changes nothing, and locks the row: of two concurrent changes the second sees the first.
         let read =
             statement("UPDATE users SET roles = roles WHERE id = $1 RETURNING roles").bind(id.to_owned());
@@ -186,29 +147,35 @@ impl Storage {
     }
 
     /// Disables an account, which ends its sessions, or enables it; returns the same as [`Self::change_password`].
-    ///
-    /// # Errors
-    /// If the database cannot be used.
-    pub async fn set_disabled(
+    pub(crate) async fn set_disabled(
         &self,
         id: &str,
         disabled: bool,
         now: i64,
-    ) -> Result<Option<Vec<String>>, StorageError> {
+    ) -> Result<Option<Vec<String>>> {
         let update = statement("UPDATE users SET disabled_at = $2, changed_at = $3 WHERE id = $1")
             .bind(id.to_owned())
             .bind(disabled.then_some(now))
             .bind(now);
-        self.change_user(update, disabled.then_some((id.to_owned(), now)))
-            .await
+        let ends = disabled.then(|| id.to_owned());
+        let work: Work<_> = Box::new(move |connection| {
+            Box::pin(async move {
+                // The user's row is locked first, here and at a login: a session is either ended here or opened after.
+                if update.execute(&mut *connection).await?.rows_affected() == 0 {
+                    return Ok(None);
+                }
+                match ends {
+                    Some(user) => session_ends::end_all(connection, user, None, now).await.map(Some),
+                    None => Ok(Some(Vec::new())),
+                }
+            })
+        });
+        self.write(work, Option::is_some).await
     }
 
     /// Returns the accounts that were enabled, disabled or created at or after `since`: the id, and whether it is
     /// disabled.
-    ///
-    /// # Errors
-    /// If the database cannot be used.
-    pub async fn switched_users(&self, since: i64) -> Result<Vec<(String, bool)>, StorageError> {
+    pub(crate) async fn switched_users(&self, since: i64) -> Result<Vec<(String, bool)>> {
         let select = "SELECT id, disabled_at FROM users \
                       WHERE changed_at >= $1 AND (disabled_at IS NOT NULL OR changed_at > created_at)";
         self.all(statement(select).bind(since), |row| {
@@ -216,27 +183,6 @@ impl Storage {
             Ok((row.try_get("id")?, disabled.is_some()))
         })
         .await
-    }
-
-    /// Runs an update of one user; with a time, ends the sessions of that user at that time.
-    async fn change_user(
-        &self,
-        update: Statement,
-        sessions_of: Option<(String, i64)>,
-    ) -> Result<Option<Vec<String>>, StorageError> {
-        let work: Work<_> = Box::new(move |connection| {
-            Box::pin(async move {
-                // The user's row is locked first, here and at a login: a session is either ended here or opened after.
-                if update.execute(&mut *connection).await?.rows_affected() == 0 {
-                    return Ok(None);
-                }
-                match sessions_of {
-                    Some((user, now)) => session_ends::end_all(connection, user, None, now).await.map(Some),
-                    None => Ok(Some(Vec::new())),
-                }
-            })
-        });
-        self.write(work, Option::is_some).await
     }
 }
 

@@ -1,48 +1,81 @@
 //! Builds the access control from the configuration: the policy of `fanfare_core`, and the webhook that answers what
 //! the policy leaves open.
 
-mod explain;
 #[cfg(test)]
 mod tests;
 mod webhook;
 
-use fanfare_core::policy::{BadGrant, BadPattern, BadRule, Grant, Policy, PolicyOptions, Rule, RulePattern};
+use fanfare_core::{
+    Audience, Identity,
+    policy::{
+        AccessControl, Action, BadGrant, BadPattern, BadRule, ExplainedPermission, Grant, Permission, Policy,
+        PolicyOptions, Rule, RulePattern,
+    },
+};
 
 use crate::config::{ChannelHistory, ChannelRule, Config};
-pub use explain::{ExplainedAction, decide};
-pub use webhook::{NoAnswer, Webhook};
+pub(crate) use webhook::Webhook;
 
 /// Why the policy or the authorizer cannot be built. A configuration that passed the checks causes neither.
 #[derive(Debug, thiserror::Error)]
-pub enum AccessError {
+pub(crate) enum AccessError {
     /// The pattern of a rule, by its number from 1.
     #[error("rule {0}: {1}")]
     Pattern(usize, #[source] BadPattern),
-    /// One of a rule's grants.
     #[error("rule {0}: {1}")]
     Grant(usize, #[source] BadGrant),
-    /// A rule as a whole.
     #[error("rule {0}: {1}")]
     Rule(usize, #[source] BadRule),
-    /// The authorizer's address is not an HTTP URL.
     #[error("the authorizer's address is no http or https URL")]
     Url,
-    /// The HTTP client for the authorizer cannot start.
     #[error("the authorizer's HTTP client cannot start: {0}")]
     Client(#[source] reqwest::Error),
 }
 
+/// What is decided about one thing that one can do with a channel.
+pub(crate) struct ExplainedAction {
+    /// `subscribe`, `join` or `publish`.
+    pub(crate) action: &'static str,
+    pub(crate) explained: ExplainedPermission,
+}
+
+/// Decides everything that one can do with the channel of `audience`. Joining a `room` is subscribing to it, by another name.
+pub(crate) fn decide(
+    access: &AccessControl,
+    who: Option<&Identity>,
+    audience: &Audience,
+    room: bool,
+) -> Vec<ExplainedAction> {
+    let join = room.then_some(("join", Action::Subscribe));
+    let actions = [
+        Some(("subscribe", Action::Subscribe)),
+        join,
+        Some(("publish", Action::Publish)),
+    ];
+    let decision = |(action, of)| {
+        let explained = access.explain(who, of, audience)?;
+        Some(ExplainedAction { action, explained })
+    };
+    actions.into_iter().flatten().filter_map(decision).collect()
+}
+
+impl ExplainedAction {
+    /// A stable name of the verdict.
+    pub(crate) fn verdict(&self) -> &'static str {
+        match self.explained.permission {
+            Permission::Allowed => "allowed",
+            Permission::Denied => "refused",
+            Permission::Pending(_) => "authorizer",
+        }
+    }
+}
+
 /// Returns the policy of a configuration, over `defaults` without rules.
-///
-/// # Errors
-/// If a rule is invalid.
-pub fn policy(config: &Config, defaults: PolicyOptions) -> Result<Policy, AccessError> {
-    let rules = (1..)
-        .zip(&config.channel)
-        .map(|(number, texts)| rule(number, texts))
-        .collect::<Result<_, _>>()?;
+pub(crate) fn policy(config: &Config, defaults: PolicyOptions) -> Result<Policy, AccessError> {
+    let rules = (1..).zip(&config.channel);
+    let rules = rules.map(|(number, texts)| rule(number, texts));
     Ok(Policy::new(PolicyOptions {
-        rules,
+        rules: rules.collect::<Result<_, _>>()?,
         authorizer: config.authorizer.url.is_some(),
         users: config.history.users.retention(),
         everyone: config.history.everyone.retention(),

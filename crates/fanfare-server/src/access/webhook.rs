@@ -5,7 +5,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -13,7 +13,7 @@ use std::{
 
 use ahash::AHashMap;
 use fanfare_core::{
-    BoxFuture, LogThrottle, RawObject,
+    BoxFuture, LogThrottle, RawObject, locked,
     policy::{Action, Authorizer, AuthorizerAnswer, Counts, Question},
 };
 use futures_util::{FutureExt as _, future::Shared};
@@ -38,7 +38,7 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(5);
 
 /// Asks a service over HTTP.
 #[derive(Clone)]
-pub struct Webhook(Arc<Inner>);
+pub(crate) struct Webhook(Arc<Inner>);
 
 struct Inner {
     client: reqwest::Client,
@@ -46,7 +46,8 @@ struct Inner {
     timeout: Duration,
     /// How long an answer is cached; zero caches none.
     lasts: Duration,
-    memory: SharedLru<Question, Remembered>,
+    /// Answers, and when each expires.
+    memory: SharedLru<Question, (AuthorizerAnswer, Instant)>,
     /// Questions in progress. An answer is in the cache before its question leaves this map.
     pending: Mutex<AHashMap<Question, Pending>>,
     slots: Semaphore,
@@ -56,13 +57,6 @@ struct Inner {
 }
 
 type Pending = Shared<BoxFuture<'static, AuthorizerAnswer>>;
-
-/// An answer, and when it expires.
-#[derive(Clone, Copy)]
-struct Remembered {
-    answer: AuthorizerAnswer,
-    until: Instant,
-}
 
 /// See [`Counts`].
 #[derive(Default)]
@@ -82,30 +76,24 @@ struct WebhookRequest<'a> {
 
 /// Why there is no answer, which means no. None of the texts contains the URL or the response.
 #[derive(Debug, thiserror::Error)]
-pub enum NoAnswer {
-    /// It did not arrive in time.
+pub(crate) enum NoAnswer {
     #[error("no answer in time")]
     Late,
     /// The service cannot be reached, or does not speak HTTP.
     #[error("{0}")]
     Request(String),
-    /// An HTTP status other than 200. A redirect is not followed.
+    /// Not 200. A redirect is not followed.
     #[error("the answer has the HTTP status {0}")]
     Status(u16),
-    /// It is longer than the limit.
     #[error("the answer is longer than {MAX_ANSWER_BYTES} bytes")]
     TooLong,
-    /// Not a JSON object with one boolean `allow`.
     #[error("the answer is not {{\"allow\": true}} or {{\"allow\": false}}")]
     NotAnAnswer,
 }
 
 impl Webhook {
     /// Returns the configured webhook, if there is one; its requests run on `runtime`.
-    ///
-    /// # Errors
-    /// If the address is not an HTTP URL, or the client cannot start.
-    pub fn new(settings: &Settings, runtime: Handle) -> Result<Option<Self>, AccessError> {
+    pub(crate) fn new(settings: &Settings, runtime: Handle) -> Result<Option<Self>, AccessError> {
         let Some(url) = &settings.url else {
             return Ok(None);
         };
@@ -137,23 +125,19 @@ impl Webhook {
 
     /// Asks the service now, past the cache, and neither counts nor caches the answer. For users who try out their
     /// service.
-    ///
-    /// # Errors
-    /// If there is no answer.
-    pub async fn try_out(&self, question: &Question) -> Result<bool, NoAnswer> {
+    pub(crate) async fn try_out(&self, question: &Question) -> Result<bool, NoAnswer> {
         self.0.request_in_time(question).await
     }
 }
 
 impl Authorizer for Webhook {
     fn remembered(&self, question: &Question) -> Option<AuthorizerAnswer> {
-        let memory = &self.0.memory;
-        let remembered = memory.get(question, |remembered| Instant::now() < remembered.until);
-        remembered.map(|remembered| remembered.answer)
+        let remembered = self.0.memory.get(question, |(_, until)| Instant::now() < *until);
+        remembered.map(|(answer, _)| answer)
     }
 
     fn ask(&self, question: Question) -> BoxFuture<'static, AuthorizerAnswer> {
-        let mut pending = self.0.pending();
+        let mut pending = locked(&self.0.pending);
         if let Some(pending) = pending.get(&question) {
             return pending.clone().boxed();
         }
@@ -200,15 +184,11 @@ struct Underway {
 
 impl Drop for Underway {
     fn drop(&mut self) {
-        self.inner.pending().remove(&self.question);
+        locked(&self.inner.pending).remove(&self.question);
     }
 }
 
 impl Inner {
-    fn pending(&self) -> MutexGuard<'_, AHashMap<Question, Pending>> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Asks, counts and caches.
     async fn answer(&self, question: &Question) -> AuthorizerAnswer {
         let tally = &self.tally;
@@ -232,7 +212,7 @@ impl Inner {
         let lasts = self.lasts.min(longest);
         if !lasts.is_zero() {
             let until = Instant::now() + lasts;
-            self.memory.insert(question.clone(), Remembered { answer, until });
+            self.memory.insert(question.clone(), (answer, until));
         }
         answer
     }

@@ -4,7 +4,6 @@ use std::{
     error::Error as StdError,
     path::Path,
     pin::Pin,
-    str::FromStr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -13,7 +12,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response, header};
+use http::{HeaderValue, Request, Response, header};
 use http_body_util::BodyExt as _;
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 use reqwest::{Certificate, Client};
@@ -22,7 +21,6 @@ use reqwest::{Certificate, Client};
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest response: a certificate chain has some thousand bytes.
 const MAX_BYTES: usize = 1 << 20;
-/// The longest pause that an authority may ask for.
 const MAX_RETRY_AFTER: u64 = 24 * 3600;
 
 /// The HTTP client, and how long the authority last asked to wait.
@@ -49,10 +47,8 @@ impl AuthorityClient {
             builder = builder.tls_certs_only(roots);
         }
         let client = builder.build().map_err(|error| error.to_string())?;
-        Ok(Self {
-            client,
-            retry_after: Arc::default(),
-        })
+        let retry_after = Arc::default();
+        Ok(Self { client, retry_after })
     }
 
     /// Returns the pause that the last refusal asked for, once.
@@ -90,11 +86,10 @@ impl AuthorityClient {
     }
 
     fn note_retry_after(&self, headers: &http::HeaderMap) {
-        let text = headers
-            .get(header::RETRY_AFTER)
-            .and_then(|value| value.to_str().ok());
-        let seconds = text.and_then(|text| u64::from_str(text.trim()).ok());
-        if let Some(seconds) = seconds {
+        let text = headers.get(header::RETRY_AFTER).map(HeaderValue::to_str);
+        if let Some(Ok(text)) = text
+            && let Ok(seconds) = text.trim().parse::<u64>()
+        {
             self.retry_after.store(seconds.min(MAX_RETRY_AFTER), Relaxed);
         }
     }
@@ -110,10 +105,8 @@ impl HttpClient for AuthorityClient {
 }
 
 fn has_json(headers: &http::HeaderMap) -> bool {
-    let kind = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    kind.is_some_and(|kind| kind.contains("json"))
+    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::to_str);
+    kind.is_some_and(|kind| kind.is_ok_and(|kind| kind.contains("json")))
 }
 
 fn other(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {

@@ -42,7 +42,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(600);
 /// A certificate is renewed when this share of its time is over, as authorities recommend.
 const RENEWED_AFTER: f64 = 2.0 / 3.0;
 
-/// Why there is no new certificate.
 #[derive(Debug, thiserror::Error)]
 enum AcmeError {
     #[error("{}", Causes(.0))]
@@ -66,22 +65,18 @@ enum AcmeError {
 /// The certificate of the listeners with `acme = true`.
 pub(crate) struct AcmeCertificate {
     settings: Settings,
-    /// The addresses of those listeners.
     listeners: Vec<String>,
     client: AuthorityClient,
     store: Store,
     certificates: Arc<Certificates>,
-    /// That of the certificate in use.
     validity: Option<Validity>,
     /// A certificate in use that could not be stored.
     unsaved: Option<String>,
 }
 
 impl AcmeCertificate {
-    /// Returns the certificate of `config`, as it was stored; `None` if no listener wants one. Connects to nothing.
-    ///
-    /// # Errors
-    /// If `acme.ca_file` cannot be used.
+    /// Returns the certificate of `config`, as it was stored; `None` if no listener wants one. Connects to nothing. Fails if
+    /// `acme.ca_file` cannot be used.
     pub(crate) fn new(config: &Config) -> Result<Option<Self>, String> {
         let listeners = config.listener.iter().filter(|listener| listener.acme);
         let listeners: Vec<_> = listeners.map(|listener| listener.bind.to_string()).collect();
@@ -90,11 +85,9 @@ impl AcmeCertificate {
         }
         let settings = config.acme.clone();
         let client = AuthorityClient::new(settings.ca_file.as_deref()).map_err(|reason| {
-            let file = settings.ca_file.as_deref().unwrap_or_else(|| "".as_ref());
-            format!(
-                "found {:?}, expected a PEM file with a CERTIFICATE: {reason}",
-                file.display()
-            )
+            let file = settings.ca_file.clone().unwrap_or_default();
+            let file = file.display();
+            format!("found {file:?}, expected a PEM file with a CERTIFICATE: {reason}")
         })?;
         let mut this = Self {
             listeners,
@@ -109,7 +102,6 @@ impl AcmeCertificate {
         Ok(Some(this))
     }
 
-    /// Accepts TLS with the certificate of the moment.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
         http::acceptor_of(self.certificates.clone())
     }
@@ -168,13 +160,8 @@ impl AcmeCertificate {
             certificates: &self.certificates,
         };
         let ordered = tokio::time::timeout(ORDER_TIMEOUT, ordering.run()).await;
-        let late = |_| {
-            AcmeError::Other(format!(
-                "no certificate within {}",
-                format_duration(ORDER_TIMEOUT)
-            ))
-        };
-        let pem = ordered.map_err(late)??;
+        let late = format!("no certificate within {}", format_duration(ORDER_TIMEOUT));
+        let pem = ordered.map_err(|_| AcmeError::Other(late))??;
         let (certified, validity) = certified(pem.as_bytes())?;
         self.certificates.replace(certified);
         self.validity = Some(validity);
@@ -192,11 +179,7 @@ impl AcmeCertificate {
     }
 
     fn covers_names(&self, certified: &CertifiedKey) -> bool {
-        let Some(parsed) = certified
-            .cert
-            .first()
-            .and_then(|own| ParsedCertificate::try_from(own).ok())
-        else {
+        let Some(Ok(parsed)) = certified.cert.first().map(ParsedCertificate::try_from) else {
             return false;
         };
         self.settings.domains.iter().all(|domain| {
@@ -266,10 +249,8 @@ fn certified(pem: &[u8]) -> Result<(CertifiedKey, Validity), AcmeError> {
     let key = PrivateKeyDer::from_pem_slice(pem)?;
     let no_times = || AcmeError::Other("the certificate does not say when it ends".to_owned());
     let validity = chain.first().and_then(Validity::of).ok_or_else(no_times)?;
-    Ok((
-        CertifiedKey::from_der(chain, key, &resolver::provider())?,
-        validity,
-    ))
+    let certified = CertifiedKey::from_der(chain, key, &resolver::provider())?;
+    Ok((certified, validity))
 }
 
 #[cfg(test)]

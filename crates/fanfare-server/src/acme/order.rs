@@ -16,7 +16,6 @@ const PATIENCE: RetryPolicy = RetryPolicy::new()
     .backoff(1.5)
     .timeout(Duration::from_secs(120));
 
-/// What an order needs.
 pub(super) struct Ordering<'a> {
     pub(super) settings: &'a Settings,
     pub(super) client: &'a AuthorityClient,
@@ -30,10 +29,8 @@ impl Ordering<'_> {
         self.store.check_writable()?;
         let (account, is_stored) = self.account().await?;
         let domains = &self.settings.domains;
-        let names: Vec<_> = domains
-            .iter()
-            .map(|name| Identifier::Dns(name.to_lowercase()))
-            .collect();
+        let name = |name: &String| Identifier::Dns(name.to_lowercase());
+        let names: Vec<_> = domains.iter().map(name).collect();
         let order = account.new_order(&NewOrder::new(&names)).await;
         let mut order = match order {
             // An authority that has lost its accounts is asked for a new one.
@@ -92,12 +89,8 @@ impl Ordering<'_> {
     }
 
     async fn register(&self) -> Result<Account, AcmeError> {
-        let contact: Vec<_> = self
-            .settings
-            .contact
-            .iter()
-            .map(|address| format!("mailto:{address}"))
-            .collect();
+        let contact = self.settings.contact.iter();
+        let contact: Vec<_> = contact.map(|address| format!("mailto:{address}")).collect();
         let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
         let new = NewAccount {
             contact: &contact,
@@ -122,11 +115,8 @@ async fn refusal(order: &mut Order) -> Option<AcmeError> {
     let mut authorizations = order.authorizations();
     while let Some(Ok(mut authorization)) = authorizations.next().await {
         authorization.refresh().await.ok()?;
-        let mut problems = authorization
-            .challenges
-            .iter()
-            .filter_map(|challenge| challenge.error.as_ref());
-        if let Some(problem) = problems.next() {
+        let challenges = &authorization.challenges;
+        if let Some(problem) = challenges.iter().find_map(|challenge| challenge.error.as_ref()) {
             return Some(AcmeError::NotValidated {
                 domain: authorization.identifier().to_string(),
                 problem: problem.to_string(),

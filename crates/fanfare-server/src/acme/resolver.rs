@@ -2,10 +2,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex},
 };
 
 use arc_swap::ArcSwapOption;
+use fanfare_core::locked;
 use rcgen::{CertificateParams, CustomExtension, KeyPair};
 use rustls::{
     crypto::{CryptoProvider, aws_lc_rs},
@@ -22,7 +23,7 @@ use crate::http::CHALLENGE_PROTOCOL;
 pub(super) struct Certificates {
     issued: ArcSwapOption<CertifiedKey>,
     /// Those of open challenges, by their name.
-    challenges: RwLock<HashMap<String, Arc<CertifiedKey>>>,
+    challenges: Mutex<HashMap<String, Arc<CertifiedKey>>>,
 }
 
 impl Certificates {
@@ -45,21 +46,16 @@ impl Certificates {
         // Not checked: verifiers of common certificates refuse the critical extension, which is the challenge.
         let key = provider().key_provider.load_private_key(key)?;
         let certified = CertifiedKey::new(vec![certificate.der().clone()], key);
-        let mut challenges = self.challenges.write().unwrap_or_else(PoisonError::into_inner);
-        challenges.insert(domain.to_owned(), Arc::new(certified));
+        locked(&self.challenges).insert(domain.to_owned(), Arc::new(certified));
         Ok(())
     }
 
     pub(super) fn close_challenges(&self) {
-        self.challenges
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        locked(&self.challenges).clear();
     }
 
     pub(super) fn challenge(&self, domain: &str) -> Option<Arc<CertifiedKey>> {
-        let challenges = self.challenges.read().unwrap_or_else(PoisonError::into_inner);
-        challenges.get(domain).cloned()
+        locked(&self.challenges).get(domain).cloned()
     }
 }
 
@@ -76,9 +72,7 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
-/// The cryptography of all parts.
 pub(super) fn provider() -> Arc<CryptoProvider> {
-    CryptoProvider::get_default()
-        .cloned()
-        .unwrap_or_else(|| Arc::new(aws_lc_rs::default_provider()))
+    let provider = CryptoProvider::get_default().cloned();
+    provider.unwrap_or_else(|| Arc::new(aws_lc_rs::default_provider()))
 }

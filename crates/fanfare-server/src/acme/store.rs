@@ -10,7 +10,6 @@ use instant_acme::AccountCredentials;
 use super::AcmeError;
 use crate::private_file;
 
-/// The folder below `data_dir`.
 const FOLDER: &str = "acme";
 
 /// The folder of one authority. Another directory has another folder, so a trial of one that no browser trusts leaves nothing.
@@ -21,17 +20,10 @@ pub(super) struct Store {
 impl Store {
     pub(super) fn new(data_dir: &Path, directory: &str) -> Self {
         let name = directory.trim_start_matches("https://");
-        let plain = |c: char| {
-            if c.is_ascii_alphanumeric() || c == '.' {
-                c
-            } else {
-                '-'
-            }
-        };
-        let name: String = name.chars().map(plain).collect();
-        Self {
-            folder: data_dir.join(FOLDER).join(name),
-        }
+        let is_special = |c: char| !c.is_ascii_alphanumeric() && c != '.';
+        let name = name.replace(is_special, "-");
+        let folder = data_dir.join(FOLDER).join(name);
+        Self { folder }
     }
 
     /// Returns the certificate chain with its key, as PEM.
@@ -50,7 +42,8 @@ impl Store {
     /// Returns the account; `None` if there is none that can be used.
     pub(super) fn account(&self) -> Result<Option<AccountCredentials>, AcmeError> {
         let path = self.account_file();
-        let parsed = read(&path)?
+        let content = read(&path)?;
+        let parsed = content
             .map(|content| serde_json::from_slice(&content))
             .transpose();
         Ok(parsed.unwrap_or_else(|error| {
@@ -77,16 +70,15 @@ impl Store {
     }
 
     fn write(&self, path: &Path, content: &[u8]) -> Result<(), AcmeError> {
-        private_file::make_folder(&self.folder)
-            .and_then(|()| private_file::replace(path, content))
-            .map_err(|source| AcmeError::Write {
-                path: path.to_owned(),
-                source,
-            })
+        let made = private_file::make_folder(&self.folder);
+        let written = made.and_then(|()| private_file::replace(path, content));
+        written.map_err(|source| AcmeError::Write {
+            path: path.to_owned(),
+            source,
+        })
     }
 }
 
-/// Returns the content of the file; `None` if there is no such file.
 fn read(path: &Path) -> Result<Option<Vec<u8>>, AcmeError> {
     match fs::read(path) {
         Ok(content) => Ok(Some(content)),

@@ -10,41 +10,37 @@ use serde_json::{Map, Value};
 use super::error::TokenError;
 
 /// The longest user id (`sub`) and session id (`sid`), in bytes: both become parts of channel names and of keys.
-pub const MAX_SUBJECT_BYTES: usize = 255;
+pub(crate) const MAX_SUBJECT_BYTES: usize = 255;
 
 /// The verified claims of a token.
 #[derive(Clone, PartialEq)]
-pub struct Verified {
+pub(crate) struct Verified {
     /// `sub`: 1 to [`MAX_SUBJECT_BYTES`] bytes without control characters. A number is written in decimal.
-    pub user_id: Box<str>,
-    /// Whether `sub` is a JSON number in the token.
-    pub subject_is_number: bool,
+    pub(crate) user_id: Box<str>,
+    pub(crate) subject_is_number: bool,
     /// Unix time, in seconds, from which this token is refused here: `exp` plus the configured leeway.
-    pub expires_at: u64,
+    pub(crate) expires_at: u64,
     /// `sid`, in a token of this server's own: the login session that the token belongs to.
-    pub session_id: Option<Box<str>>,
+    pub(crate) session_id: Option<Box<str>>,
     /// All claims, those above included.
-    pub claims: Map<String, Value>,
+    pub(crate) claims: Map<String, Value>,
 }
 
 impl Verified {
     /// Returns the strings in a claim that is a list of strings; none if it is absent or another type.
-    pub fn list(&self, claim: &str) -> impl Iterator<Item = &str> {
-        self.claims
-            .get(claim)
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
+    pub(crate) fn list(&self, claim: &str) -> impl Iterator<Item = &str> {
+        let list = self.claims.get(claim).and_then(Value::as_array);
+        list.into_iter().flatten().filter_map(Value::as_str)
     }
 
     /// Returns whether the list `roles` has `role`.
-    pub fn has_role(&self, role: &str) -> bool {
+    #[cfg(test)]
+    pub(crate) fn has_role(&self, role: &str) -> bool {
         self.list("roles").any(|own| own == role)
     }
 
     /// Returns the display name: the first of `username`, `name` and `email` that is a non-empty string, else the id.
-    pub fn username(&self) -> &str {
+    pub(crate) fn username(&self) -> &str {
         ["username", "name", "email"]
             .into_iter()
             .filter_map(|claim| self.claims.get(claim)?.as_str())
@@ -56,15 +52,10 @@ impl Verified {
 /// The claims are personal data and stay out of logs.
 impl fmt::Debug for Verified {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Verified")
-            .field("user_id", &self.user_id)
-            .field("expires_at", &self.expires_at)
-            .finish_non_exhaustive()
+        formatter.debug_tuple("Verified").field(&self.user_id).finish()
     }
 }
 
-/// The configured part of the rules.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ClaimRules {
     pub(super) issuer: Option<String>,
@@ -90,9 +81,8 @@ impl ClaimRules {
         self.issuer(&claims)?;
         self.audience(&claims)?;
         let (user_id, subject_is_number) = subject(&claims)?;
-        let session_id = claims
-            .get("sid")
-            .and_then(Value::as_str)
+        let session_id = claims.get("sid").and_then(Value::as_str);
+        let session_id = session_id
             .filter(|id| by_secret && is_usable_id(id))
             .map(Into::into);
         Ok(Verified {

@@ -4,7 +4,7 @@
 
 /// Why a token was refused. The client learns no more than "invalid"; the difference is for logs and metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum TokenError {
+pub(crate) enum TokenError {
     /// Not a JWS in compact serialization (RFC 7515 section 7.1) whose payload is one JSON object, or too long.
     #[error("the token is malformed")]
     Malformed,
@@ -18,19 +18,16 @@ pub enum TokenError {
     /// No configured key fits the header's `alg` and `kid`.
     #[error("no key for the token's algorithm and key id")]
     UnknownKey,
-    /// `exp` (and the leeway) has passed.
     #[error("the token has expired")]
     Expired,
     /// `nbf` lies in the future, further than the leeway.
     #[error("the token is not valid yet")]
     NotYetValid,
-    /// A required claim is absent.
     #[error("the token has no `{0}` claim")]
     MissingClaim(&'static str),
     /// A claim has the wrong type or a value that cannot be used.
     #[error("the token's `{0}` claim is not usable")]
     BadClaim(&'static str),
-    /// `iss` is not the configured issuer.
     #[error("the token is from another issuer")]
     WrongIssuer,
     /// `aud` does not name the configured audience.
@@ -103,17 +100,14 @@ pub enum AuthSetupError {
 
 /// Why a key set could not be fetched. The keys of the last success stay in use.
 #[derive(Debug, thiserror::Error)]
-pub enum JwksError {
+pub(crate) enum JwksError {
     /// No connection, no answer in time, a broken answer or a forbidden redirect.
     #[error("the JWKS request failed: {0}")]
     Request(#[source] reqwest::Error),
-    /// An HTTP status other than 200.
     #[error("the JWKS endpoint answered with HTTP status {0}")]
     Status(u16),
-    /// The answer is longer than the limit.
     #[error("the JWKS is longer than {0} bytes")]
     TooLong(usize),
-    /// The answer is not a JWK set (RFC 7517 section 5).
     #[error("the answer is not a JWK set")]
     NotAKeySet,
     /// Not one key of the set can check signatures with a configured algorithm.

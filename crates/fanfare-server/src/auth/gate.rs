@@ -28,14 +28,11 @@ use crate::{
 /// Verifies tokens, and keeps the claims that the rest of the server may know.
 pub struct Gate {
     rules: ArcSwap<TokenRules>,
-    /// The rules were replaced.
     replaced: Notify,
     /// The tokens that needed no verification, and those that did.
     cache_hits: AtomicU64,
     cache_misses: AtomicU64,
-    /// The revocations.
     accounts: Option<Accounts>,
-    /// The configured API keys.
     api_keys: ArcSwap<Credentials>,
     /// Logs refusals of credentials, requests and connections.
     pub(crate) refusals: RefusalLog,
@@ -68,11 +65,8 @@ impl Gate {
     }
 
     /// Prepares `verifier` to take the place of the present one: fetches its keys, or else takes over those that the present
-    /// one has fetched from the same address.
-    ///
-    /// # Errors
-    /// Why the keys could not be fetched, if `verifier` would judge nothing and the present one judges tokens.
-    pub async fn prepare_verifier(&self, verifier: &Verifier) -> Result<(), JwksError> {
+    /// one has fetched from the same address. Fails only if `verifier` would judge nothing and the present one judges tokens.
+    pub(crate) async fn prepare_verifier(&self, verifier: &Verifier) -> Result<(), JwksError> {
         let fetched = verifier.refresh_jwks().await;
         verifier.take_over(&self.rules.load().verifier);
         if verifier.has_keys() || !self.has_keys() {
@@ -108,10 +102,7 @@ impl Gate {
     }
 
     /// Returns the identity of the bearer of `token`. A token with an unknown key waits for one fetch of the keys.
-    ///
-    /// # Errors
-    /// The reason why the token is refused.
-    pub async fn identify(&self, token: &str) -> Result<Arc<Identity>, TokenError> {
+    pub(crate) async fn identify(&self, token: &str) -> Result<Arc<Identity>, TokenError> {
         let rules = self.rules.load_full();
         match self.judge(&rules, token) {
             Err(TokenError::UnknownKey) => {

@@ -9,13 +9,12 @@ use super::Verified;
 
 /// Returns the identity of a verified token; `wanted` are the claims that access rules use. `None` if its `sub` is not
 /// a user id.
-pub fn identity(verified: &Verified, wanted: &[Box<str>]) -> Option<Identity> {
+pub(crate) fn identity(verified: &Verified, wanted: &[Box<str>]) -> Option<Identity> {
     let user = UserId::new(&verified.user_id).ok()?;
     let username = verified.username();
     let expires_at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(verified.expires_at))?;
-    let kept = wanted
-        .iter()
-        .filter_map(|name| Some((name.clone(), verified.claims.get(&**name)?.clone())));
+    let wanted = wanted.iter();
+    let kept = wanted.filter_map(|name| Some((name.clone(), verified.claims.get(&**name)?.clone())));
     Some(Identity {
         username: (username != &*user).then(|| username.into()),
         numeric: verified.subject_is_number || is_written_like_a_number(&user),
@@ -28,7 +27,7 @@ pub fn identity(verified: &Verified, wanted: &[Box<str>]) -> Option<Identity> {
 }
 
 /// Who `user` would be by a token with these claims; `None` if that is no user id.
-pub fn supposed(user: &str, mut claims: Map<String, Value>, wanted: &[Box<str>]) -> Option<Identity> {
+pub(crate) fn supposed(user: &str, mut claims: Map<String, Value>, wanted: &[Box<str>]) -> Option<Identity> {
     claims.insert("sub".to_owned(), user.into());
     let verified = Verified {
         user_id: user.into(),
@@ -44,12 +43,8 @@ pub fn supposed(user: &str, mut claims: Map<String, Value>, wanted: &[Box<str>])
 /// nothing at all.
 fn rooms(verified: &Verified) -> Option<Box<[Pattern]>> {
     verified.claims.get("rooms")?;
-    Some(
-        verified
-            .list("rooms")
-            .filter_map(|text| Pattern::new(text).ok())
-            .collect(),
-    )
+    let patterns = verified.list("rooms").map(Pattern::new);
+    Some(patterns.filter_map(Result::ok).collect())
 }
 
 /// Whether `id` is how JSON writes an integer: `12345`, not `007`.

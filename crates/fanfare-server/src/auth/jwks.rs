@@ -4,11 +4,12 @@
 //! fetch, and strangers, who can invent key ids, cannot cause more than one per [`Pace::on_demand`].
 
 use std::sync::{
-    Arc, PoisonError, RwLock,
+    Arc,
     atomic::{AtomicU64, Ordering},
 };
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use fanfare_core::GuardedUrl;
 use tokio::sync::{Notify, Semaphore, watch};
 
@@ -20,15 +21,12 @@ use crate::causes::Causes;
 
 /// The longest time that one fetch may take, from connecting to the last byte.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest answer that is read, in bytes.
 pub(super) const MAX_JWKS_BYTES: usize = 1024 * 1024;
-/// How many keys of a set are kept.
 const MAX_KEYS: usize = 256;
 const MAX_REDIRECTS: usize = 4;
 /// How many tokens may wait for a fetch at once; each of them holds a connection.
 const MAX_WAITING: usize = 1024;
 
-/// The intervals between fetches.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
     /// Between two fetches when all is well.
@@ -54,28 +52,23 @@ pub(super) struct RemoteKeys {
     url: GuardedUrl,
     accepted: Box<[Algorithm]>,
     /// `None` until the first success.
-    keys: RwLock<Option<Arc<[VerifyingKey]>>>,
-    /// How often the keys were replaced.
+    keys: ArcSwapOption<Vec<VerifyingKey>>,
     version: AtomicU64,
     /// A token named a key that is not here.
     wanted: Notify,
-    /// Fetches that have begun.
     begun: AtomicU64,
     ended: watch::Sender<Ended>,
     waiting: Semaphore,
     pub(super) pace: Pace,
 }
 
-/// The fetches that have ended.
 #[derive(Debug, Clone, Copy, Default)]
 struct Ended {
     count: u64,
-    /// Whether the last of them failed.
     failed: bool,
 }
 
 impl RemoteKeys {
-    /// Nothing is fetched yet.
     pub(super) fn new(url: &str, accepted: &[Algorithm]) -> Result<Self, AuthSetupError> {
         let url: GuardedUrl = url.parse().map_err(|_| AuthSetupError::JwksUrl)?;
         let has_host = reqwest::Url::parse(url.expose()).is_ok_and(|url| url.has_host());
@@ -92,7 +85,7 @@ impl RemoteKeys {
             client,
             url,
             accepted: accepted.into(),
-            keys: RwLock::new(None),
+            keys: ArcSwapOption::empty(),
             version: AtomicU64::new(0),
             wanted: Notify::new(),
             begun: AtomicU64::new(0),
@@ -102,12 +95,8 @@ impl RemoteKeys {
         })
     }
 
-    fn keys(&self) -> Option<Arc<[VerifyingKey]>> {
-        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn put(&self, keys: Arc<[VerifyingKey]>) {
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(keys);
+    fn put(&self, keys: Arc<Vec<VerifyingKey>>) {
+        self.keys.store(Some(keys));
         self.version.fetch_add(1, Ordering::SeqCst); // a caller that reads this version has the keys of it, or later ones
     }
 
@@ -118,7 +107,7 @@ impl RemoteKeys {
 
     /// Whether a fetch has ever succeeded.
     pub(super) fn are_here(&self) -> bool {
-        self.keys().is_some()
+        self.keys.load().is_some()
     }
 
     /// Takes the keys of `old` in the place of none, if it fetched them from the same address for the same algorithms.
@@ -126,20 +115,20 @@ impl RemoteKeys {
         if !self.are_here()
             && self.url == old.url
             && self.accepted == old.accepted
-            && let Some(keys) = old.keys()
+            && let Some(keys) = old.keys.load_full()
         {
             self.put(keys);
         }
     }
 
     fn has(&self, id: &str) -> bool {
-        let keys = self.keys();
+        let keys = self.keys.load_full();
         keys.is_some_and(|keys| keys.iter().any(|key| key.id() == Some(id)))
     }
 
     /// Checks a signature with the keys that are here.
     pub(super) fn check(&self, jws: &Jws<'_>) -> Result<SignatureCheck, TokenError> {
-        let keys = self.keys().ok_or(TokenError::KeysUnavailable)?; // being fetched anyway, over and over
+        let keys = self.keys.load_full().ok_or(TokenError::KeysUnavailable)?; // being fetched anyway, over and over
         let verdict = jws.check(&keys);
         let is_unknown = |id| !keys.iter().any(|key| key.id() == Some(id));
         if verdict != SignatureCheck::Good && jws.key_id().is_some_and(is_unknown) {
@@ -148,10 +137,8 @@ impl RemoteKeys {
         Ok(verdict)
     }
 
-    /// Waits for a key of this id that is not here: until a fetch brings it, or one that began after this call has ended.
-    ///
-    /// # Errors
-    /// [`TokenError::KeysUnavailable`] if that fetch failed, did not end in time, or too many wait already.
+    /// Waits for a key of this id that is not here: until a fetch brings it, or one that began after this call has ended. Fails
+    /// if that fetch failed, did not end in time, or too many wait already.
     pub(super) async fn await_key(&self, id: &str) -> Result<(), TokenError> {
         if self.has(id) {
             return Ok(());
@@ -232,7 +219,7 @@ impl RemoteKeys {
             let body = self.fetch().await?;
             read_set(&body, &self.accepted)
         };
-        let fetched = fetched.await.map(|keys| self.put(keys.into()));
+        let fetched = fetched.await.map(|keys| self.put(Arc::new(keys)));
         self.ended.send_modify(|ended| {
             ended.count += 1;
             ended.failed = fetched.is_err();
@@ -260,11 +247,8 @@ impl RemoteKeys {
 
 /// A redirect must not change the scheme from https to http, where an attacker on the network could replace the keys.
 fn redirect(attempt: reqwest::redirect::Attempt<'_>) -> reqwest::redirect::Action {
-    let same_scheme = attempt
-        .previous()
-        .iter()
-        .all(|url| url.scheme() == attempt.url().scheme());
-    if !same_scheme {
+    let scheme = attempt.url().scheme();
+    if !attempt.previous().iter().all(|url| url.scheme() == scheme) {
         attempt.error("a redirect to another scheme")
     } else if attempt.previous().len() > MAX_REDIRECTS {
         attempt.error("too many redirects")

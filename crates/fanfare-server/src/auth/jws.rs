@@ -10,7 +10,7 @@ use super::error::TokenError;
 use super::{Algorithm, keys::VerifyingKey};
 
 /// The longest token that is looked at, in bytes. Beyond it a token is malformed, before any of it is parsed.
-pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
+pub(crate) const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
 /// How many keys are tried for one token: the bound on the work that a stranger's token can cause.
 const MAX_KEYS_TRIED: usize = 8;
@@ -24,7 +24,6 @@ pub(super) struct Jws<'a> {
     signature: &'a str,
 }
 
-/// The result of checking a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SignatureCheck {
     /// One of the keys made it.
@@ -69,7 +68,6 @@ impl<'a> Jws<'a> {
         self.algorithm
     }
 
-    /// The header's `kid`.
     pub(super) fn key_id(&self) -> Option<&str> {
         self.key_id.as_deref()
     }

@@ -34,7 +34,6 @@ impl KeyKind {
     }
 }
 
-/// One key, ready to check signatures.
 pub(super) struct VerifyingKey {
     kind: KeyKind,
     /// `alg` of the JWK: the only algorithm to use the key with, where it is given.
@@ -44,7 +43,6 @@ pub(super) struct VerifyingKey {
 }
 
 impl VerifyingKey {
-    /// An HMAC secret.
     pub(super) fn hmac(secret: &[u8]) -> Self {
         Self::new(KeyKind::Hmac, DecodingKey::from_secret(secret))
     }
@@ -52,9 +50,8 @@ impl VerifyingKey {
     /// An RSA public key of big-endian `modulus` and `exponent`.
     pub(super) fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<Self, KeyError> {
         let modulus = without_leading_zeros(modulus);
-        let bits = modulus
-            .first()
-            .map_or(0, |top| modulus.len() * 8 - top.leading_zeros() as usize);
+        let top = modulus.first();
+        let bits = top.map_or(0, |top| modulus.len() * 8 - top.leading_zeros() as usize);
         if !(2048..=8192).contains(&bits) {
             return Err(KeyError::RsaSize(bits));
         }
@@ -75,7 +72,6 @@ impl VerifyingKey {
         Ok(Self::new(kind, DecodingKey::from_ec_der(point)))
     }
 
-    /// An Ed25519 public key.
     pub(super) fn ed25519(key: &[u8]) -> Result<Self, KeyError> {
         if key.len() != 32 {
             return Err(KeyError::Unreadable);
@@ -92,12 +88,10 @@ impl VerifyingKey {
         }
     }
 
-    /// Whether this is a shared secret.
     pub(super) fn is_secret(&self) -> bool {
         self.kind == KeyKind::Hmac
     }
 
-    /// The key's `kid`, where it has one.
     pub(super) fn id(&self) -> Option<&str> {
         self.id.as_deref()
     }
@@ -162,11 +156,9 @@ pub(super) fn from_jwk(jwk: &Value) -> Result<VerifyingKey, KeyError> {
         .filter(|jwk| jwk.is_object())
         .ok_or(KeyError::Unreadable)?;
     let jwk = Jwk::deserialize(jwk).map_err(|_| KeyError::Unreadable)?;
+    let ops = jwk.key_ops.as_deref();
     let for_signatures = jwk.usage.as_deref().is_none_or(|usage| usage == "sig")
-        && jwk
-            .key_ops
-            .as_deref()
-            .is_none_or(|ops| ops.iter().any(|op| op == "verify"));
+        && ops.is_none_or(|ops| ops.iter().any(|op| op == "verify"));
     if jwk.kty == "oct" {
         return Err(KeyError::Symmetric);
     }
@@ -205,7 +197,6 @@ fn ec(kind: KeyKind, jwk: &Jwk, field_bytes: usize) -> Result<VerifyingKey, KeyE
 }
 
 fn member(text: Option<&str>) -> Result<Vec<u8>, KeyError> {
-    URL_SAFE_NO_PAD
-        .decode(text.ok_or(KeyError::Unreadable)?)
-        .map_err(|_| KeyError::Unreadable)
+    let text = text.ok_or(KeyError::Unreadable)?;
+    URL_SAFE_NO_PAD.decode(text).map_err(|_| KeyError::Unreadable)
 }

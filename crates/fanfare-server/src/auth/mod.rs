@@ -21,14 +21,17 @@ mod verifier;
 #[cfg(test)]
 mod tests;
 
-pub use claims::{MAX_SUBJECT_BYTES, Verified};
+#[cfg(test)]
+pub(crate) use {claims::MAX_SUBJECT_BYTES, jws::MAX_TOKEN_BYTES};
+
+pub(crate) use claims::Verified;
 pub use credentials::Credentials;
-pub use error::{AuthSetupError, JwksError, KeyError, TokenError};
+pub use error::{AuthSetupError, KeyError};
+pub(crate) use error::{JwksError, TokenError};
 pub use gate::{Gate, TokenRules};
-pub use identity::{identity, supposed};
+pub(crate) use identity::supposed;
 pub use jsonwebtoken::Algorithm;
-pub use jws::MAX_TOKEN_BYTES;
-pub use secret::{
-    SECRET_FILE_NAME, SecretFile, SecretFileError, load_or_create_secret, secret_file, secret_to_be,
+pub(crate) use secret::{
+    SECRET_FILE_NAME, SecretFileError, load_or_create_secret, secret_file, secret_to_be,
 };
 pub use verifier::{Verifier, VerifierOptions};

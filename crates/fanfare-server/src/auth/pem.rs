@@ -54,9 +54,8 @@ fn read_pem(text: &str) -> Result<Vec<VerifyingKey>, KeyError> {
     let mut rest = text;
     while let Some(start) = rest.find(BEGIN) {
         let block = &rest[start..];
-        let (label, _) = block[BEGIN.len()..]
-            .split_once(DASHES)
-            .ok_or(KeyError::Unreadable)?;
+        let label = block[BEGIN.len()..].split_once(DASHES);
+        let (label, _) = label.ok_or(KeyError::Unreadable)?;
         let end_line = format!("-----END {label}-----");
         let end = block.find(&end_line).ok_or(KeyError::Unreadable)? + end_line.len();
         match label {
@@ -91,11 +90,8 @@ fn read_block(block: &str) -> Result<VerifyingKey, KeyError> {
 
 /// Returns the curve by its name. The length of the point is not enough: secp256k1 has the same as P-256.
 fn curve(block: &str) -> Result<KeyKind, KeyError> {
-    let base64: String = block
-        .lines()
-        .filter(|line| !line.starts_with(DASHES))
-        .map(str::trim)
-        .collect();
+    let lines = block.lines().filter(|line| !line.starts_with(DASHES));
+    let base64: String = lines.map(str::trim).collect();
     let der = STANDARD.decode(base64).map_err(|_| KeyError::Unreadable)?;
     let names = |oid: &[u8]| der.windows(oid.len()).any(|window| window == oid);
     match (names(OID_P256), names(OID_P384)) {

@@ -13,8 +13,7 @@ use rustix::fs::Access;
 
 use crate::private_file;
 
-/// The name of the secret's file in the data folder.
-pub const SECRET_FILE_NAME: &str = "jwt-secret";
+pub(crate) const SECRET_FILE_NAME: &str = "jwt-secret";
 
 /// Random bytes in a new secret; base64url makes 64 characters of them.
 const RANDOM_BYTES: usize = 48;
@@ -23,57 +22,30 @@ const MIN_BYTES: usize = 32;
 /// A longer file is not a secret.
 const MAX_BYTES: usize = 4096;
 
-/// A secret that is kept in a file.
 #[derive(Clone, PartialEq, Eq)]
-pub struct SecretFile {
+pub(crate) struct SecretFile {
     /// The secret: the file's content without line ends. Other programs take the same text as their `JWT_SECRET_KEY`.
-    pub secret: Vec<u8>,
-    /// Whether this call made it.
-    pub created: bool,
-    /// Where it is kept.
-    pub path: PathBuf,
+    pub(crate) secret: Vec<u8>,
+    pub(crate) created: bool,
+    pub(crate) path: PathBuf,
 }
 
 impl fmt::Debug for SecretFile {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("SecretFile")
-            .field("created", &self.created)
-            .field("path", &self.path)
-            .finish_non_exhaustive()
+        formatter.debug_tuple("SecretFile").field(&self.path).finish()
     }
 }
 
-/// Why there is no secret.
 #[derive(Debug, thiserror::Error)]
-pub enum SecretFileError {
-    /// The random number generator of the system failed.
+pub(crate) enum SecretFileError {
     #[error("no random numbers from the system for a new token secret: {0}")]
     Random(String),
-    /// The data folder cannot be made.
     #[error("the data folder {} cannot be made: {source}", path.display())]
-    Folder {
-        /// The data folder.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
-    /// The file cannot be read.
+    Folder { path: PathBuf, source: io::Error },
     #[error("the token secret {} cannot be read: {source}", path.display())]
-    Read {
-        /// The secret's file.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
-    /// The file cannot be written.
+    Read { path: PathBuf, source: io::Error },
     #[error("a new token secret cannot be written to {}: {source}", path.display())]
-    Write {
-        /// The secret's file.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
+    Write { path: PathBuf, source: io::Error },
     /// The file is there, but no secret is in it.
     #[error(
         "{} holds {bytes} bytes, which is no token secret (32 to 4096 bytes). Restore it from a backup, \
@@ -81,24 +53,20 @@ pub enum SecretFileError {
         path.display()
     )]
     Unusable {
-        /// The secret's file.
         path: PathBuf,
-        /// Its length, where known; 4097 stands for longer.
+        /// 4097 stands for more.
         bytes: usize,
     },
 }
 
-/// Returns where the generated secret is kept.
-pub fn secret_file(data_dir: &Path) -> PathBuf {
+pub(crate) fn secret_file(data_dir: &Path) -> PathBuf {
     data_dir.join(SECRET_FILE_NAME)
 }
 
 /// Reads the secret in `data_dir`, or makes one (mode 0600) if there is none. Processes that start at once agree on
-/// one secret, and a crash or a full disk never leaves half of one. A file that others may read is used, with a warning.
-///
-/// # Errors
-/// A file that is there is never overwritten: an unreadable, empty or cut-off one is an error.
-pub fn load_or_create_secret(data_dir: &Path) -> Result<SecretFile, SecretFileError> {
+/// one secret, and a crash or a full disk never leaves half of one. A file that others may read is used, with a warning. A
+/// file that is there is never overwritten: an unreadable, empty or cut-off one is an error.
+pub(crate) fn load_or_create_secret(data_dir: &Path) -> Result<SecretFile, SecretFileError> {
     let path = secret_file(data_dir);
     if let Some(secret) = read(&path)? {
         return Ok(SecretFile {
@@ -112,19 +80,16 @@ pub fn load_or_create_secret(data_dir: &Path) -> Result<SecretFile, SecretFileEr
         source,
     })?;
     let text = random_text()?;
-    let created =
-        write_new(&path, text.as_bytes(), |from, to| fs::hard_link(from, to)).map_err(|source| {
-            SecretFileError::Write {
-                path: path.clone(),
-                source,
-            }
-        })?;
+    let created = write_new(&path, text.as_bytes(), |from, to| fs::hard_link(from, to));
+    let created = created.map_err(|source| SecretFileError::Write {
+        path: path.clone(),
+        source,
+    })?;
     // Read back in both cases: what counts is what the next start will find.
-    let missing = || SecretFileError::Read {
+    let secret = read(&path)?.ok_or_else(|| SecretFileError::Read {
         path: path.clone(),
         source: ErrorKind::NotFound.into(),
-    };
-    let secret = read(&path)?.ok_or_else(missing)?;
+    })?;
     Ok(SecretFile {
         secret,
         created,
@@ -132,12 +97,10 @@ pub fn load_or_create_secret(data_dir: &Path) -> Result<SecretFile, SecretFileEr
     })
 }
 
-/// The secret that [`load_or_create_secret`] would find. Where it would make one, this is a sample that is kept nowhere.
-///
-/// # Errors
-/// Those of [`load_or_create_secret`], as far as they can be known before.
-pub fn secret_to_be(data_dir: &Path) -> Result<SecretFile, SecretFileError> {
-    let path = data_dir.join(SECRET_FILE_NAME);
+/// The secret that [`load_or_create_secret`] would find, or its error as far as that can be known before. Where it would
+/// make one, this is a sample that is kept nowhere.
+pub(crate) fn secret_to_be(data_dir: &Path) -> Result<SecretFile, SecretFileError> {
+    let path = secret_file(data_dir);
     let found = read(&path)?;
     if found.is_none() {
         can_be_made(data_dir).map_err(|source| SecretFileError::Folder {
@@ -186,9 +149,8 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, SecretFileError> {
             "other users may access the token secret; its mode should be 0600");
     }
     let mut secret = Vec::new();
-    file.take(MAX_BYTES as u64 + 1)
-        .read_to_end(&mut secret)
-        .map_err(failed)?;
+    let mut file = file.take(MAX_BYTES as u64 + 1);
+    file.read_to_end(&mut secret).map_err(failed)?;
     let bytes = secret.len();
     while secret.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
         secret.pop(); // an editor's doing
@@ -204,9 +166,8 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, SecretFileError> {
 
 fn random_text() -> Result<String, SecretFileError> {
     let mut bytes = [0; RANDOM_BYTES];
-    rand::rngs::OsRng
-        .try_fill_bytes(&mut bytes)
-        .map_err(|error| SecretFileError::Random(error.to_string()))?;
+    let filled = rand::rngs::OsRng.try_fill_bytes(&mut bytes);
+    filled.map_err(|error| SecretFileError::Random(error.to_string()))?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 

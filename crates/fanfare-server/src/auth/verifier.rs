@@ -36,16 +36,7 @@ pub struct VerifierOptions {
 /// Neither the secret nor a URL with credentials in it may reach a log.
 impl fmt::Debug for VerifierOptions {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("VerifierOptions")
-            .field("hmac_secrets", &self.hmac_secrets.len())
-            .field("public_keys_pem", &self.public_keys_pem.len())
-            .field("jwks_url", &self.jwks_url.as_ref().map(|_| "[redacted]"))
-            .field("algorithms", &self.algorithms)
-            .field("issuer", &self.issuer)
-            .field("audience", &self.audience)
-            .field("leeway", &self.leeway)
-            .finish()
+        formatter.debug_struct("VerifierOptions").finish_non_exhaustive()
     }
 }
 
@@ -59,10 +50,7 @@ pub struct Verifier {
 
 impl fmt::Debug for Verifier {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Verifier")
-            .field("algorithms", &self.algorithms)
-            .finish_non_exhaustive()
+        formatter.debug_tuple("Verifier").field(&self.algorithms).finish()
     }
 }
 
@@ -80,10 +68,8 @@ impl Verifier {
         }
         let algorithms = algorithms(options.algorithms, &local, has_remote)?;
         local.retain(|key| algorithms.iter().any(|algorithm| key.allows(*algorithm)));
-        let remote = match &options.jwks_url {
-            Some(url) => Some(RemoteKeys::new(url, &algorithms)?),
-            None => None,
-        };
+        let remote = options.jwks_url.map(|url| RemoteKeys::new(&url, &algorithms));
+        let remote = remote.transpose()?;
         let rules = ClaimRules {
             issuer: options.issuer,
             audience: options.audience,
@@ -97,11 +83,8 @@ impl Verifier {
         })
     }
 
-    /// Judges a token at the time `now`.
-    ///
-    /// # Errors
-    /// The first reason found to refuse it; the signature is checked before any claim is looked at.
-    pub fn verify(&self, token: &str, now: SystemTime) -> Result<Verified, TokenError> {
+    /// Judges a token at the time `now`. The signature is checked before any claim is looked at.
+    pub(crate) fn verify(&self, token: &str, now: SystemTime) -> Result<Verified, TokenError> {
         let jws = Jws::parse(token, &self.algorithms)?;
         let by_secret = KeyKind::Hmac.checks(jws.algorithm());
         self.rules.judge(&self.payload(&jws)?, by_secret, now)
@@ -129,11 +112,9 @@ impl Verifier {
         }
     }
 
-    /// Waits for a key that `token` names and that is not here, as long as a fetch of the key set may bring it.
-    ///
-    /// # Errors
+    /// Waits for a key that `token` names and that is not here, as long as a fetch of the key set may bring it. Fails with
     /// [`TokenError::KeysUnavailable`] if the key set could not be fetched.
-    pub async fn fetch_key(&self, token: &str) -> Result<(), TokenError> {
+    pub(crate) async fn fetch_key(&self, token: &str) -> Result<(), TokenError> {
         let Some(remote) = &self.remote else { return Ok(()) };
         let jws = Jws::parse(token, &self.algorithms)?;
         match jws.key_id() {
@@ -166,11 +147,8 @@ impl Verifier {
         }
     }
 
-    /// Fetches the JWKS now. Without one configured there is nothing to do.
-    ///
-    /// # Errors
-    /// Why it could not be fetched or used; the keys of the last success stay in use.
-    pub async fn refresh_jwks(&self) -> Result<(), JwksError> {
+    /// Fetches the JWKS now, if one is configured. After a failure, the keys of the last success stay in use.
+    pub(crate) async fn refresh_jwks(&self) -> Result<(), JwksError> {
         match &self.remote {
             Some(remote) => remote.refresh().await,
             None => Ok(()),

@@ -72,13 +72,8 @@ pub async fn serve(
             }
             Err(error) => {
                 // The first of a series is logged; the rest are counted.
-                if shard
-                    .node
-                    .counters
-                    .accept_errors
-                    .fetch_add(1, Relaxed)
-                    .is_multiple_of(1000)
-                {
+                let errors = &shard.node.counters.accept_errors;
+                if errors.fetch_add(1, Relaxed).is_multiple_of(1000) {
                     tracing::warn!(%error, "cannot accept connections; trying again");
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;

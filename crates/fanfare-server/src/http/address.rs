@@ -1,9 +1,14 @@
 //! The client's address behind proxies.
 
-use std::{net::IpAddr, sync::Once};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Once,
+};
 
 use http::{HeaderMap, HeaderName, header};
 use ipnet::IpNet;
+
+use super::headers::all_of;
 
 /// Returns the client's address: the peer's own, or, if the peer is a trusted proxy, the last one in `X-Forwarded-For`
 /// that is not a trusted proxy. Any client may have written the addresses before that one, so they prove nothing.
@@ -13,13 +18,9 @@ pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Ip
     if !is_trusted(peer) {
         return peer;
     }
-    let values: Vec<&str> = headers
-        .get_all("x-forwarded-for")
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .collect();
     let mut client = peer;
-    for hop in values.iter().rev().flat_map(|value| value.rsplit(',')) {
+    let values = all_of(headers, "x-forwarded-for");
+    for hop in values.rev().flat_map(|value| value.rsplit(',')) {
         let Some(address) = parse(hop.trim()) else { break };
         client = address;
         if !is_trusted(address) {
@@ -48,16 +49,10 @@ static FORWARDED: [HeaderName; 2] = [HeaderName::from_static("x-forwarded-for"),
 
 /// Parses an address as proxies write it: bare, in brackets, with or without a port.
 fn parse(text: &str) -> Option<IpAddr> {
-    let bare = text
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(text);
-    let address = bare.parse().ok().or_else(|| {
-        text.parse::<std::net::SocketAddr>()
-            .ok()
-            .map(|socket| socket.ip())
-    })?;
-    Some(IpAddr::to_canonical(&address))
+    let bracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let bare = bracketed.unwrap_or(text).parse();
+    let address = bare.or_else(|_| text.parse::<SocketAddr>().map(|socket| socket.ip()));
+    Some(address.ok()?.to_canonical())
 }
 
 #[cfg(test)]

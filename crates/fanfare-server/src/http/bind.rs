@@ -15,30 +15,23 @@ const BACKLOG: i32 = 4096;
 /// How often another port is tried if the system chose one that is taken in the other family.
 const PORTS_TRIED: usize = 16;
 
-/// A listening address.
-pub struct Bound {
+pub(crate) struct Bound {
     /// The address, with the port that the system chose.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// A socket for each shard; the kernel spreads connections over them.
-    pub sockets: Vec<TcpListener>,
+    pub(crate) sockets: Vec<TcpListener>,
 }
 
-/// Why the server cannot listen on an address.
 #[derive(Debug)]
-pub struct BindError {
-    /// The address.
-    pub address: SocketAddr,
-    /// The system's error.
-    pub error: io::Error,
+pub(crate) struct BindError {
+    pub(crate) address: SocketAddr,
+    pub(crate) error: io::Error,
 }
 
 /// Binds every address of `bind`, `count` times each. The addresses of a family that this machine lacks are skipped if
 /// there is another. `dual_stack` lets an IPv6 socket accept IPv4. A socket among `passed` that listens on
 /// such an address already is taken in place of a new one.
-///
-/// # Errors
-/// If an address is taken (even by another Fanfare) or not allowed, or none exists.
-pub fn bind(
+pub(crate) fn bind(
     bind: BindAddress,
     dual_stack: bool,
     count: usize,
@@ -93,9 +86,8 @@ fn is_missing(error: &io::Error) -> bool {
 fn share(socket: TcpListener, address: SocketAddr, count: usize) -> io::Result<Bound> {
     socket.set_nonblocking(true)?;
     SockRef::from(&socket).set_tcp_nodelay(true)?;
-    let mut sockets: Vec<_> = (1..count)
-        .map(|_| socket.try_clone())
-        .collect::<io::Result<_>>()?;
+    let clones = (1..count).map(|_| socket.try_clone());
+    let mut sockets = clones.collect::<io::Result<Vec<_>>>()?;
     sockets.push(socket);
     Ok(Bound { address, sockets })
 }

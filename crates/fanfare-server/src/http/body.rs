@@ -11,17 +11,20 @@ use super::{Site, not_json::NotJson};
 use crate::parsing;
 
 /// Why a body was not read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unread {
-    /// It is over the limit.
+    #[error("the body is over the size limit")]
     TooBig,
     /// The connection broke, or the data was not HTTP.
+    #[error("the body could not be read")]
     Broken,
-    /// It took too long.
+    #[error("the body did not arrive in time")]
     TooLate,
     /// It is compressed, according to its `Content-Encoding`.
+    #[error("the body has a Content-Encoding, expected plain JSON")]
     Encoded,
     /// It arrived, and is not JSON.
+    #[error(transparent)]
     NotJson(NotJson),
 }
 
@@ -35,7 +38,6 @@ pub(super) struct RequestBody {
 
 /// A body that was read.
 pub(super) struct Received {
-    /// Its bytes.
     pub(super) bytes: Bytes,
     is_form: bool,
 }
@@ -62,7 +64,6 @@ impl Received {
 pub(super) struct Rest(Rc<Cell<bool>>);
 
 impl Rest {
-    /// Returns whether the body was not read to its end.
     pub(super) fn is_unread(&self) -> bool {
         self.0.get()
     }
@@ -101,13 +102,7 @@ pub(super) async fn read(body: RequestBody, site: &Site) -> Result<Received, Unr
 
 /// Like [`read`], with a smaller limit: `most` bytes.
 pub(super) async fn read_within(most: usize, body: RequestBody, site: &Site) -> Result<Received, Unread> {
-    let RequestBody {
-        incoming,
-        rest,
-        is_encoded,
-        is_form,
-    } = body;
-    if is_encoded {
+    if body.is_encoded {
         return Err(Unread::Encoded);
     }
     let (max_body_size, request_timeout) = {
@@ -115,14 +110,17 @@ pub(super) async fn read_within(most: usize, body: RequestBody, site: &Site) -> 
         (rules.max_body_size, rules.request_timeout)
     };
     let limit = most.min(max_body_size);
-    if incoming.size_hint().lower() > limit as u64 {
+    if body.incoming.size_hint().lower() > limit as u64 {
         return Err(Unread::TooBig); // its Content-Length is over the limit
     }
-    match tokio::time::timeout(request_timeout, Limited::new(incoming, limit).collect()).await {
-        Ok(Ok(body)) => {
-            rest.0.set(false);
-            let bytes = body.to_bytes();
-            Ok(Received { bytes, is_form })
+    let reading = Limited::new(body.incoming, limit).collect();
+    match tokio::time::timeout(request_timeout, reading).await {
+        Ok(Ok(whole)) => {
+            body.rest.0.set(false);
+            Ok(Received {
+                bytes: whole.to_bytes(),
+                is_form: body.is_form,
+            })
         }
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Unread::TooBig),
         Ok(Err(_)) => Err(Unread::Broken),
@@ -139,16 +137,5 @@ impl Unread {
             Self::Encoded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::NotJson(why) => why.status(),
         }
-    }
-
-    pub(super) fn message(&self) -> String {
-        let text = match self {
-            Self::TooBig => "the body is over the size limit",
-            Self::Broken => "the body could not be read",
-            Self::TooLate => "the body did not arrive in time",
-            Self::Encoded => "the body has a Content-Encoding, expected plain JSON",
-            Self::NotJson(why) => return why.message(),
-        };
-        text.to_owned()
     }
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use fanfare_engine::{MountedDialect, Seat};
-use http::{HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
+use http::{Method, StatusCode, header, request::Parts};
 
 use super::{
     hand_over,
@@ -23,16 +23,10 @@ pub(super) async fn begin(mut seat: Seat, head: &Parts, mounted: &MountedDialect
     };
     let types = mounted.dialect.media_types();
     let media_type = types[usize::from(form) % types.len()];
-    for (name, value) in [
-        (header::CONTENT_TYPE, media_type),
-        (header::CACHE_CONTROL, "no-store"),
-        (header::CONNECTION, "close"),
-        // nginx would gather what comes.
-        (HeaderName::from_static("x-accel-buffering"), "no"),
-    ] {
-        reply.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
-    reply
+    reply = reply::with(reply, header::CONTENT_TYPE, media_type);
+    reply = reply::with(reply, header::CACHE_CONTROL, "no-store");
+    reply = reply::with(reply, header::CONNECTION, "close");
+    reply::ungathered(reply)
 }
 
 /// Returns a stream that has ended already, in its dialect's first form.

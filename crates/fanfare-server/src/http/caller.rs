@@ -40,7 +40,6 @@ const PROXIED: &[&str] = &[
 const PROXIED_PARTS: &[&str] = &["forwarded", "client-ip", "clientip", "real-ip", "connecting-ip"];
 
 const DATABASE_UNREAD: &str = "the API keys could not be read from the database yet; use a configured key or an admin's token, or try again";
-/// The text while a token cannot be judged.
 pub(super) const KEYS_UNAVAILABLE: &str = "the token cannot be verified at the moment; try again";
 
 /// Who may use the service API.
@@ -120,17 +119,12 @@ async fn access_of_token(
             Err(RouteRejection::NoKey(wanted))
         }
         Err(TokenError::KeysUnavailable) => Err(RouteRejection::NotYet(KEYS_UNAVAILABLE)),
-        Err(TokenError::Malformed) => {
-            note(
-                site,
-                "bad_credential",
-                &"neither an API key nor a token",
-                Some(peer),
-            );
-            Err(RouteRejection::NoKey(wanted))
-        }
         Err(error) => {
-            note(site, "bad_credential", &error, Some(peer));
+            let detail: &dyn Display = match &error {
+                TokenError::Malformed => &"neither an API key nor a token",
+                error => error,
+            };
+            note(site, "bad_credential", detail, Some(peer));
             Err(RouteRejection::NoKey(wanted))
         }
     }
@@ -158,10 +152,8 @@ fn is_loopback_caller(peer: IpAddr, head: &Parts) -> bool {
             || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     };
     // The request line in absolute form and every Host header must name this machine.
-    let hosts = headers
-        .get_all(header::HOST)
-        .iter()
-        .map(|host| host.to_str().unwrap_or_default());
+    let hosts = headers.get_all(header::HOST).iter();
+    let hosts = hosts.map(|host| host.to_str().unwrap_or_default());
     let mut named = uri
         .authority()
         .map(Authority::as_str)
@@ -169,11 +161,8 @@ fn is_loopback_caller(peer: IpAddr, head: &Parts) -> bool {
         .chain(hosts)
         .peekable();
     let is_local = |host: &str| {
-        let host = host
-            .parse::<Authority>()
-            .ok()
-            .filter(|host| !host.as_str().contains('@'));
-        host.is_some_and(|host| local_host(host.host()))
+        let host = host.parse::<Authority>();
+        host.is_ok_and(|host| !host.as_str().contains('@') && local_host(host.host()))
     };
     let host_local = named.peek().is_some() && named.all(is_local);
     let origins_local = headers.get_all(header::ORIGIN).iter().all(|origin| {

@@ -5,18 +5,15 @@ use std::time::SystemTime;
 use rustls::pki_types::CertificateDer;
 use simple_asn1::ASN1Block;
 
-/// The time in which a certificate is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Validity {
-    /// Its start.
-    pub start: SystemTime,
-    /// Its end.
-    pub end: SystemTime,
+pub(crate) struct Validity {
+    pub(crate) start: SystemTime,
+    pub(crate) end: SystemTime,
 }
 
 impl Validity {
     /// Returns the validity of `certificate`; `None` if it cannot be parsed.
-    pub fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
+    pub(crate) fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
         let blocks = simple_asn1::from_der(certificate).ok()?;
         let certificate = sequence(blocks.first()?)?;
         let fields = sequence(certificate.first()?)?;

@@ -34,16 +34,14 @@ const CLOSING: Duration = Duration::from_secs(5);
 const DISCARDED_BODIES: usize = 8;
 
 /// Serves the requests of `peer`; the head of the first one must arrive by `first_head_by`.
-pub(super) async fn serve<S>(
+pub(super) async fn serve<S: ByteStream + 'static>(
     mut stream: S,
     peer: IpAddr,
     first_head_by: Instant,
     site: Arc<Site>,
     shard: Rc<Shard>,
     pace: Rc<Pace>,
-) where
-    S: ByteStream + 'static,
-{
+) {
     let reading = first_head::read(&mut stream, site.rules().max_header_size);
     match timeout_at(first_head_by, reading).await {
         Ok(Ok(head)) if head.is_empty() => {} // closed without a request
@@ -72,7 +70,7 @@ fn limits(site: &Site, first_head_by: Instant) -> (Arc<Activity>, usize, usize) 
 }
 
 /// Serves the requests on `stream`, of which `head` was read already.
-async fn serve_http<S>(
+async fn serve_http<S: ByteStream + 'static>(
     stream: S,
     head: Vec<u8>,
     peer: IpAddr,
@@ -80,16 +78,10 @@ async fn serve_http<S>(
     site: Arc<Site>,
     shard: Rc<Shard>,
     pace: Rc<Pace>,
-) where
-    S: ByteStream + 'static,
-{
+) {
     let (activity, max_head, max_body) = limits(&site, first_head_by);
-    let stream = HttpStream::new(
-        stream,
-        head,
-        activity.clone(),
-        max_body.saturating_mul(DISCARDED_BODIES),
-    );
+    let discardable = max_body.saturating_mul(DISCARDED_BODIES);
+    let stream = HttpStream::new(stream, head, activity.clone(), discardable);
     let handed_over: Cell<Option<HandOver>> = Cell::default();
     let service = service_fn(|request| {
         activity.enter(Phase::Handler);

@@ -26,7 +26,6 @@ use super::{
 };
 use crate::refusals::{Refused, Subject};
 
-/// Answers one request.
 pub(super) async fn answer(
     request: Request<Incoming>,
     peer: IpAddr,
@@ -37,7 +36,7 @@ pub(super) async fn answer(
     let origin = request.headers().get(header::ORIGIN).cloned();
     let decision = limit(&request, peer, &site);
     let mut reply = if decision.is_some_and(|decision| decision.is_refused()) {
-        too_many(request, peer, &site)
+        too_many(request, peer, &site, &shard).await
     } else {
         route(request, peer, &site, &shard).await
     };
@@ -70,11 +69,11 @@ fn limit(request: &Request<RequestBody>, peer: IpAddr, site: &Site) -> Option<De
 }
 
 /// Returns the reply to a client over its rate, in the form of the route that it called.
-fn too_many(request: Request<RequestBody>, peer: IpAddr, site: &Site) -> Reply {
+async fn too_many(request: Request<RequestBody>, peer: IpAddr, site: &Site, shard: &Rc<Shard>) -> Reply {
     site.node.counters.requests_rate_limited.fetch_add(1, Relaxed);
     let path = site.local_path(request.uri().path()).unwrap_or_default();
     if let Some(mount) = site.mount(path, matching(path)) {
-        upgrade::turn_back(request, peer, site, mount)
+        upgrade::upgrade(request, peer, site, shard, mount, true).await
     } else if let Some(mounted) = endpoints::find(site, path, matching(path)) {
         endpoints::reject(mounted, &RouteRejection::TooMany)
     } else {
@@ -98,7 +97,7 @@ async fn route(request: Request<RequestBody>, peer: IpAddr, site: &Arc<Site>, sh
     };
     if !is_probe(path) {
         if let Some(mount) = site.mount(path, matching(path)) {
-            return upgrade::upgrade(request, peer, site, shard, mount).await;
+            return upgrade::upgrade(request, peer, site, shard, mount, false).await;
         }
         if let Some(mounted) = endpoints::find(site, path, matching(path)) {
             return endpoints::answer(request, path, peer, site, mounted).await;
@@ -136,11 +135,10 @@ async fn admit(
 ) -> Result<(&'static Route, Option<Caller>), RouteRejection> {
     let (group, draining) = (routes::group_of(path), site.node.is_draining());
     let Some(route) = routes::find(path) else {
-        let rejection = match group {
+        return Err(match group {
             Group::Page | Group::Service if draining => RouteRejection::Draining,
             _ => RouteRejection::NotFound,
-        };
-        return Err(rejection);
+        });
     };
     let served = route.for_method(&head.method);
     let serves_on = match group {
@@ -177,10 +175,8 @@ fn is_probe(path: &str) -> bool {
 }
 
 fn is_preflight(request: &Request<RequestBody>) -> bool {
-    request.method() == Method::OPTIONS
-        && request
-            .headers()
-            .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+    let headers = request.headers();
+    request.method() == Method::OPTIONS && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
 /// Logs a preflight that the browser will read as a refusal.

@@ -35,11 +35,8 @@ pub(super) async fn answer(
     site: &Arc<Site>,
     mounted: &Arc<MountedDialect>,
 ) -> Reply {
-    let own = mounted
-        .dialect
-        .endpoints()
-        .iter()
-        .filter(|endpoint| path_matches(endpoint.path, path));
+    let own = mounted.dialect.endpoints().iter();
+    let own = own.filter(|endpoint| path_matches(endpoint.path, path));
     let Some(endpoint) = own.clone().find(|endpoint| serves(endpoint, request.method())) else {
         let methods = own.filter_map(|endpoint| endpoint.method.parse().ok());
         return reject(mounted, &RouteRejection::WrongMethod(methods.collect()));
@@ -55,7 +52,7 @@ pub(super) async fn answer(
     }
     let body = match body::read(sent, site).await {
         Ok(body) => body,
-        Err(unread) => return reply::failed(mounted, unread.status(), &unread.message()),
+        Err(unread) => return reply::failed(mounted, unread.status(), &unread.to_string()),
     };
     let traceparent = traceparent(&head.headers);
     let (own, path) = (mounted.clone(), path.to_owned());
@@ -66,14 +63,14 @@ pub(super) async fn answer(
         && answer.status == StatusCode::BAD_REQUEST.as_u16()
         && let Some(unread) = body.not_json().await
     {
-        return reply::failed(mounted, unread.status(), &unread.message());
+        return reply::failed(mounted, unread.status(), &unread.to_string());
     }
     reply::planned(answer)
 }
 
 /// Returns the reply to a request that does not reach `mounted`, in its form.
 pub(super) fn reject(mounted: &MountedDialect, rejection: &RouteRejection) -> Reply {
-    rejection.with_headers(reply::failed(mounted, rejection.status(), &rejection.message()))
+    rejection.with_headers(reply::failed(mounted, rejection.status(), &rejection.to_string()))
 }
 
 fn serves(endpoint: &Endpoint, method: &Method) -> bool {

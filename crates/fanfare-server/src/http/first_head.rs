@@ -14,14 +14,10 @@ use std::{
 use memchr::memchr_iter;
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// Bytes read at once.
 const CHUNK: usize = 4096;
 
 /// Reads from `stream` until a request's head has ended, more than `most` bytes have arrived, or the stream has ended.
 /// Returns all that was read; the parser judges it.
-///
-/// # Errors
-/// If the stream fails.
 pub(super) async fn read<S: AsyncRead + Unpin>(stream: &mut S, most: usize) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
     poll_fn(|cx| {

@@ -97,12 +97,10 @@ impl<const VALUE: bool> ToSchema for Always<VALUE> {}
 /// Describes refusals in the form of `T`: their statuses, and when they occur.
 pub(super) fn refusals<T: ToSchema>(refusals: &[(u16, &str)]) -> BTreeMap<String, RefOr<Response>> {
     let described = refusals.iter().map(|(status, when)| {
-        let mut response = ResponseBuilder::new().description(*when).content(
-            "application/json",
-            ContentBuilder::new()
-                .schema(Some(Ref::from_schema_name(T::name())))
-                .build(),
-        );
+        let schema = Ref::from_schema_name(T::name());
+        let content = ContentBuilder::new().schema(Some(schema)).build();
+        let response = ResponseBuilder::new().description(*when);
+        let mut response = response.content("application/json", content);
         if matches!(status, 429 | 503) {
             response = response.header("Retry-After", seconds(*status));
         }

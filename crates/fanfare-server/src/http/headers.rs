@@ -1,7 +1,7 @@
 //! Request headers as dialects read them: one value for each name.
 
 use fanfare_core::Event;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, header::AsHeaderName};
 
 use crate::otlp::TRACEPARENT;
 
@@ -17,15 +17,11 @@ impl<'a> Joined<'a> {
             let several = Vec::new();
             return Self { headers, several };
         }
-        let repeated = headers
-            .keys()
-            .filter(|name| headers.get_all(*name).iter().nth(1).is_some());
+        let is_repeated = |name: &&HeaderName| headers.get_all(*name).iter().nth(1).is_some();
+        let repeated = headers.keys().filter(is_repeated);
         let join = |name: &HeaderName| {
-            let values = headers
-                .get_all(name)
-                .iter()
-                .filter_map(|value| value.to_str().ok());
-            (name.clone(), values.collect::<Vec<_>>().join(", "))
+            let values: Vec<_> = all_of(headers, name).collect();
+            (name.clone(), values.join(", "))
         };
         Self {
             headers,
@@ -44,8 +40,13 @@ impl<'a> Joined<'a> {
 
 /// Returns the trace that a request belongs to, for [`Event::traceparent`].
 pub(super) fn traceparent(headers: &HeaderMap) -> Option<Box<str>> {
-    let value = headers.get(TRACEPARENT)?.to_str().ok()?;
-    Event::traceparent_of(value)
+    Event::traceparent_of(headers.get(TRACEPARENT)?.to_str().ok()?)
+}
+
+/// Returns the values of a header that are visible ASCII.
+pub(super) fn all_of(headers: &HeaderMap, name: impl AsHeaderName) -> impl DoubleEndedIterator<Item = &str> {
+    let values = headers.get_all(name).into_iter();
+    values.filter_map(|value| value.to_str().ok())
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::{
 };
 
 use fanfare_core::{BrokerHealth, Inbound, JsonMap, fields, timestamp};
-use http::{Method, StatusCode};
+use http::{StatusCode, header};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::time::timeout;
@@ -75,16 +75,10 @@ pub(super) async fn options(site: &Arc<Site>) -> Reply {
     if !answer.status().is_success() {
         return answer;
     }
-    let answer = reply::text(StatusCode::NO_CONTENT, "", "");
-    reply::allow(
-        answer,
-        &[
-            Method::GET,
-            Method::HEAD,
-            Method::POST,
-            Method::DELETE,
-            Method::OPTIONS,
-        ],
+    reply::with(
+        reply::no_content(),
+        header::ALLOW,
+        "GET, HEAD, POST, DELETE, OPTIONS",
     )
 }
 
@@ -110,12 +104,8 @@ pub(super) async fn health(site: &Arc<Site>) -> Reply {
     let facts = node.facts();
     let mut body = JsonMap::new();
     for mounted in &node.dialects {
-        merge(
-            &mut body,
-            mounted
-                .dialect
-                .health(&broker, &facts, &node.dialect_facts(mounted)),
-        );
+        let own = node.dialect_facts(mounted);
+        merge(&mut body, mounted.dialect.health(&broker, &facts, &own));
     }
     let (status, condition, reason) = judge(node.is_draining(), site.is_full(), &broker);
     let own = Health {
@@ -202,12 +192,9 @@ impl Site {
     /// serves besides takes no place of theirs.
     fn is_full(&self) -> bool {
         let full = |facts: fanfare_core::DialectFacts| facts.active >= facts.max_connections;
-        let mut own = self
-            .dialects
-            .iter()
-            .filter(|mounted| !mounted.dialect.streams())
-            .peekable();
-        own.peek().is_some() && own.all(|mounted| full(self.node.dialect_facts(mounted)))
+        let own = self.dialects.iter().filter(|mounted| !mounted.dialect.streams());
+        let mut own = own.map(|mounted| self.node.dialect_facts(mounted)).peekable();
+        own.peek().is_some() && own.all(full)
     }
 }
 

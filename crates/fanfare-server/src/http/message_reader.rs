@@ -67,9 +67,8 @@ impl<'a> MessageReader<'a> {
             if self.answers.contains_key(&guard) || open.iter().any(|(known, _)| *known == guard) {
                 continue;
             }
-            match self.judge(&guard) {
-                Permission::Allowed | Permission::Denied => {}
-                Permission::Pending(questions) => open.push((guard, questions)),
+            if let Permission::Pending(questions) = self.judge(&guard) {
+                open.push((guard, questions));
             }
         }
         open

@@ -1,12 +1,12 @@
 //! `/api/messages`: users' messages, stored before they are published, and read page by page.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use fanfare_accounts::{AccountError, NewMessage};
 use fanfare_core::{Channel, Identity, RawObject, policy::Action, string};
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
-use serde_json::{Value, value::RawValue};
+use serde_json::value::RawValue;
 use utoipa::{
     IntoResponses, OpenApi, ToSchema,
     openapi::{RefOr, Response},
@@ -32,7 +32,6 @@ use crate::{
 #[openapi(tags((name = "Messages", description = "Stored messages; on every listener.")), paths(create, list))]
 pub(super) struct MessagesApi;
 
-/// The refusals of both routes.
 struct MessageRefusals;
 
 impl IntoResponses for MessageRefusals {
@@ -50,11 +49,9 @@ impl IntoResponses for MessageRefusals {
     }
 }
 
-/// Messages on a page.
 const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = 100;
 
-/// Replies with the result of `handling`.
 pub(super) async fn answer(handling: impl Future<Output = Result<Reply, Refusal>>) -> Reply {
     handling.await.unwrap_or_else(Refusal::into_reply)
 }
@@ -66,12 +63,14 @@ pub(super) fn failed(status: StatusCode, message: &str) -> Reply {
 
 fn refused(status: StatusCode, error: &str, details: Option<BadField<'_>>) -> Reply {
     let success = Always;
-    let body = FailedError {
-        success,
-        error,
-        details,
-    };
-    reply::json(status, &body)
+    reply::json(
+        status,
+        &FailedError {
+            success,
+            error,
+            details,
+        },
+    )
 }
 
 fn later(error: &str) -> Reply {
@@ -86,7 +85,6 @@ async fn identify(site: &Site, headers: &HeaderMap) -> Result<Arc<Identity>, Ref
         .map_err(Refusal::NoUser)
 }
 
-/// Why a request is refused.
 pub(super) enum Refusal {
     NoUser(TokenError),
     Unread(Unread),
@@ -96,7 +94,7 @@ pub(super) enum Refusal {
 
 impl Refusal {
     fn bad(field: &'static str, issue: &'static str) -> Self {
-        Self::Account(AccountError::Bad { field, issue })
+        AccountError::bad(field, issue).into()
     }
 
     fn into_reply(self) -> Reply {
@@ -105,7 +103,7 @@ impl Refusal {
             Self::NoUser(_) => {
                 reply::challenge(failed(StatusCode::UNAUTHORIZED, "a valid token is required"))
             }
-            Self::Unread(unread) => failed(unread.status(), &unread.message()),
+            Self::Unread(unread) => failed(unread.status(), &unread.to_string()),
             Self::Forbidden => failed(StatusCode::FORBIDDEN, "the channel is not open to you"),
             Self::Account(AccountError::Bad { field, issue }) => refused(
                 StatusCode::BAD_REQUEST,
@@ -147,25 +145,7 @@ fn succeeded<T: Serialize>(status: StatusCode, data: T) -> Result<Reply, Refusal
 }
 
 fn unwritable() -> Refusal {
-    AccountError::from(fanfare_accounts::storage::StorageError::Fault(
-        "a message that is no JSON".into(),
-    ))
-    .into()
-}
-
-/// A message to store.
-// The form alone; `Draft::read` reads it.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = NewMessage)]
-struct Written {
-    /// 1 byte to 64 KiB, without NUL.
-    #[schema(min_length = 1)]
-    content: String,
-    /// The recipient; with one, the message is private.
-    recipient_id: Option<String>,
-    channel_id: Option<String>,
-    attachments: Option<Vec<Value>>,
+    AccountError::fault("a message that is no JSON").into()
 }
 
 /// The description of a page's parameters; [`list`] reads them.
@@ -181,11 +161,17 @@ struct Wanted {
     cursor: Option<String>,
 }
 
-/// A client's message to store.
+/// A message to store.
+#[derive(ToSchema)]
+#[schema(as = NewMessage, rename_all = "camelCase")]
 struct Draft {
+    /// 1 byte to 64 KiB, without NUL.
+    #[schema(min_length = 1)]
     content: String,
-    recipient: Option<String>,
-    channel: Option<String>,
+    /// The recipient; with one, the message is private.
+    recipient_id: Option<String>,
+    channel_id: Option<String>,
+    #[schema(value_type = Option<Vec<Value>>)]
     attachments: Option<Box<RawValue>>,
 }
 
@@ -194,39 +180,35 @@ impl Draft {
     fn read(body: &[u8]) -> Result<Self, Refusal> {
         let text = std::str::from_utf8(body).map_err(|_| Refusal::bad("body", "not UTF-8"))?;
         let fields = RawObject::parse(text).map_err(|_| Refusal::bad("body", "expected a JSON object"))?;
-        let given = |name: &str| fields.get(name).filter(|value| value.get() != "null");
-        let words = |name: &'static str| match given(name) {
-            None => Ok(None),
-            Some(value) => match string(value) {
-                Some(text) => Ok(Some(text.into_owned())),
-                None => Err(Refusal::bad(name, "expected a string")),
-            },
+        let words = |name| {
+            let text = fields.given(name).map(|value| string(value).map(Cow::into_owned));
+            text.map(|text| text.ok_or(Refusal::bad(name, "expected a string")))
+                .transpose()
         };
         Ok(Self {
             content: words("content")?.ok_or(Refusal::bad("content", "required"))?,
-            recipient: words("recipientId")?,
-            channel: words("channelId")?,
-            attachments: given("attachments").map(ToOwned::to_owned),
+            recipient_id: words("recipientId")?,
+            channel_id: words("channelId")?,
+            attachments: fields.given("attachments").map(ToOwned::to_owned),
         })
     }
 
     /// Returns the channel on which the author must have the right to publish. A private message without a channel
     /// needs none.
     fn guard(&self) -> Result<Option<Channel>, Refusal> {
-        if self.channel.is_none() && self.recipient.is_some() {
+        if self.channel_id.is_none() && self.recipient_id.is_some() {
             return Ok(None);
         }
-        let guard = messages::guard(self.channel.as_deref());
-        guard
-            .map(Some)
-            .ok_or(Refusal::bad("channelId", "not the name of a channel"))
+        let guard = messages::guard(self.channel_id.as_deref());
+        let guard = guard.ok_or(Refusal::bad("channelId", "not the name of a channel"))?;
+        Ok(Some(guard))
     }
 
     fn by<'a>(&'a self, author: &'a str) -> NewMessage<'a> {
         NewMessage {
             author,
-            recipient: self.recipient.as_deref(),
-            channel: self.channel.as_deref(),
+            recipient: self.recipient_id.as_deref(),
+            channel: self.channel_id.as_deref(),
             content: &self.content,
             attachments: self.attachments.as_deref(),
         }
@@ -241,7 +223,7 @@ impl Draft {
     path = "/api/messages",
     operation_id = "sendMessage",
     tag = "Messages",
-    request_body(content = inline(Written), example = json!({ "content": "Hello", "recipientId": "bob" })),
+    request_body(content = inline(Draft), example = json!({ "content": "Hello", "recipientId": "bob" })),
     responses(
         MessageRefusals,
         (status = 201, description = "Stored and published.", body = inline(Success<Shown<'static>>)),
@@ -261,7 +243,7 @@ pub(super) async fn create(call: RouteCall<'_>) -> Result<Reply, Refusal> {
         Err(refusal) => {
             return match body.not_json().await {
                 Some(unread) => {
-                    let issue = &*unread.message();
+                    let issue = &*unread.to_string();
                     let details = BadField { field: "body", issue };
                     Ok(refused(unread.status(), issue, Some(details)))
                 }
@@ -270,15 +252,12 @@ pub(super) async fn create(call: RouteCall<'_>) -> Result<Reply, Refusal> {
         }
     };
     drop(body);
-    if let Some(guard) = draft.guard()?
-        && !site
-            .node
-            .access
-            .decide(Some(&who), Action::Publish, &guard)
-            .await
-            .is_allowed()
-    {
-        return Err(Refusal::Forbidden);
+    if let Some(guard) = draft.guard()? {
+        let access = &site.node.access;
+        let decided = access.decide(Some(&who), Action::Publish, &guard).await;
+        if !decided.is_allowed() {
+            return Err(Refusal::Forbidden);
+        }
     }
     let (accounts, node) = (site.options.accounts.clone(), site.node.clone());
     // A task of its own: if the caller hangs up, the message must not stay stored and unpublished.
@@ -287,13 +266,10 @@ pub(super) async fn create(call: RouteCall<'_>) -> Result<Reply, Refusal> {
         messages::publish(&accounts, &node, &message).await;
         Ok::<_, AccountError>(message)
     });
-    let fault =
-        |_| fanfare_accounts::storage::StorageError::Fault("a fault while a message was stored".into());
-    let message = storing.await.map_err(fault).map_err(AccountError::from)??;
-    succeeded(
-        StatusCode::CREATED,
-        messages::show(&message).ok_or_else(unwritable)?,
-    )
+    let fault = |_| AccountError::fault("a fault while a message was stored");
+    let message = storing.await.map_err(fault)??;
+    let shown = messages::show(&message).ok_or_else(unwritable)?;
+    succeeded(StatusCode::CREATED, shown)
 }
 
 /// The messages that the caller may read, newest first.

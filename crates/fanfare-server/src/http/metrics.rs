@@ -10,6 +10,7 @@ use utoipa::{OpenApi, ToSchema};
 use super::{
     Site,
     forms::PlainError,
+    headers::all_of,
     health,
     prometheus::{Format, render},
     reply::{self, Reply},
@@ -61,10 +62,8 @@ pub(super) fn metrics(site: &Arc<Site>, headers: &HeaderMap) -> Reply {
     let facts = node.facts();
     let mut body = JsonMap::new();
     for mounted in &node.dialects {
-        health::merge(
-            &mut body,
-            mounted.dialect.metrics(&facts, &node.dialect_facts(mounted)),
-        );
+        let own = mounted.dialect.metrics(&facts, &node.dialect_facts(mounted));
+        health::merge(&mut body, own);
     }
     let own = Metrics {
         timestamp: timestamp(facts.now).to_string(),
@@ -91,38 +90,28 @@ pub(super) fn prometheus(site: &Arc<Site>) -> Reply {
 }
 
 fn rendered(site: &Arc<Site>, format: Format) -> Reply {
-    let body = render(
-        format,
-        &site.node,
-        &site.gate,
-        &site.options.accounts,
-        &site.options.upkeep,
-    );
+    let (accounts, upkeep) = (&site.options.accounts, &site.options.upkeep);
+    let body = render(format, &site.node, &site.gate, accounts, upkeep);
     reply::text(StatusCode::OK, format.media_type(), body)
 }
 
 /// Returns the format of Prometheus that the client names before JSON, if any. `*/*` gets JSON.
 fn wanted_format(headers: &HeaderMap) -> Option<Format> {
-    let accepts = headers
-        .get_all(header::ACCEPT)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    accepts
-        .flat_map(|value| value.split(','))
-        .find_map(|range| {
-            let mut parts = range.split(';').map(str::trim);
-            match parts.next()? {
-                "text/plain" | "application/openmetrics-text" => Some(Some(Format::Text)),
-                "application/vnd.google.protobuf" => {
-                    let parameters: Vec<_> = parts.collect();
-                    let is_ours = PROTOBUF.iter().all(|each| parameters.contains(each));
-                    is_ours.then_some(Some(Format::Protobuf))
-                }
-                "application/json" => Some(None),
-                _ => None,
+    let mut ranges = all_of(headers, header::ACCEPT).flat_map(|value| value.split(','));
+    let wanted = ranges.find_map(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        match parts.next()? {
+            "text/plain" | "application/openmetrics-text" => Some(Some(Format::Text)),
+            "application/vnd.google.protobuf" => {
+                let parameters: Vec<_> = parts.collect();
+                let is_ours = PROTOBUF.iter().all(|each| parameters.contains(each));
+                is_ours.then_some(Some(Format::Protobuf))
             }
-        })
-        .flatten()
+            "application/json" => Some(None),
+            _ => None,
+        }
+    });
+    wanted.flatten()
 }
 
 #[cfg(test)]

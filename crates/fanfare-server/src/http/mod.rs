@@ -42,11 +42,11 @@ mod tls;
 mod upgrade;
 
 pub use accept::{Door, serve};
-pub use bind::{BindError, Bound, bind};
-pub use certificate_validity::Validity;
+pub(crate) use bind::{BindError, Bound, bind};
+pub(crate) use certificate_validity::Validity;
 pub use origin::AllowedOrigins;
 pub use rate_limit::{Decision, RateLimits};
 pub use readiness::Readiness;
 pub use reload_port::{ReloadHandle, ReloadMode, ReloadReport, ReloadRequest, ReloadRequests};
 pub use site::{Site, SiteOptions, SiteRules};
-pub use tls::{CHALLENGE_PROTOCOL, LoadedTls, TlsError, acceptor_of, load_tls};
+pub(crate) use tls::{CHALLENGE_PROTOCOL, LoadedTls, TlsError, acceptor_of, load_tls};

@@ -6,17 +6,24 @@ use http::StatusCode;
 use serde::de::IgnoredAny;
 
 /// Why a body is not JSON.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NotJson {
+    #[error("the body is empty, expected JSON")]
     Empty,
     /// It is gzip, whatever its headers say.
+    #[error("the body is compressed (gzip), expected plain JSON")]
     Compressed,
+    #[error("the body is UTF-16 or UTF-32, expected JSON in UTF-8")]
     Utf16,
+    #[error("the body is not UTF-8, expected JSON in UTF-8")]
     NotUtf8,
     /// Its `Content-Type` is that of a form.
+    #[error("the body is a form, expected JSON")]
     Form,
+    #[error("the body is nested deeper than {MAX_DEPTH}")]
     TooDeep,
     /// The parser's message, with line and column.
+    #[error("the body is not JSON: {0}")]
     Syntax(String),
 }
 
@@ -44,18 +51,6 @@ impl NotJson {
         match self {
             Self::Compressed | Self::Utf16 | Self::Form => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Empty | Self::NotUtf8 | Self::TooDeep | Self::Syntax(_) => StatusCode::BAD_REQUEST,
-        }
-    }
-
-    pub(super) fn message(&self) -> String {
-        match self {
-            Self::Empty => "the body is empty, expected JSON".to_owned(),
-            Self::Compressed => "the body is compressed (gzip), expected plain JSON".to_owned(),
-            Self::Utf16 => "the body is UTF-16 or UTF-32, expected JSON in UTF-8".to_owned(),
-            Self::NotUtf8 => "the body is not UTF-8, expected JSON in UTF-8".to_owned(),
-            Self::Form => "the body is a form, expected JSON".to_owned(),
-            Self::TooDeep => format!("the body is nested deeper than {MAX_DEPTH}"),
-            Self::Syntax(what) => format!("the body is not JSON: {what}"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The web pages that may connect and call (RFC 6454 origins).
 
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, header};
 
 use super::{
     rate_limit,
@@ -49,12 +49,10 @@ impl AllowedOrigins {
     /// Returns the reply to a browser's preflight. An allowed page may send every header that it asks for, because
     /// pages add unknown ones, such as `traceparent`. [`AllowedOrigins::share`] adds the allowed origin.
     pub(super) fn preflight(&self, asked: &HeaderMap) -> Reply {
-        let mut reply = reply::text(StatusCode::NO_CONTENT, "", "");
+        let mut reply = reply::no_content();
         let headers = reply.headers_mut();
-        headers.append(
-            header::VARY,
-            HeaderValue::from_static("Access-Control-Request-Headers"),
-        );
+        let varies = HeaderValue::from_static("Access-Control-Request-Headers");
+        headers.append(header::VARY, varies);
         if asked.get(header::ORIGIN).is_none_or(|origin| self.allows(origin)) {
             for (name, value) in [
                 (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST, DELETE"),

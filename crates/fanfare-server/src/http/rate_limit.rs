@@ -35,7 +35,6 @@ pub struct RateLimits<C: Clock = DefaultClock> {
     requests: Option<Buckets<C>>,
 }
 
-/// One bucket for each address.
 struct Buckets<C: Clock> {
     quota: Quota,
     limiter: RateLimiter<ClientNetwork, DashMapStateStore<ClientNetwork>, C, StateInformationMiddleware>,
@@ -58,12 +57,8 @@ impl RateLimits {
     /// So many upgrades and other requests per second from each address, and `burst` of them at once after a quiet
     /// time, or a second's worth where that is more. 0 per second is no limit.
     pub fn new(upgrades: u32, requests: u32, burst: u32) -> Arc<Self> {
-        Arc::new(Self::with_clock(
-            upgrades,
-            requests,
-            burst,
-            &DefaultClock::default(),
-        ))
+        let clock = DefaultClock::default();
+        Arc::new(Self::with_clock(upgrades, requests, burst, &clock))
     }
 
     /// Removes full buckets from time to time, on the runtime of the caller, as long as these limits are used.
@@ -161,10 +156,8 @@ impl Decision {
 /// Lets a web page that may read a response read these headers too (CORS).
 pub(super) fn expose(headers: &mut HeaderMap) {
     if headers.contains_key(LIMIT) || headers.contains_key(header::RETRY_AFTER) {
-        headers.insert(
-            header::ACCESS_CONTROL_EXPOSE_HEADERS,
-            HeaderValue::from_static(EXPOSED),
-        );
+        let exposed = HeaderValue::from_static(EXPOSED);
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
     }
 }
 

@@ -1,11 +1,12 @@
 //! Whether a node that does not reach its broker is ready all the same.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
-/// How long a readiness probe may take.
+use fanfare_core::locked;
+
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Half of what orchestrators usually wait for the answer.
 const EXCUSED_TIMEOUT: Duration = Duration::from_millis(500);
@@ -16,7 +17,6 @@ pub struct Readiness {
     broker: Mutex<BrokerSeen>,
 }
 
-/// The broker, as probes found it.
 #[derive(Clone, Copy)]
 enum BrokerSeen {
     NotYet,
@@ -33,12 +33,12 @@ impl Readiness {
 
     /// Notes that a probe came back through the broker.
     pub fn broker_answered(&self) {
-        *self.seen() = BrokerSeen::Here;
+        *locked(&self.broker) = BrokerSeen::Here;
     }
 
     /// Notes at `now` that a probe did not come back, and returns whether the node stays ready for now.
     pub(super) fn is_excused(&self, now: Instant) -> bool {
-        let mut seen = self.seen();
+        let mut seen = locked(&self.broker);
         let since = match *seen {
             BrokerSeen::NotYet => return false,
             BrokerSeen::Here => now,
@@ -51,7 +51,7 @@ impl Readiness {
     /// How long the broker may take at `now` to answer a probe. While its silence is excused, the orchestrator must not give up
     /// first.
     pub(super) fn patience(&self, now: Instant) -> Duration {
-        let is_excused = match *self.seen() {
+        let is_excused = match *locked(&self.broker) {
             BrokerSeen::NotYet => false,
             BrokerSeen::Here => !self.grace.is_zero(),
             BrokerSeen::AwaySince(since) => now.duration_since(since) < self.grace,
@@ -61,10 +61,6 @@ impl Readiness {
         } else {
             PROBE_TIMEOUT
         }
-    }
-
-    fn seen(&self) -> MutexGuard<'_, BrokerSeen> {
-        self.broker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

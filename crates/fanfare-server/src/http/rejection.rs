@@ -1,28 +1,29 @@
 //! Replies to requests that do not reach a handler. Each group of routes has its own form of them.
 
-use std::borrow::Cow;
-
 use fanfare_accounts::Scope;
 use http::{Method, StatusCode};
 
 use super::reply::{self, Reply};
 
-/// Why a request does not reach a handler.
-#[derive(Debug)]
+/// Why a request does not reach a handler, in words for people.
+#[derive(Debug, thiserror::Error)]
 pub(super) enum RouteRejection {
-    /// There is no such path.
+    #[error("not found")]
     NotFound,
     /// The path has other methods: these.
+    #[error("method not allowed")]
     WrongMethod(Vec<Method>),
-    /// The server drains.
+    #[error("Server shutting down")]
     Draining,
-    /// The client sends too many requests.
+    #[error("too many requests")]
     TooMany,
     /// There is no API key with this scope, and no admin's token.
+    #[error("an API key with the scope {0} is required")]
     NoKey(Scope),
-    /// The API key lacks this scope.
+    #[error("the API key does not have the scope {0}")]
     OutOfScope(Scope),
     /// The credential cannot be judged yet, for this reason.
+    #[error("{0}")]
     NotYet(&'static str),
 }
 
@@ -48,19 +49,6 @@ impl RouteRejection {
             Self::NoKey(_) => "INVALID_TOKEN",
             Self::OutOfScope(_) => "FORBIDDEN",
             Self::NotYet(_) => "STARTING",
-        }
-    }
-
-    /// Returns the text for people.
-    pub(super) fn message(&self) -> Cow<'static, str> {
-        match self {
-            Self::NotFound => "not found".into(),
-            Self::WrongMethod(_) => "method not allowed".into(),
-            Self::Draining => "Server shutting down".into(),
-            Self::TooMany => "too many requests".into(),
-            Self::NoKey(wanted) => format!("an API key with the scope {wanted} is required").into(),
-            Self::OutOfScope(wanted) => format!("the API key does not have the scope {wanted}").into(),
-            Self::NotYet(reason) => (*reason).into(),
         }
     }
 

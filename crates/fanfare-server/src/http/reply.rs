@@ -3,9 +3,10 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use fanfare_core::{HttpError, HttpReply, RawJson};
+use fanfare_accounts::storage::time_of;
+use fanfare_core::{HttpError, HttpReply, RawJson, timestamp};
 use fanfare_engine::MountedDialect;
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Map, Value, value::RawValue};
 use uuid::Uuid;
@@ -16,14 +17,35 @@ use super::{
 };
 
 pub(super) const JSON: &str = "application/json";
+pub(super) const HTML: &str = "text/html; charset=utf-8";
+pub(super) const SCRIPT: &str = "text/javascript; charset=utf-8";
+pub(super) const STYLE: &str = "text/css; charset=utf-8";
+pub(super) const SVG: &str = "image/svg+xml";
 
-/// A response.
+/// An embedded page may load scripts, styles and pictures of this server and send it requests, and nothing else.
+/// `connect-src` covers its `ws:` addresses.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
 pub(super) type Reply = Response<ReplyBody>;
 
-/// Returns a response with this JSON body.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Reply {
     // Bodies are objects with string keys, and are written to memory, so this cannot fail.
     text(status, JSON, serde_json::to_vec(body).unwrap_or_default())
+}
+
+pub(super) fn ok(body: &impl Serialize) -> Reply {
+    json(StatusCode::OK, body)
+}
+
+/// Returns the response to a request that succeeded and has no answer.
+pub(super) fn no_content() -> Reply {
+    text(StatusCode::NO_CONTENT, "", "")
+}
+
+/// Formats a time in milliseconds since 1970, as the database has it.
+pub(super) fn time(millis: i64) -> String {
+    timestamp(time_of(millis)).to_string()
 }
 
 /// Returns JSON as a part of a body, as it is written.
@@ -37,37 +59,37 @@ pub(super) fn text(status: StatusCode, media_type: &'static str, body: impl Into
     let mut reply = Response::new(body.clone().into());
     *reply.status_mut() = status;
     if !body.is_empty() {
-        reply
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+        reply = with(reply, header::CONTENT_TYPE, media_type);
     }
     // Figures and receipts are valid for the moment only.
-    reply
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    with(reply, header::CACHE_CONTROL, "no-store")
+}
+
+pub(super) fn with(mut reply: Reply, name: HeaderName, value: &'static str) -> Reply {
+    reply.headers_mut().insert(name, HeaderValue::from_static(value));
     reply
 }
 
-/// A part of a page that is compiled in; `policy` says what the page may load.
-pub(super) fn embedded(media_type: &'static str, policy: &'static str, text: &'static str) -> Reply {
-    let mut reply = self::text(StatusCode::OK, media_type, text);
-    for (name, value) in [
-        (header::CONTENT_SECURITY_POLICY, policy),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-    ] {
-        reply.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
-    reply
+/// Returns a part of a page that is compiled in.
+pub(super) fn embedded(media_type: &'static str, text: &'static str) -> Reply {
+    let reply = self::text(StatusCode::OK, media_type, text);
+    let reply = with(reply, header::CONTENT_SECURITY_POLICY, POLICY);
+    let reply = with(reply, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    with(reply, header::REFERRER_POLICY, "no-referrer")
+}
+
+/// Has nginx pass the body on as it comes.
+pub(super) fn ungathered(reply: Reply) -> Reply {
+    with(reply, HeaderName::from_static("x-accel-buffering"), "no")
 }
 
 /// Returns a redirect for ever to `address`, which is relative to the request's.
 pub(super) fn moved(address: &'static str) -> Reply {
-    let mut reply = text(StatusCode::PERMANENT_REDIRECT, "", "");
-    reply
-        .headers_mut()
-        .insert(header::LOCATION, HeaderValue::from_static(address));
-    reply
+    with(
+        text(StatusCode::PERMANENT_REDIRECT, "", ""),
+        header::LOCATION,
+        address,
+    )
 }
 
 /// Returns an error in the form of a route of no dialect.
@@ -86,13 +108,11 @@ pub(super) fn failed(mounted: &MountedDialect, status: StatusCode, message: &str
     planned(mounted.dialect.fail(&error))
 }
 
-/// Returns a dialect's reply as a response.
 pub(super) fn planned(answer: HttpReply) -> Reply {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     text(status, JSON, answer.body)
 }
 
-/// Adds the allowed methods to `answer`.
 pub(super) fn allow(mut answer: Reply, allowed: &[Method]) -> Reply {
     let names = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
     if let Ok(value) = HeaderValue::from_str(&names) {
@@ -102,19 +122,13 @@ pub(super) fn allow(mut answer: Reply, allowed: &[Method]) -> Reply {
 }
 
 /// Adds the request for a token or a key to `answer`.
-pub(super) fn challenge(mut answer: Reply) -> Reply {
-    answer
-        .headers_mut()
-        .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    answer
+pub(super) fn challenge(answer: Reply) -> Reply {
+    with(answer, header::WWW_AUTHENTICATE, "Bearer")
 }
 
 /// Adds a time to retry to `answer`.
-pub(super) fn later(mut answer: Reply) -> Reply {
-    answer
-        .headers_mut()
-        .insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
-    answer
+pub(super) fn later(answer: Reply) -> Reply {
+    with(answer, header::RETRY_AFTER, "5")
 }
 
 /// Returns an error of the service API: a stable code for programs, a message for people.

@@ -13,11 +13,11 @@ use super::{
         auth, password, sessions,
     },
     admin,
-    api::{channels, connections, events, history, members, presence, reload, reset_token},
+    api::{self, ApiFailure, channels, connections, events, history, members, presence, reload, reset_token},
     call::RouteCall,
     caller, health, messages, metrics, openapi,
     rejection::RouteRejection,
-    reply::{self, Reply},
+    reply::{self, Reply, embedded},
 };
 use crate::config::Visibility;
 
@@ -90,56 +90,56 @@ pub(super) static TABLE: &[Route] = &[
     route!(GET "/openapi.json", Page, Descriptions, async |call: RouteCall<'_>| openapi::openapi(call.site)),
     route!(GET "/asyncapi.json", Page, Descriptions, async |call: RouteCall<'_>| openapi::asyncapi(call.site)),
     route!(GET "/docs", Page, Descriptions, async |_| openapi::page::docs()),
-    route!(GET "/docs/page.js", Page, Descriptions, async |_| openapi::page::script()),
-    route!(GET "/docs/page.css", Page, Descriptions, async |_| openapi::page::style()),
-    route!(GET "/docs/page.svg", Page, Descriptions, async |_| openapi::page::logo()),
+    route!(GET "/docs/page.js", Page, Descriptions, async |_| embedded(reply::SCRIPT, include_str!("openapi/built/docs/page.js"))),
+    route!(GET "/docs/page.css", Page, Descriptions, async |_| embedded(reply::STYLE, include_str!("openapi/built/docs/page.css"))),
+    route!(GET "/docs/page.svg", Page, Descriptions, async |_| embedded(reply::SVG, include_str!("openapi/built/docs/page.svg"))),
     // The pages' files have addresses relative to the page's own.
     route!(GET "/docs/", Page, Descriptions, async |_| reply::moved("../docs")),
     route!(GET "/admin/", Page, Operators, async |_| reply::moved("../admin")),
     route!(GET "/admin", Page, Operators, async |_| admin::page::page()),
-    route!(GET "/admin/app.js", Page, Operators, async |_| admin::page::script()),
-    route!(GET "/admin/app.css", Page, Operators, async |_| admin::page::style()),
-    route!(GET "/admin/app.svg", Page, Operators, async |_| admin::page::logo()),
-    route!(POST "/api/auth/register", Account(Auth), Open, async |call| Auth.answer(auth::register(call)).await),
-    route!(POST "/api/auth/login", Account(Auth), Open, async |call| Auth.answer(auth::login(call)).await),
-    route!(POST "/api/auth/refresh", Account(Auth), Open, async |call| Auth.answer(auth::refresh(call)).await),
-    route!(GET "/api/auth/me", Account(Auth), Open, async |call| Auth.answer(auth::me(call)).await),
-    route!(POST "/api/auth/logout", Account(Auth), Open, async |call| Auth.answer(password::logout(call)).await),
-    route!(POST "/api/auth/password", Account(Auth), Open, async |call| Auth.answer(password::change(call)).await),
-    route!(POST "/api/auth/password/reset", Account(Auth), Open, async |call| Auth.answer(password::reset(call)).await),
-    route!(GET "/sessions", Account(Sessions), Open, async |call| Sessions.answer(sessions::list(call)).await),
-    route!(POST "/sessions", Account(Sessions), Open, async |call| Sessions.answer(sessions::create(call)).await),
-    route!(POST "/sessions/refresh", Account(Sessions), Open, async |call| Sessions.answer(sessions::refresh(call)).await),
-    route!(DELETE "/sessions/{session_id}", Account(Sessions), Open, async |call| Sessions.answer(sessions::end(call)).await),
-    route!(GET "/api/messages", Message, Open, async |call| messages::answer(messages::list(call)).await),
-    route!(POST "/api/messages", Message, Open, async |call| messages::answer(messages::create(call)).await),
-    route!(POST "/api/v1/events", Service, Key, async |call: RouteCall<'_>| events::publish(call).await),
-    route!(GET "/api/v1/users/{id}/presence", Service, Key, async |call: RouteCall<'_>| presence::show(call.segment, call.site).await),
+    route!(GET "/admin/app.js", Page, Operators, async |_| embedded(reply::SCRIPT, include_str!("admin/built/admin/app.js"))),
+    route!(GET "/admin/app.css", Page, Operators, async |_| embedded(reply::STYLE, include_str!("admin/built/admin/app.css"))),
+    route!(GET "/admin/app.svg", Page, Operators, async |_| embedded(reply::SVG, include_str!("admin/built/admin/app.svg"))),
+    route!(POST "/api/auth/register", Account(Auth), Open, |call| Auth.answer(auth::register(call))),
+    route!(POST "/api/auth/login", Account(Auth), Open, |call| Auth.answer(auth::login(call))),
+    route!(POST "/api/auth/refresh", Account(Auth), Open, |call| Auth.answer(auth::refresh(call))),
+    route!(GET "/api/auth/me", Account(Auth), Open, |call| Auth.answer(auth::me(call))),
+    route!(POST "/api/auth/logout", Account(Auth), Open, |call| Auth.answer(password::logout(call))),
+    route!(POST "/api/auth/password", Account(Auth), Open, |call| Auth.answer(password::change(call))),
+    route!(POST "/api/auth/password/reset", Account(Auth), Open, |call| Auth.answer(password::reset(call))),
+    route!(GET "/sessions", Account(Sessions), Open, |call| Sessions.answer(sessions::list(call))),
+    route!(POST "/sessions", Account(Sessions), Open, |call| Sessions.answer(sessions::create(call))),
+    route!(POST "/sessions/refresh", Account(Sessions), Open, |call| Sessions.answer(sessions::refresh(call))),
+    route!(DELETE "/sessions/{session_id}", Account(Sessions), Open, |call| Sessions.answer(sessions::end(call))),
+    route!(GET "/api/messages", Message, Open, |call| messages::answer(messages::list(call))),
+    route!(POST "/api/messages", Message, Open, |call| messages::answer(messages::create(call))),
+    route!(POST "/api/v1/events", Service, Key, |call| api::answer(events::publish(call))),
+    route!(GET "/api/v1/users/{id}/presence", Service, Key, |call| api::answer(presence::show(call))),
     // Its caller can act as that user.
-    route!(POST "/api/v1/users/{id}/reset-token", Service, Admin, async |call: RouteCall<'_>| reset_token::create(call.segment, call.site).await),
-    route!(POST "/api/v1/reload", Service, Admin, async |call: RouteCall<'_>| reload::start(call.query(), call.site).await),
-    route!(GET "/api/v1/connections", Service, Key, async |call: RouteCall<'_>| connections::list(call.query(), call.site).await),
-    route!(GET "/api/v1/connections/{id}", Service, Key, async |call: RouteCall<'_>| connections::show(call.segment, call.site).await),
-    route!(DELETE "/api/v1/connections/{id}", Service, Key, async |call: RouteCall<'_>| connections::end(call.segment, call.site).await),
-    route!(GET "/api/v1/channels", Service, Key, async |call: RouteCall<'_>| channels::list(call.query(), call.site).await),
-    route!(GET "/api/v1/channels/{name}/presence", Service, Key, async |call: RouteCall<'_>| members::list(call.segment, call.query(), call.site).await),
-    route!(GET "/api/v1/history", Service, Key, async |call: RouteCall<'_>| history::list(call.query(), call.site).await),
-    route!(GET "/api/v1/users", Service, Key, async |call: RouteCall<'_>| admin::users::list(call.query(), call.site).await),
-    route!(GET "/api/v1/overview", Service, Key, async |call: RouteCall<'_>| admin::overview::show(call.site).await),
-    route!(GET "/api/v1/problems", Service, Key, async |call: RouteCall<'_>| admin::problems::list(call.site).await),
-    route!(GET "/api/v1/explain", Service, Key, async |call: RouteCall<'_>| admin::explain::explain(call.query(), call.site).await),
-    route!(GET "/api/v1/tail", Service, Key, admin::tail::open),
-    route!(POST "/api/v1/trace", Service, Reader, async |call: RouteCall<'_>| admin::trace::arm(call.body, call.site).await),
-    route!(GET "/api/v1/trace", Service, Key, async |call: RouteCall<'_>| admin::trace::list(call.query(), call.site).await),
-    route!(GET "/api/v1/trace/{id}", Service, Key, async |call: RouteCall<'_>| admin::trace::show(call.segment, call.query(), call.site).await),
-    route!(DELETE "/api/v1/trace/{id}", Service, Reader, async |call: RouteCall<'_>| admin::trace::disarm(call.segment, call.site).await),
-    route!(GET "/api/v1/configuration", Service, Admin, async |call: RouteCall<'_>| admin::configuration::show(call.site).await),
-    route!(GET "/api/v1/accounts", Service, Admin, async |call: RouteCall<'_>| admin::accounts::list(call.query(), call.site).await),
-    route!(POST "/api/v1/accounts", Service, Admin, async |call: RouteCall<'_>| admin::accounts::create(call.body, call.site).await),
-    route!(PATCH "/api/v1/accounts/{id}", Service, Admin, async |call: RouteCall<'_>| admin::accounts::change(call.segment, call.body, call.site).await),
-    route!(GET "/api/v1/keys", Service, Admin, async |call: RouteCall<'_>| admin::keys::list(call.site).await),
-    route!(POST "/api/v1/keys", Service, Admin, async |call: RouteCall<'_>| admin::keys::create(call.body, call.site).await),
-    route!(DELETE "/api/v1/keys/{id}", Service, Admin, async |call: RouteCall<'_>| admin::keys::revoke(call.segment, call.site).await),
+    route!(POST "/api/v1/users/{id}/reset-token", Service, Admin, |call| api::answer(reset_token::create(call))),
+    route!(POST "/api/v1/reload", Service, Admin, |call| api::answer(reload::start(call))),
+    route!(GET "/api/v1/connections", Service, Key, |call| api::answer(connections::list(call))),
+    route!(GET "/api/v1/connections/{id}", Service, Key, |call| api::answer(connections::show(call))),
+    route!(DELETE "/api/v1/connections/{id}", Service, Key, |call| api::answer(connections::end(call))),
+    route!(GET "/api/v1/channels", Service, Key, |call| api::answer(channels::list(call))),
+    route!(GET "/api/v1/channels/{name}/presence", Service, Key, |call| api::answer(members::list(call))),
+    route!(GET "/api/v1/history", Service, Key, |call| api::answer(history::list(call))),
+    route!(GET "/api/v1/users", Service, Key, |call| api::answer(admin::users::list(call))),
+    route!(GET "/api/v1/overview", Service, Key, |call| api::answer(admin::overview::show(call))),
+    route!(GET "/api/v1/problems", Service, Key, |call| api::answer(admin::problems::list(call))),
+    route!(GET "/api/v1/explain", Service, Key, |call| api::answer(admin::explain::explain(call))),
+    route!(GET "/api/v1/tail", Service, Key, |call| api::answer(admin::tail::open(call))),
+    route!(POST "/api/v1/trace", Service, Reader, |call| api::answer(admin::trace::arm(call))),
+    route!(GET "/api/v1/trace", Service, Key, |call| api::answer(admin::trace::list(call))),
+    route!(GET "/api/v1/trace/{id}", Service, Key, |call| api::answer(admin::trace::show(call))),
+    route!(DELETE "/api/v1/trace/{id}", Service, Reader, |call| api::answer(admin::trace::disarm(call))),
+    route!(GET "/api/v1/configuration", Service, Admin, |call| api::answer(admin::configuration::show(call))),
+    route!(GET "/api/v1/accounts", Service, Admin, |call| api::answer(admin::accounts::list(call))),
+    route!(POST "/api/v1/accounts", Service, Admin, |call| api::answer(admin::accounts::create(call))),
+    route!(PATCH "/api/v1/accounts/{id}", Service, Admin, |call| api::answer(admin::accounts::change(call))),
+    route!(GET "/api/v1/keys", Service, Admin, |call| api::answer(admin::keys::list(call))),
+    route!(POST "/api/v1/keys", Service, Admin, |call| api::answer(admin::keys::create(call))),
+    route!(DELETE "/api/v1/keys/{id}", Service, Admin, |call| api::answer(admin::keys::revoke(call))),
 ];
 
 /// The rows by their paths: one of each path, and those with a parameter, by what is before it. Each request and each handshake asks
@@ -202,10 +202,8 @@ impl Route {
         })
     }
 
-    /// Returns the scope that a caller of the service API needs, where the figures, the descriptions and the operators' page are shown so.
-    ///
-    /// # Errors
-    /// The route is switched off.
+    /// Returns the scope that a caller of the service API needs, where the figures, the descriptions and the operators' page are
+    /// shown so. Fails if the route is switched off.
     pub(super) fn scope(
         &self,
         metrics: Visibility,
@@ -232,12 +230,12 @@ impl Route {
 impl Group {
     /// Returns the reply to a request that reaches no handler.
     pub(super) fn reject(self, rejection: RouteRejection) -> Reply {
-        let (status, message) = (rejection.status(), rejection.message());
+        let (status, message) = (rejection.status(), rejection.to_string());
         match self {
             Account(family) => family.failed(&rejection.into()),
             Probe | Page => rejection.with_headers(reply::error(status, &message)),
             Message => rejection.with_headers(messages::failed(status, &message)),
-            Service => rejection.with_headers(reply::api_error(status, rejection.code(), &message)),
+            Service => *ApiFailure::from(rejection).0,
         }
     }
 }

@@ -120,25 +120,16 @@ impl Site {
                 dialects.push(node.dialects[everywhere].clone());
             }
         }
-        let guest_of = |host: &Arc<MountedDialect>| {
-            let others = dialects.iter().filter(|other| other.path == host.path);
-            others
-                .clone()
-                .find(|other| registry.is_guest(host.name, other.name))
-                .cloned()
+        let is_guest = |host: &MountedDialect, own: &MountedDialect| {
+            own.path == host.path && registry.is_guest(host.name, own.name)
         };
-        let is_some_guest = |own: &Arc<MountedDialect>| {
-            dialects
-                .iter()
-                .any(|other| other.path == own.path && registry.is_guest(other.name, own.name))
-        };
-        let hosts = dialects.iter().filter(|own| !is_some_guest(own));
-        let mounts = hosts
-            .map(|host| Mount {
-                host: host.clone(),
-                guest: guest_of(host),
-            })
-            .collect();
+        let hosts = dialects.iter();
+        let hosts = hosts.filter(|own| !dialects.iter().any(|other| is_guest(other, own)));
+        let mounts = hosts.map(|host| Mount {
+            host: host.clone(),
+            guest: dialects.iter().find(|own| is_guest(host, own)).cloned(),
+        });
+        let mounts = mounts.collect();
         Arc::new(Self {
             node,
             gate,
@@ -180,7 +171,8 @@ impl Site {
     /// Returns whether `peer` is a proxy in front of this server.
     pub(super) fn is_trusted_proxy(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
-        self.rules()
+        let rules = self.rules();
+        rules
             .trusted_proxies
             .iter()
             .any(|network| network.contains(&peer))

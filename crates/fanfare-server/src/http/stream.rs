@@ -4,15 +4,13 @@
 use std::{
     io,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex},
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
+use fanfare_core::locked;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep, sleep_until},
@@ -39,7 +37,6 @@ pub(super) struct TimeLimits {
 
 /// The phase of an HTTP connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
 pub(super) enum Phase {
     /// It waits for its first request.
     New,
@@ -60,44 +57,27 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Activity {
     limits: TimeLimits,
-    began: Instant,
-    phase: AtomicU8,
-    /// In milliseconds since it began.
-    since: AtomicU64,
+    phase: Mutex<(Phase, Instant)>,
 }
 
 impl Activity {
     pub(super) fn new(limits: TimeLimits) -> Arc<Self> {
-        Arc::new(Self {
-            limits,
-            began: Instant::now(),
-            phase: AtomicU8::new(Phase::New as u8),
-            since: AtomicU64::new(0),
-        })
+        let phase = Mutex::new((Phase::New, Instant::now()));
+        Arc::new(Self { limits, phase })
     }
 
     pub(super) fn phase(&self) -> Phase {
-        let phases = [
-            Phase::New,
-            Phase::Request,
-            Phase::Handler,
-            Phase::Kept,
-            Phase::HandOver,
-            Phase::HandedOver,
-        ];
-        phases[usize::from(self.phase.load(Relaxed)) % phases.len()]
+        locked(&self.phase).0
     }
 
     pub(super) fn enter(&self, phase: Phase) {
-        self.phase.store(phase as u8, Relaxed);
-        let since = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.since.store(since, Relaxed);
+        *locked(&self.phase) = (phase, Instant::now());
     }
 
     /// Returns when the connection is cut if nothing happens; `None` while a handler runs.
     pub(super) fn due(&self) -> Option<Instant> {
-        let since = self.began + Duration::from_millis(self.since.load(Relaxed));
-        match self.phase() {
+        let (phase, since) = *locked(&self.phase);
+        match phase {
             Phase::New => Some(self.limits.first_head_by),
             Phase::Request => Some(since + self.limits.request),
             Phase::Handler | Phase::HandedOver => None,
@@ -106,21 +86,22 @@ impl Activity {
     }
 
     fn has_read(&self) {
-        if self.phase() == Phase::Kept {
-            self.enter(Phase::Request);
-        }
+        self.pass(Phase::Kept, Phase::Request);
     }
 
     fn has_written(&self) {
-        if self.phase() == Phase::Kept {
-            self.enter(Phase::Kept);
-        }
+        self.pass(Phase::Kept, Phase::Kept);
     }
 
     /// Everything that was written is on its way: hyper flushes when it has nothing more to write.
     fn has_flushed(&self) {
-        if self.phase() == Phase::HandOver {
-            self.enter(Phase::HandedOver);
+        self.pass(Phase::HandOver, Phase::HandedOver);
+    }
+
+    /// Enters `to` if the phase is `from`.
+    fn pass(&self, from: Phase, to: Phase) {
+        if self.phase() == from {
+            self.enter(to);
         }
     }
 }
@@ -134,18 +115,8 @@ pub(super) struct HttpStream<S> {
     activity: Arc<Activity>,
     /// Bytes that are still discarded after the last answer.
     discardable: usize,
-    closing: StreamClosing,
-}
-
-/// The state of a stream's close.
-#[derive(Debug)]
-enum StreamClosing {
-    NotYet,
-    /// Our side is closed; data that still arrives is discarded until the alarm.
-    Lingering {
-        until: Instant,
-        alarm: Pin<Box<Sleep>>,
-    },
+    /// Our side is closed; data that still arrives is discarded until then, or until the alarm.
+    lingering: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
 impl<S> HttpStream<S> {
@@ -156,7 +127,7 @@ impl<S> HttpStream<S> {
             ahead: ahead.into(),
             activity,
             discardable,
-            closing: StreamClosing::NotYet,
+            lingering: None,
         }
     }
 
@@ -170,7 +141,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> HttpStream<S> {
     /// Reads and discards until the peer closes, or the limits of time or bytes are reached. Closing a socket with
     /// unread data resets it, and a client that has not read the response yet would lose it.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let StreamClosing::Lingering { until, alarm } = &mut self.closing else {
+        let Some((until, alarm)) = &mut self.lingering else {
             return Poll::Ready(());
         };
         for _ in 0..DISCARDS_PER_TURN {
@@ -182,9 +153,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> HttpStream<S> {
                     if self.discardable == 0 {
                         return Poll::Ready(());
                     }
-                    alarm
-                        .as_mut()
-                        .reset((*until).min(Instant::now() + LINGER_SILENCE));
+                    let silent = Instant::now() + LINGER_SILENCE;
+                    alarm.as_mut().reset(silent.min(*until));
                 }
                 Poll::Ready(_) => return Poll::Ready(()), // closed, in one way or another
                 Poll::Pending => return alarm.as_mut().poll(cx),
@@ -247,13 +217,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for HttpStream<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if matches!(self.closing, StreamClosing::NotYet) {
+        if self.lingering.is_none() {
             ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
             let now = Instant::now();
-            self.closing = StreamClosing::Lingering {
-                until: now + LINGER,
-                alarm: Box::pin(sleep_until(now + LINGER_SILENCE)),
-            };
+            let alarm = Box::pin(sleep_until(now + LINGER_SILENCE));
+            self.lingering = Some((now + LINGER, alarm));
         }
         self.poll_linger(cx).map(Ok)
     }

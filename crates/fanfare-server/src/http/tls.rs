@@ -19,61 +19,39 @@ use tokio_rustls::TlsAcceptor;
 use super::Validity;
 
 /// The protocol by which an ACME authority validates a name, and in which nothing but the handshake happens (RFC 8737).
-pub const CHALLENGE_PROTOCOL: &[u8] = b"acme-tls/1";
+pub(crate) const CHALLENGE_PROTOCOL: &[u8] = b"acme-tls/1";
 /// Some clients and proxies take a server without ALPN for one of another protocol.
 const PROTOCOLS: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
 
 /// A certificate that a listener can show.
-pub struct LoadedTls {
-    /// Accepts TLS with it.
-    pub acceptor: TlsAcceptor,
-    /// When it ends, where that is known.
-    pub end: Option<SystemTime>,
+pub(crate) struct LoadedTls {
+    pub(crate) acceptor: TlsAcceptor,
+    pub(crate) end: Option<SystemTime>,
 }
 
 /// Why a certificate and a key cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// The certificate's file.
+pub(crate) enum TlsError {
     #[error("found {:?}, expected a PEM file with a CERTIFICATE: {reason}", file.display())]
-    Certificate {
-        /// Its path.
-        file: PathBuf,
-        /// The problem with it.
-        reason: pem::Error,
-    },
-    /// The key's file.
+    Certificate { file: PathBuf, reason: pem::Error },
     #[error("found {:?}, expected a PEM file with a PRIVATE KEY: {reason}", file.display())]
-    Key {
-        /// Its path.
-        file: PathBuf,
-        /// The problem with it.
-        reason: pem::Error,
-    },
-    /// The two together.
+    Key { file: PathBuf, reason: pem::Error },
     #[error("found {:?}, which cannot serve the certificate in {:?}: {reason}", key.display(), certificate.display())]
     Pair {
-        /// The certificate's file.
         certificate: PathBuf,
-        /// The key's file.
         key: PathBuf,
-        /// The problem with them.
         reason: String,
     },
 }
 
 /// Loads a PEM certificate chain and private key for TLS 1.2 and 1.3.
-///
-/// # Errors
-/// If a file cannot be read, has no certificate or key, or the two do not belong together.
-pub fn load_tls(certificate: &Path, key: &Path) -> Result<LoadedTls, TlsError> {
+pub(crate) fn load_tls(certificate: &Path, key: &Path) -> Result<LoadedTls, TlsError> {
     let in_certificate = |reason| TlsError::Certificate {
         file: certificate.to_owned(),
         reason,
     };
-    let chain: Vec<_> = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect)
-        .map_err(in_certificate)?;
+    let chain = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);
+    let chain: Vec<_> = chain.map_err(in_certificate)?;
     if chain.is_empty() {
         return Err(in_certificate(pem::Error::NoItemsFound));
     }
@@ -101,7 +79,7 @@ pub fn load_tls(certificate: &Path, key: &Path) -> Result<LoadedTls, TlsError> {
 }
 
 /// Returns an acceptor of TLS 1.2 and 1.3 with the certificates that `resolver` has, also for an authority's validation.
-pub fn acceptor_of(resolver: Arc<dyn ResolvesServerCert>) -> TlsAcceptor {
+pub(crate) fn acceptor_of(resolver: Arc<dyn ResolvesServerCert>) -> TlsAcceptor {
     let builder = ServerConfig::builder().with_no_client_auth();
     let mut config = builder.with_cert_resolver(resolver);
     config.alpn_protocols = PROTOCOLS.map(Vec::from).into();

@@ -13,7 +13,7 @@ use fanfare_ws::{
     extensions::{self, Agreement, Malformed},
     handshake::{self, HandshakeError},
 };
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header, request::Parts};
+use http::{HeaderValue, Method, Request, StatusCode, Version, header, request::Parts};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use uuid::Uuid;
 
@@ -48,35 +48,53 @@ struct Entrant {
     form: u8,
 }
 
-/// Judges an upgrade request. If it is accepted, replies with 101 and serves the connection from then on.
+/// A request to connect.
+struct UpgradeRequest<'a> {
+    head: &'a Parts,
+    asked: &'a RequestHead<'a>,
+    site: &'a Site,
+    mounted: &'a Arc<MountedDialect>,
+    /// The client's address.
+    address: IpAddr,
+}
+
+/// Judges an upgrade request, which is refused if its client comes too often. If it is accepted, replies with 101 and serves
+/// the connection from then on.
 pub(super) async fn upgrade(
     request: Request<RequestBody>,
     peer: IpAddr,
-    site: &Arc<Site>,
+    site: &Site,
     shard: &Rc<Shard>,
     mount: &Mount,
+    is_too_often: bool,
 ) -> Reply {
     let begun = Instant::now();
     let (head, _) = request.into_parts();
     let joined = Joined::new(&head.headers);
     let header = |name: &str| joined.get(name);
-    let uri = head.uri.clone();
-    let path = site.local_path(uri.path()).unwrap_or_default();
-    let asked = RequestHead::new(uri.query().unwrap_or_default(), &header).at(mount.path(), path);
-    let mounted = mount.choose(&asked);
+    let path = site.local_path(head.uri.path()).unwrap_or_default();
+    let asked = RequestHead::new(head.uri.query().unwrap_or_default(), &header).at(mount.path(), path);
+    let request = UpgradeRequest {
+        head: &head,
+        asked: &asked,
+        site,
+        mounted: mount.choose(&asked),
+        address: site.client(peer, &head.headers),
+    };
+    if is_too_often {
+        return request.refuse(&Refusal::RateLimited.into(), None);
+    }
     // First of all: a request with another method is not a handshake, so it cannot lack a token or have a bad body.
-    if let Some(refused) = wrong_method(&head.method, site, mounted) {
+    if let Some(refused) = request.wrong_method() {
         return refused;
     }
-    let address = site.client(peer, &head.headers);
     if !site.options.origins.allow(&head.headers) {
-        return foreign(&head.headers, site, mounted, address);
+        return request.foreign();
     }
     let mut called = None;
-    let judged = judge(&asked, &head.headers, site, mount, mounted, address, &mut called).await;
-    let admitted = match judged {
-        Ok(entrant) if mounted.dialect.streams() => stream(entrant, &head, shard, mounted).await,
-        Ok(entrant) => welcome(entrant, &head, site, shard, mounted).await,
+    let admitted = match request.judge(mount, &mut called).await {
+        Ok(entrant) if request.mounted.dialect.streams() => request.stream(entrant, shard).await,
+        Ok(entrant) => request.welcome(entrant, shard).await,
         Err(refused) => Err(refused),
     };
     match admitted {
@@ -86,96 +104,8 @@ pub(super) async fn upgrade(
             }
             answer
         }
-        Err(refused) => {
-            note_refusal(site, mounted, &refused, address);
-            refuse(&head, &asked, site, mounted, refused.refusal, called.as_deref())
-        }
+        Err(refused) => request.refuse(&refused, called.as_deref()),
     }
-}
-
-fn wrong_method(method: &Method, site: &Site, mounted: &MountedDialect) -> Option<Reply> {
-    let streams = mounted.dialect.streams();
-    if method == Method::GET || (streams && method == Method::HEAD) {
-        return None;
-    }
-    Some(if streams {
-        let wrong = RouteRejection::WrongMethod(vec![Method::GET, Method::HEAD]);
-        endpoints::reject(mounted, &wrong)
-    } else {
-        not_a_handshake(site, mounted, HandshakeError::NotGet)
-    })
-}
-
-/// Has an admitted client become a connection that writes the body of its response, and returns the response.
-async fn stream(
-    entrant: Entrant,
-    head: &Parts,
-    shard: &Rc<Shard>,
-    mounted: &MountedDialect,
-) -> Result<Reply, RefusedUpgrade> {
-    let form = entrant.form;
-    // Older clients know no chunks.
-    let chunked = head.version == Version::HTTP_11;
-    let framing = Framing::Body { form, chunked };
-    let newcomer = NewConnection {
-        framing,
-        ..entrant.newcomer
-    };
-    let seat = shard.reserve(newcomer).await?;
-    Ok(body_stream::begin(seat, head, mounted, form).await)
-}
-
-/// Has an admitted client become a connection, and returns the response to its handshake.
-async fn welcome(
-    entrant: Entrant,
-    head: &Parts,
-    site: &Site,
-    shard: &Rc<Shard>,
-    mounted: &MountedDialect,
-) -> Result<Reply, RefusedUpgrade> {
-    let (subprotocol, deflate) = (entrant.subprotocol, negotiate(mounted, &head.headers));
-    let (accept, deflate) = match (check(head, site, mounted), deflate) {
-        (Ok(accept), Ok(deflate)) => (accept, deflate),
-        (Err(answer), _) => return Ok(*answer),
-        (_, Err(error)) => {
-            let message = error.to_string();
-            return Ok(bad_handshake(
-                site,
-                mounted,
-                StatusCode::BAD_REQUEST,
-                &message,
-                &[],
-            ));
-        }
-    };
-    let newcomer = NewConnection {
-        framing: Framing::WebSocket(deflate.as_ref().map(|agreed| agreed.params)),
-        ..entrant.newcomer
-    };
-    let seat = shard.reserve(newcomer).await?;
-    Ok(switching(&accept, deflate, subprotocol, hand_over::to(seat)))
-}
-
-/// Refuses a page of another origin.
-fn foreign(headers: &HeaderMap, site: &Site, mounted: &MountedDialect, address: IpAddr) -> Reply {
-    let origin = headers.get(header::ORIGIN).map(HeaderValue::as_bytes);
-    let origin = String::from_utf8_lossy(origin.unwrap_or_default());
-    note(site, mounted, "forbidden_origin", Some(&origin), Some(address));
-    reply::failed(mounted, StatusCode::FORBIDDEN, "origin not allowed")
-}
-
-/// Tells a client that came too often that it is not let in.
-pub(super) fn turn_back(request: Request<RequestBody>, peer: IpAddr, site: &Site, mount: &Mount) -> Reply {
-    let (head, _) = request.into_parts();
-    let joined = Joined::new(&head.headers);
-    let header = |name: &str| joined.get(name);
-    let uri = head.uri.clone();
-    let path = site.local_path(uri.path()).unwrap_or_default();
-    let asked = RequestHead::new(uri.query().unwrap_or_default(), &header).at(mount.path(), path);
-    let mounted = mount.choose(&asked);
-    let address = site.client(peer, &head.headers);
-    note_refusal(site, mounted, &Refusal::RateLimited.into(), address);
-    refuse(&head, &asked, site, mounted, Refusal::RateLimited, None)
 }
 
 /// A refusal; for a token, with the reason.
@@ -191,106 +121,224 @@ impl From<Refusal> for RefusedUpgrade {
     }
 }
 
-/// Judges the client's identity and whether it may connect; stores its name in `called`.
-async fn judge(
-    asked: &RequestHead<'_>,
-    headers: &HeaderMap,
-    site: &Site,
-    mount: &Mount,
-    mounted: &Arc<MountedDialect>,
-    address: IpAddr,
-    called: &mut Option<String>,
-) -> Result<Entrant, RefusedUpgrade> {
-    if site.node.is_draining() {
-        return Err(Refusal::ShuttingDown.into());
+impl UpgradeRequest<'_> {
+    fn wrong_method(&self) -> Option<Reply> {
+        let (method, streams) = (&self.head.method, self.mounted.dialect.streams());
+        if method == Method::GET || (streams && method == Method::HEAD) {
+            return None;
+        }
+        Some(if streams {
+            let wrong = RouteRejection::WrongMethod(vec![Method::GET, Method::HEAD]);
+            endpoints::reject(self.mounted, &wrong)
+        } else {
+            self.not_a_handshake(HandshakeError::NotGet)
+        })
     }
-    let offer = mounted.dialect.offer(asked)?;
-    let identity = match &offer.token {
-        Some(token) => match service(site, mounted, token)? {
-            Some(service) => Some(service),
-            None => Some(identify(site, token).await?),
-        },
-        None => None,
-    };
-    mounted.dialect.admit(identity.as_deref())?;
-    let id = Uuid::now_v7();
-    *called = offer
-        .name
-        .map(Cow::into_owned)
-        .or_else(|| mounted.dialect.name_for(id));
-    let admission = Admission::enter(&site.node, mounted, address, called.as_deref()).await?;
-    let user_agent = headers.get(header::USER_AGENT).filter(|_| offer.keep_user_agent);
-    let user_agent = user_agent.map(|value| value.as_bytes().iter().copied().filter(u8::is_ascii));
-    let newcomer = NewConnection {
-        admission,
-        identity,
-        id,
-        user_agent: user_agent.map(|bytes| {
-            bytes
-                .take(MAX_USER_AGENT)
-                .map(char::from)
-                .collect::<String>()
-                .into()
-        }),
-        successor: mount.successor(mounted),
-        framing: Framing::WebSocket(None),
-        opening: offer.opening,
-    };
-    Ok(Entrant {
-        newcomer,
-        subprotocol: offer.subprotocol.map(Cow::into_owned),
-        form: offer.form,
-    })
-}
 
-/// Returns the identity of a backend, where `offered` is an API key and the dialect is one that backends use.
-fn service(site: &Site, mounted: &MountedDialect, offered: &str) -> Result<Option<Arc<Identity>>, Refusal> {
-    let name = match site.options.accounts.api_key(offered) {
-        _ if !mounted.dialect.streams() => return Ok(None),
-        Some(key) if key.allows(Scope::Read) => key.session(),
-        Some(_) => return Err(Refusal::Forbidden),
-        None if site.rules().api_keys.hold(offered.as_bytes()) => Credentials::name_of(offered.as_bytes()),
-        None => return Ok(None),
-    };
-    let name = UserId::new(&name).map_err(|_| Refusal::BadCredential)?;
-    Ok(Some(Arc::new(Identity::service(
-        name,
-        SystemTime::now() + KEY_LIFE,
-    ))))
-}
-
-async fn identify(site: &Site, token: &str) -> Result<Arc<Identity>, RefusedUpgrade> {
-    site.gate.identify(token).await.map_err(|error| RefusedUpgrade {
-        refusal: match error {
-            TokenError::Expired => Refusal::ExpiredCredential,
-            TokenError::KeysUnavailable => Refusal::KeysUnavailable,
-            _ => Refusal::BadCredential,
-        },
-        token: Some(error),
-    })
-}
-
-/// Checks that the request is a WebSocket handshake; returns its `Sec-WebSocket-Accept`.
-fn check(head: &Parts, site: &Site, mounted: &MountedDialect) -> Result<String, Box<Reply>> {
-    if has_body(&head.headers) {
-        // A proxy in front would read as a body what this server would read as frames.
-        let message = "an upgrade request has no body";
-        return Err(bad_handshake(site, mounted, StatusCode::BAD_REQUEST, message, &[]).into());
+    /// Refuses a page of another origin.
+    fn foreign(&self) -> Reply {
+        let origin = self.head.headers.get(header::ORIGIN).map(HeaderValue::as_bytes);
+        let origin = String::from_utf8_lossy(origin.unwrap_or_default());
+        self.note("forbidden_origin", Some(&origin), Some(self.address));
+        reply::failed(self.mounted, StatusCode::FORBIDDEN, "origin not allowed")
     }
-    handshake::check(head).map_err(|error| not_a_handshake(site, mounted, error).into())
-}
 
-fn has_body(headers: &HeaderMap) -> bool {
-    let length = headers.get(header::CONTENT_LENGTH);
-    headers.contains_key(header::TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
-}
+    /// Judges the client's identity and whether it may connect; stores its name in `called`.
+    async fn judge(&self, mount: &Mount, called: &mut Option<String>) -> Result<Entrant, RefusedUpgrade> {
+        let (site, mounted) = (self.site, self.mounted);
+        if site.node.is_draining() {
+            return Err(Refusal::ShuttingDown.into());
+        }
+        let offer = mounted.dialect.offer(self.asked)?;
+        let identity = match &offer.token {
+            Some(token) => match self.service(token)? {
+                Some(service) => Some(service),
+                None => Some(self.identify(token).await?),
+            },
+            None => None,
+        };
+        mounted.dialect.admit(identity.as_deref())?;
+        let id = Uuid::now_v7();
+        let name = offer.name.map(Cow::into_owned);
+        *called = name.or_else(|| mounted.dialect.name_for(id));
+        let admission = Admission::enter(&site.node, mounted, self.address, called.as_deref()).await?;
+        let user_agent = self.head.headers.get(header::USER_AGENT);
+        let user_agent = user_agent.filter(|_| offer.keep_user_agent).map(|value| {
+            let ascii = value.as_bytes().iter().copied().filter(u8::is_ascii);
+            let kept: String = ascii.take(MAX_USER_AGENT).map(char::from).collect();
+            kept.into()
+        });
+        let newcomer = NewConnection {
+            admission,
+            identity,
+            id,
+            user_agent,
+            successor: mount.successor(mounted),
+            framing: Framing::WebSocket(None),
+            opening: offer.opening,
+        };
+        Ok(Entrant {
+            newcomer,
+            subprotocol: offer.subprotocol.map(Cow::into_owned),
+            form: offer.form,
+        })
+    }
 
-/// Agrees on compression, if it is enabled and the client offers a supported form.
-fn negotiate(mounted: &MountedDialect, headers: &HeaderMap) -> Result<Option<Agreement>, Malformed> {
-    if mounted.settings().compression {
-        extensions::negotiate(headers)
-    } else {
-        Ok(None)
+    /// Returns the identity of a backend, where `offered` is an API key and the dialect is one that backends use.
+    fn service(&self, offered: &str) -> Result<Option<Arc<Identity>>, Refusal> {
+        let name = match self.site.options.accounts.api_key(offered) {
+            _ if !self.mounted.dialect.streams() => return Ok(None),
+            Some(key) if key.allows(Scope::Read) => key.session(),
+            Some(_) => return Err(Refusal::Forbidden),
+            None if self.site.rules().api_keys.hold(offered.as_bytes()) => {
+                Credentials::name_of(offered.as_bytes())
+            }
+            None => return Ok(None),
+        };
+        let name = UserId::new(&name).map_err(|_| Refusal::BadCredential)?;
+        let service = Identity::service(name, SystemTime::now() + KEY_LIFE);
+        Ok(Some(Arc::new(service)))
+    }
+
+    async fn identify(&self, token: &str) -> Result<Arc<Identity>, RefusedUpgrade> {
+        let identified = self.site.gate.identify(token).await;
+        identified.map_err(|error| RefusedUpgrade {
+            refusal: match error {
+                TokenError::Expired => Refusal::ExpiredCredential,
+                TokenError::KeysUnavailable => Refusal::KeysUnavailable,
+                _ => Refusal::BadCredential,
+            },
+            token: Some(error),
+        })
+    }
+
+    /// Has an admitted client become a connection that writes the body of its response, and returns the response.
+    async fn stream(&self, entrant: Entrant, shard: &Rc<Shard>) -> Result<Reply, RefusedUpgrade> {
+        let form = entrant.form;
+        // Older clients know no chunks.
+        let chunked = self.head.version == Version::HTTP_11;
+        let newcomer = NewConnection {
+            framing: Framing::Body { form, chunked },
+            ..entrant.newcomer
+        };
+        let seat = shard.reserve(newcomer).await?;
+        Ok(body_stream::begin(seat, self.head, self.mounted, form).await)
+    }
+
+    /// Has an admitted client become a connection, and returns the response to its handshake.
+    async fn welcome(&self, entrant: Entrant, shard: &Rc<Shard>) -> Result<Reply, RefusedUpgrade> {
+        let accept = match self.check() {
+            Ok(accept) => accept,
+            Err(answer) => return Ok(*answer),
+        };
+        let deflate = match self.negotiate() {
+            Ok(deflate) => deflate,
+            Err(error) => {
+                return Ok(self.bad_handshake(StatusCode::BAD_REQUEST, &error.to_string(), &[]));
+            }
+        };
+        let newcomer = NewConnection {
+            framing: Framing::WebSocket(deflate.as_ref().map(|agreed| agreed.params)),
+            ..entrant.newcomer
+        };
+        let seat = shard.reserve(newcomer).await?;
+        let then = hand_over::to(seat);
+        Ok(switching(&accept, deflate, entrant.subprotocol, then))
+    }
+
+    /// Checks that the request is a WebSocket handshake; returns its `Sec-WebSocket-Accept`.
+    fn check(&self) -> Result<String, Box<Reply>> {
+        let headers = &self.head.headers;
+        let length = headers.get(header::CONTENT_LENGTH);
+        if headers.contains_key(header::TRANSFER_ENCODING) || length.is_some_and(|length| length != "0") {
+            // A proxy in front would read as a body what this server would read as frames.
+            let message = "an upgrade request has no body";
+            return Err(self.bad_handshake(StatusCode::BAD_REQUEST, message, &[]).into());
+        }
+        handshake::check(self.head).map_err(|error| self.not_a_handshake(error).into())
+    }
+
+    /// Agrees on compression, if it is enabled and the client offers a supported form.
+    fn negotiate(&self) -> Result<Option<Agreement>, Malformed> {
+        if self.mounted.settings().compression {
+            extensions::negotiate(&self.head.headers)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// Counts and logs a refusal, and refuses the client in the words of its dialect.
+    fn refuse(&self, refused: &RefusedUpgrade, name: Option<&str>) -> Reply {
+        let refusal = refused.refusal;
+        let detail = refused.token.as_ref().map(|error| -> &dyn Display { error });
+        self.note(refusal.label(), detail, Some(self.address));
+        let (dialect, facts) = (&self.mounted.dialect, self.site.node.dialect_facts(self.mounted));
+        let about = About {
+            name,
+            active: facts.active,
+            max_connections: facts.max_connections,
+            id: Uuid::new_v4(),
+            now: SystemTime::now(),
+        };
+        if let Some(body) = dialect.put_off(self.asked, refusal, &about) {
+            return body_stream::whole(self.mounted, body);
+        }
+        match dialect.refuse(refusal, &about) {
+            Rejection::Http { status, body } => {
+                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
+                let answer = reply::text(status, reply::JSON, body.into_owned());
+                if refusal == Refusal::KeysUnavailable {
+                    reply::later(answer)
+                } else if dialect.streams() {
+                    body_stream::challenged(answer)
+                } else {
+                    answer
+                }
+            }
+            Rejection::Close { code, reason } => match self.check() {
+                Ok(accept) => {
+                    let frame = encode::close_frame(code, &reason);
+                    let then: HandOver = Box::new(|socket, _| {
+                        tokio::task::spawn_local(async move { turn_away(socket, &frame).await });
+                    });
+                    switching(&accept, None, None, then)
+                }
+                Err(answer) => *answer,
+            },
+        }
+    }
+
+    /// Counts and logs a refused connection. At capacity the operator may have to act.
+    fn note(&self, reason: &'static str, detail: Option<&dyn Display>, peer: Option<IpAddr>) {
+        self.mounted.counters.refusals.add(reason);
+        self.site.gate.refusals.note(&refusals::Refused {
+            subject: Subject::Connection,
+            dialect: Some(self.mounted.name),
+            reason,
+            detail,
+            peer,
+            is_warning: reason.ends_with("at_capacity"),
+        });
+    }
+
+    fn not_a_handshake(&self, error: HandshakeError) -> Reply {
+        self.bad_handshake(error.status(), &error.to_string(), error.headers())
+    }
+
+    fn bad_handshake(
+        &self,
+        status: StatusCode,
+        message: &str,
+        headers: &[(&'static str, &'static str)],
+    ) -> Reply {
+        self.note("bad_handshake", Some(&message), None);
+        let mut answer = reply::failed(self.mounted, status, message);
+        for (name, value) in headers {
+            let value = HeaderValue::from_static(value);
+            answer.headers_mut().insert(*name, value);
+        }
+        spelling::spell(&mut answer);
+        answer
     }
 }
 
@@ -318,77 +366,6 @@ fn switching(
     answer
 }
 
-/// Refuses the client in the words of its dialect.
-fn refuse(
-    head: &Parts,
-    asked: &RequestHead<'_>,
-    site: &Site,
-    mounted: &MountedDialect,
-    refusal: Refusal,
-    name: Option<&str>,
-) -> Reply {
-    let dialect = &mounted.dialect;
-    let facts = site.node.dialect_facts(mounted);
-    let about = About {
-        name,
-        active: facts.active,
-        max_connections: facts.max_connections,
-        id: Uuid::new_v4(),
-        now: SystemTime::now(),
-    };
-    if let Some(body) = dialect.put_off(asked, refusal, &about) {
-        return body_stream::whole(mounted, body);
-    }
-    match dialect.refuse(refusal, &about) {
-        Rejection::Http { status, body } => {
-            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
-            let answer = reply::text(status, "application/json", body.into_owned());
-            if refusal == Refusal::KeysUnavailable {
-                reply::later(answer)
-            } else if dialect.streams() {
-                body_stream::challenged(answer)
-            } else {
-                answer
-            }
-        }
-        Rejection::Close { code, reason } => match check(head, site, mounted) {
-            Ok(accept) => {
-                let frame = encode::close_frame(code, &reason);
-                let then: HandOver = Box::new(|socket, _| {
-                    tokio::task::spawn_local(async move { turn_away(socket, &frame).await });
-                });
-                switching(&accept, None, None, then)
-            }
-            Err(answer) => *answer,
-        },
-    }
-}
-
-/// Counts and logs a refusal.
-fn note_refusal(site: &Site, mounted: &MountedDialect, refused: &RefusedUpgrade, address: IpAddr) {
-    let detail = refused.token.as_ref().map(|error| -> &dyn Display { error });
-    note(site, mounted, refused.refusal.label(), detail, Some(address));
-}
-
-/// Counts and logs a refused connection. At capacity the operator may have to act.
-fn note(
-    site: &Site,
-    mounted: &MountedDialect,
-    reason: &'static str,
-    detail: Option<&dyn Display>,
-    peer: Option<IpAddr>,
-) {
-    mounted.counters.refusals.add(reason);
-    site.gate.refusals.note(&refusals::Refused {
-        subject: Subject::Connection,
-        dialect: Some(mounted.name),
-        reason,
-        detail,
-        peer,
-        is_warning: reason.ends_with("at_capacity"),
-    });
-}
-
 /// Sends a close frame and closes, for clients that cannot read an HTTP response.
 async fn turn_away(mut socket: Box<dyn ByteStream>, close_frame: &[u8]) {
     let saying = async {
@@ -401,26 +378,4 @@ async fn turn_away(mut socket: Box<dyn ByteStream>, close_frame: &[u8]) {
     };
     // The socket is closed in any case.
     let _ = tokio::time::timeout(HANG_UP, saying).await;
-}
-
-fn not_a_handshake(site: &Site, mounted: &MountedDialect, error: HandshakeError) -> Reply {
-    bad_handshake(site, mounted, error.status(), &error.to_string(), error.headers())
-}
-
-fn bad_handshake(
-    site: &Site,
-    mounted: &MountedDialect,
-    status: StatusCode,
-    message: &str,
-    headers: &[(&'static str, &'static str)],
-) -> Reply {
-    note(site, mounted, "bad_handshake", Some(&message), None);
-    let mut answer = reply::failed(mounted, status, message);
-    for (name, value) in headers {
-        answer
-            .headers_mut()
-            .insert(*name, HeaderValue::from_static(value));
-    }
-    spelling::spell(&mut answer);
-    answer
 }

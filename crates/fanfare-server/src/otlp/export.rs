@@ -25,7 +25,6 @@ use tokio::{
 
 use crate::config::{Otlp, Secret};
 
-/// The most spans in one request.
 const BATCH: usize = 512;
 /// How long a span may wait for others, to share a request with them.
 const GATHER: Duration = Duration::from_millis(500);
@@ -77,7 +76,6 @@ impl SpanProcessor for Queue {
     }
 }
 
-/// The task that sends spans.
 pub(crate) struct Exporting {
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
@@ -109,19 +107,16 @@ pub(super) fn start(settings: &Otlp, mut exporter: SpanExporter, resource: &Reso
     (Queue { spans, counts }, Exporting { stop, task })
 }
 
-/// Builds the exporter, and connects nowhere yet. Returns `None` if `settings` name no collector.
-///
-/// # Errors
-/// The key that is wrong, and why.
+/// Builds the exporter, and connects nowhere yet. Returns `None` if `settings` name no collector; as an error, the key that is
+/// wrong, and why.
 pub(crate) fn exporter(settings: &Otlp) -> Result<Option<SpanExporter>, (&'static str, String)> {
     let Some(endpoint) = &settings.endpoint else {
         return Ok(None);
     };
     let wrong = |text: &str| ("telemetry.otlp.endpoint", text.to_owned());
-    let mut url = Url::parse(endpoint.expose()).map_err(|_| wrong("expected an http or https URL"))?;
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err(wrong("expected an http or https URL"));
-    }
+    let url = Url::parse(endpoint.expose()).ok();
+    let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let mut url = url.ok_or_else(|| wrong("expected an http or https URL"))?;
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
         let text = "found a user, a password or a query; send credentials by telemetry.otlp.headers";
         return Err(wrong(text));
@@ -162,12 +157,10 @@ fn header(text: &Secret) -> Option<(String, String)> {
     Some((name.to_string(), value.to_owned()))
 }
 
-/// Sends spans to the collector.
 struct Sender {
     exporter: SpanExporter,
     timeout: Duration,
     counts: Arc<SpanCounts>,
-    /// Whether the last request failed.
     fails: bool,
 }
 
@@ -208,21 +201,19 @@ impl Sender {
             Ok(Err(error)) => Some(error.to_string()),
             Err(_) => Some("it did not answer in time".to_owned()),
         };
-        let counter = if error.is_none() {
-            &self.counts.exported
-        } else {
-            &self.counts.failed
-        };
-        counter.fetch_add(count, Relaxed);
-        match &error {
-            Some(error) if !self.fails => {
+        if let Some(error) = &error {
+            self.counts.failed.fetch_add(count, Relaxed);
+            if !self.fails {
                 tracing::warn!(
                     error,
                     "the collector does not accept spans; they are dropped until it does"
                 );
             }
-            None if self.fails => tracing::info!("the collector accepts spans again"),
-            _ => {}
+        } else {
+            self.counts.exported.fetch_add(count, Relaxed);
+            if self.fails {
+                tracing::info!("the collector accepts spans again");
+            }
         }
         self.fails = error.is_some();
     }

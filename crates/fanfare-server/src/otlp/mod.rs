@@ -32,7 +32,6 @@ pub(crate) use export::{Exporting, exporter};
 /// The field of metadata in which clients and Redis publishers pass a trace on, named as the HTTP header is.
 pub(crate) const TRACEPARENT: &str = "traceparent";
 
-/// Records spans with the OpenTelemetry library.
 pub(crate) struct Recorder {
     tracer: SdkTracer,
     queue: Queue,
@@ -74,15 +73,13 @@ impl Recorder {
         }
         let (audience, template) = destination(&event.audience, access);
         let name = format!("{} {}", of.name, template.as_deref().unwrap_or(audience));
+        let bytes = event.data.bytes().len() as u64;
         let mut attributes = vec![
             KeyValue::new("messaging.system", "fanfare"),
             KeyValue::new("messaging.operation.name", of.name),
             KeyValue::new("messaging.operation.type", of.kind),
             KeyValue::new("messaging.message.id", event.id.to_string()),
-            KeyValue::new(
-                "messaging.message.body.size",
-                count(event.data.bytes().len() as u64),
-            ),
+            KeyValue::new("messaging.message.body.size", count(bytes)),
             KeyValue::new("fanfare.audience", audience),
         ];
         attributes.extend(template.map(|name| KeyValue::new("messaging.destination.template", name)));

@@ -15,11 +15,9 @@ use crate::{
     messages::MESSAGES_CHANNEL,
 };
 
-/// Returns the rules of the configuration, over defaults that the dialects' options shape.
-///
-/// # Errors
-/// If a rule is invalid, which the configuration's checks find before.
-pub fn policy(config: &Config) -> Result<Policy, AccessError> {
+/// Returns the rules of the configuration, over defaults that the dialects' options shape. The configuration's checks find an
+/// invalid rule before.
+pub(crate) fn policy(config: &Config) -> Result<Policy, AccessError> {
     access::policy(config, defaults(config))
 }
 

@@ -39,7 +39,7 @@ use crate::{
     upkeep::Upkeep,
 };
 
-pub use access::policy;
+pub(crate) use access::policy;
 pub use accounts::options as accounts_options;
 pub use database::explained as explained_storage_error;
 use keys::Purpose;

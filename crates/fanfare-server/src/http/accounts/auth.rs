@@ -1,54 +1,29 @@
 //! `/api/auth/…`: every answer is `{"success":true,"data":…}` or `{"success":false,"error":"…"}`.
 
-use std::collections::BTreeMap;
-
-use fanfare_accounts::{AccountError, Login, storage::User};
+use fanfare_accounts::{Login, storage::User};
 use http::StatusCode;
 use serde::Serialize;
-use utoipa::{
-    IntoResponses, OpenApi, ToSchema,
-    openapi::{RefOr, Response},
-};
+use utoipa::{OpenApi, ToSchema};
 
 use super::{
     super::{
         call::RouteCall,
-        forms::{Always, BadField, FailedError, Success, challenging, refusals},
+        forms::{Always, BadField, FailedError, Success},
         reply::{self, Reply},
     },
-    Failure, Fields, PROVING, SENT,
+    Failure,
 };
 
 /// This family's part of the `OpenAPI` document.
 #[derive(OpenApi)]
 #[openapi(
     tags((name = "Accounts", description = "Users and their tokens; on every listener.")),
-    paths(
-        register,
-        login,
-        refresh,
-        me
-    )
+    paths(register, login, refresh, me)
 )]
 pub(in crate::http) struct AuthApi;
 
-/// The refusals of routes with a body.
-pub(super) struct Sent;
-
-impl IntoResponses for Sent {
-    fn responses() -> BTreeMap<String, RefOr<Response>> {
-        refusals::<FailedError<'_>>(SENT)
-    }
-}
-
-/// The refusals of routes with an access token.
-pub(super) struct Proving;
-
-impl IntoResponses for Proving {
-    fn responses() -> BTreeMap<String, RefOr<Response>> {
-        challenging(refusals::<FailedError<'_>>(PROVING))
-    }
-}
+pub(super) type Sent = super::BodyRefusals<FailedError<'static>>;
+pub(super) type Proving = super::TokenRefusals<FailedError<'static>>;
 
 pub(super) fn succeeded(status: StatusCode, data: impl Serialize) -> Reply {
     reply::json(status, &Success::of(data))
@@ -64,6 +39,7 @@ pub(super) fn failed(failure: &Failure) -> Reply {
 }
 
 /// A registration.
+// `register` reads it.
 #[derive(Serialize, ToSchema)]
 struct NewAccount<'a> {
     #[schema(format = Email)]
@@ -73,16 +49,6 @@ struct NewAccount<'a> {
     #[schema(min_length = 2, max_length = 1024)]
     password: &'a str,
     name: Option<&'a str>,
-}
-
-impl<'a> NewAccount<'a> {
-    fn read(fields: &'a Fields) -> Result<Self, AccountError> {
-        Ok(Self {
-            email: fields.text("email")?,
-            password: fields.text("password")?,
-            name: fields.optional_text("name")?,
-        })
-    }
 }
 
 /// Registers a user.
@@ -109,16 +75,11 @@ impl<'a> NewAccount<'a> {
 pub(in crate::http) async fn register(call: RouteCall<'_>) -> Result<Reply, Failure> {
     let client = call.client();
     let fields = super::read(call.body, call.site).await?;
-    let NewAccount {
-        email,
-        password,
-        name,
-    } = NewAccount::read(&fields)?;
-    let user_agent = super::user_agent(&call.head.headers);
-    let accounts = &call.site.options.accounts;
-    let login = accounts
-        .register(email, password, name, Some(client), user_agent)
-        .await?;
+    let (email, password) = (fields.text("email")?, fields.text("password")?);
+    let name = fields.optional_text("name")?;
+    let (accounts, user_agent) = (&call.site.options.accounts, super::user_agent(&call.head.headers));
+    let login = accounts.register(email, password, name, Some(client), user_agent);
+    let login = login.await?;
     Ok(succeeded(StatusCode::CREATED, LoggedIn::of(&login)))
 }
 
@@ -151,6 +112,7 @@ pub(in crate::http) async fn login(call: RouteCall<'_>) -> Result<Reply, Failure
 }
 
 /// A refresh.
+// `refresh` reads it.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct TokenRenewal<'a> {
@@ -176,15 +138,9 @@ struct TokenRenewal<'a> {
 pub(in crate::http) async fn refresh(call: RouteCall<'_>) -> Result<Reply, Failure> {
     let client = call.client();
     let fields = super::read(call.body, call.site).await?;
-    let TokenRenewal { refresh_token } = TokenRenewal {
-        refresh_token: fields.text("refreshToken")?,
-    };
-    let refreshed = call
-        .site
-        .options
-        .accounts
-        .refresh(refresh_token, true, Some(client))
-        .await?;
+    let refresh_token = fields.text("refreshToken")?;
+    let accounts = &call.site.options.accounts;
+    let refreshed = accounts.refresh(refresh_token, true, Some(client)).await?;
     let tokens = Tokens {
         access_token: &refreshed.access_token,
         token: &refreshed.access_token,
@@ -208,10 +164,8 @@ pub(in crate::http) async fn refresh(call: RouteCall<'_>) -> Result<Reply, Failu
 pub(in crate::http) async fn me(call: RouteCall<'_>) -> Result<Reply, Failure> {
     let proved = super::prove(call.headers(), call.site).await?;
     let user = call.site.options.accounts.user(&proved.user).await?;
-    let known = Known {
-        user: Account::of(&user),
-    };
-    Ok(succeeded(StatusCode::OK, known))
+    let user = Account::of(&user);
+    Ok(succeeded(StatusCode::OK, Known { user }))
 }
 
 /// A user with tokens. The access token has two names: clients read one or the other.
@@ -279,8 +233,8 @@ impl<'a> Account<'a> {
             email: &user.email,
             name: user.name.as_deref(),
             roles: &user.roles,
-            created_at: super::time(user.created_at),
-            last_login_at: user.last_login_at.map(super::time),
+            created_at: reply::time(user.created_at),
+            last_login_at: user.last_login_at.map(reply::time),
         }
     }
 }

@@ -3,9 +3,14 @@
 use std::time::Duration;
 
 use fanfare_accounts::{AccountError, storage::StorageError};
-use http::{HeaderValue, StatusCode, header};
+use http::{StatusCode, header};
 
-use super::super::{body::Unread, caller::KEYS_UNAVAILABLE, rejection::RouteRejection, reply::Reply};
+use super::super::{
+    body::Unread,
+    caller::KEYS_UNAVAILABLE,
+    rejection::RouteRejection,
+    reply::{self, Reply},
+};
 use crate::auth::TokenError;
 
 /// When to retry if too many clients ask for the same now.
@@ -18,21 +23,14 @@ const LATER: Duration = Duration::from_secs(5);
 pub(in crate::http) enum Failure {
     /// The request does not reach a handler.
     Rejected(RouteRejection),
-    /// The body did not arrive.
     Unread(Unread),
-    /// The body is not a JSON object.
     NotAnObject,
-    /// There is no access token.
     NoToken,
-    /// The access token is refused.
     BadToken(TokenError),
-    /// The access token cannot be judged at the moment.
     KeysUnavailable,
     /// The session is another user's.
     NotYours,
-    /// The route is for admins.
     NotAdmin,
-    /// The accounts refused the request.
     Account(AccountError),
 }
 
@@ -49,11 +47,10 @@ impl Failure {
         }
     }
 
-    /// Returns the text for people.
     pub(super) fn message(&self) -> String {
         let text = match self {
-            Self::Rejected(rejection) => return rejection.message().into_owned(),
-            Self::Unread(unread) => return unread.message(),
+            Self::Rejected(rejection) => return rejection.to_string(),
+            Self::Unread(unread) => return unread.to_string(),
             Self::NotAnObject => "the body is not a JSON object",
             Self::NoToken => "an access token is required",
             Self::BadToken(TokenError::Expired) => "the access token has expired",
@@ -84,11 +81,7 @@ impl Failure {
     pub(super) fn with_headers(&self, mut reply: Reply) -> Reply {
         let retry_after = match self {
             Self::Rejected(rejection) => return rejection.with_headers(reply),
-            Self::NoToken | Self::BadToken(_) => {
-                let challenge = HeaderValue::from_static("Bearer");
-                reply.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-                return reply;
-            }
+            Self::NoToken | Self::BadToken(_) => return reply::challenge(reply),
             Self::Account(AccountError::TooManyAttempts { retry_after }) => *retry_after,
             Self::KeysUnavailable => LATER,
             Self::Account(AccountError::Busy) => SOON,

@@ -16,14 +16,9 @@ const ASKED_FOR: [&str; 9] = [
     "username",
 ];
 
-/// The fields of a JSON object that routes read; others are dropped. Of a duplicate field the last counts; `null`
-/// counts as missing.
-pub(super) struct Fields(Vec<(&'static str, Given)>);
-
-enum Given {
-    Text(String),
-    Other,
-}
+/// The fields of a JSON object that routes read, each with its text if it is one; others are dropped. Of a duplicate field
+/// the last counts; `null` counts as missing.
+pub(super) struct Fields(Vec<(&'static str, Option<String>)>);
 
 impl Fields {
     /// Returns the fields in `body`, if it is a JSON object.
@@ -31,12 +26,12 @@ impl Fields {
         let object = RawObject::parse(std::str::from_utf8(body).ok()?).ok()?;
         let mut fields = Vec::new();
         for name in ASKED_FOR {
-            match object.get(name) {
-                Some(value) if value.get().starts_with('"') => {
-                    fields.push((name, Given::Text(string(value)?.into_owned())));
-                }
-                Some(value) if value.get() != "null" => fields.push((name, Given::Other)),
-                _ => {}
+            if let Some(value) = object.given(name) {
+                let text = match value.get().strip_prefix('"') {
+                    Some(_) => Some(string(value)?.into_owned()),
+                    None => None,
+                };
+                fields.push((name, text));
             }
         }
         Some(Self(fields))
@@ -44,10 +39,8 @@ impl Fields {
 
     /// Returns a required text. It may be empty.
     pub(super) fn text(&self, field: &'static str) -> Result<&str, AccountError> {
-        self.optional_text(field)?.ok_or(AccountError::Bad {
-            field,
-            issue: "is missing",
-        })
+        let text = self.optional_text(field)?;
+        text.ok_or(AccountError::bad(field, "is missing"))
     }
 
     /// Returns an optional text, which may be missing or `null`.
@@ -55,11 +48,8 @@ impl Fields {
         debug_assert!(ASKED_FOR.contains(&field), "{field}");
         match self.0.iter().find(|(name, _)| *name == field) {
             None => Ok(None),
-            Some((_, Given::Text(text))) => Ok(Some(text)),
-            Some((_, Given::Other)) => Err(AccountError::Bad {
-                field,
-                issue: "expected a string",
-            }),
+            Some((_, Some(text))) => Ok(Some(text)),
+            Some((_, None)) => Err(AccountError::bad(field, "expected a string")),
         }
     }
 }

@@ -12,14 +12,15 @@ pub(super) mod sessions;
 #[cfg(test)]
 mod tests;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, marker::PhantomData, net::IpAddr, sync::Arc};
 
-use fanfare_accounts::{
-    AccountError, Accounts, Login,
-    storage::{StorageError, time_of},
-};
-use fanfare_core::{Identity, timestamp};
+use fanfare_accounts::{AccountError, Accounts, Login};
+use fanfare_core::Identity;
 use http::{HeaderMap, header};
+use utoipa::{
+    IntoResponses, ToSchema,
+    openapi::{RefOr, Response},
+};
 
 use self::{failure::Failure, fields::Fields};
 use super::{
@@ -27,29 +28,42 @@ use super::{
     body::{self, RequestBody},
     call::RouteCall,
     caller,
+    forms::{challenging, refusals},
     reply::Reply,
 };
 use crate::auth::TokenError;
 
-/// The refusals of a route with a body.
-const SENT: &[(u16, &str)] = &[
-    (400, "The body is invalid."),
-    (403, "This server issues no tokens."),
-    (408, "The body did not arrive in time."),
-    (413, "The body is too large."),
-    (415, "The body is not JSON in UTF-8."),
-    (429, "Too many requests, or too many bad logins."),
-    (500, "A fault of the server's."),
-    (503, "The server is stopping, or the database is unavailable."),
-];
+/// The refusals of a route with a body, in the form of `E`.
+struct BodyRefusals<E>(PhantomData<E>);
 
-/// The refusals of a route with an access token.
-const PROVING: &[(u16, &str)] = &[
-    (401, "The token is missing or invalid."),
-    (429, "Too many requests."),
-    (500, "A fault of the server's."),
-    (503, "The server is stopping, or the database is unavailable."),
-];
+impl<E: ToSchema> IntoResponses for BodyRefusals<E> {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        refusals::<E>(&[
+            (400, "The body is invalid."),
+            (403, "This server issues no tokens."),
+            (408, "The body did not arrive in time."),
+            (413, "The body is too large."),
+            (415, "The body is not JSON in UTF-8."),
+            (429, "Too many requests, or too many bad logins."),
+            (500, "A fault of the server's."),
+            (503, "The server is stopping, or the database is unavailable."),
+        ])
+    }
+}
+
+/// The refusals of a route with an access token, in the form of `E`.
+struct TokenRefusals<E>(PhantomData<E>);
+
+impl<E: ToSchema> IntoResponses for TokenRefusals<E> {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        challenging(refusals::<E>(&[
+            (401, "The token is missing or invalid."),
+            (429, "Too many requests."),
+            (500, "A fault of the server's."),
+            (503, "The server is stopping, or the database is unavailable."),
+        ]))
+    }
+}
 
 /// The longest body, in bytes: far more than valid ones need, so that a password that is too long gets its own error.
 const MAX_BODY: usize = 2 << 20;
@@ -96,12 +110,9 @@ async fn log_in(name: &'static str, call: RouteCall<'_>) -> Result<Login, Failur
     let client = call.client();
     let fields = read(call.body, call.site).await?;
     let (email, password) = (fields.text(name)?, fields.text("password")?);
-    let login =
-        call.site
-            .options
-            .accounts
-            .login(email, password, Some(client), user_agent(&call.head.headers));
-    Ok(login.await.inspect_err(|error| note_refusal(error, client))?)
+    let (accounts, user_agent) = (&call.site.options.accounts, user_agent(&call.head.headers));
+    let login = accounts.login(email, password, Some(client), user_agent).await;
+    Ok(login.inspect_err(|error| note_refusal(error, client))?)
 }
 
 /// Logs a failed login: a line for each, since programs such as fail2ban count them by address.
@@ -161,11 +172,6 @@ where
         Ok::<_, AccountError>(())
     });
     let done = task.await;
-    done.unwrap_or_else(|_| Err(StorageError::Fault("a task was cut off".to_owned()).into()))?;
+    done.unwrap_or_else(|_| Err(AccountError::fault("a task was cut off")))?;
     Ok(())
-}
-
-/// Formats a time of the database for clients.
-fn time(millis: i64) -> String {
-    timestamp(time_of(millis)).to_string()
 }

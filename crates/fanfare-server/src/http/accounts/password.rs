@@ -43,6 +43,7 @@ pub(in crate::http) async fn logout(call: RouteCall<'_>) -> Result<Reply, Failur
 }
 
 /// A change of the user's own password.
+// `change` reads it.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Change<'a> {
@@ -81,22 +82,12 @@ pub(in crate::http) async fn change(call: RouteCall<'_>) -> Result<Reply, Failur
     let client = call.client();
     let fields = super::read(call.body, call.site).await?;
     let proved = super::prove(&call.head.headers, call.site).await?;
-    let Change {
-        current_password,
-        new_password,
-    } = Change {
-        current_password: fields.text("currentPassword")?,
-        new_password: fields.text("newPassword")?,
-    };
-    let (user, session) = (
-        proved.user.to_string(),
-        proved.session.as_deref().map(str::to_owned),
-    );
-    let (current, new) = (current_password.to_owned(), new_password.to_owned());
+    let current = fields.text("currentPassword")?.to_owned();
+    let new = fields.text("newPassword")?.to_owned();
     super::ending(call.site, move |accounts| async move {
         let change = PasswordChange {
-            user_id: &user,
-            session: session.as_deref(),
+            user_id: &proved.user,
+            session: proved.session.as_deref(),
             current: &current,
             new: &new,
             client: Some(client),
@@ -108,6 +99,7 @@ pub(in crate::http) async fn change(call: RouteCall<'_>) -> Result<Reply, Failur
 }
 
 /// A reset of a password.
+// `reset` reads it.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Reset<'a> {
@@ -134,11 +126,8 @@ struct Reset<'a> {
 pub(in crate::http) async fn reset(call: RouteCall<'_>) -> Result<Reply, Failure> {
     let client = call.client();
     let fields = super::read(call.body, call.site).await?;
-    let Reset { token, new_password } = Reset {
-        token: fields.text("token")?,
-        new_password: fields.text("newPassword")?,
-    };
-    let (token, new) = (token.to_owned(), new_password.to_owned());
+    let token = fields.text("token")?.to_owned();
+    let new = fields.text("newPassword")?.to_owned();
     super::ending(call.site, move |accounts| async move {
         accounts.reset_password(&token, &new, Some(client)).await
     })

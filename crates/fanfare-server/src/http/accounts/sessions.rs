@@ -1,28 +1,22 @@
 //! `/sessions`: logins for programs; errors are `{"error":{"code","message","details"}}`.
 
-use std::collections::BTreeMap;
-
 use fanfare_accounts::{
     AccountError, Login,
     storage::{Session, StorageError},
 };
 use fanfare_core::UserId;
-use http::StatusCode;
 use serde::Serialize;
-use utoipa::{
-    IntoResponses, OpenApi, ToSchema,
-    openapi::{RefOr, Response},
-};
+use utoipa::{OpenApi, ToSchema};
 
 use super::{
     super::{
         api::query::Query,
         call::RouteCall,
-        forms::{ApiError, challenging, refusals},
+        forms::ApiError,
         rejection::RouteRejection,
         reply::{self, Reply},
     },
-    Failure, PROVING, SENT,
+    Failure,
 };
 use crate::auth::TokenError;
 
@@ -37,33 +31,15 @@ const CURRENT: &str = "current";
 )]
 pub(in crate::http) struct SessionsApi;
 
-/// The refusals of routes with a body.
-struct SessionSent;
-
-impl IntoResponses for SessionSent {
-    fn responses() -> BTreeMap<String, RefOr<Response>> {
-        refusals::<ApiError<'_>>(SENT)
-    }
-}
-
-/// The refusals of routes with an access token.
-struct SessionProving;
-
-impl IntoResponses for SessionProving {
-    fn responses() -> BTreeMap<String, RefOr<Response>> {
-        challenging(refusals::<ApiError<'_>>(PROVING))
-    }
-}
+type SessionSent = super::BodyRefusals<ApiError<'static>>;
+type SessionProving = super::TokenRefusals<ApiError<'static>>;
 
 pub(super) fn failed(failure: &Failure) -> Reply {
     let details = failure.details().into_iter();
-    let details = details.map(|(field, issue)| (field.to_owned(), issue.into()));
-    reply::coded(
-        failure.status(),
-        code(failure),
-        &failure.message(),
-        details.collect(),
-    )
+    let details = details
+        .map(|(field, issue)| (field.to_owned(), issue.into()))
+        .collect();
+    reply::coded(failure.status(), code(failure), &failure.message(), details)
 }
 
 /// Returns the code for programs. All failures that are worth a retry have one code.
@@ -123,9 +99,9 @@ impl<'a> LoginSession<'a> {
             session_id: &session.id,
             user_id: &session.user_id,
             user_agent: session.user_agent.as_deref(),
-            created_at: super::time(session.created_at),
-            last_used_at: super::time(session.last_used_at),
-            expires_at: super::time(session.expires_at),
+            created_at: reply::time(session.created_at),
+            last_used_at: reply::time(session.last_used_at),
+            expires_at: reply::time(session.expires_at),
             current: own == Some(&session.id),
         }
     }
@@ -162,10 +138,8 @@ pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, Failure>
     let sessions = call.site.options.accounts.sessions(user).await?;
     let own = proved.session.as_deref();
     let shown = sessions.iter().map(|session| LoginSession::of(session, own));
-    let sessions = Sessions {
-        sessions: shown.collect(),
-    };
-    Ok(reply::json(StatusCode::OK, &sessions))
+    let sessions = shown.collect();
+    Ok(reply::ok(&Sessions { sessions }))
 }
 
 /// A login.
@@ -194,7 +168,7 @@ struct SessionBody<'a> {
 )]
 pub(in crate::http) async fn create(call: RouteCall<'_>) -> Result<Reply, Failure> {
     let login = super::log_in("username", call).await?;
-    Ok(reply::json(StatusCode::OK, &Opened::of(&login)))
+    Ok(reply::ok(&Opened::of(&login)))
 }
 
 /// A session, and its tokens.
@@ -245,6 +219,7 @@ impl<'a> Opened<'a> {
 }
 
 /// A refresh.
+// `refresh` reads it.
 #[derive(Serialize, ToSchema)]
 struct SessionRenewal<'a> {
     refresh_token: &'a str,
@@ -276,21 +251,14 @@ struct Renewed<'a> {
 pub(in crate::http) async fn refresh(call: RouteCall<'_>) -> Result<Reply, Failure> {
     let client = call.client();
     let fields = super::read(call.body, call.site).await?;
-    let SessionRenewal { refresh_token } = SessionRenewal {
-        refresh_token: fields.text("refresh_token")?,
-    };
-    let refreshed = call
-        .site
-        .options
-        .accounts
-        .refresh(refresh_token, false, Some(client))
-        .await?;
-    let renewed = Renewed {
+    let refresh_token = fields.text("refresh_token")?;
+    let accounts = &call.site.options.accounts;
+    let refreshed = accounts.refresh(refresh_token, false, Some(client)).await?;
+    Ok(reply::ok(&Renewed {
         access_token: &refreshed.access_token,
         expires_in: refreshed.expires_in,
         token_type: TokenType::Bearer,
-    };
-    Ok(reply::json(StatusCode::OK, &renewed))
+    }))
 }
 
 /// Ends a login session: its tokens are refused on every node, its connections are closed.
@@ -319,7 +287,7 @@ pub(in crate::http) async fn end(call: RouteCall<'_>) -> Result<Reply, Failure> 
     let proved = super::prove(call.headers(), site).await?;
     if id == CURRENT {
         super::end_own(&proved, site).await?;
-        return Ok(reply::text(StatusCode::NO_CONTENT, "", ""));
+        return Ok(reply::no_content());
     }
     let is_own = proved.session.as_deref() == Some(id);
     if !is_own && !proved.is_admin() {
@@ -327,5 +295,5 @@ pub(in crate::http) async fn end(call: RouteCall<'_>) -> Result<Reply, Failure> 
         return Err(Failure::NotYours);
     }
     super::end_session(id, site).await?;
-    Ok(reply::text(StatusCode::NO_CONTENT, "", ""))
+    Ok(reply::no_content())
 }

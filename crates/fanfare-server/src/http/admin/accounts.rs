@@ -1,16 +1,12 @@
 //! `/api/v1/accounts`: the users who can log in here.
 
-use fanfare_accounts::{
-    AccountError,
-    storage::{User, time_of},
-};
-use fanfare_core::timestamp;
+use fanfare_accounts::{AccountError, storage::User};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    ApiError, Reply, RequestBody, ServiceRefusals, Site, audit, failed, invalid,
+    ApiError, ApiFailure, Reply, RouteCall, ServiceRefusals, audit,
     query::{Limit, Query},
     read, reply,
 };
@@ -87,31 +83,27 @@ struct AccountChange {
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
-pub(in crate::http) async fn list(query: &str, site: &Site) -> Reply {
-    let read = Query::read(query, &["email", "limit", "cursor"]);
-    let read = read.and_then(|query| Ok((query.text("email"), query.limit()?, query.text("cursor"))));
-    let (email, limit, after) = match read {
-        Ok(read) => read,
-        Err(message) => return invalid(&message),
-    };
-    let accounts = &site.options.accounts;
-    let found = if let Some(email) = email {
-        accounts.user_by_email(&email).await.map(|user| vec![user])
+pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
+    let query = Query::read(call.query(), &["email", "limit", "cursor"])?;
+    let limit = query.limit()?;
+    let accounts = &call.site.options.accounts;
+    let found = if let Some(email) = query.get("email") {
+        accounts.user_by_email(email).await.map(|user| vec![user])
     } else {
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-        accounts.users(&after.unwrap_or_default(), limit).await
+        accounts
+            .users(query.get("cursor").unwrap_or_default(), limit)
+            .await
     };
     let users = match found {
-        Ok(users) => users,
         Err(AccountError::NotFound(_) | AccountError::Bad { .. }) => Vec::new(),
-        Err(error) => return failed(&error),
+        found => found?,
     };
     let next = users.last().filter(|_| users.len() == limit);
-    let page = AccountPage {
+    Ok(reply::ok(&AccountPage {
         accounts: users.iter().map(ShownAccount::of).collect(),
         next_cursor: next.map(|user| &*user.id),
-    };
-    reply::json(StatusCode::OK, &page)
+    }))
 }
 
 /// Creates an account, even if `auth.registration` is closed.
@@ -135,32 +127,23 @@ pub(in crate::http) async fn list(query: &str, site: &Site) -> Reply {
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
-pub(in crate::http) async fn create(sent: RequestBody, site: &Site) -> Reply {
-    let wanted: AccountWanted = match read(sent, site).await {
-        Ok(wanted) => wanted,
-        Err(reply) => return reply,
-    };
+pub(in crate::http) async fn create(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
     let AccountWanted {
         email,
         password,
         name,
         mut roles,
-    } = wanted;
+    } = read(call.body, call.site).await?;
     if roles.is_empty() {
         roles.push(fanfare_accounts::DEFAULT_ROLE.to_owned());
     }
-    let made = site
-        .options
-        .accounts
+    let accounts = &call.site.options.accounts;
+    let user = accounts
         .create_user(&email, &password, name.as_deref(), &roles)
-        .await;
-    match made {
-        Ok(user) => audit::changed(
-            reply::json(StatusCode::CREATED, &ShownAccount::of(&user)),
-            format!("made the account {} with the roles {:?}", user.id, user.roles),
-        ),
-        Err(error) => failed(&error),
-    }
+        .await?;
+    let what = format!("made the account {} with the roles {:?}", user.id, user.roles);
+    let made = reply::json(StatusCode::CREATED, &ShownAccount::of(&user));
+    Ok(audit::changed(made, what))
 }
 
 /// Changes an account's roles, or disables or enables it.
@@ -182,46 +165,34 @@ pub(in crate::http) async fn create(sent: RequestBody, site: &Site) -> Reply {
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
-pub(in crate::http) async fn change(id: &str, sent: RequestBody, site: &Site) -> Reply {
-    let change: AccountChange = match read(sent, site).await {
-        Ok(change) => change,
-        Err(reply) => return reply,
-    };
-    match apply(id, change, site).await {
-        Ok(user) => {
-            let state = if user.disabled_at.is_some() { "off" } else { "on" };
-            let what = format!(
-                "changed the account {}: roles {:?}, switched {state}",
-                user.id, user.roles
-            );
-            audit::changed(reply::json(StatusCode::OK, &ShownAccount::of(&user)), what)
-        }
-        Err(error) => failed(&error),
-    }
-}
-
-async fn apply(id: &str, change: AccountChange, site: &Site) -> Result<User, AccountError> {
-    let accounts = &site.options.accounts;
+pub(in crate::http) async fn change(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
+    let (id, accounts) = (call.segment, &call.site.options.accounts);
+    let change: AccountChange = read(call.body, call.site).await?;
     if let Some(roles) = change.roles {
         accounts.set_roles(id, &roles).await?;
     }
     if let Some(disabled) = change.disabled {
         accounts.set_disabled(id, disabled).await?;
     }
-    accounts.user(id).await
+    let user = accounts.user(id).await?;
+    let state = if user.disabled_at.is_some() { "off" } else { "on" };
+    let what = format!(
+        "changed the account {}: roles {:?}, switched {state}",
+        user.id, user.roles
+    );
+    Ok(audit::changed(reply::ok(&ShownAccount::of(&user)), what))
 }
 
 impl<'a> ShownAccount<'a> {
     fn of(user: &'a User) -> Self {
-        let at = |millis| timestamp(time_of(millis)).to_string();
         Self {
             id: &user.id,
             email: &user.email,
             name: user.name.as_deref(),
             roles: &user.roles,
-            created_at: at(user.created_at),
-            last_login_at: user.last_login_at.map(at),
-            disabled_at: user.disabled_at.map(at),
+            created_at: reply::time(user.created_at),
+            last_login_at: user.last_login_at.map(reply::time),
+            disabled_at: user.disabled_at.map(reply::time),
         }
     }
 }

@@ -1,10 +1,9 @@
 //! `GET /api/v1/configuration`: the values in force on all nodes, without secrets.
 
-use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Always, Reply, ServiceRefusals, Site, degraded, reply};
+use super::{Always, ApiFailure, Reply, RouteCall, ServiceRefusals, degraded, reply};
 use crate::report::{CONFIGURATION, NodeConfiguration};
 
 /// All nodes' configurations.
@@ -27,13 +26,10 @@ struct Configurations {
     responses((status = 200, description = "The configuration of each node, without secrets.", body = inline(Configurations)), ServiceRefusals),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
-pub(in crate::http) async fn show(site: &Site) -> Reply {
-    let found = site.node.reports::<NodeConfiguration>(CONFIGURATION).await;
+pub(in crate::http) async fn show(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
+    let found = call.site.node.reports::<NodeConfiguration>(CONFIGURATION).await;
     let mut nodes = found.answer;
     nodes.sort_by_key(|one| one.node);
-    let answer = Configurations {
-        nodes,
-        degraded: degraded(found.complete),
-    };
-    reply::json(StatusCode::OK, &answer)
+    let degraded = degraded(found.complete);
+    Ok(reply::ok(&Configurations { nodes, degraded }))
 }

@@ -2,18 +2,16 @@
 
 use fanfare_core::{Audience, format_duration, policy::AccessControl};
 use fanfare_engine::{Filter, Row};
-use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::{Always, Reply, ServiceRefusals, Site, degraded, invalid, query::Query, reply};
+use super::{Always, ApiFailure, Reply, RouteCall, ServiceRefusals, Site, degraded, query::Query, reply};
 use crate::{
     access::{ExplainedAction, decide},
     http::api::connections::Connection,
 };
 
-/// Connections that are looked at.
 const CONNECTIONS: usize = 100;
 
 /// What a user may do with a channel.
@@ -127,60 +125,41 @@ struct ExplainQuery {
     responses((status = 200, description = "The decisions with their reasons, and the user's connections.", body = inline(Explained<'static>)), ServiceRefusals),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
-pub(in crate::http) async fn explain(query: &str, site: &Site) -> Reply {
-    let asked = match ExplainQuery::read(query) {
-        Ok(asked) => asked,
-        Err(message) => return invalid(&message),
-    };
+pub(in crate::http) async fn explain(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
+    let site = call.site;
+    let asked = ExplainQuery::read(call.query())?;
     let who = match &asked.user {
         None => None,
-        Some(user) => match site.gate.supposed(user, asked.claims.clone()) {
-            Some(identity) => Some(identity),
-            None => return invalid("user: no user id"),
-        },
+        Some(user) => {
+            let supposed = site.gate.supposed(user, asked.claims.clone());
+            Some(supposed.ok_or("user: no user id")?)
+        }
     };
     let access = &site.node.access;
     let room = matches!(&asked.audience, Audience::Channel(channel) if access.names().is_room(channel));
     let decisions = decide(access, who.as_ref(), &asked.audience, room);
-    let Receivers {
-        receiving,
-        others,
-        complete,
-    } = receivers(&asked, site).await;
-    let explained = Explained {
+    let (receiving, others, complete) = receivers(&asked, site).await;
+    let not_receiving = others.iter().map(|(row, reason)| NotReceiving {
+        connection: Connection::full(row),
+        reason: *reason,
+    });
+    Ok(reply::ok(&Explained {
         user: asked.user.as_deref(),
         channel: &asked.channel,
         room,
         decisions: decisions.iter().map(Explanation::of).collect(),
         history: ExplainedHistory::of(access, &asked.audience),
         receiving: receiving.iter().map(Connection::full).collect(),
-        not_receiving: others
-            .iter()
-            .map(|(row, reason)| NotReceiving {
-                connection: Connection::full(row),
-                reason: *reason,
-            })
-            .collect(),
+        not_receiving: not_receiving.collect(),
         degraded: degraded(complete),
-    };
-    reply::json(StatusCode::OK, &explained)
+    }))
 }
 
-/// A user's connections.
-struct Receivers {
-    receiving: Vec<Row>,
-    others: Vec<(Row, WithheldBecause)>,
-    complete: bool,
-}
-
-/// The connections of the user that was asked about: those that a publication on the channel would reach, and the others.
-async fn receivers(asked: &ExplainQuery, site: &Site) -> Receivers {
+/// The connections of the user that was asked about: those that a publication on the channel would reach, and the others; and
+/// whether every node has answered.
+async fn receivers(asked: &ExplainQuery, site: &Site) -> (Vec<Row>, Vec<(Row, WithheldBecause)>, bool) {
     let Some(user) = &asked.user else {
-        return Receivers {
-            receiving: Vec::new(),
-            others: Vec::new(),
-            complete: true,
-        };
+        return (Vec::new(), Vec::new(), true);
     };
     let all = Filter {
         user: Some(user.clone()),
@@ -210,11 +189,7 @@ async fn receivers(asked: &ExplainQuery, site: &Site) -> Receivers {
             None => receiving.push(row),
         }
     }
-    Receivers {
-        receiving,
-        others,
-        complete: all.complete && covering.complete,
-    }
+    (receiving, others, all.complete && covering.complete)
 }
 
 impl ExplainQuery {

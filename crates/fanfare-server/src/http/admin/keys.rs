@@ -1,16 +1,12 @@
 //! `/api/v1/keys`: the API keys in the database. Those of the configuration are not listed: it has their secrets, not their
 //! names.
 
-use fanfare_accounts::{
-    Scope,
-    storage::{StoredKey, time_of},
-};
-use fanfare_core::timestamp;
+use fanfare_accounts::{Scope, storage::StoredKey};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{ApiError, Reply, RequestBody, ServiceRefusals, Site, audit, failed, invalid, read, reply};
+use super::{ApiError, ApiFailure, Reply, RouteCall, ServiceRefusals, audit, read, reply};
 
 /// All keys.
 #[derive(Serialize, ToSchema)]
@@ -54,13 +50,14 @@ struct KeyWanted {
     #[schema(min_length = 1, max_length = 200)]
     name: String,
     /// publish, read or admin.
-    #[schema(inline, min_items = 1)]
-    scopes: Vec<ScopeName>,
+    #[schema(inline, min_items = 1, value_type = Vec<ScopeName>)]
+    scopes: Vec<Scope>,
 }
 
 /// A scope of a key.
-#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "it is only described")]
 enum ScopeName {
     Publish,
     Read,
@@ -80,16 +77,10 @@ enum ScopeName {
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
-pub(in crate::http) async fn list(site: &Site) -> Reply {
-    match site.options.accounts.keys().await {
-        Ok(keys) => reply::json(
-            StatusCode::OK,
-            &ShownKeys {
-                keys: keys.iter().map(ShownKey::of).collect(),
-            },
-        ),
-        Err(error) => failed(&error),
-    }
+pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
+    let keys = call.site.options.accounts.keys().await?;
+    let keys = keys.iter().map(ShownKey::of).collect();
+    Ok(reply::ok(&ShownKeys { keys }))
 }
 
 /// Creates an API key. After the first one, callers on this machine need a key, too.
@@ -109,25 +100,18 @@ pub(in crate::http) async fn list(site: &Site) -> Reply {
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
-pub(in crate::http) async fn create(sent: RequestBody, site: &Site) -> Reply {
-    let wanted: KeyWanted = match read(sent, site).await {
-        Ok(wanted) => wanted,
-        Err(reply) => return reply,
+pub(in crate::http) async fn create(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
+    let wanted: KeyWanted = read(call.body, call.site).await?;
+    let accounts = &call.site.options.accounts;
+    let (secret, key) = accounts.create_key(&wanted.name, &wanted.scopes).await?;
+    let made = NewKey {
+        key: &secret,
+        id: &key.id,
+        name: &key.name,
+        scopes: &key.scopes,
     };
-    let scopes: Vec<_> = wanted.scopes.iter().map(|name| name.scope()).collect();
-    match site.options.accounts.create_key(&wanted.name, &scopes).await {
-        Ok((secret, key)) => {
-            let made = NewKey {
-                key: &secret,
-                id: &key.id,
-                name: &key.name,
-                scopes: &key.scopes,
-            };
-            let what = format!("made the API key {} ({}) with {:?}", key.id, key.name, key.scopes);
-            audit::changed(reply::json(StatusCode::CREATED, &made), what)
-        }
-        Err(error) => failed(&error),
-    }
+    let what = format!("made the API key {} ({}) with {:?}", key.id, key.name, key.scopes);
+    Ok(audit::changed(reply::json(StatusCode::CREATED, &made), what))
 }
 
 /// Revokes an API key, within seconds on all nodes.
@@ -145,39 +129,25 @@ pub(in crate::http) async fn create(sent: RequestBody, site: &Site) -> Reply {
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
-pub(in crate::http) async fn revoke(id: &str, site: &Site) -> Reply {
+pub(in crate::http) async fn revoke(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
+    let id = call.segment;
     if id.is_empty() {
-        return invalid("the path names no key");
+        return Err("the path names no key".into());
     }
-    match site.options.accounts.revoke_key(id).await {
-        Ok(()) => audit::changed(
-            reply::text(StatusCode::NO_CONTENT, "", ""),
-            format!("revoked the API key {id}"),
-        ),
-        Err(error) => failed(&error),
-    }
+    call.site.options.accounts.revoke_key(id).await?;
+    let what = format!("revoked the API key {id}");
+    Ok(audit::changed(reply::no_content(), what))
 }
 
 impl<'a> ShownKey<'a> {
     fn of(key: &'a StoredKey) -> Self {
-        let at = |millis| timestamp(time_of(millis)).to_string();
         Self {
             id: &key.id,
             name: &key.name,
             scopes: &key.scopes,
-            created_at: at(key.created_at),
-            revoked_at: key.revoked_at.map(at),
-            last_used_at: key.last_used_at.map(at),
-        }
-    }
-}
-
-impl ScopeName {
-    fn scope(self) -> Scope {
-        match self {
-            Self::Publish => Scope::Publish,
-            Self::Read => Scope::Read,
-            Self::Admin => Scope::Admin,
+            created_at: reply::time(key.created_at),
+            revoked_at: key.revoked_at.map(reply::time),
+            last_used_at: key.last_used_at.map(reply::time),
         }
     }
 }

@@ -1,10 +1,9 @@
 //! `GET /api/v1/overview`: the figures of all nodes.
 
-use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Always, Reply, ServiceRefusals, Site, degraded, reply};
+use super::{Always, ApiFailure, Reply, RouteCall, ServiceRefusals, degraded, reply};
 use crate::report::{FIGURES, NodeFigures};
 
 /// All nodes' figures.
@@ -29,14 +28,13 @@ struct NodesOverview {
     responses((status = 200, description = "The figures of each node.", body = inline(NodesOverview)), ServiceRefusals),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
-pub(in crate::http) async fn show(site: &Site) -> Reply {
-    let found = site.node.reports::<NodeFigures>(FIGURES).await;
+pub(in crate::http) async fn show(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
+    let found = call.site.node.reports::<NodeFigures>(FIGURES).await;
     let mut nodes = found.answer;
     nodes.sort_by_key(|figures| figures.id);
-    let overview = NodesOverview {
+    Ok(reply::ok(&NodesOverview {
         nodes,
-        answered_by: site.node.id,
+        answered_by: call.site.node.id,
         degraded: degraded(found.complete),
-    };
-    reply::json(StatusCode::OK, &overview)
+    }))
 }

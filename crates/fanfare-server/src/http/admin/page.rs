@@ -3,10 +3,6 @@
 
 use super::{super::forms::PlainError, Reply, reply};
 
-/// Scripts, styles, pictures and requests of this server's own, and nothing else.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
-                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-
 /// The page for operators.
 #[utoipa::path(
     get,
@@ -26,27 +22,5 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
     ),
 )]
 pub(in crate::http) fn page() -> Reply {
-    file("text/html; charset=utf-8", include_str!("built/index.html"))
-}
-
-/// What the page does.
-pub(in crate::http) fn script() -> Reply {
-    file(
-        "text/javascript; charset=utf-8",
-        include_str!("built/admin/app.js"),
-    )
-}
-
-/// How the page looks.
-pub(in crate::http) fn style() -> Reply {
-    file("text/css; charset=utf-8", include_str!("built/admin/app.css"))
-}
-
-/// The logo.
-pub(in crate::http) fn logo() -> Reply {
-    file("image/svg+xml", include_str!("built/admin/app.svg"))
-}
-
-fn file(media_type: &'static str, text: &'static str) -> Reply {
-    reply::embedded(media_type, POLICY, text)
+    reply::embedded(reply::HTML, include_str!("built/index.html"))
 }

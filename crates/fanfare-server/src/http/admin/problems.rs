@@ -6,12 +6,11 @@ use std::{
 };
 
 use fanfare_core::timestamp;
-use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Always, Reply, ServiceRefusals, Site, degraded, reply};
+use super::{Always, ApiFailure, Reply, RouteCall, ServiceRefusals, degraded, reply};
 use crate::{
     report::{FIGURES, KINDS, NodeFigures, ProblemKind, Severity},
     upkeep::ENDS_SOON,
@@ -61,18 +60,13 @@ struct ReportedProblem {
     responses((status = 200, description = "The most severe first.", body = inline(ReportedProblems)), ServiceRefusals),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
-pub(in crate::http) async fn list(site: &Site) -> Reply {
-    let found = site.node.reports::<NodeFigures>(FIGURES).await;
-    let problems = KINDS
-        .iter()
-        .filter_map(|kind| ReportedProblem::of(kind, &found.answer));
-    let mut problems: Vec<_> = problems.collect();
+pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
+    let found = call.site.node.reports::<NodeFigures>(FIGURES).await;
+    let problem = |kind| ReportedProblem::of(kind, &found.answer);
+    let mut problems: Vec<_> = KINDS.iter().filter_map(problem).collect();
     problems.sort_by_key(|problem| (!problem.current, problem.severity));
-    let answer = ReportedProblems {
-        problems,
-        degraded: degraded(found.complete),
-    };
-    reply::json(StatusCode::OK, &answer)
+    let degraded = degraded(found.complete);
+    Ok(reply::ok(&ReportedProblems { problems, degraded }))
 }
 
 impl ReportedProblem {
@@ -112,13 +106,10 @@ impl ReportedProblem {
 
 /// More about the problem called `name`, if `node` has it now.
 fn lasting(name: &str, node: &NodeFigures) -> Option<String> {
+    let away = |is_away: bool, error: &Option<String>| is_away.then(|| error.clone().unwrap_or_default());
     match name {
-        "broker_away" => {
-            (node.broker.status == "disconnected").then(|| node.broker.error.clone().unwrap_or_default())
-        }
-        "database_away" => {
-            (node.database.status == "down").then(|| node.database.error.clone().unwrap_or_default())
-        }
+        "broker_away" => away(node.broker.status == "disconnected", &node.broker.error),
+        "database_away" => away(node.database.status == "down", &node.database.error),
         "reload_refused" => node.reload_refused.then(String::new),
         "order_failed" => node.order_failed.then(String::new),
         "no_certificate" => certificates(node, |end| end.is_none()),
@@ -131,10 +122,8 @@ fn lasting(name: &str, node: &NodeFigures) -> Option<String> {
             (missing > 0).then(|| format!("{missing} missing"))
         }
         "full" => {
-            let full = node
-                .dialects
-                .iter()
-                .filter(|own| own.connections >= own.max_connections);
+            let own = node.dialects.iter();
+            let full = own.filter(|own| own.connections >= own.max_connections);
             let names: Vec<_> = full.map(|own| &*own.name).collect();
             (!names.is_empty()).then(|| names.join(", "))
         }

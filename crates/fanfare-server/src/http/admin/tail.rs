@@ -11,7 +11,7 @@ use fanfare_accounts::Scope;
 use fanfare_core::{Event, timestamp};
 use fanfare_engine::{Subject, Tail, TailedEvent};
 use futures_util::FutureExt;
-use http::{HeaderName, HeaderValue, Response, StatusCode, header, request::Parts};
+use http::{StatusCode, header, request::Parts};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::{
@@ -21,17 +21,15 @@ use tokio::{
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Reply, ServiceRefusals, Site, api_error, audit, invalid, query::Query, reply};
-use crate::http::{call::RouteCall, caller, progress::InProgress, reply_body::ReplyBody};
+use super::{ApiFailure, Reply, RouteCall, ServiceRefusals, Site, api_error, audit, query::Query, reply};
+use crate::http::{caller, progress::InProgress, reply_body::ReplyBody};
 
-const LINES_OF_JSON: HeaderValue = HeaderValue::from_static("application/jsonl");
 /// How often it is looked whether the server stops, and whether the caller may still read.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const JUDGE_EVERY: Duration = Duration::from_secs(2);
 /// The longest time without a byte. A client that has gone is noticed when it does not take the second one, and proxies close a
 /// silent stream. It is shorter where `limits.keep_alive_timeout` is.
 const SILENCE: Duration = Duration::from_secs(5);
-/// Events in one write.
 const AT_ONCE: usize = 64;
 
 /// A line of a tail. Ignore empty lines.
@@ -109,24 +107,16 @@ struct TailQuery {
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
-pub(in crate::http) async fn open(call: RouteCall<'_>) -> Reply {
+pub(in crate::http) async fn open(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
     let site = call.site;
-    let TailQuery { subjects, data } = match TailQuery::read(call.query()) {
-        Ok(asked) => asked,
-        Err(message) => return invalid(&message),
-    };
+    let TailQuery { subjects, data } = TailQuery::read(call.query())?;
     let scope = if data { Scope::Admin } else { Scope::Read };
-    if let Err(rejection) = caller::access(site, call.peer, &call.head, scope).await {
-        let refused = api_error(rejection.status(), rejection.code(), &rejection.message());
-        return rejection.with_headers(refused);
-    }
-    let Ok(tail) = site.node.tail(subjects).await else {
-        return reply::later(api_error(
-            StatusCode::TOO_MANY_REQUESTS,
-            "TOO_MANY_TAILS",
-            "the node has as many tails as observe.max_tails allows",
-        ));
-    };
+    caller::access(site, call.peer, &call.head, scope).await?;
+    let tail = site.node.tail(subjects).await.map_err(|_| {
+        let message = "the node has as many tails as observe.max_tails allows";
+        let refused = api_error(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_TAILS", message);
+        reply::later(refused)
+    })?;
     let (sender, parts) = mpsc::channel(1);
     let stream = TailStream {
         tail,
@@ -141,22 +131,13 @@ pub(in crate::http) async fn open(call: RouteCall<'_>) -> Reply {
         _progress: InProgress::new(&site.node),
     };
     tokio::task::spawn_local(stream.run());
-    let mut reply = Response::new(ReplyBody::Stream(parts));
-    for (name, value) in [
-        (header::CONTENT_TYPE, LINES_OF_JSON),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        // nginx would gather the lines.
-        (
-            HeaderName::from_static("x-accel-buffering"),
-            HeaderValue::from_static("no"),
-        ),
-    ] {
-        reply.headers_mut().insert(name, value);
-    }
+    let reply = Reply::new(ReplyBody::Stream(parts));
+    let reply = reply::with(reply, header::CONTENT_TYPE, "application/jsonl");
+    let mut reply = reply::ungathered(reply::with(reply, header::CACHE_CONTROL, "no-store"));
     if data {
         reply = audit::changed(reply, "opened a tail with data".to_owned());
     }
-    reply
+    Ok(reply)
 }
 
 /// An open tail, and its caller.
@@ -267,6 +248,7 @@ fn line(line: &TailLine<'_>) -> String {
 impl<'a> TailEvent<'a> {
     fn of(event: &'a Event, shows_data: bool) -> Self {
         let (user, channel) = event.audience.names();
+        let metadata = event.metadata.as_ref();
         Self {
             id: event.id,
             kind: event.kind.as_deref(),
@@ -277,11 +259,7 @@ impl<'a> TailEvent<'a> {
             data_bytes: event.data.bytes().len(),
             private_to: event.private_to.as_deref().map(<[_]>::len),
             data: shows_data.then(|| reply::raw(&event.data)).flatten(),
-            metadata: event
-                .metadata
-                .as_ref()
-                .filter(|_| shows_data)
-                .and_then(reply::raw),
+            metadata: metadata.filter(|_| shows_data).and_then(reply::raw),
         }
     }
 }
@@ -289,10 +267,8 @@ impl<'a> TailEvent<'a> {
 impl TailQuery {
     fn read(query: &str) -> Result<Self, String> {
         let query = Query::read(query, &["user", "channel", "everyone", "data"])?;
-        let flag = |name| {
-            query
-                .parsed::<bool>(name, "expected true or false")
-                .map(Option::unwrap_or_default)
+        let flag = |name| -> Result<bool, String> {
+            Ok(query.parsed(name, "expected true or false")?.unwrap_or_default())
         };
         let mut subjects = Vec::new();
         if let Some(user) = query.get("user") {

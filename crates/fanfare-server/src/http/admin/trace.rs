@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    Always, ApiError, Reply, RequestBody, ServiceRefusals, Site, api_error, audit, degraded, invalid,
+    Always, ApiError, ApiFailure, Reply, RouteCall, ServiceRefusals, api_error, audit, degraded, not_found,
     query::{Limit, Query},
     read, reply,
     traced::{About, ShownEvent, ShownTrace},
@@ -22,7 +22,6 @@ use super::{
 const MAX_EVENTS: usize = 100;
 const MAX_SECONDS: u64 = 3600;
 const DEFAULT_SECONDS: u64 = 60;
-/// Connections of a user that are looked at.
 const CONNECTIONS: usize = 100;
 const NO_ID: &str = "the id in the path is not a UUID";
 
@@ -89,35 +88,25 @@ struct TracedEvents<'a> {
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
-pub(in crate::http) async fn arm(sent: RequestBody, site: &Site) -> Reply {
-    let wanted: TraceWanted = match read(sent, site).await {
-        Ok(wanted) => wanted,
-        Err(reply) => return reply,
-    };
-    let order = match wanted.order() {
-        Ok(order) => order,
-        Err(message) => return invalid(&message),
-    };
+pub(in crate::http) async fn arm(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
+    let wanted: TraceWanted = read(call.body, call.site).await?;
+    let order = wanted.order()?;
     let trace = order.id;
     // Before the nodes are asked: each node is armed at least until then.
     let until = timestamp(SystemTime::now() + Duration::from_secs(order.seconds)).to_string();
-    let asked = site.node.arm_trace(order).await;
+    let asked = call.site.node.arm_trace(order).await;
     if !asked.answer {
-        return reply::later(api_error(
-            StatusCode::TOO_MANY_REQUESTS,
-            "TOO_MANY_TRACES",
-            "a node has as many armed traces as observe.max_armed allows",
-        ));
+        let message = "a node has as many armed traces as observe.max_armed allows";
+        let refused = api_error(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_TRACES", message);
+        return Err(reply::later(refused).into());
     }
     let armed = Armed {
         trace,
         until,
         degraded: degraded(asked.complete),
     };
-    audit::changed(
-        reply::json(StatusCode::OK, &armed),
-        format!("armed the trace {trace}"),
-    )
+    let what = format!("armed the trace {trace}");
+    Ok(audit::changed(reply::ok(&armed), what))
 }
 
 /// The traced events that the nodes keep, the latest first.
@@ -133,22 +122,15 @@ pub(in crate::http) async fn arm(sent: RequestBody, site: &Site) -> Reply {
     responses((status = 200, description = "The events, without their data.", body = inline(TracedEvents<'static>)), ServiceRefusals),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
-pub(in crate::http) async fn list(query: &str, site: &Site) -> Reply {
-    let asked = Query::read(query, &["trace", "limit"])
-        .and_then(|query| Ok((query.parsed("trace", "expected a UUID")?, query.limit()?)));
-    let (order, limit) = match asked {
-        Ok(asked) => asked,
-        Err(message) => return invalid(&message),
-    };
-    let found = site.node.traces(order, limit).await;
+pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
+    let query = Query::read(call.query(), &["trace", "limit"])?;
+    let order = query.parsed("trace", "expected a UUID")?;
+    let found = call.site.node.traces(order, query.limit()?).await;
     let events = found.answer.iter().map(|one| ShownEvent::of(&one.event));
-    reply::json(
-        StatusCode::OK,
-        &TracedEvents {
-            events: events.collect(),
-            degraded: degraded(found.complete),
-        },
-    )
+    Ok(reply::ok(&TracedEvents {
+        events: events.collect(),
+        degraded: degraded(found.complete),
+    }))
 }
 
 /// The outcome of a traced event on each node and at each connection, and why a user did or did not receive it.
@@ -174,27 +156,20 @@ pub(in crate::http) async fn list(query: &str, site: &Site) -> Reply {
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
-pub(in crate::http) async fn show(id: &str, query: &str, site: &Site) -> Reply {
-    let Ok(id) = id.parse::<Uuid>() else {
-        return invalid(NO_ID);
-    };
-    let user = match Query::read(query, &["user"]) {
-        Ok(query) => query.text("user"),
-        Err(message) => return invalid(&message),
-    };
+pub(in crate::http) async fn show(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
+    let (id, site) = (call.segment.parse().map_err(|_| NO_ID)?, call.site);
+    let user = Query::read(call.query(), &["user"])?.text("user");
     let found = site.node.trace(id).await;
     let nodes = found.answer.len();
     let traces: Vec<_> = found.answer.into_iter().flatten().collect();
     if traces.is_empty() && !found.complete {
-        return reply::later(unavailable("not every node has answered; try again"));
+        return Err(unavailable("not every node has answered; try again"));
     }
-    let Some(first) = traces.first() else {
-        return api_error(
-            StatusCode::NOT_FOUND,
-            "NOT_FOUND",
+    let first = traces.first().ok_or_else(|| {
+        not_found(
             "no node has a trace of this event: none was armed for it when it was published, or it was evicted since",
-        );
-    };
+        )
+    })?;
     let asked_about = user.or_else(|| first.focus.clone());
     let about = match &asked_about {
         Some(user) => {
@@ -211,18 +186,13 @@ pub(in crate::http) async fn show(id: &str, query: &str, site: &Site) -> Reply {
                 connections: &connections.answer.rows,
                 complete: found.complete && connections.complete,
             };
-            Some(About::new(
-                user,
-                evidence.verdict(),
-                connections.answer.rows.len(),
-            ))
+            let connections_now = connections.answer.rows.len();
+            Some(About::new(user, evidence.verdict(), connections_now))
         }
         None => None,
     };
-    reply::json(
-        StatusCode::OK,
-        &ShownTrace::new(&traces, nodes, about, degraded(found.complete)),
-    )
+    let shown = ShownTrace::new(&traces, nodes, about, degraded(found.complete));
+    Ok(reply::ok(&shown))
 }
 
 /// Disarms a trace on all nodes. Its records stay.
@@ -239,17 +209,13 @@ pub(in crate::http) async fn show(id: &str, query: &str, site: &Site) -> Reply {
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
-pub(in crate::http) async fn disarm(id: &str, site: &Site) -> Reply {
-    let Ok(id) = id.parse::<Uuid>() else {
-        return invalid(NO_ID);
-    };
-    if !site.node.disarm_trace(id).await.answer {
-        return api_error(StatusCode::NOT_FOUND, "NOT_FOUND", "no such trace is armed");
+pub(in crate::http) async fn disarm(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
+    let id: Uuid = call.segment.parse().map_err(|_| NO_ID)?;
+    if !call.site.node.disarm_trace(id).await.answer {
+        return Err(not_found("no such trace is armed"));
     }
-    audit::changed(
-        reply::text(StatusCode::NO_CONTENT, "", ""),
-        format!("disarmed the trace {id}"),
-    )
+    let what = format!("disarmed the trace {id}");
+    Ok(audit::changed(reply::no_content(), what))
 }
 
 impl TraceWanted {

@@ -1,11 +1,10 @@
 //! `GET /api/v1/users`: the users that are connected, to any node.
 
-use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    Always, Reply, ServiceRefusals, Site, degraded, invalid,
+    Always, ApiFailure, Reply, RouteCall, ServiceRefusals, degraded,
     query::{Limit, names, next_name},
     reply,
 };
@@ -53,21 +52,16 @@ struct ConnectedUser<'a> {
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
-pub(in crate::http) async fn list(query: &str, site: &Site) -> Reply {
-    let names = match names(query) {
-        Ok(names) => names,
-        Err(message) => return invalid(&message),
-    };
+pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
+    let names = names(call.query())?;
     let limit = names.limit;
-    let found = site.node.online_users(names).await;
+    let found = call.site.node.online_users(names).await;
     let next_cursor = next_name(&found.answer, limit);
     let users = found.answer.iter();
-    let page = UserPage {
-        users: users
-            .map(|(id, &connections)| ConnectedUser { id, connections })
-            .collect(),
+    let users = users.map(|(id, &connections)| ConnectedUser { id, connections });
+    Ok(reply::ok(&UserPage {
+        users: users.collect(),
         next_cursor,
         degraded: degraded(found.complete),
-    };
-    reply::json(StatusCode::OK, &page)
+    }))
 }

@@ -6,9 +6,7 @@ use fanfare_engine::{ConnectionTrace, DeliveryTrace, EventTrace, Fate, Row};
 /// The answer for one user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Verdict {
-    /// For programs.
     pub(super) code: &'static str,
-    /// For people.
     pub(super) text: String,
 }
 
@@ -16,11 +14,9 @@ pub(super) struct Verdict {
 pub(super) struct Evidence<'a> {
     /// The traces of the nodes that have one.
     pub(super) traces: &'a [EventTrace],
-    /// The user.
     pub(super) user: &'a str,
     /// The user's connections now.
     pub(super) connections: &'a [Row],
-    /// Whether every node has answered.
     pub(super) complete: bool,
 }
 
@@ -45,20 +41,16 @@ const RANKS: [Fate; 14] = [
 impl Evidence<'_> {
     pub(super) fn verdict(&self) -> Verdict {
         let user = self.user;
-        let recorded = self
-            .deliveries()
-            .flat_map(|delivery| &delivery.connections)
-            .filter(|one| one.user.as_deref() == Some(user));
+        let recorded = self.deliveries().flat_map(|delivery| &delivery.connections);
+        let recorded = recorded.filter(|one| one.user.as_deref() == Some(user));
         let rank = |one: &&ConnectionTrace| RANKS.iter().position(|fate| *fate == one.fate);
         if let Some(best) = recorded.min_by_key(rank) {
             let text = format!("{user}: {}", reason(best));
             return verdict(code(best.fate), text);
         }
         let event = self.traces.first().map(|trace| &trace.event);
-        if let Some(other) = event
-            .and_then(|event| event.user.as_deref())
-            .filter(|own| *own != user)
-        {
+        let addressee = event.and_then(|event| event.user.as_deref());
+        if let Some(other) = addressee.filter(|own| *own != user) {
             return verdict("other_user", format!("{user}: the event is for the user {other}"));
         }
         if !self.complete {
@@ -75,11 +67,8 @@ impl Evidence<'_> {
             let text = format!("{user}: the user has no connection on any node");
             return verdict("no_connection", text);
         }
-        if self
-            .connections
-            .iter()
-            .all(|row| row.opened_at_ms > published_at_ms)
-        {
+        let mut rows = self.connections.iter();
+        if rows.all(|row| row.opened_at_ms > published_at_ms) {
             let text = format!("{user}: each of the user's connections was opened after the event");
             return verdict("connected_later", text);
         }

@@ -1,12 +1,11 @@
 //! `GET /api/v1/channels`: the channels with exact subscriptions, on any node.
 
-use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    super::{Site, forms::Always},
-    Reply, ServiceRefusals, degraded, invalid,
+    super::{call::RouteCall, forms::Always},
+    ApiFailure, Reply, ServiceRefusals, degraded,
     query::{Limit, names, next_name},
     reply,
 };
@@ -54,20 +53,16 @@ struct Channel<'a> {
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
-pub(in crate::http) async fn list(query: &str, site: &Site) -> Reply {
-    let names = match names(query) {
-        Ok(names) => names,
-        Err(message) => return invalid(&message),
-    };
+pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
+    let names = names(call.query())?;
     let limit = names.limit;
-    let found = site.node.channels(names).await;
+    let found = call.site.node.channels(names).await;
     let next_cursor = next_name(&found.answer, limit);
     let channels = found.answer.iter();
     let channels = channels.map(|(name, &connections)| Channel { name, connections });
-    let page = ChannelPage {
+    Ok(reply::ok(&ChannelPage {
         channels: channels.collect(),
         next_cursor,
         degraded: degraded(found.complete),
-    };
-    reply::json(StatusCode::OK, &page)
+    }))
 }

@@ -14,10 +14,11 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        Site, audit,
+        audit,
+        call::RouteCall,
         forms::{Always, ApiError},
     },
-    Reply, ServiceRefusals, api_error, degraded, invalid,
+    ApiFailure, Reply, ServiceRefusals, api_error, degraded,
     query::{Limit, Query},
     reply,
 };
@@ -152,24 +153,19 @@ struct ConnectionDetail<'a> {
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
-pub(in crate::http) async fn list(query: &str, site: &Site) -> Reply {
-    let ConnectionQuery { filter, details } = match ConnectionQuery::read(query) {
-        Ok(asked) => asked,
-        Err(message) => return invalid(&message),
-    };
+pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
+    let (filter, details) = read(call.query())?;
     let (limit, by_queue) = (filter.limit, filter.by_queue);
-    let found = site.node.connections(filter).await;
+    let found = call.site.node.connections(filter).await;
     let RowPage { rows, more } = &found.answer;
-    let next = rows
-        .last()
-        .filter(|_| (*more || rows.len() == limit) && !by_queue);
+    let has_next = (*more || rows.len() == limit) && !by_queue;
+    let next = rows.last().filter(|_| has_next);
     let form = if details { Connection::full } else { Connection::of };
-    let page = ConnectionPage {
+    Ok(reply::ok(&ConnectionPage {
         connections: rows.iter().map(form).collect(),
         next_cursor: next.map(|row| row.id),
         degraded: degraded(found.complete),
-    };
-    reply::json(StatusCode::OK, &page)
+    }))
 }
 
 /// One open connection, with all details.
@@ -192,20 +188,17 @@ pub(in crate::http) async fn list(query: &str, site: &Site) -> Reply {
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
-pub(in crate::http) async fn show(id: &str, site: &Site) -> Reply {
-    let Ok(id) = id.parse::<Uuid>() else {
-        return invalid(NO_ID);
-    };
+pub(in crate::http) async fn show(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
+    let id: Uuid = call.segment.parse().map_err(|_| NO_ID)?;
     let filter = Filter {
         id: Some(id),
         limit: 1,
         ..Filter::default()
     };
-    let found = site.node.connections(filter).await;
-    match found.answer.rows.first() {
-        Some(row) => reply::json(StatusCode::OK, &Connection::full(row)),
-        None => not_found(found.complete),
-    }
+    let found = call.site.node.connections(filter).await;
+    let row = found.answer.rows.first();
+    let row = row.ok_or_else(|| not_found(found.complete))?;
+    Ok(reply::ok(&Connection::full(row)))
 }
 
 /// Ends a connection, on any node.
@@ -228,76 +221,50 @@ pub(in crate::http) async fn show(id: &str, site: &Site) -> Reply {
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
-pub(in crate::http) async fn end(id: &str, site: &Site) -> Reply {
-    let Ok(id) = id.parse::<Uuid>() else {
-        return invalid(NO_ID);
-    };
-    let found = site.node.end_connection(id).await;
-    if found.answer {
-        audit::changed(
-            reply::text(StatusCode::NO_CONTENT, "", ""),
-            format!("closed the connection {id}"),
-        )
-    } else {
-        not_found(found.complete)
+pub(in crate::http) async fn end(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
+    let id: Uuid = call.segment.parse().map_err(|_| NO_ID)?;
+    let found = call.site.node.end_connection(id).await;
+    if !found.answer {
+        return Err(not_found(found.complete));
     }
+    let what = format!("closed the connection {id}");
+    Ok(audit::changed(reply::no_content(), what))
 }
 
 /// The answer where a connection was not found on the nodes that answered.
-fn not_found(complete: bool) -> Reply {
+fn not_found(complete: bool) -> ApiFailure {
     if complete {
-        api_error(StatusCode::NOT_FOUND, "NOT_FOUND", "there is no such connection")
-    } else {
-        let message = "not every node has answered; it may be on one that has not";
-        api_error(StatusCode::SERVICE_UNAVAILABLE, "DEGRADED", message)
+        return super::not_found("there is no such connection");
     }
+    let message = "not every node has answered; it may be on one that has not";
+    api_error(StatusCode::SERVICE_UNAVAILABLE, "DEGRADED", message).into()
 }
 
-/// What a query asks for.
-struct ConnectionQuery {
-    filter: Filter,
-    details: bool,
-}
-
-impl ConnectionQuery {
-    fn read(query: &str) -> Result<Self, String> {
-        let known = [
-            "user",
-            "dialect",
-            "channel",
-            "covers",
-            "address",
-            "sort",
-            "details",
-            "subscriptions",
-            "limit",
-            "cursor",
-        ];
-        let query = Query::read(query, &known)?;
-        let sort = query.get("sort").unwrap_or("id");
-        let by_queue = match sort {
-            "id" => false,
-            "queued" if query.get("cursor").is_none() => true,
-            "queued" => return Err("cursor: there is one page sorted by what waits".to_owned()),
-            _ => return Err("sort: expected id or queued".to_owned()),
-        };
-        let filter = Filter {
-            id: None,
-            dialect: query.text("dialect"),
-            user: query.text("user"),
-            channel: query.text("channel"),
-            covers: query.text("covers"),
-            address: query.parsed("address", "expected an IP address")?,
-            by_queue,
-            subscriptions: query.parsed("subscriptions", "expected a number")?,
-            after: query.parsed("cursor", "expected what next_cursor was")?,
-            limit: query.limit()?,
-        };
-        let details = query
-            .parsed("details", "expected true or false")?
-            .unwrap_or(false);
-        Ok(Self { filter, details })
-    }
+/// Reads what a list has: which connections, and whether with details.
+fn read(query: &str) -> Result<(Filter, bool), String> {
+    let known = "user dialect channel covers address sort details subscriptions limit cursor";
+    let known: Vec<_> = known.split(' ').collect();
+    let query = Query::read(query, &known)?;
+    let by_queue = match query.get("sort") {
+        None | Some("id") => false,
+        Some("queued") if query.get("cursor").is_none() => true,
+        Some("queued") => return Err("cursor: there is one page sorted by what waits".to_owned()),
+        Some(_) => return Err("sort: expected id or queued".to_owned()),
+    };
+    let filter = Filter {
+        id: None,
+        dialect: query.text("dialect"),
+        user: query.text("user"),
+        channel: query.text("channel"),
+        covers: query.text("covers"),
+        address: query.parsed("address", "expected an IP address")?,
+        by_queue,
+        subscriptions: query.parsed("subscriptions", "expected a number")?,
+        after: query.parsed("cursor", "expected what next_cursor was")?,
+        limit: query.limit()?,
+    };
+    let details = query.parsed("details", "expected true or false")?;
+    Ok((filter, details.unwrap_or(false)))
 }
 
 impl<'a> Connection<'a> {

@@ -17,7 +17,7 @@ use super::{
         forms::{Always, ApiError},
         headers::traceparent,
     },
-    Reply, ServiceRefusals, api_error, degraded, invalid, reply,
+    ApiFailure, Reply, ServiceRefusals, api_error, degraded, internal, reply,
 };
 
 /// The reply to a publisher.
@@ -68,15 +68,13 @@ impl Published {
             nodes: receipt.nodes,
             duplicate: receipt.is_duplicate.then_some(Always),
         };
+        let is_repeat = receipts.iter().all(|receipt| receipt.is_duplicate);
         Self {
             ids,
             recipients: receipts.iter().map(|receipt| receipt.reach.queued).sum(),
             receipts: receipts.iter().map(delivery).collect(),
             degraded: degraded(receipts.iter().all(|receipt| !receipt.degraded)),
-            duplicate: receipts
-                .iter()
-                .all(|receipt| receipt.is_duplicate)
-                .then_some(Always),
+            duplicate: is_repeat.then_some(Always),
         }
     }
 }
@@ -124,20 +122,17 @@ impl Published {
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
-pub(in crate::http) async fn publish(call: RouteCall<'_>) -> Reply {
+pub(in crate::http) async fn publish(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
     let site = call.site;
-    let body = match body::read(call.body, site).await {
-        Ok(body) => body,
-        Err(unread) => return api_error(unread.status(), "INVALID_REQUEST", &unread.message()),
-    };
+    let body = body::read(call.body, site).await?;
     let now = SystemTime::now();
     let mut events = match body.parse(move |bytes| parse_publication(bytes, now)).await {
         Ok(events) => events,
         Err(error) => {
-            return match body.not_json().await {
-                Some(unread) => api_error(unread.status(), "INVALID_REQUEST", &unread.message()),
-                None => invalid(&error.to_string()),
-            };
+            return Err(match body.not_json().await {
+                Some(unread) => unread.into(),
+                None => error.to_string().into(),
+            });
         }
     };
     drop(body);
@@ -150,20 +145,13 @@ pub(in crate::http) async fn publish(call: RouteCall<'_>) -> Reply {
     site.node.note_entry(Entrance::new("service_api", None), &events);
     let options = PublishOptions { receipt: true };
     // A task of its own, so that a fault in it is answered.
-    let receipts = match tokio::spawn(site.node.publish(events, options, Conflict::Wait)).await {
-        Ok(Ok(receipts)) => receipts,
-        Ok(Err(busy)) => return api_error(StatusCode::CONFLICT, "IN_PROGRESS", &busy.to_string()),
-        Err(_) => {
-            return api_error(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "INTERNAL_ERROR",
-                "publishing failed",
-            );
-        }
-    };
+    let published = tokio::spawn(site.node.publish(events, options, Conflict::Wait)).await;
+    let receipts = published
+        .map_err(|_| internal("publishing failed"))?
+        .map_err(|busy| api_error(StatusCode::CONFLICT, "IN_PROGRESS", &busy.to_string()))?;
     let what = match &ids[..] {
         [id] => format!("published the event {id}"),
         ids => format!("published {} events", ids.len()),
     };
-    audit::published(reply::json(StatusCode::OK, &Published::new(ids, &receipts)), what)
+    Ok(audit::published(reply::ok(&Published::new(ids, &receipts)), what))
 }

@@ -13,8 +13,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    super::Site,
-    Reply, ServiceRefusals, api_error, invalid,
+    super::call::RouteCall,
+    ApiFailure, Reply, ServiceRefusals, api_error,
     query::{Limit, Query},
     reply,
 };
@@ -81,23 +81,17 @@ struct KeptEvent<'a> {
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
-pub(in crate::http) async fn list(query: &str, site: &Site) -> Reply {
-    let (query, is_cursor) = match read(query) {
-        Ok(read) => read,
-        Err(message) => return invalid(&message),
-    };
-    let Some(broker) = site.node.broker() else {
-        return api_error(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "SHUTTING_DOWN",
-            "the server is starting",
-        );
-    };
+pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
+    let (query, is_cursor) = read(call.query())?;
+    let broker = call.site.node.broker().ok_or_else(|| {
+        let message = "the server is starting";
+        api_error(StatusCode::SERVICE_UNAVAILABLE, "SHUTTING_DOWN", message)
+    })?;
     let mut replay = broker.replay(query).await;
     if !is_cursor {
         replay.unrecovered = Some(Unrecovered::Unknown);
     }
-    reply::json(StatusCode::OK, &page(&replay))
+    Ok(reply::ok(&page(&replay)))
 }
 
 /// Reads the query; the flag is whether `since`, if it is there, is a cursor.

@@ -4,13 +4,12 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use fanfare_core::{Channel, timestamp};
 use fanfare_engine::RoomMember;
-use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    super::Site,
-    Reply, ServiceRefusals, invalid,
+    super::call::RouteCall,
+    ApiFailure, Reply, ServiceRefusals,
     query::{Limit, Query},
     reply,
 };
@@ -76,32 +75,20 @@ struct Member<'a> {
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
-pub(in crate::http) async fn list(name: &str, query: &str, site: &Site) -> Reply {
-    let Ok(name) = percent_encoding::percent_decode_str(name).decode_utf8() else {
-        return invalid("the channel's name in the path is not UTF-8");
-    };
-    let room = match Channel::new(&name) {
-        Ok(room) => room,
-        Err(bad) => return invalid(&format!("the channel's name in the path: {bad}")),
-    };
-    let read =
-        Query::read(query, &["limit", "cursor"]).and_then(|query| Ok((query.limit()?, query.text("cursor"))));
-    let (limit, after) = match read {
-        Ok(read) => read,
-        Err(message) => return invalid(&message),
-    };
-    let found = site
-        .node
-        .room_members(&room, &after.unwrap_or_default(), limit)
-        .await;
+pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
+    let name = percent_encoding::percent_decode_str(call.segment).decode_utf8();
+    let name = name.map_err(|_| "the channel's name in the path is not UTF-8")?;
+    let room = Channel::new(&name).map_err(|bad| format!("the channel's name in the path: {bad}"))?;
+    let query = Query::read(call.query(), &["limit", "cursor"])?;
+    let (limit, after) = (query.limit()?, query.get("cursor").unwrap_or_default());
+    let found = call.site.node.room_members(&room, after, limit).await;
     let next = found.answer.last().filter(|_| found.answer.len() == limit);
-    let page = MemberPage {
+    Ok(reply::ok(&MemberPage {
         channel: &room,
         members: found.answer.iter().map(Member::of).collect(),
         next_cursor: next.map(|member| &*member.user),
         complete: found.complete,
-    };
-    reply::json(StatusCode::OK, &page)
+    }))
 }
 
 impl<'a> Member<'a> {

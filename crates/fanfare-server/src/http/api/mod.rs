@@ -13,6 +13,7 @@ pub(super) mod reset_token;
 
 use std::collections::BTreeMap;
 
+use fanfare_accounts::AccountError;
 use http::StatusCode;
 use serde_json::json;
 use utoipa::{
@@ -21,7 +22,9 @@ use utoipa::{
 };
 
 use super::{
+    body::Unread,
     forms::{Always, ApiError, challenging, refusals},
+    rejection::RouteRejection,
     reply::{self, Reply, api_error},
 };
 
@@ -79,6 +82,73 @@ pub(super) fn degraded(complete: bool) -> Option<Always<true>> {
     (!complete).then_some(Always)
 }
 
-pub(super) fn invalid(message: &str) -> Reply {
-    api_error(StatusCode::BAD_REQUEST, "INVALID_REQUEST", message)
+/// A request that fails, as its reply. A text says what is wrong with the request.
+pub(super) struct ApiFailure(pub(super) Box<Reply>);
+
+pub(super) async fn answer(handling: impl Future<Output = Result<Reply, ApiFailure>>) -> Reply {
+    handling.await.unwrap_or_else(|ApiFailure(reply)| *reply)
+}
+
+impl From<Reply> for ApiFailure {
+    fn from(reply: Reply) -> Self {
+        Self(Box::new(reply))
+    }
+}
+
+impl From<&str> for ApiFailure {
+    fn from(message: &str) -> Self {
+        api_error(StatusCode::BAD_REQUEST, "INVALID_REQUEST", message).into()
+    }
+}
+
+impl From<String> for ApiFailure {
+    fn from(message: String) -> Self {
+        Self::from(&*message)
+    }
+}
+
+impl From<RouteRejection> for ApiFailure {
+    fn from(rejection: RouteRejection) -> Self {
+        let reply = api_error(rejection.status(), rejection.code(), &rejection.to_string());
+        rejection.with_headers(reply).into()
+    }
+}
+
+impl From<Unread> for ApiFailure {
+    fn from(unread: Unread) -> Self {
+        api_error(unread.status(), "INVALID_REQUEST", &unread.to_string()).into()
+    }
+}
+
+impl From<AccountError> for ApiFailure {
+    fn from(error: AccountError) -> Self {
+        match error {
+            AccountError::Bad { field, issue } => format!("{field}: {issue}").into(),
+            AccountError::Taken => {
+                let message = "the address has an account already";
+                api_error(StatusCode::CONFLICT, "TAKEN", message).into()
+            }
+            AccountError::NotFound(what) => not_found(&format!("there is no such {what}")),
+            AccountError::Busy => unavailable("too many passwords are being hashed; try again"),
+            AccountError::Storage(error) if error.is_outage() => {
+                unavailable("accounts are not available at the moment")
+            }
+            error => {
+                tracing::error!(%error, "accounts could not do what an operator asked");
+                internal("internal error")
+            }
+        }
+    }
+}
+
+pub(super) fn not_found(message: &str) -> ApiFailure {
+    api_error(StatusCode::NOT_FOUND, "NOT_FOUND", message).into()
+}
+
+pub(super) fn unavailable(message: &str) -> ApiFailure {
+    reply::later(api_error(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message)).into()
+}
+
+fn internal(message: &str) -> ApiFailure {
+    api_error(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", message).into()
 }

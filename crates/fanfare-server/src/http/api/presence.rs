@@ -1,13 +1,12 @@
 //! `GET /api/v1/users/{id}/presence`: whether a user is online, on any node.
 
 use fanfare_core::UserId;
-use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    super::{Site, forms::Always},
-    Reply, ServiceRefusals, degraded, invalid, reply,
+    super::{call::RouteCall, forms::Always},
+    ApiFailure, Reply, ServiceRefusals, degraded, reply,
 };
 
 /// Whether a user is online.
@@ -40,20 +39,15 @@ struct Presence<'a> {
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
-pub(in crate::http) async fn show(user: &str, site: &Site) -> Reply {
-    let Ok(user) = percent_encoding::percent_decode_str(user).decode_utf8() else {
-        return invalid("the user id in the path is not UTF-8");
-    };
-    let user = match UserId::new(&user) {
-        Ok(user) => user,
-        Err(bad) => return invalid(&format!("the user id in the path: {bad}")),
-    };
-    let found = site.node.presence(&user).await;
-    let presence = Presence {
+pub(in crate::http) async fn show(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
+    let user = percent_encoding::percent_decode_str(call.segment).decode_utf8();
+    let user = user.map_err(|_| "the user id in the path is not UTF-8")?;
+    let user = UserId::new(&user).map_err(|bad| format!("the user id in the path: {bad}"))?;
+    let found = call.site.node.presence(&user).await;
+    Ok(reply::ok(&Presence {
         user: &user,
         online: found.answer > 0,
         connections: found.answer,
         degraded: degraded(found.complete),
-    };
-    reply::json(StatusCode::OK, &presence)
+    }))
 }

@@ -23,10 +23,7 @@ pub(in crate::http) struct Limit {
 pub(in crate::http) struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl<'a> Query<'a> {
-    /// Reads `text`, which may have the parameters called `known`.
-    ///
-    /// # Errors
-    /// The problem, as a text.
+    /// Reads `text`, which may have the parameters called `known`. An error is for the caller, in words.
     pub(in crate::http) fn read(text: &'a str, known: &[&str]) -> Result<Self, String> {
         let mut found: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::new();
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
@@ -42,10 +39,8 @@ impl<'a> Query<'a> {
     }
 
     pub(in crate::http) fn get(&self, name: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(own, _)| own == name)
-            .map(|(_, value)| &**value)
+        let found = self.0.iter().find(|(own, _)| own == name);
+        found.map(|(_, value)| &**value)
     }
 
     pub(in crate::http) fn text(&self, name: &str) -> Option<Box<str>> {
@@ -53,9 +48,6 @@ impl<'a> Query<'a> {
     }
 
     /// The parameter `name` as a value, if it is there; `expected` says what it must be.
-    ///
-    /// # Errors
-    /// What is wrong, in words.
     pub(in crate::http) fn parsed<T: FromStr>(
         &self,
         name: &str,
@@ -66,9 +58,6 @@ impl<'a> Query<'a> {
     }
 
     /// Returns the parameter `limit`, from 1 to 1,000; 100 by default.
-    ///
-    /// # Errors
-    /// The problem, as a text.
     pub(in crate::http) fn limit(&self) -> Result<usize, String> {
         let Some(text) = self.get("limit") else {
             return Ok(DEFAULT_LIMIT);

@@ -4,10 +4,10 @@ use http::StatusCode;
 use serde_json::Map;
 
 use super::{
-    super::{ReloadMode, ReloadReport, Site, audit, forms::ApiError, reply::coded},
-    Reply, ServiceRefusals, api_error, invalid,
+    super::{ReloadMode, ReloadReport, audit, call::RouteCall, forms::ApiError},
+    ApiFailure, Reply, ServiceRefusals,
     query::Query,
-    reply,
+    reply, unavailable,
 };
 
 /// Reloads the configuration: all settings that can change without a restart, or none if the file has an error.
@@ -31,40 +31,24 @@ use super::{
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
-pub(in crate::http) async fn start(query: &str, site: &Site) -> Reply {
-    let mode = match mode(query) {
-        Ok(mode) => mode,
-        Err(message) => return invalid(&message),
+pub(in crate::http) async fn start(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
+    let mode = match Query::read(call.query(), &["dry_run"])?.get("dry_run") {
+        None | Some("false") => ReloadMode::Apply,
+        Some("true") => ReloadMode::DryRun,
+        Some(_) => return Err("dry_run must be true or false".into()),
     };
-    match site.options.reload.reload(mode).await {
-        Some(Ok(report)) => {
-            let reply = reply::json(StatusCode::OK, &report);
-            match mode {
-                ReloadMode::Apply => audit::changed(reply, "reloaded the configuration".to_owned()),
-                ReloadMode::DryRun => reply,
-            }
-        }
-        Some(Err(problems)) => {
+    let outcome = call.site.options.reload.reload(mode).await;
+    let report = outcome
+        .ok_or_else(|| unavailable("the server cannot reload at the moment"))?
+        .map_err(|problems| {
             let details = Map::from_iter([("problems".to_owned(), problems.into())]);
             let message = "the configuration cannot be used; nothing is changed";
-            coded(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "INVALID_CONFIGURATION",
-                message,
-                details,
-            )
-        }
-        None => {
-            let message = "the server cannot reload at the moment";
-            reply::later(api_error(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message))
-        }
-    }
-}
-
-fn mode(query: &str) -> Result<ReloadMode, String> {
-    match Query::read(query, &["dry_run"])?.get("dry_run") {
-        None | Some("false") => Ok(ReloadMode::Apply),
-        Some("true") => Ok(ReloadMode::DryRun),
-        Some(_) => Err("dry_run must be true or false".to_owned()),
-    }
+            let status = StatusCode::UNPROCESSABLE_ENTITY;
+            reply::coded(status, "INVALID_CONFIGURATION", message, details)
+        })?;
+    let reply = reply::ok(&report);
+    Ok(match mode {
+        ReloadMode::Apply => audit::changed(reply, "reloaded the configuration".to_owned()),
+        ReloadMode::DryRun => reply,
+    })
 }

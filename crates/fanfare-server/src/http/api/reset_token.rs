@@ -1,14 +1,14 @@
 //! `POST /api/v1/users/{id}/reset-token`: a token that resets a user's password, for the operator's own mail.
 
-use fanfare_accounts::{AccountError, storage::time_of};
-use fanfare_core::{UserId, timestamp};
+use fanfare_accounts::{AccountError, storage::StorageError};
+use fanfare_core::UserId;
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    super::{Site, audit, forms::ApiError},
-    Reply, ServiceRefusals, api_error, invalid, reply,
+    super::{audit, call::RouteCall, forms::ApiError},
+    ApiFailure, Reply, ServiceRefusals, internal, reply,
 };
 
 /// A one-time token.
@@ -35,34 +35,22 @@ struct ResetToken<'a> {
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
-pub(in crate::http) async fn create(user: &str, site: &Site) -> Reply {
-    let decoded = percent_encoding::percent_decode_str(user).decode_utf8();
-    let Some(user) = decoded.ok().and_then(|user| UserId::new(&user).ok()) else {
-        return invalid("the path names no user id");
-    };
-    match site.options.accounts.create_reset_token(&user).await {
-        Ok(made) => {
-            let made = ResetToken {
-                token: &made.token,
-                expires_at: timestamp(time_of(made.expires_at)).to_string(),
-            };
-            let what = format!("made a token that resets the password of the account {user}");
-            audit::changed(reply::json(StatusCode::CREATED, &made), what)
-        }
-        Err(AccountError::NotFound(_)) => {
-            api_error(StatusCode::NOT_FOUND, "NOT_FOUND", "there is no such user")
-        }
-        Err(AccountError::Storage(error)) if error.is_outage() => {
-            let message = "accounts are not available at the moment";
-            reply::later(api_error(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message))
-        }
-        Err(error) => {
+pub(in crate::http) async fn create(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
+    let user = percent_encoding::percent_decode_str(call.segment).decode_utf8();
+    let user = user.ok().and_then(|user| UserId::new(&user).ok());
+    let user = user.ok_or("the path names no user id")?;
+    let made = call.site.options.accounts.create_reset_token(&user).await;
+    let made = made.map_err(|error| match error {
+        AccountError::NotFound(_) | AccountError::Storage(StorageError::Unavailable(_)) => error.into(),
+        error => {
             tracing::error!(%error, "a reset token could not be made");
-            api_error(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "INTERNAL_ERROR",
-                "internal error",
-            )
+            internal("internal error")
         }
-    }
+    })?;
+    let shown = ResetToken {
+        token: &made.token,
+        expires_at: reply::time(made.expires_at),
+    };
+    let what = format!("made a token that resets the password of the account {user}");
+    Ok(audit::changed(reply::json(StatusCode::CREATED, &shown), what))
 }

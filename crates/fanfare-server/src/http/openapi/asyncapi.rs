@@ -21,10 +21,8 @@ pub(super) fn document(registry: Registry) -> Value {
     });
     let kinds = registry.iter();
     // They are compiled in, and a test reads them.
-    let parts = kinds
-        .clone()
-        .filter_map(|kind| serde_json::from_str(kind.describe().asyncapi).ok());
-    merge(&mut document, merged(parts));
+    let part = |kind: &dyn DialectKind| serde_json::from_str(kind.describe().asyncapi).ok();
+    merge(&mut document, merged(kinds.clone().filter_map(part)));
     for kind in kinds.filter(|kind| !kind.describe().asyncapi.is_empty()) {
         merge(&mut document, server(kind));
     }
@@ -55,10 +53,8 @@ fn history() -> Value {
 /// Returns where a dialect is served by default.
 fn server(kind: &dyn DialectKind) -> Value {
     let (name, binds) = (kind.name(), kind.defaults().binds);
-    let port = binds
-        .first()
-        .and_then(|bind| bind.rsplit_once(':'))
-        .map_or("8081", |(_, port)| port);
+    let bind = binds.first().and_then(|bind| bind.rsplit_once(':'));
+    let port = bind.map_or("8081", |(_, port)| port);
     json!({
         "servers": { name: {
             "host": format!("localhost:{port}"),

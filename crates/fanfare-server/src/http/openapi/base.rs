@@ -23,40 +23,24 @@ struct Head;
 
 impl Modify for Head {
     fn modify(&self, document: &mut openapi::OpenApi) {
+        let text = "The routes over HTTP. asyncapi.json has the messages over WebSockets.";
+        let license = LicenseBuilder::new().name(env!("CARGO_PKG_LICENSE")).build();
         document.info = InfoBuilder::new()
             .title("Fanfare")
             .version(env!("CARGO_PKG_VERSION"))
-            .description(Some(
-                "The routes over HTTP. asyncapi.json has the messages over WebSockets.",
-            ))
-            .license(Some(
-                LicenseBuilder::new().name(env!("CARGO_PKG_LICENSE")).build(),
-            ))
+            .description(Some(text))
+            .license(Some(license))
             .build();
-        let bearer = |format: Option<&str>, description: &str| {
-            let mut scheme = HttpBuilder::new()
-                .scheme(HttpAuthScheme::Bearer)
-                .description(Some(description));
-            if let Some(format) = format {
-                scheme = scheme.bearer_format(format);
-            }
-            SecurityScheme::Http(scheme.build())
+        let bearer = |description: &str| {
+            let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer);
+            scheme.description(Some(description))
         };
+        let token = bearer("The token of a user; where an API key is asked for, of one with the role admin.");
+        let key = bearer("An API key: one of the configured ones, or one with the scope that is needed.");
+        let token = SecurityScheme::Http(token.bearer_format("JWT").build());
         let components = document.components.get_or_insert_default();
-        components.add_security_scheme(
-            "bearer",
-            bearer(
-                Some("JWT"),
-                "The token of a user; where an API key is asked for, of one with the role admin.",
-            ),
-        );
-        components.add_security_scheme(
-            "apiKey",
-            bearer(
-                None,
-                "An API key: one of the configured ones, or one with the scope that is needed.",
-            ),
-        );
+        components.add_security_scheme("bearer", token);
+        components.add_security_scheme("apiKey", SecurityScheme::Http(key.build()));
     }
 }
 

@@ -57,9 +57,8 @@ fn groups() -> Value {
 /// Returns both documents of a build.
 fn describe(registry: Registry) -> Documents {
     let asyncapi = asyncapi::document(registry);
-    let own = registry
-        .iter()
-        .map(|kind| of_dialect(kind.describe().openapi, kind.name()));
+    let own = registry.iter();
+    let own = own.map(|kind| of_dialect(kind.describe().openapi, kind.name()));
     let mut openapi = merged(std::iter::once(groups()).chain(own));
     merge::merge(&mut openapi, upgrades::routes(&asyncapi["channels"]));
     openapi["info"]["summary"] = SUMMARY.into(); // utoipa knows no such field

@@ -6,10 +6,6 @@ use super::{
     reply::{self, Reply},
 };
 
-/// Allows scripts, styles, pictures and requests of this server, and nothing else. `connect-src` covers its `ws:` addresses.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
-                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-
 /// The routes and messages of this listener, as a page.
 #[utoipa::path(
     get,
@@ -29,27 +25,5 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
     ),
 )]
 pub(in crate::http) fn docs() -> Reply {
-    file("text/html; charset=utf-8", include_str!("built/docs.html"))
-}
-
-/// The page's script.
-pub(in crate::http) fn script() -> Reply {
-    file(
-        "text/javascript; charset=utf-8",
-        include_str!("built/docs/page.js"),
-    )
-}
-
-/// The page's style.
-pub(in crate::http) fn style() -> Reply {
-    file("text/css; charset=utf-8", include_str!("built/docs/page.css"))
-}
-
-/// The logo.
-pub(in crate::http) fn logo() -> Reply {
-    file("image/svg+xml", include_str!("built/docs/page.svg"))
-}
-
-fn file(media_type: &'static str, text: &'static str) -> Reply {
-    reply::embedded(media_type, POLICY, text)
+    reply::embedded(reply::HTML, include_str!("built/docs.html"))
 }

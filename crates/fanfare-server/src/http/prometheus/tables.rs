@@ -1,0 +1,277 @@
+//! The node's metrics, in tables: name, value, and the help text below both.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use fanfare_accounts::Accounts;
+use fanfare_engine::{MountedDialect, Node};
+
+use super::{
+    by_name,
+    families::{Families, MetricValue},
+};
+use crate::{auth::Gate, upkeep::Upkeep};
+
+type OfDialect<T> = &'static [(&'static str, fn(&Node, &MountedDialect) -> T, &'static str)];
+type Counts = Vec<(&'static str, u64)>;
+
+#[rustfmt::skip]
+pub(super) fn add_gauges(node: &Node, accounts: &Accounts, upkeep: &Upkeep, families: &mut Families) {
+    let (held, observed) = (node.holdings(), node.observe_figures());
+    let kept = node.broker().map(|broker| broker.journal_figures()).unwrap_or_default();
+    let is_broker_up = node.broker().is_some() && !node.broker_figures().is_away;
+    for (name, value, help) in [
+        ("fanfare_channels", held.channels,
+         "Different channels with subscribers, rooms included"),
+        ("fanfare_channel_subscriptions", held.channel_subscriptions,
+         "Subscriptions to channels by their exact names, memberships of rooms included"),
+        ("fanfare_pattern_subscriptions", held.pattern_subscriptions,
+         "Subscriptions to patterns"),
+        ("fanfare_rooms", held.rooms,
+         "Rooms with somebody in them"),
+        ("fanfare_events_undecided", node.counters.events_undecided.load(Relaxed),
+         "Events waiting for the authorizer to say whether a connection may have them"),
+        ("fanfare_remembered_ids", node.remembered_ids().held,
+         "Ids of published events that this node remembers, so that a repeat is not published again"),
+        ("fanfare_broker_up", is_broker_up.into(),
+         "1 while the node is connected to its broker; always with the embedded one"),
+        ("fanfare_draining", node.is_draining().into(),
+         "1 while the server drains"),
+        ("fanfare_database_up", accounts.storage().is_up().into(),
+         "1 while the database does what it is asked"),
+        ("fanfare_traces_armed", observed.armed,
+         "Traces that are armed"),
+        ("fanfare_traced_events", observed.traces,
+         "Traced events that the node keeps"),
+        ("fanfare_traced_connections_followed", observed.connections_followed,
+         "Connections of traced events whose sockets are looked at, at most observe.max_traced_connections of an \
+          event and as many of its user"),
+        ("fanfare_tails", observed.tails,
+         "Open tails"),
+        ("fanfare_history_journals", kept.journals,
+         "Users and channels whose history is known in this process or to the broker, everyone included; with \
+          Redis, history.max_journals is the most"),
+        ("fanfare_history_watched", kept.watched,
+         "Users and channels that this node watches for events that were lost on the way; history.max_watched is \
+          the most"),
+        ("fanfare_history_entries", kept.entries,
+         "Events kept in this process for clients that were away"),
+        ("fanfare_history_bytes", kept.bytes,
+         "Their bytes; history.max_bytes is the most"),
+        ("fanfare_history_copies_awaited", kept.awaited,
+         "Events that backends published by plain PUBLISH on a real Redis, and whose recorded copies this node \
+          waits for"),
+        ("fanfare_last_reload_timestamp_seconds", upkeep.last_reload(),
+         "When the configuration was last reloaded, in seconds since 1970; 0 if that was at the start"),
+        ("fanfare_last_reload_successful", upkeep.last_reload_succeeded().into(),
+         "0 if the last reload was refused, so that earlier settings are in force; otherwise 1"),
+        ("fanfare_last_acme_order_successful", upkeep.last_order_succeeded().into(),
+         "0 if the last order of a certificate failed; otherwise 1"),
+    ] {
+        families.gauge(name, help, value);
+    }
+}
+
+#[rustfmt::skip]
+pub(super) fn add_counters(node: &Node, families: &mut Families) {
+    let (counters, broker, observed) = (&node.counters, node.broker_figures(), node.observe_figures());
+    for (name, value, help) in [
+        ("fanfare_events_total", counters.events.load(Relaxed),
+         "Events that the broker brought to this node"),
+        ("fanfare_broker_reconnects_total", broker.reconnects,
+         "Times that the connection which receives from the broker was opened again"),
+        ("fanfare_peers_lost_total", broker.peers_lost,
+         "Other nodes that died: they were missing until they were forgotten"),
+        ("fanfare_notices_dropped_total", broker.notices_dropped,
+         "Notices that other nodes will not receive: there were too many while the broker was away, or one was too \
+          large"),
+        ("fanfare_publications_received_total", counters.publications_received.load(Relaxed),
+         "Publications received from the broker or by the Redis-protocol door"),
+        ("fanfare_publications_rejected_total", counters.publications_rejected.load(Relaxed),
+         "Publications dropped because they were malformed"),
+        ("fanfare_ids_evicted_total", node.remembered_ids().evicted,
+         "Ids of published events forgotten before their time, because broker.max_remembered_ids was reached"),
+        ("fanfare_handshakes_timed_out_total", counters.handshakes_timed_out.load(Relaxed),
+         "Connections cut because their request was not complete in time"),
+        ("fanfare_requests_rate_limited_total", counters.requests_rate_limited.load(Relaxed),
+         "Requests and handshakes refused because their address came too often"),
+        ("fanfare_accept_errors_total", counters.accept_errors.load(Relaxed),
+         "Failures to accept a connection"),
+        ("fanfare_traces_refused_total", observed.armed_refused,
+         "Traces not armed, because observe.max_armed was reached"),
+        ("fanfare_traced_events_evicted_total", observed.traces_evicted,
+         "Traced events evicted, because observe.max_traces was reached"),
+        ("fanfare_traced_connections_left_out_total", observed.connections_left_out,
+         "Connections not recorded in a trace, because observe.max_traced_connections was reached"),
+        ("fanfare_tails_refused_total", observed.tails_refused,
+         "Tails refused, because observe.max_tails was reached"),
+        ("fanfare_tail_events_lost_total", observed.tail_events_lost,
+         "Events that tails have lost, because observe.tail_queue, observe.tail_queue_size or \
+          observe.max_tail_events_per_second was reached"),
+    ] {
+        families.counter(name, help, value);
+    }
+}
+
+#[rustfmt::skip]
+pub(super) fn add_presence_and_history(node: &Node, families: &mut Families) {
+    let presence = node.presence_counts();
+    let kept = node.broker().map(|broker| broker.journal_figures()).unwrap_or_default();
+    for (name, value, help) in [
+        ("fanfare_presence_entered_total", presence.entered,
+         "Users entered in rooms at the broker, as the first connection of theirs on this node; again after an \
+          outage"),
+        ("fanfare_presence_leases_total", presence.leases,
+         "Leases that this node has taken at the broker: one at the start, and one each time it was lost"),
+        ("fanfare_presence_leases_cleaned_total", presence.cleaned_leases,
+         "Dead nodes' leases that this node has cleaned up after"),
+        ("fanfare_presence_rooms_compared_total", presence.compared_rooms,
+         "Rooms whose members this node has compared with the broker's after an outage"),
+        ("fanfare_slots_refused_total", presence.refused_slots,
+         "Names and places refused because the connections of all nodes together hold them"),
+        ("fanfare_presence_refused_total", presence.refused,
+         "Calls about presence that the broker refused; until it accepts them, this node counts its own \
+          connections alone"),
+        ("fanfare_presence_unstored_total", presence.unstored,
+         "Changes of a room's members that the broker had no room for, each again when it was tried again"),
+        ("fanfare_member_lists_left_out_total", presence.lists_left_out,
+         "Lists of a room's members not sent, because the room has more than limits.max_listed_members"),
+        ("fanfare_rooms_unlisted_total", presence.unlisted,
+         "Rooms whose members were not read from the broker, because they have more than limits.max_known_members"),
+        ("fanfare_fan_outs_full_total", node.counters.fan_outs_full.load(Relaxed),
+         "Times that a shard put off as many deliveries as limits.max_fan_out_receivers allows, so that events for \
+          few connections waited"),
+        ("fanfare_history_evicted_total", kept.evicted,
+         "Events dropped before their time, because history.max_bytes was reached"),
+        ("fanfare_history_replayed_total", node.counters.replayed.load(Relaxed),
+         "Events replayed to clients"),
+        ("fanfare_history_gaps_found_total", kept.gaps_found,
+         "Holes in the numbers of events that this node has found"),
+        ("fanfare_history_gaps_filled_total", kept.gaps_filled,
+         "Those of them that it has filled"),
+        ("fanfare_history_gaps_lost_total", kept.gaps_lost,
+         "Those of them that it could not fill: the events are not kept any more, or are more than \
+          history.max_fetched"),
+        ("fanfare_history_recorded_total", kept.recorded,
+         "Events that backends published by plain PUBLISH on a real Redis, and that this node recorded for all \
+          nodes"),
+        ("fanfare_history_unrecorded_total", kept.unrecorded,
+         "Such events that this node delivered without a cursor, because no node had recorded them in time"),
+    ] {
+        families.counter(name, help, value);
+    }
+}
+
+#[rustfmt::skip]
+pub(super) fn add_durations(node: &Node, accounts: &Accounts, families: &mut Families) {
+    for (name, histogram, help) in [
+        ("fanfare_delivery_seconds", Some(&*node.counters.delivery),
+         "From an event's arrival at this node until every matching connection had it, written or queued; once for \
+          each batch of events that matched a connection"),
+        ("fanfare_queue_wait_seconds", Some(&node.counters.queue_wait),
+         "From an event's arrival at this node until a shard took it up; once for each turn of a shard, by the event \
+          that waited longest"),
+        ("fanfare_broker_round_trip_seconds", node.broker().and_then(|broker| broker.round_trips()),
+         "A message of this node through the broker and back, every few seconds"),
+        ("fanfare_handshake_seconds", Some(&node.counters.handshake),
+         "From a WebSocket handshake's request until its connection was admitted"),
+        ("fanfare_database_seconds", Some(accounts.storage().operations()),
+         "Operations on the database, the wait for a connection and failed ones included"),
+    ] {
+        let value = histogram.map(|histogram| ([], MetricValue::Histogram(histogram.into())));
+        families.add(name, help, [], value);
+    }
+}
+
+/// Adds the counters with a label, each with the label's name.
+#[rustfmt::skip]
+pub(super) fn add_labelled(node: &Node, gate: &Gate, accounts: &Accounts, upkeep: &Upkeep, families: &mut Families) {
+    let (broker, authorizer) = (node.broker_figures(), node.access.authorizer_counts());
+    let answers = [("allowed", authorizer.allowed), ("denied", authorizer.denied), ("failed", authorizer.failed)];
+    for (name, label, counts, help) in [
+        ("fanfare_publications_degraded_total", "cause", broker.degraded,
+         "Publications that other nodes may have missed, by cause: the broker was away or refused them \
+          (broker_away), a node did not receive (node_missing) or did not reply in time (timed_out), or their ids \
+          are not shared (ids_not_shared)"),
+        ("fanfare_broker_messages_ignored_total", "reason", broker.ignored,
+         "Messages on the broker that were ignored: not of the documented form (malformed), larger than 8 MiB \
+          (too_large), of a kind that this version of the nodes does not know (other_version), or no message of \
+          nodes at all (garbage)"),
+        ("fanfare_resumes_total", "outcome", node.counters.resumes.all(),
+         "Clients that asked for what they missed: recovered, or why not: it is not kept any more (expired), the \
+          cursor is of another history (epoch), it is more than history.replay_limit (limit), or it is no cursor \
+          (unknown)"),
+        ("fanfare_spans_total", "result", node.span_counts().unwrap_or_default(),
+         "What became of the spans for the collector: exported, dropped (too many waited for it), failed (it was \
+          away, slow or refused them)"),
+        ("fanfare_authorizer_answers_total", "answer", answers.into(),
+         "How questions to the authorizer ended: with a yes, with a no, or without an answer"),
+        ("fanfare_token_cache_lookups_total", "result", gate.cache_counts().into(),
+         "Tokens looked up in the cache of verified tokens: a hit needs no verification, a miss does"),
+        ("fanfare_logins_total", "result", accounts.logins().all().into(),
+         "How logins ended: succeeded, refused (a wrong address or password), limited (too many failures), \
+          busy (too many wait for a hash), failed (the database)"),
+        ("fanfare_registrations_total", "result", accounts.registrations().all().into(),
+         "How registrations ended: succeeded, refused (a mistake, or a taken address), limited (too many from one \
+          address), busy (too many wait for a hash), failed (the database)"),
+        ("fanfare_refreshes_total", "result", accounts.refreshes().all().into(),
+         "How refreshes ended: succeeded, refused (a bad token), limited (too many of those from one address), \
+          busy (never), failed (the database)"),
+        ("fanfare_reloads_total", "outcome", upkeep.reloads().into(),
+         "Reloads of the configuration: applied, or refused because of an error in it"),
+        ("fanfare_acme_orders_total", "outcome", upkeep.orders().into(),
+         "Orders of certificates at the ACME directory, by their outcome: succeeded or failed"),
+    ] {
+        families.counters(name, help, [label], by_name(counts));
+    }
+    families.gauges(
+        "fanfare_peers", "Other nodes: live, or missing (those may miss what is published)",
+        ["state"], by_name(broker.peers),
+    );
+    let ends = upkeep.certificate_ends();
+    let ends = ends.iter().filter_map(|(listener, end)| Some((&**listener, (*end)?)));
+    families.gauges(
+        "fanfare_certificate_end_timestamp_seconds", "When the certificate of a listener ends, in seconds since 1970",
+        ["listener"], by_name(ends),
+    );
+}
+
+#[rustfmt::skip]
+pub(super) const DIALECT_GAUGES: OfDialect<u64> = &[
+    ("fanfare_connections", |node, mounted| node.dialect_facts(mounted).active,
+     "Open connections"),
+    ("fanfare_users", |node, mounted| node.dialect_facts(mounted).users,
+     "Different users among the open connections"),
+    ("fanfare_connections_max", |_, mounted| mounted.settings().max_connections as u64,
+     "The most connections allowed"),
+    ("fanfare_subscriptions", |_, mounted| mounted.counters.subscriptions.load(Relaxed),
+     "Subscriptions of the open connections, to whatever"),
+];
+
+#[rustfmt::skip]
+pub(super) const DIALECT_COUNTERS: OfDialect<u64> = &[
+    ("fanfare_connections_opened_total", |_, mounted| mounted.counters.opened.load(Relaxed),
+     "Connections opened"),
+    ("fanfare_messages_sent_total", |_, mounted| mounted.counters.sent.load(Relaxed),
+     "Messages written or queued to clients"),
+    ("fanfare_messages_abandoned_total", |_, mounted| mounted.counters.abandoned.load(Relaxed),
+     "Messages queued to a client that was gone before it had taken them"),
+    ("fanfare_messages_dropped_total", |_, mounted| mounted.counters.dropped.load(Relaxed),
+     "Messages a client's full queue could not take"),
+    ("fanfare_messages_received_total", |_, mounted| mounted.counters.received.load(Relaxed),
+     "Messages received from clients"),
+    ("fanfare_messages_rate_limited_total", |_, mounted| mounted.counters.rate_limited.load(Relaxed),
+     "Messages from clients dropped unread because their sender sent too many"),
+    ("fanfare_connection_errors_total", |_, mounted| mounted.counters.errors.load(Relaxed),
+     "Connections ended by an error"),
+    ("fanfare_render_faults_total", |_, mounted| mounted.counters.render_faults.load(Relaxed),
+     "Events that a dialect failed to render"),
+];
+
+/// The counters of each dialect and reason.
+#[rustfmt::skip]
+pub(super) const REASON_COUNTERS: OfDialect<Counts> = &[
+    ("fanfare_connections_ended_total", |_, mounted| mounted.counters.endings.all(),
+     "Connections ended by the server"),
+    ("fanfare_handshakes_refused_total", |_, mounted| mounted.counters.refusals.all(),
+     "Handshakes refused"),
+];
