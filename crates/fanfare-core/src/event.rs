@@ -1,6 +1,7 @@
 //! Events, and the connections that they are for.
 
 use std::{
+    borrow::Cow,
     sync::Mutex,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -39,6 +40,15 @@ impl Audience {
         }
     }
 
+    /// Returns the name of the channel that shows its events.
+    pub fn channel_name(&self) -> Cow<'_, str> {
+        match self {
+            Self::Channel(channel) => Cow::Borrowed(channel),
+            Self::Everyone => Cow::Borrowed(EVERYONE_CHANNEL),
+            Self::User(user) => Cow::Owned(personal_channel(user)),
+        }
+    }
+
     /// Returns the user, and the channel; both are `None` for everyone.
     pub fn names(&self) -> (Option<&str>, Option<&str>) {
         match self {
@@ -49,7 +59,6 @@ impl Audience {
     }
 }
 
-/// Returns the user's id if `name` is a name of a personal channel.
 pub(crate) fn personal_id(name: &str) -> Option<&str> {
     PERSONAL.iter().find_map(|prefix| name.strip_prefix(prefix))
 }
@@ -64,9 +73,7 @@ pub fn personal_names(user: &UserId) -> impl Iterator<Item = String> {
     PERSONAL.iter().map(move |prefix| format!("{prefix}{user}"))
 }
 
-/// One published event.
-///
-/// It is immutable. Each dialect with a receiver renders it once.
+/// One published event. It is immutable; each dialect with a receiver renders it once.
 #[derive(Debug, Clone)]
 pub struct Event {
     /// A UUID v7 made at publication, or the publisher's own.
@@ -132,11 +139,8 @@ impl Sender {
 fn new_id(now: SystemTime) -> Uuid {
     static CONTEXT: Mutex<ContextV7> = Mutex::new(ContextV7::new());
     let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Uuid::new_v7(Timestamp::from_unix(
-        &CONTEXT,
-        since.as_secs(),
-        since.subsec_nanos(),
-    ))
+    let time = Timestamp::from_unix(&CONTEXT, since.as_secs(), since.subsec_nanos());
+    Uuid::new_v7(time)
 }
 
 impl Event {
