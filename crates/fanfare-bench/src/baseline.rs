@@ -1,6 +1,4 @@
 //! The machine's best case: a process that only writes prepared frames to blocking sockets.
-//!
-//! A fan-out at this cost can only improve with cheaper system calls.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -22,14 +20,12 @@ pub fn run(connections: usize) -> io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     writeln!(io::stdout(), "{}", listener.local_addr()?.port())?;
     let accept = || {
-        listener
-            .accept()
-            .and_then(|(socket, _)| socket.set_nodelay(true).map(|()| socket))
+        let (socket, _) = listener.accept()?;
+        socket.set_nodelay(true)?;
+        io::Result::Ok(socket)
     };
     let mut commander = accept()?;
-    let listeners = (0..connections)
-        .map(|_| accept())
-        .collect::<io::Result<Vec<_>>>()?;
+    let listeners: Vec<_> = (0..connections).map(|_| accept()).collect::<io::Result<_>>()?;
     let frame = encode::frame(Opcode::Text, &[b'x'; FRAME_LEN - HEADER_LEN], false);
     let mut count = [0];
     while commander.read(&mut count)? == 1 {
@@ -41,7 +37,6 @@ pub fn run(connections: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// The baseline's process, as the generator sees it.
 pub(crate) struct Baseline {
     child: Child,
     pub(crate) address: SocketAddr,
@@ -53,14 +48,11 @@ impl Baseline {
         let mut child = Child::start(&args, Stdio::piped())?;
         let mut line = String::new();
         if let Some(stdout) = child.take_stdout() {
-            BufReader::new(stdout)
-                .read_line(&mut line)
-                .map_err(|error| format!("baseline: {error}"))?;
+            let read = BufReader::new(stdout).read_line(&mut line);
+            read.map_err(|error| format!("baseline: {error}"))?;
         }
-        let port = line
-            .trim()
-            .parse()
-            .map_err(|_| "the baseline did not start".to_owned())?;
+        let port = line.trim().parse();
+        let port = port.map_err(|_| "the baseline did not start")?;
         Ok(Self {
             child,
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),

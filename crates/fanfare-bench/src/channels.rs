@@ -1,5 +1,4 @@
-//! Channels: fan-out to subscribers by name and by pattern, the cost of patterns for publishers elsewhere, and the
-//! memory of connections that subscribe.
+//! Channels: fan-out by name and by pattern, the cost of patterns for publishers elsewhere, and memory.
 
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use crate::{
     figures::{Kind, Workload},
     listeners::{Listeners, channel},
     memory,
-    process::{Spent, Window},
+    process::{Measured, Window},
     server::Server,
 };
 
@@ -37,7 +36,6 @@ const CPU: [Kind; 3] = [
 const AGAINST_NONE: Kind = Kind::new("CPU, 100,000 patterns / none", "");
 const AGAINST_ONE: Kind = Kind::new("CPU, 100,000 patterns / 1", "");
 
-/// Measures all of it.
 pub(crate) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
     let mut workloads = Vec::new();
     for (listeners, whom) in [
@@ -91,8 +89,8 @@ struct Publisher<'a> {
 }
 
 impl Publisher<'_> {
-    /// Publishes for `length`; returns the number of publications answered, and their cost.
-    async fn measure(&mut self, length: Duration) -> Result<(u64, Spent), String> {
+    /// Publishes for `length`; returns the publications that were answered.
+    async fn measure(&mut self, length: Duration) -> Result<Measured, String> {
         let piece = u64::from(PIECE);
         self.door.send(&self.piece, piece).await?;
         let before = self.door.answered();
@@ -102,24 +100,21 @@ impl Publisher<'_> {
             self.door.until_behind(piece).await?;
         }
         let spent = window.close()?;
-        let answered = self.door.answered() - before;
+        let count = self.door.answered() - before;
         self.door.until_behind(0).await?;
-        Ok((answered, spent))
+        Ok(Measured { count, spent })
     }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "it is rounded to a few digits anyway")]
-fn record(workload: &mut Workload, measured: &[(u64, Spent); 3]) {
-    let each = measured.map(|(count, spent)| {
-        let count = count as f64;
-        let rate = count / spent.wall.as_secs_f64();
-        (rate, spent.server.total().as_secs_f64() * 1e6 / count)
-    });
-    for (at, (rate, cpu)) in each.into_iter().enumerate() {
-        workload.record(RATE[at], rate);
-        workload.record(CPU[at], cpu);
+fn record(workload: &mut Workload, measured: &[Measured; 3]) {
+    let cpu = measured
+        .each_ref()
+        .map(|measured| measured.micros_each(measured.spent.server.total()));
+    for (at, measured) in measured.iter().enumerate() {
+        workload.record(RATE[at], measured.rate());
+        workload.record(CPU[at], cpu[at]);
     }
-    let [(_, none), (_, one), (_, all)] = each;
+    let [none, one, all] = cpu;
     workload.record(AGAINST_NONE, all / none);
     workload.record(AGAINST_ONE, all / one);
 }

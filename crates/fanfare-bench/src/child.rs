@@ -13,7 +13,6 @@ use tokio::time::{Instant, sleep};
 /// How long a stop may take. A server without connections drains at once.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
-/// A running `fanfare …`.
 pub(crate) struct Child(process::Child);
 
 impl Child {
@@ -34,29 +33,29 @@ impl Child {
         self.0.stdout.take()
     }
 
-    /// Returns how it ended, if it has.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.0.try_wait().ok().flatten()
     }
 
-    /// Stops it as an operator would, and waits until it has ended.
-    ///
-    /// # Errors
-    /// If it does not end in time; then it is killed.
+    /// Stops it as an operator would, and waits until it has ended; kills it if that takes too long.
     pub(crate) async fn stop(mut self) -> Result<ExitStatus, String> {
         if let Some(pid) = i32::try_from(self.id()).ok().and_then(Pid::from_raw) {
             let _ = kill_process(pid, Signal::TERM); // a process that has ended already is reaped below
         }
-        let deadline = Instant::now() + STOP_PATIENCE;
+        let ended = self.wait(STOP_PATIENCE).await;
+        ended.ok_or_else(|| format!("the process did not end within {STOP_PATIENCE:?} of SIGTERM"))
+    }
+
+    /// Returns how it ended; `None` if that takes longer than `patience`.
+    pub(crate) async fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + patience;
         while Instant::now() < deadline {
             if let Some(status) = self.ended() {
-                return Ok(status);
+                return Some(status);
             }
             sleep(Duration::from_millis(10)).await;
         }
-        Err(format!(
-            "the process did not end within {STOP_PATIENCE:?} of SIGTERM"
-        ))
+        None
     }
 }
 

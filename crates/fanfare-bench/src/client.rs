@@ -18,7 +18,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The longest response to an upgrade request; real ones are far shorter.
 const MAX_ANSWER: usize = 4096;
 
-/// Connects to `address`.
 pub(crate) async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
     let connected = timeout(PATIENCE, TcpStream::connect(address)).await;
     let socket = connected
@@ -28,23 +27,18 @@ pub(crate) async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
     Ok(socket)
 }
 
-/// How a client connects and subscribes.
 #[derive(Debug, Clone)]
 pub(crate) struct Upgrade {
     request: Vec<u8>,
     /// The messages to send after the upgrade, framed.
     frames: Vec<u8>,
-    /// The number of confirmations to wait for.
     confirmations: usize,
     recognise: Recognise,
 }
 
-/// How a client recognises a confirmation.
 #[derive(Debug, Clone)]
 enum Recognise {
-    /// As its dialect does.
     Classify(fn(&str) -> ListenMessage),
-    /// By a text in it.
     Containing(Vec<u8>),
 }
 
@@ -59,13 +53,11 @@ impl Recognise {
 }
 
 impl Upgrade {
-    /// Returns a client that follows `plan` at `address`.
     pub(crate) fn new(address: SocketAddr, plan: &ListenPlan) -> Self {
+        let frames = plan.frames.iter();
         Self {
             request: request(address, &plan.target, &[]),
-            frames: plan
-                .frames
-                .iter()
+            frames: frames
                 .flat_map(|text| frame(Opcode::Text, text.as_bytes()))
                 .collect(),
             confirmations: plan.confirmations,
@@ -73,8 +65,7 @@ impl Upgrade {
         }
     }
 
-    /// Returns a client that sends `headers` with its request, then `frames`, and waits for a message with
-    /// `confirmation` in it.
+    /// Returns a client that sends `headers`, then `frames`, and waits for a message with `confirmation` in it.
     pub(crate) fn scripted(
         address: SocketAddr,
         target: &str,
@@ -91,7 +82,6 @@ impl Upgrade {
     }
 }
 
-/// Returns a client's frame.
 pub(crate) fn frame(opcode: Opcode, payload: &[u8]) -> BytesMut {
     encode::masked_frame(opcode, payload, [1, 2, 3, 4])
 }

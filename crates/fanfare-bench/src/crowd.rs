@@ -1,7 +1,5 @@
-//! Many connections that only listen: the receiving side of the load generator.
-//!
-//! It shares one thread and one read buffer, reads each socket once per wake-up, and parses headers only. A more
-//! expensive one would measure itself.
+//! Many connections that only listen. They share one thread and one read buffer, read each socket once per wake-up, and
+//! parse headers only: a more expensive crowd would measure itself.
 
 use std::{
     cell::{Cell, RefCell},
@@ -28,9 +26,7 @@ use crate::{
     frames::{Counter, FrameCounter},
 };
 
-/// Connections opened at the same time.
 const CONCURRENCY: usize = 64;
-/// How long to wait. Nothing on a loopback interface takes this long.
 const PATIENCE: Duration = Duration::from_secs(20);
 const READ_BUFFER: usize = 64 * 1024;
 
@@ -40,7 +36,6 @@ pub(crate) struct Tally {
     units: Cell<u64>,
     bytes: Cell<u64>,
     ended: Cell<u64>,
-    /// The number of units that wakes the waiting task.
     goal: Cell<u64>,
     stirred: Notify,
 }
@@ -57,20 +52,15 @@ impl Tally {
         })
     }
 
-    /// Returns the units that arrived since the start.
     pub(crate) fn units(&self) -> u64 {
         self.units.get()
     }
 
-    /// Returns the bytes that arrived since the start.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.get()
     }
 
-    /// Waits until `units` have arrived in total.
-    ///
-    /// # Errors
-    /// If they do not arrive in time, or the server ends a connection.
+    /// Waits until `units` have arrived in total; fails if they do not in time, or the server ends a connection.
     pub(crate) async fn until(&self, units: u64) -> Result<(), String> {
         self.goal.set(units);
         let arrived = async {
@@ -82,10 +72,10 @@ impl Tally {
         match (in_time, self.ended.get()) {
             (Ok(()), 0) => Ok(()),
             (_, ended @ 1..) => Err(format!("the server ended {ended} connections")),
-            (Err(_), 0) => Err(format!(
-                "{} of {units} messages arrived, then no more",
-                self.units.get()
-            )),
+            (Err(_), 0) => {
+                let arrived = self.units.get();
+                Err(format!("{arrived} of {units} messages arrived, then no more"))
+            }
         }
     }
 
@@ -121,7 +111,6 @@ impl Tally {
     }
 }
 
-/// Connections that listen.
 pub(crate) struct Crowd {
     tally: Rc<Tally>,
     listeners: JoinSet<()>,
@@ -139,34 +128,34 @@ impl Crowd {
         upgrades: &[Upgrade],
         counter: impl Fn(usize) -> C,
     ) -> Result<Self, String> {
-        let mut crowd = Self {
-            tally: Tally::new(),
-            listeners: JoinSet::new(),
-        };
-        let mut sockets = stream::iter(upgrades.iter().enumerate())
-            .map(async |(number, upgrade)| {
-                client::upgrade(address, upgrade)
-                    .await
-                    .map(|opened| (number, opened))
-            })
-            .buffer_unordered(CONCURRENCY);
-        while let Some((number, (socket, early))) = sockets.try_next().await? {
-            crowd.add(socket, &early, counter(number));
-        }
-        Ok(crowd)
+        let opening = upgrades.iter().enumerate().map(|(number, upgrade)| {
+            let counter = counter(number);
+            async move {
+                let (socket, early) = client::upgrade(address, upgrade).await?;
+                Ok((socket, early, counter))
+            }
+        });
+        Self::open(opening).await
     }
 
-    /// Opens `count` connections without a handshake.
     pub(crate) async fn connect(address: SocketAddr, count: usize) -> Result<Self, String> {
+        let opening = (0..count).map(|_| async move {
+            let socket = client::connect(address).await?;
+            Ok((socket, Vec::new(), FrameCounter::default()))
+        });
+        Self::open(opening).await
+    }
+
+    async fn open<C: Counter + 'static>(
+        opening: impl Iterator<Item = impl Future<Output = Result<(TcpStream, Vec<u8>, C), String>>>,
+    ) -> Result<Self, String> {
         let mut crowd = Self {
             tally: Tally::new(),
             listeners: JoinSet::new(),
         };
-        let mut sockets = stream::iter(0..count)
-            .map(|_| client::connect(address))
-            .buffer_unordered(CONCURRENCY);
-        while let Some(socket) = sockets.try_next().await? {
-            crowd.add(socket, &[], FrameCounter::default());
+        let mut sockets = stream::iter(opening).buffer_unordered(CONCURRENCY);
+        while let Some((socket, early, counter)) = sockets.try_next().await? {
+            crowd.add(socket, &early, counter);
         }
         Ok(crowd)
     }
@@ -174,8 +163,8 @@ impl Crowd {
     /// Adds a connection. `early` arrived together with the response to the upgrade request.
     fn add(&mut self, socket: TcpStream, early: &[u8], mut counter: impl Counter + 'static) {
         self.tally.count(counter.take(early), early.len());
-        self.listeners
-            .spawn_local(self.tally.clone().read(socket, counter));
+        let reading = self.tally.clone().read(socket, counter);
+        self.listeners.spawn_local(reading);
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -197,7 +186,6 @@ impl Crowd {
         ))
     }
 
-    /// Closes all connections.
     pub(crate) async fn close(mut self) {
         self.listeners.shutdown().await;
     }

@@ -9,7 +9,6 @@ use tokio::{io::AsyncWriteExt, net::tcp::OwnedWriteHalf, task::JoinHandle};
 
 use crate::{FRAME_LEN, HEADER_LEN, client, crowd::Tally, frames::Counter};
 
-/// An open connection to the door. A task reads its replies.
 pub(crate) struct Door {
     commands: OwnedWriteHalf,
     replies: Rc<Tally>,
@@ -43,21 +42,16 @@ impl Door {
         sent.map_err(|error| format!("publishing: {error}"))
     }
 
-    /// Returns the number of replies so far.
     pub(crate) fn answered(&self) -> u64 {
         self.replies.units()
     }
 
-    /// Waits until at most `unanswered` replies are missing.
     pub(crate) async fn until_behind(&self, unanswered: u64) -> Result<(), String> {
         let replies = self.replies.until(self.sent.saturating_sub(unanswered)).await;
         replies.map_err(|error| format!("answers to PUBLISH: {error}"))
     }
 
     /// Waits for all replies; returns the number of deliveries that the server reports.
-    ///
-    /// # Errors
-    /// If a reply is an error, or is missing.
     pub(crate) async fn settle(&self) -> Result<u64, String> {
         self.until_behind(0).await?;
         match self.sums.errors.get() {
@@ -74,9 +68,6 @@ impl Drop for Door {
 }
 
 /// Returns the command that publishes to `audience` so that a client of `dialect` receives [`FRAME_LEN`] bytes.
-///
-/// # Errors
-/// If the dialect's envelope is already longer, or the dialect does not show such events.
 pub(crate) fn publish(dialect: &dyn DialectKind, audience: &Audience) -> Result<Vec<u8>, String> {
     let channel = wire::redis_channel(audience);
     let text = "x".repeat(payload_len(dialect, audience)?);
@@ -93,20 +84,13 @@ const KIND: &str = "bench";
 fn payload_len(dialect: &dyn DialectKind, audience: &Audience) -> Result<usize, String> {
     let empty = RawJson::parse(&Bytes::from_static(b"\"\"")).map_err(|error| error.to_string())?;
     let event = Event::new(audience.clone(), Some(KIND), empty, SystemTime::now());
-    let dialect_of = dialect.open(&Options::default());
-    let around = dialect_of
-        .render(&event)
-        .map(|rendering| HEADER_LEN + rendering.payload().len());
+    let rendering = dialect.open(&Options::default()).render(&event);
+    let around = rendering.map(|rendering| HEADER_LEN + rendering.payload().len());
     let len = around.and_then(|around| FRAME_LEN.checked_sub(around));
-    len.ok_or_else(|| {
-        format!(
-            "{} does not show {audience:?} in {FRAME_LEN} bytes",
-            dialect.name()
-        )
-    })
+    let name = dialect.name();
+    len.ok_or_else(|| format!("{name} does not show {audience:?} in {FRAME_LEN} bytes"))
 }
 
-/// The sums over all replies.
 #[derive(Default)]
 struct ReplySums {
     deliveries: Cell<u64>,

@@ -23,7 +23,6 @@ const SIZES: [usize; 1] = [10_000];
 const CROWDED: usize = pulse::USERS;
 /// Other connections to the server: those of the pulse, and a few more.
 const OTHERS: usize = 100;
-/// The bytes of a large event.
 const LARGE: usize = 1 << 20;
 /// Programs that publish large events, or read the figures, one request after the other.
 const CALLERS: usize = 4;
@@ -35,7 +34,6 @@ const P99: Kind = Kind::new("latency, p99", "ms").at_most(2.0);
 const MOST: Kind = Kind::new("longest latency", "ms");
 const LOST: Kind = Kind::new("events lost", "").at_most(0.0);
 
-/// What the server does meanwhile.
 #[derive(Debug, Clone, Copy)]
 enum Beside {
     FanOut,
@@ -44,7 +42,6 @@ enum Beside {
     Scrapes,
 }
 
-/// Measures the latency of events beside each kind of work.
 pub(crate) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
     let mut workloads = Vec::new();
     for connections in options.sizes(&SIZES) {
@@ -108,10 +105,8 @@ impl Beside {
                 pulse::feel(server, ask(server, request, length)).await?
             }
             Self::Scrapes => {
-                let request = format!(
-                    "GET /metrics/prometheus HTTP/1.1\r\nHost: {}\r\n\r\n",
-                    server.clients
-                );
+                let address = server.clients;
+                let request = format!("GET /metrics/prometheus HTTP/1.1\r\nHost: {address}\r\n\r\n");
                 pulse::feel(server, ask(server, request.into_bytes(), length)).await?
             }
         };
@@ -120,7 +115,6 @@ impl Beside {
     }
 }
 
-/// Connections of one user, and the publisher of their events.
 struct FanOut {
     crowd: Crowd,
     door: Door,

@@ -1,6 +1,6 @@
 //! One event to everyone: deliveries per second, their cost, and how they compare with the baseline.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
@@ -12,7 +12,7 @@ use crate::{
     door::{self, Door},
     figures::{Kind, Workload},
     listeners::Listeners,
-    process::{Spent, Window},
+    process::{GENERATOR_BUSY, Measured, SERVER_BUSY, Window},
     server::Server,
 };
 
@@ -28,10 +28,7 @@ const USER: Kind = Kind::new("user CPU per delivery", "µs").at_most(1.0);
 const SYSTEM: Kind = Kind::new("system CPU per delivery", "µs");
 const BASELINE_CPU: Kind = Kind::new("CPU per delivery, baseline", "µs");
 const CPU_RATIO: Kind = Kind::new("CPU, baseline / server", "");
-const SERVER_BUSY: Kind = Kind::new("server busy", "cores");
-const GENERATOR_BUSY: Kind = Kind::new("generator busy", "cores");
 
-/// Measures events for everyone, with each number of connections.
 pub(crate) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
     let mut workloads = Vec::new();
     for connections in options.sizes(&SIZES) {
@@ -75,81 +72,64 @@ async fn of_server(
     let crowd = Crowd::upgrade(server.clients, &server.upgrades(listeners, connections)?).await?;
     let event = door::publish(server.dialect, &listeners.audience()?)?;
     let source = Source::Door(Door::open(server.door).await?, event);
-    let mut run = FanOutRun {
-        pid: server.id(),
-        crowd,
-        source,
-    };
-    let measured = [
-        run.measure(1, options.seconds).await?,
-        run.measure(16, options.seconds).await?,
-    ];
-    run.check().await?;
-    run.crowd.close().await;
-    drop(run.source);
-    server.stop().await?;
+    let pid = server.id();
+    let measured = FanOutRun { pid, crowd, source }
+        .measure_all(options.seconds)
+        .await?;
     Ok(measured)
 }
 
 async fn of_baseline(connections: usize, options: &Options) -> Result<[Measured; 2], String> {
     let baseline = Baseline::start(connections)?;
-    let source = Source::commander(baseline.address).await?;
+    let source = Source::Commander(client::connect(baseline.address).await?);
     let crowd = Crowd::connect(baseline.address, connections).await?;
-    let mut run = FanOutRun {
-        pid: baseline.id(),
-        crowd,
-        source,
-    };
-    let measured = [
-        run.measure(1, options.seconds).await?,
-        run.measure(16, options.seconds).await?,
-    ];
-    run.check().await?;
-    drop(run);
+    let pid = baseline.id();
+    let measured = FanOutRun { pid, crowd, source }
+        .measure_all(options.seconds)
+        .await?;
     baseline.stop().await?;
     Ok(measured)
 }
 
-/// The trigger that makes a process write to all its connections.
 enum Source {
-    /// The door, and the publishing command.
     Door(Door, Vec<u8>),
     Commander(TcpStream),
 }
 
 impl Source {
-    async fn commander(address: SocketAddr) -> Result<Self, String> {
-        client::connect(address).await.map(Self::Commander)
-    }
-
     async fn publish(&mut self, events: u8) -> Result<(), String> {
         match self {
             Self::Door(door, command) => {
                 let commands = command.repeat(usize::from(events));
                 door.send(&commands, u64::from(events)).await
             }
-            Self::Commander(socket) => socket
-                .write_all(&[events])
-                .await
-                .map_err(|error| error.to_string()),
+            Self::Commander(socket) => {
+                let written = socket.write_all(&[events]).await;
+                written.map_err(|error| error.to_string())
+            }
         }
     }
 }
 
-/// A process with its listeners.
 struct FanOutRun {
     pid: u32,
     crowd: Crowd,
     source: Source,
 }
 
-/// The result of a window.
-struct Measured {
-    deliveries: u64,
-    spent: Spent,
-}
-
 impl FanOutRun {
+    /// Measures with each number of events in flight, checks the deliveries, and closes all connections.
+    async fn measure_all(mut self, length: Duration) -> Result<[Measured; 2], String> {
+        let [one, several] = IN_FLIGHT;
+        let measured = [
+            self.measure(one, length).await?,
+            self.measure(several, length).await?,
+        ];
+        self.check().await?;
+        self.crowd.close().await;
+        Ok(measured)
+    }
+
     async fn measure(&mut self, in_flight: u8, length: Duration) -> Result<Measured, String> {
         self.publish(in_flight).await?; // warms up
         let before = self.crowd.tally().units();
@@ -158,13 +138,10 @@ impl FanOutRun {
             self.publish(in_flight).await?;
         }
         let spent = window.close()?;
-        Ok(Measured {
-            deliveries: self.crowd.tally().units() - before,
-            spent,
-        })
+        let count = self.crowd.tally().units() - before;
+        Ok(Measured { count, spent })
     }
 
-    /// Publishes `events` and waits until each has arrived everywhere.
     async fn publish(&mut self, events: u8) -> Result<(), String> {
         let deliveries = self.crowd.len() as u64 * u64::from(events);
         let goal = self.crowd.tally().units() + deliveries;
@@ -172,7 +149,6 @@ impl FanOutRun {
         self.crowd.tally().until(goal).await
     }
 
-    /// Checks that the deliveries were the intended ones.
     async fn check(&self) -> Result<(), String> {
         let arrived = self.crowd.tally().units();
         if let Source::Door(door, _) = &self.source {
@@ -194,25 +170,10 @@ fn record(workload: &mut Workload, server: &Measured, baseline: &Measured, least
     workload.record(RATIO.at_least(least_ratio), server.rate() / baseline.rate());
     workload.record(USER, server.micros_each(cpu.user));
     workload.record(SYSTEM, server.micros_each(cpu.system));
-    let (own, best) = (
-        server.micros_each(cpu.total()),
-        baseline.micros_each(baseline.spent.server.total()),
-    );
+    let own = server.micros_each(cpu.total());
+    let best = baseline.micros_each(baseline.spent.server.total());
     workload.record(BASELINE_CPU, best);
     workload.record(CPU_RATIO, best / own);
     workload.record(SERVER_BUSY, server.spent.server_cores());
     workload.record(GENERATOR_BUSY, server.spent.generator_cores());
-}
-
-impl Measured {
-    #[allow(clippy::cast_precision_loss, reason = "it is rounded to a few digits anyway")]
-    fn rate(&self) -> f64 {
-        self.deliveries as f64 / self.spent.wall.as_secs_f64()
-    }
-
-    /// Returns the microseconds per delivery, which are also the seconds per million deliveries.
-    #[allow(clippy::cast_precision_loss, reason = "it is rounded to a few digits anyway")]
-    fn micros_each(&self, cpu: Duration) -> f64 {
-        cpu.as_secs_f64() * 1e6 / self.deliveries as f64
-    }
 }

@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-/// A figure's name, its unit, and its target.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Kind {
     pub(crate) name: &'static str,
@@ -35,7 +34,6 @@ impl Kind {
     }
 }
 
-/// The target of a figure's median.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Target {
@@ -52,7 +50,6 @@ impl Target {
     }
 }
 
-/// One figure over all rounds.
 #[derive(Debug, Serialize)]
 pub(crate) struct Figure {
     #[serde(flatten)]
@@ -86,7 +83,6 @@ impl Workload {
         }
     }
 
-    /// Adds a round's value of the figure `kind`.
     pub(crate) fn record(&mut self, kind: Kind, value: f64) {
         if let Some(figure) = self.figures.iter_mut().find(|figure| figure.kind == kind) {
             figure.add(value);

@@ -6,8 +6,7 @@ pub(crate) trait Counter {
     fn take(&mut self, bytes: &[u8]) -> u64;
 }
 
-/// Counts the data frames of a server (RFC 6455, section 5.2: unmasked) by their headers; payloads are skipped. Control
-/// frames are skipped and not counted. A fragmented message would count as several.
+/// Counts the data frames of a server by their headers. A fragmented message counts as several.
 #[derive(Debug, Default)]
 pub(crate) struct FrameCounter {
     /// The bytes of a header that was cut off by the end of a piece.
@@ -43,8 +42,8 @@ impl Counter for FrameCounter {
 }
 
 impl FrameCounter {
-    /// Reads a header at the start of `bytes`, after the part that is kept. Returns the number of bytes used; `None` if
-    /// the header is incomplete.
+    /// Reads a header at the start of `bytes`, after the kept part. Returns the number of bytes used, if it is
+    /// complete.
     fn header(&mut self, bytes: &[u8]) -> Option<usize> {
         let kept = self.partial_len;
         let fresh = bytes.len().min(MAX_HEADER - kept);

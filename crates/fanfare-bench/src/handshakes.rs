@@ -9,23 +9,24 @@ use crate::{
     client::{self, Upgrade},
     figures::{Kind, Workload},
     listeners::Listeners,
-    process::{Spent, Window},
+    process::{GENERATOR_BUSY, Measured, SERVER_BUSY, Window},
     server::Server,
 };
 
-/// Handshakes in progress at the same time.
 const CONCURRENCY: usize = 64;
 /// The users that connect in turn, each with its own token.
 const USERS: usize = 10_000;
 
-const RATE: Kind = Kind::new("handshakes", "/s");
-const RATE_PER_CORE: Kind = Kind::new("handshakes per second of server CPU", "").at_least(20_000.0);
-const USER: Kind = Kind::new("user CPU per handshake", "µs");
-const SYSTEM: Kind = Kind::new("system CPU per handshake", "µs");
-const SERVER_BUSY: Kind = Kind::new("server busy", "cores");
-const GENERATOR_BUSY: Kind = Kind::new("generator busy", "cores");
+/// The figures of [`Measured::record`].
+const FIGURES: [Kind; 6] = [
+    Kind::new("handshakes", "/s"),
+    Kind::new("handshakes per second of server CPU", "").at_least(20_000.0),
+    Kind::new("user CPU per handshake", "µs"),
+    Kind::new("system CPU per handshake", "µs"),
+    SERVER_BUSY,
+    GENERATOR_BUSY,
+];
 
-/// Measures handshakes, each to its end.
 pub(crate) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
     let title = format!("Handshakes with a token, connect to close, {CONCURRENCY} at once");
     let mut workload = Workload::new(title);
@@ -33,9 +34,9 @@ pub(crate) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
         options.progress("handshakes", round);
         let server = Server::start(options.shards, USERS, Listeners::Own).await?;
         let upgrades = server.upgrades(Listeners::Own, USERS)?;
-        let (handshakes, spent) = measure(server.clients, server.id(), upgrades, options.seconds).await?;
+        let handshakes = measure(server.clients, server.id(), upgrades, options.seconds).await?;
         server.stop().await?;
-        record(&mut workload, handshakes, &spent);
+        handshakes.record(&mut workload, &FIGURES);
     }
     Ok(vec![workload])
 }
@@ -46,7 +47,7 @@ pub(crate) async fn measure(
     pid: u32,
     upgrades: Vec<Upgrade>,
     length: Duration,
-) -> Result<(u64, Spent), String> {
+) -> Result<Measured, String> {
     let work = Rc::new(SharedState {
         address,
         upgrades,
@@ -65,15 +66,14 @@ pub(crate) async fn measure(
         () = tokio::time::sleep(length) => {}
         Some(Ok(Err(error))) = workers.join_next() => return Err(error),
     }
-    let (done, spent) = (work.done.get() - before, window.close()?);
+    let (count, spent) = (work.done.get() - before, window.close()?);
     work.is_over.set(true);
     while let Some(ended) = workers.join_next().await {
         ended.map_err(|error| error.to_string())??;
     }
-    Ok((done, spent))
+    Ok(Measured { count, spent })
 }
 
-/// The state that all workers share.
 struct SharedState {
     address: SocketAddr,
     upgrades: Vec<Upgrade>,
@@ -93,15 +93,4 @@ impl SharedState {
         }
         Ok(())
     }
-}
-
-#[allow(clippy::cast_precision_loss, reason = "it is rounded to a few digits anyway")]
-fn record(workload: &mut Workload, handshakes: u64, spent: &Spent) {
-    let count = handshakes as f64;
-    workload.record(RATE, count / spent.wall.as_secs_f64());
-    workload.record(RATE_PER_CORE, count / spent.server.total().as_secs_f64());
-    workload.record(USER, spent.server.user.as_secs_f64() * 1e6 / count);
-    workload.record(SYSTEM, spent.server.system.as_secs_f64() * 1e6 / count);
-    workload.record(SERVER_BUSY, spent.server_cores());
-    workload.record(GENERATOR_BUSY, spent.generator_cores());
 }

@@ -72,7 +72,6 @@ const FRAME_LEN: usize = 132;
 const HEADER_LEN: usize = 4;
 /// The descriptors that this process needs in addition to one for each connection.
 const OTHER_DESCRIPTORS: usize = 100;
-/// The maximum of connections of a workload, by default.
 const MOST_CONNECTIONS: usize = 10_000;
 
 /// A subject of measurement.
@@ -111,11 +110,9 @@ pub struct Options {
 
 impl Options {
     fn sizes(&self, own: &[usize]) -> Vec<usize> {
-        self.connections
-            .map_or_else(|| own.to_vec(), |connections| vec![connections])
+        self.connections.map_or_else(|| own.to_vec(), |size| vec![size])
     }
 
-    /// Reports the progress on standard error.
     fn progress(&self, what: &str, round: usize) {
         eprintln!("{what}: round {} of {}", round + 1, self.rounds);
     }
@@ -168,8 +165,8 @@ async fn measure(options: &Options) -> Result<Report, String> {
 }
 
 fn raise_descriptor_limit(connections: usize) -> Result<(), String> {
-    let limit =
-        rlimit::increase_nofile_limit(u64::MAX).map_err(|error| format!("descriptor limit: {error}"))?;
+    let limit = rlimit::increase_nofile_limit(u64::MAX);
+    let limit = limit.map_err(|error| format!("descriptor limit: {error}"))?;
     let needed = (connections + OTHER_DESCRIPTORS) as u64;
     if limit < needed {
         return Err(format!(

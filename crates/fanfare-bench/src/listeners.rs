@@ -4,17 +4,12 @@ use fanfare_core::{Audience, Channel, DialectKind, ListenPlan, Listening};
 
 /// The channel that clients share. It is short, so that its name fits into a frame of the same length as all others.
 const SHARED: &str = "bench.all";
-/// A pattern that matches [`SHARED`].
 const MATCHING: &str = "bench.*";
 
-/// The subscriptions of each client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Listeners {
-    /// The events for the client's user, and for everyone.
     Own,
-    /// One shared channel, by its name.
     Channel,
-    /// The shared channel, by a pattern.
     Pattern,
     /// The shared channel and a channel of the client's own.
     TwoChannels,
@@ -23,7 +18,6 @@ pub(crate) enum Listeners {
 }
 
 impl Listeners {
-    /// Returns how client `number` with `token` listens in `dialect`.
     pub(crate) fn plan(self, dialect: &dyn DialectKind, number: usize, token: &str) -> Option<ListenPlan> {
         dialect.listen(&Listening {
             token: Some(token),
@@ -32,10 +26,6 @@ impl Listeners {
         })
     }
 
-    /// Returns the audience of events for all of them.
-    ///
-    /// # Errors
-    /// Never, in practice: the names are valid.
     pub(crate) fn audience(self) -> Result<Audience, String> {
         match self {
             Self::Own => Ok(Audience::Everyone),
@@ -43,10 +33,6 @@ impl Listeners {
         }
     }
 
-    /// Returns the dialect that the clients use.
-    ///
-    /// # Errors
-    /// If this build has none.
     pub(crate) fn dialect(self) -> Result<&'static dyn DialectKind, String> {
         let mut dialects = fanfare_dialects::REGISTRY.iter();
         let found = dialects.find(|dialect| self.plan(*dialect, 0, "").is_some());
@@ -71,9 +57,7 @@ impl Listeners {
     }
 }
 
-/// Returns the audience on a channel of that name.
 pub(crate) fn channel(name: &str) -> Result<Audience, String> {
-    Channel::new(name)
-        .map(Audience::Channel)
-        .map_err(|error| error.to_string())
+    let channel = Channel::new(name).map_err(|error| error.to_string())?;
+    Ok(Audience::Channel(channel))
 }

@@ -5,14 +5,13 @@ use std::time::Instant;
 use crate::{
     LoginLimits, Options,
     figures::{Kind, Workload, median},
+    listeners::Listeners,
     members::{self, Members, Who},
     requests::{Answer, Client},
     server::Server,
 };
 
-/// Logins of each kind and round.
 const EACH: usize = 30;
-/// The member whose account is disabled.
 const DISABLED: usize = 1;
 
 /// The logins that are refused, with their figures.
@@ -41,7 +40,7 @@ pub(crate) async fn run(options: &Options) -> Result<Workload, String> {
     let mut workload = Workload::new(title);
     for round in 0..options.rounds {
         options.progress("refused logins", round);
-        let server = Server::start_with(options.shards, EACH, LoginLimits::Off).await?;
+        let server = Server::start_with(options.shards, EACH, Listeners::Own, LoginLimits::Off).await?;
         let members = Members::register(&server).await?;
         server.disable(&members::address(DISABLED)).await?;
         let medians = measure(&server, &members).await?;
@@ -57,7 +56,6 @@ pub(crate) async fn run(options: &Options) -> Result<Workload, String> {
     Ok(workload)
 }
 
-/// Returns the medians, in the order of [`REFUSED`].
 async fn measure(server: &Server, members: &Members) -> Result<[f64; 4], String> {
     let mut client = Client::open(server.clients).await?;
     let requests = REFUSED.map(|(who, _)| members.login(who));

@@ -1,13 +1,12 @@
-//! Logins: how late events are during a burst of logins, and how long a login takes.
-//!
-//! Hashing a password takes a core for tens of milliseconds, so the server refuses most of a burst for the moment. The
-//! figure is how late events are meanwhile, next to that of as many requests that hash nothing.
+//! Logins: how late events are during a burst of logins, next to as many requests that hash no password; and how long a
+//! login takes.
 
 use std::{rc::Rc, time::Duration};
 
 use crate::{
     LoginLimits, Options,
     figures::{Kind, Workload},
+    listeners::Listeners,
     login_times,
     members::Members,
     pulse::{Felt, feel},
@@ -17,7 +16,6 @@ use crate::{
 
 /// The connections of a burst.
 const SIZES: [usize; 2] = [1_000, 10_000];
-/// The logins of a burst.
 const BURST: u64 = 10_000;
 /// Clients that log in repeatedly; few enough that the queue refuses none.
 const STEADY: usize = 64;
@@ -63,7 +61,6 @@ const STATUSES: [(u16, Kind); 4] = [
     (503, Kind::new("answered 503, too many at the moment", "")),
 ];
 
-/// Measures bursts, steady logins and the time of refusals.
 pub(crate) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
     let mut workloads = Vec::new();
     for connections in options.sizes(&SIZES) {
@@ -76,7 +73,6 @@ pub(crate) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
     Ok(workloads)
 }
 
-/// Measures logins that arrive at once.
 async fn bursts(connections: usize, limits: LoginLimits, options: &Options) -> Result<Workload, String> {
     let limited = match limits {
         LoginLimits::Off => "without limits on failures",
@@ -86,7 +82,8 @@ async fn bursts(connections: usize, limits: LoginLimits, options: &Options) -> R
     let mut workload = Workload::new(title);
     for round in 0..options.rounds {
         options.progress(&format!("logins over {connections} connections"), round);
-        let server = Server::start_with(options.shards, connections + OTHERS, limits).await?;
+        let most = connections + OTHERS;
+        let server = Server::start_with(options.shards, most, Listeners::Own, limits).await?;
         let members = Members::register(&server).await?;
         let quiet = feel(&server, tokio::time::sleep(options.seconds)).await?.0;
         let (other, others) = burst(&server, connections, &members.idlers()).await?;
@@ -116,7 +113,8 @@ async fn steady(options: &Options) -> Result<Workload, String> {
     let mut workload = Workload::new(format!("{STEADY} clients who log in again and again"));
     for round in 0..options.rounds {
         options.progress("logins again and again", round);
-        let server = Server::start_with(options.shards, STEADY + OTHERS, LoginLimits::Off).await?;
+        let (most, limits) = (STEADY + OTHERS, LoginLimits::Off);
+        let server = Server::start_with(options.shards, most, Listeners::Own, limits).await?;
         let crowd = Members::register(&server).await?.crowd();
         let mut clients = Client::open_many(server.clients, STEADY).await?;
         let quiet = feel(&server, tokio::time::sleep(options.seconds)).await?.0;
@@ -149,10 +147,8 @@ fn record_statuses(workload: &mut Workload, logins: &Answered) -> Result<(), Str
 fn record(workload: &mut Workload, quiet: &Felt, other: Option<&Felt>, busy: &Felt) {
     let mut lost = 0;
     let phases = [(QUIET, Some(quiet)), (OTHER, other), (BUSY, Some(busy))];
-    for (kinds, felt) in phases
-        .into_iter()
-        .filter_map(|(kinds, felt)| Some((kinds, felt?)))
-    {
+    for (kinds, felt) in phases {
+        let Some(felt) = felt else { continue };
         for (kind, percent) in kinds.into_iter().zip([50, 99, 100]) {
             workload.record(kind, felt.percentile(percent));
         }

@@ -9,31 +9,24 @@ use crate::{
     server::Server,
 };
 
-/// The number of users.
 const COUNT: usize = 8;
 const PASSWORD: &str = "correct horse battery";
 const LOGIN: &str = "/api/auth/login";
 
-/// Users who can log in.
 pub(crate) struct Members {
     address: SocketAddr,
 }
 
-/// The user of a login.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Who {
-    /// A member, with the right password.
     Right(usize),
-    /// A member, with a wrong password.
     Wrong(usize),
-    /// A user without an account.
     Stranger(usize),
     /// A text that is not an address, which is refused before any password check.
     Nobody,
 }
 
 impl Members {
-    /// Registers the members.
     pub(crate) async fn register(server: &Server) -> Result<Self, String> {
         let mut client = Client::open(server.clients).await?;
         for number in 0..COUNT {
@@ -59,7 +52,6 @@ impl Members {
         [self.login(Who::Nobody)].into()
     }
 
-    /// Returns the login request.
     pub(crate) fn login(&self, who: Who) -> Vec<u8> {
         let (email, password) = match who {
             Who::Right(number) => (address(number), PASSWORD),
@@ -67,15 +59,11 @@ impl Members {
             Who::Stranger(number) => (address(COUNT + number), PASSWORD),
             Who::Nobody => ("member".to_owned(), PASSWORD),
         };
-        post(
-            self.address,
-            LOGIN,
-            &json!({ "email": email, "password": password }),
-        )
+        let body = json!({ "email": email, "password": password });
+        post(self.address, LOGIN, &body)
     }
 }
 
-/// Returns the e-mail address of a member.
 pub(crate) fn address(number: usize) -> String {
     format!("member{number}@bench.example")
 }

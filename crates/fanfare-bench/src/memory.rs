@@ -27,7 +27,6 @@ const EMPTY: Kind = Kind::new("Pss of the server without any", "MiB");
 const KEPT: Kind = Kind::new("kept after all have closed", "%");
 const KEPT_LATER: Kind = Kind::new("kept after a few more", "%");
 
-/// Measures connections that listen to their users' events.
 pub(crate) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
     measure(Listeners::Own, "", options).await
 }
@@ -73,10 +72,8 @@ async fn measure_once(
     let used = settled(server.id()).await?;
     crowd.close().await;
     let after = settled(server.id()).await?;
-    Crowd::upgrade(server.clients, &upgrades[..connections.min(A_FEW)])
-        .await?
-        .close()
-        .await;
+    let few = Crowd::upgrade(server.clients, &upgrades[..connections.min(A_FEW)]).await?;
+    few.close().await;
     let later = settled(server.id()).await?;
 
     let grown = |now: u64, then: u64| now as f64 - then as f64;
@@ -92,7 +89,6 @@ async fn measure_once(
     server.stop().await
 }
 
-/// Publishes `event`, and waits until it has arrived everywhere.
 async fn publish(event: &[u8], door: &mut Door, crowd: &Crowd) -> Result<(), String> {
     let goal = crowd.tally().units() + crowd.len() as u64;
     door.send(event, 1).await?;
@@ -109,11 +105,8 @@ pub(crate) async fn settled(pid: u32) -> Result<Memory, String> {
     for _ in 0..MOST_STEPS {
         sleep(STEP).await;
         let now = Memory::of(pid)?;
-        steady = if now.pss.abs_diff(last.pss) <= 64 * 1024 {
-            steady + 1
-        } else {
-            0
-        };
+        let is_steady = now.pss.abs_diff(last.pss) <= 64 * 1024;
+        steady = if is_steady { steady + 1 } else { 0 };
         last = now;
         if steady == STEADY_STEPS {
             break;

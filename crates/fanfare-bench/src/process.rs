@@ -1,5 +1,6 @@
 //! The resources that a process has used, from `/proc`.
 
+use crate::figures::{Kind, Workload};
 use std::{
     fmt::Display,
     fs,
@@ -9,7 +10,6 @@ use std::{
 /// The unit of CPU time in `/proc`, on every Linux, whatever the kernel's own clock is.
 const TICKS_PER_SECOND: u32 = 100;
 
-/// The CPU time of all threads of a process since its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CpuTime {
     pub(crate) user: Duration,
@@ -38,7 +38,6 @@ impl CpuTime {
 pub(crate) struct Memory {
     /// Its own pages, and its share of shared ones.
     pub(crate) pss: u64,
-    /// Its own pages.
     pub(crate) private: u64,
 }
 
@@ -65,7 +64,6 @@ pub(crate) struct Spent {
 }
 
 impl Spent {
-    /// Returns the number of cores that the server kept busy.
     pub(crate) fn server_cores(&self) -> f64 {
         self.server.total().as_secs_f64() / self.wall.as_secs_f64()
     }
@@ -73,6 +71,46 @@ impl Spent {
     /// Returns how busy the generator's one core was. At 1, the figures show the generator and not the server.
     pub(crate) fn generator_cores(&self) -> f64 {
         self.generator.total().as_secs_f64() / self.wall.as_secs_f64()
+    }
+}
+
+/// The figures of [`Spent::server_cores`] and [`Spent::generator_cores`].
+pub(crate) const SERVER_BUSY: Kind = Kind::new("server busy", "cores");
+pub(crate) const GENERATOR_BUSY: Kind = Kind::new("generator busy", "cores");
+
+/// How much a server did in a [`Window`]: events, deliveries, handshakes.
+pub(crate) struct Measured {
+    pub(crate) count: u64,
+    pub(crate) spent: Spent,
+}
+
+#[allow(clippy::cast_precision_loss, reason = "it is rounded to a few digits anyway")]
+impl Measured {
+    /// Returns the number in a second.
+    pub(crate) fn rate(&self) -> f64 {
+        self.count as f64 / self.spent.wall.as_secs_f64()
+    }
+
+    /// Returns the microseconds of `cpu` for each, which are also the seconds for a million.
+    pub(crate) fn micros_each(&self, cpu: Duration) -> f64 {
+        cpu.as_secs_f64() * 1e6 / self.count as f64
+    }
+
+    /// Records the rate, the rate for one core, the CPU time of each in user space and in the kernel, and the busy
+    /// cores.
+    pub(crate) fn record(&self, workload: &mut Workload, kinds: &[Kind; 6]) {
+        let cpu = self.spent.server;
+        let values = [
+            self.rate(),
+            self.count as f64 / cpu.total().as_secs_f64(),
+            self.micros_each(cpu.user),
+            self.micros_each(cpu.system),
+            self.spent.server_cores(),
+            self.spent.generator_cores(),
+        ];
+        for (kind, value) in kinds.iter().zip(values) {
+            workload.record(*kind, value);
+        }
     }
 }
 

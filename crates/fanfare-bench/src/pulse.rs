@@ -33,7 +33,6 @@ use crate::{
 pub(crate) const USERS: usize = 8;
 /// The time from one event to the next.
 const PACE: Duration = Duration::from_millis(2);
-/// How long to wait for the last events.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Events in flight, until it is stopped.
@@ -42,7 +41,6 @@ struct Pulse {
     felt: oneshot::Receiver<Result<Felt, String>>,
 }
 
-/// The latencies of the events.
 #[derive(Debug)]
 pub(crate) struct Felt {
     /// In ascending order.
@@ -74,10 +72,7 @@ impl Pulse {
         Ok(pulse)
     }
 
-    /// Waits for the events in flight.
-    ///
-    /// # Errors
-    /// If an event is lost or unexpected.
+    /// Waits for the events in flight; fails if one is lost or unexpected.
     async fn stop(self) -> Result<Felt, String> {
         let _ = self.stop.send(()); // a pulse that failed has stopped already
         let felt = self.felt.await;
@@ -92,7 +87,6 @@ pub(crate) async fn feel<T>(server: &Server, work: impl Future<Output = T>) -> R
     Ok((pulse.stop().await?, done))
 }
 
-/// The state of the pulse's thread.
 struct Heart {
     clients: SocketAddr,
     door: SocketAddr,
@@ -181,16 +175,13 @@ fn felt(lanes: &[Rc<Lane>]) -> Result<Felt, String> {
     }
     let mut latencies: Vec<_> = lanes.iter().flat_map(|lane| lane.latencies.take()).collect();
     latencies.sort_unstable();
-    let lost = lanes
-        .iter()
-        .map(|lane| lane.under_way.borrow().len() as u64)
-        .sum();
+    let left = lanes.iter().map(|lane| lane.under_way.borrow().len() as u64);
+    let lost = left.sum();
     Ok(Felt { latencies, lost })
 }
 
 impl Felt {
-    /// Returns the latency in milliseconds that `percent` of the events did not exceed (nearest rank); not a number
-    /// without events.
+    /// Returns the latency in milliseconds that `percent` of the events did not exceed; not a number without events.
     pub(crate) fn percentile(&self, percent: usize) -> f64 {
         let rank = (self.latencies.len() * percent).div_ceil(100).max(1);
         let found = self.latencies.get(rank - 1);

@@ -44,16 +44,10 @@ impl Report {
 
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self {
-            version,
-            shards,
-            rounds,
-            seconds,
-            ..
-        } = self;
         writeln!(
             f,
-            "Fanfare {version}, shards: {shards}, rounds: {rounds} of {seconds} s each"
+            "Fanfare {}, shards: {}, rounds: {} of {} s each",
+            self.version, self.shards, self.rounds, self.seconds
         )?;
         if !self.optimised {
             writeln!(
@@ -85,21 +79,16 @@ fn write_row(f: &mut Formatter<'_>, figure: &Figure) -> fmt::Result {
         unit => format!("{}, {unit}", figure.kind.name),
     };
     write!(f, "  {name:<42} {median:>11} {lowest:>11} {highest:>11}")?;
-    match figure.kind.target {
-        None => writeln!(f),
-        Some(target) => {
-            let (relation, value) = match target {
-                Target::AtLeast(value) => ("≥", value),
-                Target::AtMost(value) => ("≤", value),
-            };
-            let verdict = if target.is_met_by(figure.median) {
-                "met"
-            } else {
-                "MISSED"
-            };
-            writeln!(f, "  {relation} {}  {verdict}", number(value))
-        }
-    }
+    let Some(target) = figure.kind.target else {
+        return writeln!(f);
+    };
+    let (relation, value) = match target {
+        Target::AtLeast(value) => ("≥", value),
+        Target::AtMost(value) => ("≤", value),
+    };
+    let is_met = target.is_met_by(figure.median);
+    let verdict = if is_met { "met" } else { "MISSED" };
+    writeln!(f, "  {relation} {}  {verdict}", number(value))
 }
 
 /// Formats `value` with three significant digits, or with separated thousands.
@@ -112,15 +101,10 @@ fn number(value: f64) -> String {
 }
 
 fn grouped(digits: &str) -> String {
-    let (sign, digits) = digits
-        .strip_prefix('-')
-        .map_or(("", digits), |digits| ("-", digits));
-    let groups: Vec<_> = digits
-        .as_bytes()
-        .rchunks(3)
-        .rev()
-        .map(String::from_utf8_lossy)
-        .collect();
+    let unsigned = digits.strip_prefix('-').unwrap_or(digits);
+    let sign = &digits[..digits.len() - unsigned.len()];
+    let groups = unsigned.as_bytes().rchunks(3).rev();
+    let groups: Vec<_> = groups.map(String::from_utf8_lossy).collect();
     format!("{sign}{}", groups.join(","))
 }
 

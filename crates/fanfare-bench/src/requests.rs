@@ -24,16 +24,13 @@ use crate::client;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The longest response; real ones are far shorter.
 const MAX_ANSWER: usize = 64 * 1024;
-/// Connections opened at the same time.
 const CONCURRENCY: usize = 64;
 
-/// A connection for requests, one after another.
 pub(crate) struct Client {
     address: SocketAddr,
     socket: TcpStream,
 }
 
-/// A response.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -46,7 +43,6 @@ impl Client {
         Ok(Self { address, socket })
     }
 
-    /// Opens `count` connections.
     pub(crate) async fn open_many(address: SocketAddr, count: usize) -> Result<Vec<Self>, String> {
         let opening = stream::iter(0..count).map(|_| Self::open(address));
         opening.buffer_unordered(CONCURRENCY).try_collect().await
@@ -85,7 +81,6 @@ impl Client {
     }
 }
 
-/// Returns a request with a JSON body.
 pub(crate) fn post(address: SocketAddr, path: &str, body: &Value) -> Vec<u8> {
     let body = body.to_string();
     let len = body.len();
@@ -121,12 +116,10 @@ fn parse(input: &[u8]) -> Result<Option<Answer>, String> {
     }
 }
 
-/// The results of many requests.
 #[derive(Debug, Default)]
 pub(crate) struct Answered {
     /// The time from the first request to the last response.
     pub(crate) took: Duration,
-    /// The number of responses with each status.
     pub(crate) by_status: BTreeMap<u16, u64>,
 }
 
@@ -137,27 +130,21 @@ impl Answered {
 
     /// Checks that only these statuses occurred.
     pub(crate) fn all_with(&self, statuses: &[u16]) -> Result<(), String> {
-        let mut others = self
-            .by_status
-            .iter()
-            .filter(|(status, _)| !statuses.contains(status));
-        others.next().map_or(Ok(()), |(status, count)| {
+        let mut others = self.by_status.iter();
+        let other = others.find(|(status, _)| !statuses.contains(status));
+        other.map_or(Ok(()), |(status, count)| {
             Err(format!("{count} requests were answered with {status}"))
         })
     }
 }
 
-/// When to stop sending requests.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Until {
-    /// After this number.
     Sent(u64),
-    /// After this time.
     Over(Duration),
 }
 
-/// Sends `requests` in turn, again and again. Each client sends its next one when it has its response, whatever that
-/// is.
+/// Sends `requests` in turn, again and again. Each client sends its next one when it has its response.
 pub(crate) async fn flood(
     clients: &mut Vec<Client>,
     requests: &Rc<[Vec<u8>]>,
@@ -195,12 +182,8 @@ impl Flood {
     async fn drive(self: Rc<Self>, mut client: Client) -> Result<Client, String> {
         while let Some(request) = self.next() {
             let answer = client.ask(request).await?;
-            *self
-                .answered
-                .borrow_mut()
-                .by_status
-                .entry(answer.status)
-                .or_default() += 1;
+            let by_status = &mut self.answered.borrow_mut().by_status;
+            *by_status.entry(answer.status).or_default() += 1;
         }
         Ok(client)
     }

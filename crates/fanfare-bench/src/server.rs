@@ -24,43 +24,30 @@ const START_PATIENCE: Duration = Duration::from_secs(10);
 /// The lifetime of tokens, so that none expires in a run.
 const TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
 
-/// A running server.
 pub(crate) struct Server {
     child: Child,
-    /// The address for clients.
     pub(crate) clients: SocketAddr,
-    /// The address for publishers.
     pub(crate) door: SocketAddr,
-    /// The dialect of the clients.
     pub(crate) dialect: &'static dyn DialectKind,
     secret: String,
     folder: TempDir,
 }
 
-/// The name of the configuration in the server's folder.
 const CONFIGURATION: &str = "fanfare.toml";
 
 impl Server {
-    /// Starts a server with `shards` threads for at most `connections` clients of the dialect of `listeners`, and waits
-    /// until it accepts them.
+    /// Starts a server for at most `connections` clients of the dialect of `listeners`, and waits until it accepts
+    /// them.
     pub(crate) async fn start(
         shards: usize,
         connections: usize,
         listeners: Listeners,
     ) -> Result<Self, String> {
-        Self::launch(shards, connections, listeners, LoginLimits::Default).await
+        Self::start_with(shards, connections, listeners, LoginLimits::Default).await
     }
 
-    /// The same, for users who also log in.
+    /// The same, with these limits on failed logins.
     pub(crate) async fn start_with(
-        shards: usize,
-        connections: usize,
-        limits: LoginLimits,
-    ) -> Result<Self, String> {
-        Self::launch(shards, connections, Listeners::Own, limits).await
-    }
-
-    async fn launch(
         shards: usize,
         connections: usize,
         listeners: Listeners,
@@ -69,8 +56,9 @@ impl Server {
         let dialect = listeners.dialect()?;
         let folder = tempfile::Builder::new().prefix("fanfare-bench-").tempdir();
         let folder = folder.map_err(|error| format!("cannot make a temporary folder: {error}"))?;
+        let ports = free_ports();
         let [clients, door] =
-            free_ports().map_err(|error| format!("no free ports on the loopback interface: {error}"))?;
+            ports.map_err(|error| format!("no free ports on the loopback interface: {error}"))?;
         let secret = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
         let file = folder.path().join(CONFIGURATION);
         let text = ServerSettings {
@@ -123,24 +111,16 @@ impl Server {
 
     /// Returns how the users with the numbers 0 to `count` connect to listen to `listeners`.
     pub(crate) fn upgrades(&self, listeners: Listeners, count: usize) -> Result<Vec<Upgrade>, String> {
+        let (secret, name) = (self.secret.as_bytes(), self.dialect.name());
         let upgrade = |number| {
-            let user = user(number)?;
-            let token = mint(
-                self.secret.as_bytes(),
-                &user,
-                TOKEN_TTL,
-                &Map::new(),
-                SystemTime::now(),
-            );
+            let token = mint(secret, &user(number)?, TOKEN_TTL, &Map::new(), SystemTime::now());
             let plan = listeners.plan(self.dialect, number, &token);
-            let plan =
-                plan.ok_or_else(|| format!("{} has no way to hear {listeners:?}", self.dialect.name()))?;
+            let plan = plan.ok_or_else(|| format!("{name} has no way to hear {listeners:?}"))?;
             Ok(Upgrade::new(self.clients, &plan))
         };
         (0..count).map(upgrade).collect()
     }
 
-    /// Disables an account, as an operator would.
     pub(crate) async fn disable(&self, user: &str) -> Result<(), String> {
         let file = self.folder.path().join(CONFIGURATION);
         let args = [
@@ -151,21 +131,13 @@ impl Server {
             file.as_os_str(),
         ];
         let mut child = Child::start(&args, Stdio::null())?;
-        let deadline = Instant::now() + START_PATIENCE;
-        while Instant::now() < deadline {
-            match child.ended() {
-                Some(status) if status.success() => return Ok(()),
-                Some(status) => return Err(format!("switching an account off: {status}")),
-                None => sleep(Duration::from_millis(10)).await,
-            }
+        match child.wait(START_PATIENCE).await {
+            Some(status) if status.success() => Ok(()),
+            Some(status) => Err(format!("switching an account off: {status}")),
+            None => Err("disabling an account does not end".into()),
         }
-        Err("disabling an account does not end".into())
     }
 
-    /// Stops the server as an operator would.
-    ///
-    /// # Errors
-    /// If it does not end, or fails.
     pub(crate) async fn stop(self) -> Result<(), String> {
         match self.child.stop().await? {
             status if status.success() => Ok(()),
@@ -174,7 +146,6 @@ impl Server {
     }
 }
 
-/// Returns the user with that number.
 pub(crate) fn user(number: usize) -> Result<UserId, String> {
     UserId::new(&number.to_string()).map_err(|error| error.to_string())
 }

@@ -10,33 +10,33 @@ use crate::{
     door::{self, Door},
     figures::{Kind, Workload},
     listeners::Listeners,
-    process::{Spent, Window},
+    process::{GENERATOR_BUSY, Measured, SERVER_BUSY, Window},
     server::{self, Server},
 };
 
 const SIZES: [usize; 1] = [1_000];
 /// Events in flight; with more than one per user, frames can be written together.
 const IN_FLIGHT: [usize; 2] = [512, 8192];
-/// The number of pieces into which the events in flight are divided.
 const PIECES: usize = 4;
 /// The number of prepared commands, which are sent again and again.
 const PREPARED: usize = 32_000;
 
-const RATE: Kind = Kind::new("events", "/s");
-const RATE_PER_CORE: Kind = Kind::new("events per second of server CPU", "").at_least(300_000.0);
-const USER: Kind = Kind::new("user CPU per event", "µs");
-const SYSTEM: Kind = Kind::new("system CPU per event", "µs");
-const SERVER_BUSY: Kind = Kind::new("server busy", "cores");
-const GENERATOR_BUSY: Kind = Kind::new("generator busy", "cores");
+/// The figures of [`Measured::record`].
+const FIGURES: [Kind; 6] = [
+    Kind::new("events", "/s"),
+    Kind::new("events per second of server CPU", "").at_least(300_000.0),
+    Kind::new("user CPU per event", "µs"),
+    Kind::new("system CPU per event", "µs"),
+    SERVER_BUSY,
+    GENERATOR_BUSY,
+];
 
-/// The order in which users receive events.
 #[derive(Debug, Clone, Copy)]
 enum UserOrder {
     InTurn,
     Random,
 }
 
-/// Measures both orders with each number of events in flight.
 pub(crate) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
     let mut workloads = Vec::new();
     for users in options.sizes(&SIZES) {
@@ -53,9 +53,8 @@ pub(crate) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
 }
 
 fn cases() -> impl Iterator<Item = (UserOrder, usize)> {
-    IN_FLIGHT
-        .into_iter()
-        .flat_map(|events| [(UserOrder::InTurn, events), (UserOrder::Random, events)])
+    let orders = |events| [(UserOrder::InTurn, events), (UserOrder::Random, events)];
+    IN_FLIGHT.into_iter().flat_map(orders)
 }
 
 fn title(users: usize, order: UserOrder, in_flight: usize) -> String {
@@ -77,8 +76,8 @@ async fn measure_all(users: usize, options: &Options, workloads: &mut [Workload]
     };
     for ((order, in_flight), workload) in cases().zip(workloads) {
         let pieces = pieces(server.dialect, users, order, in_flight / PIECES)?;
-        let (events, spent) = run.measure(&pieces, in_flight, options.seconds).await?;
-        record(workload, events, &spent);
+        let events = run.measure(&pieces, in_flight, options.seconds).await?;
+        events.record(workload, &FIGURES);
     }
     let (arrived, reported) = (run.crowd.tally().units(), run.door.settle().await?);
     if reported != arrived {
@@ -99,9 +98,8 @@ fn pieces(
     order: UserOrder,
     len: usize,
 ) -> Result<Vec<Vec<u8>>, String> {
-    let commands: Vec<_> = (0..users)
-        .map(|number| door::publish(dialect, &Audience::User(server::user(number)?)))
-        .collect::<Result<_, String>>()?;
+    let command = |number| door::publish(dialect, &Audience::User(server::user(number)?));
+    let commands: Vec<_> = (0..users).map(command).collect::<Result<_, String>>()?;
     let pick = |nth: usize| match order {
         UserOrder::InTurn => nth % users,
         UserOrder::Random => rand::random_range(0..users),
@@ -114,7 +112,6 @@ fn pieces(
     Ok((0..PREPARED.max(len)).step_by(len).map(piece).collect())
 }
 
-/// A server with its users and a publisher.
 struct UnicastRun {
     pid: u32,
     door: Door,
@@ -128,14 +125,13 @@ impl UnicastRun {
         pieces: &[Vec<u8>],
         in_flight: usize,
         length: Duration,
-    ) -> Result<(u64, Spent), String> {
+    ) -> Result<Measured, String> {
         let piece_len = (in_flight / PIECES) as u64;
         let mut pieces = pieces.iter().cycle();
         let mut publish = async |run: &mut Self| {
             run.published += piece_len;
-            run.door
-                .send(pieces.next().map_or(&[], Vec::as_slice), piece_len)
-                .await
+            let piece: &[u8] = pieces.next().map_or(&[], Vec::as_slice);
+            run.door.send(piece, piece_len).await
         };
         for _ in 0..PIECES {
             publish(self).await?;
@@ -143,27 +139,13 @@ impl UnicastRun {
         let before = self.crowd.tally().units();
         let window = Window::open(self.pid)?;
         while !window.is_over(length) {
-            self.crowd
-                .tally()
-                .until(self.published + piece_len - in_flight as u64)
-                .await?;
+            let arrived = self.published + piece_len - in_flight as u64;
+            self.crowd.tally().until(arrived).await?;
             publish(self).await?;
         }
         let spent = window.close()?;
-        let events = self.crowd.tally().units() - before;
+        let count = self.crowd.tally().units() - before;
         self.crowd.tally().until(self.published).await?;
-        Ok((events, spent))
+        Ok(Measured { count, spent })
     }
-}
-
-#[allow(clippy::cast_precision_loss, reason = "it is rounded to a few digits anyway")]
-fn record(workload: &mut Workload, events: u64, spent: &Spent) {
-    let events = events as f64;
-    let micros_each = |cpu: Duration| cpu.as_secs_f64() * 1e6 / events;
-    workload.record(RATE, events / spent.wall.as_secs_f64());
-    workload.record(RATE_PER_CORE, events / spent.server.total().as_secs_f64());
-    workload.record(USER, micros_each(spent.server.user));
-    workload.record(SYSTEM, micros_each(spent.server.system));
-    workload.record(SERVER_BUSY, spent.server_cores());
-    workload.record(GENERATOR_BUSY, spent.generator_cores());
 }

@@ -66,16 +66,12 @@ pub trait Broker: Send + Sync {
     /// If the probe does not return in time.
     fn probe(&self) -> BoxFuture<'_, Result<Duration, BrokerError>>;
 
-    /// Asks every node, including this one, and collects the answers of [`Inbound::answer`]. Takes at most
-    /// [`ANSWER_PATIENCE`].
+    /// Asks every node, including this one, and collects the answers of [`Inbound::answer`] within [`ANSWER_PATIENCE`].
     fn ask(&self, question: Bytes) -> BoxFuture<'_, Asked>;
 
-    /// Delivers `notice` to every live node by [`Inbound::on_notice`], exactly once; the notices of one caller keep
+    /// Delivers `notice` by [`Inbound::on_notice`], exactly once: to this node before the call returns, to every other
+    /// live node soon, or after a reconnect; up to [`MAX_NOTICES`] are kept until then. The notices of one caller keep
     /// their order.
-    ///
-    /// This node has handled it when the call returns. The other nodes receive it soon, or after a reconnect if they or
-    /// this node cannot reach the broker; up to [`MAX_NOTICES`] are kept until then. A node that starts later never
-    /// receives it.
     fn broadcast(&self, notice: Bytes);
 
     /// Claims each of `ids` for the caller: of all callers in the cluster that claim an id, exactly one gets
@@ -106,17 +102,15 @@ pub trait Broker: Send + Sync {
         BrokerFigures::default()
     }
 
-    /// Returns the round trips of this node's messages through the broker, sampled every few seconds; `None` if the
-    /// broker is part of this process.
+    /// Returns the round trips of this node's messages, sampled every few seconds; `None` if the broker is in this
+    /// process.
     fn round_trips(&self) -> Option<&Histogram> {
         None
     }
 
-    /// Reads kept events. The broker numbers, keeps and delivers each event with [`History::Wanted`] in one step, so
-    /// that each node delivers in the order of the numbers. Events with a number up to [`Replay::present`] were
-    /// delivered before, or are on their way to this node.
-    ///
-    /// [`History::Wanted`]: crate::history::History::Wanted
+    /// Reads kept events. The broker numbers, keeps and delivers each wanted event in one step, so that each node
+    /// delivers in the order of the numbers. Events up to [`Replay::present`] were delivered before, or are on their
+    /// way to this node.
     fn replay(&self, _query: ReplayQuery) -> BoxFuture<'static, Replay> {
         Box::pin(std::future::ready(Replay::unreachable()))
     }
@@ -166,8 +160,7 @@ pub trait Broker: Send + Sync {
 
 /// Receives from the broker, on behalf of one node.
 pub trait Inbound: Send + Sync {
-    /// Delivers `events` in order to this node's connections, in the order of calls. Resolves when every shard has
-    /// queued or refused them.
+    /// Delivers `events` to this node's connections in order. Resolves when every shard has queued or refused them.
     fn deliver(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Reach>>;
 
     /// Counts publications that arrived from outside, including rejected ones.
@@ -178,7 +171,6 @@ pub trait Inbound: Send + Sync {
 
     /// Passes once through the node's own delivery path, including every shard, without sending anything to
     /// connections.
-    ///
     /// # Errors
     /// If a part of it does not answer in time.
     fn probe(&self) -> BoxFuture<'_, Result<(), BrokerError>>;
@@ -190,8 +182,8 @@ pub trait Inbound: Send + Sync {
     /// Handles a notice ([`Broker::broadcast`]). It must not wait: this node's next delivery waits for it.
     fn on_notice(&self, notice: Bytes);
 
-    /// Is called when a connection has entered its room ([`Broker::enter`]), in the order of [`Inbound::deliver`]; it
-    /// must not wait.
+    /// A connection has entered its room ([`Broker::enter`]). Called in the order of [`Inbound::deliver`]; must not
+    /// wait.
     fn entered(&self, ticket: EntryTicket, entered: Entered);
 
     /// Returns the event that is published in `room` when `member` enters it with a first connection, or leaves it with

@@ -1,6 +1,5 @@
-//! Why Fanfare refuses a connection or a command, and why it ends a connection, as closed enums. Each dialect
-//! maps them to its protocol's texts and codes, without a wildcard arm, so that a new variant does not compile
-//! until every dialect has chosen.
+//! Why Fanfare refuses a connection or a command, and why it ends a connection. Each dialect maps these to its texts and
+//! codes without a wildcard arm, so that a new variant does not compile until every dialect has chosen.
 
 /// Declares a closed enum whose variants have a label for logs and metrics.
 macro_rules! labelled {
@@ -20,6 +19,7 @@ macro_rules! labelled {
         }
     };
 }
+pub(crate) use labelled;
 
 labelled! {
     /// Why a connection is refused.

@@ -1,13 +1,14 @@
 //! Events, and the connections that they are for.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    borrow::Cow,
+    sync::Mutex,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use uuid::{Builder, Uuid};
 
-use crate::{BadName, Channel, RawJson, UserId, history::History};
+use crate::{BadName, Channel, RawJson, UserId, history::History, locked};
 
 /// The connections that should receive an event.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -39,6 +40,15 @@ impl Audience {
         }
     }
 
+    /// Returns the name of the channel that shows its events.
+    pub fn channel_name(&self) -> Cow<'_, str> {
+        match self {
+            Self::Channel(channel) => Cow::Borrowed(channel),
+            Self::Everyone => Cow::Borrowed(EVERYONE_CHANNEL),
+            Self::User(user) => Cow::Owned(personal_channel(user)),
+        }
+    }
+
     /// Returns the user, and the channel; both are `None` for everyone.
     pub fn names(&self) -> (Option<&str>, Option<&str>) {
         match self {
@@ -49,7 +59,6 @@ impl Audience {
     }
 }
 
-/// Returns the user's id if `name` is a name of a personal channel.
 pub(crate) fn personal_id(name: &str) -> Option<&str> {
     PERSONAL.iter().find_map(|prefix| name.strip_prefix(prefix))
 }
@@ -64,9 +73,7 @@ pub fn personal_names(user: &UserId) -> impl Iterator<Item = String> {
     PERSONAL.iter().map(move |prefix| format!("{prefix}{user}"))
 }
 
-/// One published event.
-///
-/// It is immutable. Each dialect with a receiver renders it once.
+/// One published event. It is immutable; each dialect with a receiver renders it once.
 #[derive(Debug, Clone)]
 pub struct Event {
     /// A UUID v7 made at publication, or the publisher's own.
@@ -134,7 +141,7 @@ fn new_id(now: SystemTime) -> Uuid {
     static LAST: Mutex<Uuid> = Mutex::new(Uuid::nil());
     let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     let ms = since.as_secs() * 1000 + u64::from(since.subsec_millis());
-    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut last = locked(&LAST);
     *last = if u128::from(ms) > last.as_u128() >> 80 {
         let mut random = [0; 10];
         random.copy_from_slice(&Uuid::new_v4().as_bytes()[6..]);

@@ -3,8 +3,9 @@
 use std::{fmt, str::FromStr};
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use url::Url;
+
+use crate::serde_as_text;
 
 /// The text printed instead of a secret.
 pub const HIDDEN: &str = "***";
@@ -71,10 +72,7 @@ impl fmt::Display for GuardedUrl {
 }
 
 fn display(url: &Url, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    write!(f, "{}:", url.scheme())?;
-    if url.has_authority() {
-        f.write_str("//")?;
-    }
+    write!(f, "{}://", url.scheme())?;
     // Both are hidden: `redis://password@host` is a usual slip.
     if !url.username().is_empty() || url.password().is_some() {
         write!(f, "{HIDDEN}@")?;
@@ -98,19 +96,7 @@ impl fmt::Debug for GuardedUrl {
     }
 }
 
-impl Serialize for GuardedUrl {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for GuardedUrl {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        String::deserialize(from)?
-            .parse()
-            .map_err(serde::de::Error::custom)
-    }
-}
+serde_as_text!(GuardedUrl);
 
 #[cfg(test)]
 mod tests {

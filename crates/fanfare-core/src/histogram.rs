@@ -12,6 +12,8 @@ use std::{
     time::Duration,
 };
 
+use smart_default::SmartDefault;
+
 /// The upper bounds of the classic buckets, in microseconds. One more bucket counts what took longer.
 const CLASSIC_US: [u64; 16] = [
     50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
@@ -35,7 +37,6 @@ const BOUNDS_IN_SLOT: usize = 2;
 
 static CELLS: LazyLock<Cells> = LazyLock::new(Cells::new);
 
-/// Where the cells end.
 struct Cells {
     /// The upper bounds of all cells but the last, in nanoseconds, in order; and behind them some that nothing is above. One second is
     /// a bound of both forms, so it is there twice, and its second cell stays empty.
@@ -54,7 +55,6 @@ impl Cells {
         Self { bounds, first }
     }
 
-    /// The cell of a duration in nanoseconds.
     fn of(&self, took: u64) -> usize {
         let first = self.first[slot_of(took)];
         let bounds = &self.bounds[first..first + BOUNDS_IN_SLOT];
@@ -72,19 +72,11 @@ fn slot_of(number: u64) -> usize {
 }
 
 /// Counts durations.
-#[derive(Debug)]
+#[derive(Debug, SmartDefault)]
 pub struct Histogram {
+    #[default([const { AtomicU64::new(0) }; BOUNDS + 1])]
     counts: [AtomicU64; BOUNDS + 1],
     sum_ns: AtomicU64,
-}
-
-impl Default for Histogram {
-    fn default() -> Self {
-        Self {
-            counts: [const { AtomicU64::new(0) }; BOUNDS + 1],
-            sum_ns: AtomicU64::new(0),
-        }
-    }
 }
 
 impl Histogram {
@@ -173,7 +165,6 @@ pub struct NativeBuckets {
     pub counts: Vec<(i32, u64)>,
 }
 
-/// The upper bound of a native bucket, to the nanosecond.
 fn native_bound(index: i32) -> Duration {
     Duration::from_secs_f64(native_seconds(index))
 }

@@ -48,8 +48,7 @@ impl Identity {
         }
     }
 
-    /// Returns the identity of a backend by the name of `key`, valid until a session of this name is revoked. It sees
-    /// private events.
+    /// Returns the identity of a backend by the name of `key`, valid until a session of this name is revoked.
     pub fn service(key: UserId, expires_at: SystemTime) -> Self {
         Self {
             session: Some((&*key).into()),

@@ -68,13 +68,11 @@ pub struct ReplayQuery {
 /// A journal's answer.
 #[derive(Debug, Clone)]
 pub struct Replay {
-    /// The journal's place when it was read; the answer covers all events up to it. `None` if the journal is
-    /// unavailable.
+    /// The journal's place when it was read, up to which the answer covers all; `None` if the journal is unavailable.
     pub present: Option<Cursor>,
     /// Why the answer is not complete after the requested cursor.
     pub unrecovered: Option<Unrecovered>,
-    /// The events, each with its [`Position`](crate::history::Position), in the order of their numbers; in reverse if the page is. For
-    /// [`ReplayFrom::After`], empty if `unrecovered`.
+    /// The events, each with its position, in the order of the query; empty if `unrecovered` after a cursor.
     pub events: Vec<Arc<Event>>,
 }
 

@@ -25,9 +25,7 @@ pub struct NotJson;
 pub struct RawJson(Bytes);
 
 impl RawJson {
-    /// Checks that `bytes` are one JSON value, and keeps them without surrounding white space and byte order
-    /// mark.
-    ///
+    /// Checks that `bytes` are one JSON value, and keeps them without surrounding white space and byte order mark.
     /// # Errors
     /// If they are not, or are nested too deep.
     pub fn parse(bytes: &Bytes) -> Result<Self, NotJson> {
@@ -36,10 +34,8 @@ impl RawJson {
         Self::slice(bytes, raw)
     }
 
-    /// Keeps the part of `whole` that `raw` was parsed from, without a copy.
-    ///
-    /// `raw` must borrow from `whole` (else it is copied).
-    ///
+    /// Keeps the part of `whole` that `raw` was parsed from, without a copy; copies a `raw` that does not borrow from
+    /// it.
     /// # Errors
     /// If it is nested too deep.
     pub fn slice(whole: &Bytes, raw: &serde_json::value::RawValue) -> Result<Self, NotJson> {
@@ -99,14 +95,12 @@ impl fmt::Debug for RawJson {
     }
 }
 
-/// Returns whether valid JSON `text` is nested deeper than `most`. Its depth is at most the number of its
-/// openers, and few values have that many.
+/// Returns whether valid JSON `text` is nested deeper than `most`, which needs as many openers; few values have them.
 pub fn deeper_than(most: usize, text: &[u8]) -> bool {
     let openers = || text.iter().filter(|byte| matches!(byte, b'[' | b'{')).count();
     text.len() > most && openers() > most && depth(text) > most
 }
 
-/// Returns the deepest nesting in valid JSON `text`.
 fn depth(text: &[u8]) -> usize {
     let (mut now, mut deepest, mut in_string, mut escaped) = (0usize, 0, false, false);
     for &byte in text {

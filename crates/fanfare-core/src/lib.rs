@@ -134,6 +134,7 @@ mod presence;
 mod report;
 mod segments;
 mod striped;
+mod text;
 mod timestamp;
 
 pub use broker::{
@@ -156,7 +157,7 @@ pub use event::{
 pub use guarded_url::{GuardedUrl, HIDDEN};
 pub use histogram::{Histogram, HistogramSnapshot, NativeBuckets};
 pub use identity::{ADMIN_ROLE, Identity};
-pub use index::{PatternTrie, SubscriptionIndex};
+pub use index::SubscriptionIndex;
 pub use interests::{ChannelInterests, Interests, ShardSet, UserFull};
 pub use json::{MAX_DEPTH, NotJson, RawJson, deeper_than, without_mark};
 pub use log_throttle::LogThrottle;

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-/// Maps with fewer entries are not shrunk.
 const SMALL: usize = 64;
 
 /// Shrinks `map` if it is three quarters empty. Called after each removal, its amortised cost is negligible.

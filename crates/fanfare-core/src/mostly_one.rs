@@ -40,10 +40,7 @@ impl<T: Copy> MostlyOne<T> {
         };
     }
 
-    /// Removes the item at `at`; the others keep their order.
-    ///
-    /// # Panics
-    /// If there is none.
+    /// Removes the item at `at`, which must be there; the others keep their order.
     pub(crate) fn remove(&mut self, at: usize) {
         let mut list = self.as_slice().to_vec();
         list.remove(at);

@@ -1,8 +1,11 @@
 //! The names that events are addressed to: users and channels.
 
-use std::{fmt, ops::Deref, str::FromStr, sync::Arc};
+use std::sync::Arc;
 
-use crate::segments::{MANY, ONE};
+use crate::{
+    segments::{MANY, ONE},
+    text::reads_as_str,
+};
 
 /// The longest user id or channel name, in bytes.
 pub const MAX_NAME_BYTES: usize = 255;
@@ -35,9 +38,7 @@ pub enum BadName {
     ControlCharacter,
 }
 
-/// A user's id: the `sub` of a token, compared byte by byte.
-///
-/// Any text except the empty string and control characters: colons, spaces, every script.
+/// A user's id: the `sub` of a token, compared byte by byte. Any text except the empty string and control characters.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UserId(Arc<str>);
 
@@ -52,9 +53,7 @@ impl UserId {
     }
 }
 
-/// The name of a channel: segments separated by `.` or `:`.
-///
-/// Names are compared byte by byte: `a.b` and `a:b` are two channels.
+/// The name of a channel: segments separated by `.` or `:`, compared byte by byte. `a.b` and `a:b` are two channels.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Channel(Arc<str>);
 
@@ -73,15 +72,6 @@ impl Channel {
     }
 }
 
-impl FromStr for Channel {
-    type Err = BadName;
-
-    fn from_str(name: &str) -> Result<Self, BadName> {
-        Self::new(name)
-    }
-}
-
-/// Checks the segments of a channel's name or of a pattern.
 pub(crate) fn check_segments(name: &str) -> Result<(), BadName> {
     let mut segments = 0;
     let mut partial = false;
@@ -118,33 +108,8 @@ pub(crate) fn check_text(text: &str) -> Result<(), BadName> {
     }
 }
 
-macro_rules! reads_as_str {
-    ($name:ident) => {
-        impl Deref for $name {
-            type Target = str;
-            fn deref(&self) -> &str {
-                &self.0
-            }
-        }
-        impl std::borrow::Borrow<str> for $name {
-            fn borrow(&self) -> &str {
-                &self.0
-            }
-        }
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{:?}", &*self.0)
-            }
-        }
-    };
-}
-reads_as_str!(UserId);
-reads_as_str!(Channel);
+reads_as_str!(UserId, BadName);
+reads_as_str!(Channel, BadName);
 
 #[cfg(test)]
 mod tests {

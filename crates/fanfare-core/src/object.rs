@@ -1,5 +1,4 @@
-//! The fields of one JSON object, read without copying or interpreting their values: a value that is only passed on
-//! keeps its bytes.
+//! The fields of one JSON object, read without copying or interpreting their values, which so keep their bytes.
 
 use std::{borrow::Cow, fmt};
 
@@ -37,7 +36,6 @@ pub struct RawObject<'a> {
     fields: FieldList<'a>,
 }
 
-/// Most objects have few fields.
 type FieldList<'a> = SmallVec<[(Cow<'a, str>, &'a RawValue); 4]>;
 
 impl<'a> RawObject<'a> {
@@ -72,8 +70,7 @@ impl<'a> RawObject<'a> {
         fields.find(|(own, _)| *own == name).map(|(_, value)| *value)
     }
 
-    /// Returns the value of the field `name`, unless it is `null`: many clients write `null` for an empty
-    /// field.
+    /// Returns the value of the field `name`, unless it is `null`, as many clients write for an empty field.
     pub fn given(&self, name: &str) -> Option<&'a RawValue> {
         self.get(name).filter(|value| value.get() != "null")
     }
@@ -84,15 +81,11 @@ impl<'a> RawObject<'a> {
     }
 }
 
-/// Returns the string that `raw` holds; borrowed unless it has escapes. `None` for other values and for a lone
-/// surrogate.
+/// Returns the string that `raw` holds, borrowed unless it has escapes; `None` for others and for a lone surrogate.
 pub fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
     // Without an escape, the JSON text between the quotes is the string itself.
-    let quoted = raw
-        .get()
-        .strip_prefix('"')
-        .and_then(|text| text.strip_suffix('"'));
-    if let Some(text) = quoted
+    let unopened = raw.get().strip_prefix('"');
+    if let Some(text) = unopened.and_then(|text| text.strip_suffix('"'))
         && !text.as_bytes().contains(&b'\\')
     {
         return Some(Cow::Borrowed(text));
@@ -100,7 +93,6 @@ pub fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
     serde_json::from_str(raw.get()).ok().map(|Text(text)| text)
 }
 
-/// Returns whether the text is invalid JSON, or JSON that is not an object.
 fn what_else(most: usize, text: &str) -> BadObject {
     let is_other = !text.trim_ascii_start().starts_with('{');
     match serde_json::from_str::<&RawValue>(text) {
@@ -109,7 +101,6 @@ fn what_else(most: usize, text: &str) -> BadObject {
     }
 }
 
-/// Reads an object's fields, of any depth, to the list.
 struct FieldsSeed<'list, 'a>(&'list mut FieldList<'a>);
 
 impl<'de> DeserializeSeed<'de> for FieldsSeed<'_, 'de> {

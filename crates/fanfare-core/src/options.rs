@@ -1,6 +1,5 @@
-//! The settings of one dialect: a struct in the dialect's folder. Its fields are the keys, their doc comments the
-//! documentation, and its `Default` gives the defaults. The configuration documents, checks and reads them by
-//! [`OptionsType`], and passes them to the dialect as [`Options`].
+//! The settings of one dialect: a struct in its folder, which the configuration documents, checks and reads by its
+//! [`OptionsType`], and passes to the dialect as [`Options`].
 
 use std::fmt;
 
@@ -168,10 +167,8 @@ impl Default for OptionsType {
 }
 
 impl Options {
-    /// Returns the options as the dialect's own type.
-    ///
-    /// Reading them as another type than they were checked by is a bug of the dialect: a debug build panics, a
-    /// release build returns the defaults.
+    /// Returns the options as the dialect's own type. Another type than they were checked by is a bug of the dialect: a
+    /// debug build panics, a release build returns the defaults.
     pub fn get<T: DialectOptions>(&self) -> T {
         if self.0.is_null() {
             return T::default();

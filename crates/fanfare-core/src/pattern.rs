@@ -1,20 +1,19 @@
 //! Patterns of channel names, and the subscriptions of clients.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use crate::{
     Audience, BadName, Channel, UserId,
     names::{check_segments, check_text},
-    segments::{ONE, walk},
+    segments::{MANY, ONE, walk},
+    serde_as_text,
+    text::reads_as_str,
 };
 
-/// A name with wildcards: `*` matches one whole segment, `**` one or more.
-///
-/// Separators must be equal: `a.*` matches `a.b` and not `a:b`. The segments that `**` matches may have either
-/// separator, and `**` alone matches every channel. A wildcard is a whole segment: `a*` is not a pattern.
+/// A name with wildcards: `*` matches one whole segment, `**` one or more. Separators must be equal: `a.*` matches
+/// `a.b` and not `a:b`; but those that `**` matches may be either, and `**` alone matches every channel.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, JsonSchema)]
 #[schemars(with = "String", description = "A pattern of channels.", extend("x-kind" = "pattern"))]
 pub struct Pattern(Arc<str>);
@@ -52,10 +51,8 @@ impl Pattern {
         !self.0.contains('*')
     }
 
-    /// Returns whether it matches `channel`. Costs at most the product of the two numbers of segments, and
-    /// allocates nothing.
-    ///
-    /// `channel` may be longer than a channel's name can be: a personal channel's name holds a whole user id.
+    /// Returns whether it matches `channel`, which may be longer than a channel's name can be. Costs at most the
+    /// product of the two numbers of segments, and allocates nothing.
     pub fn matches(&self, channel: &str) -> bool {
         walk(&self.0, channel, |part, segment| part == ONE || part == segment)
     }
@@ -67,10 +64,8 @@ impl Subscription {
     /// # Errors
     /// If it is neither a name nor a pattern.
     pub fn parse(text: &str) -> Result<Self, BadName> {
-        if text
-            .split(['.', ':'])
-            .any(|segment| matches!(segment, "*" | "**"))
-        {
+        let mut segments = text.split(['.', ':']);
+        if segments.any(|segment| matches!(segment, ONE | MANY)) {
             return Pattern::new(text).map(Self::Pattern);
         }
         match Audience::of_channel(text)? {
@@ -81,35 +76,8 @@ impl Subscription {
     }
 }
 
-impl std::borrow::Borrow<str> for Pattern {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Serialize for Pattern {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Pattern {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        Self::new(&String::deserialize(from)?).map_err(D::Error::custom)
-    }
-}
-
-impl fmt::Display for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", &*self.0)
-    }
-}
+reads_as_str!(Pattern, BadName);
+serde_as_text!(Pattern);
 
 #[cfg(test)]
 mod tests {

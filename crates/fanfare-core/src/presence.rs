@@ -1,5 +1,4 @@
-//! The counts that all nodes share: the users in each room, and the slots that are taken (names of connections, places
-//! of a user).
+//! The counts that all nodes share: the users in each room, and the slots that are taken.
 
 use serde::{Deserialize, Serialize};
 

@@ -53,8 +53,7 @@ pub struct DialectFacts {
     pub sent: u64,
     /// Of those, replies to clients, welcomes included.
     pub answers: u64,
-    /// Messages that were not sent since the start, because the client's queue was full or its connection ended
-    /// first.
+    /// Messages not sent since the start, because the client's queue was full or its connection ended first.
     pub failed: u64,
     /// Messages received from clients since the start.
     pub received: u64,

@@ -5,15 +5,11 @@ pub(crate) const MANY: &str = "**";
 /// The wildcard for one segment.
 pub(crate) const ONE: &str = "*";
 
-/// One segment of a name or pattern, with the separator before it.
-///
-/// The separator is part of the segment because it counts: `.b` and `:b` after `a` are two different segments.
+/// One segment of a name or pattern, with the separator before it: `.b` and `:b` after `a` are two different segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Segment<'a>(&'a str);
 
-/// A wildcard segment, with the separator that must precede its match.
-///
-/// The first segment of a name counts as if a `.` preceded it.
+/// A wildcard segment, with the separator that must precede its match. The first segment counts as after a `.`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wildcard {
     /// `*` after a `.`
@@ -27,37 +23,30 @@ pub(crate) enum Wildcard {
 }
 
 impl Wildcard {
-    /// Every wildcard, at the index that is its number.
     pub(crate) const ALL: [Self; 4] = [Self::Dot, Self::Colon, Self::DeepDot, Self::DeepColon];
 
-    /// Returns whether it may match further segments.
     pub(crate) fn is_deep(self) -> bool {
         matches!(self, Self::DeepDot | Self::DeepColon)
     }
 
-    /// Returns whether a `:` must precede its match.
     pub(crate) fn after_colon(self) -> bool {
         matches!(self, Self::Colon | Self::DeepColon)
     }
 }
 
 impl<'a> Segment<'a> {
-    /// Returns the segment with its separator.
     pub(crate) fn as_str(self) -> &'a str {
         self.0
     }
 
-    /// Returns whether a `:` precedes it.
     pub(crate) fn after_colon(self) -> bool {
         self.0.starts_with(':')
     }
 
-    /// Returns the segment without its separator.
     fn text(self) -> &'a str {
         self.0.strip_prefix(['.', ':']).unwrap_or(self.0)
     }
 
-    /// Returns the wildcard, if it is one.
     pub(crate) fn wildcard(self) -> Option<Wildcard> {
         match self.0 {
             "*" | ".*" => Some(Wildcard::Dot),
@@ -69,11 +58,9 @@ impl<'a> Segment<'a> {
     }
 }
 
-/// An iterator over the segments of a name.
 #[derive(Debug, Clone)]
 pub(crate) struct Segments<'a>(&'a str);
 
-/// Splits `name`.
 pub(crate) fn segments(name: &str) -> Segments<'_> {
     Segments(name)
 }
@@ -91,12 +78,9 @@ impl<'a> Iterator for Segments<'a> {
     }
 }
 
-/// Returns whether `pattern` matches `name`, where `**` matches one or more segments and `same` decides whether
-/// any other segment of the pattern matches a segment of the name.
-///
-/// It walks both in parallel and backtracks to the last `**` at a mismatch; that one can match whatever an
-/// earlier one would have matched in addition. So it costs at most the product of the two numbers of segments,
-/// and no memory.
+/// Returns whether `pattern` matches `name`; `same` decides whether a segment of the pattern that is not `**` matches.
+/// It backtracks to the last `**` at a mismatch, which can match whatever an earlier one would have matched in
+/// addition: that costs at most the product of the two numbers of segments, and no memory.
 pub(crate) fn walk(pattern: &str, name: &str, same: impl Fn(&str, &str) -> bool) -> bool {
     let mut parts = segments(pattern);
     let mut left = segments(name);

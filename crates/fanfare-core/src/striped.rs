@@ -8,6 +8,7 @@ use std::{
 
 use ahash::AHashMap;
 use rustc_hash::FxBuildHasher;
+use smart_default::SmartDefault;
 
 use crate::memory::give_back;
 
@@ -15,21 +16,14 @@ use crate::memory::give_back;
 const STRIPES: usize = 64;
 
 /// Values by name. Everything of one name is under one lock.
-#[derive(Debug)]
+#[derive(Debug, SmartDefault)]
 pub struct Striped<N, V> {
+    #[default((0..STRIPES).map(|_| Mutex::default()).collect())]
     stripes: Vec<Mutex<Stripe<N, V>>>,
 }
 
 /// One part, locked.
 pub type Stripe<N, V> = AHashMap<N, V>;
-
-impl<N, V> Default for Striped<N, V> {
-    fn default() -> Self {
-        Self {
-            stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
-        }
-    }
-}
 
 impl<N: Eq + Hash + Borrow<str>, V> Striped<N, V> {
     /// Locks the part of `name`.
@@ -45,8 +39,8 @@ impl<N: Eq + Hash + Borrow<str>, V> Striped<N, V> {
         self.stripes.iter().map(|stripe| locked(stripe).len()).sum()
     }
 
-    /// Maps every name with `entry`, in any order. The parts are locked one after the other, so names that
-    /// change meanwhile may be missing.
+    /// Maps every name with `entry`, in any order. The parts are locked one after the other: changed names may be
+    /// missing.
     pub fn collect<R>(&self, entry: impl Fn(&N, &V) -> R) -> Vec<R> {
         let mut all = Vec::new();
         for stripe in &self.stripes {

@@ -24,8 +24,7 @@ pub fn unix_millis(time: SystemTime) -> u64 {
     millis(time.duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
-/// Formats `time` as dialects show it: RFC 3339, UTC, milliseconds, `Z`. A time before 1970 or after 9999 is shown as the nearest that can
-/// be.
+/// Formats `time` as dialects show it: RFC 3339, UTC, milliseconds, `Z`; the nearest to it from 1970 to 9999.
 pub fn timestamp(time: SystemTime) -> Timestamp {
     // The events of a batch have one time.
     thread_local!(static LAST: Cell<(SystemTime, Timestamp)> = const { Cell::new((UNIX_EPOCH, Timestamp(*b"1970-01-01T00:00:00.000Z"))) });

@@ -35,6 +35,7 @@ use fanfare_core::Registry;
 mod broadcast;
 mod describe;
 mod echo;
+mod listen;
 mod notify;
 mod realtime;
 mod rooms;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use fanfare_core::Context;
+use fanfare_core::{Context, history::Resumption};
 
 /// The longest part of a client's text in an error, in characters.
 const MAX_SHOWN: usize = 100;
@@ -15,12 +15,10 @@ pub(crate) fn excerpt(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Returns `text` as a JSON string.
 pub(crate) fn quoted(text: &str) -> String {
     serde_json::to_string(text).unwrap_or_default() // a string can always be written
 }
 
-/// Appends `text` in quotes to `json`.
 pub(crate) fn push_quoted(json: &mut Vec<u8>, text: &str) {
     // Most texts are written as they are. Writing to memory cannot fail.
     let _ = serde_json::to_writer(json, text);
@@ -28,8 +26,6 @@ pub(crate) fn push_quoted(json: &mut Vec<u8>, text: &str) {
 
 /// Returns the answer to a resume as one field more of an object; empty without one.
 pub(crate) fn resumed(context: &Context<'_>) -> String {
-    let resumed = context
-        .resumed
-        .map(|resumed| format!(r#","resume":{}"#, resumed.json()));
-    resumed.unwrap_or_default()
+    let field = |resumed: &Resumption| format!(r#","resume":{}"#, resumed.json());
+    context.resumed.map(field).unwrap_or_default()
 }

@@ -2,9 +2,8 @@
 
 use std::{error::Error, fmt};
 
-/// Displays an error and its chain of causes, without a cause that the line has already.
-///
-/// The error must not contain a secret: strip a URL before (`reqwest::Error::without_url`).
+/// Displays an error and its chain of causes, without a cause that the line has already. It must not contain a secret:
+/// strip a URL before (`reqwest::Error::without_url`).
 pub(crate) struct Causes<'a>(pub(crate) &'a dyn Error);
 
 impl fmt::Display for Causes<'_> {

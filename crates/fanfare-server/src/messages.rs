@@ -1,5 +1,4 @@
-//! Publishes stored messages: one event for each channel of a message, once, and then marks it as published. Messages
-//! that a crash left unpublished are found and published later.
+//! Publishes stored messages: one event for each channel of a message, once, also after a crash.
 
 use std::{
     sync::Arc,
@@ -26,18 +25,14 @@ use uuid::{Builder, Uuid};
 
 /// The channel of every message; those of users and channels are below it.
 pub const MESSAGES_CHANNEL: &str = "messages";
-/// The type of the events.
 const KIND: &str = "message.sent";
 
 /// After this time no request is about to publish the message any more.
 const ABANDONED_AFTER: Duration = Duration::from_secs(30);
-/// The time between two searches for such messages.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// The time from the start to the first search, so that clients can reconnect first. Then the time between two
-/// attempts.
+/// The time until the first search, so that clients can reconnect before it, and between two attempts.
 const CLIENTS_COME_BACK: Duration = Duration::from_secs(5);
 const TRY_AGAIN: Duration = Duration::from_secs(1);
-/// The number of messages that are read at once.
 const LOOK_AT: u32 = 100;
 
 /// A message as clients see it.
@@ -94,7 +89,6 @@ pub async fn publish(accounts: &Accounts, node: &Node, message: &Message) {
     publish_unless(accounts, node, &names, message, Conflict::Wait).await;
 }
 
-/// Returns whether it was published.
 async fn publish_unless(
     accounts: &Accounts,
     node: &Node,
@@ -159,13 +153,13 @@ fn events(message: &Message, names: &KnownNames) -> Option<Vec<Event>> {
     let id = Uuid::try_parse(&message.id).ok()?;
     let text = Bytes::from(String::from(Box::<str>::from(show(message)?)));
     let data = RawJson::parse(&text).ok()?;
-    let guards = guards(message, names)?;
+    let (private_to, readers_of) = guards(message, names)?;
     let event = |channel: Channel| Event {
         id: event_id(id, &channel),
         named: true,
         sender: Some(Sender::new(&message.user_id)),
-        private_to: guards.private_to.clone(),
-        readers_of: guards.readers_of.clone(),
+        private_to: private_to.clone(),
+        readers_of: readers_of.clone(),
         ..Event::new(
             Audience::Channel(channel),
             Some(KIND),
@@ -176,40 +170,23 @@ fn events(message: &Message, names: &KnownNames) -> Option<Vec<Event>> {
     Some(channels(message).into_iter().map(event).collect())
 }
 
-/// The audience of the events; see the fields of [`Event`].
-#[derive(Default)]
-struct Guards {
-    private_to: Option<Box<[UserId]>>,
-    readers_of: Option<Channel>,
-}
+/// The users that a message is private to, and the channel whose readers may receive it too; see the fields of [`Event`].
+type Guards = (Option<Box<[UserId]>>, Option<Channel>);
 
-impl Guards {
-    fn private(users: impl Into<Box<[UserId]>>) -> Self {
-        Self {
-            private_to: Some(users.into()),
-            readers_of: None,
-        }
-    }
-}
-
-/// The users that a message is private to, and the channel whose readers may receive it too. A message in a room or in
-/// a personal channel is for those who may read that one, whatever channel carries it; its author and admins may always
-/// read it.
+/// A message in a room or in a personal channel is for those who may read that one, whatever channel carries it; its author and
+/// admins may always read it.
 fn guards(message: &Message, names: &KnownNames) -> Option<Guards> {
     let author = UserId::new(&message.user_id).ok()?;
     if let Some(recipient) = &message.recipient_id {
-        return Some(Guards::private([author, UserId::new(recipient).ok()?]));
+        let users = [author, UserId::new(recipient).ok()?];
+        return Some((Some(users.into()), None));
     }
-    Some(
-        match message.channel_id.as_deref().and_then(|name| names.place(name)) {
-            Some(Place::Room(room)) => Guards {
-                readers_of: Some(Channel::new(room).ok()?),
-                ..Guards::private([author])
-            },
-            Some(Place::Personal(owner)) => Guards::private([author, UserId::new(owner).ok()?]),
-            None => Guards::default(),
-        },
-    )
+    let channel = message.channel_id.as_deref();
+    Some(match channel.and_then(|name| names.place(name)) {
+        Some(Place::Room(room)) => (Some([author].into()), Some(Channel::new(room).ok()?)),
+        Some(Place::Personal(owner)) => (Some([author, UserId::new(owner).ok()?].into()), None),
+        None => (None, None),
+    })
 }
 
 /// Returns each channel once. A user whose id is not valid in a channel's name has no channel.

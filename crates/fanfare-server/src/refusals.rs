@@ -1,28 +1,20 @@
 //! The log lines about refusals: one for each dialect and reason, at most one in a few seconds.
 
-use std::{
-    fmt,
-    net::IpAddr,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{fmt, net::IpAddr, sync::Mutex, time::Duration};
 
 use ahash::AHashMap;
-use fanfare_core::LogThrottle;
+use fanfare_core::{LogThrottle, locked};
 
 /// The time between two lines of one dialect and one reason.
 const EVERY: Duration = Duration::from_secs(5);
 /// The longest part of a client's text in a line, in bytes.
 const MAX_SHOWN: usize = 128;
 
-/// The refused thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Subject {
-    /// A WebSocket handshake.
     Connection,
     /// A credential: in a frame, or in a request to an HTTP route.
     Token,
-    /// A request of a web page.
     Request,
 }
 
@@ -30,10 +22,8 @@ pub(crate) enum Subject {
 #[derive(Clone, Copy)]
 pub(crate) struct Refused<'a> {
     pub(crate) subject: Subject,
-    /// The dialect, if there is one.
     pub(crate) dialect: Option<&'static str>,
     pub(crate) reason: &'static str,
-    /// Details of the reason.
     pub(crate) detail: Option<&'a dyn fmt::Display>,
     pub(crate) peer: Option<IpAddr>,
     /// Whether the operator may have to do something: logged as a warning.
@@ -43,7 +33,6 @@ pub(crate) struct Refused<'a> {
 /// Subject, dialect and reason of a refusal: words of the program, so there are few combinations.
 type RefusalKind = (Subject, Option<&'static str>, &'static str);
 
-/// Writes the lines.
 #[derive(Default)]
 pub(crate) struct RefusalLog {
     lines: Mutex<AHashMap<RefusalKind, LogThrottle>>,
@@ -55,15 +44,9 @@ impl RefusalLog {
         let Some(held_back) = self.pass(refused) else {
             return;
         };
-        let Refused {
-            dialect,
-            reason,
-            detail,
-            peer,
-            ..
-        } = *refused;
-        let detail = detail.map(shown);
-        let peer = peer.map(tracing::field::display);
+        let Refused { dialect, reason, .. } = *refused;
+        let detail = refused.detail.map(shown);
+        let peer = refused.peer.map(tracing::field::display);
         let what = match refused.subject {
             Subject::Connection => "connection refused",
             Subject::Token => "token refused",
@@ -78,7 +61,7 @@ impl RefusalLog {
 
     fn pass(&self, refused: &Refused<'_>) -> Option<u64> {
         let key = (refused.subject, refused.dialect, refused.reason);
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = locked(&self.lines);
         lines.entry(key).or_insert_with(|| LogThrottle::new(EVERY)).pass()
     }
 }

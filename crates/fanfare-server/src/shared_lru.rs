@@ -14,7 +14,6 @@ const STRIPES: usize = 16;
 /// With fewer entries, a map would evict some that are used often.
 const LEAST_PER_STRIPE: usize = 64;
 
-/// See the module's documentation.
 pub(crate) struct SharedLru<K, V> {
     stripes: Box<[Mutex<Stripe<K, V>>]>,
     hasher: RandomState,
@@ -44,7 +43,6 @@ impl<K: Hash + Eq, V: Clone> SharedLru<K, V> {
         None
     }
 
-    /// Caches `value`, in the place of an earlier one.
     pub(crate) fn insert(&self, key: K, value: V) {
         self.stripe(&key).insert(key, value);
     }

@@ -12,20 +12,13 @@ pub fn start(text: &str, for_people: bool) -> Result<LogFilter, String> {
     let filter = filter(text).map_err(|reason| format!("log level {text:?}: {reason}"))?;
     let (filter, handle) = reload::Layer::new(filter);
     let registry = tracing_subscriber::registry().with(filter);
+    let layer = fmt::layer().with_writer(std::io::stderr);
     let started = if for_people {
-        let layer = fmt::layer().with_writer(std::io::stderr).with_target(false);
-        registry
-            .with(layer.with_ansi(std::io::stderr().is_terminal()))
-            .try_init()
+        let is_terminal = std::io::stderr().is_terminal();
+        let layer = layer.with_target(false).with_ansi(is_terminal);
+        registry.with(layer).try_init()
     } else {
-        registry
-            .with(
-                fmt::layer()
-                    .json()
-                    .flatten_event(true)
-                    .with_writer(std::io::stderr),
-            )
-            .try_init()
+        registry.with(layer.json().flatten_event(true)).try_init()
     };
     started.map_err(|error| error.to_string())?;
     // The message of a panic may contain a client's text; its location does not.
@@ -50,10 +43,6 @@ impl LogFilter {
     }
 }
 
-/// Reads a level, or directives.
-///
-/// # Errors
-/// The problem with `text`.
 pub(crate) fn filter(text: &str) -> Result<EnvFilter, String> {
     // A mistyped level would be accepted as a module's name, and silence the log.
     let levels = ["off", "error", "warn", "info", "debug", "trace"];

@@ -7,9 +7,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use fanfare_core::GuardedUrl;
+use fanfare_core::{GuardedUrl, serde_as_text};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The characters that a path may have in a URL without an escape.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
@@ -118,18 +117,7 @@ impl fmt::Debug for StorageUrl {
     }
 }
 
-impl Serialize for StorageUrl {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for StorageUrl {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
+serde_as_text!(StorageUrl);
 
 #[cfg(test)]
 mod tests {

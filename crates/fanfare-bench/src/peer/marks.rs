@@ -27,7 +27,6 @@ pub(super) struct Mark {
     pub(super) publisher: usize,
     /// The number of the message among those of its publisher for its receiver, starting at 0.
     pub(super) sequence: u64,
-    /// The time of publication, since the start of the run.
     pub(super) at: Duration,
 }
 
@@ -54,7 +53,6 @@ impl Mark {
     }
 }
 
-/// The counts of all receivers together.
 pub(super) struct Sums {
     started: Instant,
     pub(super) latencies: RefCell<Histogram<u64>>,
@@ -73,7 +71,6 @@ impl Sums {
         }))
     }
 
-    /// Returns the time since the start of the run.
     pub(super) fn now(&self) -> Duration {
         self.started.elapsed()
     }
@@ -115,7 +112,6 @@ impl MarkReader {
         (count, bytes.len())
     }
 
-    /// Returns whether the message is new.
     fn note(&mut self, mark: Mark, now: Duration) -> bool {
         let Some(seen) = self.seen.get_mut(mark.publisher) else {
             return false;
@@ -163,25 +159,21 @@ enum Order {
     Next,
     /// Lower than an earlier one.
     Late,
-    /// Seen before.
     Again,
 }
 
 impl Seen {
     fn note(&mut self, sequence: u64) -> Order {
         if let Some(ahead) = (sequence + 1).checked_sub(self.next).filter(|ahead| *ahead > 0) {
-            self.recent = u32::try_from(ahead)
+            let shifted = u32::try_from(ahead)
                 .ok()
-                .and_then(|by| self.recent.checked_shl(by))
-                .unwrap_or(0)
-                | 1;
+                .and_then(|by| self.recent.checked_shl(by));
+            self.recent = shifted.unwrap_or(0) | 1;
             self.next = sequence + 1;
             return Order::Next;
         }
-        match u32::try_from(self.next - 1 - sequence)
-            .ok()
-            .and_then(|age| 1_u64.checked_shl(age))
-        {
+        let age = u32::try_from(self.next - 1 - sequence).ok();
+        match age.and_then(|age| 1_u64.checked_shl(age)) {
             Some(bit) if self.recent & bit != 0 => Order::Again,
             bit => {
                 self.recent |= bit.unwrap_or(0);

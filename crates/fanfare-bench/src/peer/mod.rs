@@ -67,7 +67,6 @@ impl From<Spent> for Usage {
 /// The fate of published messages.
 #[derive(Debug, Serialize)]
 pub struct Traffic {
-    /// The deliveries in the measured period.
     deliveries: u64,
     /// The bytes that the receivers read meanwhile.
     bytes: u64,
@@ -80,7 +79,6 @@ pub struct Traffic {
     lost: u64,
     duplicated: u64,
     reordered: u64,
-    /// The reason if the run ended early.
     stopped: Option<String>,
 }
 
@@ -112,27 +110,21 @@ impl Percentiles {
 /// # Errors
 /// If the server cannot be reached, or does not accept the clients as in the plan.
 pub fn run(plan: &Plan) -> Result<Outcome, String> {
-    block_on(
-        plan.clients.count + plan.publishers.as_ref().map_or(0, |script| script.count),
-        measure(plan),
-    )
+    let publishers = plan.publishers.as_ref().map_or(0, |script| script.count);
+    block_on(plan.clients.count + publishers, measure(plan))
 }
 
 async fn measure(plan: &Plan) -> Result<Outcome, String> {
     let length = Duration::try_from_secs_f64(plan.seconds).map_err(|error| format!("seconds: {error}"))?;
     let upgrades = plan.clients.upgrades(plan.address)?;
-    eprintln!(
-        "{}: {} clients, {} s",
-        plan.work.name(),
-        plan.clients.count,
-        plan.seconds
-    );
+    let (work, count, seconds) = (plan.work.name(), plan.clients.count, plan.seconds);
+    eprintln!("{work}: {count} clients, {seconds} s");
     match plan.work {
         Work::Handshakes => {
-            let (handshakes, spent) = handshakes::measure(plan.address, plan.pid, upgrades, length).await?;
+            let done = handshakes::measure(plan.address, plan.pid, upgrades, length).await?;
             Ok(Outcome::Handshakes {
-                handshakes,
-                usage: spent.into(),
+                handshakes: done.count,
+                usage: done.spent.into(),
             })
         }
         Work::Idle => {
@@ -150,9 +142,8 @@ async fn measure(plan: &Plan) -> Result<Outcome, String> {
         }
         Work::Traffic { addressed, pace } => {
             let publishers = plan.publishers.as_ref().ok_or("the plan has no publishers")?;
-            traffic::measure(plan, &upgrades, publishers, addressed, pace, length)
-                .await
-                .map(Outcome::Traffic)
+            let done = traffic::measure(plan, &upgrades, publishers, addressed, pace, length).await?;
+            Ok(Outcome::Traffic(done))
         }
     }
 }

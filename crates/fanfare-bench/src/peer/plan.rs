@@ -8,15 +8,12 @@ use serde::Deserialize;
 
 use crate::client::{self, Upgrade};
 
-/// A run against a server that already runs.
-///
-/// In texts that clients send, a character is a byte, `{number}` is the client's number in five digits, and `{token}` its token.
+/// A run against a server that already runs. In texts that clients send, a character is a byte, `{number}` is the
+/// client's number in five digits, and `{token}` its token.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
-    /// The server's address for clients.
     pub(super) address: SocketAddr,
-    /// The server's process.
     pub(super) pid: u32,
     pub(super) clients: Script,
     pub(super) publishers: Option<Script>,
@@ -25,7 +22,6 @@ pub struct Plan {
     pub(super) seconds: f64,
 }
 
-/// The work of a run.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Work {
@@ -59,7 +55,6 @@ pub(super) enum Pace {
     PerSecond(f64),
 }
 
-/// The messages that connections of one kind send.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Script {
@@ -68,13 +63,11 @@ pub(super) struct Script {
     pub(super) address: Option<SocketAddr>,
     #[serde(default)]
     pub(super) transport: Transport,
-    /// The path of the WebSocket endpoint, with the query.
     #[serde(default)]
     target: String,
     /// The headers of the upgrade request besides those of every WebSocket client.
     #[serde(default)]
     headers: Vec<String>,
-    /// The messages sent once, after the upgrade.
     #[serde(default)]
     opening: Vec<String>,
     /// A text in the server's last answer to them.
@@ -86,14 +79,11 @@ pub(super) struct Script {
     tokens: Vec<String>,
 }
 
-/// The transport of messages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Transport {
-    /// WebSocket frames of text.
     #[default]
     Text,
-    /// WebSocket frames of bytes.
     Binary,
     /// A TCP connection without frames.
     Tcp,
@@ -111,25 +101,23 @@ impl Transport {
 }
 
 impl Script {
-    /// Returns how each connection opens.
     pub(super) fn upgrades(&self, address: SocketAddr) -> Result<Vec<Upgrade>, String> {
         let confirmation = self.confirmation.as_deref().map(bytes).transpose()?;
         let upgrade = |number| {
             let target = self.fill(&self.target, number);
             let headers: Vec<_> = self.headers.iter().map(|line| self.fill(line, number)).collect();
-            let frames = self.opening(number)?;
+            let (frames, confirmation) = (self.opening(number)?, confirmation.clone());
             Ok(Upgrade::scripted(
                 address,
                 &target,
                 &headers,
                 frames,
-                confirmation.clone(),
+                confirmation,
             ))
         };
         (0..self.count).map(upgrade).collect()
     }
 
-    /// Returns the messages that connection `number` sends first.
     pub(super) fn opening(&self, number: usize) -> Result<Vec<u8>, String> {
         let mut all = Vec::new();
         for text in &self.opening {
@@ -158,7 +146,6 @@ pub(super) fn bytes(text: &str) -> Result<Vec<u8>, String> {
     text.chars().map(byte).collect()
 }
 
-/// A publisher's message, in pieces.
 pub(super) struct Message(Vec<Piece>);
 
 enum Piece {

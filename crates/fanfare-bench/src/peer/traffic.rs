@@ -26,7 +26,6 @@ use crate::{
 const PIECES: usize = 4;
 /// For shorter waits a timer is too coarse, and the loop polls the clock.
 const TIMER_GRAIN: Duration = Duration::from_millis(2);
-/// How long to wait for an opening to be confirmed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Publishes by `script` to the clients of `plan` for `length`.
@@ -60,16 +59,14 @@ pub(super) async fn measure(
         return Err(format!("while it warmed up: {stopped}"));
     }
     run.sums.latencies.borrow_mut().reset();
-    let before = (run.crowd.tally().units(), run.crowd.tally().bytes());
+    let tally = run.crowd.tally();
+    let before = (tally.units(), tally.bytes());
     let (spent, stopped) = run.repeat(pace, length, plan.pid).await?;
-    let (deliveries, bytes) = (
-        run.crowd.tally().units() - before.0,
-        run.crowd.tally().bytes() - before.1,
-    );
+    let tally = run.crowd.tally();
+    let (deliveries, bytes) = (tally.units() - before.0, tally.bytes() - before.1);
     Ok(run.finish(deliveries, bytes, spent, stopped).await)
 }
 
-/// The state of a run.
 struct Run {
     publishers: Publishers,
     crowd: Crowd,
@@ -103,19 +100,14 @@ impl Run {
         length: Duration,
         window: &Window,
     ) -> Result<(), String> {
-        let piece = if self.addressed {
-            in_flight.div_ceil(PIECES)
-        } else {
-            in_flight
-        };
+        let pieces = if self.addressed { PIECES } else { 1 };
+        let piece = in_flight.div_ceil(pieces);
         let ahead = in_flight - piece;
         self.publish(ahead, |now| now).await?;
         while !window.is_over(length) {
             self.publish(piece, |now| now).await?;
-            self.crowd
-                .tally()
-                .until(self.expected() - self.receivers() * ahead as u64)
-                .await?;
+            let arrived = self.expected() - self.receivers() * ahead as u64;
+            self.crowd.tally().until(arrived).await?;
         }
         self.crowd.tally().until(self.expected()).await
     }
@@ -136,10 +128,8 @@ impl Run {
                 due(next - 1)
             };
             self.publish((count - first) as usize, overdue).await?;
-            match due(count)
-                .saturating_sub(self.sums.now())
-                .checked_sub(TIMER_GRAIN)
-            {
+            let left = due(count).saturating_sub(self.sums.now());
+            match left.checked_sub(TIMER_GRAIN) {
                 Some(left) => sleep(left).await,
                 None => tokio::task::yield_now().await,
             }
@@ -170,7 +160,6 @@ impl Run {
         self.publishers.flush().await
     }
 
-    /// Returns how many clients receive each message.
     fn receivers(&self) -> u64 {
         if self.addressed {
             1
@@ -184,7 +173,6 @@ impl Run {
         self.published * self.receivers()
     }
 
-    /// Waits for the messages in flight.
     async fn finish(self, deliveries: u64, bytes: u64, spent: Spent, mut stopped: Option<String>) -> Traffic {
         if stopped.is_none() {
             stopped = self.crowd.tally().until(self.expected()).await.err();
@@ -212,7 +200,6 @@ struct Publishers {
     message: Message,
     transport: Transport,
     sockets: Vec<OwnedWriteHalf>,
-    /// The bytes still to send on each of them.
     buffers: Vec<Vec<u8>>,
     /// The tasks that read.
     _reading: JoinSet<()>,
@@ -247,10 +234,8 @@ impl Publishers {
 
     async fn flush(&mut self) -> Result<(), String> {
         for (socket, buffer) in self.sockets.iter_mut().zip(&mut self.buffers) {
-            socket
-                .write_all(buffer)
-                .await
-                .map_err(|error| format!("publishing: {error}"))?;
+            let sent = socket.write_all(buffer).await;
+            sent.map_err(|error| format!("publishing: {error}"))?;
             buffer.clear();
         }
         Ok(())

@@ -1,5 +1,4 @@
-//! One connection's side of a client protocol, as a state machine without sockets and without a clock; and how it
-//! begins.
+//! One connection's side of a client protocol, as a state machine; and how it begins.
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration, time::SystemTime};
 
@@ -58,10 +57,8 @@ impl Reception {
     }
 }
 
-/// One connection's side of the protocol: messages and answers in, [`Step`]s out.
-///
-/// While a command ([`Step::Ask`]) is open, the conversation receives no message: a client's messages are handled in
-/// order, so it has to remember one command at most.
+/// One connection's side of the protocol: messages and answers in, [`Step`]s out. While a command ([`Step::Ask`]) is
+/// open, it receives no message, so it has to remember one command at most.
 pub trait Conversation: Send {
     /// The connection is open. Events that are published from now on follow the steps of this call.
     fn opened(&mut self, _context: &Context<'_>, _steps: &mut Steps) {}
@@ -151,9 +148,8 @@ pub enum Step {
     SendText(Bytes),
     /// Send these bytes to the client.
     SendBinary(Bytes),
-    /// Send this part of the response's body to the client, in the form that it chose: see [`Rendering::Forms`].
-    ///
-    /// [`Rendering::Forms`]: crate::Rendering::Forms
+    /// Send this part of the response's body, in the form that the client chose
+    /// ([`Rendering::Forms`](crate::Rendering)).
     SendForms([Bytes; 2]),
     /// Carry out this command, then call [`Conversation::answered`].
     Ask(Command),
@@ -163,10 +159,8 @@ pub enum Step {
     Timer(Option<Duration>),
     /// Send no events until a credential is accepted again; events that are published meanwhile are not queued.
     Pause,
-    /// Close the connection with this code and reason (at most 123 bytes). A client that waits for its response
-    /// ([`Accept::streams`]) gets a code from 400 to 599 as the status, with the reason as the message.
-    ///
-    /// [`Accept::streams`]: crate::Accept::streams
+    /// Close the connection with this code and reason (at most 123 bytes). A client that waits for its response gets a
+    /// code from 400 to 599 as the status, with the reason as the message.
     Close(u16, Cow<'static, str>),
     /// End the connection for a reason of the server, with the dialect's text.
     End(Ending),

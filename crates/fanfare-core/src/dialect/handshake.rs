@@ -21,9 +21,7 @@ pub trait Accept: Send + Sync {
     }
 
     /// Returns whether a client gets an endless response instead of a WebSocket. Every message to it is a part of the
-    /// response's body ([`Rendering::Forms`]), and it sends none.
-    ///
-    /// [`Rendering::Forms`]: crate::Rendering::Forms
+    /// response's body ([`Rendering::Forms`](crate::Rendering)), and it sends none.
     fn streams(&self) -> bool {
         false
     }
@@ -88,9 +86,7 @@ pub struct Offer<'a> {
 /// A client's requests in its handshake.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Opening {
-    /// Replay missed events. The connection receives no event until its conversation has sent [`Command::Resume`].
-    ///
-    /// [`Command::Resume`]: crate::Command::Resume
+    /// Replay missed events. The connection receives no event until its conversation has sent a command to resume.
     pub resume: Option<Since>,
     /// The requested rooms or channels, as the client wrote them.
     pub names: Vec<Box<str>>,

@@ -10,7 +10,7 @@ use crate::{BrokerHealth, DialectFacts, Event, Figure, JsonMap, NodeFacts, Recei
 
 /// Serves a dialect's HTTP requests.
 pub trait Respond: Send + Sync {
-    /// Returns the fields that the protocol's document promises on `GET /health`. `broker` was measured for this
+    /// Returns the fields that the protocol's document promises on `GET /health`; `broker` was measured for this
     /// request.
     fn health(&self, _broker: &BrokerHealth, _node: &NodeFacts, _own: &DialectFacts) -> JsonMap {
         JsonMap::new()
@@ -36,8 +36,7 @@ pub trait Respond: Send + Sync {
         Plan::Reply(self.fail(&call.error(404, "not found")))
     }
 
-    /// Returns the reply to a failed request on a route of this dialect, and on the server's routes if it is the
-    /// listener's first dialect.
+    /// Returns the reply to a failed request on its routes, and on the server's if it is the listener's first dialect.
     fn fail(&self, error: &HttpError<'_>) -> HttpReply {
         HttpReply::json(error.status, &serde_json::json!({ "error": error.message }))
     }

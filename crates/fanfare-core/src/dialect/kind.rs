@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use smart_default::SmartDefault;
+
 use crate::{Dialect, Inherited, ListenPlan, Listening, Options, OptionsType, policy::PolicyOptions};
 
 /// A client protocol, before it is configured.
@@ -58,31 +60,31 @@ pub struct Description {
 }
 
 /// The defaults of a dialect's configuration, and the settings that only this dialect has.
-///
-/// Write `..DialectDefaults::default()` for the usual values.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, SmartDefault)]
 pub struct DialectDefaults {
-    /// Its listeners without configuration; empty for a dialect that must be configured. If it is served alone, it
-    /// listens on the first.
+    /// Its listeners without configuration, the first if it is served alone; empty for a dialect that must be
+    /// configured.
     pub binds: &'static [&'static str],
     /// Whether every listener serves it, whatever dialects the listener names.
     pub everywhere: bool,
     /// Connections per node.
+    #[default(10_000)]
     pub max_connections: usize,
     /// Connections from one address; 0 for no limit.
     pub max_connections_per_ip: usize,
     /// Connections of one user; 0 for no limit.
     pub max_connections_per_user: usize,
     /// Bytes in a message from a client.
+    #[default(64 * 1024)]
     pub max_message_size: usize,
     /// The time between two pings to a connection.
+    #[default(Duration::from_secs(30))]
     pub ping_interval: Duration,
     /// The settings that only this dialect has.
     pub options: OptionsType,
     /// Environment variables of other names that configure this dialect.
     pub inherited: &'static [Inherited],
-    /// Values that differ in the production profile: a key of this dialect's table with the table's name before it,
-    /// and its TOML value.
+    /// Values that differ in the production profile: each key with its table's name before it, and its TOML value.
     pub production: &'static [(&'static str, &'static str)],
 }
 
@@ -90,22 +92,5 @@ impl DialectDefaults {
     /// Returns whether it is for tests: it must be named by a listener, and nothing documents it.
     pub fn is_hidden(&self) -> bool {
         self.binds.is_empty() && !self.everywhere
-    }
-}
-
-impl Default for DialectDefaults {
-    fn default() -> Self {
-        Self {
-            binds: &[],
-            everywhere: false,
-            max_connections: 10_000,
-            max_connections_per_ip: 0,
-            max_connections_per_user: 0,
-            max_message_size: 64 * 1024,
-            ping_interval: Duration::from_secs(30),
-            options: OptionsType::default(),
-            inherited: &[],
-            production: &[],
-        }
     }
 }

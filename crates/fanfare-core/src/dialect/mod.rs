@@ -1,17 +1,9 @@
 //! The port to client protocols.
 //!
 //! A [`DialectKind`] is a protocol before it is configured; [`DialectKind::open`] returns the configured [`Dialect`].
-//! A dialect has four sides, each a trait that a file of its folder implements:
-//!
-//! | trait | file | decides |
-//! |---|---|---|
-//! | [`Accept`] | `handshake.rs` | which clients may connect, and the form of a refusal |
-//! | [`Converse`] | `conversation.rs` | the effect of one connection's messages, in its [`Conversation`] |
-//! | [`Render`] | `render.rs` | the form of events, notices and closes |
-//! | [`Respond`] | `http.rs` | its own routes, and its fields on the server's |
-//!
-//! A dialect is pure: it has no socket and no clock. Most methods have a default, which is the behaviour of most
-//! protocols.
+//! It has four sides: which clients may connect ([`Accept`]), the effect of their messages ([`Converse`]), the form of
+//! events and closes ([`Render`]), and its routes and fields over HTTP ([`Respond`]). It is pure, without a socket and a
+//! clock. Most methods have a default, which is the behaviour of most protocols.
 
 mod conversation;
 mod handshake;

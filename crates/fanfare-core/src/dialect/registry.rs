@@ -4,10 +4,8 @@ use std::fmt;
 
 use super::DialectKind;
 
-/// The dialects of a build, in the order of reports. The program's `main` takes it once and passes it on; nothing else
-/// names a dialect.
-///
-/// A dialect's index is its number in the engine.
+/// The dialects of a build, in the order of reports; a dialect's index is its number in the engine. The program's
+/// `main` takes it once and passes it on; nothing else names a dialect.
 #[derive(Clone, Copy, Default)]
 pub struct Registry {
     dialects: &'static [&'static dyn DialectKind],
@@ -15,10 +13,9 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Wraps a list of dialects with different names.
-    ///
-    /// `sharing` has the pairs that may share a path on one listener, a host and its guest. The guest gets the handshakes
-    /// that it claims, and the connections of the host that send a message which the guest recognizes.
+    /// Wraps dialects with different names. `sharing` has the pairs, a host and its guest, that may share a path on one
+    /// listener: the guest gets the handshakes that it claims, and the connections that send a message which it
+    /// recognizes.
     pub const fn new(
         dialects: &'static [&'static dyn DialectKind],
         sharing: &'static [(&'static str, &'static str)],

@@ -17,9 +17,7 @@ pub enum Rendering {
     Text(Bytes),
     /// A binary message.
     Binary(Bytes),
-    /// A part of a response's body, in each of the forms among which the dialect's clients choose ([`Offer::form`]).
-    ///
-    /// [`Offer::form`]: crate::Offer::form
+    /// A part of a response's body, in each of the forms among which clients choose ([`Offer::form`](crate::Offer)).
     Forms([Bytes; 2]),
 }
 
@@ -93,8 +91,8 @@ pub trait Render: Send + Sync {
         None
     }
 
-    /// Returns the message to all connections of this dialect at this tick. `count` is the tick's number, starting at
-    /// 1; `id` is a fresh id.
+    /// Returns the message to all connections of this dialect at the tick `count`, which begins at 1; `id` is a fresh
+    /// id.
     fn tick(&self, _count: u64, _id: Uuid, _node: &NodeFacts, _own: &DialectFacts) -> Option<Rendering> {
         None
     }

@@ -31,7 +31,6 @@ pub fn path_matches(template: &str, path: &str) -> bool {
     all && parts.next().is_none()
 }
 
-/// Returns the parameter's name if this part of a template is one.
 fn parameter(part: &str) -> Option<&str> {
     part.strip_prefix('{')?.strip_suffix('}')
 }
@@ -51,15 +50,12 @@ impl<'a> RequestHead<'a> {
         Self { path, ..self }
     }
 
-    /// Returns the path's segment at `{name}` of the dialect's path or of [`Endpoint::path`], as it was sent.
-    ///
-    /// [`Endpoint::path`]: crate::Endpoint::path
+    /// Returns the path's segment at `{name}` of the dialect's or the endpoint's path, as it was sent.
     pub fn path_parameter(&self, name: &str) -> Option<&'a str> {
         let (template, path) = self.path;
         let mut segments = template.split('/').zip(path.split('/'));
-        segments
-            .find(|(part, _)| parameter(part) == Some(name))
-            .map(|(_, segment)| segment)
+        let found = segments.find(|(part, _)| parameter(part) == Some(name));
+        found.map(|(_, segment)| segment)
     }
 
     /// Returns the header of that lower-case name, if it is present and visible ASCII. Repeated headers are joined by

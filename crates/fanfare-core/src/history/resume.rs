@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use super::Cursor;
-use crate::{RawObject, parse_duration, string};
+use crate::{RawObject, ending::labelled, parse_duration, string};
 
 /// The event types of the server's own messages about history, which no door accepts.
 pub const RESERVED_TYPES: [&str; 2] = ["resume", "stream.end"];
@@ -25,17 +25,18 @@ pub enum Since {
     Within(Duration),
 }
 
-/// Why the missed events cannot be replayed to a client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unrecovered {
-    /// An event after the cursor is no longer kept, no history is configured, or the broker is unavailable.
-    Expired,
-    /// The cursor is of another journal.
-    Epoch,
-    /// The client missed more events than one resume may replay.
-    Limit,
-    /// The text is not a cursor.
-    Unknown,
+labelled! {
+    /// Why the missed events cannot be replayed to a client.
+    Unrecovered {
+        /// An event after the cursor is no longer kept, no history is configured, or the broker is unavailable.
+        Expired = "expired",
+        /// The cursor is of another journal.
+        Epoch = "epoch",
+        /// The client missed more events than one resume may replay.
+        Limit = "limit",
+        /// The text is not a cursor.
+        Unknown = "unknown",
+    }
 }
 
 /// The answer to a client that resumes: the resume object.
@@ -77,21 +78,6 @@ impl Since {
         }
         let rewind = message.given("rewind")?;
         Some(string(rewind).map_or_else(|| Self::rewind(rewind.get()), |text| Self::rewind(&text)))
-    }
-}
-
-impl Unrecovered {
-    /// All reasons.
-    pub const ALL: [Self; 4] = [Self::Expired, Self::Epoch, Self::Limit, Self::Unknown];
-
-    /// Returns its name in the resume object and in metrics.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Expired => "expired",
-            Self::Epoch => "epoch",
-            Self::Limit => "limit",
-            Self::Unknown => "unknown",
-        }
     }
 }
 

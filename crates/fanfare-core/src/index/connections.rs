@@ -3,38 +3,29 @@
 use std::hash::Hash;
 
 use ahash::AHashMap;
+use smart_default::SmartDefault;
 
 use crate::{memory::give_back, mostly_one::MostlyOne};
 
 /// From this size on, a map finds a connection's position; below it, a scan does.
 const CROWD: usize = 32;
 
-/// A set of connections that is read as one slice.
-///
-/// In order of arrival while it is small. In a large set, a removal moves the last connection into the gap, so
-/// that it costs the same at any size.
-#[derive(Debug)]
+/// A set of connections that is read as one slice, in order of arrival while it is small. In a large set, a removal
+/// moves the last connection into the gap, so that it costs the same at any size.
+#[derive(Debug, SmartDefault)]
 pub(super) enum Connections<K> {
+    #[default]
     Few(MostlyOne<K>),
     Crowd(Box<Crowd<K>>),
 }
 
-/// A large set.
 #[derive(Debug)]
 pub(super) struct Crowd<K> {
     list: Vec<K>,
-    /// The position of each connection.
     places: AHashMap<K, u32>,
 }
 
-impl<K> Default for Connections<K> {
-    fn default() -> Self {
-        Self::Few(MostlyOne::None)
-    }
-}
-
 impl<K: Copy + Eq + Hash> Connections<K> {
-    /// Adds `connection`; returns whether it was new.
     pub(super) fn add(&mut self, connection: K) -> bool {
         if self.contains(connection) {
             return false;
@@ -51,7 +42,6 @@ impl<K: Copy + Eq + Hash> Connections<K> {
         true
     }
 
-    /// Removes `connection`; returns whether the set had it.
     pub(super) fn remove(&mut self, connection: K) -> bool {
         match self {
             Self::Few(few) => {

@@ -9,32 +9,19 @@ use std::hash::Hash;
 
 use ahash::{AHashMap, AHashSet};
 use smallvec::SmallVec;
+use smart_default::SmartDefault;
 
-use self::connections::Connections;
-pub use self::trie::PatternTrie;
+use self::{connections::Connections, trie::PatternTrie};
 use crate::{Channel, Pattern, UserId, memory::give_back};
 
-/// Finds a shard's connections by user, channel and pattern; `K` identifies a connection.
-///
-/// A look-up of a user or channel is one hash. Patterns are found by walking the channel's segments, which
-/// costs almost nothing if no pattern begins as the channel does.
-#[derive(Debug)]
+/// Finds a shard's connections by user, channel and pattern; `K` identifies a connection. A look-up of a user or channel
+/// is one hash; patterns cost almost nothing if none begins as the channel does.
+#[derive(Debug, SmartDefault)]
 pub struct SubscriptionIndex<K> {
     users: AHashMap<UserId, Connections<K>>,
     channels: AHashMap<Channel, Connections<K>>,
     patterns: PatternTrie<Connections<K>>,
     subscriptions: usize,
-}
-
-impl<K> Default for SubscriptionIndex<K> {
-    fn default() -> Self {
-        Self {
-            users: AHashMap::new(),
-            channels: AHashMap::new(),
-            patterns: PatternTrie::default(),
-            subscriptions: 0,
-        }
-    }
 }
 
 impl<K: Copy + Eq + Hash> SubscriptionIndex<K> {
@@ -89,8 +76,7 @@ impl<K: Copy + Eq + Hash> SubscriptionIndex<K> {
         was_there
     }
 
-    /// Returns the connections subscribed to exactly `channel`, in order of arrival (for very many, in any
-    /// order).
+    /// Returns the connections subscribed to exactly `channel`, in order of arrival (for very many, in any order).
     pub fn channel_members(&self, channel: &str) -> &[K] {
         self.channels.get(channel).map_or(&[], Connections::as_slice)
     }
@@ -143,7 +129,6 @@ impl<K: Copy + Eq + Hash> SubscriptionIndex<K> {
     }
 }
 
-/// Removes `connection` from those of `name`; returns whether it was among them.
 fn leave<N, K>(index: &mut AHashMap<N, Connections<K>>, name: &N, connection: K) -> bool
 where
     N: Eq + Hash,

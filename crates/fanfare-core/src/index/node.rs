@@ -3,45 +3,33 @@
 use std::{collections::HashMap, mem};
 
 use rustc_hash::FxBuildHasher;
+use smart_default::SmartDefault;
 
 use super::tokens::{Path, PatternStep, SegmentNumber};
 use crate::{memory::give_back, segments::Wildcard};
 
 /// A node, with the segments that all patterns below it share. There are at most twice as many nodes as patterns.
-#[derive(Debug)]
+#[derive(Debug, SmartDefault)]
 pub(super) struct Node<V> {
     prefix: Box<[PatternStep]>,
-    /// The value of the pattern that ends here.
     value: Option<V>,
-    /// The branches; most nodes have none.
     branches: Option<Box<Branches<V>>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, SmartDefault)]
 struct Branches<V> {
     // A plain hash is enough: tokens are numbers that this crate assigns, so no client can make them collide.
     literals: HashMap<SegmentNumber, Node<V>, FxBuildHasher>,
     /// By the wildcard's number.
+    #[default([const { None }; _])]
     wildcards: [Option<Box<Node<V>>>; Wildcard::ALL.len()],
 }
 
-impl<V> Default for Node<V> {
-    fn default() -> Self {
-        Self {
-            prefix: Box::default(),
-            value: None,
-            branches: None,
-        }
-    }
-}
-
 impl<V> Node<V> {
-    /// Returns whether no pattern ends here or below.
     pub(super) fn is_empty(&self) -> bool {
         self.value.is_none() && self.branches.is_none()
     }
 
-    /// Returns the value at the end of `steps`.
     pub(super) fn get(&self, steps: &[PatternStep]) -> Option<&V> {
         match steps.strip_prefix(&*self.prefix)?.split_first() {
             None => self.value.as_ref(),
@@ -49,7 +37,6 @@ impl<V> Node<V> {
         }
     }
 
-    /// Returns the value at the end of `steps`, mutably.
     pub(super) fn get_mut(&mut self, steps: &[PatternStep]) -> Option<&mut V> {
         match steps.strip_prefix(&*self.prefix)?.split_first() {
             None => self.value.as_mut(),
@@ -57,7 +44,6 @@ impl<V> Node<V> {
         }
     }
 
-    /// Returns the value at the end of `steps`, inserting `new` if there is none.
     pub(super) fn get_or_insert_with(&mut self, steps: &[PatternStep], new: impl FnOnce() -> V) -> &mut V {
         let both = self.prefix.iter().zip(steps);
         let common = both.take_while(|(own, other)| own == other).count();
@@ -113,7 +99,6 @@ impl<V> Node<V> {
         self.branches = below.branches;
     }
 
-    /// Returns the number of nodes, this one included.
     #[cfg(test)]
     pub(super) fn nodes(&self) -> usize {
         let branches = self.branches.iter().flat_map(|branches| {
@@ -147,15 +132,6 @@ impl<V> Node<V> {
         }
         if let Some(branches) = &self.branches {
             branches.search(reached, path, found);
-        }
-    }
-}
-
-impl<V> Default for Branches<V> {
-    fn default() -> Self {
-        Self {
-            literals: HashMap::default(),
-            wildcards: [const { None }; _],
         }
     }
 }

@@ -10,11 +10,9 @@ use crate::{
     segments::{Segment, Wildcard, segments},
 };
 
-/// The number of a segment (with its separator) that is a literal of some pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct SegmentNumber(u32);
 
-/// One segment of a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PatternStep {
     Literal(SegmentNumber),
@@ -57,7 +55,6 @@ impl Tokens {
         segments(pattern.as_str()).map(step).collect()
     }
 
-    /// Releases the literals of `pattern`.
     pub(super) fn release(&mut self, pattern: &Pattern) {
         for segment in segments(pattern.as_str()) {
             if segment.wildcard().is_none() {
@@ -69,7 +66,6 @@ impl Tokens {
         }
     }
 
-    /// Returns the number of `segment`, if some pattern has it.
     pub(super) fn get(&self, segment: Segment<'_>) -> Option<SegmentNumber> {
         self.known.get(segment.as_str()).map(|known| known.token)
     }
@@ -83,8 +79,8 @@ impl Tokens {
         let token = unused.unwrap_or_else(|| {
             SegmentNumber(u32::try_from(self.known.len()).expect("memory ends before four billion segments"))
         });
-        self.known
-            .insert(segment.as_str().into(), Known { token, uses: 1 });
+        let known = Known { token, uses: 1 };
+        self.known.insert(segment.as_str().into(), known);
         token
     }
 
@@ -100,7 +96,6 @@ impl Tokens {
         }
     }
 
-    /// Returns whether no literal is known.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.known.is_empty() && self.free.capacity() == 0
@@ -111,10 +106,8 @@ impl Tokens {
 pub(super) struct Path {
     /// Each different segment that is a literal of some pattern, with the positions before it.
     literals: SmallVec<[(SegmentNumber, u64); 8]>,
-    /// The positions before a segment with a `.`, the first segment included.
-    dots: u64,
-    /// The positions before a segment with a `:`.
-    colons: u64,
+    /// The positions before a segment with a `.`, the first segment included; and those before one with a `:`.
+    separators: [u64; 2],
     /// The position after the last segment.
     end: u64,
 }
@@ -127,8 +120,7 @@ impl Path {
     pub(super) fn new(channel: &Channel, tokens: &Tokens) -> Self {
         let mut path = Self {
             literals: SmallVec::new(),
-            dots: 0,
-            colons: 0,
+            separators: [0; 2],
             end: Self::START,
         };
         for segment in segments(channel) {
@@ -140,11 +132,7 @@ impl Path {
     fn push(&mut self, token: Option<SegmentNumber>, after_colon: bool) {
         let place = self.end;
         self.end <<= 1;
-        *(if after_colon {
-            &mut self.colons
-        } else {
-            &mut self.dots
-        }) |= place;
+        self.separators[usize::from(after_colon)] |= place;
         if let Some(token) = token {
             match self.literals.iter_mut().find(|(other, _)| *other == token) {
                 Some((_, places)) => *places |= place,
@@ -172,19 +160,12 @@ impl Path {
     /// Returns each literal that follows one of the positions `reached`, once, with the positions after it.
     pub(super) fn literals(&self, reached: u64) -> impl Iterator<Item = (SegmentNumber, u64)> {
         let after = move |(token, places): &(SegmentNumber, u64)| (*token, (reached & places) << 1);
-        self.literals
-            .iter()
-            .map(after)
-            .filter(|(_, reached)| *reached != 0)
+        let all = self.literals.iter().map(after);
+        all.filter(|(_, reached)| *reached != 0)
     }
 
     pub(super) fn after_wildcard(&self, reached: u64, wildcard: Wildcard) -> u64 {
-        let fitting = if wildcard.after_colon() {
-            self.colons
-        } else {
-            self.dots
-        };
-        let next = (reached & fitting) << 1;
+        let next = (reached & self.separators[usize::from(wildcard.after_colon())]) << 1;
         if wildcard.is_deep() {
             // The lowest bit of a number and all bits above it: the number or its negative.
             (next | next.wrapping_neg()) & (self.end | (self.end - 1))

@@ -1,56 +1,43 @@
 //! A radix tree of patterns, searched for one channel at once.
 
+use smart_default::SmartDefault;
+
 use super::{
     node::Node,
     tokens::{Path, Tokens},
 };
 use crate::{Channel, Pattern, segments::segments};
 
-/// A map from patterns to values, searched by the channels that the patterns match.
-///
-/// A search carries *all* positions of the channel at which a node can be reached, as one bit each. So it
-/// visits every node at most once, and its cost is linear in the patterns' segments, however wildcards are
-/// mixed.
-#[derive(Debug)]
-pub struct PatternTrie<V> {
+/// A map from patterns to values, searched by the channels that the patterns match. A search carries *all* positions of
+/// the channel at which a node can be reached, as one bit each: it visits every node at most once.
+#[derive(Debug, SmartDefault)]
+pub(super) struct PatternTrie<V> {
     root: Node<V>,
     tokens: Tokens,
     patterns: usize,
 }
 
-impl<V> Default for PatternTrie<V> {
-    fn default() -> Self {
-        Self {
-            root: Node::default(),
-            tokens: Tokens::default(),
-            patterns: 0,
-        }
-    }
-}
-
 impl<V> PatternTrie<V> {
-    /// Returns the number of patterns.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.patterns
     }
 
-    /// Returns whether there is no pattern.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.patterns == 0
     }
 
-    /// Returns the value of exactly this pattern.
-    pub fn get(&self, pattern: &Pattern) -> Option<&V> {
+    #[cfg(test)]
+    fn get(&self, pattern: &Pattern) -> Option<&V> {
         self.root.get(&self.tokens.steps(pattern)?)
     }
 
     /// Returns the value of exactly this pattern, mutably.
-    pub fn get_mut(&mut self, pattern: &Pattern) -> Option<&mut V> {
+    pub(super) fn get_mut(&mut self, pattern: &Pattern) -> Option<&mut V> {
         self.root.get_mut(&self.tokens.steps(pattern)?)
     }
 
     /// Returns the value of exactly this pattern, inserting `new` if there is none.
-    pub fn get_or_insert_with(&mut self, pattern: &Pattern, new: impl FnOnce() -> V) -> &mut V {
+    pub(super) fn get_or_insert_with(&mut self, pattern: &Pattern, new: impl FnOnce() -> V) -> &mut V {
         let known = self.tokens.steps(pattern);
         let known = known.filter(|steps| self.root.get(steps).is_some());
         let steps = known.unwrap_or_else(|| {
@@ -61,7 +48,7 @@ impl<V> PatternTrie<V> {
     }
 
     /// Removes exactly this pattern, releases its memory, and returns its value.
-    pub fn remove(&mut self, pattern: &Pattern) -> Option<V> {
+    pub(super) fn remove(&mut self, pattern: &Pattern) -> Option<V> {
         let value = self.root.remove(&self.tokens.steps(pattern)?)?;
         self.tokens.release(pattern);
         self.patterns -= 1;
@@ -69,7 +56,7 @@ impl<V> PatternTrie<V> {
     }
 
     /// Calls `found` once for each pattern that matches `channel`, in any order.
-    pub fn matches<'a>(&'a self, channel: &Channel, mut found: impl FnMut(&'a V)) {
+    pub(super) fn matches<'a>(&'a self, channel: &Channel, mut found: impl FnMut(&'a V)) {
         if self.leads_somewhere(channel) {
             let path = Path::new(channel, &self.tokens);
             self.root.search(Path::START, &path, &mut found);
@@ -78,9 +65,10 @@ impl<V> PatternTrie<V> {
 
     /// Returns whether any pattern begins as `channel` does. Most publishes end here.
     fn leads_somewhere(&self, channel: &Channel) -> bool {
-        let first = segments(channel).next();
-        self.root
-            .leads_on(first.and_then(|segment| self.tokens.get(segment)))
+        let first = segments(channel)
+            .next()
+            .and_then(|segment| self.tokens.get(segment));
+        self.root.leads_on(first)
     }
 }
 

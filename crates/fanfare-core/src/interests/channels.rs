@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use smart_default::SmartDefault;
+
 use super::{
     ShardSet,
     held::{Held, ShardAndDialect, WATCHED},
@@ -14,20 +16,15 @@ use crate::{
     striped::{Striped, forget, locked},
 };
 
-/// Counts, per channel, the subscribed connections of each shard. A publish then goes only to shards with a
-/// receiver, and the node asks the broker only for channels with a subscriber.
-///
-/// Patterns are counted together: a node with any pattern asks the broker for every channel, and a shard with
-/// any receives every channel's events, because only its own index knows which match.
-///
-/// `T` is as in [`Interests`](crate::Interests).
-#[derive(Debug)]
+/// Like [`Interests`](crate::Interests), for channels. Patterns are counted together: a node with any pattern asks the
+/// broker for every channel, and a shard with any receives every channel's events, because only its own index knows
+/// which match.
+#[derive(Debug, SmartDefault)]
 pub struct ChannelInterests<T> {
     channels: Striped<Channel, Held<T>>,
     subscriptions: AtomicU64,
     /// Subscriptions to each pattern, for the metrics.
     patterns: Striped<Pattern, usize>,
-    /// The number of all subscriptions to patterns.
     any_pattern: Mutex<Option<Held<T>>>,
     /// The shards with patterns, readable without the lock.
     pattern_shards: AtomicU64,
@@ -36,68 +33,33 @@ pub struct ChannelInterests<T> {
 // Channels are not counted by dialect; every subscription counts as one of this.
 const NO_DIALECT: usize = 0;
 
-impl<T> Default for ChannelInterests<T> {
-    fn default() -> Self {
-        Self {
-            channels: Striped::default(),
-            subscriptions: AtomicU64::new(0),
-            patterns: Striped::default(),
-            any_pattern: Mutex::new(None),
-            pattern_shards: AtomicU64::new(0),
-        }
-    }
-}
-
 impl<T: Clone> ChannelInterests<T> {
-    /// Counts one more connection of `shard` on `channel`. `first` runs under the lock if it is the node's
-    /// first, so that its request to the broker and that of [`ChannelInterests::release`] keep their order.
+    /// Counts one more connection of `shard` on `channel`; `first` is as in
+    /// [`Interests::acquire`](crate::Interests::acquire).
     pub fn acquire(&self, channel: &Channel, shard: usize, first: impl FnOnce() -> T) -> T {
-        let mut stripe = self.channels.lock(channel);
-        let held = stripe
-            .entry(channel.clone())
-            .or_insert_with(|| Held::new(first()));
+        let placed = self.channels.hold(channel, (shard, NO_DIALECT), first);
         self.subscriptions.fetch_add(1, Ordering::Relaxed);
-        held.add((shard, NO_DIALECT))
+        placed
     }
 
-    /// Removes one connection of `shard` from the count of `channel`. `last` runs under the lock if it was the node's
-    /// last.
+    /// Removes one connection of `shard` from the count of `channel`. `last` runs under the lock if it was the last
+    /// one.
     pub fn release(&self, channel: &Channel, shard: usize, last: impl FnOnce()) {
-        let mut stripe = self.channels.lock(channel);
-        let Some(held) = stripe.get_mut(&**channel) else {
-            return;
-        };
-        if !held.remove((shard, NO_DIALECT)) {
-            return;
-        }
-        self.subscriptions.fetch_sub(1, Ordering::Relaxed);
-        if held.is_empty() {
-            forget(&mut stripe, channel);
-            last();
+        if self.channels.let_go(channel, (shard, NO_DIALECT), last).is_some() {
+            self.subscriptions.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    /// Holds `channel` for a watcher, which counts as no subscription. `first` runs under the lock if nothing on this node
-    /// needs the channel yet.
+    /// Holds `channel` for a watcher, which counts as no subscription. `first` runs under the lock if nothing held it
+    /// yet.
     pub fn watch(&self, channel: &Channel, first: impl FnOnce() -> T) -> T {
-        let mut stripe = self.channels.lock(channel);
-        stripe
-            .entry(channel.clone())
-            .or_insert_with(|| Held::new(first()))
-            .add(WATCHED)
+        self.channels.hold(channel, WATCHED, first)
     }
 
-    /// Releases the hold of [`ChannelInterests::watch`]. `last` runs under the lock if nothing on this node needs the
-    /// channel any more.
+    /// Releases the hold of [`ChannelInterests::watch`]. `last` runs under the lock if nothing holds the channel any
+    /// more.
     pub fn unwatch(&self, channel: &Channel, last: impl FnOnce()) {
-        let mut stripe = self.channels.lock(channel);
-        let Some(held) = stripe.get_mut(&**channel) else {
-            return;
-        };
-        if held.remove(WATCHED) && held.is_empty() {
-            forget(&mut stripe, channel);
-            last();
-        }
+        self.channels.let_go(channel, WATCHED, last);
     }
 
     /// Holds all channels for a watcher. `first` runs under the lock if the node had no pattern.
@@ -113,30 +75,26 @@ impl<T: Clone> ChannelInterests<T> {
 
     /// Counts a subscription of `shard` to `pattern`. `first` runs under the lock if the node had no pattern.
     pub fn acquire_pattern(&self, pattern: &Pattern, shard: usize, first: impl FnOnce() -> T) -> T {
-        *self
-            .patterns
-            .lock(pattern.as_str())
-            .entry(pattern.clone())
-            .or_default() += 1;
+        let mut stripe = self.patterns.lock(pattern);
+        *stripe.entry(pattern.clone()).or_default() += 1;
+        drop(stripe);
         self.hold_any((shard, NO_DIALECT), first)
     }
 
-    /// Removes a subscription of `shard` to `pattern` from the count. `last` runs under the lock if the node has no
-    /// pattern left.
+    /// Removes a subscription to `pattern` from the count. `last` runs under the lock if the node has no pattern left.
     pub fn release_pattern(&self, pattern: &Pattern, shard: usize, last: impl FnOnce()) {
         if !self.release_any((shard, NO_DIALECT), last) {
             return;
         }
-        let mut stripe = self.patterns.lock(pattern.as_str());
-        if let Some(subscriptions) = stripe.get_mut(pattern.as_str()) {
+        let mut stripe = self.patterns.lock(pattern);
+        if let Some(subscriptions) = stripe.get_mut(&**pattern) {
             *subscriptions -= 1;
             if *subscriptions == 0 {
-                forget(&mut stripe, pattern.as_str());
+                forget(&mut stripe, pattern);
             }
         }
     }
 
-    /// Holds all channels for `place`.
     fn hold_any(&self, place: ShardAndDialect, first: impl FnOnce() -> T) -> T {
         let mut any = locked(&self.any_pattern);
         let held = any.get_or_insert_with(|| Held::new(first()));
@@ -162,8 +120,7 @@ impl<T: Clone> ChannelInterests<T> {
         true
     }
 
-    /// Returns the shards that may have receivers of an event on `channel`: those with a subscriber, and those
-    /// with any pattern.
+    /// Returns the shards that may have receivers of an event on `channel`: with a subscriber, or with any pattern.
     pub fn shards_of(&self, channel: &str) -> ShardSet {
         let exact = self.channels.lock(channel).get(channel).map(Held::shards);
         exact.unwrap_or_default() | ShardSet::from_bits(self.pattern_shards.load(Ordering::Acquire))
@@ -177,9 +134,8 @@ impl<T: Clone> ChannelInterests<T> {
 
     /// Returns every channel with the number of its subscribers, in any order. Copies the list.
     pub fn channels(&self) -> Vec<(Channel, usize)> {
-        let mut all = self
-            .channels
-            .collect(|channel, held| (channel.clone(), held.connections()));
+        let held = |channel: &Channel, held: &Held<T>| (channel.clone(), held.connections());
+        let mut all = self.channels.collect(held);
         all.retain(|(_, subscribers)| *subscribers > 0); // the rest is only watched
         all
     }

@@ -1,9 +1,13 @@
 //! The connections of a node that need one user or channel: how many, and on which shards.
 
-use super::ShardSet;
-use crate::mostly_one::MostlyOne;
+use std::{borrow::Borrow, hash::Hash};
 
-/// A shard and a dialect, by their numbers.
+use super::ShardSet;
+use crate::{
+    mostly_one::MostlyOne,
+    striped::{Striped, forget},
+};
+
 pub(super) type ShardAndDialect = (usize, usize);
 
 /// The dialect of operators' watchers, which are no connections and never counted as such.
@@ -11,7 +15,6 @@ const WATCHERS: u8 = u8::MAX;
 /// The place of watchers: the first shard, which every node has.
 pub(super) const WATCHED: ShardAndDialect = (0, WATCHERS as usize);
 
-/// A user or channel that connections of this node need, and the broker's answer to the first of them.
 #[derive(Debug)]
 pub(super) struct Held<T> {
     placed: T,
@@ -27,7 +30,6 @@ struct Holder {
 }
 
 impl<T: Clone> Held<T> {
-    /// Returns an entry without any connection.
     pub(super) fn new(placed: T) -> Self {
         Self {
             placed,
@@ -62,12 +64,10 @@ impl<T: Clone> Held<T> {
         true
     }
 
-    /// Returns whether no connection and no watcher needs it.
     pub(super) fn is_empty(&self) -> bool {
         self.holders.as_slice().is_empty()
     }
 
-    /// Returns the shards that need it.
     pub(super) fn shards(&self) -> ShardSet {
         let mut shards = ShardSet::default();
         for holder in self.holders.as_slice() {
@@ -76,18 +76,41 @@ impl<T: Clone> Held<T> {
         shards
     }
 
-    /// Returns the number of connections.
     pub(super) fn connections(&self) -> usize {
         let all = self.holders.as_slice().iter();
         let own = all.filter(|holder| holder.dialect != WATCHERS);
         own.map(|holder| holder.connections as usize).sum()
     }
 
-    /// Returns the number of connections of `dialect`.
     pub(super) fn connections_in(&self, dialect: usize) -> usize {
         let all = self.holders.as_slice().iter();
         let here = all.filter(|holder| usize::from(holder.dialect) == dialect);
         here.map(|holder| holder.connections as usize).sum()
+    }
+}
+
+impl<N: Clone + Eq + Hash + Borrow<str>, T: Clone> Striped<N, Held<T>> {
+    /// Holds `name` for one connection or watcher more. `first` runs under the lock if nothing held it.
+    pub(super) fn hold(&self, name: &N, place: ShardAndDialect, first: impl FnOnce() -> T) -> T {
+        let mut stripe = self.lock(name.borrow());
+        let held = stripe.entry(name.clone());
+        held.or_insert_with(|| Held::new(first())).add(place)
+    }
+
+    /// Releases what [`Striped::hold`] held; `last` runs under the lock if nothing holds it any more. Returns how many
+    /// connections in the dialect of `place` are left, or `None` if that place held nothing.
+    pub(super) fn let_go(&self, name: &N, place: ShardAndDialect, last: impl FnOnce()) -> Option<usize> {
+        let mut stripe = self.lock(name.borrow());
+        let held = stripe.get_mut(name.borrow())?;
+        if !held.remove(place) {
+            return None;
+        }
+        let left = held.connections_in(place.1);
+        if held.is_empty() {
+            forget(&mut stripe, name.borrow());
+            last();
+        }
+        Some(left)
     }
 }
 

@@ -8,16 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::held::{Held, WATCHED};
 pub use self::{channels::ChannelInterests, shards::ShardSet};
-use crate::{
-    UserId,
-    striped::{Striped, forget},
-};
+use crate::{UserId, striped::Striped};
 
-/// Counts, per user, the connections of each shard and dialect. A publish then goes only to shards with a
-/// receiver, and the node asks the broker only for users with a connection.
-///
-/// `T` is the broker's answer to the user's first connection; each further connection gets a copy, and waits for the
-/// same answer.
+/// Counts, per user, the connections of each shard and dialect: a publish goes only to shards with a receiver, and the
+/// node asks the broker only for users with a connection. `T` is the broker's answer to the user's first connection;
+/// each further one waits for a copy.
 #[derive(Debug)]
 pub struct Interests<T> {
     users: Striped<UserId, Held<T>>,
@@ -51,11 +46,8 @@ impl<T: Clone> Interests<T> {
         first: impl FnOnce() -> T,
     ) -> Result<T, UserFull> {
         let mut stripe = self.users.lock(user);
-        if most > 0
-            && stripe
-                .get(&**user)
-                .is_some_and(|held| held.connections_in(dialect) >= most)
-        {
+        let held = stripe.get(&**user);
+        if most > 0 && held.is_some_and(|held| held.connections_in(dialect) >= most) {
             return Err(UserFull);
         }
         let held = stripe.entry(user.clone()).or_insert_with(|| Held::new(first()));
@@ -65,46 +57,21 @@ impl<T: Clone> Interests<T> {
         Ok(held.add((shard, dialect)))
     }
 
-    /// Removes one connection of `user` from the count. `last` runs under the lock if it was the user's last on the
-    /// node.
+    /// Removes one connection of `user` from the count. `last` runs under the lock if it was the last on the node.
     pub fn release(&self, user: &UserId, (shard, dialect): (usize, usize), last: impl FnOnce()) {
-        let mut stripe = self.users.lock(user);
-        let Some(held) = stripe.get_mut(&**user) else {
-            return;
-        };
-        if !held.remove((shard, dialect)) {
-            return;
-        }
-        if held.connections_in(dialect) == 0 {
+        if self.users.let_go(user, (shard, dialect), last) == Some(0) {
             self.users_per_dialect[dialect].fetch_sub(1, Ordering::Relaxed);
         }
-        if held.is_empty() {
-            forget(&mut stripe, user);
-            last();
-        }
     }
 
-    /// Holds `user` for a watcher, which does not count as a connection. `first` runs under the lock if nothing on this
-    /// node needs the user yet.
+    /// Holds `user` for a watcher, which counts as no connection. `first` runs under the lock if nothing held it yet.
     pub fn watch(&self, user: &UserId, first: impl FnOnce() -> T) -> T {
-        let mut stripe = self.users.lock(user);
-        stripe
-            .entry(user.clone())
-            .or_insert_with(|| Held::new(first()))
-            .add(WATCHED)
+        self.users.hold(user, WATCHED, first)
     }
 
-    /// Releases the hold of [`Interests::watch`]. `last` runs under the lock if nothing on this node needs the user any
-    /// more.
+    /// Releases the hold of [`Interests::watch`]. `last` runs under the lock if nothing holds the user any more.
     pub fn unwatch(&self, user: &UserId, last: impl FnOnce()) {
-        let mut stripe = self.users.lock(user);
-        let Some(held) = stripe.get_mut(&**user) else {
-            return;
-        };
-        if held.remove(WATCHED) && held.is_empty() {
-            forget(&mut stripe, user);
-            last();
-        }
+        self.users.let_go(user, WATCHED, last);
     }
 
     /// Returns the shards with a connection of `user`, and one more for a watcher.
@@ -121,11 +88,8 @@ impl<T: Clone> Interests<T> {
 
     /// Returns every user with a connection, in any order.
     pub fn users(&self) -> Vec<UserId> {
-        let all = self
-            .users
-            .collect(|user, held| (user.clone(), held.connections()));
-        let connected = all.into_iter().filter(|(_, connections)| *connections > 0);
-        connected.map(|(user, _)| user).collect()
+        let held = |user: &UserId, held: &Held<T>| (held.connections() > 0).then(|| user.clone());
+        self.users.collect(held).into_iter().flatten().collect()
     }
 
     /// Returns the number of different users of `dialect` on this node.

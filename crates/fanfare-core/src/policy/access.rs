@@ -74,8 +74,8 @@ impl AccessControl {
         }
     }
 
-    /// Replaces the policy for publications, new subscriptions, and events that match patterns. Existing exact
-    /// subscriptions stay.
+    /// Replaces the policy for publications, new subscriptions, and events that match patterns; exact subscriptions
+    /// stay.
     pub fn replace_policy(&self, policy: Policy) {
         self.keeps_history.store(policy.keeps_history, Relaxed);
         self.policy.store(Arc::new(policy));
@@ -98,9 +98,8 @@ impl AccessControl {
         }
         let policy = self.policy.load();
         for event in events {
-            event.history = policy
-                .retention(&event.audience)
-                .map_or(History::None, History::Wanted);
+            let retention = policy.retention(&event.audience);
+            event.history = retention.map_or(History::None, History::Wanted);
         }
     }
 
@@ -148,8 +147,7 @@ impl AccessControl {
         explained(&self.policy.load(), who, action, channel).0
     }
 
-    /// Like [`Self::judge`], but waits for the authorizer if it decides. The question is sent at the call, not at the
-    /// first poll.
+    /// Like [`Self::judge`], but waits for the authorizer if it decides. The question is sent at the call.
     pub fn decide(
         &self,
         who: Option<&Identity>,
@@ -172,10 +170,10 @@ impl AccessControl {
     /// Judges a subscription. A pattern is allowed, because each event that matches it is judged.
     pub fn may_subscribe(&self, who: Option<&Identity>, wanted: &Subscription) -> Permission {
         match wanted {
-            Subscription::Personal(owner) => permission(
-                explain_personal(who, Action::Subscribe, owner).verdict,
-                Questions::new,
-            ),
+            Subscription::Personal(owner) => {
+                let verdict = explain_personal(who, Action::Subscribe, owner).verdict;
+                permission(verdict, Questions::new)
+            }
             Subscription::Channel(channel) => self.judge(who, Action::Subscribe, channel),
             Subscription::Pattern(_) => Permission::Allowed,
         }
@@ -193,9 +191,8 @@ impl AccessControl {
     /// Returns the pattern of the first rule that matches `channel`. Metrics and traces name it instead of the channel.
     pub fn pattern_of(&self, channel: &Channel) -> Option<String> {
         let policy = self.policy.load();
-        policy
-            .rule_for(channel)
-            .map(|(_, rule)| rule.pattern.as_str().to_owned())
+        let rule = policy.rule_for(channel);
+        rule.map(|(_, rule)| rule.pattern.as_str().to_owned())
     }
 
     /// Returns which connections may receive an event on `channel`; called once for each event.
@@ -231,8 +228,8 @@ impl AccessControl {
         }
     }
 
-    /// Judges whether `who` may use the channel whose events are for `audience`, with the reason. Returns `None` for
-    /// everyone, which is no channel.
+    /// Judges whether `who` may use the channel of `audience`, with the reason; `None` for everyone, which is no
+    /// channel.
     pub fn explain(
         &self,
         who: Option<&Identity>,
@@ -298,8 +295,11 @@ impl AccessControl {
         };
         let answers = join_all(open.0.into_iter().map(asked));
         async move {
-            let answers = answers.await.into_iter();
-            answers.fold(AuthorizerAnswer::Allowed, AuthorizerAnswer::and)
+            answers
+                .await
+                .into_iter()
+                .max()
+                .unwrap_or(AuthorizerAnswer::Allowed)
         }
     }
 }

@@ -14,34 +14,26 @@ pub struct Question {
     pub channel: Channel,
 }
 
-/// An authorizer's answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// An authorizer's answer. Of the answers to several questions, the greatest is the answer to all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AuthorizerAnswer {
     /// Allowed.
     Allowed,
-    /// Refused, or answered in an unknown form.
-    Denied,
     /// No answer arrived, which means no. A later question may be answered.
     Missing,
+    /// Refused, or answered in an unknown form.
+    Denied,
 }
 
 impl AuthorizerAnswer {
     /// Returns whether this allows it; without an answer nothing is allowed.
     pub fn is_allowed(self) -> bool {
-        match self {
-            Self::Allowed => true,
-            Self::Denied | Self::Missing => false,
-        }
+        self == Self::Allowed
     }
 
-    /// Returns the answer to both: a refusal outweighs a missing answer, which outweighs a permission.
+    /// Returns the answer to both questions.
     pub(super) fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Denied, Self::Allowed | Self::Denied | Self::Missing)
-            | (Self::Allowed | Self::Missing, Self::Denied) => Self::Denied,
-            (Self::Missing, Self::Allowed | Self::Missing) | (Self::Allowed, Self::Missing) => Self::Missing,
-            (Self::Allowed, Self::Allowed) => Self::Allowed,
-        }
+        self.max(other)
     }
 }
 

@@ -4,51 +4,34 @@ use std::fmt;
 
 use super::{Clauses, RoomAccess, Rule, Verdict};
 
-/// A verdict and its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Explanation<'a> {
-    /// The verdict.
     pub(super) verdict: Verdict,
-    /// The reason.
     pub(super) reason: Reason<'a>,
 }
 
-/// The reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Reason<'a> {
-    /// A rule.
     Rule {
         /// Its number among the rules, from 1.
         number: usize,
-        /// The rule.
         rule: &'a Rule,
-        /// The clauses that decided together.
         clauses: Clauses<'a>,
     },
-    /// Anonymous connections cannot use rooms.
     AnonymousInRoom,
-    /// No rule decides, and an authorizer is configured.
     Authorizer,
-    /// The token's `rooms` claim.
     RoomsClaim,
-    /// The default for rooms.
     RoomDefault(RoomAccess),
     /// The default for identified connections on channels other than rooms.
     Identified,
-    /// The channel is public.
     Public,
-    /// The channel is not public, and the connection is anonymous.
     NotPublic,
-    /// The user's own personal channel.
     OwnPersonal,
-    /// Another user's personal channel.
     OthersPersonal,
-    /// Clients cannot publish on personal channels.
     PersonalPublish,
 }
 
 impl Reason<'_> {
-    /// Returns a label for programs.
     pub(super) fn code(&self) -> &'static str {
         match self {
             Self::Rule { .. } => "rule",
@@ -66,7 +49,6 @@ impl Reason<'_> {
     }
 }
 
-/// Returns a sentence for people.
 impl fmt::Display for Reason<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -78,7 +60,7 @@ impl fmt::Display for Reason<'_> {
                 write!(f, "rule {number}, {:?}:", rule.pattern)?;
                 for (place, (clause, grant)) in clauses.iter().enumerate() {
                     let comma = if place == 0 { "" } else { "," };
-                    write!(f, "{comma} {} = {:?}", clause.name(), grant.to_string())?;
+                    write!(f, "{comma} {} = {:?}", clause.label(), grant.to_string())?;
                 }
                 return Ok(());
             }

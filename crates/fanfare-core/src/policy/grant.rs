@@ -83,7 +83,6 @@ impl Grant {
     }
 }
 
-/// Returns whether a claim has this value.
 fn has_value(claim: &Value, value: &str) -> bool {
     match claim {
         Value::String(text) => text == value,

@@ -1,12 +1,10 @@
-//! Finds the patterns of an ordered list that could match a channel, by its first segment. Most channels have no rule;
-//! that check takes one look-up in a hash map, or none if there are no rules.
+//! Finds the patterns of an ordered list that could match a channel, by its first segment: with one look-up at most.
 
 use ahash::AHashMap;
 
 use super::matching::USER;
 use crate::segments::{MANY, ONE};
 
-/// The patterns by their first segment, as indices into the ordered list.
 #[derive(Debug, Default)]
 pub(super) struct Lookup {
     /// Patterns that begin with this segment or with a wildcard.
@@ -21,17 +19,13 @@ impl Lookup {
         for (place, pattern) in patterns.enumerate() {
             let first = first_segment(pattern);
             if matches!(first, ONE | MANY | USER) {
-                lookup
-                    .beginning
-                    .values_mut()
-                    .for_each(|places| places.push(place));
+                for places in lookup.beginning.values_mut() {
+                    places.push(place);
+                }
                 lookup.open.push(place);
             } else {
-                let places = lookup
-                    .beginning
-                    .entry(first.into())
-                    .or_insert_with(|| lookup.open.clone());
-                places.push(place);
+                let places = lookup.beginning.entry(first.into());
+                places.or_insert_with(|| lookup.open.clone()).push(place);
             }
         }
         lookup

@@ -5,13 +5,10 @@ use crate::segments::{MANY, ONE, walk};
 /// The segments that `{user}` in a pattern matches.
 #[derive(Clone, Copy)]
 pub(super) enum Placeholder<'a> {
-    /// Any one segment.
     Anyone,
-    /// The segment that is this id.
     Only(&'a str),
 }
 
-/// The placeholder for a user's id.
 pub(super) const USER: &str = "{user}";
 
 /// Returns whether `pattern` matches the channel `name`.
@@ -26,8 +23,7 @@ pub(super) fn matches(pattern: &str, name: &str, user: Placeholder<'_>) -> bool 
     })
 }
 
-/// Returns whether `pattern` matches every channel that the pattern `other` matches, as far as a comparison
-/// segment by segment can show.
+/// Returns whether `pattern` matches all that the pattern `other` matches, as far as a comparison by segments can show.
 pub(super) fn covers(pattern: &str, other: &str) -> bool {
     walk(pattern, other, |part, segment| match part {
         ONE | USER => segment != MANY,

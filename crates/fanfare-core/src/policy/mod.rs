@@ -17,6 +17,8 @@ mod rule;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -78,15 +80,13 @@ pub struct PolicyOptions {
 /// The questions that a verdict leaves to the authorizer.
 type Questions = SmallVec<[Question; 2]>;
 
-/// The policy's decision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// The policy's decision, the stricter the greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Verdict {
-    /// Allowed.
     Allowed,
-    /// Refused.
-    Denied,
     /// The authorizer decides.
     Ask,
+    Denied,
 }
 
 /// Which connections may receive a channel's events without a judgement of each.
@@ -153,19 +153,12 @@ impl Policy {
     /// nothing.
     fn explain(&self, who: Option<&Identity>, action: Action, channel: &Channel) -> Explanation<'_> {
         let own = self.explain_alone(who, action, channel);
-        let place = self
-            .names
-            .carried_place(channel)
-            .filter(|_| own.verdict != Verdict::Denied);
+        if own.verdict == Verdict::Denied {
+            return own;
+        }
+        let place = self.names.carried_place(channel);
         match place.map(|place| self.explain_place(who, action, place)) {
-            // The stricter one decides.
-            Some(place) if place.verdict == Verdict::Denied || own.verdict == Verdict::Allowed => {
-                if place.verdict == Verdict::Allowed {
-                    own
-                } else {
-                    place
-                }
-            }
+            Some(place) if place.verdict > own.verdict => place,
             _ => own,
         }
     }
@@ -242,9 +235,8 @@ impl Policy {
 
     fn readers_alone(&self, channel: &str) -> Readers {
         let room = self.names.is_room(channel);
-        let rule = self
-            .rule_for(channel)
-            .map(|(_, rule)| rule.clauses(Action::Subscribe, room));
+        let rule = self.rule_for(channel);
+        let rule = rule.map(|(_, rule)| rule.clauses(Action::Subscribe, room));
         let by_rule = rule.and_then(|clauses| clauses.iter().map(|(_, grant)| readers_of(grant)).max());
         match by_rule {
             Some(readers) if room => readers.max(Readers::Identified),
@@ -257,20 +249,13 @@ impl Policy {
 
     /// Returns the claims that rules use, each once. A token's other claims need not be kept.
     pub fn wanted_claims(&self) -> Vec<Box<str>> {
-        let grants = self
-            .rules
-            .iter()
-            .flat_map(|rule| [&rule.subscribe, &rule.publish, &rule.join])
-            .flatten();
-        let mut names: Vec<Box<str>> = grants
-            .filter_map(|grant| match grant {
-                Grant::Claim { name, .. } => Some(name.clone()),
-                _ => None,
-            })
-            .collect();
-        names.sort_unstable();
-        names.dedup();
-        names
+        let rules = self.rules.iter();
+        let grants = rules.flat_map(|rule| [&rule.subscribe, &rule.publish, &rule.join]);
+        let names = grants.flatten().filter_map(|grant| match grant {
+            Grant::Claim { name, .. } => Some(name.clone()),
+            _ => None,
+        });
+        names.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// Returns the first rule whose pattern matches, with its number.

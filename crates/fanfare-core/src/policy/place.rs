@@ -41,7 +41,6 @@ impl KnownNames {
         self.place(channel.strip_prefix(self.feed?)?.strip_prefix(".channel.")?)
     }
 
-    /// Returns whether this is the feed, or is under it.
     pub(super) fn is_of_feed(&self, channel: &str) -> bool {
         let rest = self.feed.and_then(|feed| channel.strip_prefix(feed));
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', ':']))

@@ -1,14 +1,14 @@
 //! A rule: a pattern, and the users who may act on the channels that it matches.
 
-use std::fmt;
-
 use smallvec::SmallVec;
 
 use super::{
     Action, Grant,
     matching::{self, Placeholder, USER},
 };
-use crate::{BadName, Identity, Pattern, history::Retention, segments::MANY};
+use crate::{
+    BadName, Identity, Pattern, ending::labelled, history::Retention, segments::MANY, text::reads_as_str,
+};
 
 /// A pattern in which the segment `{user}` stands for a user's id. To decide whether the rule applies, `{user}` matches
 /// any one segment; to decide the owner of the channel, it is the owner's id. An id with a `.` or a `:` is never one
@@ -56,15 +56,16 @@ pub enum BadRule {
     NoOwner,
 }
 
-/// The part of a rule that decided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Clause {
-    /// `subscribe`
-    Subscribe,
-    /// `publish`
-    Publish,
-    /// `join`
-    Join,
+labelled! {
+    /// The part of a rule that decided, with its name in the configuration.
+    Clause {
+        /// `subscribe`
+        Subscribe = "subscribe",
+        /// `publish`
+        Publish = "publish",
+        /// `join`
+        Join = "join",
+    }
 }
 
 /// The clauses of one rule that decide together: all of them must allow.
@@ -97,8 +98,7 @@ impl RulePattern {
         self.as_str().split(['.', ':']).any(|segment| segment == USER)
     }
 
-    /// Returns the pattern with `**` for `{user}`, which also matches ids with separators; `None` without
-    /// `{user}`.
+    /// Returns the pattern with `**` for `{user}`, which also matches ids with separators; `None` without `{user}`.
     pub fn with_any_id(&self) -> Option<Self> {
         let mut text = self.as_str().replace(USER, MANY);
         // `**` instead of `**.**` matches more than is needed, and the pattern is simpler to read.
@@ -110,8 +110,7 @@ impl RulePattern {
         self.names_an_owner().then(|| Self::new(&text).ok()).flatten()
     }
 
-    /// Returns whether this matches everything that `other` matches, so that a later rule with `other` is never
-    /// reached. May miss a case, never invents one.
+    /// Returns whether this matches everything that `other` matches. May miss a case, never invents one.
     pub fn covers(&self, other: &Self) -> bool {
         matching::covers(self.as_str(), other.as_str())
     }
@@ -164,40 +163,16 @@ impl Rule {
             (Action::Publish, true) if self.publish.is_none() => &[Clause::Join, Clause::Subscribe],
             (Action::Publish, _) => &[Clause::Publish],
         };
-        let named = deciding
-            .iter()
-            .filter_map(|clause| Some((*clause, self.grant(*clause)?)));
-        named.collect()
+        let named = |clause: &Clause| Some((*clause, self.grant(*clause)?));
+        deciding.iter().filter_map(named).collect()
     }
 
-    /// Returns whether a grant of this rule admits `who` to `channel`.
     pub(super) fn admits(&self, grant: &Grant, who: Option<&Identity>, channel: &str) -> bool {
         grant.admits(who, |who| self.pattern.is_owned_by(channel, &who.user))
     }
 }
 
-impl Clause {
-    /// Returns the clause's name in the configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Subscribe => "subscribe",
-            Self::Publish => "publish",
-            Self::Join => "join",
-        }
-    }
-}
-
-impl fmt::Display for RulePattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl fmt::Debug for RulePattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.as_str())
-    }
-}
+reads_as_str!(RulePattern, BadPattern);
 
 #[cfg(test)]
 mod tests {

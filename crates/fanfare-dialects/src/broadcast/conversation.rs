@@ -10,9 +10,7 @@ use super::{
     handshake, render,
 };
 
-/// The error code for an invalid message.
 const BAD_MESSAGE: u16 = 1008;
-/// The error code for a message over the rate limit.
 const TOO_MANY: u16 = 429;
 
 impl Converse for Broadcast {
@@ -29,12 +27,10 @@ impl Converse for Broadcast {
     }
 }
 
-/// A connection of this dialect. Most only listen, so it holds almost nothing.
 struct Client {
     /// The client's name, until the welcome is sent.
     name: Option<Box<str>>,
     interval_seconds: u64,
-    /// The number of errors that were sent to it.
     errors: u32,
 }
 

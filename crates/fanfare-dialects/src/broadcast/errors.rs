@@ -2,13 +2,41 @@
 
 use fanfare_core::{HttpError, HttpReply, timestamp};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{IntoResponses, ToSchema};
 
 /// An error in the form of this protocol.
 #[derive(Serialize, ToSchema)]
 pub(super) struct BroadcastError<'a> {
     #[schema(inline)]
     error: ErrorBody<'a>,
+}
+
+/// The refusals of both routes, besides that of the API key's scope.
+#[derive(IntoResponses)]
+#[allow(dead_code, reason = "described here, and written by `reply`")]
+pub(super) enum RouteRefusals {
+    #[response(
+        status = 401,
+        description = "The API key or the admin's token is missing or invalid.",
+        headers(("WWW-Authenticate" = String)),
+    )]
+    Credential(BroadcastError<'static>),
+    #[response(status = 408, description = "The body did not arrive in time.")]
+    Late(BroadcastError<'static>),
+    #[response(status = 413, description = "The body is too large.")]
+    Large(BroadcastError<'static>),
+    #[response(
+        status = 429,
+        description = "Too many requests.",
+        headers(("Retry-After" = u64, description = "After how many seconds to repeat the request.")),
+    )]
+    TooMany(BroadcastError<'static>),
+    #[response(
+        status = 503,
+        description = "The server is stopping; or the caller sent no API key, and the database has been unavailable since the start.",
+        headers(("Retry-After" = Option<u64>, description = "After how many seconds to repeat the request.")),
+    )]
+    Unavailable(BroadcastError<'static>),
 }
 
 /// The problem.
@@ -37,7 +65,6 @@ enum Category {
     System,
 }
 
-/// Returns the reply to a failed request.
 pub(super) fn reply(error: &HttpError<'_>) -> HttpReply {
     let body = ErrorBody {
         // The end of an id is random; its beginning is the time.

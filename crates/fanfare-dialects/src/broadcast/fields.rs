@@ -14,12 +14,10 @@ impl Fields {
         Self(String::from("{"))
     }
 
-    /// Begins a message with its `type`.
     pub(super) fn of_type(kind: &str) -> Self {
         Self::new().text("type", kind)
     }
 
-    /// Adds a value that is JSON.
     pub(super) fn raw(mut self, name: &str, json: &str) -> Self {
         if self.0.len() > 1 {
             self.0.push(',');
@@ -42,7 +40,6 @@ impl Fields {
         self.raw(name, &format!("\"{}\"", timestamp(time)))
     }
 
-    /// Returns the whole object.
     pub(super) fn done(mut self) -> String {
         self.0.push('}');
         self.0

@@ -149,7 +149,6 @@ pub(super) struct Configuration {
     pub(super) log_level: String,
 }
 
-/// Returns the seconds since the start, with one decimal.
 pub(super) fn uptime(node: &NodeFacts) -> f64 {
     (node.uptime.as_secs_f64() * 10.0).round() / 10.0
 }

@@ -9,14 +9,11 @@ use super::handshake::cut;
 /// The longest part of a client's text in an error, in bytes.
 const MAX_SHOWN: usize = 100;
 
-/// A message from a client.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Frame {
-    /// Asks for a pong.
     Ping,
     /// Counts as activity.
     Pong,
-    /// Asks for the server's figures.
     StatusRequest,
 }
 

@@ -7,7 +7,6 @@ use uuid::Uuid;
 
 use super::{Broadcast, errors};
 
-/// The longest `client_id`, in bytes.
 const MAX_CLIENT_ID: usize = 128;
 /// The longest part of a `client_id` that fits into the reason of a close frame (123 bytes) together with the
 /// text around it.
@@ -78,12 +77,10 @@ fn is_name(text: &str) -> bool {
     text.len() <= MAX_CLIENT_ID && !text.chars().any(char::is_control)
 }
 
-/// Returns `client_` and the end of the connection's id, which is its random part.
 pub(super) fn name_for(connection: Uuid) -> String {
     format!("client_{}", tail(connection))
 }
 
-/// Returns the last 12 hexadecimal digits of `id`.
 pub(super) fn tail(id: Uuid) -> String {
     format!("{:012x}", id.as_u128() & 0xffff_ffff_ffff)
 }

@@ -8,7 +8,7 @@ use utoipa::OpenApi;
 
 use super::{
     Broadcast,
-    errors::{self, BroadcastError},
+    errors::{self, BroadcastError, RouteRefusals},
     forms::{
         BroadcastStatus, Configuration, Connection, Counted, Health, Limited, Listed, Metrics,
         NotificationFigures, NotificationService, Running, Server, ServerFigures, ServerInfo, Shutdown,
@@ -26,11 +26,9 @@ use super::{
 )]
 pub(super) struct Api;
 
-/// The path of the full report.
 const PATH: &str = "/status";
 
 impl Respond for Broadcast {
-    /// Returns `message`, `connections` and `server_info`; the server adds the fields of all documents.
     fn health(&self, _broker: &BrokerHealth, node: &NodeFacts, own: &DialectFacts) -> JsonMap {
         fields(&Health {
             message: "WebSocket Notification Server is running",
@@ -47,7 +45,6 @@ impl Respond for Broadcast {
         })
     }
 
-    /// Returns `connections`, `notification_service` and `server`.
     fn metrics(&self, node: &NodeFacts, own: &DialectFacts) -> JsonMap {
         fields(&Metrics {
             connections: Counted {
@@ -129,7 +126,6 @@ impl Respond for Broadcast {
     }
 }
 
-/// Returns the number of messages that were not replies.
 fn notifications(own: &DialectFacts) -> u64 {
     own.sent.saturating_sub(own.answers)
 }
@@ -141,27 +137,8 @@ fn notifications(own: &DialectFacts) -> u64 {
     tag = "Notifications",
     responses(
         (status = 200, description = "The report.", body = BroadcastStatus<'static>),
-        (
-            status = 401,
-            description = "The API key or the admin's token is missing or invalid.",
-            body = BroadcastError<'static>,
-            headers(("WWW-Authenticate" = String)),
-        ),
         (status = 403, description = "The API key does not have the scope read.", body = BroadcastError<'static>),
-        (status = 408, description = "The body did not arrive in time.", body = BroadcastError<'static>),
-        (status = 413, description = "The body is too large.", body = BroadcastError<'static>),
-        (
-            status = 429,
-            description = "Too many requests.",
-            body = BroadcastError<'static>,
-            headers(("Retry-After" = u64, description = "After how many seconds to repeat the request.")),
-        ),
-        (
-            status = 503,
-            description = "The server is stopping; or the caller sent no API key, and the database has been unavailable since the start.",
-            body = BroadcastError<'static>,
-            headers(("Retry-After" = Option<u64>, description = "After how many seconds to repeat the request.")),
-        ),
+        RouteRefusals,
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]

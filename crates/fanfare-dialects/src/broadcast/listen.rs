@@ -1,9 +1,8 @@
 //! `fanfare listen` as a client of this protocol.
 
-use std::borrow::Cow;
-
 use fanfare_core::{ListenMessage, ListenPlan, Listening};
-use serde::{Deserialize, de::IgnoredAny};
+
+use crate::listen;
 
 /// The type of test notifications, which are not events although they have an id.
 const TEST: &str = "test_notification";
@@ -18,22 +17,15 @@ pub(super) fn plan(path: &str, wanted: &Listening<'_>) -> Option<ListenPlan> {
 }
 
 /// An event has an id, and the server's other messages have none. Its type may be any.
-fn classify(text: &str) -> ListenMessage {
-    #[derive(Deserialize)]
-    struct Frame<'a> {
-        #[serde(rename = "type", borrow)]
-        kind: Cow<'a, str>,
-        id: Option<IgnoredAny>,
-        message: Option<String>,
-    }
-    let Ok(frame) = serde_json::from_str::<Frame<'_>>(text) else {
+fn classify(message: &str) -> ListenMessage {
+    let Some((kind, fields)) = listen::message(message) else {
         return ListenMessage::Other;
     };
-    match (frame.id, &*frame.kind) {
+    match (fields.given("id"), &*kind) {
         (Some(_), TEST) => ListenMessage::Other,
         (Some(_), _) => ListenMessage::Event,
         (None, "welcome") => ListenMessage::Confirmed,
-        (None, "error") => ListenMessage::Refused(frame.message.unwrap_or_default()),
+        (None, "error") => ListenMessage::Refused(listen::text(&fields, "message").into()),
         (None, _) => ListenMessage::Other,
     }
 }

@@ -1,8 +1,6 @@
-//! `broadcast`: every client receives the events posted to `/notify`, and a test notification every few seconds. It may
-//! ask for the server's figures.
+//! `broadcast`: every client receives the events posted to `/notify`, and a test notification every few seconds.
 //!
-//! `frames` parses a client's messages. Over HTTP, `notify` is `POST /notify`, `forms` has the types of all bodies and
-//! `errors` that of a failed request. `fields` writes JSON objects in a given order.
+//! Over HTTP, `notify` is `POST /notify` and `forms` has the types of all bodies. `fields` writes JSON objects.
 
 mod conversation;
 mod errors;
@@ -24,10 +22,10 @@ use fanfare_core::{
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use smart_default::SmartDefault;
 
 use crate::describe;
 
-/// The dialect, before it is configured.
 pub(crate) struct Kind;
 
 impl DialectKind for Kind {
@@ -69,20 +67,13 @@ impl DialectKind for Kind {
 }
 
 /// The configured dialect: its options.
-#[derive(Deserialize, Serialize, JsonSchema)]
+#[derive(Deserialize, Serialize, JsonSchema, SmartDefault)]
 #[serde(default, deny_unknown_fields)]
 struct Broadcast {
     /// The time between two test notifications to each connection. `0s` turns them off.
     #[serde(with = "DurationText::<0>")]
+    #[default(Duration::from_secs(10))]
     notification_interval: Duration,
-}
-
-impl Default for Broadcast {
-    fn default() -> Self {
-        Self {
-            notification_interval: Duration::from_secs(10),
-        }
-    }
 }
 
 impl Broadcast {

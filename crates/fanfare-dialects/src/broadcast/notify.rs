@@ -1,7 +1,4 @@
-//! `POST /notify`: publishes an event for everyone.
-//!
-//! The event's data is one object of the message and the fields of `data`, whose values are copied byte for
-//! byte.
+//! `POST /notify`: publishes an event for everyone, whose data has the message and the fields of `data`.
 
 use std::{borrow::Cow, time::SystemTime};
 
@@ -17,23 +14,18 @@ use utoipa::ToSchema;
 use crate::describe;
 
 use super::{
-    errors::{self, BroadcastError},
+    errors::{self, BroadcastError, RouteRefusals},
     fields::Fields,
     render::DEFAULT_TYPE,
 };
 
-/// The path of the route.
 pub(super) const PATH: &str = "/notify";
 
-/// The longest `type`, in bytes.
 const MAX_TYPE: usize = 255;
 
-/// The fields of a request's body.
 struct Notification<'a> {
-    /// A JSON string.
     message: &'a RawValue,
     kind: Cow<'a, str>,
-    /// A JSON object, and its fields.
     data: Option<(&'a RawValue, RawObject<'a>)>,
 }
 
@@ -65,28 +57,9 @@ struct Request<'a> {
     responses(
         (status = 200, description = "Published.", body = inline(NotifyReply<'static>)),
         (status = 400, description = "The body is invalid.", body = BroadcastError<'static>),
-        (
-            status = 401,
-            description = "The API key or the admin's token is missing or invalid.",
-            body = BroadcastError<'static>,
-            headers(("WWW-Authenticate" = String)),
-        ),
         (status = 403, description = "The API key does not have the scope publish.", body = BroadcastError<'static>),
-        (status = 408, description = "The body did not arrive in time.", body = BroadcastError<'static>),
-        (status = 413, description = "The body is too large.", body = BroadcastError<'static>),
         (status = 415, description = "The body is not JSON in UTF-8.", body = BroadcastError<'static>),
-        (
-            status = 429,
-            description = "Too many requests.",
-            body = BroadcastError<'static>,
-            headers(("Retry-After" = u64, description = "After how many seconds to repeat the request.")),
-        ),
-        (
-            status = 503,
-            description = "The server is stopping; or the caller sent no API key, and the database has been unavailable since the start.",
-            body = BroadcastError<'static>,
-            headers(("Retry-After" = Option<u64>, description = "After how many seconds to repeat the request.")),
-        ),
+        RouteRefusals,
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]
@@ -105,7 +78,6 @@ pub(super) fn plan(call: &Call<'_>) -> Plan {
     }
 }
 
-/// Returns the reply for a receipt.
 fn answer(notification: &RawValue, receipt: Receipt, now: SystemTime) -> HttpReply {
     let reply = NotifyReply {
         status: Status::Success,
@@ -183,7 +155,6 @@ impl<'a> Notification<'a> {
         Ok(Event::new(Audience::Everyone, Some(&self.kind), data, call.now))
     }
 
-    /// Returns the notification as the reply shows it.
     fn shown(&self) -> Box<RawValue> {
         let none = RawValue::from_string("{}".to_owned()).unwrap_or_default();
         let shown = NotificationView {

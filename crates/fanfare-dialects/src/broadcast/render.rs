@@ -80,17 +80,19 @@ pub(super) fn welcome(client_id: &str, interval_seconds: u64, context: &Context<
     fields.done().into()
 }
 
-/// Renders an event, its data as it was published.
 fn notification(event: &Event) -> Bytes {
+    let kind = event.kind.as_deref().unwrap_or(DEFAULT_TYPE);
+    let sender = event.sender.as_ref().map_or(SERVICE, |sender| &sender.id);
+    notice(event.id, kind, event.timestamp, event.data.as_str(), sender)
+}
+
+fn notice(id: Uuid, kind: &str, time: SystemTime, data: &str, sender: &str) -> Bytes {
     let fields = Fields::new()
-        .text("id", &event.id.to_string())
-        .text("type", event.kind.as_deref().unwrap_or(DEFAULT_TYPE))
-        .time("timestamp", event.timestamp)
-        .raw("data", event.data.as_str())
-        .text(
-            "sender",
-            event.sender.as_ref().map_or(SERVICE, |sender| &sender.id),
-        );
+        .text("id", &id.to_string())
+        .text("type", kind)
+        .time("timestamp", time)
+        .raw("data", data)
+        .text("sender", sender);
     fields.done().into()
 }
 
@@ -103,28 +105,15 @@ fn test_notification(count: u64, id: Uuid, node: &NodeFacts, own: &DialectFacts)
         .raw("uptime_seconds", &Value::from(uptime(node)).to_string())
         .number("active_connections", own.active)
         .time("server_time", node.now);
-    let fields = Fields::new()
-        .text("id", &id.to_string())
-        .text("type", "test_notification")
-        .time("timestamp", node.now)
-        .raw("data", &data.done())
-        .text("sender", SERVICE);
-    fields.done().into()
+    notice(id, "test_notification", node.now, &data.done(), SERVICE)
 }
 
-/// Renders the notice that the server begins to drain.
 fn system(id: Uuid, now: SystemTime) -> Bytes {
     let data = Fields::new()
         .text("message", "Server is shutting down. Please reconnect later.")
         .text("priority", "high")
         .time("system_time", now);
-    let fields = Fields::new()
-        .text("id", &id.to_string())
-        .text("type", "system")
-        .time("timestamp", now)
-        .raw("data", &data.done())
-        .text("sender", "system");
-    fields.done().into()
+    notice(id, "system", now, &data.done(), "system")
 }
 
 fn ping(now: SystemTime) -> Bytes {

@@ -1,5 +1,4 @@
-//! `echo`: sends every message back. It is the endpoint of protocol test suites and the smallest example of a dialect;
-//! it is mounted only if a listener names it.
+//! `echo`: sends every message back, for protocol test suites. It is mounted only if a listener names it.
 
 use std::sync::Arc;
 
@@ -9,7 +8,6 @@ use fanfare_core::{
     Reception, Refusal, Rejection, Render, RequestHead, Respond, Step, Steps,
 };
 
-/// The dialect, before it is configured.
 pub(crate) struct Kind;
 
 impl DialectKind for Kind {
@@ -34,7 +32,6 @@ impl DialectKind for Kind {
 struct Echo;
 
 impl Accept for Echo {
-    /// Every client is anonymous.
     fn offer<'a>(&self, _: &RequestHead<'a>) -> Result<Offer<'a>, Refusal> {
         Ok(Offer::default())
     }

@@ -1,5 +1,4 @@
-//! One connection: it ignores text, and a binary message ends it. If it requested missed events, the answer is its
-//! first message.
+//! One connection: it ignores text. If it requested missed events, the answer is its first message.
 
 use fanfare_core::{
     Command, Context, Conversation, Converse, Denial, Outcome, Receives, Reception, Render, Step, Steps,
@@ -26,9 +25,9 @@ impl Conversation for Listener {
     }
 
     fn answered(&mut self, _: Result<Outcome, Denial>, context: &Context<'_>, steps: &mut Steps) {
-        let resumed = context
-            .resumed
-            .and_then(|resumed| Notify.missed(resumed, context.connection, context.now));
+        let Context { connection, now, .. } = *context;
+        let resumed = context.resumed;
+        let resumed = resumed.and_then(|resumed| Notify.missed(resumed, connection, now));
         steps.extend(resumed.map(|frame| Step::SendText(frame.payload().clone())));
     }
 

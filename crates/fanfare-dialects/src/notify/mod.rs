@@ -14,10 +14,8 @@ use fanfare_core::{
 
 use crate::describe;
 
-/// The dialect, before it is configured.
 pub(crate) struct Kind;
 
-/// The dialect.
 struct Notify;
 
 impl DialectKind for Kind {

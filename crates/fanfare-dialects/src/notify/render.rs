@@ -5,7 +5,6 @@ use fanfare_core::{Audience, Event, Render, Rendering, timestamp};
 use super::Notify;
 use crate::text::push_quoted;
 
-/// The type of an event that names none.
 const DEFAULT_TYPE: &str = "notification";
 
 impl Render for Notify {

@@ -26,7 +26,6 @@ impl Converse for Realtime {
     }
 }
 
-/// A connection of this dialect.
 #[derive(Default)]
 pub(super) struct Client {
     /// The topics to confirm, as the client wrote them: a JSON list.
@@ -64,10 +63,8 @@ impl Conversation for Client {
     }
 
     fn limited(&mut self, context: &Context<'_>, steps: &mut Steps) {
-        steps.push(render::error(
-            &FrameError::new(429, "too many messages"),
-            context.now,
-        ));
+        let problem = FrameError::new(429, "too many messages");
+        steps.push(render::error(&problem, context.now));
     }
 }
 
@@ -83,10 +80,8 @@ impl Client {
             Frame::Broadcast { topic, payload } => Command::Publish(draft(channel(&topic)?, payload)?),
             Frame::DirectMessage { target_user, payload } => {
                 if context.identity.is_none() {
-                    return Err(FrameError::new(
-                        401,
-                        "direct messages need an authentication token",
-                    ));
+                    let message = "direct messages need an authentication token";
+                    return Err(FrameError::new(401, message));
                 }
                 Command::Publish(draft(user(&target_user)?, payload)?)
             }
@@ -130,9 +125,8 @@ fn channel(name: &str) -> Result<Audience, FrameError> {
 }
 
 fn user(id: &str) -> Result<Audience, FrameError> {
-    let user =
-        UserId::new(id).map_err(|bad| FrameError::invalid(format!("invalid data.target_user: {bad}")))?;
-    Ok(Audience::User(user))
+    let user = UserId::new(id).map(Audience::User);
+    user.map_err(|bad| FrameError::invalid(format!("invalid data.target_user: {bad}")))
 }
 
 /// Returns an event without a type: this protocol shows none.

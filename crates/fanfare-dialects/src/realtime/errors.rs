@@ -22,7 +22,6 @@ struct Coded<'a> {
     details: JsonMap,
 }
 
-/// Returns the reply to a failed request.
 pub(super) fn fail(error: &HttpError<'_>) -> HttpReply {
     let code = match error.status {
         401 => "INVALID_TOKEN",
@@ -37,7 +36,6 @@ pub(super) fn fail(error: &HttpError<'_>) -> HttpReply {
     reply(error.status, code, error.message, JsonMap::new())
 }
 
-/// Returns the reply with this code and these details.
 pub(super) fn reply(status: u16, code: &str, message: &str, details: JsonMap) -> HttpReply {
     let error = Coded {
         code,

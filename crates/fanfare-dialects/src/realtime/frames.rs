@@ -1,7 +1,5 @@
-//! Parses a client's messages: `{"type","data","timestamp"?}`. Unknown fields and the timestamp are ignored; payloads
-//! keep their bytes. This checks only the form. Whether a topic's name is valid, and whether the client may use it, is
-//! decided later, because a well-formed message is also what switches a connection of the other dialect on this path to
-//! this one.
+//! Parses a client's messages: `{"type","data","timestamp"?}`. Payloads keep their bytes. This checks only the form, not
+//! names: a well-formed message is also what switches a connection of the other dialect on this path to this one.
 
 use std::borrow::Cow;
 
@@ -10,26 +8,20 @@ use serde_json::value::RawValue;
 
 use crate::text::excerpt;
 
-/// The most topics in one frame.
 const MAX_TOPICS: usize = 1000;
 
-/// A message from a client.
 pub(super) enum Frame<'a> {
     /// Subscribes to topics, and may request missed events.
     Subscribe(Topics<'a>, Option<Since>),
-    /// Unsubscribes from topics.
     Unsubscribe(Topics<'a>),
-    /// Publishes on a channel.
     Broadcast {
         topic: Cow<'a, str>,
         payload: &'a RawValue,
     },
-    /// Sends to a user.
     DirectMessage {
         target_user: Cow<'a, str>,
         payload: &'a RawValue,
     },
-    /// Asks for a pong.
     Ping {
         /// The timestamp, JSON as the client wrote it.
         timestamp: Option<&'a str>,
@@ -38,11 +30,9 @@ pub(super) enum Frame<'a> {
     Pong,
 }
 
-/// A list of topics.
 pub(super) struct Topics<'a> {
     /// As the client wrote it: JSON.
     pub(super) written: &'a str,
-    /// The names in it.
     pub(super) names: Vec<Cow<'a, str>>,
 }
 
@@ -50,7 +40,6 @@ pub(super) struct Topics<'a> {
 pub(super) struct FrameError {
     /// A code like HTTP's.
     pub(super) code: u16,
-    /// For people.
     pub(super) message: Cow<'static, str>,
 }
 
@@ -68,7 +57,6 @@ impl FrameError {
     }
 }
 
-/// Parses a message.
 pub(super) fn read(text: &str) -> Result<Frame<'_>, FrameError> {
     let frame = object(text, "the message")?;
     let kind = frame.get("type").ok_or_else(|| missing("type"))?;
@@ -98,10 +86,10 @@ pub(super) fn read(text: &str) -> Result<Frame<'_>, FrameError> {
             timestamp: timestamp(&frame),
         }),
         "Pong" => Ok(Frame::Pong),
-        unknown => Err(FrameError::invalid(format!(
-            "unknown message type: {}",
-            excerpt(unknown)
-        ))),
+        unknown => {
+            let unknown = excerpt(unknown);
+            Err(FrameError::invalid(format!("unknown message type: {unknown}")))
+        }
     }
 }
 
@@ -115,9 +103,8 @@ fn topics<'a>(data: &RawObject<'a>) -> Result<Topics<'a>, FrameError> {
     let bad = || not_a("data.topics", "list of strings");
     let items: Vec<&RawValue> = serde_json::from_str(list.get()).map_err(|_| bad())?;
     if items.len() > MAX_TOPICS {
-        return Err(FrameError::invalid(format!(
-            "data.topics has more than {MAX_TOPICS} entries"
-        )));
+        let message = format!("data.topics has more than {MAX_TOPICS} entries");
+        return Err(FrameError::invalid(message));
     }
     let names: Option<_> = items.into_iter().map(string).collect();
     Ok(Topics {
@@ -133,9 +120,8 @@ fn payload<'a>(data: &RawObject<'a>) -> Result<&'a RawValue, FrameError> {
 
 /// Returns a string, or an integer, whose digits are the user's id: some systems number their users.
 fn target_user<'a>(data: &RawObject<'a>) -> Result<Cow<'a, str>, FrameError> {
-    let user = data
-        .get("target_user")
-        .ok_or_else(|| missing("data.target_user"))?;
+    let user = data.get("target_user");
+    let user = user.ok_or_else(|| missing("data.target_user"))?;
     let text = user.get();
     if is_number(text) && !text.contains(['.', 'e', 'E']) {
         return Ok(Cow::Borrowed(text));
@@ -153,7 +139,6 @@ fn timestamp<'a>(frame: &RawObject<'a>) -> Option<&'a str> {
     }
 }
 
-/// Returns whether a JSON value is a number.
 fn is_number(json: &str) -> bool {
     json.starts_with(|first: char| first == '-' || first.is_ascii_digit())
 }

@@ -10,7 +10,6 @@ use serde_json::json;
 
 use super::{Realtime, errors::reply, frames};
 
-/// The prefix of a subprotocol with a token.
 const TOKEN_PREFIX: &str = "access_token.";
 
 impl Accept for Realtime {
@@ -29,13 +28,9 @@ impl Accept for Realtime {
     /// places; two different ones are refused.
     fn offer<'a>(&self, handshake: &RequestHead<'a>) -> Result<Offer<'a>, Refusal> {
         let protocol = token_protocol(handshake);
-        let offer = Offer::of_one([
-            handshake.credential("token")?,
-            handshake.bearer()?.map(Cow::Borrowed),
-            protocol
-                .and_then(|protocol| protocol.strip_prefix(TOKEN_PREFIX))
-                .map(Cow::Borrowed),
-        ])?;
+        let in_protocol = protocol.and_then(|protocol| protocol.strip_prefix(TOKEN_PREFIX));
+        let [bearer, in_protocol] = [handshake.bearer()?, in_protocol].map(|token| token.map(Cow::Borrowed));
+        let offer = Offer::of_one([handshake.credential("token")?, bearer, in_protocol])?;
         if offer.token.is_none() {
             self.admit(None)?;
         }
@@ -90,11 +85,8 @@ impl Accept for Realtime {
     }
 }
 
-/// Returns the first subprotocol with a token.
 fn token_protocol<'a>(handshake: &RequestHead<'a>) -> Option<&'a str> {
     let offered = handshake.header("sec-websocket-protocol")?;
-    offered
-        .split(',')
-        .map(str::trim)
-        .find(|protocol| protocol.starts_with(TOKEN_PREFIX))
+    let mut offered = offered.split(',').map(str::trim);
+    offered.find(|protocol| protocol.starts_with(TOKEN_PREFIX))
 }

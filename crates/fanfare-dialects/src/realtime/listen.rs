@@ -1,10 +1,9 @@
 //! `fanfare listen` as a client of this protocol.
 
-use std::borrow::Cow;
+use fanfare_core::{EVERYONE_CHANNEL, ListenMessage, ListenPlan, Listening, RawObject};
+use serde_json::json;
 
-use fanfare_core::{EVERYONE_CHANNEL, ListenMessage, ListenPlan, Listening};
-use serde::Deserialize;
-use serde_json::{json, value::RawValue};
+use crate::listen;
 
 /// Events for the user need no subscription. For all others it subscribes, and the confirmations show when that is
 /// done.
@@ -15,9 +14,8 @@ pub(super) fn plan(path: &str, wanted: &Listening<'_>) -> Option<ListenPlan> {
     let mut query = vec![("dialect", "realtime")];
     query.extend(wanted.token.map(|token| ("token", token)));
     let everyone = [EVERYONE_CHANNEL].into_iter().filter(|_| wanted.own);
-    let topics: Vec<_> = everyone
-        .chain(wanted.channels.iter().map(String::as_str))
-        .collect();
+    let channels = wanted.channels.iter().map(String::as_str);
+    let topics: Vec<_> = everyone.chain(channels).collect();
     Some(ListenPlan {
         frames: vec![json!({ "type": "Subscribe", "data": { "topics": topics } }).to_string()],
         confirmations: 1,
@@ -25,45 +23,28 @@ pub(super) fn plan(path: &str, wanted: &Listening<'_>) -> Option<ListenPlan> {
     })
 }
 
-#[derive(Deserialize)]
-struct Frame<'a> {
-    #[serde(rename = "type", borrow)]
-    kind: Cow<'a, str>,
-    #[serde(borrow)]
-    data: &'a RawValue,
-}
-
-fn classify(text: &str) -> ListenMessage {
-    let Ok(Frame { kind, data }) = serde_json::from_str(text) else {
+fn classify(message: &str) -> ListenMessage {
+    let Some((kind, fields)) = listen::message(message) else {
         return ListenMessage::Other;
     };
+    let data = |name| listen::inside(&fields, "data").map(|data| listen::text(&data, name));
     match &*kind {
         "Broadcast" | "DirectMessage" => ListenMessage::Event,
-        "Status" if is_subscribed(data) => ListenMessage::Confirmed,
-        "Error" => ListenMessage::Refused(refusal(data)),
+        "Status" if data("status").as_deref() == Some("subscribed") => ListenMessage::Confirmed,
+        "Error" => ListenMessage::Refused(refusal(&fields)),
         _ => ListenMessage::Other,
     }
 }
 
-fn is_subscribed(data: &RawValue) -> bool {
-    #[derive(Deserialize)]
-    struct Status<'a> {
-        #[serde(borrow)]
-        status: Cow<'a, str>,
-    }
-    serde_json::from_str(data.get()).is_ok_and(|Status { status }| status == "subscribed")
-}
-
 /// Returns an error's text, such as `403 Forbidden`.
-fn refusal(data: &RawValue) -> String {
-    #[derive(Deserialize)]
-    struct Problem {
-        code: u16,
-        message: String,
-    }
-    let problem = serde_json::from_str(data.get());
-    problem.map_or_else(
-        |_| String::new(),
-        |Problem { code, message }| format!("{code} {message}"),
-    )
+fn refusal(fields: &RawObject<'_>) -> String {
+    let data = listen::inside(fields, "data");
+    let words = data.map(|data| {
+        format!(
+            "{} {}",
+            listen::written(&data, "code"),
+            listen::text(&data, "message")
+        )
+    });
+    words.unwrap_or_default()
 }

@@ -1,7 +1,5 @@
 //! `realtime`: clients subscribe to channels, publish on them, and send messages to each other. Without a token
 //! a client is anonymous: it uses public channels, and neither sends nor receives direct messages.
-//!
-//! [`frames`] parses a client's messages; [`errors`] has the body of a failed request.
 
 mod conversation;
 mod errors;
@@ -55,8 +53,6 @@ impl DialectKind for Kind {
     fn defaults(&self) -> DialectDefaults {
         DialectDefaults {
             binds: &["0.0.0.0:8081", "0.0.0.0:8082"],
-            max_connections: 10_000,
-            max_message_size: 64 * 1024,
             options: OptionsType::of::<Realtime>(),
             production: &[("realtime.require_auth", "true")],
             ..DialectDefaults::default()

@@ -22,7 +22,6 @@ impl Render for Realtime {
     }
 }
 
-/// Renders an event: a direct message to a user, otherwise a broadcast.
 fn event(event: &Event) -> Bytes {
     let payload = event.data.bytes();
     let topic = match &event.audience {
@@ -36,17 +35,11 @@ fn event(event: &Event) -> Bytes {
         Audience::Channel(channel) => channel,
     };
     let topic = quoted(topic);
-    let data = [
-        br#"{"topic":"#,
-        topic.as_bytes(),
-        br#","payload":"#,
-        payload,
-        b"}",
-    ];
+    let head = br#"{"topic":"#;
+    let data = [head, topic.as_bytes(), br#","payload":"#, payload, b"}"];
     frame("Broadcast", &data, event.timestamp)
 }
 
-/// Renders the welcome.
 pub(super) fn welcome(context: &Context<'_>) -> Step {
     let (connection, server_time) = (context.connection, since_1970(context.now).as_secs());
     let details =
@@ -59,7 +52,6 @@ pub(super) fn confirmed(status: &str, topics: &str, context: &Context<'_>) -> St
     self::status(status, &format!(r#""topics":{topics}"#), context)
 }
 
-/// Renders the acknowledgement of a publish, with the event's id.
 pub(super) fn ack(message_id: Uuid, now: SystemTime) -> Step {
     reply("Ack", &format!(r#"{{"message_id":"{message_id}"}}"#), now)
 }
@@ -73,7 +65,6 @@ pub(super) fn pong(timestamp: Option<&str>, now: SystemTime) -> Step {
     reply("Pong", &data, now)
 }
 
-/// Renders an error.
 pub(super) fn error(problem: &FrameError, now: SystemTime) -> Step {
     let data = json!({ "code": problem.code, "message": problem.message });
     reply("Error", &data.to_string(), now)

@@ -28,15 +28,12 @@ impl Converse for Rooms {
     }
 }
 
-/// A connection of this dialect.
 #[derive(Default)]
 pub(super) struct Member {
-    /// The connection's user.
     user: Option<Arc<Identity>>,
     asked: Asked,
 }
 
-/// A client that requested rooms, or missed events, in its handshake.
 struct Arrival {
     /// The rooms that are not joined yet, the last one first.
     rooms: Vec<Box<str>>,
@@ -47,7 +44,6 @@ struct Arrival {
     replies: Steps,
 }
 
-/// The open command.
 #[derive(Default)]
 enum Asked {
     #[default]
@@ -55,7 +51,6 @@ enum Asked {
     Join(Channel),
     Leave(Channel),
     Send(Channel),
-    /// The requests of the handshake.
     Arrive(Box<Arrival>),
 }
 
@@ -164,11 +159,8 @@ impl Member {
                 self.asked = Asked::Leave(room);
             }
             Frame::Send(room, said) => {
-                let data = self
-                    .user
-                    .as_ref()
-                    .and_then(|user| render::message_data(&said, user));
-                let Some(data) = data else {
+                let user = self.user.as_ref();
+                let Some(data) = user.and_then(|user| render::message_data(&said, user)) else {
                     return steps.push(Step::End(Ending::InternalError));
                 };
                 steps.push(publish(&room, data));
@@ -178,7 +170,6 @@ impl Member {
     }
 }
 
-/// Replies to the command that was `asked`.
 fn settle(asked: Asked, answer: Result<Outcome, Denial>, context: &Context<'_>, steps: &mut Steps) {
     match (asked, answer) {
         (Asked::Join(room), Ok(outcome)) => {

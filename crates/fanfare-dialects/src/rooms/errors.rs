@@ -1,5 +1,4 @@
-//! The errors of an open connection. Each is sent as an `error` event, and the connection stays open, except
-//! after a request for a room without access.
+//! The errors of an open connection, sent as `error` events.
 
 use std::borrow::Cow;
 
@@ -7,31 +6,21 @@ use fanfare_core::{BadObject, Denial};
 
 use crate::text::excerpt;
 
-/// Why a message is refused.
 #[derive(Debug)]
 pub(super) enum FrameError<'a> {
-    /// It is not JSON, or is nested too deep.
     NotJson,
-    /// It is JSON, but not an object.
     NotAnObject,
-    /// `type` is missing, or is not a string.
     NoType,
-    /// `type` is unknown.
     UnknownType(Cow<'a, str>),
-    /// `room` is missing, `null` or an empty string.
     NoRoom,
-    /// `room` is not a room's name.
     BadRoom,
-    /// `room` is a user's room, which clients cannot use.
+    /// It is a user's room, which clients cannot use.
     UsersRoom,
-    /// `members` is neither a boolean nor `null`.
     BadMembers,
-    /// `data.content` is missing, `null` or an empty string.
     NoContent,
 }
 
 impl FrameError<'_> {
-    /// Returns the error's text.
     pub(super) fn words(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             Self::NotJson => "Invalid JSON format",
@@ -56,7 +45,6 @@ impl From<BadObject> for FrameError<'_> {
     }
 }
 
-/// Returns the error's text for a denial in `room`.
 pub(super) fn denied(denial: Denial, room: &str) -> String {
     let room = excerpt(room);
     match denial {

@@ -5,22 +5,16 @@ use serde_json::value::RawValue;
 
 use super::errors::FrameError;
 
-/// The prefixes of rooms' names.
 pub(super) const ROOMS: &[&str] = &["project:", "channel:", "task:"];
 
-/// A message from a client.
 pub(super) enum Frame<'a> {
     /// `join_room`, whether to list the members, and the resume of the room.
     Join(Channel, bool, Option<Since>),
-    /// `leave_room`.
     Leave(Channel),
-    /// `send_message`.
     Send(Channel, Content<'a>),
-    /// `ping`.
     Ping,
 }
 
-/// The content of a message.
 pub(super) struct Content<'a> {
     /// Any JSON value but `null` and the empty string.
     pub(super) content: &'a str,
@@ -28,16 +22,14 @@ pub(super) struct Content<'a> {
     pub(super) metadata: &'a str,
 }
 
-/// Parses a message.
 pub(super) fn read(text: &str) -> Result<Frame<'_>, FrameError<'_>> {
     let frame = RawObject::parse(text)?;
     let kind = frame.get("type").and_then(string).ok_or(FrameError::NoType)?;
     match &*kind {
-        "join_room" => Ok(Frame::Join(
-            room(&frame)?,
-            wants_members(&frame)?,
-            Since::given(&frame),
-        )),
+        "join_room" => {
+            let (room, wants_members) = (room(&frame)?, wants_members(&frame)?);
+            Ok(Frame::Join(room, wants_members, Since::given(&frame)))
+        }
         "leave_room" => Ok(Frame::Leave(room(&frame)?)),
         "send_message" => Ok(Frame::Send(room(&frame)?, said(&frame)?)),
         "ping" => Ok(Frame::Ping),
@@ -51,7 +43,6 @@ fn room<'a>(frame: &RawObject<'a>) -> Result<Channel, FrameError<'a>> {
     named(&string(raw).ok_or(FrameError::BadRoom)?)
 }
 
-/// Returns whether the client asks for the members: `"members": true`.
 fn wants_members<'a>(frame: &RawObject<'a>) -> Result<bool, FrameError<'a>> {
     match frame.given("members").map(RawValue::get) {
         None | Some("false") => Ok(false),

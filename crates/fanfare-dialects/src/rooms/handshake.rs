@@ -4,7 +4,6 @@ use fanfare_core::{About, Accept, Identity, Offer, Opening, Refusal, Rejection, 
 
 use super::{FORBIDDEN, Rooms, UNAUTHENTICATED};
 
-/// The close code for a maximum of connections.
 const TOO_MANY: u16 = 4429;
 
 impl Accept for Rooms {
@@ -13,10 +12,7 @@ impl Accept for Rooms {
     fn offer<'a>(&self, handshake: &RequestHead<'a>) -> Result<Offer<'a>, Refusal> {
         let offer = match handshake.credential("token")? {
             Some(token) if !token.is_empty() => Offer::of_token(token),
-            _ => handshake
-                .bearer()?
-                .map(Offer::of_token)
-                .ok_or(Refusal::MissingCredential)?,
+            _ => Offer::of_token(handshake.bearer()?.ok_or(Refusal::MissingCredential)?),
         };
         Ok(Offer {
             opening: opening(handshake),
@@ -52,16 +48,13 @@ impl Accept for Rooms {
 /// Returns the client's requests: missed events, and the rooms in `rooms`, separated by commas.
 fn opening(handshake: &RequestHead<'_>) -> Option<Box<Opening>> {
     let rooms = handshake.parameter("rooms").unwrap_or_default();
-    let rooms: Vec<Box<str>> = rooms
-        .split(',')
-        .filter(|room| !room.is_empty())
-        .map(Into::into)
-        .collect();
+    let rooms = rooms.split(',').filter(|room| !room.is_empty());
+    let names: Vec<Box<str>> = rooms.map(Into::into).collect();
     let asked = Opening::of(handshake);
-    if rooms.is_empty() {
+    if names.is_empty() {
         return asked;
     }
     let mut opening = asked.unwrap_or_default();
-    opening.names = rooms;
+    opening.names = names;
     Some(opening)
 }

@@ -1,7 +1,5 @@
 //! `rooms`: chat and updates in rooms with access control. A client authenticates with a token in the query, joins
 //! rooms and publishes in them. It receives a room's events, and which users join and leave.
-//!
-//! `frames` parses a client's messages, `errors` has the texts of its errors, and `options` the options.
 
 mod conversation;
 mod errors;
@@ -25,7 +23,6 @@ const UNAUTHENTICATED: u16 = 4401;
 /// The close code for a room without access. The protocol fixes the reason.
 const FORBIDDEN: (u16, &str) = (4403, "Forbidden");
 
-/// The dialect, before it is configured.
 pub(crate) struct Kind;
 
 impl DialectKind for Kind {
@@ -73,7 +70,6 @@ impl DialectKind for Kind {
     }
 }
 
-/// This protocol has neither routes nor fields of its own.
 impl Respond for Rooms {}
 
 #[cfg(test)]

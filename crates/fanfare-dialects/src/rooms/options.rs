@@ -1,5 +1,4 @@
-//! The options of this dialect. The policy of all dialects decides which users may join a room; here are only its
-//! defaults.
+//! The options of this dialect. The policy decides which users may join a room; here are only its defaults.
 
 use std::time::Duration;
 
@@ -21,13 +20,10 @@ pub(super) struct Rooms {
     pub(super) leave_grace: Duration,
 }
 
-/// Returns the defaults that differ from the usual ones.
 pub(super) fn defaults() -> DialectDefaults {
     DialectDefaults {
         binds: &["0.0.0.0:8000"],
-        max_connections: 10_000,
         max_connections_per_user: 5,
-        max_message_size: 64 * 1024,
         options: OptionsType::of::<Rooms>(),
         inherited: INHERITED,
         production: &[("rooms.default_access", "\"nobody\"")],

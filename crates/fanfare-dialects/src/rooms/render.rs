@@ -19,7 +19,6 @@ const NOTIFICATION: &str = "notification.new";
 /// The sender of an event in a room that names none.
 const NOBODY: &str = "system";
 
-/// The close code for an internal error.
 const INTERNAL: u16 = 4500;
 
 impl Render for Rooms {
@@ -72,23 +71,17 @@ fn event(event: &Event) -> Bytes {
         Audience::User(_) | Audience::Everyone => (NOTIFICATION, None, None),
     };
     let kind = event.kind.as_deref().unwrap_or(default);
-    envelope(
-        kind,
-        room,
-        event.data.as_str(),
-        sender,
-        timestamp(event.timestamp),
-    )
+    let (data, time) = (event.data.as_str(), timestamp(event.timestamp));
+    envelope(kind, room, data, sender, time)
 }
 
-/// Renders the welcome, the only message whose time has microseconds.
 pub(super) fn connected(user: &Identity, context: &Context<'_>) -> Bytes {
-    let data = format!(
-        r#"{{"message":"Connected successfully","user_id":{},"username":{}{}}}"#,
+    let (id, name, resumed) = (
         user_id(&user.user, user.numeric),
         quoted(user.name()),
-        resumed(context)
+        resumed(context),
     );
+    let data = format!(r#"{{"message":"Connected successfully","user_id":{id},"username":{name}{resumed}}}"#);
     envelope("connected", None, &data, None, timestamp_micros(context.now))
 }
 
@@ -103,16 +96,13 @@ pub(super) fn joined_room(room: &str, members: Option<Vec<Member>>, context: &Co
     about_room("joined_room", "Joined", room, &more, context.now)
 }
 
-/// Renders the confirmation of a leave.
 pub(super) fn left_room(room: &str, now: SystemTime) -> Bytes {
     about_room("left_room", "Left", room, "", now)
 }
 
 fn about_room(kind: &str, done: &str, room: &str, more: &str, now: SystemTime) -> Bytes {
-    let data = format!(
-        r#"{{"message":{}{more}}}"#,
-        quoted(&format!("{done} room {room}"))
-    );
+    let message = quoted(&format!("{done} room {room}"));
+    let data = format!(r#"{{"message":{message}{more}}}"#);
     envelope(kind, Some(room), &data, None, timestamp(now))
 }
 
@@ -121,13 +111,11 @@ fn listed(member: &Member) -> String {
     format!(r#"{{"user_id":{id},"username":{name}}}"#)
 }
 
-/// Renders a pong.
 pub(super) fn pong(now: SystemTime) -> Bytes {
     let data = format!(r#"{{"timestamp":"{}"}}"#, timestamp(now));
     envelope("pong", None, &data, None, timestamp(now))
 }
 
-/// Renders an error.
 pub(super) fn error(words: &str, now: SystemTime) -> Bytes {
     let data = format!(r#"{{"error":{}}}"#, quoted(words));
     envelope("error", None, &data, None, timestamp(now))

@@ -29,7 +29,6 @@ impl Converse for Stream {
     }
 }
 
-/// The connection's state.
 #[derive(Default)]
 pub(super) struct Reader {
     /// The requested channels, as the client wrote them, until the subscription is answered.
@@ -46,14 +45,10 @@ impl Conversation for Reader {
             Ok(to) => {
                 self.names.clone_from(&opening.names);
                 self.polls = opening.polls;
-                Step::Ask(Command::Subscribe {
-                    to,
-                    whole: false,
-                    resume: Some(Resume {
-                        since: opening.resume.unwrap_or(Since::Now),
-                        of_all: true,
-                    }),
-                })
+                let (whole, of_all) = (false, true);
+                let since = opening.resume.unwrap_or(Since::Now);
+                let resume = Some(Resume { since, of_all });
+                Step::Ask(Command::Subscribe { to, whole, resume })
             }
             Err(message) => refused(400, message),
         });
@@ -65,10 +60,8 @@ impl Conversation for Reader {
             Ok(Outcome::Subscribed(verdicts)) => verdicts,
             other => vec![other.map(drop)],
         };
-        let denied = names
-            .iter()
-            .zip(verdicts)
-            .find_map(|(name, verdict)| Some((name, verdict.err()?)));
+        let mut pairs = names.iter().zip(verdicts);
+        let denied = pairs.find_map(|(name, verdict)| Some((name, verdict.err()?)));
         steps.push(match (denied, context.resumed) {
             (Some((name, denial)), _) => denied_step(denial, name),
             (None, Some(resumed)) => Step::SendForms(render::opening(resumed, retry_ms(context.connection))),
@@ -87,7 +80,6 @@ impl Conversation for Reader {
     fn text(&mut self, _text: &str, _context: &Context<'_>, _steps: &mut Steps) {}
 }
 
-/// Returns the client's subscriptions, or the message about an invalid one.
 fn subscriptions(opening: &Opening) -> Result<Vec<Subscription>, String> {
     if opening.names.is_empty() {
         return Err("channel is required: a name or a pattern, as often as you like".to_owned());

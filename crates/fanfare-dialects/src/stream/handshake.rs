@@ -117,10 +117,8 @@ fn since(request: &RequestHead<'_>) -> Since {
 
 /// Returns the form that `Accept` asks for: the first of the two that it names.
 fn form(accept: &str) -> u8 {
-    let types = accept
-        .split(',')
-        .map(|range| range.split(';').next().unwrap_or_default().trim());
-    let mut named =
-        types.filter_map(|name| MEDIA_TYPES.iter().position(|own| own.eq_ignore_ascii_case(name)));
-    named.next().map_or(0, |form| u8::from(form == 1))
+    let types = accept.split(',').filter_map(|range| range.split(';').next());
+    let is_own = |name: &&str| MEDIA_TYPES.iter().any(|own| own.eq_ignore_ascii_case(name));
+    let named = types.map(str::trim).find(is_own);
+    u8::from(named.is_some_and(|name| name.eq_ignore_ascii_case(MEDIA_TYPES[1])))
 }

@@ -31,7 +31,6 @@ struct Problem<'a> {
     details: Map<String, Value>,
 }
 
-/// Returns the reply to a client that gets no stream.
 pub(super) fn failed(status: u16, message: &str) -> HttpReply {
     let code = match status {
         400 => "INVALID_REQUEST",

@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::describe;
 
-/// The dialect, before it is configured.
 pub(crate) struct Kind;
 
 impl DialectKind for Kind {

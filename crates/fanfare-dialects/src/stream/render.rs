@@ -3,10 +3,7 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use fanfare_core::{
-    Audience, EVERYONE_CHANNEL, Ending, Event, Render, Rendering, history::Resumption, personal_channel,
-    timestamp,
-};
+use fanfare_core::{Ending, Event, Render, Rendering, history::Resumption, timestamp};
 use uuid::Uuid;
 
 use super::Stream;
@@ -25,12 +22,10 @@ impl Render for Stream {
         Some(Rendering::Forms(resume(resumption)))
     }
 
-    /// A comment, and an empty line.
     fn ping(&self, _now: SystemTime) -> Option<Rendering> {
-        Some(Rendering::Forms([
-            Bytes::from_static(b":\n\n"),
-            Bytes::from_static(b"\n"),
-        ]))
+        Some(Rendering::Forms(
+            [b":\n\n".as_slice(), b"\n"].map(Bytes::from_static),
+        ))
     }
 
     fn last_words(&self, ending: Ending, _now: SystemTime) -> Option<Rendering> {
@@ -54,7 +49,6 @@ fn retrying(block: &Bytes, retry_ms: u64) -> Bytes {
     [format!("retry: {retry_ms}\n").as_bytes(), block].concat().into()
 }
 
-/// Returns the last message.
 pub(super) fn end(reason: &str) -> [Bytes; 2] {
     let data = format!(r#"{{"reason":{}}}"#, quoted(reason));
     own("stream.end", None, &data)
@@ -65,31 +59,19 @@ fn resume(resumed: &Resumption) -> [Bytes; 2] {
     own("resume", cursor.as_deref(), &resumed.json())
 }
 
-/// Returns a message of the server's own.
 fn own(kind: &str, cursor: Option<&str>, data: &str) -> [Bytes; 2] {
     let line = format!("{{\"type\":\"{kind}\",\"data\":{data}}}\n");
     [block(cursor, Some(kind), data.as_bytes()), line.into()]
 }
 
 fn rendered(event: &Event, cursor: Option<&str>) -> Rendering {
-    let personal;
-    let channel: &str = match &event.audience {
-        Audience::Channel(channel) => channel,
-        Audience::Everyone => EVERYONE_CHANNEL,
-        Audience::User(user) => {
-            personal = personal_channel(user);
-            &personal
-        }
-    };
+    let channel = quoted(&event.audience.channel_name());
     let or_null = |text: Option<&str>| text.map_or_else(|| "null".to_owned(), quoted);
     let kind = or_null(event.kind.as_deref());
     let sender = or_null(event.sender.as_deref().map(|sender| &*sender.id));
-    let rest = format!(
-        r#","sender":{sender},"id":"{}","timestamp":"{}""#,
-        event.id,
-        timestamp(event.timestamp)
-    );
-    let head = format!(r#"{{"channel":{},"type":{kind},"data":"#, quoted(channel));
+    let (id, time) = (event.id, timestamp(event.timestamp));
+    let rest = format!(r#","sender":{sender},"id":"{id}","timestamp":"{time}""#);
+    let head = format!(r#"{{"channel":{channel},"type":{kind},"data":"#);
     let mut object = [head.as_bytes(), event.data.bytes(), rest.as_bytes()].concat();
     // A line break in an event's data can only stand between tokens, where a space is equivalent.
     for byte in object.iter_mut().filter(|byte| matches!(**byte, b'\n' | b'\r')) {
@@ -113,7 +95,7 @@ fn block(cursor: Option<&str>, kind: Option<&str>, data: &[u8]) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use fanfare_core::RawJson;
+    use fanfare_core::{Audience, RawJson};
 
     use super::*;
 

@@ -30,7 +30,6 @@ impl Converse for super::Topics {
     }
 }
 
-/// The connection's state.
 pub(super) struct Talk {
     phase: Phase,
     asked: Asked,
@@ -39,9 +38,7 @@ pub(super) struct Talk {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// No token was accepted yet.
     New,
-    /// A user's connection.
     Authenticated,
     /// A user's connection, whose token has expired.
     Expired,
@@ -94,39 +91,15 @@ impl Talk {
             }
             FrameKind::Subscribe => {
                 let Topics { names, good: to } = self.proven(&frame)?.topics()?;
-                if to.is_empty() {
-                    settle(
-                        names,
-                        Ok(Outcome::Subscribed(Vec::new())),
-                        context,
-                        steps,
-                        subscribed,
-                    );
-                } else {
-                    self.ask(
-                        Command::Subscribe {
-                            to,
-                            whole: false,
-                            resume: frame.since().map(|since| Resume { since, of_all: false }),
-                        },
-                        Asked::Subscribe(names),
-                        steps,
-                    );
-                }
+                let whole = false;
+                let resume = frame.since().map(|since| Resume { since, of_all: false });
+                let command = (!to.is_empty()).then_some(Command::Subscribe { to, whole, resume });
+                self.ask_or_answer(command, Asked::Subscribe(names), context, steps);
             }
             FrameKind::Unsubscribe => {
                 let Topics { names, good: from } = self.proven(&frame)?.topics()?;
-                if from.is_empty() {
-                    settle(
-                        names,
-                        Ok(Outcome::Subscribed(Vec::new())),
-                        context,
-                        steps,
-                        unsubscribed,
-                    );
-                } else {
-                    self.ask(Command::Unsubscribe(from), Asked::Unsubscribe(names), steps);
-                }
+                let command = (!from.is_empty()).then_some(Command::Unsubscribe(from));
+                self.ask_or_answer(command, Asked::Unsubscribe(names), context, steps);
             }
             FrameKind::Message => {
                 let (channel, draft) = self.proven(&frame)?.draft()?;
@@ -136,7 +109,6 @@ impl Talk {
         Ok(())
     }
 
-    /// Returns the frame, if the connection has a user.
     fn proven<'f, 'a>(&self, frame: &'f Frame<'a>) -> Result<&'f Frame<'a>, FrameError> {
         match self.phase {
             Phase::Authenticated => Ok(frame),
@@ -148,6 +120,21 @@ impl Talk {
     fn ask(&mut self, command: Command, asked: Asked, steps: &mut Steps) {
         self.asked = asked;
         steps.push(Step::Ask(command));
+    }
+
+    /// Asks, or answers at once if none of the names is valid.
+    fn ask_or_answer(
+        &mut self,
+        command: Option<Command>,
+        asked: Asked,
+        context: &Context<'_>,
+        steps: &mut Steps,
+    ) {
+        if let Some(command) = command {
+            return self.ask(command, asked, steps);
+        }
+        self.asked = asked;
+        self.answered(Ok(Outcome::Subscribed(Vec::new())), context, steps);
     }
 
     /// The token is accepted. The client's further requests go to the server before the client is answered.
@@ -234,7 +221,6 @@ fn verdicts(answer: Result<Outcome, Denial>, names: usize) -> Vec<Result<(), Den
     }
 }
 
-/// Confirms that the connection is the user's.
 fn success(context: &Context<'_>) -> Step {
     let Some(identity) = context.identity else {
         return Step::End(Ending::InternalError);
@@ -274,7 +260,6 @@ fn unsubscribed<'a>(topic: &'a str, _: Option<&'a Resumption>) -> Reply<'a> {
     Reply::Unsubscribed { topic }
 }
 
-/// Returns the error for a token that is not accepted.
 fn rejected(denial: Denial, context: &Context<'_>) -> Step {
     let message = match denial {
         Denial::ExpiredCredential => "Token expired",

@@ -13,10 +13,8 @@ use crate::text::excerpt;
 
 /// The most topics in one message: as many as a connection may subscribe to by default.
 const MAX_TOPICS: usize = 1000;
-/// The longest event type, in bytes.
 const MAX_EVENT_TYPE: usize = 255;
 
-/// The type of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FrameKind {
     Auth,
@@ -32,12 +30,10 @@ pub(super) struct Frame<'a> {
     fields: RawObject<'a>,
 }
 
-/// The topics of a message.
 #[derive(Default)]
 pub(super) struct Topics {
     /// As the client wrote them, in order, or their errors.
     pub(super) names: Names,
-    /// The valid names.
     pub(super) good: Vec<Subscription>,
 }
 
@@ -72,12 +68,10 @@ impl<'a> Frame<'a> {
         Ok(Token(token.into()))
     }
 
-    /// Returns the client's request for missed events.
     pub(super) fn since(&self) -> Option<Since> {
         Since::given(&self.fields)
     }
 
-    /// Returns the topics of an `auth`, which may have none.
     pub(super) fn first_topics(&self) -> Result<Topics, FrameError> {
         match self.fields.given("topics") {
             Some(_) => self.topics(),
@@ -103,7 +97,6 @@ impl<'a> Frame<'a> {
         Ok(topics)
     }
 
-    /// Returns the event that a `message` publishes, and its channel.
     pub(super) fn draft(&self) -> Result<(Channel, Draft), FrameError> {
         let channel = channel(&text_of("topic", required(&self.fields, "topic")?)?)?;
         let data = required(&self.fields, "data")?;
@@ -123,7 +116,6 @@ impl<'a> Frame<'a> {
 }
 
 impl Topics {
-    /// Adds the text in `field`.
     fn add(&mut self, raw: &RawValue, field: impl Into<Cow<'static, str>>) {
         let name = text_of(field, raw).and_then(|name| {
             let subscription = Subscription::parse(&name).map_err(|bad| {
@@ -137,20 +129,15 @@ impl Topics {
 }
 
 fn required<'a>(fields: &RawObject<'a>, field: &'static str) -> Result<&'a RawValue, FrameError> {
-    fields
-        .get(field)
-        .ok_or_else(|| FrameError::in_field(field, "required"))
+    let value = fields.get(field);
+    value.ok_or_else(|| FrameError::in_field(field, "required"))
 }
 
 fn text_of(field: impl Into<Cow<'static, str>>, raw: &RawValue) -> Result<Cow<'_, str>, FrameError> {
     string(raw).ok_or_else(|| {
         let is_text = raw.get().starts_with('"'); // with half a surrogate pair in it
-        let issue = if is_text {
-            "must be Unicode text"
-        } else {
-            "must be a string"
-        };
-        FrameError::in_field(field, issue)
+        let what = if is_text { "Unicode text" } else { "a string" };
+        FrameError::in_field(field, format!("must be {what}"))
     })
 }
 

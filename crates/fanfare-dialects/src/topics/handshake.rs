@@ -5,7 +5,6 @@ use fanfare_core::{About, Accept, Offer, Refusal, Rejection, RequestHead};
 use super::{Topics, conversation, http::reply};
 
 impl Accept for Topics {
-    /// Every client is anonymous at first.
     fn offer<'a>(&self, _: &RequestHead<'a>) -> Result<Offer<'a>, Refusal> {
         Ok(Offer::default())
     }

@@ -26,7 +26,6 @@ pub(super) struct FailedError<'a> {
     error: &'a str,
 }
 
-/// Returns the reply to a failed request or a refused upgrade.
 pub(super) fn reply(status: u16, error: &str) -> HttpReply {
     let success = false;
     HttpReply::json(status, &FailedError { success, error })

@@ -1,10 +1,9 @@
 //! `fanfare listen` as a client of this protocol.
 
-use std::borrow::Cow;
-
-use fanfare_core::{EVERYONE_CHANNEL, ListenMessage, ListenPlan, Listening};
-use serde::Deserialize;
+use fanfare_core::{EVERYONE_CHANNEL, ListenMessage, ListenPlan, Listening, RawObject, string};
 use serde_json::json;
+
+use crate::listen;
 
 /// A pattern over all personal channels, which matches only the client's own.
 const PERSONAL: &str = "notifications.user.**";
@@ -24,41 +23,29 @@ pub(super) fn plan(path: &str, wanted: &Listening<'_>) -> Option<ListenPlan> {
     })
 }
 
-fn classify(text: &str) -> ListenMessage {
-    #[derive(Deserialize)]
-    struct Frame<'a> {
-        #[serde(rename = "type", borrow)]
-        kind: Cow<'a, str>,
-    }
-    let Ok(Frame { kind }) = serde_json::from_str(text) else {
+fn classify(message: &str) -> ListenMessage {
+    let Some((kind, fields)) = listen::message(message) else {
         return ListenMessage::Other;
     };
     match &*kind {
         "message" => ListenMessage::Event,
         "auth_success" | "subscribed" => ListenMessage::Confirmed,
-        "auth_error" | "error" => ListenMessage::Refused(refusal(text).unwrap_or_default()),
+        "auth_error" | "error" => ListenMessage::Refused(refusal(&fields)),
         _ => ListenMessage::Other,
     }
 }
 
 /// Returns an error's text, such as `403 Forbidden: not allowed (admin.news)`.
-fn refusal(text: &str) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Frame {
-        code: u16,
-        message: String,
-        details: Option<Details>,
-    }
-    #[derive(Deserialize)]
-    struct Details {
-        issue: String,
-        topic: Option<String>,
-    }
-    let frame: Frame = serde_json::from_str(text).ok()?;
-    let mut words = format!("{} {}", frame.code, frame.message);
-    if let Some(Details { issue, topic }) = frame.details {
-        words.extend([": ", &issue]);
+fn refusal(fields: &RawObject<'_>) -> String {
+    let mut words = format!(
+        "{} {}",
+        listen::written(fields, "code"),
+        listen::text(fields, "message")
+    );
+    if let Some(details) = listen::inside(fields, "details") {
+        words.extend([": ", &listen::text(&details, "issue")]);
+        let topic = details.get("topic").and_then(string);
         words.extend(topic.map(|topic| format!(" ({topic})")));
     }
-    Some(words)
+    words
 }

@@ -1,26 +1,19 @@
-//! Removes the fields about the sender from a client's metadata, because only the server sets them. Other
-//! fields keep their bytes.
+//! Removes the fields about the sender from a client's metadata, because only the server sets them.
 
 use bytes::Bytes;
 use fanfare_core::{RawJson, RawObject};
 
-/// The field with the sender's id.
 pub(super) const SENDER: &str = "senderId";
-/// The field with the connection it was sent from.
 pub(super) const CONNECTION: &str = "senderConnectionId";
 
-/// Returns the JSON value `text` without the two fields, however their names are escaped.
-///
-/// # Errors
-/// If it is not an object, or a field's name has a lone surrogate.
+/// Returns the JSON object `text` without the two fields, however their names are escaped.
 pub(super) fn without_sender(text: &str) -> Result<RawJson, &'static str> {
     if !text.starts_with('{') {
         return Err("must be an object");
     }
-    let members = members(text).map(|members| Bytes::from(format!("{{{members}}}")));
-    members
-        .and_then(|object| RawJson::parse(&object).ok())
-        .ok_or("field names must be Unicode text")
+    let object = members(text).map(|members| Bytes::from(format!("{{{members}}}")));
+    let object = object.and_then(|object| RawJson::parse(&object).ok());
+    object.ok_or("field names must be Unicode text")
 }
 
 /// Returns the text between the braces of the object `text`, without the two fields.

@@ -1,8 +1,6 @@
 //! `topics`: publish and subscribe on channels, with wildcards. A client connects without a user, authenticates
 //! with an `auth` message, subscribes, and may publish.
-//!
-//! [`frames`] parses a client's messages and [`replies`] renders the replies; [`metadata`] removes what a client
-//! claims about the sender. [`options`] has the options.
+//! [`replies`] renders the replies; [`metadata`] removes what a client claims about the sender.
 
 mod conversation;
 mod frames;
@@ -51,7 +49,7 @@ impl DialectKind for Kind {
     }
 
     fn defaults(&self) -> DialectDefaults {
-        options::DEFAULTS
+        options::defaults()
     }
 
     fn open(&self, options: &Options) -> Arc<dyn Dialect> {

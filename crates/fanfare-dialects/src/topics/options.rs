@@ -5,43 +5,35 @@ use std::time::Duration;
 use fanfare_core::{DialectDefaults, DurationText, Inherited, OptionsType, Target, Unit};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use smart_default::SmartDefault;
 
 /// The options: how long a connection may have no valid token.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Deserialize, Serialize, JsonSchema, SmartDefault)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct AuthTimeouts {
     /// How long a connection may stay open without an accepted `auth` frame. Then it is closed with 1008.
     // With zero no client could authenticate.
     #[serde(with = "DurationText::<1>")]
+    #[default(Duration::from_secs(30))]
     pub(super) auth_timeout: Duration,
 
     /// How long a client may take to send a new token of the same user after its token expired. Its subscriptions are
     /// paused until then; without a new token the connection is closed with 1008.
     #[serde(with = "DurationText::<0>")]
+    #[default(Duration::from_secs(60))]
     pub(super) reauth_grace: Duration,
 }
 
-impl Default for AuthTimeouts {
-    fn default() -> Self {
-        Self {
-            auth_timeout: Duration::from_secs(30),
-            reauth_grace: Duration::from_secs(60),
-        }
+pub(super) fn defaults() -> DialectDefaults {
+    DialectDefaults {
+        binds: &["0.0.0.0:3000"],
+        max_connections_per_ip: 100,
+        max_message_size: 1024 * 1024,
+        options: OptionsType::of::<AuthTimeouts>(),
+        inherited: INHERITED,
+        ..DialectDefaults::default()
     }
 }
-
-pub(super) const DEFAULTS: DialectDefaults = DialectDefaults {
-    binds: &["0.0.0.0:3000"],
-    everywhere: false,
-    max_connections: 10_000,
-    max_connections_per_ip: 100,
-    max_connections_per_user: 0,
-    max_message_size: 1024 * 1024,
-    ping_interval: Duration::from_secs(30),
-    options: OptionsType::of::<AuthTimeouts>(),
-    inherited: INHERITED,
-    production: &[],
-};
 
 const INHERITED: &[Inherited] = &[
     Inherited::new("WEBSOCKET_ENABLED", Target::Enabled, Unit::Plain),

@@ -1,26 +1,16 @@
 //! Renders an event for a subscriber.
 
-use fanfare_core::{Audience, EVERYONE_CHANNEL, Event, Render, Rendering, personal_channel, timestamp};
+use fanfare_core::{Event, Render, Rendering, timestamp};
 
 use super::{Topics, metadata};
 use crate::text::quoted;
 
-/// The type of an event that names none.
 const DEFAULT_TYPE: &str = "message";
 
 impl Render for Topics {
     /// Renders the event as a `message`; its data as it was published.
     fn render(&self, event: &Event) -> Option<Rendering> {
-        let personal;
-        let topic: &str = match &event.audience {
-            Audience::Channel(channel) => channel,
-            Audience::Everyone => EVERYONE_CHANNEL,
-            Audience::User(user) => {
-                personal = personal_channel(user);
-                &personal
-            }
-        };
-        let topic = quoted(topic);
+        let topic = quoted(&event.audience.channel_name());
         let kind = quoted(event.kind.as_deref().unwrap_or(DEFAULT_TYPE));
         let about = about(event);
         let time = timestamp(event.timestamp);
@@ -55,10 +45,9 @@ impl Render for Topics {
 
 /// Returns the members of `metadata`: the publisher's, then the server's about the sender.
 fn about(event: &Event) -> String {
-    let metadata = event.metadata.as_ref();
-    let mut members = metadata
-        .and_then(|metadata| metadata::members(metadata.as_str()))
-        .unwrap_or_default();
+    let own = event.metadata.as_ref();
+    let own = own.and_then(|own| metadata::members(own.as_str()));
+    let mut members = own.unwrap_or_default();
     let Some(sender) = &event.sender else {
         return members;
     };

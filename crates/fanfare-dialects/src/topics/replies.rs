@@ -5,7 +5,6 @@ use std::{borrow::Cow, time::SystemTime};
 use fanfare_core::{Denial, Step, history::Resumption, timestamp};
 use serde::Serialize;
 
-/// A reply, without its time.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub(super) enum Reply<'a> {
@@ -16,22 +15,23 @@ pub(super) enum Reply<'a> {
         resume: Option<&'a Resumption>,
     },
     /// The token was not accepted, or has expired.
-    AuthError { message: &'static str, code: u16 },
-    /// The subscription is in force.
+    AuthError {
+        message: &'static str,
+        code: u16,
+    },
     Subscribed {
         topic: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
         resume: Option<&'a Resumption>,
     },
     /// The subscription has ended.
-    Unsubscribed { topic: &'a str },
-    /// An error.
+    Unsubscribed {
+        topic: &'a str,
+    },
     Error(&'a FrameError),
-    /// A pong.
     Pong,
 }
 
-/// Why a message was refused.
 #[derive(Debug, Serialize)]
 pub(super) struct FrameError {
     code: u16,
@@ -44,7 +44,6 @@ pub(super) struct FrameError {
 struct Details {
     field: Cow<'static, str>,
     issue: Cow<'static, str>,
-    /// The topic, by which the replies to a list are distinguished.
     #[serde(skip_serializing_if = "Option::is_none")]
     topic: Option<Box<str>>,
 }
@@ -55,7 +54,6 @@ impl Reply<'_> {
         Self::AuthError { message, code: 401 }
     }
 
-    /// Sends the reply.
     pub(super) fn at(&self, now: SystemTime) -> Step {
         #[derive(Serialize)]
         struct Frame<'a> {
@@ -73,7 +71,6 @@ impl Reply<'_> {
 }
 
 impl FrameError {
-    /// Returns the error for an invalid field.
     pub(super) fn in_field(field: impl Into<Cow<'static, str>>, issue: impl Into<Cow<'static, str>>) -> Self {
         Self::detailed(400, "Invalid message format", field, issue)
     }
@@ -83,12 +80,10 @@ impl FrameError {
         Self::detailed(403, "Forbidden", "topic", issue).about(topic)
     }
 
-    /// Returns the error for a message that needs a user.
     pub(super) fn unauthorized(message: &'static str) -> Self {
         Self::plain(401, message)
     }
 
-    /// Returns the error for a message over the rate limit.
     pub(super) fn limited() -> Self {
         Self::plain(429, "Too many messages")
     }
@@ -97,13 +92,10 @@ impl FrameError {
     pub(super) fn denied(denial: Denial, topic: &str) -> Self {
         match denial {
             Denial::Forbidden | Denial::NotMember => Self::forbidden("not allowed", topic),
-            Denial::TooManySubscriptions => Self::detailed(
-                400,
-                "Too many subscriptions",
-                "topic",
-                "the connection has as many as it may",
-            )
-            .about(topic),
+            Denial::TooManySubscriptions => {
+                let issue = "the connection has as many as it may";
+                Self::detailed(400, "Too many subscriptions", "topic", issue).about(topic)
+            }
             Denial::ReservedType => Self::in_field("eventType", "reserved for the server"),
             Denial::BadCredential
             | Denial::ExpiredCredential
@@ -113,7 +105,6 @@ impl FrameError {
         }
     }
 
-    /// Adds the topic to the error.
     pub(super) fn about(mut self, topic: &str) -> Self {
         if let Some(details) = &mut self.details {
             details.topic = Some(topic.into());

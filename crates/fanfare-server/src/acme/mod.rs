@@ -118,7 +118,7 @@ impl AcmeCertificate {
                 continue;
             }
             let obtained = self.obtain().await;
-            upkeep.note_order(obtained.is_ok());
+            upkeep.orders.note(obtained.is_ok());
             if let Err(error) = obtained {
                 let pause = self.pause(failures);
                 failures += 1;

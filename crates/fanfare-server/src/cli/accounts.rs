@@ -1,14 +1,12 @@
-//! Shared by the commands for users, keys and backups: they open the configured database themselves, even if a server
-//! runs.
+//! The commands for users, keys and backups open the configured database themselves, even if a server runs.
 
 use std::time::{Duration, UNIX_EPOCH};
 
 use fanfare_accounts::{AccountError, Accounts, storage::Storage};
 
-use super::{CommandFailure, Global, Profile, block_on};
+use super::{CommandFailure, Global, block_on, usage};
 use crate::{config::Config, serve};
 
-/// Runs work on the configured database.
 pub(super) fn with_storage<T>(
     config: &Config,
     work: impl AsyncFnOnce(&Storage) -> Result<T, CommandFailure>,
@@ -26,25 +24,25 @@ pub(super) fn with_accounts<T>(
     global: &Global,
     work: impl AsyncFnOnce(&Accounts) -> Result<T, AccountError>,
 ) -> Result<T, CommandFailure> {
-    let config = global.load(&Profile::default())?.config;
+    let config = global.config()?;
     with_storage(&config, async |storage| {
         let accounts = Accounts::new(storage.clone(), serve::accounts_options(&config, None));
         match work(&accounts).await {
             Ok(done) => Ok(done),
             Err(AccountError::Storage(error)) => {
-                let text = serve::explained_storage_error(&error, &config.storage.url).await;
-                Err(CommandFailure::Runtime(text))
+                Err(serve::explained_storage_error(&error, &config.storage.url)
+                    .await
+                    .into())
             }
             Err(error) => Err(failed(&error)),
         }
     })
 }
 
-/// Returns an error as a failure of the command.
-pub(super) fn failed(error: &AccountError) -> CommandFailure {
+fn failed(error: &AccountError) -> CommandFailure {
     match error {
-        AccountError::Bad { .. } => CommandFailure::Usage(error.to_string()),
-        _ => CommandFailure::Runtime(error.to_string()),
+        AccountError::Bad { .. } => usage(error.to_string()),
+        _ => error.to_string().into(),
     }
 }
 

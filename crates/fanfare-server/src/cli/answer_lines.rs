@@ -25,9 +25,6 @@ impl AnswerLines {
     }
 
     /// Returns the next line that is not empty; or, at the end, the reason of the end.
-    ///
-    /// # Errors
-    /// If the server sends something other than lines.
     pub(super) async fn next(&mut self) -> Result<Result<Vec<u8>, &'static str>, CommandFailure> {
         loop {
             let rest = &self.read[self.taken..];
@@ -40,9 +37,7 @@ impl AnswerLines {
                 return Ok(Ok(line));
             }
             if rest.len() > MAX_LINE {
-                return Err(CommandFailure::Runtime(
-                    "the server sent no line of a stream".into(),
-                ));
+                return Err("the server sent no line of a stream".into());
             }
             self.read.drain(..self.taken);
             self.taken = 0;

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::accounts::with_storage;
-use super::{CommandFailure, Global, Outcome, Profile};
+use super::{Global, Outcome};
 use crate::{auth, config::Config};
 
-/// Write a consistent copy of the SQLite database to a new file; the server may be running.
 #[derive(Args)]
 pub(super) struct Backup {
     /// The file to create; an existing one is not overwritten
@@ -18,10 +17,10 @@ pub(super) struct Backup {
 
 impl Backup {
     pub(super) fn run(&self, global: &Global) -> Outcome {
-        let config = global.load(&Profile::default())?.config;
+        let config = global.config()?;
         with_storage(&config, async |storage| {
             let backup = storage.backup(&self.file).await;
-            backup.map_err(|error| CommandFailure::Runtime(format!("{}: {error}", self.file.display())))
+            Ok(backup.map_err(|error| format!("{}: {error}", self.file.display()))?)
         })?;
         if let Some(secret) = generated_secret(&config) {
             // Not on standard output, which is for programs.

@@ -1,13 +1,12 @@
 //! `fanfare bench`.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fmt::Display, fs, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 use fanfare_bench::{Options, Subject, peer};
 
 use super::{CommandFailure, Global, Outcome, output};
 
-/// Measure the server's performance on this machine. It starts its own server, on the loopback interface
 #[derive(Args)]
 pub(super) struct Bench {
     /// The measurement
@@ -87,9 +86,9 @@ impl Bench {
             rounds: usize::from(self.rounds),
             shards: usize::from(self.shards),
         };
-        let report = fanfare_bench::run(&options).map_err(CommandFailure::Runtime)?;
+        let report = fanfare_bench::run(&options)?;
         if self.json {
-            output::line(report.to_json().map_err(CommandFailure::Runtime)?);
+            output::line(report.to_json()?);
         } else {
             output::text(report);
         }
@@ -97,23 +96,20 @@ impl Bench {
     }
 
     fn run_peer(&self) -> Outcome {
-        let failure = |error: String| CommandFailure::Runtime(format!("peer: {error}"));
-        let file = self
-            .plan
-            .as_deref()
-            .ok_or_else(|| failure("--plan is missing".into()))?;
-        let read = fs::read(file).map_err(|error| failure(format!("{}: {error}", file.display())))?;
-        let plan =
-            serde_json::from_slice(&read).map_err(|error| failure(format!("{}: {error}", file.display())))?;
-        let outcome = peer::run(&plan).map_err(failure)?;
-        output::line(serde_json::to_string(&outcome).map_err(|error| failure(error.to_string()))?);
+        let failure = |error: &dyn Display| CommandFailure::Runtime(format!("peer: {error}"));
+        let file = self.plan.as_deref();
+        let file = file.ok_or_else(|| failure(&"--plan is missing"))?;
+        let of_file = |error: &dyn Display| failure(&format!("{}: {error}", file.display()));
+        let read = fs::read(file).map_err(|error| of_file(&error))?;
+        let plan = serde_json::from_slice(&read).map_err(|error| of_file(&error))?;
+        let outcome = peer::run(&plan).map_err(|error| failure(&error))?;
+        output::line(serde_json::to_string(&outcome).map_err(|error| failure(&error))?);
         Ok(())
     }
 
     fn run_baseline(&self) -> Outcome {
         let connections = self.connections.unwrap_or_default() as usize;
-        fanfare_bench::run_baseline(connections)
-            .map_err(|error| CommandFailure::Runtime(format!("baseline: {error}")))
+        Ok(fanfare_bench::run_baseline(connections).map_err(|error| format!("baseline: {error}"))?)
     }
 }
 

@@ -2,43 +2,88 @@
 
 use std::fmt::Write as _; // writing to a string cannot fail
 
+use clap::{Args, Subcommand};
 use fanfare_core::Registry;
 
+use super::{Global, Outcome, Profile, reload::RunningServer, usage};
 use crate::{
     config::{self, ConfigErrors, Loaded, Problem, Sources},
-    serve,
+    serve, telemetry,
 };
 
 /// The exit code of bad arguments and bad configuration.
-pub(super) const BAD_CONFIGURATION: u8 = 2;
+const BAD_CONFIGURATION: u8 = 2;
 
-/// The output of a command, and its exit code.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Output {
-    /// For standard output.
-    pub stdout: String,
-    /// For standard error.
-    pub stderr: String,
-    /// The exit code.
-    pub code: u8,
+#[derive(Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Read the configuration and report all errors in it
+    Check(Check),
+    /// Print the effective configuration and where each value was set, without secrets
+    Show(Profile),
+    /// Print a configuration file with every key, its default and its documentation
+    Default,
 }
 
-/// `fanfare config check`: prints `ok` and a summary, or all errors. Call it in a runtime.
-///
-/// It builds all parts of a server, and neither connects nor binds nor writes.
-pub(super) fn check(sources: &Sources, registry: Registry) -> Output {
+#[derive(Args)]
+pub(super) struct Check {
+    #[command(flatten)]
+    profile: Profile,
+    /// Also print what a reload of the running server would change, and what needs a restart
+    #[arg(long)]
+    against_running: bool,
+    #[command(flatten)]
+    server: RunningServer,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Output {
+    stdout: String,
+    stderr: String,
+    code: u8,
+}
+
+impl ConfigCommand {
+    pub(super) fn run(&self, global: &Global) -> Outcome {
+        let output = match self {
+            Self::Check(check) => {
+                if let Some(level) = &global.log_level {
+                    telemetry::filter(level)
+                        .map_err(|reason| usage(format!("--log-level {level}: {reason}")))?;
+                }
+                let sources = global.sources(&check.profile)?;
+                super::block_on(async { Ok(self::check(&sources, global.registry)) })?
+            }
+            Self::Show(profile) => show(&global.sources(profile)?, global.registry),
+            Self::Default => default(global.registry),
+        };
+        super::output::text(output.stdout);
+        if output.code != 0 {
+            let errors = output.stderr.trim_end();
+            return Err(usage(format!("the configuration cannot be used\n{errors}")));
+        }
+        eprint!("{}", output.stderr);
+        if let Self::Check(check) = self
+            && check.against_running
+        {
+            let config = global.load(&check.profile)?.config;
+            super::output::text(check.server.reload(&config, true)?);
+        }
+        Ok(())
+    }
+}
+
+/// Prints `ok` and a summary, or all errors. Call it in a runtime; it neither connects nor binds nor writes.
+fn check(sources: &Sources, registry: Registry) -> Output {
     with_loaded(sources, registry, |loaded| {
         serve::check(loaded).map(|()| summary(loaded))
     })
 }
 
-/// `fanfare config show`: prints the effective configuration, without secrets.
-pub(super) fn show(sources: &Sources, registry: Registry) -> Output {
+fn show(sources: &Sources, registry: Registry) -> Output {
     with_loaded(sources, registry, |loaded| Ok(config::show(loaded)))
 }
 
-/// `fanfare config default`: prints the example file.
-pub(super) fn default(registry: Registry) -> Output {
+fn default(registry: Registry) -> Output {
     Output {
         stdout: config::example(registry),
         ..Output::default()
@@ -79,38 +124,25 @@ fn summary(loaded: &Loaded) -> String {
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(text, "  {name:<9} {value}");
     };
-    let file = loaded
-        .file
-        .as_ref()
-        .map_or_else(|| "none".to_owned(), |file| file.display().to_string());
-    line("file", &file);
+    let file = loaded.file.as_ref().map(|file| file.display().to_string());
+    line("file", file.as_deref().unwrap_or("none"));
     line("profile", &loaded.profile);
     for listener in &config.listener {
         let scheme = if listener.has_tls() { "wss" } else { "ws" };
-        let dialects = if listener.dialects.is_empty() {
-            "HTTP only".to_owned()
-        } else {
-            listener.dialects.join(", ")
+        let dialects = match &listener.dialects[..] {
+            [] => "HTTP only".to_owned(),
+            dialects => dialects.join(", "),
         };
         line(
             "listener",
             &format!("{scheme}://{}{}  {dialects}", listener.bind, listener.prefix),
         );
     }
-    let url = config
-        .broker
-        .url
-        .as_ref()
-        .map(|url| format!(" at {url}"))
-        .unwrap_or_default();
-    line("broker", &format!("{}{url}", config.broker.kind.name()));
-    line(
-        "resp",
-        &config
-            .resp
-            .bind
-            .map_or_else(|| "off".to_owned(), |bind| bind.to_string()),
-    );
+    let url = config.broker.url.as_ref().map(|url| format!(" at {url}"));
+    let broker = format!("{}{}", config.broker.kind.name(), url.unwrap_or_default());
+    line("broker", &broker);
+    let resp = config.resp.bind.map(|bind| bind.to_string());
+    line("resp", resp.as_deref().unwrap_or("off"));
     text
 }
 

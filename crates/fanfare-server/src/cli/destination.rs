@@ -3,25 +3,19 @@
 use fanfare_core::{DialectKind, ListenPlan, Listening, Registry};
 use reqwest::Url;
 
-use super::{CommandFailure, remote};
+use super::{CommandFailure, remote, usage};
 use crate::config::{Config, Listener};
 
-/// A dialect of the registry.
 type ServedDialect = &'static dyn DialectKind;
 
-/// A way to listen.
 pub(super) struct Destination {
-    /// The dialect's name.
     pub(super) dialect: &'static str,
     /// The URL to connect to. It contains the token.
     pub(super) url: String,
-    /// How to receive there.
     pub(super) plan: ListenPlan,
 }
 
-/// A server, and the dialects it may serve.
 struct ServedPlace {
-    /// `ws://HOST:PORT/PREFIX`.
     base: String,
     dialects: Vec<ServedDialect>,
 }
@@ -29,9 +23,7 @@ struct ServedPlace {
 /// The arguments that choose a destination.
 #[derive(Clone, Copy)]
 pub(super) struct WantedServer<'a> {
-    /// A server, or a whole endpoint.
     pub(super) url: Option<&'a str>,
-    /// A dialect's name.
     pub(super) dialect: Option<&'a str>,
 }
 
@@ -78,8 +70,7 @@ fn local_places(config: &Config) -> Result<Vec<ServedPlace>, CommandFailure> {
 
 /// Returns the server at `url`. If the URL names a whole endpoint, its path ends as a plan's begins.
 fn place_at(config: &Config, url: &str) -> Result<ServedPlace, CommandFailure> {
-    let bad =
-        || CommandFailure::Usage("--url: expected http://HOST[:PORT] or ws://HOST[:PORT][/PATH]".into());
+    let bad = || usage("--url: expected http://HOST[:PORT] or ws://HOST[:PORT][/PATH]");
     let url = Url::parse(url).map_err(|_| bad())?;
     let scheme = match url.scheme() {
         "http" | "ws" => "ws",
@@ -100,7 +91,6 @@ fn place_at(config: &Config, url: &str) -> Result<ServedPlace, CommandFailure> {
     })
 }
 
-/// Returns the dialects that listeners name.
 fn conversing(registry: Registry) -> impl Iterator<Item = ServedDialect> {
     registry.iter().filter(|dialect| !dialect.defaults().everywhere)
 }
@@ -115,12 +105,9 @@ fn likely(config: &Config, path: &str, port: Option<u16>) -> Vec<ServedDialect> 
         }
     };
     narrow(&|dialect| path.ends_with(dialect.path()));
-    let listener = config
-        .listener
-        .iter()
-        .find(|listener| Some(listener.bind.port()) == port);
-    if let Some(listener) = listener {
-        narrow(&|dialect| listener.dialects.iter().any(|name| name == dialect.name()));
+    let mut listeners = config.listener.iter();
+    if let Some(listener) = listeners.find(|listener| Some(listener.bind.port()) == port) {
+        narrow(&|dialect| listener.serves(dialect.name()));
     } else if let Some(port) = port {
         let port = format!(":{port}");
         narrow(&|dialect| dialect.defaults().binds.iter().any(|bind| bind.ends_with(&port)));
@@ -142,10 +129,7 @@ fn narrow(
 ) -> Result<(), CommandFailure> {
     let Some(dialect) = conversing(registry).find(|dialect| dialect.name() == name) else {
         let names: Vec<_> = conversing(registry).map(DialectKind::name).collect();
-        let names = names.join(", ");
-        return Err(CommandFailure::Usage(format!(
-            "--dialect: expected one of {names}"
-        )));
+        return Err(usage(format!("--dialect: expected one of {}", names.join(", "))));
     };
     for place in &mut *places {
         if believed {
@@ -156,18 +140,16 @@ fn narrow(
     }
     places.retain(|place| !place.dialects.is_empty());
     if places.is_empty() {
-        let text = format!("--dialect: no listener without TLS serves {name}; name the server with --url");
-        return Err(CommandFailure::Usage(text));
+        return Err(usage(format!(
+            "--dialect: no listener without TLS serves {name}; name the server with --url"
+        )));
     }
     Ok(())
 }
 
 fn no_way(places: &[ServedPlace], wanted: &Listening<'_>) -> CommandFailure {
-    let mut names: Vec<_> = places
-        .iter()
-        .flat_map(|place| &place.dialects)
-        .map(|one| one.name())
-        .collect();
+    let served = places.iter().flat_map(|place| &place.dialects);
+    let mut names: Vec<_> = served.map(|dialect| dialect.name()).collect();
     names.dedup();
     let names = names.join(", ");
     let what = match (wanted.own, wanted.channels) {
@@ -175,12 +157,11 @@ fn no_way(places: &[ServedPlace], wanted: &Listening<'_>) -> CommandFailure {
         (false, _) => "these channels",
         (true, _) => "a user's events and these channels together",
     };
-    let hint = if wanted.token.is_none() {
-        "; name a user with --user or --token"
-    } else {
-        ""
+    let hint = match wanted.token {
+        None => "; name a user with --user or --token",
+        Some(_) => "",
     };
-    CommandFailure::Usage(format!(
+    usage(format!(
         "{what} cannot be received by any dialect served there ({names}){hint}"
     ))
 }

@@ -11,7 +11,7 @@ use fanfare_core::{
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
-use super::{CommandFailure, Global, Outcome, Profile, block_on, output, token};
+use super::{CommandFailure, Global, Outcome, Profile, block_on, output, token, usage};
 use crate::{
     access::{self, ExplainedAction, Webhook},
     auth,
@@ -19,7 +19,6 @@ use crate::{
     serve,
 };
 
-/// Show whether a user may use a channel, and which rule or default decides.
 #[derive(Args)]
 #[command(group(ArgGroup::new("who").required(true).args(["user", "anonymous"])))]
 pub(super) struct Explain {
@@ -54,9 +53,8 @@ impl Explain {
 
     async fn answer(&self, loaded: &Loaded) -> Result<String, CommandFailure> {
         let audience = Audience::of_channel(&self.channel)
-            .map_err(|error| CommandFailure::Usage(format!("--channel {:?}: {error}", self.channel)))?;
-        let policy =
-            serve::policy(&loaded.config).map_err(|error| CommandFailure::Usage(error.to_string()))?;
+            .map_err(|error| usage(format!("--channel {:?}: {error}", self.channel)))?;
+        let policy = serve::policy(&loaded.config).map_err(|error| usage(error.to_string()))?;
         let who = self.identity(&policy)?;
         let room = matches!(&audience, Audience::Channel(channel) if policy.names().is_room(channel));
         let access = AccessControl::new(policy, None);
@@ -85,7 +83,7 @@ impl Explain {
         let Some(user) = &self.user else {
             return Ok(None);
         };
-        fanfare_core::UserId::new(user).map_err(|error| CommandFailure::Usage(format!("--user: {error}")))?;
+        fanfare_core::UserId::new(user).map_err(|error| usage(format!("--user: {error}")))?;
         let claims = token::claims(&self.claim)?;
         Ok(auth::supposed(user, claims, &policy.wanted_claims()))
     }
@@ -97,10 +95,8 @@ impl Explain {
         room: bool,
         decisions: &[ExplainedAction],
     ) -> String {
-        let who = self.user.as_ref().map_or_else(
-            || "an anonymous connection".to_owned(),
-            |user| format!("{user:?}"),
-        );
+        let who = self.user.as_ref().map(|user| format!("{user:?}"));
+        let who = who.unwrap_or_else(|| "an anonymous connection".to_owned());
         let kind = match audience {
             Audience::User(_) => ", a personal channel",
             _ if room => ", a room",
@@ -109,10 +105,9 @@ impl Explain {
         let mut text = format!("{who} on {:?}{kind}\n", self.channel);
         for decision in decisions {
             let explained = &decision.explained;
-            let place = match &explained.rule {
-                Some(_) => format!(" ({})", place(loaded, decision)),
-                None => String::new(),
-            };
+            let rule = explained.rule.as_ref();
+            let place = rule.map(|_| format!(" ({})", place(loaded, decision)));
+            let place = place.unwrap_or_default();
             let (what, verdict, reason) = (decision.action, words(&explained.permission), &explained.reason);
             let _ = writeln!(text, "  {what:<10} {verdict:<22} {reason}{place}");
         }
@@ -168,8 +163,8 @@ fn place(loaded: &Loaded, decision: &ExplainedAction) -> String {
 
 /// Replaces open decisions by the authorizer's answers.
 async fn ask(loaded: &Loaded, decisions: &mut [ExplainedAction]) -> Result<(), CommandFailure> {
-    let webhook = Webhook::new(&loaded.config.authorizer, Handle::current())
-        .map_err(|error| CommandFailure::Runtime(error.to_string()))?;
+    let webhook = Webhook::new(&loaded.config.authorizer, Handle::current());
+    let webhook = webhook.map_err(|error| error.to_string())?;
     let Some(webhook) = webhook else {
         return Ok(());
     };
@@ -178,10 +173,8 @@ async fn ask(loaded: &Loaded, decisions: &mut [ExplainedAction]) -> Result<(), C
             Permission::Allowed | Permission::Denied => continue,
             Permission::Pending(open) => open,
         };
-        let answer = open
-            .ask_by(async |question| webhook.try_out(question).await)
-            .await;
-        (explained.permission, explained.reason) = match answer {
+        let answer = open.ask_by(async |question| webhook.try_out(question).await);
+        (explained.permission, explained.reason) = match answer.await {
             Ok(true) => (Permission::Allowed, "the authorizer allows it".to_owned()),
             Ok(false) => (Permission::Denied, "the authorizer refuses it".to_owned()),
             Err(reason) => (

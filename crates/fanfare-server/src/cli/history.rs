@@ -9,12 +9,11 @@ use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use super::{
-    CommandFailure, Global, Outcome, Profile, block_on,
+    Global, Outcome, block_on,
     output::{self, Paint, shown},
     remote::RemoteServer,
 };
 
-/// Print kept events, the oldest first: JSON lines, or for people on a terminal
 #[derive(Args)]
 #[command(group(ArgGroup::new("of").required(true).args(["user", "channel", "everyone"])))]
 pub(super) struct HistoryCommand {
@@ -43,7 +42,6 @@ pub(super) struct HistoryCommand {
     server: RemoteServer,
 }
 
-/// A page of the service API.
 #[derive(Deserialize)]
 struct Page<'a> {
     #[serde(borrow)]
@@ -53,10 +51,10 @@ struct Page<'a> {
 
 impl HistoryCommand {
     pub(super) fn run(&self, global: &Global) -> Outcome {
-        let config = global.load(&Profile::default())?.config;
+        let config = global.config()?;
         let api = self.server.api(&config)?;
         let text = block_on(api.get(&self.path()))?;
-        let bad = |_| CommandFailure::Runtime("the server sent something else than a history".into());
+        let bad = |_| "the server sent something else than a history".to_owned();
         let page: Page<'_> = serde_json::from_str(&text).map_err(bad)?;
         let is_terminal = io::stdout().is_terminal();
         let paint = Paint::new(is_terminal);
@@ -75,7 +73,6 @@ impl HistoryCommand {
         Ok(())
     }
 
-    /// Returns the path of the page.
     fn path(&self) -> String {
         let mut query = Serializer::new(String::new());
         let everyone = self.everyone.then_some(EVERYONE_CHANNEL);
@@ -95,7 +92,6 @@ impl HistoryCommand {
     }
 }
 
-/// Returns an event on one line, with its cursor.
 fn for_people(paint: Paint, event: &RawValue) -> String {
     let read: Value = serde_json::from_str(event.get()).unwrap_or_default();
     let at = read["timestamp"].as_str().unwrap_or_default();

@@ -6,7 +6,6 @@ use fanfare_accounts::Scope;
 use super::accounts::{moment, with_accounts};
 use super::{Global, Outcome, output};
 
-/// Create and revoke API keys for backends.
 #[derive(Subcommand)]
 pub(super) enum KeyCommand {
     /// Create a key and print it; it cannot be printed again
@@ -67,11 +66,7 @@ fn list(global: &Global) -> Outcome {
             "{}\t{}\t{}\t{}\t{}\t{}",
             key.id,
             key.scopes.join(","),
-            if key.revoked_at.is_some() {
-                "revoked"
-            } else {
-                "good"
-            },
+            key.revoked_at.map_or("good", |_| "revoked"),
             moment(Some(key.created_at)),
             key.name,
             moment(key.last_used_at),

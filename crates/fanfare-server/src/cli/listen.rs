@@ -22,7 +22,7 @@ use super::{
     listen_since::Missed,
     output::shown,
     remote::RemoteApi,
-    token,
+    token, usage,
 };
 use crate::config::Loaded;
 
@@ -33,7 +33,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 type ClientSocket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// Connect as a client and print each event as a line of JSON.
 #[derive(Args)]
 #[command(group(ArgGroup::new("what").required(true).multiple(true).args(["user", "token", "channel"])))]
 pub(super) struct Listen {
@@ -63,8 +62,7 @@ pub(super) struct Listen {
 impl Listen {
     pub(super) fn run(&self, global: &Global) -> Outcome {
         for name in &self.channel {
-            Subscription::parse(name)
-                .map_err(|error| CommandFailure::Usage(format!("--channel {name:?}: {error}")))?;
+            Subscription::parse(name).map_err(|error| usage(format!("--channel {name:?}: {error}")))?;
         }
         let loaded = global.load(&Profile::default())?;
         let token = self.token(&loaded)?;
@@ -106,12 +104,11 @@ impl Listen {
 }
 
 async fn listen(to: Destination, count: u64) -> Outcome {
-    let (mut socket, _) = connect_async(to.url)
-        .await
-        .map_err(|error| CommandFailure::Runtime(explain(&error)))?;
+    let connected = connect_async(to.url).await;
+    let (mut socket, _) = connected.map_err(|error| explain(&error))?;
     for frame in to.plan.frames {
         let sent = socket.send(Message::text(frame)).await;
-        sent.map_err(|error| CommandFailure::Runtime(explain(&error)))?;
+        sent.map_err(|error| explain(&error))?;
     }
     let listener = ListeningClient {
         dialect: to.dialect,
@@ -124,13 +121,11 @@ async fn listen(to: Destination, count: u64) -> Outcome {
     Ok(())
 }
 
-/// A connected listener.
 struct ListeningClient {
     dialect: &'static str,
     classify: fn(&str) -> ListenMessage,
     /// The confirmations that the server has yet to send.
     unconfirmed: usize,
-    /// The events still to print.
     left: u64,
 }
 
@@ -143,10 +138,8 @@ impl ListeningClient {
                 message = socket.next() => message,
                 _ = tokio::signal::ctrl_c() => return Ok(()),
                 () = sleep_until(deadline), if self.unconfirmed > 0 => {
-                    return Err(CommandFailure::Runtime(format!(
-                        "the server does not answer in the dialect {}; choose another with --dialect",
-                        self.dialect
-                    )));
+                    let text = "the server does not answer in the dialect";
+                    return Err(format!("{text} {}; choose another with --dialect", self.dialect).into());
                 }
             };
             match message {
@@ -154,12 +147,11 @@ impl ListeningClient {
                 Some(Ok(Message::Close(Some(close)))) if close.code == CloseCode::Normal => return Ok(()),
                 Some(Ok(Message::Close(Some(close)))) => {
                     let (code, reason) = (close.code, shown(&close.reason));
-                    let text = format!("the server closed the connection: {code} {reason}");
-                    return Err(CommandFailure::Runtime(text));
+                    return Err(format!("the server closed the connection: {code} {reason}").into());
                 }
                 Some(Ok(_)) => {}
-                Some(Err(error)) => return Err(CommandFailure::Runtime(explain(&error))),
-                None => return Err(CommandFailure::Runtime("the server closed the connection".into())),
+                Some(Err(error)) => return Err(explain(&error).into()),
+                None => return Err("the server closed the connection".into()),
             }
         }
         Ok(())
@@ -178,10 +170,7 @@ impl ListeningClient {
                 self.tell_when_ready();
             }
             ListenMessage::Refused(words) => {
-                return Err(CommandFailure::Runtime(format!(
-                    "the server refused: {}",
-                    shown(&words)
-                )));
+                return Err(format!("the server refused: {}", shown(&words)).into());
             }
             ListenMessage::Confirmed | ListenMessage::Other => {}
         }

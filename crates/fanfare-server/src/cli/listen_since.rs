@@ -20,7 +20,6 @@ pub(super) struct Missed<'a> {
 }
 
 impl Missed<'_> {
-    /// Returns the path of the stream.
     fn path(&self) -> String {
         let mut query = Serializer::new(String::new());
         let own = [PERSONAL, EVERYONE_CHANNEL].into_iter().filter(|_| self.own);
@@ -32,7 +31,6 @@ impl Missed<'_> {
         format!("/api/v1/stream?{}", query.finish())
     }
 
-    /// Prints the events that `api` streams, `count` of them.
     pub(super) async fn listen(&self, api: &RemoteApi<'_>, count: u64) -> Outcome {
         let mut lines = AnswerLines::new(api.open(&self.path(), Some(LINES)).await?);
         let mut left = count;
@@ -41,16 +39,15 @@ impl Missed<'_> {
                 line = lines.next() => line?,
                 _ = tokio::signal::ctrl_c() => return Ok(()),
             };
-            let line = line.map_err(|why| CommandFailure::Runtime(format!("the stream was lost: {why}")))?;
+            let line = line.map_err(|why| format!("the stream was lost: {why}"))?;
             left -= u64::from(take(&line)?);
         }
         Ok(())
     }
 }
 
-/// Prints a line if it is an event; returns whether it is.
 fn take(line: &[u8]) -> Result<bool, CommandFailure> {
-    let bad = || CommandFailure::Runtime("the server did not send a stream".into());
+    let bad = || "the server did not send a stream".to_owned();
     let text = std::str::from_utf8(line).map_err(|_| bad())?;
     let read: Value = serde_json::from_str(text).map_err(|_| bad())?;
     let data = &read["data"];
@@ -67,9 +64,7 @@ fn take(line: &[u8]) -> Result<bool, CommandFailure> {
         }
         Some("stream.end") => {
             let why = data["reason"].as_str().map(shown).unwrap_or_default();
-            Err(CommandFailure::Runtime(format!(
-                "the server ended the stream: {why}"
-            )))
+            Err(format!("the server ended the stream: {why}").into())
         }
         _ => {
             output::line(text);

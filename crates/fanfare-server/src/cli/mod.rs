@@ -5,7 +5,6 @@ mod answer_lines;
 mod backup;
 #[cfg(feature = "bench")]
 mod bench_command;
-mod config_args;
 mod config_command;
 mod destination;
 mod explain;
@@ -20,7 +19,6 @@ mod ready;
 mod reload;
 mod remote;
 mod restore;
-mod running_server;
 mod serve_command;
 mod tail;
 mod token;
@@ -33,8 +31,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 use fanfare_core::Registry;
 
-use crate::config::{self, ConfigErrors, Loaded, Sources};
-use config_args::Profile;
+use crate::config::{self, Config, ConfigErrors, Loaded, Sources};
 
 /// A realtime server: clients of several protocols, one fan-out core.
 #[derive(Parser)]
@@ -64,6 +61,17 @@ struct Global {
     /// The dialects of this build.
     #[arg(skip)]
     registry: Registry,
+}
+
+/// The defaults to start from.
+#[derive(Args, Default)]
+struct Profile {
+    /// A set of defaults: `default` or `production`. A dialect's name is `default` with `--dialect NAME`
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+    /// Serve only this dialect, on the first of its addresses; may be repeated
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    dialect: Vec<String>,
 }
 
 #[derive(Subcommand)]
@@ -105,7 +113,7 @@ enum Command {
     Bench(bench_command::Bench),
     /// Check, show or explain the configuration
     #[command(subcommand)]
-    Config(config_args::ConfigCommand),
+    Config(config_command::ConfigCommand),
     /// Print the completions for a shell
     #[command(hide = true)]
     Completions(packaged::Completions),
@@ -114,7 +122,6 @@ enum Command {
     Man(packaged::Man),
 }
 
-/// Why a command failed.
 enum CommandFailure {
     /// The arguments or the configuration are wrong: exit code 2.
     Usage(String),
@@ -122,10 +129,24 @@ enum CommandFailure {
     Runtime(String),
 }
 
-impl CommandFailure {
-    fn configuration(errors: &ConfigErrors) -> Self {
-        Self::Usage(format!("the configuration cannot be used\n{errors}"))
+impl From<String> for CommandFailure {
+    fn from(text: String) -> Self {
+        Self::Runtime(text)
     }
+}
+
+impl From<&str> for CommandFailure {
+    fn from(text: &str) -> Self {
+        Self::Runtime(text.to_owned())
+    }
+}
+
+fn usage(text: impl Into<String>) -> CommandFailure {
+    CommandFailure::Usage(text.into())
+}
+
+fn bad_configuration(errors: &ConfigErrors) -> CommandFailure {
+    usage(format!("the configuration cannot be used\n{errors}"))
 }
 
 type Outcome = Result<(), CommandFailure>;
@@ -172,16 +193,18 @@ pub fn run(registry: Registry) -> ExitCode {
 }
 
 impl Global {
-    /// Reads the configuration.
     fn load(&self, profile: &Profile) -> Result<Loaded, CommandFailure> {
-        config::load(&self.sources(profile)?, self.registry)
-            .map_err(|errors| CommandFailure::configuration(&errors))
+        config::load(&self.sources(profile)?, self.registry).map_err(|errors| bad_configuration(&errors))
+    }
+
+    fn config(&self) -> Result<Config, CommandFailure> {
+        Ok(self.load(&Profile::default())?.config)
     }
 
     fn sources(&self, profile: &Profile) -> Result<Sources, CommandFailure> {
         let pair = |set: &String| match set.split_once('=') {
             Some((key, value)) => Ok((key.trim().to_owned(), value.to_owned())),
-            None => Err(CommandFailure::Usage(format!(
+            None => Err(usage(format!(
                 "--set {set}: expected KEY=VALUE, such as log.level=debug"
             ))),
         };
@@ -204,7 +227,6 @@ fn secret(text: &str) -> Result<String, std::convert::Infallible> {
 /// Runs work on a runtime for commands that make a few requests.
 fn block_on<T>(work: impl Future<Output = Result<T, CommandFailure>>) -> Result<T, CommandFailure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime
-        .map_err(|error| CommandFailure::Runtime(format!("cannot start: {error}")))?
-        .block_on(work)
+    let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
+    runtime.block_on(work)
 }

@@ -5,12 +5,10 @@ use std::io::{self, ErrorKind, Write as _};
 
 use serde_json::Value;
 
-/// Prints a line.
 pub(super) fn line(text: impl Display) {
     write(format_args!("{text}\n"));
 }
 
-/// Prints a text as it is.
 pub(super) fn text(text: impl Display) {
     write(text);
 }

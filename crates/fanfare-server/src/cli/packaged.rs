@@ -1,23 +1,20 @@
-//! `fanfare completions` and `fanfare man`: files that a package installs beside the program, made from the command
-//! line's definition.
+//! `fanfare completions` and `fanfare man`: files that a package installs beside the program.
 
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 
-use super::{Cli, CommandFailure, Outcome, output};
+use super::{Cli, Outcome, output};
 
 const NAME: &str = "fanfare";
 
-/// Print the completions for a shell.
 #[derive(Args)]
 pub(super) struct Completions {
     /// The shell that reads them
     shell: Shell,
 }
 
-/// Print the manual page, or write the pages of all commands.
 #[derive(Args)]
 pub(super) struct Man {
     /// Write the pages of all commands to this folder, which must exist
@@ -38,14 +35,12 @@ impl Man {
         let Some(folder) = &self.folder else {
             let mut page = Vec::new();
             let rendered = clap_mangen::Man::new(Cli::command()).render(&mut page);
-            rendered.map_err(|error| CommandFailure::Runtime(format!("cannot make the page: {error}")))?;
+            rendered.map_err(|error| format!("cannot make the page: {error}"))?;
             print(&page);
             return Ok(());
         };
         let written = clap_mangen::generate_to(Cli::command(), folder);
-        written.map_err(|error| {
-            CommandFailure::Runtime(format!("cannot write to {}: {error}", folder.display()))
-        })
+        Ok(written.map_err(|error| format!("cannot write to {}: {error}", folder.display()))?)
     }
 }
 

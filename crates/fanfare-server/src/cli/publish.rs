@@ -3,9 +3,8 @@
 use clap::{ArgGroup, Args};
 use serde_json::{Value, json, value::RawValue};
 
-use super::{CommandFailure, Global, Outcome, Profile, block_on, output, remote::RemoteServer};
+use super::{CommandFailure, Global, Outcome, block_on, output, remote::RemoteServer, usage};
 
-/// Publish an event to a user, a channel or everyone.
 #[derive(Args)]
 #[command(group(ArgGroup::new("to").required(true).args(["user", "channel", "everyone"])))]
 pub(super) struct Publish {
@@ -32,7 +31,7 @@ pub(super) struct Publish {
 
 impl Publish {
     pub(super) fn run(&self, global: &Global) -> Outcome {
-        let config = global.load(&Profile::default())?.config;
+        let config = global.config()?;
         let api = self.server.api(&config)?;
         let text = block_on(api.post("/api/v1/events", self.body()?))?;
         output::line(text);
@@ -42,7 +41,7 @@ impl Publish {
     /// Returns the request's body, with the data byte for byte as given.
     fn body(&self) -> Result<String, CommandFailure> {
         let data: &RawValue = serde_json::from_str(&self.data).map_err(|error| {
-            CommandFailure::Usage(format!(
+            usage(format!(
                 "the data is not JSON: {error} (text needs quotes: '\"text\"')"
             ))
         })?;

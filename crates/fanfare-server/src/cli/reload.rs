@@ -1,11 +1,15 @@
-//! `fanfare reload`: a running server reads its configuration again.
+//! `fanfare reload`: a running server reads its configuration again; and the report, which `fanfare config check` also prints.
+
+use std::fmt::Write as _; // writing to a string cannot fail
 
 use clap::Args;
 
-use super::{Global, Outcome, Profile, output, running_server::RunningServer};
-use crate::config::Config;
+use super::{
+    CommandFailure, Global, Outcome, block_on, output,
+    remote::{self, RemoteApi},
+};
+use crate::{config::Config, http::ReloadReport};
 
-/// Make the running server reload its configuration.
 #[derive(Args)]
 pub(super) struct Reload {
     /// Only print what a reload would change
@@ -15,15 +19,62 @@ pub(super) struct Reload {
     server: RunningServer,
 }
 
+/// The server to ask, and the key for it.
+#[derive(Args)]
+pub(super) struct RunningServer {
+    /// The server [default: the first listener of the configuration, on this machine]
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// An API key of that server with the scope admin [default: the first of api.keys that it knows]
+    #[arg(long, value_name = "KEY", env = "FANFARE_API_KEY", hide_env_values = true, value_parser = super::secret)]
+    key: Option<String>,
+}
+
 impl Reload {
     pub(super) fn run(&self, global: &Global) -> Outcome {
         // With a URL and a key the file is not read: an error in it does not stop the command, since the server runs by an
         // earlier file.
         let config = match &self.server.url {
             Some(_) if self.server.key.is_some() => Config::default(),
-            _ => global.load(&Profile::default())?.config,
+            _ => global.config()?,
         };
         output::text(self.server.reload(&config, self.dry_run)?);
         Ok(())
     }
+}
+
+impl RunningServer {
+    /// Makes the server reload, or only compare, and returns its report as lines.
+    pub(super) fn reload(&self, config: &Config, dry_run: bool) -> Result<String, CommandFailure> {
+        let query = if dry_run { "?dry_run=true" } else { "" };
+        let url = self.url.as_deref();
+        let api = RemoteApi::new(config, url, remote::keys(config, self.key.as_deref(), url))?;
+        let answer = block_on(api.post(&format!("/api/v1/reload{query}"), String::new()))?;
+        let bad = |_| "the server answered something else than a report".to_owned();
+        let report: ReloadReport = serde_json::from_str(&answer).map_err(bad)?;
+        Ok(lines(&report))
+    }
+}
+
+fn lines(report: &ReloadReport) -> String {
+    let (done, change) = if report.applied {
+        ("reloaded", "changed")
+    } else {
+        ("a reload would succeed", "would change")
+    };
+    let mut text = format!("{done}\n");
+    let mut line = |name: &str, value: &str| {
+        let _ = writeln!(text, "  {name:<14} {value}");
+    };
+    line("file", report.file.as_deref().unwrap_or("none"));
+    let list = |keys: &[String]| match keys {
+        [] => "nothing".to_owned(),
+        keys => keys.join(", "),
+    };
+    line(change, &list(&report.changed));
+    line("needs restart", &list(&report.needs_restart));
+    for warning in &report.warnings {
+        line("warning", warning);
+    }
+    text
 }

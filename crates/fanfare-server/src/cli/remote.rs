@@ -6,7 +6,7 @@ use clap::Args;
 use reqwest::{Client, ClientBuilder, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
-use super::CommandFailure;
+use super::{CommandFailure, usage};
 use crate::{
     causes::Causes,
     config::{Config, Listener, Secret},
@@ -27,17 +27,14 @@ pub(super) struct RemoteServer {
     key: Option<String>,
 }
 
-/// The service API of a running server.
 pub(super) struct RemoteApi<'a> {
     client: Client,
-    /// The server's URL.
     base: String,
     /// They are tried one after the other until the server accepts one.
     keys: Vec<&'a str>,
 }
 
 impl RemoteServer {
-    /// Returns the service API there.
     pub(super) fn api<'a>(&'a self, config: &'a Config) -> Result<RemoteApi<'a>, CommandFailure> {
         let url = self.url.as_deref();
         RemoteApi::new(config, url, keys(config, self.key.as_deref(), url))
@@ -52,9 +49,7 @@ pub(super) fn reachable(config: &Config) -> impl Iterator<Item = &Listener> {
 
 /// Returns the failure if there are none.
 pub(super) fn unreachable() -> CommandFailure {
-    CommandFailure::Usage(
-        "no listener with a fixed port and without TLS is configured: name the server with --url".into(),
-    )
+    usage("no listener with a fixed port and without TLS is configured: name the server with --url")
 }
 
 /// Returns the address of a listener for this machine: `HOST:PORT/PREFIX`.
@@ -88,9 +83,7 @@ impl<'a> RemoteApi<'a> {
             format!("http://{}", address(listener))
         };
         if !base.starts_with("http://") && !base.starts_with("https://") {
-            return Err(CommandFailure::Usage(
-                "--url: expected http://HOST[:PORT] or https://HOST[:PORT]".into(),
-            ));
+            return Err(usage("--url: expected http://HOST[:PORT] or https://HOST[:PORT]"));
         }
         let client = builder(&base).timeout(TIMEOUT).build().map_err(failed)?;
         Ok(Self { client, base, keys })
@@ -103,15 +96,14 @@ impl<'a> RemoteApi<'a> {
         read(self.sent(request).await?).await
     }
 
-    /// Returns the body of the answer to a `GET`.
     pub(super) async fn get(&self, path: &str) -> Result<String, CommandFailure> {
         read(self.sent(self.client.get(self.url(path))).await?).await
     }
 
-    /// Sends a `DELETE`.
     pub(super) async fn delete(&self, path: &str) -> Result<(), CommandFailure> {
-        let answer = self.sent(self.client.delete(self.url(path))).await?;
-        read(answer).await.map(drop)
+        read(self.sent(self.client.delete(self.url(path))).await?)
+            .await
+            .map(drop)
     }
 
     /// Begins a `GET` whose answer may never end; `accept` is its media type, if there are several.
@@ -128,9 +120,7 @@ impl<'a> RemoteApi<'a> {
             return Ok(answer);
         }
         read(answer).await?;
-        Err(CommandFailure::Runtime(
-            "the server refused, and then did not".into(),
-        ))
+        Err("the server refused, and then did not".into())
     }
 
     fn url(&self, path: &str) -> String {
@@ -142,9 +132,7 @@ impl<'a> RemoteApi<'a> {
         let mut keys = self.keys.iter();
         loop {
             // None of the bodies is a stream, which could be sent once only.
-            let mut request = request
-                .try_clone()
-                .ok_or_else(|| CommandFailure::Runtime("the request cannot be repeated".into()))?;
+            let mut request = request.try_clone().ok_or("the request cannot be repeated")?;
             if let Some(key) = keys.next() {
                 request = request.bearer_auth(key);
             }
@@ -168,7 +156,7 @@ fn builder(url: &str) -> ClientBuilder {
 
 fn failed(error: reqwest::Error) -> CommandFailure {
     let error = error.without_url(); // it may hold a password
-    CommandFailure::Runtime(format!("cannot reach the server: {}", Causes(&error)))
+    format!("cannot reach the server: {}", Causes(&error)).into()
 }
 
 /// Returns the body of an answer, or the failure that it reports.
@@ -195,7 +183,7 @@ async fn read(answer: Response) -> Result<String, CommandFailure> {
         |message, problem| format!("{message}\nerror: {problem}"),
     );
     Err(match status.as_u16() {
-        422 => CommandFailure::Usage(message),
-        _ => CommandFailure::Runtime(message),
+        422 => usage(message),
+        _ => message.into(),
     })
 }

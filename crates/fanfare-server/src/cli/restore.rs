@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use fanfare_accounts::storage;
 
-use super::{CommandFailure, Global, Outcome, Profile, block_on, output};
+use super::{Global, Outcome, block_on, output};
 
-/// Replace the SQLite database by a backup; the server must be stopped.
 #[derive(Args)]
 pub(super) struct Restore {
     /// The backup, made by `fanfare backup`; it is copied
@@ -17,10 +16,10 @@ pub(super) struct Restore {
 
 impl Restore {
     pub(super) fn run(&self, global: &Global) -> Outcome {
-        let config = global.load(&Profile::default())?.config;
+        let config = global.config()?;
         let kept = block_on(async {
             let restored = storage::restore(&config.storage.url, &self.file).await;
-            restored.map_err(|error| CommandFailure::Runtime(format!("{}: {error}", self.file.display())))
+            Ok(restored.map_err(|error| format!("{}: {error}", self.file.display()))?)
         })?;
         output::line(format_args!("restored  {}", config.storage.url));
         if let Some(kept) = kept {

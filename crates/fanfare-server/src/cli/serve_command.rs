@@ -4,10 +4,9 @@ use std::io::IsTerminal;
 
 use clap::Args;
 
-use super::{CommandFailure, Global, Outcome, Profile};
+use super::{CommandFailure, Global, Outcome, Profile, bad_configuration};
 use crate::{config::LogFormat, serve, telemetry};
 
-/// Run the server.
 #[derive(Args, Default)]
 pub(super) struct Serve {
     #[command(flatten)]
@@ -37,8 +36,8 @@ impl Serve {
             log: global.log_level.is_none().then_some(log),
         };
         serve::run(start, &Self::again(global)).map_err(|error| match error {
-            serve::RunError::Configuration(errors) => CommandFailure::configuration(&errors),
-            serve::RunError::Runtime(text) => CommandFailure::Runtime(text),
+            serve::RunError::Configuration(errors) => bad_configuration(&errors),
+            serve::RunError::Runtime(text) => text.into(),
         })
     }
 
@@ -46,36 +45,25 @@ impl Serve {
     fn again(global: &Global) -> String {
         let binary = std::env::current_exe().ok();
         let here = std::env::current_dir().ok();
-        let relative = binary
-            .as_ref()
-            .zip(here.as_ref())
-            .and_then(|(binary, here)| binary.strip_prefix(here).ok());
+        let relative = binary.as_ref().zip(here.as_ref());
+        let relative = relative.and_then(|(binary, here)| binary.strip_prefix(here).ok());
         let command = match (relative, &binary) {
             (Some(relative), _) => format!("./{}", relative.display()),
             (None, Some(binary)) => binary.display().to_string(),
             (None, None) => "fanfare".to_owned(),
         };
-        let config = global
-            .config
-            .iter()
-            .map(|config| format!("--config {}", config.display()));
+        let config = global.config.iter();
+        let config = config.map(|config| format!("--config {}", config.display()));
         // A flag that may contain a secret is not printed; the suggestion then lacks it.
-        let set = global
-            .set
-            .iter()
-            .filter(|set| !may_be_secret(set))
-            .map(|set| format!("--set '{set}'"));
-        std::iter::once(command)
-            .chain(config)
-            .chain(set)
-            .collect::<Vec<_>>()
-            .join(" ")
+        let set = global.set.iter().filter(|set| !may_be_secret(set));
+        let set = set.map(|set| format!("--set '{set}'"));
+        let words: Vec<_> = std::iter::once(command).chain(config).chain(set).collect();
+        words.join(" ")
     }
 }
 
 fn may_be_secret(set: &str) -> bool {
     let key = set.split('=').next().unwrap_or_default().to_ascii_lowercase();
-    ["secret", "password", "key", "url"]
-        .iter()
-        .any(|word| key.contains(word))
+    let words = ["secret", "password", "key", "url"];
+    words.iter().any(|word| key.contains(word))
 }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use super::{
-    CommandFailure, Global, Outcome, Profile,
+    CommandFailure, Global, Outcome,
     answer_lines::AnswerLines,
     block_on,
     output::{self, Paint, shown},
@@ -22,7 +22,6 @@ use super::{
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// Print events of all nodes, live: JSON lines, or for people on a terminal
 #[derive(Args)]
 #[command(group(ArgGroup::new("what").required(true).multiple(true).args(["user", "channel", "everyone"])))]
 pub(super) struct TailCommand {
@@ -48,7 +47,6 @@ pub(super) struct TailCommand {
     server: RemoteServer,
 }
 
-/// How a tail ended.
 enum TailEnd {
     /// The requested number of events has been printed.
     Done,
@@ -67,7 +65,7 @@ struct TailPrinter {
 
 impl TailCommand {
     pub(super) fn run(&self, global: &Global) -> Outcome {
-        let config = global.load(&Profile::default())?.config;
+        let config = global.config()?;
         let mut query = Serializer::new(String::new());
         for (name, value) in [("user", &self.user), ("channel", &self.channel)] {
             if let Some(value) = value {
@@ -111,7 +109,6 @@ impl TailCommand {
 }
 
 impl TailPrinter {
-    /// Opens a tail, and prints its lines.
     async fn follow(&mut self, api: &RemoteApi<'_>, path: &str) -> Result<TailEnd, CommandFailure> {
         let mut lines = AnswerLines::new(api.open(path, None).await?);
         loop {
@@ -128,8 +125,8 @@ impl TailPrinter {
 
     /// Prints a line; returns how the tail ended, if it has.
     fn line(&mut self, line: &[u8]) -> Result<Option<TailEnd>, CommandFailure> {
-        let read: Value = serde_json::from_slice(line)
-            .map_err(|_| CommandFailure::Runtime("the server did not send a tail".into()))?;
+        let bad = |_| "the server did not send a tail".to_owned();
+        let read: Value = serde_json::from_slice(line).map_err(bad)?;
         if read.get("open").is_some() {
             self.was_open = true;
             eprintln!("listening; stop with Ctrl-C");
@@ -141,9 +138,7 @@ impl TailPrinter {
                 return Ok(Some(TailEnd::Lost(message)));
             }
             self.was_open = false; // another try would be refused
-            return Err(CommandFailure::Runtime(format!(
-                "the server ended the tail: {message}"
-            )));
+            return Err(format!("the server ended the tail: {message}").into());
         } else if read["event"].is_object() {
             if self.is_json {
                 output::line(raw_event(line));
@@ -167,7 +162,6 @@ fn raw_event(line: &[u8]) -> &str {
     serde_json::from_slice::<EventLine<'_>>(line).map_or("", |line| line.event.get())
 }
 
-/// An event on one line.
 fn for_people(paint: Paint, event: &Value) -> String {
     // The time of day is enough for live events.
     let at = event["published_at"].as_str().unwrap_or_default();

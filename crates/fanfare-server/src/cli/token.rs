@@ -6,14 +6,13 @@ use clap::Args;
 use fanfare_accounts::mint;
 use serde_json::{Map, Value};
 
-use super::{CommandFailure, Global, Outcome, Profile, output};
+use super::{CommandFailure, Global, Outcome, Profile, output, usage};
 use crate::{
     auth,
     config::{Config, Loaded},
     serve,
 };
 
-/// Create a token for a user and print it.
 #[derive(Args)]
 pub(super) struct Token {
     /// The token's user
@@ -44,14 +43,9 @@ pub(super) fn mint(
     ttl: Option<Duration>,
     claims: &Map<String, Value>,
 ) -> Result<String, CommandFailure> {
-    fanfare_core::UserId::new(user).map_err(|error| CommandFailure::Usage(format!("--user: {error}")))?;
-    let secret = serve::secret(&loaded.config)
-        .map_err(CommandFailure::Runtime)?
-        .ok_or_else(|| {
-            CommandFailure::Usage(
-                "this server cannot sign tokens: the configuration has only public keys".into(),
-            )
-        })?;
+    fanfare_core::UserId::new(user).map_err(|error| usage(format!("--user: {error}")))?;
+    let no_secret = || usage("this server cannot sign tokens: the configuration has only public keys");
+    let secret = serve::secret(&loaded.config)?.ok_or_else(no_secret)?;
     let ttl = ttl.unwrap_or(loaded.config.auth.access_ttl);
     Ok(mint::mint(&secret, user, ttl, claims, SystemTime::now()))
 }
@@ -65,22 +59,18 @@ pub(super) fn has_secret(config: &Config) -> bool {
 
 /// Returns the claims that `--claim` names.
 pub(super) fn claims(given: &[String]) -> Result<Map<String, Value>, CommandFailure> {
-    given
-        .iter()
-        .map(|claim| {
-            let (key, value) = claim.split_once('=').ok_or_else(|| {
-                CommandFailure::Usage(format!(
-                    "--claim {claim}: expected KEY=JSON, such as roles='[\"admin\"]'"
-                ))
-            })?;
-            if ["sub", "iat", "exp"].contains(&key) {
-                return Err(CommandFailure::Usage(format!(
-                    "--claim {key}: set by --user and --ttl"
-                )));
-            }
-            Ok((key.to_owned(), claim_value(key, value)?))
-        })
-        .collect()
+    let read = |claim: &String| {
+        let (key, value) = claim.split_once('=').ok_or_else(|| {
+            usage(format!(
+                "--claim {claim}: expected KEY=JSON, such as roles='[\"admin\"]'"
+            ))
+        })?;
+        if ["sub", "iat", "exp"].contains(&key) {
+            return Err(usage(format!("--claim {key}: set by --user and --ttl")));
+        }
+        Ok((key.to_owned(), claim_value(key, value)?))
+    };
+    given.iter().map(read).collect()
 }
 
 /// Returns the value of one claim: JSON, or plain text. A text that begins like a JSON object, list or string must be
@@ -88,7 +78,7 @@ pub(super) fn claims(given: &[String]) -> Result<Map<String, Value>, CommandFail
 fn claim_value(key: &str, text: &str) -> Result<Value, CommandFailure> {
     serde_json::from_str(text).or_else(|error| {
         if text.trim_start().starts_with(['{', '[', '"']) {
-            return Err(CommandFailure::Usage(format!(
+            return Err(usage(format!(
                 "--claim {key}: {text} is not JSON: {error} (for a text, write a JSON string)"
             )));
         }

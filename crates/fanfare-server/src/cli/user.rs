@@ -9,12 +9,11 @@ use fanfare_accounts::{
 };
 
 use super::accounts::{moment, with_accounts};
-use super::{CommandFailure, Global, Outcome, output};
+use super::{CommandFailure, Global, Outcome, output, usage};
 
 /// How many users are read at once.
 const PAGE: u32 = 500;
 
-/// Create and change user accounts.
 #[derive(Subcommand)]
 pub(super) enum UserCommand {
     /// Create an account; without --password-stdin, a password is generated and printed
@@ -94,23 +93,20 @@ impl UserCommand {
             Self::List => with_accounts(global, async |accounts| list(accounts).await),
             Self::Disable(which) => which.set_disabled(global, true),
             Self::Enable(which) => which.set_disabled(global, false),
-            Self::SetRole(SetRole { which, roles }) => with_accounts(global, async |accounts| {
-                let user = which.find(accounts).await?;
+            Self::SetRole(SetRole { which, roles }) => which.with_user(global, async |accounts, user| {
                 accounts.set_roles(&user.id, roles).await
             }),
             Self::SetPassword(change) => change.run(global),
-            Self::Sessions(which) => with_accounts(global, async |accounts| {
-                let user = which.find(accounts).await?;
+            Self::Sessions(which) => which.with_user(global, async |accounts, user| {
                 print_sessions(&accounts.sessions(&user.id).await?);
                 Ok(())
             }),
             Self::Logout(logout) => logout.run(global),
             Self::ResetToken(which) => {
-                let made = with_accounts(global, async |accounts| {
-                    let user = which.find(accounts).await?;
+                let made = which.with_user(global, async |accounts, user| {
                     accounts.create_reset_token(&user.id).await
                 })?;
-                output::line(format_args!("{}", made.token));
+                output::line(made.token);
                 Ok(())
             }
         }
@@ -140,8 +136,7 @@ impl Add {
 impl SetPassword {
     fn run(&self, global: &Global) -> Outcome {
         let password = Password::new(self.password_stdin)?;
-        with_accounts(global, async |accounts| {
-            let user = self.which.find(accounts).await?;
+        self.which.with_user(global, async |accounts, user| {
             accounts.set_password(&user.id, &password.text).await
         })?;
         password.print();
@@ -151,8 +146,7 @@ impl SetPassword {
 
 impl Logout {
     fn run(&self, global: &Global) -> Outcome {
-        let ended = with_accounts(global, async |accounts| {
-            let user = self.which.find(accounts).await?;
+        let ended = self.which.with_user(global, async |accounts, user| {
             let mut sessions = accounts.sessions(&user.id).await?;
             if let Some(only) = &self.session {
                 sessions.retain(|session| session.id == *only);
@@ -175,18 +169,23 @@ impl Logout {
 }
 
 impl Which {
-    /// Returns the user.
-    async fn find(&self, accounts: &Accounts) -> Result<User, AccountError> {
-        if self.user.contains('@') {
-            accounts.user_by_email(&self.user).await
-        } else {
-            accounts.user(&self.user).await
-        }
+    fn with_user<T>(
+        &self,
+        global: &Global,
+        work: impl AsyncFnOnce(&Accounts, User) -> Result<T, AccountError>,
+    ) -> Result<T, CommandFailure> {
+        with_accounts(global, async |accounts| {
+            let user = if self.user.contains('@') {
+                accounts.user_by_email(&self.user).await?
+            } else {
+                accounts.user(&self.user).await?
+            };
+            work(accounts, user).await
+        })
     }
 
     fn set_disabled(&self, global: &Global, disabled: bool) -> Outcome {
-        with_accounts(global, async |accounts| {
-            let user = self.find(accounts).await?;
+        self.with_user(global, async |accounts, user| {
             accounts.set_disabled(&user.id, disabled).await
         })
     }
@@ -202,11 +201,7 @@ async fn list(accounts: &Accounts) -> Result<(), AccountError> {
                 user.id,
                 user.email,
                 user.roles.join(","),
-                if user.disabled_at.is_some() {
-                    "disabled"
-                } else {
-                    "enabled"
-                },
+                user.disabled_at.map_or("enabled", |_| "disabled"),
                 moment(user.last_login_at),
                 user.name.as_deref().unwrap_or("-"),
             ));
@@ -231,7 +226,6 @@ fn print_sessions(sessions: &[Session]) {
     }
 }
 
-/// A password for an account.
 struct Password {
     text: String,
     is_made_up: bool,
@@ -257,11 +251,10 @@ impl Password {
     }
 }
 
-/// Reads the first line of standard input.
 fn read_line() -> Result<String, CommandFailure> {
     const MOST: u64 = 4096; // more than any password, and a bound for a large file
     let mut text = String::new();
     let read = std::io::stdin().take(MOST).read_to_string(&mut text);
-    read.map_err(|error| CommandFailure::Usage(format!("the password cannot be read: {error}")))?;
+    read.map_err(|error| usage(format!("the password cannot be read: {error}")))?;
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }

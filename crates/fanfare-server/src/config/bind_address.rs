@@ -4,9 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
+use fanfare_core::serde_as_text;
 use schemars::JsonSchema;
-
-use super::types::serde_as_text;
 
 /// Where to listen: an IP address, `localhost` or every address of the machine, and a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
@@ -16,7 +15,6 @@ pub struct BindAddress {
     pub(super) port: u16,
 }
 
-/// The host of a [`BindAddress`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BindHost {
     /// One IP address; `0.0.0.0` and `[::]` mean all of a family. The number is the scope of an IPv6 address.
@@ -36,19 +34,14 @@ impl BindAddress {
     /// Returns the addresses to open a socket on. A machine may lack those of one family.
     pub fn sockets(self) -> Vec<SocketAddr> {
         let socket = |ip: IpAddr| SocketAddr::new(ip, self.port);
+        let both = |v4: Ipv4Addr, v6: Ipv6Addr| vec![socket(v4.into()), socket(v6.into())];
         match self.host {
             BindHost::Ip(IpAddr::V6(ip), scope) => {
                 vec![std::net::SocketAddrV6::new(ip, self.port, 0, scope).into()]
             }
             BindHost::Ip(ip, _) => vec![socket(ip)],
-            BindHost::Localhost => vec![
-                socket(Ipv4Addr::LOCALHOST.into()),
-                socket(Ipv6Addr::LOCALHOST.into()),
-            ],
-            BindHost::Every => vec![
-                socket(Ipv4Addr::UNSPECIFIED.into()),
-                socket(Ipv6Addr::UNSPECIFIED.into()),
-            ],
+            BindHost::Localhost => both(Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST),
+            BindHost::Every => both(Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED),
         }
     }
 
@@ -67,16 +60,13 @@ impl BindAddress {
         self.sockets().iter().all(|socket| socket.ip().is_loopback())
     }
 
-    /// Returns whether the system would refuse the second of two addresses. `[::]` leaves IPv4 to an address that wants
-    /// it.
+    /// Returns whether the system would refuse the second of two addresses. `[::]` leaves IPv4 to another.
     pub(super) fn conflicts_with(self, other: Self) -> bool {
-        let theirs = other.sockets();
-        self.sockets()
-            .into_iter()
-            .any(|own| theirs.iter().any(|other| overlap(own, *other)))
+        let (own, theirs) = (self.sockets(), other.sockets());
+        own.iter()
+            .any(|own| theirs.iter().any(|other| overlap(*own, *other)))
     }
 
-    /// Returns whether it is one IP address, not a name.
     pub(super) fn is_ip(self) -> bool {
         matches!(self.host, BindHost::Ip(..))
     }

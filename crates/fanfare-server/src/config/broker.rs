@@ -95,17 +95,12 @@ impl Broker {
     /// Returns how the broker is reached.
     pub fn options(&self) -> BrokerOptions {
         let exposed = |url: &GuardedUrl| url.expose().to_owned();
+        let password = self.sentinel.password.as_ref().map(Secret::expose);
         let sentinel = self.sentinel.is_set().then(|| SentinelOptions {
             master: self.sentinel.master.clone(),
             urls: self.sentinel.urls.iter().map(exposed).collect(),
             username: self.sentinel.username.clone(),
-            password: self
-                .sentinel
-                .password
-                .as_ref()
-                .map(Secret::expose)
-                .unwrap_or_default()
-                .to_owned(),
+            password: password.unwrap_or_default().to_owned(),
         });
         BrokerOptions {
             url: self.url.as_ref().map(exposed).unwrap_or_default(),
@@ -167,9 +162,6 @@ impl BrokerKind {
 
     /// Returns whether this broker has no server that publishers can use, so that the embedded door is opened.
     pub fn has_embedded_door(self) -> bool {
-        match self {
-            Self::Memory => true,
-            Self::Redis | Self::Nats => false,
-        }
+        self == Self::Memory
     }
 }

@@ -16,30 +16,20 @@ pub(super) fn fill(merged: &mut Merged, registry: Registry) {
 }
 
 fn broker(merged: &mut Merged) {
-    let scheme = merged
-        .values
-        .text("broker.url")
-        .split(':')
-        .next()
-        .unwrap_or_default();
-    let scheme = scheme.to_lowercase();
+    let url = merged.values.text("broker.url");
+    let scheme = url.split(':').next().unwrap_or_default().to_lowercase();
     let mut kinds = BrokerKind::ALL.into_iter();
     if let Some(kind) = kinds.find(|kind| kind.schemes().contains(&scheme.as_str())) {
         merged.derive("broker.kind", kind.name(), "from the scheme of broker.url");
     }
-    let has_other = ["broker.cluster", "broker.sentinel.urls", "broker.sentinel.master"]
-        .iter()
-        .any(|key| !merged.values.is_empty(key));
+    let others = ["broker.cluster", "broker.sentinel.urls", "broker.sentinel.master"];
+    let has_other = !others.iter().all(|key| merged.values.is_empty(key));
     if has_other {
-        merged.derive(
-            "broker.kind",
-            BrokerKind::Redis.name(),
-            "from broker.cluster or broker.sentinel",
-        );
+        let reason = "from broker.cluster or broker.sentinel";
+        merged.derive("broker.kind", BrokerKind::Redis.name(), reason);
     }
-    let kind = BrokerKind::ALL
-        .into_iter()
-        .find(|kind| kind.name() == merged.values.text("broker.kind"));
+    let name = merged.values.text("broker.kind");
+    let kind = BrokerKind::ALL.into_iter().find(|kind| kind.name() == name);
     if let Some(url) = kind.and_then(BrokerKind::default_url)
         && !has_other
     {
@@ -59,13 +49,8 @@ fn storage(merged: &mut Merged) {
 /// have to know that Fanfare needs a longer timeout.
 fn ping_timeout(merged: &mut Merged, kind: &dyn DialectKind) {
     let [interval, timeout] = ["ping_interval", "ping_timeout"].map(|key| format!("{}.{key}", kind.name()));
-    if !merged.origins.of(&interval).is_inherited()
-        || kind
-            .defaults()
-            .inherited
-            .iter()
-            .any(|inherited| inherited.sets(&timeout))
-    {
+    let mut variables = kind.defaults().inherited.iter();
+    if !merged.origins.of(&interval).is_inherited() || variables.any(|variable| variable.sets(&timeout)) {
         return;
     }
     let [every, most] = [&interval, &timeout].map(|key| parse_duration(merged.values.text(key)));

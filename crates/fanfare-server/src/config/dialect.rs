@@ -1,6 +1,4 @@
-//! The settings of dialects.
-//!
-//! This module names no dialect. Each [`DialectKind`] of the registry has its name, its defaults and the settings that only it has.
+//! The settings of dialects. Each [`DialectKind`] of the registry has its name, its defaults and its own settings.
 
 use std::time::Duration;
 
@@ -76,7 +74,6 @@ pub struct DialectConfig {
 }
 
 impl DialectConfig {
-    /// Returns the defaults of a dialect.
     pub(super) fn defaults_of(kind: &dyn DialectKind) -> Self {
         let defaults = kind.defaults();
         Self {

@@ -81,7 +81,6 @@ fn with_unit(text: &str, unit: Unit) -> String {
     }
 }
 
-/// Reads Fanfare's own variables.
 pub(super) fn read(schema: &Schema, env: &[(String, String)], merged: &mut Merged) {
     let names: Vec<(String, &str)> = schema
         .leaves()
@@ -97,11 +96,8 @@ pub(super) fn read(schema: &Schema, env: &[(String, String)], merged: &mut Merge
         if let Some((_, path)) = names.iter().find(|(name, _)| name == variable) {
             reader.plain(path, text);
         } else if !is_service_link(variable, text) {
-            reader.problem(
-                0,
-                "",
-                unknown(variable, names.iter().map(|(name, _)| name.as_str())),
-            );
+            let names = names.iter().map(|(name, _)| name.as_str());
+            reader.problem(0, "", unknown(variable, names));
         }
     }
 }
@@ -109,18 +105,12 @@ pub(super) fn read(schema: &Schema, env: &[(String, String)], merged: &mut Merge
 fn unknown<'a>(variable: &str, names: impl Iterator<Item = &'a str>) -> String {
     // The common prefix would make all names similar.
     let bare = |name: &'a str| name.strip_prefix("FANFARE_").unwrap_or(name);
-    let names: Vec<&str> = names
-        .chain(RESERVED.iter().map(|(name, _)| *name))
-        .map(bare)
-        .collect();
+    let reserved = RESERVED.iter().map(|(name, _)| *name);
+    let names: Vec<&str> = names.chain(reserved).map(bare).collect();
     let word = variable.strip_prefix("FANFARE_").unwrap_or_default();
     // `FANFARE_JWT_SECRET` is a key whose table is missing.
-    let without_table = || {
-        names
-            .iter()
-            .copied()
-            .find(|name| name.ends_with(&format!("_{word}")))
-    };
+    let end = format!("_{word}");
+    let without_table = || names.iter().copied().find(|name| name.ends_with(&end));
     let near = nearest(word, names.iter().copied()).or_else(without_table);
     let hint = hint(near.map(|name| format!("FANFARE_{name}")));
     format!("unknown variable{hint}")
@@ -129,14 +119,11 @@ fn unknown<'a>(variable: &str, names: impl Iterator<Item = &'a str>) -> String {
 /// Returns whether an orchestrator made the variable: Kubernetes describes a service `fanfare` or `fanfare-…` to every
 /// pod of its namespace, in the manner of Docker links (`FANFARE_SERVICE_HOST`, `FANFARE_PORT_8081_TCP_ADDR`).
 fn is_service_link(variable: &str, text: &str) -> bool {
-    let numbered = |rest: &str| rest.split('_').next().is_some_and(is_port_number);
+    let is_number = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    let numbered = |rest: &str| rest.split('_').next().is_some_and(is_number);
     variable.ends_with("_SERVICE_HOST")
         || variable.ends_with("_SERVICE_PORT")
         || variable.contains("_SERVICE_PORT_")
         || (variable.ends_with("_PORT") && text.contains("://")) // otherwise it is a guess at one of our names
         || variable.split_once("_PORT_").is_some_and(|(_, rest)| numbered(rest))
-}
-
-fn is_port_number(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }

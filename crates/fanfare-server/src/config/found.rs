@@ -4,7 +4,6 @@ use toml::de::DeValue;
 
 use super::types::without_line_ends;
 
-/// Returns a value's type.
 pub(super) fn type_name(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::Boolean(_) => "a boolean",
@@ -29,7 +28,6 @@ pub(super) fn shown(value: &DeValue<'_>) -> String {
     }
 }
 
-/// Returns a text as an error message shows it.
 pub(super) fn quoted(text: &str) -> String {
     format!("{:?}", shortened(text))
 }

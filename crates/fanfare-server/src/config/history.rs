@@ -4,14 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use fanfare_core::DurationText;
 use fanfare_core::history::{REPLAY_LIMIT, Retention};
+use fanfare_core::{DurationText, serde_as_text};
 use fanfare_transports::{MAX_FETCHED, MAX_JOURNALS, MAX_WATCHED};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use smart_default::SmartDefault;
-
-use super::types::serde_as_text;
 
 /// The longest `ttl`, in milliseconds: [`fanfare_core::history::MAX_HISTORY_TTL`].
 const MAX_TTL_MS: u64 = 30 * 24 * 3_600_000;
@@ -106,7 +104,6 @@ pub struct ByteSize(pub usize);
 
 /// The units, the largest first.
 const UNITS: [(&str, usize); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
-/// The bounds of a setting.
 const LEAST: usize = 64 << 10;
 const MOST: usize = 1 << 40;
 
@@ -116,16 +113,12 @@ impl FromStr for ByteSize {
     fn from_str(text: &str) -> Result<Self, String> {
         let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let (number, unit) = text.split_at(digits);
-        let unit = UNITS
-            .iter()
-            .find(|(name, _)| *name == unit.trim_start())
-            .map(|(_, bytes)| *bytes);
-        let bytes = number
-            .parse::<usize>()
-            .ok()
+        let unit = UNITS.iter().find(|(name, _)| *name == unit.trim_start());
+        let number: Option<usize> = number.parse().ok();
+        match number
             .zip(unit)
-            .and_then(|(number, unit)| number.checked_mul(unit));
-        match bytes {
+            .and_then(|(number, (_, unit))| number.checked_mul(*unit))
+        {
             Some(bytes) if (LEAST..=MOST).contains(&bytes) => Ok(Self(bytes)),
             Some(_) => Err(format!("from {} to {}", Self(LEAST), Self(MOST))),
             None => Err(String::new()),

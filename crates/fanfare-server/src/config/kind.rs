@@ -1,6 +1,5 @@
-//! The type of a setting, from the JSON schema of its field: its text in the documentation and in errors.
-//!
-//! Whether a value is right is decided by the field itself ([`super::schema::Schema::check`]); nothing here repeats that.
+//! The type of a setting, from the JSON schema of its field: its text in the documentation and in errors. Whether a value is
+//! right is decided by the field itself ([`super::schema::Schema::check`]).
 
 use std::str::FromStr;
 use std::{fmt, ops::RangeInclusive};
@@ -19,7 +18,6 @@ use super::types::is_off;
 pub(super) struct Kind<'a>(pub(super) &'a Json);
 
 impl<'a> Kind<'a> {
-    /// Returns the type of the items of a list.
     pub(super) fn item(self) -> Option<Self> {
         (self.0["type"] == "array").then(|| Self(&self.0["items"]))
     }
@@ -110,12 +108,8 @@ impl<'a> Kind<'a> {
         } else {
             shown(found)
         };
-        let hint = match (text, self.words()) {
-            (Some(text), Some(words)) => {
-                hint(nearest(text, words.into_iter()).map(|near| format!("\"{near}\"")))
-            }
-            _ => String::new(),
-        };
+        let words = text.zip(self.words());
+        let hint = words.map(|(text, words)| did_you_mean(text, words.into_iter(), '"'));
         let reason = match text {
             Some("") if self.refuses_empty() => " that is not empty".to_owned(),
             _ if self.may_be_off() => ", or \"\" to switch it off".to_owned(),
@@ -124,7 +118,11 @@ impl<'a> Kind<'a> {
             }
             _ => String::new(),
         };
-        format!("found {shown}, expected {}{reason}{hint}", self.expected(text))
+        format!(
+            "found {shown}, expected {}{reason}{}",
+            self.expected(text),
+            hint.unwrap_or_default()
+        )
     }
 
     /// Returns the expected value. If the text `found` is a duration of the wrong length, these are the bounds.
@@ -204,23 +202,22 @@ fn without_password<T: FromStr + fmt::Display>(text: &str) -> String {
 
 /// Returns the end of an error message that knows a better name.
 pub(super) fn hint(better: Option<String>) -> String {
-    better
-        .map(|name| format!("; did you mean {name}?"))
-        .unwrap_or_default()
+    better.map_or_else(String::new, |name| format!("; did you mean {name}?"))
+}
+
+/// Returns the end of an error message about `word`: the candidate that it most likely misspells, in quotation marks.
+pub(super) fn did_you_mean<'a>(word: &str, candidates: impl Iterator<Item = &'a str>, mark: char) -> String {
+    hint(nearest(word, candidates).map(|near| format!("{mark}{near}{mark}")))
 }
 
 /// Returns the candidate that `word` most likely misspells.
 pub(super) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // A third of the letters may be wrong; more is another word.
     let allowed = (word.chars().count() / 3).max(1);
-    candidates
-        .map(|candidate| {
-            (
-                strsim::damerau_levenshtein(&word.to_lowercase(), &candidate.to_lowercase()),
-                candidate,
-            )
-        })
-        .filter(|(distance, _)| *distance <= allowed)
-        .min_by_key(|(distance, _)| *distance)
+    let word = word.to_lowercase();
+    let distance = |candidate: &str| strsim::damerau_levenshtein(&word, &candidate.to_lowercase());
+    let near = candidates.map(|candidate| (distance(candidate), candidate));
+    let near = near.filter(|(distance, _)| *distance <= allowed);
+    near.min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }

@@ -32,7 +32,6 @@ impl<'a> Reader<'a> {
         self.merged.refuse(problem);
     }
 
-    /// Reads a whole document.
     pub(super) fn document(&mut self, text: &str) {
         self.lines = Lines::new(text);
         let (table, errors) = DeTable::parse_recoverable(text);
@@ -54,7 +53,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads one value that is TOML.
     pub(super) fn toml(&mut self, path: &str, text: &str) {
         let value = DeValue::parse(text);
         let value = value.unwrap_or_else(|_| Spanned::new(0..0, DeValue::String(text.into())));
@@ -76,10 +74,10 @@ impl<'a> Reader<'a> {
             let (name, line) = (name.get_ref(), self.lines.of(name.span().start));
             let path = join(path, name);
             match self.schema.children(table).find(|key| key.name() == *name) {
-                Some(key) => values.extend(
-                    self.value(key, found, line, &path)
-                        .map(|value| (name.to_string(), value)),
-                ),
+                Some(key) => {
+                    let value = self.value(key, found, line, &path);
+                    values.extend(value.map(|value| (name.to_string(), value)));
+                }
                 None => self.unknown(table, name, found.get_ref(), line, &path),
             }
         }
@@ -97,21 +95,17 @@ impl<'a> Reader<'a> {
                     (_, true) => format!("tables, `[[{path}]]`"),
                     (_, false) => format!("a table, `[{path}]`"),
                 };
-                self.problem(
-                    line,
-                    path,
-                    format!("found {}, expected {expected}", type_name(found)),
-                );
+                let text = format!("found {}, expected {expected}", type_name(found));
+                self.problem(line, path, text);
                 return None;
             }
             _ => self.setting(key, key.kind(), found, line, path)?,
         };
         self.merged.place(path, self.source.at(line));
         if key.is_file_form {
-            let of = path.strip_suffix(FILE_SUFFIX).unwrap_or(path);
-            self.merged
-                .files
-                .insert(of.to_owned(), value.as_str().unwrap_or_default().into());
+            let of = path.strip_suffix(FILE_SUFFIX).unwrap_or(path).to_owned();
+            let file = value.as_str().unwrap_or_default().into();
+            self.merged.files.insert(of, file);
             return None;
         }
         Some(value)
@@ -153,8 +147,7 @@ impl<'a> Reader<'a> {
         (self.merged.problems.len() == before).then_some(Value::Array(tables))
     }
 
-    /// Reads a table and looks for its required keys. Only tables that repeat have such keys, since no other layer adds to
-    /// them.
+    /// Reads a table and looks for its required keys, which only tables that repeat have.
     fn whole_table(&mut self, table: &str, entries: &DeTable<'_>, line: usize, path: &str) -> Value {
         let values = self.table(table, entries, path);
         for key in self.schema.children(table).filter(|key| key.required) {
@@ -168,12 +161,8 @@ impl<'a> Reader<'a> {
 
     fn unknown(&mut self, table: &str, name: &str, found: &DeValue<'_>, line: usize, path: &str) {
         let what = if found.is_table() { "table" } else { "key" };
-        let siblings = self
-            .schema
-            .children(table)
-            .filter(|key| !key.hidden)
-            .map(Key::name);
-        let better = nearest(name, siblings).or_else(|| self.schema.elsewhere(name));
+        let shown = self.schema.children(table).filter(|key| !key.hidden);
+        let better = nearest(name, shown.map(Key::name)).or_else(|| self.schema.elsewhere(name));
         let text = format!("unknown {what}{}", hint(better.map(|name| format!("`{name}`"))));
         self.problem(line, path, text);
     }

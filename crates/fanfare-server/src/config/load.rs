@@ -7,13 +7,12 @@ use fanfare_core::Registry;
 use toml::de::DeValue;
 
 use super::found::variable;
-use super::kind::{hint, nearest};
+use super::kind::did_you_mean;
 use super::layer::Reader;
 use super::merged::Merged;
 use super::model::Config;
-use super::origin::{ConfigErrors, Origin, Origins, Problem};
+use super::origin::{ConfigErrors, Origin, Origins, Problem, Sources};
 use super::schema::{Key, Schema};
-use super::sources::Sources;
 use super::values::{SettingValues, typed};
 use super::{checks, derived, environment, placement, profile, secret_files};
 use crate::telemetry;
@@ -43,8 +42,7 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Returns this configuration with `keys` as they are in `started`: the values in force after a reload, for
-    /// printing.
+    /// Returns this configuration with `keys` as they are in `started`: the values in force after a reload.
     pub(crate) fn keeping(mut self, started: &Self, keys: &[String]) -> Self {
         for key in keys {
             if let Some(value) = started.values.get(key) {
@@ -57,9 +55,8 @@ impl Loaded {
             let of_key = |origin: &String| origin == key || origin.starts_with(&format!("{key}["));
             self.origins.0.retain(|origin, _| !of_key(origin));
             let kept = started.origins.0.iter().filter(|(origin, _)| of_key(origin));
-            self.origins
-                .0
-                .extend(kept.map(|(key, origin)| (key.clone(), origin.clone())));
+            let kept = kept.map(|(key, origin)| (key.clone(), origin.clone()));
+            self.origins.0.extend(kept);
         }
         self
     }
@@ -68,11 +65,8 @@ impl Loaded {
     pub fn changed_keys(&self, other: &Self) -> Vec<String> {
         let schema = Schema::new(self.config.registry);
         let differs = |key: &&Key| self.values.get(&key.path) != other.values.get(&key.path);
-        schema
-            .leaves()
-            .filter(differs)
-            .map(|key| key.path.clone())
-            .collect()
+        let keys = schema.leaves().filter(differs);
+        keys.map(|key| key.path.clone()).collect()
     }
 
     /// Returns whether the value of `key` was configured, as opposed to a default or a profile.
@@ -123,9 +117,8 @@ pub fn load(sources: &Sources, registry: Registry) -> Result<Loaded, ConfigError
     // Every value passed its own check; if they fail together, it is better to stop than to run with defaults.
     let mut config = typed(registry, merged.values.clone()).unwrap_or_else(|_| {
         let text = "has a value that passed the checks and cannot be used";
-        merged
-            .problems
-            .push(Problem::new(Origin::Default, "config", text));
+        let problem = Problem::new(Origin::Default, "config", text);
+        merged.problems.push(problem);
         Config {
             registry,
             ..Config::default()
@@ -180,8 +173,7 @@ fn read_file(schema: &Schema, named: Option<&Path>, merged: &mut Merged) -> Opti
 fn read_flag(schema: &Schema, path: &str, text: &str, merged: &mut Merged) {
     let mut reader = Reader::new(schema, Origin::Flag(path.to_owned()), merged);
     if schema.find(path).is_none() {
-        let paths = schema.leaves().map(|key| key.path.as_str());
-        let hint = hint(nearest(path, paths).map(|near| format!("`{near}`")));
+        let hint = did_you_mean(path, schema.leaves().map(|key| key.path.as_str()), '`');
         return reader.problem(0, "", format!("unknown key{hint}"));
     }
     // `--set broker.kind=redis` needs no quotes, and a secret of digits is not a number.

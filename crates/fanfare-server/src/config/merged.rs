@@ -8,7 +8,6 @@ use toml::Value;
 use super::origin::{Origin, Origins, Problem};
 use super::values::SettingValues;
 
-/// The layers so far.
 #[derive(Default)]
 pub(super) struct Merged {
     pub(super) values: SettingValues,

@@ -11,7 +11,6 @@
 
 mod access;
 mod accounts;
-mod acme;
 mod bind_address;
 mod broker;
 mod checks;
@@ -31,8 +30,6 @@ mod print;
 mod profile;
 mod schema;
 mod secret_files;
-mod sources;
-mod telemetry;
 mod types;
 mod values;
 
@@ -41,19 +38,17 @@ pub(crate) mod tests;
 
 pub use access::{Authorizer, ChannelRule};
 pub use accounts::{Auth, Registration, Storage};
-pub use acme::Acme;
 pub use bind_address::BindAddress;
 pub use broker::{Broker, BrokerKind};
 pub use dialect::DialectConfig;
 pub use history::{AudienceHistory, ByteSize, ChannelHistory, HistorySettings};
 pub use load::{DEFAULT_FILES, Loaded, load};
 pub use model::{
-    Api, Config, Limits, Listener, Log, LogFormat, LogLevel, Resp, Server, Shutdown, Tls, Visibility,
+    Acme, Api, Config, Limits, Listener, Log, LogFormat, LogLevel, Otlp, Resp, Server, Shutdown, Tls,
+    Visibility,
 };
-pub use origin::{ConfigErrors, Origin, Origins, Problem};
+pub use origin::{ConfigErrors, Origin, Origins, Problem, Sources};
 pub use print::{Setting, example, json_schema, reference, settings, show};
 pub(crate) use secret_files::content as file_content;
-pub use sources::Sources;
-pub use telemetry::Otlp;
 pub(crate) use types::without_line_ends;
 pub use types::{Network, Secret};

@@ -1,15 +1,12 @@
-//! The settings, declared once.
-//!
-//! A field's doc comment is its documentation everywhere: in the configuration reference, in the example file and in
-//! the JSON schema. Its place gives the key and the environment variable, its `#[default(…)]` the default. To add a
-//! setting, add a field.
+//! The settings, declared once: a field's doc comment is its documentation everywhere, its place gives the key and the
+//! environment variable, its `#[default(…)]` the default.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use fanfare_core::{DurationText, Registry};
+use fanfare_core::{DurationText, GuardedUrl, Registry};
 use fanfare_engine::ObserveLimits;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,12 +14,10 @@ use smart_default::SmartDefault;
 
 use super::access::{Authorizer, ChannelRule};
 use super::accounts::{Auth, Storage};
-use super::acme::Acme;
 use super::bind_address::BindAddress;
 use super::broker::Broker;
 use super::dialect::DialectConfig;
 use super::history::HistorySettings;
-use super::telemetry::Telemetry;
 use super::types::{Network, Optional, Secret};
 
 /// The configuration of one Fanfare process.
@@ -136,6 +131,40 @@ impl Listener {
     pub fn has_tls(&self) -> bool {
         self.tls.is_some() || self.acme
     }
+
+    /// Returns whether it names the dialect.
+    pub fn serves(&self, dialect: &str) -> bool {
+        self.dialects.iter().any(|name| name == dialect)
+    }
+}
+
+/// A certificate from an authority that speaks ACME, such as Let's Encrypt, for the listeners with `acme = true`. The authority
+/// connects to port 443 of each domain (the challenge `tls-alpn-01`), which must lead to such a listener.
+#[derive(Clone, Debug, SmartDefault, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Acme {
+    /// The domains of the certificate, such as `push.example.com`. If you set one, you accept the authority's terms of
+    /// service.
+    pub domains: Vec<String>,
+
+    /// The mail addresses that the authority may write to.
+    pub contact: Vec<String>,
+
+    /// The authority's directory. Try a configuration with `https://acme-staging-v02.api.letsencrypt.org/directory` first: its limits
+    /// are wide, and no browser trusts its certificates.
+    #[default("https://acme-v02.api.letsencrypt.org/directory".to_owned())]
+    pub directory: String,
+
+    /// A PEM file with the only authorities that may sign the certificate of the directory's server. Empty accepts the
+    /// system's authorities.
+    #[serde(with = "Optional::<PathBuf>")]
+    #[schemars(extend("x-kind" = "path"))]
+    pub ca_file: Option<PathBuf>,
+
+    /// The pause after a failed order. It doubles with each failure, up to an hour.
+    #[serde(with = "DurationText::<1>")]
+    #[default(Duration::from_secs(60))]
+    pub retry: Duration,
 }
 
 /// A certificate and its key.
@@ -354,6 +383,47 @@ pub enum Visibility {
     Key,
     /// No caller: the route does not exist.
     Off,
+}
+
+/// The traces that the server sends to a collector.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Telemetry {
+    /// Traces for an OpenTelemetry collector, by OTLP over HTTP with protobuf.
+    pub otlp: Otlp,
+}
+
+/// Traces for an OpenTelemetry collector, by OTLP over HTTP with protobuf.
+#[derive(Clone, Debug, SmartDefault, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Otlp {
+    /// The URL of the collector, such as `http://127.0.0.1:4318`. Without a path, spans go to `/v1/traces` there. Empty sends
+    /// nothing.
+    #[serde(with = "Optional::<GuardedUrl>")]
+    pub endpoint: Option<GuardedUrl>,
+
+    /// Headers of each request to the collector, such as `["Authorization: Bearer …"]`.
+    pub headers: Vec<Secret>,
+
+    /// The name of this service in the traces.
+    #[default("fanfare".to_owned())]
+    pub service_name: String,
+
+    /// How many of a thousand publications without a `traceparent` begin a trace. A publication with a `traceparent`
+    /// belongs to its trace, if that is sampled.
+    #[schemars(range(max = 1000))]
+    #[default(10)]
+    pub traces_per_thousand: u32,
+
+    /// The most spans that wait for the collector. Further spans are dropped and counted.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    #[default(4096)]
+    pub max_queued_spans: usize,
+
+    /// How long a request to the collector may take. The spans of a failed request are dropped and counted.
+    #[serde(with = "DurationText::<1>")]
+    #[default(Duration::from_secs(5))]
+    pub timeout: Duration,
 }
 
 /// How the process uses the machine.

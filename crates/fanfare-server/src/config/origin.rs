@@ -1,8 +1,37 @@
-//! The origins of values, and the problems with them.
+//! The sources of a configuration, the origins of its values, and the problems with them.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+
+/// The sources of a configuration.
+#[derive(Clone, Default)]
+pub struct Sources {
+    /// The file of `--config`, which must exist. Without it, the first of the default files that exists is read, if
+    /// any.
+    pub file: Option<PathBuf>,
+    /// The profile of `--profile`.
+    pub profile: Option<String>,
+    /// The dialects of `--dialect`; if there are any, only these are served.
+    pub dialects: Vec<String>,
+    /// The environment.
+    pub env: Vec<(String, String)>,
+    /// Values from the command line: a key such as `resp.bind`, and its value in TOML or as plain text.
+    pub overrides: Vec<(String, String)>,
+}
+
+impl Sources {
+    /// Returns the environment of this process, without a file or flags. Variables that are not Unicode are left out:
+    /// no setting has such a value.
+    pub fn from_process() -> Self {
+        let env = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Self {
+            env: env.collect(),
+            ..Self::default()
+        }
+    }
+}
 
 /// The place where a value was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,8 +67,7 @@ impl Origin {
         }
     }
 
-    /// Returns whether a variable with another server's name set the value. Such variables may be meant for another
-    /// program.
+    /// Returns whether a variable with another server's name, which may be meant for that one, set the value.
     pub(super) fn is_inherited(&self) -> bool {
         matches!(self, Self::Environment(name) if !name.starts_with("FANFARE_"))
     }
@@ -123,17 +151,9 @@ impl fmt::Display for Problem {
 }
 
 /// All errors of a configuration, one line each.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
 pub struct ConfigErrors {
     /// At least one.
     pub problems: Vec<Problem>,
 }
-
-impl fmt::Display for ConfigErrors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines: Vec<String> = self.problems.iter().map(ToString::to_string).collect();
-        f.write_str(&lines.join("\n"))
-    }
-}
-
-impl std::error::Error for ConfigErrors {}

@@ -1,7 +1,5 @@
-//! The placement of a dialect by another server's variables: its port, its host, and whether it is served.
-//!
-//! They change the listeners of the profile, not configured ones: a `[[listener]]` names the dialects that it serves,
-//! and one old server's variable must not split it.
+//! The placement of a dialect by another server's variables: its port, its host, and whether it is served. They change the
+//! listeners of the profile, not configured ones.
 
 use std::net::IpAddr;
 
@@ -26,7 +24,6 @@ enum Wish {
     Enabled(bool),
 }
 
-/// A listener of a profile.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) bind: String,
@@ -93,7 +90,6 @@ fn host(text: &str) -> Option<BindHost> {
 }
 
 impl Placement {
-    /// Returns the origin of the value.
     pub(super) fn origin(&self) -> Origin {
         Origin::Environment(self.variable.to_owned())
     }
@@ -156,18 +152,14 @@ pub(super) fn apply(placements: &[Placement], places: Vec<Place>) -> Vec<Place> 
 /// Returns the variables that switch dialects off, for the error if no dialect is left.
 pub(super) fn switched_off(placements: &[Placement]) -> Vec<&'static str> {
     let off = |placement: &&Placement| matches!(placement.wish, Wish::Enabled(false));
-    placements
-        .iter()
-        .filter(off)
-        .map(|placement| placement.variable)
-        .collect()
+    let off = placements.iter().filter(off);
+    off.map(|placement| placement.variable).collect()
 }
 
 impl Place {
     pub(super) fn new(bind: &str, dialects: Vec<&'static str>) -> Self {
-        let bind = bind.to_owned();
         Self {
-            bind,
+            bind: bind.to_owned(),
             dialects,
             ..Self::default()
         }

@@ -3,13 +3,12 @@
 use fanfare_core::{DialectKind, Registry};
 
 use super::found::{quoted, variable};
-use super::kind::{hint, nearest};
+use super::kind::did_you_mean;
 use super::layer::Reader;
 use super::merged::Merged;
-use super::origin::{Origin, Problem};
+use super::origin::{Origin, Problem, Sources};
 use super::placement::{self, Place, Placement};
 use super::schema::Schema;
-use super::sources::Sources;
 
 /// The default profile, whose values are the settings' defaults.
 const DEFAULT_PROFILE: &str = "default";
@@ -29,7 +28,6 @@ const PRODUCTION_VALUES: &[(&str, &str)] = &[
     ("server.broker_grace", "\"30s\""),
 ];
 
-/// Returns the values of the production profile, each in TOML.
 fn production_values(registry: Registry) -> impl Iterator<Item = &'static (&'static str, &'static str)> {
     let of_dialects = registry.iter().flat_map(|kind| kind.defaults().production);
     PRODUCTION_VALUES.iter().chain(of_dialects)
@@ -84,18 +82,14 @@ impl Choice {
         let profile = profile.unwrap_or(DEFAULT_PROFILE).to_owned();
         let split = |names: &str| -> Vec<String> {
             let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
-            names.map(ToOwned::to_owned).collect()
+            names.map(str::to_owned).collect()
         };
         let by_flag = split(&sources.dialects.join(","));
         // A dialect's name as the profile is also a choice, and flags take precedence over variables.
-        let is_chosen = sources
-            .profile
-            .as_deref()
-            .is_some_and(|name| ![DEFAULT_PROFILE, PRODUCTION].contains(&name));
-        let by_variable = variable(DIALECTS)
-            .filter(|_| !is_chosen)
-            .map(split)
-            .unwrap_or_default();
+        let of_flag = sources.profile.as_deref();
+        let is_chosen = of_flag.is_some_and(|name| ![DEFAULT_PROFILE, PRODUCTION].contains(&name));
+        let by_variable = variable(DIALECTS).filter(|_| !is_chosen);
+        let by_variable = by_variable.map(split).unwrap_or_default();
         let (dialects, source) = if !by_flag.is_empty() {
             (by_flag, Origin::Flag("--dialect".to_owned()))
         } else if !by_variable.is_empty() {
@@ -211,7 +205,6 @@ pub(super) fn listener_tables(places: &[Place]) -> String {
 }
 
 fn unknown(what: &str, name: &str, known: &[String]) -> String {
-    let near = nearest(name, known.iter().map(String::as_str));
-    let hint = hint(near.map(|near| format!("`{near}`")));
+    let hint = did_you_mean(name, known.iter().map(String::as_str), '`');
     format!("unknown {what}, expected one of {}{hint}", known.join(", "))
 }

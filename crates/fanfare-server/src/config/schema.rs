@@ -1,5 +1,4 @@
-//! The settings as data: the declarations' names, types, docs and defaults, with which the file is read and the documents are
-//! printed.
+//! The settings as data: the declarations' names, types, docs and defaults.
 
 use fanfare_core::{DialectKind, Registry, schema_of};
 use serde_json::{Value as Json, json};
@@ -20,23 +19,19 @@ channel = [{ pattern = "", history = { size = 1, ttl = "1s" } }]
 /// The end of the name of a key that names a file with another key's value.
 pub(super) const FILE_SUFFIX: &str = "_file";
 
-/// All settings of a build.
 pub(super) struct Schema {
     registry: Registry,
     /// The tables and their settings, in the order of the file.
     keys: Vec<Key>,
     /// A configuration with every key. It gives the order of the keys, which a JSON schema does not keep, and the defaults.
     specimen: Table,
-    /// The JSON schema.
     pub(super) json: Json,
 }
 
-/// One key: a setting or a table.
 #[derive(Debug)]
 pub(super) struct Key {
     /// Its place: `auth.leeway`, `listener[].bind`.
     pub(super) path: String,
-    /// The JSON schema of its field.
     schema: Json,
     /// The default; none for tables and for required keys.
     pub(super) default: Option<Value>,
@@ -60,12 +55,10 @@ impl Key {
         self.path.rsplit('.').next().unwrap_or_default()
     }
 
-    /// Returns the path of its table; empty for the top level.
     fn table(&self) -> &str {
         self.path.rsplit_once('.').map_or("", |(table, _)| table)
     }
 
-    /// Returns whether it is a table, `[name]`.
     pub(super) fn is_table(&self) -> bool {
         self.schema["type"] == "object"
     }
@@ -127,10 +120,9 @@ impl Schema {
         }
         read_keys("", &mut schema.json, &schema.specimen, &mut schema.keys);
         for kind in registry.iter().filter(|kind| kind.defaults().is_hidden()) {
-            let keys = &mut schema.keys;
-            keys.iter_mut()
-                .filter(|key| key.path == kind.name())
-                .for_each(|key| key.hidden = true);
+            for key in schema.keys.iter_mut().filter(|key| key.path == kind.name()) {
+                key.hidden = true;
+            }
             if let Some(tables) = schema.json["properties"].as_object_mut() {
                 tables.remove(kind.name());
             }
@@ -175,23 +167,17 @@ impl Schema {
         key.map(|key| key.path.as_str())
     }
 
-    /// Returns all defaults.
     pub(super) fn defaults(&self) -> SettingValues {
         let mut values = SettingValues::default();
         for key in self.leaves().filter(|key| !key.is_file_form) {
-            values.set(
-                &key.path,
-                key.default.clone().unwrap_or_else(|| Value::Array(Vec::new())),
-            );
+            let default = key.default.clone();
+            values.set(&key.path, default.unwrap_or_else(|| Value::Array(Vec::new())));
         }
         values
     }
 
-    /// Returns a value as the field of `key` takes it. `kind` is the type of the key, or of the items of its list. The field
-    /// validates it: this builds a configuration with only this value.
-    ///
-    /// # Errors
-    /// If the value does not fit: the found and the expected one.
+    /// Returns a value as the field of `key` takes it, by building a configuration with only this value; else what was
+    /// found and expected. `kind` is the type of the key, or of the items of its list.
     pub(super) fn check(&self, key: &Key, kind: Kind<'_>, found: &DeValue<'_>) -> Result<Value, String> {
         let mismatch = |reason: &str| kind.mismatch(found, reason);
         let value = kind.single(found).ok_or_else(|| mismatch(""))?;
@@ -212,9 +198,8 @@ impl Schema {
             }
             None => alone.set(&key.path, tried),
         }
-        typed(self.registry, alone)
-            .map(|_| value)
-            .map_err(|reason| mismatch(&reason))
+        let tried = typed(self.registry, alone);
+        tried.map(|_| value).map_err(|reason| mismatch(&reason))
     }
 }
 

@@ -17,11 +17,7 @@ use super::types::without_line_ends;
 /// The most bytes of a file with secrets or keys.
 const MOST_BYTES: u64 = 1 << 20;
 
-/// Returns the content of a file with secrets or keys. A device, or a log named by mistake, does not fill the memory of a server that
-/// reloads.
-///
-/// # Errors
-/// It cannot be read, or has more than [`MOST_BYTES`].
+/// Returns the content of a file with secrets or keys. A device, or a log named by mistake, is refused as too long.
 pub(crate) fn content(file: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let read = File::open(file)?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;

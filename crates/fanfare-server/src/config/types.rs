@@ -6,29 +6,10 @@ use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use fanfare_core::HIDDEN;
+use fanfare_core::{HIDDEN, serde_as_text};
 use ipnet::{AddrParseError, IpNet};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-/// Implements serde for a type that is written as its text.
-macro_rules! serde_as_text {
-    ($type:ty) => {
-        impl serde::Serialize for $type {
-            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-                to.collect_str(self)
-            }
-        }
-
-        impl<'de> serde::Deserialize<'de> for $type {
-            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                let text = String::deserialize(from)?;
-                text.parse().map_err(serde::de::Error::custom)
-            }
-        }
-    };
-}
-pub(super) use serde_as_text;
 
 /// A text that no log, error or printed configuration may show. `Debug`, `Display` and `Serialize` give `***`.
 #[derive(Clone, PartialEq, Eq, JsonSchema)]
@@ -101,8 +82,7 @@ impl fmt::Display for Network {
     }
 }
 
-/// Returns whether `text` disables an optional address. `off` is for the environment, where an empty variable counts as
-/// not set.
+/// Returns whether `text` disables an optional address. `off` is for the environment, where an empty variable is not set.
 pub(super) fn is_off(text: &str) -> bool {
     text.is_empty() || text == "off"
 }

@@ -64,10 +64,7 @@ fn merge(under: &mut Table, over: Table) {
     }
 }
 
-/// Returns the typed configuration; unset keys have their defaults.
-///
-/// # Errors
-/// Why a field refused its value. The reason may repeat a secret.
+/// Returns the typed configuration; unset keys have their defaults. The reason of an error may repeat a secret.
 pub(super) fn typed(registry: Registry, values: SettingValues) -> Result<Config, String> {
     let mut root = values.0;
     let mut dialects = BTreeMap::new();

@@ -43,7 +43,6 @@ pub(crate) struct SettingInForce {
     pub(crate) doc: String,
 }
 
-/// What `node` goes by, of what was `loaded`.
 pub(super) fn of(node: &Node, loaded: &Loaded) -> NodeConfiguration {
     let settings = config::settings(loaded).into_iter();
     let in_force = |setting: config::Setting| SettingInForce {

@@ -1,6 +1,10 @@
 //! The figures of one node, as it sends them to the others and as the service API shows them.
 
-use std::{collections::BTreeMap, sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use fanfare_accounts::{Accounts, storage::Storage};
 use fanfare_core::{BrokerHealth, unix_millis};
@@ -134,7 +138,6 @@ pub(crate) struct DatabaseFigures {
     pub(crate) error: Option<String>,
 }
 
-/// The figures of `node` now.
 pub(super) async fn of(
     node: &Node,
     accounts: &Accounts,
@@ -142,9 +145,8 @@ pub(super) async fn of(
     problems: BTreeMap<String, Occurrences>,
 ) -> NodeFigures {
     let (facts, holdings) = (node.facts(), node.holdings());
-    let shown = |mounted: &&std::sync::Arc<MountedDialect>| {
-        !mounted.hidden || mounted.counters.opened.load(Relaxed) > 0
-    };
+    let shown = |own: &&Arc<MountedDialect>| !own.hidden || own.counters.opened.load(Relaxed) > 0;
+    let dialects = node.dialects.iter().filter(shown);
     NodeFigures {
         id: node.id,
         host: host(),
@@ -154,12 +156,7 @@ pub(super) async fn of(
         shards: facts.shards,
         draining: node.is_draining(),
         connections: node.active(),
-        dialects: node
-            .dialects
-            .iter()
-            .filter(shown)
-            .map(|own| of_dialect(node, own))
-            .collect(),
+        dialects: dialects.map(|own| of_dialect(node, own)).collect(),
         events: node.counters.events.load(Relaxed),
         publications: facts.publications_received,
         channels: holdings.channels,
@@ -170,8 +167,8 @@ pub(super) async fn of(
         broker: broker(node).await,
         database: database(accounts.storage()),
         certificates: upkeep.certificate_ends().into_iter().collect(),
-        reload_refused: !upkeep.last_reload_succeeded(),
-        order_failed: !upkeep.last_order_succeeded(),
+        reload_refused: upkeep.reloads.has_failed(),
+        order_failed: upkeep.orders.has_failed(),
         problems,
     }
 }
@@ -207,31 +204,23 @@ fn delivery(node: &Node) -> DeliveryFigures {
 
 async fn broker(node: &Node) -> LinkFigures {
     let counted = node.broker_figures();
-    let figures = LinkFigures {
-        reconnects: counted.reconnects,
-        peers: counted
-            .peers
-            .into_iter()
-            .map(|(state, count)| (state.to_owned(), count))
-            .collect(),
-        ..LinkFigures::default()
-    };
-    let (status, round_trip, error) = match tokio::time::timeout(BROKER_PATIENCE, node.broker_health()).await
-    {
+    let peers = counted.peers.into_iter();
+    let health = tokio::time::timeout(BROKER_PATIENCE, node.broker_health()).await;
+    let (status, round_trip, error) = match health {
         Ok(BrokerHealth::Embedded) => ("embedded", None, None),
         Ok(BrokerHealth::Connected { round_trip }) => ("connected", Some(round_trip), None),
         Ok(BrokerHealth::Disconnected { error }) => ("disconnected", None, Some(error)),
-        Err(_) => (
-            "disconnected",
-            None,
-            Some("it did not answer in half a second".to_owned()),
-        ),
+        Err(_) => {
+            let error = "it did not answer in half a second";
+            ("disconnected", None, Some(error.to_owned()))
+        }
     };
     LinkFigures {
         status: status.to_owned(),
         round_trip_ms: round_trip.map(|time| (time.as_secs_f64() * 100_000.0).round() / 100.0),
         error,
-        ..figures
+        reconnects: counted.reconnects,
+        peers: peers.map(|(state, count)| (state.to_owned(), count)).collect(),
     }
 }
 

@@ -6,14 +6,14 @@ mod problems;
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, Weak},
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use fanfare_accounts::Accounts;
-use fanfare_core::BoxFuture;
+use fanfare_core::{BoxFuture, locked};
 use fanfare_engine::{Node, Reporter};
 use tokio::task::JoinHandle;
 
@@ -30,7 +30,6 @@ pub(crate) const FIGURES: &str = "figures";
 pub(crate) const CONFIGURATION: &str = "configuration";
 /// Between two looks at what went wrong.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
-/// Looks that are kept: those of the last ten minutes.
 const LOOKS: usize = 40;
 
 /// Reports on one node: its figures, and the configuration in force.
@@ -59,7 +58,6 @@ impl NodeReport {
         })
     }
 
-    /// Shows this configuration from now on.
     pub(crate) fn replace_configuration(&self, loaded: Loaded) {
         self.configuration.store(Arc::new(loaded));
     }
@@ -69,7 +67,7 @@ impl NodeReport {
         let this = self.clone();
         tokio::spawn(async move {
             while let Some(node) = this.node.upgrade() {
-                keep(&mut this.looks(), problems::counts(&node, &this.accounts));
+                keep(&mut locked(&this.looks), problems::counts(&node, &this.accounts));
                 drop(node);
                 tokio::time::sleep(LOOK_EVERY).await;
             }
@@ -77,12 +75,8 @@ impl NodeReport {
     }
 
     fn problems(&self, node: &Node) -> BTreeMap<String, Occurrences> {
-        let before = self.looks().front().cloned().unwrap_or_default();
+        let before = locked(&self.looks).front().cloned().unwrap_or_default();
         problems::since(&problems::counts(node, &self.accounts), &before)
-    }
-
-    fn looks(&self) -> MutexGuard<'_, VecDeque<ProblemCounts>> {
-        self.looks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

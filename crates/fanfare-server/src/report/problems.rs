@@ -1,5 +1,4 @@
-//! What can go wrong on a node, what it means, and what an operator does about it. What is counted here is counted elsewhere
-//! already; this names it.
+//! What can go wrong on a node, what it means, and what an operator does about it.
 
 use std::{collections::BTreeMap, sync::atomic::Ordering::Relaxed};
 
@@ -20,13 +19,10 @@ pub(crate) enum Severity {
     Info,
 }
 
-/// One kind of problem.
 pub(crate) struct ProblemKind {
     pub(crate) name: &'static str,
     pub(crate) severity: Severity,
-    /// What happened.
     pub(crate) title: &'static str,
-    /// The remedy.
     pub(crate) advice: &'static str,
 }
 
@@ -131,7 +127,6 @@ pub(crate) const KINDS: &[ProblemKind] = kinds! {
         "Many from one address are an attack; auth.login_attempts_per_minute limits them.";
 };
 
-/// How often each problem has come up on `node`.
 pub(super) fn counts(node: &Node, accounts: &Accounts) -> ProblemCounts {
     let mut counts = ProblemCounts::new();
     let mut add = |name: &str, count: u64| {
@@ -172,15 +167,10 @@ pub(super) fn counts(node: &Node, accounts: &Accounts) -> ProblemCounts {
 /// What `now` has more than nothing, and how much of it came after `before`.
 pub(super) fn since(now: &ProblemCounts, before: &ProblemCounts) -> BTreeMap<String, Occurrences> {
     let known = now.iter().filter(|(_, total)| **total > 0);
-    let occurrences = known.map(|(name, total)| {
-        let recent = total.saturating_sub(before.get(name).copied().unwrap_or_default());
-        (
-            name.clone(),
-            Occurrences {
-                total: *total,
-                recent,
-            },
-        )
+    let occurrences = known.map(|(name, &total)| {
+        let before = before.get(name).copied().unwrap_or_default();
+        let recent = total.saturating_sub(before);
+        (name.clone(), Occurrences { total, recent })
     });
     occurrences.collect()
 }

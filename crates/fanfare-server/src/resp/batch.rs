@@ -9,17 +9,13 @@ use super::{
     writer::{Protocol, Writer},
 };
 
-/// A `PUBLISH` that waits for its reply.
 struct Due {
     /// The offset of its answer in the replies.
     at: usize,
-    /// The number of its events in the batch.
     events: usize,
 }
 
-/// Publications waiting to go to the broker.
 pub(super) struct Batch {
-    /// When they arrived.
     pub(super) now: SystemTime,
     events: Vec<Event>,
     due: Vec<Due>,
@@ -43,7 +39,6 @@ impl Batch {
         done
     }
 
-    /// The events and answers that wait.
     pub(super) fn len(&self) -> usize {
         self.events.len().max(self.due.len())
     }
@@ -63,7 +58,6 @@ impl Batch {
         self.due.clear();
     }
 
-    /// Frees large buffers.
     pub(super) fn shrink(&mut self) {
         self.due = Vec::new();
     }

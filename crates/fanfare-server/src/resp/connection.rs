@@ -28,10 +28,8 @@ use crate::parsing;
 const FULL_REPLIES: usize = 256 * 1024;
 const FULL_BATCH: usize = 4096;
 
-/// Serves one connection until it ends, misbehaves, or `shutdown` resolves. Commands that arrived whole before that
-/// are carried out and answered.
-///
-/// The caller sets `TCP_NODELAY` and keeps the number of connections in bounds.
+/// Serves one connection until it ends, misbehaves, or `shutdown` resolves; commands that arrived whole before that are
+/// carried out. The caller sets `TCP_NODELAY` and keeps the number of connections in bounds.
 pub async fn serve<S>(stream: S, peer: SocketAddr, door: &RedisDoor, shutdown: impl Future<Output = ()>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -59,7 +57,6 @@ struct DoorConnection<'a, S> {
     half_sent: Option<Instant>,
 }
 
-/// What ended the wait for more.
 enum Woken {
     Read(io::Result<usize>),
     Late,
@@ -86,19 +83,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> DoorConnection<'_, S> {
 
     /// Waits for more from the peer, as long as that may take.
     async fn wait(&mut self, shutdown: Pin<&mut impl Future<Output = ()>>) -> Woken {
-        let deadline = [self.half_sent, self.session.login_deadline()]
-            .into_iter()
-            .flatten()
-            .min();
+        let deadlines = [self.half_sent, self.session.login_deadline];
         let late = async {
-            match deadline {
+            match deadlines.into_iter().flatten().min() {
                 Some(deadline) => tokio::time::sleep_until(deadline).await,
                 None => std::future::pending().await,
             }
         };
         // Requests kept for a transaction are slices of the read buffer. Giving a hardly used buffer back between
         // them would leave each holding one of its own.
-        let keep_buffer = self.session.in_transaction();
+        let keep_buffer = self.session.transaction.is_some();
         tokio::select! {
             biased;
             () = shutdown => Woken::Shutdown,
@@ -138,7 +132,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> DoorConnection<'_, S> {
 
     /// Runs the commands of the transaction that `EXEC` committed, if that was the command.
     async fn transaction(&mut self) -> io::Result<()> {
-        for (spec, request) in self.session.take_executing() {
+        for (spec, request) in std::mem::take(&mut self.session.executing) {
             self.session.run(spec, &request);
             self.parse_large().await;
             self.flush_if_full().await?;
@@ -162,16 +156,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> DoorConnection<'_, S> {
     }
 
     fn refuse(&mut self, error: ProtocolError) {
-        self.session.closing = Some(match error {
-            // A client that speaks TLS could not read the reply.
-            ProtocolError::Tls => Closing::AtOnce,
-            _ => Closing::AfterReplies,
-        });
+        let session = &mut self.session;
         if error == ProtocolError::Tls {
-            self.session
-                .warn_unwelcome("TLS on the Redis-protocol door, which has none: connection dropped");
+            // Its client could not read a reply.
+            session.warn_unwelcome("TLS on the Redis-protocol door, which has none: connection dropped");
+            session.closing = Some(Closing::AtOnce);
         } else {
-            self.session.writer.error(&format!("ERR Protocol error: {error}"));
+            session.writer.error(&format!("ERR Protocol error: {error}"));
+            session.closing = Some(Closing::AfterReplies);
         }
     }
 
@@ -184,7 +176,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> DoorConnection<'_, S> {
         Ok(())
     }
 
-    /// Publishes the batch and sends all replies.
     async fn flush(&mut self) -> io::Result<()> {
         let Session { batch, writer, .. } = &mut self.session;
         batch.settle(&*self.door.options.host, writer).await;

@@ -87,15 +87,15 @@ impl DoorOptions {
 }
 
 /// How publishers log in; a reload replaces it.
-struct Login {
+pub(super) struct Login {
     secrets: Secrets,
-    timeout: Duration,
+    pub(super) timeout: Duration,
 }
 
 /// The state that all connections of the door share.
 pub struct RedisDoor {
     pub(super) options: DoorOptions,
-    login: ArcSwap<Login>,
+    pub(super) login: ArcSwap<Login>,
     pub(super) stats: Stats,
     pub(super) since: Instant,
     pub(super) malformed: LogThrottle,
@@ -129,17 +129,12 @@ impl RedisDoor {
         self.login.store(Arc::new(Login { secrets, timeout }));
     }
 
-    /// How long a connection may take to log in.
-    pub(super) fn login_timeout(&self) -> Duration {
-        self.login.load().timeout
-    }
-
     /// Returns the door's counters.
     pub fn stats(&self) -> &Stats {
         &self.stats
     }
 
-    /// Logs that a connection beyond the `most` allowed is refused, unless such a line is a moment old.
+    /// Logs that a connection beyond the `most` allowed is refused, at most once in five seconds.
     pub fn warn_full(&self, most: u64) {
         if let Some(held_back) = self.full.pass() {
             tracing::warn!(
@@ -156,7 +151,6 @@ impl RedisDoor {
         secrets.password.is_open() && secrets.keys.is_open() && !self.options.host.needs_key()
     }
 
-    /// Whether `secret` is the password.
     pub(super) fn holds_password(&self, secret: &[u8]) -> bool {
         self.login.load().secrets.password.hold(secret)
     }

@@ -1,8 +1,7 @@
 //! Redis' glob patterns, as `PUBSUB CHANNELS` takes them.
 
 /// Whether `text` matches `pattern`: `*` any run of bytes, `?` any byte, `[a-z]` and `[^a-z]` one of some, `\` escapes.
-///
-/// Takes at most `pattern.len() * text.len()` steps, whatever the pattern.
+/// Takes at most `pattern.len() * text.len()` steps.
 pub(super) fn matches(mut pattern: &[u8], mut text: &[u8]) -> bool {
     // Where to go on if what follows the last `*` does not match here: that star may take one byte more.
     let mut retry: Option<(&[u8], &[u8])> = None;
@@ -31,7 +30,6 @@ pub(super) fn matches(mut pattern: &[u8], mut text: &[u8]) -> bool {
     }
 }
 
-/// What is left of `pattern` if its first element, which is no `*`, matches `byte`.
 fn one(pattern: &[u8], byte: u8) -> Option<&[u8]> {
     match pattern {
         [] => None,

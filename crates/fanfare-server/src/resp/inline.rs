@@ -4,10 +4,7 @@ use bytes::Bytes;
 
 use super::request::{Places, ProtocolError, Request};
 
-/// Splits `line` (with or without the `\r` of its end); returns `None` if it is empty.
-///
-/// # Errors
-/// When a quote is not closed or is followed by something else than a blank, or there are more than `max_args`.
+/// Splits `line` (with or without the `\r` of its end) into at most `max_args`; returns `None` if it is empty.
 pub(super) fn split(line: &[u8], max_args: usize) -> Result<Option<Request>, ProtocolError> {
     let mut text = Vec::with_capacity(line.len());
     let mut places = Places::new();
@@ -35,7 +32,6 @@ pub(super) fn split(line: &[u8], max_args: usize) -> Result<Option<Request>, Pro
     }))
 }
 
-/// Reads one argument from the front of `rest` into `text`; returns the rest.
 fn argument<'a>(mut rest: &'a [u8], text: &mut Vec<u8>) -> Result<&'a [u8], ProtocolError> {
     loop {
         let behind_quote = match rest {
@@ -57,7 +53,6 @@ fn argument<'a>(mut rest: &'a [u8], text: &mut Vec<u8>) -> Result<&'a [u8], Prot
     }
 }
 
-/// Reads up to the closing `"`; returns the rest.
 fn double_quoted<'a>(mut rest: &'a [u8], text: &mut Vec<u8>) -> Result<&'a [u8], ProtocolError> {
     loop {
         let (byte, tail) = match rest {
@@ -74,7 +69,6 @@ fn double_quoted<'a>(mut rest: &'a [u8], text: &mut Vec<u8>) -> Result<&'a [u8],
     }
 }
 
-/// Reads up to the closing `'`; returns the rest.
 fn single_quoted<'a>(mut rest: &'a [u8], text: &mut Vec<u8>) -> Result<&'a [u8], ProtocolError> {
     loop {
         let (byte, tail) = match rest {
@@ -88,7 +82,6 @@ fn single_quoted<'a>(mut rest: &'a [u8], text: &mut Vec<u8>) -> Result<&'a [u8],
     }
 }
 
-/// Returns the byte that an escape means.
 fn unescape(letter: u8) -> u8 {
     match letter {
         b'n' => b'\n',
@@ -100,7 +93,6 @@ fn unescape(letter: u8) -> u8 {
     }
 }
 
-/// The value of a hexadecimal digit.
 fn hex(digit: u8) -> u8 {
     match digit {
         b'0'..=b'9' => digit - b'0',

@@ -1,8 +1,7 @@
 //! Requests on the wire: arrays of bulk strings, and inline commands, which people type in a terminal.
 //!
 //! The reader does no I/O. Its caller passes the read buffer again whenever more has arrived; the reader keeps its position,
-//! so it looks at every byte once wherever the network cut the stream. A request's arguments are slices of the
-//! read buffer.
+//! so it looks at every byte once. A request's arguments are slices of the read buffer.
 
 use std::ops::Range;
 
@@ -59,9 +58,7 @@ impl RequestLimits {
 pub struct RequestReader {
     /// Arguments still to come; 0 between requests.
     left: usize,
-    /// The length of the argument that is on its way.
     bulk: Option<usize>,
-    /// The end of the parsed part of the buffer.
     at: usize,
     /// All of the buffer before this was searched for a line end.
     searched: usize,
@@ -142,7 +139,6 @@ impl RequestReader {
         }
     }
 
-    /// Reads `$length` and the argument; returns false if it is incomplete.
     fn argument(&mut self, buffer: &BytesMut, limits: &RequestLimits) -> Result<bool, ProtocolError> {
         let length = match self.bulk {
             Some(length) => length,
@@ -168,7 +164,6 @@ impl RequestReader {
         Ok(true)
     }
 
-    /// Reads `$length`.
     fn length(&mut self, buffer: &BytesMut, limits: &RequestLimits) -> Result<Option<usize>, ProtocolError> {
         match buffer.get(self.at) {
             None => return Ok(None),
@@ -254,7 +249,6 @@ impl RequestReader {
     }
 }
 
-/// The number in a line `*…\r` or `$…\r`.
 fn header(line: &[u8]) -> Option<i64> {
     number(line.get(1..)?.strip_suffix(b"\r")?)
 }

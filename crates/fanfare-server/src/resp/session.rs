@@ -1,6 +1,6 @@
 //! One connection's conversation, without its stream: requests in, replies and publications out.
 
-use std::{borrow::Cow, net::SocketAddr};
+use std::{borrow::Cow, net::SocketAddr, sync::atomic::Ordering::Relaxed};
 
 use fanfare_cluster::wire::{self, Rejected};
 use fanfare_core::Event;
@@ -16,9 +16,7 @@ use crate::parsing;
 
 /// The user that a client is if it names none.
 pub(super) const DEFAULT_USER: &[u8] = b"default";
-/// Wrong passwords after which a connection is closed.
 const MAX_FAILURES: u32 = 10;
-/// The most that may wait in a transaction.
 const MAX_QUEUED: usize = 64 * 1024;
 /// A reply buffer of more than this is not kept, in bytes.
 const KEPT_REPLIES: usize = 1024;
@@ -27,7 +25,6 @@ const MAX_KEPT_SECRET: usize = 1024;
 /// As much of a name that the peer made up is repeated to it.
 const MAX_ECHO: usize = 64;
 
-/// The error text of a refused command, in Redis' words.
 pub(super) type RefusedCommand = Cow<'static, str>;
 
 /// A command: the facts that `COMMAND` lists, and its implementation.
@@ -49,12 +46,10 @@ pub(super) struct Spec {
 }
 
 impl Spec {
-    /// Whether it works before login.
     pub(super) fn before_login(&self) -> bool {
         self.flags.contains(&"no_auth")
     }
 
-    /// The name without its container's.
     pub(super) fn own_name(&self) -> &'static str {
         self.name.rsplit('|').next().unwrap_or(self.name)
     }
@@ -62,10 +57,8 @@ impl Spec {
     /// The one of `all` that is called `name`, in any case.
     pub(super) fn named(all: &'static [Self], name: &[u8]) -> Option<&'static Self> {
         // Most are no subcommands, and their whole name is their own.
-        let is_it = |spec: &&Self| {
-            let is_named = |own: &str| name.eq_ignore_ascii_case(own.as_bytes());
-            is_named(spec.name) || is_named(spec.own_name())
-        };
+        let is_named = |own: &str| name.eq_ignore_ascii_case(own.as_bytes());
+        let is_it = |spec: &&Self| is_named(spec.name) || is_named(spec.own_name());
         all.iter().find(is_it)
     }
 
@@ -75,7 +68,6 @@ impl Spec {
     }
 }
 
-/// How a connection is about to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Closing {
     /// With a reply.
@@ -84,16 +76,14 @@ pub(super) enum Closing {
     AtOnce,
 }
 
-/// An open transaction, between `MULTI` and `EXEC`.
 #[derive(Default)]
-struct Transaction {
-    queued: Vec<(&'static Spec, Request)>,
+pub(super) struct Transaction {
+    pub(super) queued: Vec<(&'static Spec, Request)>,
     bytes: usize,
     /// A command could not be queued, so `EXEC` runs none.
     spoilt: bool,
 }
 
-/// The names that a client has sent about itself.
 #[derive(Default)]
 pub(super) struct ClientNames {
     pub(super) name: Box<str>,
@@ -101,7 +91,6 @@ pub(super) struct ClientNames {
     pub(super) library_version: Box<str>,
 }
 
-/// The state of a connection.
 pub(super) struct Session<'a> {
     pub(super) door: &'a RedisDoor,
     pub(super) peer: SocketAddr,
@@ -113,15 +102,15 @@ pub(super) struct Session<'a> {
     pub(super) batch: Batch,
     pub(super) closing: Option<Closing>,
     /// When a peer that has not logged in is closed; `None` after its login.
-    login_deadline: Option<Instant>,
+    pub(super) login_deadline: Option<Instant>,
     /// The client has sent a valid secret. Without one it may publish as long as no key is needed.
     authenticated: bool,
-    /// The secret that was sent when none was needed. It may be a key that was created just before and is not known
-    /// here yet.
+    /// The secret that was sent when none was needed: perhaps a key that was just created and is not known here yet.
     unneeded: Option<Box<[u8]>>,
     failures: u32,
-    transaction: Option<Transaction>,
-    executing: Vec<(&'static Spec, Request)>,
+    pub(super) transaction: Option<Transaction>,
+    /// The commands of the transaction that `EXEC` committed.
+    pub(super) executing: Vec<(&'static Spec, Request)>,
     large: Option<Request>,
     /// Counted here first, and for all to see once in each read.
     commands: u64,
@@ -154,8 +143,8 @@ impl<'a> Session<'a> {
         session
     }
 
-    /// Carries out `request`, for which `permitted` was found, or queues it while a transaction is open. What `EXEC` sets free is left for
-    /// [`Session::take_executing`].
+    /// Carries out `request`, for which `permitted` was found, or queues it while a transaction is open. What `EXEC` sets free is left in
+    /// [`Session::executing`].
     pub(super) fn take(&mut self, request: Request, permitted: Result<&'static Spec, RefusedCommand>) {
         if speaks_http(&request) {
             self.warn_unwelcome("HTTP on the Redis-protocol door: connection dropped");
@@ -200,7 +189,6 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// `MULTI`.
     pub(super) fn begin(&mut self) {
         if self.transaction.is_some() {
             self.writer.error("ERR MULTI calls can not be nested");
@@ -210,7 +198,6 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// `EXEC`.
     pub(super) fn execute(&mut self) {
         match self.transaction.take() {
             None => self.writer.error("ERR EXEC without MULTI"),
@@ -225,36 +212,15 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Discards the open transaction; returns whether one was open.
-    pub(super) fn discard(&mut self) -> bool {
-        self.transaction.take().is_some()
+    pub(super) fn discard(&mut self) {
+        match self.transaction.take() {
+            Some(_) => self.writer.simple("OK"),
+            None => self.writer.error("ERR DISCARD without MULTI"),
+        }
     }
 
-    /// Whether a transaction is open.
-    pub(super) fn in_transaction(&self) -> bool {
-        self.transaction.is_some()
-    }
-
-    /// How many commands the open transaction holds.
-    pub(super) fn queued(&self) -> Option<usize> {
-        self.transaction
-            .as_ref()
-            .map(|transaction| transaction.queued.len())
-    }
-
-    /// Takes the commands of the transaction that `EXEC` committed.
-    pub(super) fn take_executing(&mut self) -> Vec<(&'static Spec, Request)> {
-        std::mem::take(&mut self.executing)
-    }
-
-    /// Whether the peer may publish.
     pub(super) fn logged_in(&self) -> bool {
         self.login_deadline.is_none()
-    }
-
-    /// When the peer must have logged in.
-    pub(super) fn login_deadline(&self) -> Option<Instant> {
-        self.login_deadline
     }
 
     /// Logs the peer in if `secret` is valid for `user`; returns whether it is.
@@ -269,7 +235,7 @@ impl<'a> Session<'a> {
             return true;
         }
         self.failures += 1;
-        self.door.stats.failed_login();
+        self.door.stats.failed_logins.fetch_add(1, Relaxed);
         self.warn_unwelcome(if is_password {
             "wrong user name on the Redis-protocol door: the password goes with \"default\" or none"
         } else {
@@ -291,8 +257,7 @@ impl<'a> Session<'a> {
         self.judge();
     }
 
-    /// Decides whether a peer that has sent no secret may publish. The first API key changes that for existing connections,
-    /// too.
+    /// Decides whether a peer that has sent no secret may publish, which the first API key changes.
     pub(super) fn judge(&mut self) {
         if self.authenticated {
             return;
@@ -306,7 +271,7 @@ impl<'a> Session<'a> {
             self.authenticated = true;
             self.login_deadline = None;
         } else if self.login_deadline.is_none() {
-            self.login_deadline = Some(Instant::now() + self.door.login_timeout());
+            self.login_deadline = Some(Instant::now() + self.door.login.load().timeout);
         }
     }
 
@@ -331,7 +296,7 @@ impl<'a> Session<'a> {
         if let Err(reason) = self.batch.add(self.writer.out.len(), read) {
             // To its publisher this is a message without subscribers, as it would be on Redis.
             self.door.options.host.rejected();
-            self.door.stats.rejected();
+            self.door.stats.rejected.fetch_add(1, Relaxed);
             if let Some(held_back) = self.door.malformed.pass() {
                 tracing::warn!(peer = %self.peer, %reason, held_back, "publication dropped");
             }
@@ -340,15 +305,15 @@ impl<'a> Session<'a> {
 
     /// Adds what this connection counted to the door's counters.
     pub(super) fn count(&mut self) {
-        if self.commands > 0 {
-            self.door.stats.commands(std::mem::take(&mut self.commands));
+        let RedisDoor { stats, options, .. } = self.door;
+        let commands = std::mem::take(&mut self.commands);
+        if commands > 0 {
+            stats.commands.fetch_add(commands, Relaxed);
         }
-        if self.publications > 0 {
-            self.door.stats.publications(self.publications);
-            self.door
-                .options
-                .host
-                .received(std::mem::take(&mut self.publications));
+        let publications = std::mem::take(&mut self.publications);
+        if publications > 0 {
+            stats.publications.fetch_add(publications, Relaxed);
+            options.host.received(publications);
         }
     }
 

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub struct Stats {
     connected: AtomicU64,
     connections: AtomicU64,
-    commands: AtomicU64,
-    publications: AtomicU64,
-    rejected: AtomicU64,
-    failed_logins: AtomicU64,
+    pub(super) commands: AtomicU64,
+    pub(super) publications: AtomicU64,
+    pub(super) rejected: AtomicU64,
+    pub(super) failed_logins: AtomicU64,
 }
 
 /// The counters' values at some moment. All but `connected` only ever grow.
@@ -48,22 +48,6 @@ impl Stats {
         self.connected.fetch_add(1, Relaxed);
         self.connections.fetch_add(1, Relaxed);
         Connected(self)
-    }
-
-    pub(super) fn commands(&self, count: u64) {
-        self.commands.fetch_add(count, Relaxed);
-    }
-
-    pub(super) fn publications(&self, count: u64) {
-        self.publications.fetch_add(count, Relaxed);
-    }
-
-    pub(super) fn rejected(&self) {
-        self.rejected.fetch_add(1, Relaxed);
-    }
-
-    pub(super) fn failed_login(&self) {
-        self.failed_logins.fetch_add(1, Relaxed);
     }
 }
 

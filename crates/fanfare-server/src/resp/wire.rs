@@ -25,7 +25,6 @@ const LINGER_BYTES: usize = 1 << 20;
 pub(super) struct Wire<S> {
     pub(super) buffer: BytesMut,
     stream: S,
-    /// How much the next read takes.
     read: usize,
     write_timeout: Duration,
 }
@@ -40,9 +39,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
     }
 
-    /// Reads some bytes to the end of the buffer; 0 at the end of the stream. May be dropped and called again.
-    ///
-    /// While there is nothing to read, an empty buffer is given back unless it is to be kept.
+    /// Reads some bytes to the end of the buffer; 0 at the end of the stream. May be dropped and called again. Before
+    /// it waits, it gives an empty buffer back unless that is to be kept.
     pub(super) async fn fill(&mut self, keep_buffer: bool) -> io::Result<usize> {
         let Self {
             buffer, stream, read, ..
@@ -78,7 +76,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         timeout(self.write_timeout, written).await?
     }
 
-    /// Ends the stream.
     pub(super) async fn close(&mut self) -> io::Result<()> {
         timeout(LINGER, self.stream.shutdown()).await?
     }

@@ -1,23 +1,13 @@
 //! Replies as they go over the wire, in both versions of the protocol.
 
-/// The version of the protocol that a connection has chosen with `HELLO`.
+/// The version of the protocol that a connection has chosen with `HELLO`; its number is the version's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Protocol {
     /// What every client speaks, and a connection begins with.
     #[default]
-    Resp2,
+    Resp2 = 2,
     /// Has maps, sets and a null of its own.
-    Resp3,
-}
-
-impl Protocol {
-    /// The version's number, as in the reply to `HELLO`.
-    pub fn number(self) -> i64 {
-        match self {
-            Self::Resp2 => 2,
-            Self::Resp3 => 3,
-        }
-    }
+    Resp3 = 3,
 }
 
 /// Writes replies one behind the other. Aggregates are announced with their length, then their members written.

@@ -26,7 +26,6 @@ pub(super) fn rooms(config: &Config) -> RoomAccess {
     defaults(config).rooms
 }
 
-/// Returns the policy's defaults, from the declarations and options of the dialects.
 fn defaults(config: &Config) -> PolicyOptions {
     let kinds = config.registry.iter();
     let mut options = PolicyOptions {
@@ -42,7 +41,6 @@ fn defaults(config: &Config) -> PolicyOptions {
     options
 }
 
-/// Returns the authorizer, if one is configured. Its requests run on the runtime of the caller.
 pub(super) fn authorizer(config: &Config) -> Result<Option<Arc<Webhook>>, AccessError> {
     Ok(Webhook::new(&config.authorizer, Handle::current())?.map(Arc::new))
 }

@@ -16,9 +16,7 @@ use crate::{
     messages,
 };
 
-/// Returns the accounts' options as configured; `secret` signs tokens, if there is one.
-///
-/// If the configuration does not accept HS256, this server would refuse its own tokens, so it signs none.
+/// Returns the accounts' options; `secret` signs tokens, if there is one and the configuration accepts HS256.
 pub fn options(config: &Config, secret: Option<Vec<u8>>) -> AccountsOptions {
     let auth = &config.auth;
     let accepts_ours = auth.algorithms.is_empty() || auth.algorithms.contains(&Algorithm::HS256);
@@ -43,12 +41,8 @@ pub fn options(config: &Config, secret: Option<Vec<u8>>) -> AccountsOptions {
     }
 }
 
-/// Returns the configured accounts. An unavailable database does not hold up the start.
-///
-/// `secret` signs tokens, if there is one.
-///
-/// # Errors
-/// If the database is newer than this build.
+/// Returns the configured accounts, unless the database is newer than this build; one that is unavailable does not hold
+/// up the start. `secret` signs tokens, if there is one.
 pub(super) async fn open(
     config: &Config,
     storage: Storage,

@@ -15,10 +15,8 @@ pub(super) struct DataLock {
 }
 
 impl DataLock {
-    /// Takes the folder, and makes it where it is missing. One that this server may not make or lock holds nothing of its own.
-    ///
-    /// # Errors
-    /// If another server has it.
+    /// Takes the folder, and makes it where it is missing; fails if another server has it. One that this server may not
+    /// make or lock holds nothing of its own.
     pub(super) fn take(data_dir: &Path) -> Result<Self, String> {
         // A folder has a lock without a file, so a full disk and a root that is read-only do not matter.
         let opened = private_file::make_folder(data_dir).and_then(|()| File::open(data_dir));

@@ -1,6 +1,6 @@
 //! File descriptors: every connection is one, and the usual soft limit of 1,024 is a tenth of what a dialect allows.
 
-use crate::config::{Config, Listener};
+use crate::config::Config;
 
 /// The descriptors of the process itself: its log, its event queues, files that are open for a moment.
 const OWN: usize = 64;
@@ -35,16 +35,11 @@ fn warning(config: &Config, shards: usize, limit: u64) -> Option<String> {
     ))
 }
 
-/// Returns the connections of all served dialects, each counted once.
 fn connections(config: &Config) -> usize {
-    let is_served = |name: &str| {
-        let serves = |listener: &Listener| listener.dialects.iter().any(|served| served == name);
-        config.listener.iter().any(serves)
-    };
+    let is_served = |name: &str| config.listener.iter().any(|listener| listener.serves(name));
     let served = config.dialects.iter().filter(|(name, _)| is_served(name));
-    served.fold(0, |sum: usize, (_, dialect)| {
-        sum.saturating_add(dialect.max_connections)
-    })
+    let limits = served.map(|(_, dialect)| dialect.max_connections);
+    limits.fold(0, usize::saturating_add)
 }
 
 /// The descriptors of publishers, the database, listening sockets, and the process itself.

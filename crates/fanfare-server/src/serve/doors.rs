@@ -40,23 +40,22 @@ pub(super) struct Listening {
 }
 
 /// The state that all doors serve.
-pub(super) struct Serving<'a> {
-    pub(super) node: &'a Arc<Node>,
-    pub(super) gate: &'a Arc<Gate>,
-    pub(super) accounts: &'a Accounts,
-    pub(super) rate_limits: &'a Arc<RateLimits>,
-    pub(super) reload: &'a ReloadHandle,
-    pub(super) readiness: &'a Arc<Readiness>,
-    pub(super) upkeep: &'a Arc<Upkeep>,
+pub(super) struct Serving {
+    pub(super) node: Arc<Node>,
+    pub(super) gate: Arc<Gate>,
+    pub(super) accounts: Accounts,
+    pub(super) rate_limits: Arc<RateLimits>,
+    pub(super) reload: ReloadHandle,
+    pub(super) readiness: Arc<Readiness>,
+    pub(super) upkeep: Arc<Upkeep>,
 }
 
-/// Binds everything before the first connection is accepted, so that a start either succeeds whole or fails clearly.
-///
-/// `certificates` has an entry for each listener, in their order, and the certificate of those with `acme = true`.
+/// Binds everything before the first connection is accepted, so that a start succeeds whole or fails. `certificates`
+/// has an entry for each listener, and the certificate of those with `acme = true`.
 pub(super) fn open(
     loaded: &Loaded,
     certificates: (Vec<Option<LoadedTls>>, Option<&AcmeCertificate>),
-    serving: &Serving<'_>,
+    serving: &Serving,
     shards: usize,
 ) -> Result<Vec<OpenDoor>, String> {
     let config = &loaded.config;
@@ -72,7 +71,7 @@ pub(super) fn open(
         )
         .map_err(|error| explain(&error, &format!("listener[{index}].bind"), &doors, &passed))?;
         let address = address_of(&bound);
-        note_certificate(serving.upkeep, listener, tls.as_ref());
+        note_certificate(&serving.upkeep, listener, tls.as_ref());
         let own = tls.map(|tls| tls.acceptor);
         let acceptor = own.or_else(|| acme.filter(|_| listener.acme).map(AcmeCertificate::acceptor));
         let site = site(config, listener, acceptor, address, serving);
@@ -94,7 +93,6 @@ pub(super) fn note_certificate(upkeep: &Upkeep, listener: &Listener, tls: Option
     }
 }
 
-/// The rules of a listener that a reload replaces.
 pub(super) fn rules(config: &Config, rate_limits: &Arc<RateLimits>, tls: Option<TlsAcceptor>) -> SiteRules {
     let limits = &config.limits;
     SiteRules {
@@ -136,14 +134,12 @@ fn site(
     listener: &Listener,
     tls: Option<TlsAcceptor>,
     address: SocketAddr,
-    serving: &Serving<'_>,
+    serving: &Serving,
 ) -> Arc<Site> {
-    let node = serving.node;
+    let node = &serving.node;
     let named = |name: &String| {
-        config
-            .registry
-            .number(name)
-            .map(|number| node.dialects[number].clone())
+        let number = config.registry.number(name)?;
+        Some(node.dialects[number].clone())
     };
     let options = SiteOptions {
         accounts: serving.accounts.clone(),
@@ -155,7 +151,7 @@ fn site(
         reload: serving.reload.clone(),
         readiness: serving.readiness.clone(),
         upkeep: serving.upkeep.clone(),
-        rules: ArcSwap::from_pointee(rules(config, serving.rate_limits, tls)),
+        rules: ArcSwap::from_pointee(rules(config, &serving.rate_limits, tls)),
     };
     let dialects = listener.dialects.iter().filter_map(named).collect();
     Site::new(
@@ -170,23 +166,20 @@ fn site(
 /// Returns the Redis-protocol door. If its default port is taken, most likely by a Redis, the server runs without it.
 fn resp_door(
     loaded: &Loaded,
-    serving: &Serving<'_>,
+    serving: &Serving,
     shards: usize,
     listeners: &[OpenDoor],
     passed: &mut Vec<TcpListener>,
 ) -> Result<Vec<OpenDoor>, String> {
     let config = &loaded.config;
-    let Some(bind) = config
-        .resp
-        .bind
-        .filter(|_| config.broker.kind.has_embedded_door())
-    else {
+    let has_door = config.broker.kind.has_embedded_door();
+    let Some(bind) = config.resp.bind.filter(|_| has_door) else {
         return Ok(Vec::new());
     };
     match http::bind(bind, config.is_dual_stack(bind), shards, passed) {
         Ok(bound) => {
             let port = address_of(&bound).port();
-            let door = redis_door::door(config, serving.node, serving.accounts, port);
+            let door = redis_door::door(config, &serving.node, &serving.accounts, port);
             let door = Door::Resp(Arc::new(door), config.resp.max_connections as u64);
             Ok(opened(bound, None, &door, "Redis protocol, for publishers").collect())
         }
@@ -231,10 +224,8 @@ fn explain(failed: &BindError, key: &str, own: &[OpenDoor], passed: &[TcpListene
     let BindError { address, error } = failed;
     let same_port = |other: &SocketAddr| other.port() == address.port();
     let owner = own.iter().map(|door| door.listening.address).find(same_port);
-    let manager = passed
-        .iter()
-        .filter_map(|socket| socket.local_addr().ok())
-        .find(same_port);
+    let mut passed = passed.iter().filter_map(|socket| socket.local_addr().ok());
+    let manager = passed.find(same_port);
     let reason = match (error.kind(), owner) {
         (ErrorKind::AddrInUse, Some(own)) => format!("this configuration already listens on {own}"),
         (ErrorKind::AddrInUse, None) if address.port() == 0 => "no port is free".to_owned(),

@@ -3,7 +3,7 @@
 use fanfare_core::policy::RoomAccess;
 use fanfare_engine::Mounting;
 
-use crate::config::{Config, Listener, Registration};
+use crate::config::{Config, Registration};
 
 /// The facts that a warning depends on, besides the configuration.
 pub(super) struct Exposure<'a> {
@@ -11,9 +11,7 @@ pub(super) struct Exposure<'a> {
     pub(super) dialects: &'a [Mounting],
     /// Whether this server issues tokens, so that an account is worth something.
     pub(super) issues_tokens: bool,
-    /// Whether an API key was ever made.
     pub(super) has_keys: bool,
-    /// Whether the Redis-protocol door is open.
     pub(super) has_redis_door: bool,
     /// Who may use a room that no rule decides about.
     pub(super) rooms: RoomAccess,
@@ -45,14 +43,11 @@ impl Exposure<'_> {
                 "a web page of any origin may connect and call: auth.allowed_origins names the pages that may".to_owned(),
             );
         }
-        let is_served = |name: &str| {
-            let serves = |listener: &Listener| listener.dialects.iter().any(|served| served == name);
-            self.config.listener.iter().any(serves)
+        let is_served = |mounting: &&Mounting| {
+            let serves = |name| self.config.listener.iter().any(|listener| listener.serves(name));
+            mounting.kind.defaults().everywhere || serves(mounting.kind.name())
         };
-        let served = self
-            .dialects
-            .iter()
-            .filter(|mounting| mounting.kind.defaults().everywhere || is_served(mounting.kind.name()));
+        let served = self.dialects.iter().filter(is_served);
         let to_anyone = served.filter_map(|mounting| mounting.dialect.open_to_anyone());
         open.extend(to_anyone.map(|what| format!("anyone may {what}")));
         open.extend(self.on_this_machine());

@@ -5,7 +5,6 @@ use std::path::Path;
 use super::doors::Listening;
 use crate::config::{Loaded, Origin};
 
-/// Logs the listening addresses.
 pub(super) fn log(listening: &[Listening]) {
     for door in listening {
         tracing::info!(address = %door.address, serves = door.serves, "listening");

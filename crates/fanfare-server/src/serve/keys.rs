@@ -9,36 +9,28 @@ use crate::{
     config::{self, Config, Loaded, Problem, Secret},
 };
 
-/// The purpose of building the parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// Runs a server: a missing secret is generated.
     Serve,
     /// Reloads: a missing secret is an error, since a new one would end every token that is in use.
     Reload,
-    /// Finds errors: nothing is written.
     Check,
 }
 
 /// A verifier, and the secret that it uses.
 pub(super) struct Keys {
     pub(super) verifier: Arc<Verifier>,
-    /// The secret that signs tokens, if there is one.
     pub(super) secret: Option<Vec<u8>>,
     /// The file of the secret, if this start generated it.
     pub(super) made: Option<PathBuf>,
 }
 
-/// Returns the configured API keys.
 pub(super) fn api_keys(config: &Config) -> Credentials {
     Credentials::new(config.api.keys.iter().map(Secret::expose))
 }
 
 /// Reads the configured keys and builds a verifier. Without a configured key, it uses the secret in the data folder;
-/// [`Purpose::Serve`] generates it if it is missing.
-///
-/// # Errors
-/// The setting whose value is not usable.
+/// [`Purpose::Serve`] generates it if it is missing. An error names the setting.
 pub(super) fn load(loaded: &Loaded, purpose: Purpose) -> Result<Keys, Problem> {
     let auth = &loaded.config.auth;
     let public_keys_pem = match &auth.public_key_file {
@@ -73,7 +65,6 @@ pub(super) fn load(loaded: &Loaded, purpose: Purpose) -> Result<Keys, Problem> {
     })
 }
 
-/// Returns the rules by which tokens are judged.
 pub(super) fn token_rules(config: &Config, verifier: Arc<Verifier>, policy: &Policy) -> TokenRules {
     TokenRules::new(verifier, policy.wanted_claims(), config.auth.max_cached_tokens)
 }

@@ -49,7 +49,6 @@ use reload::Reloader;
 pub use reload::Start;
 pub(crate) use settings::dialects;
 
-/// How long the start waits for the broker: an attempt that times out, and another one.
 const BROKER_PATIENCE: Duration = Duration::from_secs(2);
 /// How long until a broker that is away is asked again.
 const BROKER_RETRY: Duration = Duration::from_millis(20);
@@ -114,18 +113,18 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     let readiness = Readiness::new(config.server.broker_grace);
     let following = accounts::follow(&accounts, &node);
     let serving = Serving {
-        node: &node,
-        gate: &gate,
-        accounts: &accounts,
-        rate_limits: &rate_limits,
-        reload: &reload,
-        readiness: &readiness,
-        upkeep: &upkeep,
+        node: node.clone(),
+        gate,
+        accounts: accounts.clone(),
+        rate_limits,
+        reload,
+        readiness: readiness.clone(),
+        upkeep: upkeep.clone(),
     };
     let doors = doors::open(&loaded, (prepared.tls, prepared.acme.as_ref()), &serving, shards)?;
     let listening: Vec<_> = doors.iter().map(|door| door.listening.clone()).collect();
-    let reload = Reloader::new(start, &serving, report, &doors);
-    reach_broker(&node, readiness).await;
+    let reload = Reloader::new(start, serving, report, &doors);
+    reach_broker(node.clone(), readiness).await;
     let threads = threads::start(&node, commands, doors)?;
     greeting::log(&listening);
     warn_of_exposure(config, &accounts);
@@ -215,23 +214,20 @@ fn warn_of_exposure(config: &Config, accounts: &Accounts) {
 }
 
 /// Waits for the broker's first answer, up to [`BROKER_PATIENCE`]: a client that is accepted earlier would miss what other nodes and
-/// programs publish. Its address is bound already, so the client waits and is not refused.
-async fn reach_broker(node: &Arc<Node>, readiness: Arc<Readiness>) {
-    let answered = tokio::spawn(await_broker(node.clone(), readiness));
+/// programs publish. Its address is bound already, so the client waits and is not refused. The answer is noted in any case, so that a
+/// first question about readiness during an outage finds it known.
+async fn reach_broker(node: Arc<Node>, readiness: Arc<Readiness>) {
+    let answered = tokio::spawn(async move {
+        let mut pause = BROKER_RETRY;
+        while matches!(node.broker_health().await, BrokerHealth::Disconnected { .. }) {
+            tokio::time::sleep(pause).await;
+            pause = (2 * pause).min(BROKER_PATIENCE);
+        }
+        readiness.broker_answered();
+    });
     let _ = tokio::time::timeout(BROKER_PATIENCE, answered).await;
 }
 
-/// Notes the first answer of the broker, so that a first question about readiness during an outage finds it known.
-async fn await_broker(node: Arc<Node>, readiness: Arc<Readiness>) {
-    let mut pause = BROKER_RETRY;
-    while matches!(node.broker_health().await, BrokerHealth::Disconnected { .. }) {
-        tokio::time::sleep(pause).await;
-        pause = (2 * pause).min(BROKER_PATIENCE);
-    }
-    readiness.broker_answered();
-}
-
-/// Leaves the cluster, as far as that is done in time.
 async fn leave(node: &Node) {
     let Some(broker) = node.broker() else { return };
     if tokio::time::timeout(LEAVE_TIMEOUT, broker.close()).await.is_err() {

@@ -20,7 +20,6 @@ use crate::{
     otlp,
 };
 
-/// The parts of a server.
 pub(super) struct Prepared {
     pub(super) keys: Keys,
     pub(super) policy: Policy,
@@ -30,7 +29,6 @@ pub(super) struct Prepared {
     pub(super) exporter: Option<SpanExporter>,
     /// For each listener, in their order; `None` for one without files of its own.
     pub(super) tls: Vec<Option<LoadedTls>>,
-    /// The certificate of the listeners with `acme = true`.
     pub(super) acme: Option<AcmeCertificate>,
 }
 
@@ -42,10 +40,7 @@ pub fn check(loaded: &Loaded) -> Result<(), ConfigErrors> {
     prepare(loaded, Purpose::Check).map(drop)
 }
 
-/// Builds the parts. Call it in a runtime, which then drives them.
-///
-/// # Errors
-/// Every setting whose value is not usable, not only the first.
+/// Builds the parts, or returns every setting whose value is not usable. Call it in a runtime, which then drives them.
 pub(super) fn prepare(loaded: &Loaded, purpose: Purpose) -> Result<Prepared, ConfigErrors> {
     let config = &loaded.config;
     let mut problems = Vec::new();

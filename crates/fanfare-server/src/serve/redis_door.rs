@@ -7,13 +7,13 @@ use fanfare_cluster::wire;
 use fanfare_core::{Audience, BoxFuture, Event, Inbound, PublishOptions, Receipt};
 use fanfare_engine::{Conflict, Entrance, Node};
 
+use super::keys;
 use crate::{
     auth::Credentials,
-    config::Config,
+    config::{Config, Secret},
     resp::{DoorOptions, Host, RedisDoor, Secrets},
 };
 
-/// The door onto `node`.
 pub(super) fn door(config: &Config, node: &Arc<Node>, accounts: &Accounts, port: u16) -> RedisDoor {
     let host: Arc<dyn Host> = Arc::new(NodeHost {
         node: node.clone(),
@@ -29,13 +29,11 @@ pub(super) fn door(config: &Config, node: &Arc<Node>, accounts: &Accounts, port:
     })
 }
 
-/// What publishers prove themselves with.
 pub(super) fn secrets(config: &Config) -> Secrets {
-    let password = config.resp.password.as_ref().map(crate::config::Secret::expose);
-    let keys = config.api.keys.iter().map(crate::config::Secret::expose);
+    let password = config.resp.password.as_ref();
     Secrets {
-        password: Credentials::new(password),
-        keys: Credentials::new(keys),
+        password: Credentials::new(password.map(Secret::expose)),
+        keys: keys::api_keys(config),
     }
 }
 

@@ -3,9 +3,8 @@
 
 use std::sync::Arc;
 
-use fanfare_accounts::Accounts;
-use fanfare_engine::{DialectSettings, Node};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use fanfare_engine::DialectSettings;
+use tokio::signal::unix::{Signal, SignalKind};
 
 use super::{
     Purpose, accounts,
@@ -14,17 +13,17 @@ use super::{
     prepare::{self, Prepared},
     redis_door,
     reload_changes::{Changes, FileContents, what_would_open},
-    settings, supervisor,
+    settings,
+    shutdown::listen,
+    supervisor,
 };
 use crate::{
-    auth::Gate,
     causes::Causes,
     config::{self, Config, ConfigErrors, Listener, Loaded, Problem, Sources},
-    http::{Door, RateLimits, ReloadMode, ReloadReport, ReloadRequest, ReloadRequests, Site},
+    http::{Door, ReloadMode, ReloadReport, ReloadRequest, ReloadRequests, Site},
     report::NodeReport,
     resp,
     telemetry::LogFilter,
-    upkeep::Upkeep,
 };
 
 /// What a server starts with.
@@ -37,7 +36,6 @@ pub struct Start {
     pub log: Option<LogFilter>,
 }
 
-/// The signals that do not end a server.
 pub(super) struct ReloadSignals {
     hangup: Signal,
     user: [Signal; 2],
@@ -45,7 +43,6 @@ pub(super) struct ReloadSignals {
 
 impl ReloadSignals {
     pub(super) fn listen() -> Result<Self, String> {
-        let listen = |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
         Ok(Self {
             hangup: listen(SignalKind::hangup())?,
             user: [
@@ -62,12 +59,7 @@ pub(super) struct Reloader {
     /// What was applied last.
     in_force: Loaded,
     files: FileContents,
-    node: Arc<Node>,
-    gate: Arc<Gate>,
-    accounts: Accounts,
-    rate_limits: Arc<RateLimits>,
-    upkeep: Arc<Upkeep>,
-    /// Shows the configuration in force.
+    serving: Serving,
     report: Arc<NodeReport>,
     /// Each with its listener at the start.
     sites: Vec<(Listener, Arc<Site>)>,
@@ -76,7 +68,6 @@ pub(super) struct Reloader {
 
 /// A configuration that is ready to take the place of the one in force.
 struct Staged {
-    /// As it was read.
     loaded: Loaded,
     files: FileContents,
     /// As it is applied: with the values of the start where a key needs a restart.
@@ -86,12 +77,7 @@ struct Staged {
 }
 
 impl Reloader {
-    pub(super) fn new(
-        start: Start,
-        serving: &Serving<'_>,
-        report: Arc<NodeReport>,
-        doors: &[OpenDoor],
-    ) -> Self {
+    pub(super) fn new(start: Start, serving: Serving, report: Arc<NodeReport>, doors: &[OpenDoor]) -> Self {
         let listeners = &start.loaded.config.listener;
         let site = |door: &OpenDoor| match &door.door {
             Door::Http(site) => Some((listeners.get(door.listener?)?.clone(), site.clone())),
@@ -106,11 +92,7 @@ impl Reloader {
             files: FileContents::read(&start.loaded.config),
             sites: doors.iter().filter_map(site).collect(),
             redis_doors: doors.iter().filter_map(redis_door).collect(),
-            node: serving.node.clone(),
-            gate: serving.gate.clone(),
-            accounts: serving.accounts.clone(),
-            rate_limits: serving.rate_limits.clone(),
-            upkeep: serving.upkeep.clone(),
+            serving,
             report,
             start,
         }
@@ -124,7 +106,7 @@ impl Reloader {
                 _ = signals.hangup.recv() => {
                     supervisor::reloading();
                     drop(self.reload(ReloadMode::Apply).await); // it is logged
-                    if !self.node.is_draining() {
+                    if !self.serving.node.is_draining() {
                         supervisor::ready();
                     }
                 }
@@ -140,7 +122,7 @@ impl Reloader {
 
     /// Reloads and logs what came of it; a dry run does neither.
     async fn reload(&mut self, mode: ReloadMode) -> Result<ReloadReport, Vec<String>> {
-        if self.node.is_draining() {
+        if self.serving.node.is_draining() {
             let text = "the server drains; the configuration is not read again";
             tracing::info!("{text}");
             return Err(vec![text.to_owned()]);
@@ -150,7 +132,7 @@ impl Reloader {
             Err(errors) => {
                 let problems: Vec<_> = errors.problems.iter().map(Problem::to_string).collect();
                 if mode == ReloadMode::Apply {
-                    self.upkeep.note_reload(false);
+                    self.serving.upkeep.reloads.note(false);
                     log_refusal(&problems);
                 }
                 return Err(problems);
@@ -162,30 +144,25 @@ impl Reloader {
             wanted: (&staged.loaded, &staged.files),
         };
         let needing_restart = changes.needing_restart();
+        let needs_restart = needing_restart.iter().map(|key| staged.loaded.set_by(key));
         let report = ReloadReport {
             applied: mode == ReloadMode::Apply,
             file: staged.loaded.file.as_ref().map(|file| file.display().to_string()),
             changed: changes.applied(),
-            needs_restart: needing_restart
-                .iter()
-                .map(|key| staged.loaded.set_by(key))
-                .collect(),
+            needs_restart: needs_restart.collect(),
             warnings: staged.loaded.warnings.iter().map(Problem::to_string).collect(),
         };
         if report.applied {
-            let shown = staged
-                .loaded
-                .clone()
-                .keeping(&self.start.loaded, &needing_restart);
+            let shown = staged.loaded.clone();
+            let shown = shown.keeping(&self.start.loaded, &needing_restart);
             self.report.replace_configuration(shown);
             self.apply(staged);
-            self.upkeep.note_reload(true);
+            self.serving.upkeep.reloads.note(true);
             log_report(&report);
         }
         Ok(report)
     }
 
-    /// Builds everything that would be replaced.
     async fn stage(&self) -> Result<Staged, ConfigErrors> {
         let started = &self.start.loaded.config;
         let loaded = config::load(&self.start.sources, started.registry)?;
@@ -197,14 +174,13 @@ impl Reloader {
         keep_until_restart(&mut effective.config, started);
         let files = FileContents::read(&effective.config);
         let parts = prepare::prepare(&effective, Purpose::Reload)?;
-        let fetched = self.gate.prepare_verifier(&parts.keys.verifier).await;
+        let fetched = self.serving.gate.prepare_verifier(&parts.keys.verifier).await;
         fetched.map_err(|error| {
-            let text = format!(
-                "the key set cannot be fetched; the keys stay as they are: {}",
-                Causes(&error)
-            );
-            let problems = vec![loaded.problem("auth.jwks_url", text)];
-            ConfigErrors { problems }
+            let text = "the key set cannot be fetched; the keys stay as they are";
+            let problem = loaded.problem("auth.jwks_url", format!("{text}: {}", Causes(&error)));
+            ConfigErrors {
+                problems: vec![problem],
+            }
         })?;
         let config = effective.config;
         let dialect = |kind| settings::settings(&config, &settings::configured(&config, kind));
@@ -219,25 +195,20 @@ impl Reloader {
 
     /// Replaces what was staged. Nothing here waits or fails.
     fn apply(&mut self, staged: Staged) {
-        let Staged {
-            loaded,
-            files,
-            config,
-            parts,
-            dialects,
-        } = staged;
+        let Staged { config, parts, .. } = staged;
+        let serving = &mut self.serving;
         let rules = keys::token_rules(&config, parts.keys.verifier, &parts.policy);
-        self.gate.replace_rules(rules);
-        self.gate.replace_api_keys(keys::api_keys(&config));
-        self.accounts
-            .replace_options(accounts::options(&config, parts.keys.secret));
-        self.node.access.replace_policy(parts.policy);
-        for (mounted, settings) in self.node.dialects.iter().zip(dialects) {
+        serving.gate.replace_rules(rules);
+        serving.gate.replace_api_keys(keys::api_keys(&config));
+        let options = accounts::options(&config, parts.keys.secret);
+        serving.accounts.replace_options(options);
+        serving.node.access.replace_policy(parts.policy);
+        for (mounted, settings) in serving.node.dialects.iter().zip(staged.dialects) {
             mounted.replace_settings(settings);
         }
         // The buckets are kept as long as their limits are the same.
         if doors::rates(&config.limits) != doors::rates(&self.in_force.config.limits) {
-            self.rate_limits = doors::rate_limits(&config.limits);
+            serving.rate_limits = doors::rate_limits(&config.limits);
         }
         for (started, site) in &self.sites {
             // A listener is known by its address; one that is gone from the file serves on with its certificate, and so does one
@@ -245,21 +216,21 @@ impl Reloader {
             let mut listeners = config.listener.iter().zip(&parts.tls);
             let own = listeners.find(|(own, _)| own.bind == started.bind && started.tls.is_some());
             let renewed = own.and_then(|(_, tls)| tls.as_ref());
-            doors::note_certificate(&self.upkeep, started, renewed);
+            doors::note_certificate(&serving.upkeep, started, renewed);
             let tls = renewed.map_or_else(|| site.rules().tls.clone(), |tls| Some(tls.acceptor.clone()));
-            site.replace_rules(doors::rules(&config, &self.rate_limits, tls));
+            site.replace_rules(doors::rules(&config, &serving.rate_limits, tls));
         }
         // A stream that an API key opened ends with the key.
-        self.node.end_refused();
+        serving.node.end_refused();
         for door in &self.redis_doors {
             door.replace_login(redis_door::secrets(&config), config.limits.handshake_timeout);
         }
         if let Some(log) = &self.start.log
-            && let Err(error) = log.replace(&loaded.log_filter)
+            && let Err(error) = log.replace(&staged.loaded.log_filter)
         {
             tracing::error!(error, "the log level stays as it is"); // the log itself has ended
         }
-        (self.in_force, self.files) = (loaded, files);
+        (self.in_force, self.files) = (staged.loaded, staged.files);
     }
 }
 

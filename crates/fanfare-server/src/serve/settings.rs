@@ -25,16 +25,14 @@ pub(super) fn configured(config: &Config, kind: &dyn DialectKind) -> DialectConf
 }
 
 pub(super) fn settings(whole: &Config, config: &DialectConfig) -> DialectSettings {
+    let limits = &whole.limits;
     DialectSettings {
         max_connections: config.max_connections,
         max_connections_per_ip: config.max_connections_per_ip,
         max_connections_per_user: config.max_connections_per_user,
         max_subscriptions: config.max_subscriptions,
-        max_messages_per_second: whole.limits.messages_per_second_per_connection,
-        message_burst: whole
-            .limits
-            .burst
-            .max(whole.limits.messages_per_second_per_connection),
+        max_messages_per_second: limits.messages_per_second_per_connection,
+        message_burst: limits.burst.max(limits.messages_per_second_per_connection),
         max_message_size: config.max_message_size,
         max_fragments: config.max_fragments,
         send_queue: config.send_queue,

@@ -15,19 +15,21 @@ use tokio::{
 use super::supervisor;
 use crate::config::Shutdown;
 
-/// The time between two counts of the open connections.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// The signals that stop the server.
 pub(super) struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
     quit: Signal,
 }
 
+/// Returns the signals of a kind, which from then on do not end the process by themselves.
+pub(super) fn listen(kind: SignalKind) -> Result<Signal, String> {
+    signal(kind).map_err(|error| format!("cannot listen for signals: {error}"))
+}
+
 impl StopSignals {
     pub(super) fn listen() -> Result<Self, String> {
-        let listen = |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,

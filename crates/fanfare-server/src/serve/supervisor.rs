@@ -1,5 +1,4 @@
 //! The service manager, in the manner of systemd: the sockets that it passes, and what it is told (`Type=notify`, `WatchdogSec`).
-//! Without its variables nothing happens.
 
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
@@ -22,7 +21,6 @@ pub(super) fn sockets() -> Vec<TcpListener> {
     (0..count).filter_map(socket).collect()
 }
 
-/// The server serves.
 pub(super) fn ready() {
     notify(&[NotifyState::Ready]);
 }
@@ -36,7 +34,6 @@ pub(super) fn reloading() {
     }
 }
 
-/// The server drains.
 pub(super) fn stopping() {
     notify(&[NotifyState::Stopping]);
 }
@@ -48,10 +45,8 @@ pub(super) async fn feed_watchdog(node: Arc<Node>) {
     };
     let pause = (limit / 3).max(Duration::from_millis(1));
     loop {
-        if tokio::time::timeout(limit, Inbound::probe(&*node))
-            .await
-            .is_ok_and(|shards| shards.is_ok())
-        {
+        let probed = tokio::time::timeout(limit, Inbound::probe(&*node)).await;
+        if matches!(probed, Ok(Ok(()))) {
             notify(&[NotifyState::Watchdog]);
         }
         tokio::time::sleep(pause).await;

@@ -20,7 +20,6 @@ use crate::http::{self, Door};
 /// takes less than a millisecond.
 const REQUESTS_PER_PASS: usize = 8;
 
-/// The running threads.
 pub(super) struct Threads {
     stop: watch::Sender<bool>,
     handles: Vec<JoinHandle<()>>,
@@ -35,13 +34,11 @@ pub(super) fn start(
     doors: Vec<OpenDoor>,
 ) -> Result<Threads, String> {
     let (stop, stopped) = watch::channel(false);
+    let failed = |error: std::io::Error| format!("cannot start a thread: {error}");
     let mut sockets: Vec<Vec<Socket>> = commands.iter().map(|_| Vec::new()).collect();
-    for OpenDoor {
-        door, sockets: own, ..
-    } in doors
-    {
-        for (of_shard, socket) in sockets.iter_mut().zip(own) {
-            of_shard.push((socket, door.clone()));
+    for open in doors {
+        for (of_shard, socket) in sockets.iter_mut().zip(open.sockets) {
+            of_shard.push((socket, open.door.clone()));
         }
     }
     let mut handles = Vec::new();
@@ -49,7 +46,7 @@ pub(super) fn start(
         let (node, stopped) = (node.clone(), stopped.clone());
         let thread = std::thread::Builder::new().name(format!("fanfare-{number}"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| format!("cannot start a thread: {error}"))?;
+        let runtime = runtime.map_err(failed)?;
         let work = move || {
             let serving = serve(number, node, commands, sockets, stopped);
             let served = catch_unwind(AssertUnwindSafe(|| LocalSet::new().block_on(&runtime, serving)));
@@ -62,11 +59,7 @@ pub(super) fn start(
                 std::process::exit(1);
             }
         };
-        handles.push(
-            thread
-                .spawn(work)
-                .map_err(|error| format!("cannot start a thread: {error}"))?,
-        );
+        handles.push(thread.spawn(work).map_err(failed)?);
     }
     Ok(Threads { stop, handles })
 }
@@ -96,7 +89,6 @@ async fn serve(
 }
 
 impl Threads {
-    /// Ends all threads and cuts open connections.
     pub(super) fn stop(self) {
         self.stop.send_replace(true);
         for handle in self.handles {

@@ -9,7 +9,6 @@ use crate::{
     report::NodeFigures,
 };
 
-/// The figures as they are known.
 #[derive(Default)]
 pub(super) struct Figures {
     pub(super) last: Option<Look>,
@@ -18,7 +17,6 @@ pub(super) struct Figures {
     pub(super) error: Option<String>,
 }
 
-/// The figures at one moment.
 pub(super) struct Look {
     at: Instant,
     pub(super) overview: Overview,
@@ -38,7 +36,6 @@ struct Connections {
     connections: Vec<Waiting>,
 }
 
-/// A connection.
 #[derive(Deserialize)]
 pub(super) struct Waiting {
     pub(super) id: String,
@@ -48,7 +45,6 @@ pub(super) struct Waiting {
     pub(super) details: WaitingDetails,
 }
 
-/// More about a connection.
 #[derive(Deserialize)]
 pub(super) struct WaitingDetails {
     pub(super) queued: u64,
@@ -56,7 +52,6 @@ pub(super) struct WaitingDetails {
     pub(super) subscription_count: u64,
 }
 
-/// Looks at what the server answers.
 async fn look(api: &RemoteApi<'_>) -> Result<Look, CommandFailure> {
     let connections = "/api/v1/connections?sort=queued&details=true&subscriptions=0&limit=50";
     let (overview, connections) =
@@ -69,12 +64,11 @@ async fn look(api: &RemoteApi<'_>) -> Result<Look, CommandFailure> {
 }
 
 async fn get<T: DeserializeOwned>(api: &RemoteApi<'_>, path: &str) -> Result<T, CommandFailure> {
-    serde_json::from_str(&api.get(path).await?)
-        .map_err(|error| CommandFailure::Runtime(format!("the answer is not understood: {error}")))
+    let bad = |error| format!("the answer is not understood: {error}");
+    Ok(serde_json::from_str(&api.get(path).await?).map_err(bad)?)
 }
 
 impl Figures {
-    /// Takes the first sample.
     pub(super) async fn look(&mut self, api: &RemoteApi<'_>) -> Result<(), CommandFailure> {
         self.add(look(api).await?);
         Ok(())

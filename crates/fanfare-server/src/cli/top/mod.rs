@@ -18,14 +18,13 @@ use tokio::sync::mpsc;
 
 use self::figures::Figures;
 use super::{
-    CommandFailure, Global, Outcome, Profile, block_on, output,
+    CommandFailure, Global, Outcome, block_on, output,
     remote::{RemoteApi, RemoteServer},
 };
 
 /// The width of the text that `--once` prints.
 const PRINTED_WIDTH: u16 = 120;
 
-/// Show all nodes' figures, live.
 #[derive(Args)]
 pub(super) struct Top {
     /// Print the figures once, as text, with totals instead of rates
@@ -40,7 +39,7 @@ pub(super) struct Top {
 
 impl Top {
     pub(super) fn run(&self, global: &Global) -> Outcome {
-        let config = global.load(&Profile::default())?.config;
+        let config = global.config()?;
         let api = self.server.api(&config)?;
         block_on(async {
             let mut figures = Figures::default();
@@ -99,13 +98,11 @@ fn is_quit(key: KeyEvent) -> bool {
     interrupted || matches!(key.code, KeyCode::Char('q') | KeyCode::Esc)
 }
 
-/// The view as text.
 fn printed(figures: &Figures) -> Result<String, CommandFailure> {
     let (width, height) = (PRINTED_WIDTH, view::height(figures));
     let mut terminal = Terminal::new(TestBackend::new(width, height)).map_err(|error| broken(&error))?;
-    terminal
-        .draw(|frame| view::draw(frame, figures, ""))
-        .map_err(|error| broken(&error))?;
+    let drawn = terminal.draw(|frame| view::draw(frame, figures, ""));
+    drawn.map_err(|error| broken(&error))?;
     let buffer = terminal.backend().buffer();
     let lines = buffer.content.chunks(usize::from(width)).map(|row| {
         let line: String = row.iter().map(ratatui::buffer::Cell::symbol).collect();
@@ -116,5 +113,5 @@ fn printed(figures: &Figures) -> Result<String, CommandFailure> {
 }
 
 fn broken(error: &dyn std::fmt::Display) -> CommandFailure {
-    CommandFailure::Runtime(format!("cannot draw on the terminal: {error}"))
+    format!("cannot draw on the terminal: {error}").into()
 }

@@ -17,12 +17,9 @@ use crate::{cli::output, report::NodeFigures};
 const HEAD: usize = 2;
 /// Columns of the terminal that the connections take with whole ids; in fewer, each id is shown by its end.
 const WITH_WHOLE_IDS: u16 = 118;
-/// Lines of the totals.
 const TOTALS: usize = 2;
-/// Lines of the footer.
 const FOOT: usize = 1;
 
-/// Returns how many lines everything takes.
 pub(super) fn height(figures: &Figures) -> u16 {
     let Some(Look {
         overview,
@@ -93,25 +90,12 @@ fn node_table(figures: &Figures, nodes: &[NodeFigures]) -> Table<'static> {
             node.broker.status.clone(),
             node.database.status.clone(),
         ]);
-        if away || down {
-            row.style(Style::new().fg(Color::Red))
-        } else {
-            row
-        }
+        row.style(noticeable(away || down, Color::Red))
     };
     let mut widths = [22, 8, 14, 11, 10, 10, 11, 13, 9].map(Constraint::Length);
     widths[0] = Constraint::Min(14);
-    titled("Nodes", Table::new(nodes.iter().map(row), widths)).header(head([
-        "node",
-        "version",
-        "up",
-        "connections",
-        "events",
-        "out",
-        "undelivered",
-        "broker",
-        "database",
-    ]))
+    let names = "node version up connections events out undelivered broker database";
+    titled("Nodes", names, Table::new(nodes.iter().map(row), widths))
 }
 
 /// One dialect on all nodes: connections, the most allowed, subscriptions, messages in, out and not delivered.
@@ -138,24 +122,12 @@ fn dialects(nodes: &[NodeFigures]) -> Dialects {
 
 fn dialect_table(dialects: &Dialects) -> Table<'static> {
     let row = |(name, figures): (&String, &[u64; 6])| {
-        let full = figures[0] >= figures[1];
         let row = Row::new(std::iter::once(name.clone()).chain(figures.map(|figure| figure.to_string())));
-        if full {
-            row.style(Style::new().fg(Color::Red))
-        } else {
-            row
-        }
+        row.style(noticeable(figures[0] >= figures[1], Color::Red))
     };
     let widths = [24, 12, 12, 14, 12, 12, 12].map(Constraint::Length);
-    titled("Dialects", Table::new(dialects.iter().map(row), widths)).header(head([
-        "dialect",
-        "connections",
-        "most",
-        "subscriptions",
-        "in",
-        "out",
-        "undelivered",
-    ]))
+    let names = "dialect connections most subscriptions in out undelivered";
+    titled("Dialects", names, Table::new(dialects.iter().map(row), widths))
 }
 
 fn waiting_table(connections: &[Waiting], width: u16) -> Table<'static> {
@@ -171,20 +143,12 @@ fn waiting_table(connections: &[Waiting], width: u16) -> Table<'static> {
             own.details.queued_bytes.to_string(),
             own.details.subscription_count.to_string(),
         ]);
-        if own.details.queued > 0 {
-            row.style(Style::new().fg(Color::Yellow))
-        } else {
-            row
-        }
+        row.style(noticeable(own.details.queued > 0, Color::Yellow))
     };
     let widths = [if is_whole { 37 } else { 8 }, 20, 10, 24, 8, 10, 9].map(Constraint::Length);
-    titled(
-        "Connections, most waiting messages first",
-        Table::new(connections.iter().map(row), widths),
-    )
-    .header(head([
-        "id", "user", "dialect", "address", "waiting", "bytes", "listens",
-    ]))
+    let title = "Connections, most waiting messages first";
+    let names = "id user dialect address waiting bytes listens";
+    titled(title, names, Table::new(connections.iter().map(row), widths))
 }
 
 fn footer(figures: &Figures, look: &Look, hint: &'static str) -> Line<'static> {
@@ -197,14 +161,21 @@ fn footer(figures: &Figures, look: &Look, hint: &'static str) -> Line<'static> {
     }
 }
 
-fn titled<'a>(title: &'a str, table: Table<'a>) -> Table<'a> {
+/// Adds a title, and the names of the columns, separated by spaces.
+fn titled(title: &'static str, names: &'static str, table: Table<'static>) -> Table<'static> {
     table
         .block(Block::new().borders(Borders::TOP).title(title))
         .column_spacing(1)
+        .header(Row::new(names.split(' ')).bold())
 }
 
-fn head<const N: usize>(names: [&'static str; N]) -> Row<'static> {
-    Row::new(names).bold()
+/// The style of a row: `colour` if it `is_noticeable`.
+fn noticeable(is_noticeable: bool, colour: Color) -> Style {
+    if is_noticeable {
+        Style::new().fg(colour)
+    } else {
+        Style::new()
+    }
 }
 
 /// Ids begin with the time: their ends differ.

@@ -14,18 +14,17 @@ use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
 use super::{
-    CommandFailure, Global, Outcome, Profile, block_on, output,
+    CommandFailure, Global, Outcome, block_on, output,
     remote::{RemoteApi, RemoteServer},
+    usage,
 };
 
 /// The events that each node records for `--next`. Nodes may differ in which one is the first, so they record a few.
 const EVENTS: u64 = 10;
-/// The time between two checks.
 const PAUSE: Duration = Duration::from_millis(300);
 /// How long the command waits until the sockets' peers have acknowledged the event.
 const SETTLING: Duration = Duration::from_secs(3);
 
-/// Show the outcome of an event at each connection on all nodes, and why a user did not receive it
 #[derive(Args)]
 #[command(group(ArgGroup::new("which").required(true).args(["event", "next"])))]
 pub(super) struct Trace {
@@ -59,11 +58,11 @@ const PATH: &str = "/api/v1/trace";
 impl Trace {
     pub(super) fn run(&self, global: &Global) -> Outcome {
         if self.next && self.user.is_none() && self.channel.is_none() && !self.everyone {
-            return Err(CommandFailure::Usage(
-                "--next: expected --user ID, --channel NAME or --everyone, too".into(),
+            return Err(usage(
+                "--next: expected --user ID, --channel NAME or --everyone, too",
             ));
         }
-        let config = global.load(&Profile::default())?.config;
+        let config = global.config()?;
         let api = self.server.api(&config)?;
         let trace = block_on(async {
             match self.event {
@@ -89,8 +88,8 @@ impl Trace {
         }
         wanted["everyone"] = self.everyone.into();
         // From here on an interrupt disarms: it does not end the process before.
-        let mut interrupts = signal(SignalKind::interrupt())
-            .map_err(|error| CommandFailure::Runtime(format!("cannot wait for signals: {error}")))?;
+        let mut interrupts =
+            signal(SignalKind::interrupt()).map_err(|error| format!("cannot wait for signals: {error}"))?;
         let armed = read(&api.post(PATH, wanted.to_string()).await?)?;
         if armed["degraded"] == true {
             eprintln!("fanfare: not every node has answered; those that have not may record nothing");
@@ -103,7 +102,7 @@ impl Trace {
         };
         let trace = tokio::select! {
             trace = traced => trace,
-            _ = interrupts.recv() => Err(CommandFailure::Runtime("interrupted".into())),
+            _ = interrupts.recv() => Err("interrupted".into()),
         };
         // Otherwise nodes would continue to record without a reader. If it fails, the trace ends when it expires.
         let _ = api.delete(&format!("{PATH}/{id}")).await;
@@ -123,10 +122,7 @@ impl Trace {
                 return Ok(first.to_owned());
             }
             if Instant::now() > until {
-                let seconds = self.seconds;
-                return Err(CommandFailure::Runtime(format!(
-                    "there was no such event in {seconds} seconds"
-                )));
+                return Err(format!("there was no such event in {} seconds", self.seconds).into());
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -169,8 +165,7 @@ fn is_settled(trace: &Value) -> bool {
 }
 
 fn read(text: &str) -> Result<Value, CommandFailure> {
-    serde_json::from_str(text)
-        .map_err(|_| CommandFailure::Runtime("the server answered something else than JSON".into()))
+    Ok(serde_json::from_str(text).map_err(|_| "the server answered something else than JSON")?)
 }
 
 #[cfg(test)]

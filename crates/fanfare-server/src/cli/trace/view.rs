@@ -76,7 +76,6 @@ fn head(text: &mut String, paint: Paint, event: &Value) {
     }
 }
 
-/// How the event entered.
 fn entered(paint: Paint, entry: &Value) -> String {
     let Some(door) = entry["door"].as_str() else {
         return "entered by no door of these nodes: another program published it on the broker, or the trace was armed later"

@@ -1,8 +1,8 @@
 //! Access rules, and the authorizer's address.
 
 use fanfare_core::{
-    Audience,
-    policy::{BadRule, Clause, Grant, Rule, RulePattern},
+    Audience, GuardedUrl,
+    policy::{BadPattern, BadRule, Clause, Grant, Rule, RulePattern},
 };
 
 use super::Checker;
@@ -65,18 +65,12 @@ fn deciding<'a>(rules: &'a [(usize, Rule)], pattern: &RulePattern) -> Option<&'a
 }
 
 fn pattern(checker: &mut Checker<'_>, key: &str, texts: &ChannelRule) -> Option<RulePattern> {
-    let key = format!("{key}.pattern");
-    match RulePattern::new(&texts.pattern) {
-        Ok(pattern) => Some(pattern),
-        Err(reason) => {
-            let text = format!(
-                "found {:?}, expected a pattern such as \"reports.{{user}}.**\": {reason}",
-                texts.pattern
-            );
-            checker.wrong(&key, text);
-            None
-        }
-    }
+    let found = &texts.pattern;
+    let refuse = |reason: &BadPattern| {
+        let text = format!("found {found:?}, expected a pattern such as \"reports.{{user}}.**\": {reason}");
+        checker.wrong(&format!("{key}.pattern"), text);
+    };
+    RulePattern::new(found).inspect_err(refuse).ok()
 }
 
 /// Returns the grants of subscribe, publish and join; `None` if one of them is not a grant, which is then reported.
@@ -93,7 +87,7 @@ fn grants(checker: &mut Checker<'_>, key: &str, texts: &ChannelRule) -> Option<[
             .inspect_err(|reason| {
                 sound = false;
                 let text = format!("found {text:?}, {reason}{}", hint(better(text)));
-                checker.wrong(&format!("{key}.{}", clause.name()), text);
+                checker.wrong(&format!("{key}.{}", clause.label()), text);
             })
             .ok()
     });
@@ -117,13 +111,13 @@ fn traps(checker: &mut Checker<'_>, key: &str, rule: &Rule) {
         Ok(()) => {}
         Err(reason @ BadRule::Empty) => checker.wrong(key, reason.to_string()),
         Err(reason @ BadRule::NoOwner) => {
-            let clauses = [Clause::Subscribe, Clause::Publish, Clause::Join].into_iter();
+            let clauses = Clause::ALL.iter().copied();
             for clause in clauses.filter(|clause| rule.grant(*clause) == Some(&Grant::Owner)) {
                 let text = format!(
                     "found \"owner\" beside the pattern \"{}\", but {reason}",
                     rule.pattern
                 );
-                checker.wrong(&format!("{key}.{}", clause.name()), text);
+                checker.wrong(&format!("{key}.{}", clause.label()), text);
             }
         }
     }
@@ -152,9 +146,9 @@ fn left_out(checker: &mut Checker<'_>, index: usize, rule: &Rule, later: &[(usiz
         (Some(other), Clause::Join) => other.join.is_some() || other.subscribe.is_some(),
         (Some(other), clause) => other.grant(*clause).is_some(),
     };
-    let clauses = [Clause::Subscribe, Clause::Publish, Clause::Join].into_iter();
+    let clauses = Clause::ALL.iter().copied();
     let open = clauses.filter(|clause| rule.grant(*clause).is_some() && !named(clause));
-    let open: Vec<_> = open.map(Clause::name).collect();
+    let open: Vec<_> = open.map(Clause::label).collect();
     if !open.is_empty() {
         let text = format!(
             "leaves out ids with a . or a : in them, and no later rule for \"{any}\" names {}: \
@@ -176,13 +170,11 @@ fn unreached(checker: &mut Checker<'_>, key: &str, rule: &Rule, earlier: &[(usiz
 }
 
 fn authorizer(checker: &mut Checker<'_>) {
-    if let Some(url) = &checker.config.authorizer.url
-        && !matches!(url.scheme(), "http" | "https")
+    let url = checker.config.authorizer.url.as_ref();
+    if let Some(scheme) = url.map(GuardedUrl::scheme)
+        && !matches!(scheme, "http" | "https")
     {
-        let text = format!(
-            "found the scheme \"{}\", expected \"https\" or \"http\"",
-            url.scheme()
-        );
+        let text = format!("found the scheme \"{scheme}\", expected \"https\" or \"http\"");
         checker.wrong("authorizer.url", text);
     }
 }

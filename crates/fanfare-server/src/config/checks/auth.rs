@@ -37,10 +37,8 @@ fn secrets(checker: &mut Checker<'_>) {
     }
     let count = auth.accepted_jwt_secrets.len();
     if count > MAX_ACCEPTED {
-        checker.wrong(
-            ACCEPTED,
-            format!("found {count} secrets, expected at most {MAX_ACCEPTED}"),
-        );
+        let text = format!("found {count} secrets, expected at most {MAX_ACCEPTED}");
+        checker.wrong(ACCEPTED, text);
     }
 }
 
@@ -67,19 +65,16 @@ fn algorithms(checker: &mut Checker<'_>) {
     let public = auth.jwks_url.is_some() || auth.public_key_file.is_some();
     let shared = auth.jwt_secret.is_some() || !auth.accepted_jwt_secrets.is_empty() || !public;
     for (index, algorithm) in listed.iter().enumerate() {
-        if listed[..index].contains(algorithm) {
-            checker.wrong(
-                KEY,
-                format!("found \"{algorithm:?}\" twice, expected each algorithm once"),
-            );
+        let text = if listed[..index].contains(algorithm) {
+            format!("found \"{algorithm:?}\" twice, expected each algorithm once")
         } else if is_symmetric(*algorithm) && !shared {
-            let text =
-                format!("found \"{algorithm:?}\", which needs auth.jwt_secret or auth.jwt_secret_file");
-            checker.wrong(KEY, text);
+            format!("found \"{algorithm:?}\", which needs auth.jwt_secret or auth.jwt_secret_file")
         } else if !is_symmetric(*algorithm) && !public {
-            let text = format!("found \"{algorithm:?}\", which needs auth.jwks_url or auth.public_key_file");
-            checker.wrong(KEY, text);
-        }
+            format!("found \"{algorithm:?}\", which needs auth.jwks_url or auth.public_key_file")
+        } else {
+            continue;
+        };
+        checker.wrong(KEY, text);
     }
     if shared && !listed.is_empty() && !listed.iter().copied().any(is_symmetric) {
         unused_secret(checker);

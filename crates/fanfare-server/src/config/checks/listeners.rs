@@ -3,7 +3,7 @@
 use fanfare_core::{DialectKind, path_matches};
 
 use super::Checker;
-use crate::config::kind::{hint, nearest};
+use crate::config::kind::did_you_mean;
 use crate::config::model::Listener;
 use crate::config::origin::Problem;
 use crate::config::placement::Placement;
@@ -79,7 +79,7 @@ fn names(checker: &mut Checker<'_>, key: &str, listener: &Listener) {
         if listener.dialects[..index].contains(name) {
             checker.wrong(key, format!("found \"{name}\" twice, expected each dialect once"));
         } else if registry.find(name).is_none() {
-            let hint = hint(nearest(name, known.iter().copied()).map(|near| format!("\"{near}\"")));
+            let hint = did_you_mean(name, known.iter().copied(), '"');
             let list = known.join(", ");
             let text = format!("found {name:?}, which is not a dialect, expected some of {list}{hint}");
             checker.wrong(key, text);
@@ -89,7 +89,7 @@ fn names(checker: &mut Checker<'_>, key: &str, listener: &Listener) {
 
 fn paths(checker: &mut Checker<'_>, key: &str, listener: &Listener) {
     let registry = checker.config.registry;
-    let is_served = |kind: &&dyn DialectKind| listener.dialects.iter().any(|name| name == kind.name());
+    let is_served = |kind: &&dyn DialectKind| listener.serves(kind.name());
     let served: Vec<_> = registry.iter().filter(is_served).collect();
     for (index, one) in served.iter().enumerate() {
         for other in &served[..index] {
@@ -108,18 +108,11 @@ fn paths(checker: &mut Checker<'_>, key: &str, listener: &Listener) {
 }
 
 fn prefix(checker: &mut Checker<'_>, key: &str, prefix: &str) {
-    let is_segment = |segment: &str| {
-        !segment.is_empty()
-            && !matches!(segment, "." | "..")
-            && segment
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
-    };
-    let is_path = |path: &str| {
-        path.strip_prefix('/')
-            .is_some_and(|rest| rest.split('/').all(is_segment))
-    };
-    if !prefix.is_empty() && !is_path(prefix) {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let is_segment = |segment: &str| !matches!(segment, "" | "." | "..") && segment.bytes().all(is_allowed);
+    let rest = prefix.strip_prefix('/');
+    let is_path = rest.is_some_and(|rest| rest.split('/').all(is_segment));
+    if !prefix.is_empty() && !is_path {
         let text = format!(
             "found {prefix:?}, expected a path such as \"/a\": a slash before each part, none at the end, \
              letters, digits and - . _ ~ in between"
@@ -128,8 +121,7 @@ fn prefix(checker: &mut Checker<'_>, key: &str, prefix: &str) {
     }
 }
 
-/// The embedded door must not have the address of a listener. With the default address, the server runs without the
-/// door instead.
+/// The embedded door must not have the address of a listener. If it is the default one, the door stays closed instead.
 fn door(checker: &mut Checker<'_>, listeners: &[Listener]) {
     const KEY: &str = "resp.bind";
     let Some(door) = checker.config.resp.bind else {

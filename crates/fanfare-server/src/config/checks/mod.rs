@@ -1,5 +1,4 @@
-//! Rules between settings, and between settings and the machine. The loader has already compared each single value with
-//! its type.
+//! Rules between settings, and between settings and the machine; each single value fits its type already.
 
 mod access;
 mod acme;
@@ -19,7 +18,6 @@ use super::placement::Placement;
 use super::profile;
 use super::secret_files;
 
-/// The warning about a secret.
 const OUTER_SPACE: &str = "found white space at the beginning or the end, which is a part of the secret";
 
 /// A configuration under examination, and the problems found.
@@ -34,7 +32,6 @@ pub(super) struct Checker<'a> {
     pub(super) closes_door: bool,
 }
 
-/// Runs every check.
 pub(super) fn run<'a>(
     config: &'a Config,
     profile: &'a str,
@@ -58,15 +55,11 @@ pub(super) fn run<'a>(
         checker.data_dir();
         checker.dialect_tables();
         checker.shutdown();
-        for check in [
-            listeners::check,
-            acme::check,
-            auth::check,
-            access::check,
-            services::check,
-        ] {
-            check(&mut checker);
-        }
+        listeners::check(&mut checker);
+        acme::check(&mut checker);
+        auth::check(&mut checker);
+        access::check(&mut checker);
+        services::check(&mut checker);
     }
     checker
 }
@@ -100,11 +93,8 @@ impl<'a> Checker<'a> {
                 .strip_prefix(key)
                 .is_some_and(|rest| matches!(rest, "" | "_file") || rest.starts_with(['[', '.']))
         };
-        !self
-            .merged
-            .refused
-            .iter()
-            .any(|refused| keys.iter().any(|key| inside(refused, key)))
+        let mut refused = self.merged.refused.iter();
+        !refused.any(|refused| keys.iter().any(|key| inside(refused, key)))
     }
 
     fn is_production(&self) -> bool {
@@ -167,8 +157,7 @@ impl<'a> Checker<'a> {
         self.wrong(blamed.0, text);
     }
 
-    /// Returns where `other` was set. If another server's variable set `key`, the text also names the variable for
-    /// `other`.
+    /// Returns where `other` was set, with its variable's name if another server's variable set `key`.
     fn origin_and_variable(&self, key: &str, other: &str) -> String {
         let origin = self.origin(other);
         let mut inherited = environment::inherited(self.config.registry).map(|(_, inherited)| inherited);

@@ -45,14 +45,10 @@ fn broker(checker: &mut Checker<'_>) {
     };
     let origin = checker.origin("broker.kind");
     if kind.schemes().is_empty() {
-        let known = BrokerKind::ALL
-            .iter()
-            .any(|kind| kind.schemes().contains(&scheme));
-        if !known && !origin.is_configured() {
-            checker.wrong(
-                KEY,
-                format!("found the scheme \"{scheme}\", expected {}", all_schemes()),
-            );
+        let all = BrokerKind::ALL.map(BrokerKind::schemes).concat();
+        if !all.contains(&scheme) && !origin.is_configured() {
+            let text = format!("found the scheme \"{scheme}\", expected {}", quoted(&all));
+            checker.wrong(KEY, text);
         } else if !checker.origin(KEY).is_inherited() {
             let text = format!("is not used, as broker.kind is \"{}\" ({origin})", kind.name());
             checker.doubtful(KEY, text);
@@ -65,11 +61,14 @@ fn broker(checker: &mut Checker<'_>) {
         );
         checker.wrong(KEY, text);
     } else {
-        broker_url(checker, KEY);
+        // Errors appear when the parts of a server are built.
+        let options = checker.config.broker.options();
+        if let Ok(Some(warning)) = fanfare_transports::check(kind.name(), &options) {
+            checker.doubtful(KEY, warning);
+        }
     }
 }
 
-/// Warns of settings that are for other brokers.
 fn unused(checker: &mut Checker<'_>) {
     let broker = &checker.config.broker;
     let is_memory = broker.kind == BrokerKind::Memory;
@@ -99,18 +98,6 @@ fn unused(checker: &mut Checker<'_>) {
     for (key, _) in settings.into_iter().filter(|(_, is_unused)| *is_unused) {
         checker.doubtful(key, text.as_str());
     }
-}
-
-/// Reports the warnings of the broker's own check. Its errors appear when the parts of a server are built.
-fn broker_url(checker: &mut Checker<'_>, key: &str) {
-    let broker = &checker.config.broker;
-    if let Ok(Some(warning)) = fanfare_transports::check(broker.kind.name(), &broker.options()) {
-        checker.doubtful(key, warning);
-    }
-}
-
-fn all_schemes() -> String {
-    quoted(&BrokerKind::ALL.map(BrokerKind::schemes).concat())
 }
 
 fn quoted(words: &[&str]) -> String {

@@ -1,5 +1,4 @@
-//! The printed forms of the configuration, all from the same declarations: the example file, the effective values, the
-//! reference, the JSON schema.
+//! The printed forms of the configuration, all from the same declarations.
 
 mod example;
 mod reference;

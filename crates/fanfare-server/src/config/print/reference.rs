@@ -24,11 +24,9 @@ pub fn reference(registry: Registry) -> String {
         let effect = effect(kind.map(DialectKind::name), inherited);
         (inherited.variable.to_owned(), effect)
     });
+    let files = DEFAULT_FILES.map(|file| format!("`{file}`")).join(" and ");
     let mut text = TEXT
-        .replace(
-            "{files}",
-            &DEFAULT_FILES.map(|file| format!("`{file}`")).join(" and "),
-        )
+        .replace("{files}", &files)
         .replace("{profiles}", &lines(profile::list(registry)))
         .replace("{variables}", &lines(variables.into()))
         .replace("{inherited}", &lines(inherited.collect()));
@@ -97,8 +95,6 @@ fn default(key: &Key) -> String {
 
 /// Returns a doc comment as a cell of a Markdown table.
 fn cell(doc: &str) -> String {
-    doc.split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
-        .replace('|', "\\|")
+    let words: Vec<_> = doc.split_whitespace().collect();
+    words.join(" ").replace('|', "\\|")
 }

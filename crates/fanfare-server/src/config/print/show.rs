@@ -7,7 +7,7 @@ use toml::Value;
 use super::guarded;
 use crate::config::load::Loaded;
 use crate::config::origin::Origin;
-use crate::config::schema::{FILE_SUFFIX, Key, Schema, Section, join};
+use crate::config::schema::{FILE_SUFFIX, Key, Schema, Section};
 
 /// Returns the effective values as TOML, secrets as `***`, each value that is not a default with its origin.
 pub fn show(loaded: &Loaded) -> String {
@@ -69,37 +69,22 @@ pub fn settings(loaded: &Loaded) -> Vec<Setting> {
 }
 
 fn in_force(loaded: &Loaded, section: &Section<'_>) -> Vec<Setting> {
-    let keys = section.keys.iter();
-    let Some(list) = section.key.filter(|key| key.repeats()) else {
-        let set = |key: &&Key| {
-            Some(setting(
-                loaded,
-                key.path.clone(),
-                key,
-                loaded.values.get(&key.path)?,
-            ))
-        };
-        return keys.filter_map(set).collect();
+    let mut settings = Vec::new();
+    let mut add = |path: String, key: &Key, value: Option<&Value>| {
+        settings.extend(value.map(|value| setting(loaded, path, key, value)));
     };
-    let items = loaded.values.get(&list.path).and_then(Value::as_array);
-    let of_item = |(index, item): (usize, &Value)| {
-        let path = format!("{}[{index}]", list.path);
-        let set = |key: &&Key| {
-            Some(setting(
-                loaded,
-                join(&path, key.name()),
-                key,
-                item.get(key.name())?,
-            ))
-        };
-        keys.clone().filter_map(set).collect::<Vec<_>>()
-    };
-    items
-        .into_iter()
-        .flatten()
-        .enumerate()
-        .flat_map(of_item)
-        .collect()
+    let list = section.key.filter(|key| key.repeats());
+    for key in section.keys.iter().filter(|_| list.is_none()) {
+        add(key.path.clone(), key, loaded.values.get(&key.path));
+    }
+    let items = list.and_then(|list| loaded.values.get(&list.path)?.as_array());
+    for (index, item) in items.into_iter().flatten().enumerate() {
+        for key in &section.keys {
+            let path = key.path.replace("[]", &format!("[{index}]"));
+            add(path, key, item.get(key.name()));
+        }
+    }
+    settings
 }
 
 fn setting(loaded: &Loaded, path: String, key: &Key, value: &Value) -> Setting {

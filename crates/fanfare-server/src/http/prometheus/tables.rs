@@ -60,11 +60,11 @@ pub(super) fn add_gauges(node: &Node, accounts: &Accounts, upkeep: &Upkeep, fami
         ("fanfare_history_copies_awaited", kept.awaited,
          "Events that backends published by plain PUBLISH on a real Redis, and whose recorded copies this node \
           waits for"),
-        ("fanfare_last_reload_timestamp_seconds", upkeep.last_reload(),
+        ("fanfare_last_reload_timestamp_seconds", upkeep.reloads.last_success(),
          "When the configuration was last reloaded, in seconds since 1970; 0 if that was at the start"),
-        ("fanfare_last_reload_successful", upkeep.last_reload_succeeded().into(),
+        ("fanfare_last_reload_successful", (!upkeep.reloads.has_failed()).into(),
          "0 if the last reload was refused, so that earlier settings are in force; otherwise 1"),
-        ("fanfare_last_acme_order_successful", upkeep.last_order_succeeded().into(),
+        ("fanfare_last_acme_order_successful", (!upkeep.orders.has_failed()).into(),
          "0 if the last order of a certificate failed; otherwise 1"),
     ] {
         families.gauge(name, help, value);
@@ -216,9 +216,9 @@ pub(super) fn add_labelled(node: &Node, gate: &Gate, accounts: &Accounts, upkeep
         ("fanfare_refreshes_total", "result", accounts.refreshes().all().into(),
          "How refreshes ended: succeeded, refused (a bad token), limited (too many of those from one address), \
           busy (never), failed (the database)"),
-        ("fanfare_reloads_total", "outcome", upkeep.reloads().into(),
+        ("fanfare_reloads_total", "outcome", upkeep.reloads.named(["applied", "refused"]).into(),
          "Reloads of the configuration: applied, or refused because of an error in it"),
-        ("fanfare_acme_orders_total", "outcome", upkeep.orders().into(),
+        ("fanfare_acme_orders_total", "outcome", upkeep.orders.named(["succeeded", "failed"]).into(),
          "Orders of certificates at the ACME directory, by their outcome: succeeded or failed"),
     ] {
         families.counters(name, help, [label], by_name(counts));

@@ -10,12 +10,10 @@ use crate::resp::{
 /// The longest name a client may give itself or its library, in bytes. Redis has no limit, but memory does.
 const MAX_NAME: usize = 512;
 
-/// `CLIENT ID`.
 pub(super) fn id(session: &mut Session<'_>, _request: &Request) {
     session.writer.integer(session.id);
 }
 
-/// `CLIENT GETNAME`.
 pub(super) fn get_name(session: &mut Session<'_>, _request: &Request) {
     if session.names.name.is_empty() {
         session.writer.null();
@@ -24,7 +22,6 @@ pub(super) fn get_name(session: &mut Session<'_>, _request: &Request) {
     }
 }
 
-/// `CLIENT SETNAME name`.
 pub(super) fn set_name(session: &mut Session<'_>, request: &Request) {
     match checked_name(request.arg(2), "Client names") {
         Ok(name) => {
@@ -42,10 +39,8 @@ pub(super) fn set_info(session: &mut Session<'_>, request: &Request) {
         b"lib-name" => ("lib-name", &mut session.names.library),
         b"lib-ver" => ("lib-ver", &mut session.names.library_version),
         _ => {
-            let option = printable(request.arg(2));
-            return session
-                .writer
-                .error(&format!("ERR Unrecognized option '{option}'"));
+            let error = format!("ERR Unrecognized option '{}'", printable(request.arg(2)));
+            return session.writer.error(&error);
         }
     };
     match checked_name(request.arg(3), what) {
@@ -70,9 +65,8 @@ pub(super) fn on_or_off(session: &mut Session<'_>, request: &Request) {
 /// `CLIENT INFO`: the fields of Redis. Those that mean nothing here are 0, since clients expect numbers in them.
 pub(super) fn info(session: &mut Session<'_>, _request: &Request) {
     let mut line = String::new();
-    let queued = session
-        .queued()
-        .map_or(-1, |queued| i64::try_from(queued).unwrap_or(i64::MAX));
+    let open = session.transaction.as_ref();
+    let queued = open.map_or(-1, |open| i64::try_from(open.queued.len()).unwrap_or(i64::MAX));
     let names = &session.names;
     // Writing to a string cannot fail.
     let _ = writeln!(
@@ -85,7 +79,7 @@ pub(super) fn info(session: &mut Session<'_>, _request: &Request) {
         names.name,
         session.since.elapsed().as_secs(),
         session.database,
-        session.writer.protocol.number(),
+        session.writer.protocol as u8,
         names.library,
         names.library_version,
     );

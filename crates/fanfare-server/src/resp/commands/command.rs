@@ -6,10 +6,8 @@ use crate::resp::{
     writer::Writer,
 };
 
-/// All commands.
 type Commands = &'static [Spec];
 
-/// `COMMAND`: all commands.
 pub(super) fn command(session: &mut Session<'_>, all: Commands) {
     session.writer.array(all.len());
     for spec in all {
@@ -17,12 +15,10 @@ pub(super) fn command(session: &mut Session<'_>, all: Commands) {
     }
 }
 
-/// `COMMAND COUNT`.
 pub(super) fn count(session: &mut Session<'_>, all: Commands) {
     session.writer.integer(all.len());
 }
 
-/// `COMMAND LIST`.
 pub(super) fn list(session: &mut Session<'_>, all: Commands) {
     session.writer.array(all.len());
     for spec in all {
@@ -91,11 +87,7 @@ fn write_info(writer: &mut Writer, spec: &Spec) {
     }
 }
 
-fn write_docs<'a>(
-    writer: &mut Writer,
-    specs: impl IntoIterator<Item = &'a &'a Spec, IntoIter: ExactSizeIterator>,
-) {
-    let specs = specs.into_iter();
+fn write_docs(writer: &mut Writer, specs: &[&Spec]) {
     writer.map(specs.len());
     for spec in specs {
         writer.bulk(spec.name);

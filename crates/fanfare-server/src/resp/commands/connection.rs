@@ -13,45 +13,36 @@ pub(super) const REDIS_VERSION: &str = "7.2.0";
 
 const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 
-/// `PING [message]`.
 pub(super) fn ping(session: &mut Session<'_>, request: &Request) {
+    let writer = &mut session.writer;
     match request.len() {
-        1 => session.writer.simple("PONG"),
-        2 => session.writer.bulk(request.arg(1)),
-        _ => session
-            .writer
-            .error("ERR wrong number of arguments for 'ping' command"),
+        1 => writer.simple("PONG"),
+        2 => writer.bulk(request.arg(1)),
+        _ => writer.error("ERR wrong number of arguments for 'ping' command"),
     }
 }
 
-/// `ECHO message`.
 pub(super) fn echo(session: &mut Session<'_>, request: &Request) {
     session.writer.bulk(request.arg(1));
 }
 
-/// `SELECT index`.
 pub(super) fn select(session: &mut Session<'_>, request: &Request) {
-    match number(request.arg(1)) {
-        None => session
-            .writer
-            .error("ERR value is not an integer or out of range"),
-        Some(index) => match u8::try_from(index) {
-            Ok(index @ 0..16) => {
-                session.database = index;
-                session.writer.simple("OK");
-            }
-            _ => session.writer.error("ERR DB index is out of range"),
-        },
+    let writer = &mut session.writer;
+    match number(request.arg(1)).map(u8::try_from) {
+        None => writer.error("ERR value is not an integer or out of range"),
+        Some(Ok(index @ 0..16)) => {
+            session.database = index;
+            writer.simple("OK");
+        }
+        Some(_) => writer.error("ERR DB index is out of range"),
     }
 }
 
-/// `QUIT`.
 pub(super) fn quit(session: &mut Session<'_>, _request: &Request) {
     session.writer.simple("OK");
     session.closing = Some(Closing::AfterReplies);
 }
 
-/// `RESET`.
 pub(super) fn reset(session: &mut Session<'_>, _request: &Request) {
     session.reset();
     session.writer.simple("RESET");
@@ -125,21 +116,16 @@ fn greeted(session: &mut Session<'_>, request: &Request) -> Result<Protocol, Ref
 }
 
 fn write_hello(session: &mut Session<'_>) {
-    let id = session.id;
-    let writer = &mut session.writer;
+    let (id, writer) = (session.id, &mut session.writer);
     writer.map(7);
-    writer.bulk("server");
-    writer.bulk("redis");
-    writer.bulk("version");
-    writer.bulk(REDIS_VERSION);
-    writer.bulk("proto");
-    writer.integer(writer.protocol.number());
+    for text in ["server", "redis", "version", REDIS_VERSION, "proto"] {
+        writer.bulk(text);
+    }
+    writer.integer(writer.protocol as u8);
     writer.bulk("id");
     writer.integer(id);
-    writer.bulk("mode");
-    writer.bulk("standalone");
-    writer.bulk("role");
-    writer.bulk("master");
-    writer.bulk("modules");
+    for text in ["mode", "standalone", "role", "master", "modules"] {
+        writer.bulk(text);
+    }
     writer.array(0);
 }

@@ -12,29 +12,14 @@ use super::{
     session::{RefusedCommand, Session, Spec, printable},
 };
 
-/// The command that `request` asks for, if it may be carried out now.
+/// The command that `request` asks for, or one of its subcommands, if it may be carried out now; else the reply.
 pub(super) fn permitted(session: &Session<'_>, request: &Request) -> Result<&'static Spec, RefusedCommand> {
     let spec = find(request.arg(0));
     // Who has yet to log in does not even learn what exists.
     if !session.logged_in() && !spec.is_some_and(Spec::before_login) {
         return Err("NOAUTH Authentication required.".into());
     }
-    resolve(spec, request)
-}
-
-/// The command called `name`, in any case.
-fn find(name: &[u8]) -> Option<&'static Spec> {
-    Spec::named(table::COMMANDS, name)
-}
-
-/// Returns the command that `request` asks for, or one of its subcommands; `spec` has the request's name.
-///
-/// # Errors
-/// The reply, if there is no such command or the arguments are too few or too many.
-fn resolve(spec: Option<&'static Spec>, request: &Request) -> Result<&'static Spec, RefusedCommand> {
-    let Some(mut spec) = spec else {
-        return Err(unknown(request.arg(0)));
-    };
+    let mut spec = spec.ok_or_else(|| unknown(request.arg(0)))?;
     if let Some(name) = request.get(1)
         && !spec.subcommands.is_empty()
     {
@@ -45,6 +30,10 @@ fn resolve(spec: Option<&'static Spec>, request: &Request) -> Result<&'static Sp
     } else {
         Err(format!("ERR wrong number of arguments for '{}' command", spec.name).into())
     }
+}
+
+fn find(name: &[u8]) -> Option<&'static Spec> {
+    Spec::named(table::COMMANDS, name)
 }
 
 /// Tells the name alone: what follows it may be a password, or a message.
@@ -63,18 +52,10 @@ fn unknown_subcommand(spec: &Spec, name: &[u8]) -> RefusedCommand {
 }
 
 fn is_subscription(name: &[u8]) -> bool {
-    const SUBSCRIPTIONS: [&str; 7] = [
-        "subscribe",
-        "psubscribe",
-        "ssubscribe",
-        "unsubscribe",
-        "punsubscribe",
-        "sunsubscribe",
-        "monitor",
-    ];
-    SUBSCRIPTIONS
-        .iter()
-        .any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+    const SUBSCRIPTIONS: &str =
+        "subscribe psubscribe ssubscribe unsubscribe punsubscribe sunsubscribe monitor";
+    let mut known = SUBSCRIPTIONS.split(' ');
+    known.any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
 
 /// `HELP` of a container: its subcommands, one a line and each with a line that explains it.

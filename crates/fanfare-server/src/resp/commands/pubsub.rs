@@ -57,6 +57,5 @@ pub(super) fn numsub(session: &mut Session<'_>, request: &Request) {
 
 /// `PUBSUB NUMPAT`: how many different patterns connections subscribe to.
 pub(super) fn numpat(session: &mut Session<'_>, _request: &Request) {
-    let patterns = session.door.options.host.patterns();
-    session.writer.integer(patterns);
+    session.writer.integer(session.door.options.host.patterns());
 }
