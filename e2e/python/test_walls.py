@@ -30,7 +30,7 @@ CYCLES_LEFT = {}
 LONG_FUNCTIONS_LEFT = set()
 # Names of types that are there more than once in their crate: the folders of dialects and of transports share the names of one role.
 SHARED_NAMES_LEFT = {
-    "fanfare-dialects": "Frame Topics",
+    "fanfare-dialects": "Topics",
     "fanfare-transports": "Connection Names Subscriptions",
 }
 # Words that happen to be the name of a dialect.

@@ -28,7 +28,7 @@ const FLUSH_PATIENCE: Duration = Duration::from_millis(500);
 const REPORT_TIMEOUT: Duration = Duration::from_secs(6);
 /// How long a node that does not report is remembered.
 const MEMORY: Duration = Duration::from_secs(10);
-/// Nodes that are counted with one batch of publications.
+/// Nodes that are counted with one batch of publications. It takes Redis 45 µs for 64 nodes, and 3 µs for ten.
 const COUNTED: usize = 64;
 
 /// What is requested of all nodes.

@@ -73,7 +73,7 @@ impl Refused {
 /// Whether each connection is there, and what was last wrong.
 pub(crate) struct Status {
     transport: Arc<dyn Transport>,
-    connections: Mutex<Connections>,
+    connections: Mutex<ConnectionStates>,
     renewing: watch::Sender<Renewing>,
     /// How many messages were ignored for each of [`Rejected::KINDS`].
     ignored: [AtomicU64; Rejected::KINDS.len()],
@@ -104,7 +104,7 @@ impl Renewing {
 }
 
 #[derive(Default)]
-struct Connections {
+struct ConnectionStates {
     up: [bool; 2],
     error: String,
     /// What was logged last; at first nothing.
