@@ -32,6 +32,7 @@ USER, ROOM = "ann", "project:7"
 NUMBER = re.compile(r'"p": ?"([^"]+)", ?"n": ?(\d+)')
 MARGIN = 1.0  # seconds before a fault in which what is under way may already suffer from it
 CLOSING = 0.3  # seconds before a client has read the end of its connection
+UNREAD = 5.0  # the same at most, on a machine that gives the client no time
 FOREVER = float("inf")
 RECONNECTED = "reconnected"  # in a subscriber's `presence`: what it knew of the room is known anew
 
@@ -322,7 +323,7 @@ class Ledger:
         if subscriber.audience not in publisher.audiences or published.outcome == "failed":
             return False
         ended = published.began + published.took
-        if any(gone - self.closing < ended and published.began < back for gone, back in subscriber.away):
+        if any(self.ended(subscriber, gone) < ended and published.began < back for gone, back in subscriber.away):
             return False
         if published.began < subscriber.since:
             return False
@@ -331,6 +332,14 @@ class Ledger:
             return True
         was_dead = subscriber.node is not None and subscriber.node.was_dead(published.began, ended)
         return published.outcome == "sure" and not was_dead
+
+    def ended(self, subscriber, read):
+        """From when on the connection of a client that has read its end then may have been closed: behind the last that it received."""
+        publishers = {one.name: one.published for one in self.publishers}
+        before = (one[:2] for one in reversed(subscriber.received) if one[2] <= read)
+        last = [(publishers.get(name, ()), number) for name, number in itertools.islice(before, 20)]
+        began = [published[number - 1].began for published, number in last if number <= len(published)]
+        return min(read - self.closing, max(read - UNREAD, *began)) if began else read - self.closing
 
     def lost(self, for_good=False):
         """The connections that ended and should not have; `for_good` without those that will come back."""
