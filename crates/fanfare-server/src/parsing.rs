@@ -1,4 +1,4 @@
-//! Parses what callers and publishers send: much of it on another thread than the shard's, which would do nothing else meanwhile.
+//! Parses what publishers send: much of it on another thread than the shard's, which would do nothing else meanwhile.
 
 use std::panic::resume_unwind;
 

@@ -114,7 +114,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> DoorConnection<'_, S> {
                     any = true;
                     let permitted = commands::permitted(&self.session, &request);
                     self.session.take(request, permitted);
-                    self.parse_large().await;
+                    self.parse_large().await?;
                     self.transaction().await?;
                 }
                 Err(error) => self.refuse(error),
@@ -134,25 +134,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> DoorConnection<'_, S> {
     async fn transaction(&mut self) -> io::Result<()> {
         for (spec, request) in std::mem::take(&mut self.session.executing) {
             self.session.run(spec, &request);
-            self.parse_large().await;
+            self.parse_large().await?;
             self.flush_if_full().await?;
         }
         Ok(())
     }
 
-    /// Reads the events of the last `PUBLISH`, if it is a large one, before the next command.
-    async fn parse_large(&mut self) {
+    /// Reads the events of the last `PUBLISH`, if it is a large one, before the next command. What came before does not wait for that.
+    async fn parse_large(&mut self) -> io::Result<()> {
         let Some(publication) = self.session.take_large() else {
-            return;
+            return Ok(());
         };
+        self.flush().await?;
         let (message, now) = (publication.slice(2), self.session.batch.now);
         let parsing = parsing::parse(&message, move |message| {
             let mut events = Vec::new();
             wire::parse_message(publication.arg(1), message, now, &mut events).map(|()| events)
         });
         let parsed = parsing.await;
+        self.session.judge(); // keys may have changed meanwhile
         self.session
             .add(|events| parsed.map(|parsed| events.extend(parsed)));
+        Ok(())
     }
 
     fn refuse(&mut self, error: ProtocolError) {
