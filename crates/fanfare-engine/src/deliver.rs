@@ -3,7 +3,7 @@
 //! The syscall is the cost of a delivery, and one call with many frames costs about what one with a single frame
 //! does. So everything that is pending is taken at once, and what is for one connection leaves in one call, straight from the
 //! shared frames: events in a row for one audience go to one receiver after the other; where audiences alternate, the
-//! receivers of all are found first. What goes to more than [`CHUNK`] connections is a fan-out (`fan_out`): others go between its
+//! receivers of all are found first. What goes to more than [`MANY`] connections is a fan-out (`fan_out`): others go between its
 //! chunks.
 
 use std::{
@@ -19,7 +19,7 @@ use super::{
     batch::{Part, same},
     connections::{Key, Receivers},
     driver::RUN,
-    write::{CHUNK, Classes, hold_back, send_new, write},
+    write::{CHUNK, Classes, MANY, hold_back, send_new, write},
 };
 
 impl Shard {
@@ -34,7 +34,7 @@ impl Shard {
         let mut reached = vec![Reach::default(); events.len()];
         if events.windows(2).all(|pair| same(&pair[0].event, &pair[1].event)) {
             let receivers = self.receivers(&events);
-            if receivers.len() > CHUNK {
+            if receivers.len() > MANY {
                 return self.fan_out(parts, receivers);
             }
             self.note_wait(&parts);
@@ -124,7 +124,7 @@ impl Shard {
                 self.write_due(&mut due, events, reached);
             }
             let receivers = self.receivers(&[event]);
-            if receivers.len() > CHUNK {
+            if receivers.len() > MANY {
                 self.write_due(&mut due, events, reached);
                 self.fan_out(part_of(parts, at), receivers);
                 self.make_room_for_fan_outs().await;
@@ -262,7 +262,7 @@ impl Shard {
                 Audience::User(user) => index.user(user).len(),
                 Audience::Channel(channel) => index.channel_members(channel).len(),
             };
-            receivers > CHUNK
+            receivers > MANY
         })
     }
 }

@@ -44,6 +44,7 @@ impl Shard {
         // `collect` would leave and enter the pages for each connection, which takes twice the time.
         all.filter(|(_, driver)| driver.connection.subscriber.receives_everyone)
             .for_each(|(key, _)| receivers.push(key));
+        receivers.shrink_to_fit(); // a fan-out keeps them
         receivers
     }
 

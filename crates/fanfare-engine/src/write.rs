@@ -19,8 +19,10 @@ use super::{
 };
 
 /// Receivers served before other tasks of the shard get a turn, which is within half a millisecond; 10,000 at once would hold it for
-/// 80 ms. To more of them an event is a fan-out.
+/// 80 ms.
 pub(super) const CHUNK: usize = 64;
+/// To more receivers an event is a fan-out.
+pub(super) const MANY: usize = 4 * CHUNK;
 
 /// Writes the events of `run` to a connection that takes events, now or later.
 pub(super) fn write(
