@@ -142,7 +142,7 @@ fn new_id(now: SystemTime) -> Uuid {
     let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     let ms = since.as_secs() * 1000 + u64::from(since.subsec_millis());
     let mut last = locked(&LAST);
-    *last = if u128::from(ms) > last.as_u128() >> 80 {
+    *last = if last.is_nil() || u128::from(ms) > last.as_u128() >> 80 {
         let mut random = [0; 10];
         random.copy_from_slice(&Uuid::new_v4().as_bytes()[6..]);
         Builder::from_unix_timestamp_millis(ms, &random).into_uuid()
