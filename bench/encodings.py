@@ -2,7 +2,7 @@
 """What compression and TLS cost: the server's CPU time for each delivery of one event to many clients, as text, with permessage-deflate,
 over TLS, and with both. Standard library only.
 
-    FANFARE_BIN=target/release/fanfare python3 bench/encodings.py [CLIENTS]     # 500 by default
+    FANFARE_BIN=target/release/fanfare python3 bench/encodings.py [CLIENTS]     # 100 by default
 
 Each kind of client has a server of its own, with one shard. Within each round they take turns.
 """
@@ -97,7 +97,7 @@ def read(port, count, tls, headers, received, ready):
 
 
 def main():
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 500
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 100
     kinds = {"text": (False, False), "deflate": (False, True), "TLS": (True, False), "TLS, deflate": (True, True)}
     clients = {name: Clients(count, *kind) for name, kind in kinds.items()}
     try:

@@ -4,7 +4,7 @@
 //! libraries differ from ours: which bytes are a token (`jws`), which key may check which algorithm (`keys`), the rules
 //! for claims (`claims`), and the sources of keys (`jwks`, `secret`).
 //!
-//! A [`Verifier`] is made once and shared; [`Verifier::verify`] is pure, takes the time as an argument and does no I/O.
+//! A [`Verifier`] is made once and shared; `Verifier::verify` is pure, takes the time as an argument and does no I/O.
 
 mod claims;
 mod credentials;

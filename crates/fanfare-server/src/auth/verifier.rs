@@ -56,7 +56,7 @@ impl fmt::Debug for Verifier {
 
 impl Verifier {
     /// Reads the keys and checks that they and the algorithms belong together. Does no I/O: the JWKS is fetched by
-    /// [`Gate::spawn_refresh`](super::Gate::spawn_refresh) or [`Verifier::refresh_jwks`].
+    /// [`Gate::spawn_refresh`](super::Gate::spawn_refresh) or `Verifier::refresh_jwks`.
     ///
     /// # Errors
     /// Whatever in the options cannot work, so that the server does not start with it.
