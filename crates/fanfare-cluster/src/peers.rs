@@ -73,12 +73,14 @@ pub(crate) fn receiving_subject(node: &str, run: u64, receiving: u64) -> Subject
 }
 
 /// The last that is known of a node.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Peer {
     /// Distinguishes the processes of one name.
     run: u64,
     receives: bool,
     connections: Connections,
+    /// Its [`receiving_subject`]; nodes of a version that is not counted report no connection.
+    counted_at: Option<Subject>,
     reported: Instant,
     /// It did not reply in time to the last request of each kind.
     late: [bool; 3],
@@ -95,10 +97,6 @@ impl Peer {
         self.late[kind as usize]
     }
 
-    fn receiving_subject(&self, node: &str) -> Subject {
-        receiving_subject(node, self.run, self.connections.receiving)
-    }
-
     fn is_live(&self, kind: Kind) -> bool {
         self.receives && !self.is_late(kind) && self.reported.elapsed() < REPORT_TIMEOUT
     }
@@ -108,14 +106,16 @@ impl Peers {
     /// A node has reported. Returns what was known of this process of it.
     pub(crate) fn reported(&self, report: &Report) -> Option<Peer> {
         let mut others = locked(&self.others);
-        let known = others.get(&report.node).copied();
+        let known = others.remove(&report.node);
         let known = known.filter(|peer| peer.run == report.run);
+        let Connections { receiving, .. } = report.connections;
         let peer = Peer {
             run: report.run,
             receives: report.receives,
             connections: report.connections,
+            counted_at: (receiving > 0).then(|| receiving_subject(&report.node, report.run, receiving)),
             reported: Instant::now(),
-            late: known.map(|peer| peer.late).unwrap_or_default(),
+            late: known.as_ref().map(|peer| peer.late).unwrap_or_default(),
         };
         others.insert(report.node.clone(), peer);
         known
@@ -188,16 +188,19 @@ impl Peers {
     /// Other nodes and their [`receiving_subject`]s, to be counted now. Of more than [`COUNTED`] these are some, and the next ones each time.
     pub(crate) fn receivers(&self) -> Vec<(Box<str>, Subject)> {
         let others = self.known();
-        // Nodes of a version that is not counted report no connection.
-        let counted = others.iter().filter(|(_, peer)| peer.connections.receiving > 0);
-        let receivers = counted.map(|(node, peer)| (node.clone(), peer.receiving_subject(node)));
-        let mut receivers: Vec<_> = receivers.collect();
-        if receivers.len() > COUNTED {
-            let first = self.next_counted.fetch_add(COUNTED, Ordering::Relaxed) % receivers.len();
-            receivers.rotate_left(first);
-            receivers.truncate(COUNTED);
+        let counted = || {
+            let all = others.iter();
+            all.filter_map(|(node, peer)| Some((node, peer.counted_at.as_ref()?)))
+        };
+        let (count, mut first) = (counted().count(), 0);
+        if count > COUNTED {
+            first = self.next_counted.fetch_add(COUNTED, Ordering::Relaxed) % count;
         }
+        let from_first = counted().skip(first).chain(counted());
+        let receivers = from_first.take(count.min(COUNTED));
         receivers
+            .map(|(node, subject)| (node.clone(), subject.clone()))
+            .collect()
     }
 
     /// Nothing is subscribed to these. Returns whether one of them has not ended; it is missing until it reports again.
@@ -205,7 +208,7 @@ impl Peers {
         let (mut others, mut any_missing) = (locked(&self.others), false);
         for (node, subject) in receivers {
             if let Some(peer) = others.get_mut(&node) {
-                peer.receives &= peer.receiving_subject(&node) != subject;
+                peer.receives &= peer.counted_at.as_ref() != Some(&subject);
                 any_missing = true;
             }
         }
@@ -395,6 +398,7 @@ mod tests {
                 run: 1,
                 receives,
                 connections: FIRST,
+                counted_at: None,
                 reported: Instant::now().checked_sub(age).unwrap_or_else(Instant::now),
                 late: [false; 3],
             };

@@ -25,6 +25,7 @@ pub(crate) fn reported(shared: &Shared, report: &Report) {
         send(shared, Subject::Node(node.clone()), true, false);
     }
     let known = shared.peers.reported(report);
+    let known = known.as_ref();
     if !receives || known.is_none_or(|peer| !peer.is_on(*connections)) {
         shared.requests.gone(node, false);
     }
