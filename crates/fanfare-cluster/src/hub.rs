@@ -32,6 +32,9 @@ use crate::{
 #[derive(Clone)]
 pub struct Hub(Arc<Mutex<HubState>>, Option<Arc<MemoryJournal>>);
 
+/// What the hub's journal, which keeps JSON alone, keeps in place of something else.
+static NO_JSON: Bytes = Bytes::from_static(b"\"no JSON\"");
+
 struct HubState {
     counts: bool,
     away: bool,
@@ -234,7 +237,8 @@ impl Hub {
             return None;
         };
         let keep: Retention = message.keep?;
-        let data = RawJson::parse(&message.payload).ok()?;
+        let data = RawJson::parse(&message.payload).or_else(|_| RawJson::parse(&NO_JSON));
+        let data = data.ok()?;
         let event = Event {
             history: History::Wanted(keep),
             ..Event::new(audience.clone(), None, data, SystemTime::UNIX_EPOCH)

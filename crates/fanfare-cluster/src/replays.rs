@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use crate::{
     node::Node,
     transport::journal::{StoredMessage, StoredReplay},
-    wire,
+    wire::{self, Rejected},
 };
 
 /// How many replays are read at once. After a restart thousands of clients resume together; publications and the check of the connection
@@ -65,12 +65,16 @@ impl Replays {
     }
 
     fn events_of(&self, stored: StoredReplay, from: ReplayFrom, is_settled: bool) -> Replay {
-        let (now, count) = (SystemTime::now(), stored.messages.len());
-        let messages = stored.messages.into_iter();
-        let mut events: Vec<_> = messages.filter_map(|message| self.event(message, now)).collect();
+        let (now, mut is_unread) = (SystemTime::now(), false);
+        let read = |message| {
+            let event = self.event(message, now);
+            is_unread |= event.as_ref().is_err_and(|rejected| !rejected.is_for_nobody());
+            event.ok()
+        };
+        let mut events: Vec<_> = stored.messages.into_iter().filter_map(read).collect();
         let mut unrecovered = stored.unrecovered;
         // One that this version cannot read is missing.
-        let is_lost = |since: Cursor| !is_settled || since.number < stored.floor || events.len() < count;
+        let is_lost = |since: Cursor| !is_settled || since.number < stored.floor || is_unread;
         if unrecovered.is_none() && from.since().is_some_and(is_lost) {
             unrecovered = Some(Unrecovered::Expired);
             if matches!(from, ReplayFrom::After(_)) {
@@ -85,27 +89,27 @@ impl Replays {
     }
 
     /// The event of a stored message, from the connections that have it already.
-    fn event(&self, stored: StoredMessage, now: SystemTime) -> Option<Arc<Event>> {
+    fn event(&self, stored: StoredMessage, now: SystemTime) -> Result<Arc<Event>, Rejected> {
         let key = (stored.position.epoch, stored.position.number);
         let known = || locked(&self.events).get(&key).and_then(Weak::upgrade);
         if let Some(event) = known() {
-            return Some(event);
+            return Ok(event);
         }
         // Parsed outside the lock, for which all that resume wait.
         let event = event(stored, now)?;
         let mut events = locked(&self.events);
         if let Some(event) = events.get(&key).and_then(Weak::upgrade) {
-            return Some(event);
+            return Ok(event);
         }
         events.insert(key, Arc::downgrade(&event));
-        Some(event)
+        Ok(event)
     }
 }
 
-/// The event of a stored message; `None` if it cannot be read.
-fn event(stored: StoredMessage, now: SystemTime) -> Option<Arc<Event>> {
-    let (event, _) = wire::parse_event(stored.audience, &stored.payload, now).ok()?;
-    Some(Arc::new(Event {
+/// The event of a stored message.
+fn event(stored: StoredMessage, now: SystemTime) -> Result<Arc<Event>, Rejected> {
+    let (event, _) = wire::parse_event(stored.audience, &stored.payload, now)?;
+    Ok(Arc::new(Event {
         history: History::Kept(stored.position),
         ..event
     }))

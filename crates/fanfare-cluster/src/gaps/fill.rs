@@ -19,7 +19,7 @@ use crate::{
         Failed,
         journal::{StoredMessage, StoredReplay},
     },
-    wire,
+    wire::{self, Rejected},
 };
 
 /// How often a journal that does not answer is asked before a gap is given up, and the pause between.
@@ -108,7 +108,14 @@ fn put(gaps: &Gaps, state: &mut GapState, missing: Missing, messages: Vec<Stored
         let number = message.position.number;
         message.audience == audience && number > missing.after && number <= missing.up_to
     });
-    let mut fetched: Vec<_> = wanted.filter_map(|message| waiting(message, now)).collect();
+    let read: Vec<_> = wanted.map(|message| waiting(message, now)).collect();
+    let is_refused = |read: &Result<_, Rejected>| read.as_ref().is_err_and(|reason| reason.is_for_nobody());
+    if !read.is_empty() && read.iter().all(is_refused) {
+        state.watched.skip(&audience, missing.up_to);
+        gaps.filled.fetch_add(1, Relaxed);
+        return;
+    }
+    let mut fetched: Vec<_> = read.into_iter().flatten().collect();
     if fetched.is_empty() {
         // It is not whole, though the journal says so, or another version wrote it.
         return lose(gaps, state, audience, missing.up_to, Unrecovered::Expired);
@@ -133,16 +140,16 @@ fn put(gaps: &Gaps, state: &mut GapState, missing: Missing, messages: Vec<Stored
     }
 }
 
-/// A stored message as it would have arrived; `None` if it cannot be read.
-fn waiting(message: StoredMessage, now: SystemTime) -> Option<Waiting<ArrivedEvent>> {
+/// A stored message as it would have arrived.
+fn waiting(message: StoredMessage, now: SystemTime) -> Result<Waiting<ArrivedEvent>, Rejected> {
     let StoredMessage {
         audience,
         payload,
         position,
     } = message;
-    let (mut event, envelope) = wire::parse_event(audience.clone(), &payload, now).ok()?;
+    let (mut event, envelope) = wire::parse_event(audience.clone(), &payload, now)?;
     event.history = History::Kept(position);
-    Some(Waiting {
+    Ok(Waiting {
         audience,
         position: Some(position),
         event: ArrivedEvent {

@@ -2,10 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use fanfare_core::{Audience, BoxFuture, Claim, Event, Receipt, journal::ReplayQuery};
 use uuid::Uuid;
 
-use super::{Connection, PlainPublications};
+use super::{Connection, NO_JSON, PlainPublications};
 use crate::transport::{
     Failed, IdStore, Message, RecorderStore, Stored, WantedId,
     journal::{JournalStore, StoredMessage, StoredReplay, Tops},
@@ -20,9 +21,13 @@ impl JournalStore for Connection {
             self.hub.answers()?;
             let replay = self.hub.journal().read(query);
             let stored = |event: &Arc<Event>| {
+                let mut payload = event.data.bytes().clone();
+                if payload == NO_JSON {
+                    payload = Bytes::from_static(b"\xff");
+                }
                 Some(StoredMessage {
                     audience: event.audience.clone(),
-                    payload: event.data.bytes().clone(),
+                    payload,
                     position: event.history.position()?,
                 })
             };

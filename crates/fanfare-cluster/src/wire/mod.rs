@@ -107,6 +107,14 @@ impl Rejected {
             _ => 0,
         }
     }
+
+    /// Whether each version refuses such a message: if a backend had it kept, nobody misses it.
+    pub(crate) fn is_for_nobody(self) -> bool {
+        matches!(
+            self,
+            Self::NotJson | Self::NotAnObject | Self::NoType | Self::ReservedType | Self::NoPayload
+        )
+    }
 }
 
 impl From<NotJson> for Rejected {
