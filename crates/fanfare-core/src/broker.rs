@@ -171,6 +171,7 @@ pub trait Inbound: Send + Sync {
 
     /// Passes once through the node's own delivery path, including every shard, without sending anything to
     /// connections.
+    ///
     /// # Errors
     /// If a part of it does not answer in time.
     fn probe(&self) -> BoxFuture<'_, Result<(), BrokerError>>;

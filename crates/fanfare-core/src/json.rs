@@ -26,6 +26,7 @@ pub struct RawJson(Bytes);
 
 impl RawJson {
     /// Checks that `bytes` are one JSON value, and keeps them without surrounding white space and byte order mark.
+    ///
     /// # Errors
     /// If they are not, or are nested too deep.
     pub fn parse(bytes: &Bytes) -> Result<Self, NotJson> {
@@ -36,6 +37,7 @@ impl RawJson {
 
     /// Keeps the part of `whole` that `raw` was parsed from, without a copy; copies a `raw` that does not borrow from
     /// it.
+    ///
     /// # Errors
     /// If it is nested too deep.
     pub fn slice(whole: &Bytes, raw: &serde_json::value::RawValue) -> Result<Self, NotJson> {

@@ -1,6 +1,6 @@
 //! Types that are written and read as their text.
 
-/// Makes a type around a `str`, with `new` to check it, readable, comparable and printable as that text.
+/// Implements what lets code read, compare and print a type as the `str` that it holds. The type's own `new` checks the text.
 macro_rules! reads_as_str {
     ($type:ident, $error:ty) => {
         impl std::ops::Deref for $type {

@@ -61,10 +61,10 @@ pub struct Ticked {
     pub from: u64,
     /// Everything that arrived before this tick is settled.
     pub settled: u64,
-    /// Anything was ever recorded, or lost; or an operator has declared that backends publish. Until then no end of a term raises the floor: if it
-    /// did, no cursor would outlive the restart of a node that is alone, although no backend ever publishes past it. What this costs is the
-    /// very first publications: if there is no recorder and they are for no connection, nobody knows of them, and cursors from before are
-    /// recovered without them.
+    /// Whether the recorder has ever recorded or lost a publication, or an operator has declared that backends publish. Until then the end of
+    /// a term does not raise the floor. Otherwise the restart of a single node would expire all cursors, although no backend publishes past
+    /// it. The price: a node does not know of the first publications if they come while no recorder runs and no connection receives them. It
+    /// then recovers earlier cursors without them.
     pub is_used: bool,
 }
 

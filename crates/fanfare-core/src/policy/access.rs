@@ -344,6 +344,7 @@ impl Permission {
 
 impl OpenQuestions {
     /// Asks by `ask` instead of the authorizer, one question after the other, until one is not allowed.
+    ///
     /// # Errors
     /// Returns the first error of `ask`, which means no.
     pub async fn ask_by<E>(&self, ask: impl AsyncFn(&Question) -> Result<bool, E>) -> Result<bool, E> {

@@ -97,8 +97,8 @@ pub(crate) fn load_or_create_secret(data_dir: &Path) -> Result<SecretFile, Secre
     })
 }
 
-/// The secret that [`load_or_create_secret`] would find, or its error as far as that can be known before. Where it would
-/// make one, this is a sample that is kept nowhere.
+/// Returns the secret that [`load_or_create_secret`] would find, and the errors that show without writing anything. If the function would
+/// generate a secret, this one returns a sample and writes no file.
 pub(crate) fn secret_to_be(data_dir: &Path) -> Result<SecretFile, SecretFileError> {
     let path = secret_file(data_dir);
     let found = read(&path)?;
