@@ -242,9 +242,19 @@ fn not_found(complete: bool) -> ApiFailure {
 
 /// Reads what a list has: which connections, and whether with details.
 fn read(query: &str) -> Result<(Filter, bool), String> {
-    let known = "user dialect channel covers address sort details subscriptions limit cursor";
-    let known: Vec<_> = known.split(' ').collect();
-    let query = Query::read(query, &known)?;
+    const KNOWN: [&str; 10] = [
+        "user",
+        "dialect",
+        "channel",
+        "covers",
+        "address",
+        "sort",
+        "details",
+        "subscriptions",
+        "limit",
+        "cursor",
+    ];
+    let query = Query::read(query, &KNOWN)?;
     let by_queue = match query.get("sort") {
         None | Some("id") => false,
         Some("queued") if query.get("cursor").is_none() => true,

@@ -52,9 +52,16 @@ fn unknown_subcommand(spec: &Spec, name: &[u8]) -> RefusedCommand {
 }
 
 fn is_subscription(name: &[u8]) -> bool {
-    const SUBSCRIPTIONS: &str =
-        "subscribe psubscribe ssubscribe unsubscribe punsubscribe sunsubscribe monitor";
-    let mut known = SUBSCRIPTIONS.split(' ');
+    const SUBSCRIPTIONS: [&str; 7] = [
+        "subscribe",
+        "psubscribe",
+        "ssubscribe",
+        "unsubscribe",
+        "punsubscribe",
+        "sunsubscribe",
+        "monitor",
+    ];
+    let mut known = SUBSCRIPTIONS.iter();
     known.any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
 
