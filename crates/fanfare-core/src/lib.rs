@@ -176,4 +176,5 @@ pub use report::{
     ConnectionFacts, DialectFacts, DialectReport, Figure, FigureValue, JsonMap, NodeFacts, Report, fields,
 };
 pub use striped::{Stripe, Striped, forget, locked};
+pub use text::OptionalText;
 pub use timestamp::{Timestamp, millis, timestamp, unix_millis};

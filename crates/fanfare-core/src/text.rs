@@ -1,5 +1,53 @@
 //! Types that are written and read as their text.
 
+use std::{borrow::Cow, fmt, marker::PhantomData, str::FromStr};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// The form of an optional setting that is written as text: empty means none, because TOML has no null. Write
+/// `#[serde(with = "OptionalText::<T>")]` on an `Option<T>`.
+pub struct OptionalText<T>(PhantomData<T>);
+
+#[allow(clippy::ref_option)] // serde's signature
+impl<T: FromStr + Serialize> OptionalText<T> {
+    /// Writes a value, or an empty text.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(value: &Option<T>, to: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => value.serialize(to),
+            None => to.serialize_str(""),
+        }
+    }
+
+    /// Reads a value; an empty text is none.
+    ///
+    /// # Errors
+    /// If the text is not a value.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error>
+    where
+        T::Err: fmt::Display,
+    {
+        let text = String::deserialize(from)?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        text.parse().map(Some).map_err(serde::de::Error::custom)
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for OptionalText<T> {
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
+    }
+}
+
 /// Implements what lets code read, compare and print a type as the `str` that it holds. The type's own `new` checks the text.
 macro_rules! reads_as_str {
     ($type:ident, $error:ty) => {

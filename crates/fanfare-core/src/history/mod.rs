@@ -11,4 +11,6 @@ mod retention;
 
 pub use cursor::{BadCursor, Cursor, Epoch};
 pub use resume::{RESERVED_TYPES, Resumption, Since, Unrecovered};
-pub use retention::{History, MAX_HISTORY_SIZE, MAX_HISTORY_TTL, Position, REPLAY_LIMIT, Retention};
+pub use retention::{
+    History, MAX_HISTORY_SIZE, MAX_HISTORY_TTL, MAX_HISTORY_TTL_MS, Position, REPLAY_LIMIT, Retention,
+};

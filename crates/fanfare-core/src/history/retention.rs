@@ -2,21 +2,30 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::{Cursor, Epoch};
+use crate::DurationText;
 
 /// The most events that are kept of one audience.
 pub const MAX_HISTORY_SIZE: u32 = 100_000;
 /// The default for the maximum of events that one resume replays.
 pub const REPLAY_LIMIT: usize = 1000;
 /// The longest time for which an event is kept: 30 days.
-pub const MAX_HISTORY_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
+pub const MAX_HISTORY_TTL: Duration = Duration::from_millis(MAX_HISTORY_TTL_MS);
+/// [`MAX_HISTORY_TTL`] in milliseconds.
+pub const MAX_HISTORY_TTL_MS: u64 = 30 * 24 * 3_600_000;
 
 /// The retention of one audience: its newest `size` events, none older than `ttl`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Retention {
-    /// The number of events, at least 1.
+    /// The number of newest events that are kept.
+    #[schemars(range(min = 1, max = MAX_HISTORY_SIZE))]
     pub size: u32,
-    /// Their greatest age; more than zero.
+    /// How long they are kept.
+    #[serde(with = "DurationText::<1000, MAX_HISTORY_TTL_MS>")]
     pub ttl: Duration,
 }
 

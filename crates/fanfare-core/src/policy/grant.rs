@@ -5,13 +5,15 @@ use std::{
     str::FromStr,
 };
 
+use schemars::JsonSchema;
 use serde_json::Value;
 
-use crate::Identity;
+use crate::{Identity, serde_as_text};
 
 /// The users that a clause of a rule admits. Rules do not apply to backends, so an action that only a service may do is
 /// closed to every client.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, JsonSchema)]
+#[schemars(with = "String", description = "The users that a rule admits.", extend("x-kind" = "grant"))]
 pub enum Grant {
     /// Every client, including anonymous ones.
     Anyone,
@@ -175,6 +177,8 @@ impl fmt::Display for Grant {
         }
     }
 }
+
+serde_as_text!(Grant);
 
 #[cfg(test)]
 mod tests {

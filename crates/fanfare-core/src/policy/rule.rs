@@ -1,5 +1,7 @@
 //! A rule: a pattern, and the users who may act on the channels that it matches.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::{
@@ -7,13 +9,15 @@ use super::{
     matching::{self, Placeholder, USER},
 };
 use crate::{
-    BadName, Identity, Pattern, ending::labelled, history::Retention, segments::MANY, text::reads_as_str,
+    BadName, Identity, OptionalText, Pattern, ending::labelled, history::Retention, segments::MANY,
+    serde_as_text, text::reads_as_str,
 };
 
 /// A pattern in which the segment `{user}` stands for a user's id. To decide whether the rule applies, `{user}` matches
 /// any one segment; to decide the owner of the channel, it is the owner's id. An id with a `.` or a `:` is never one
 /// segment and owns nothing.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, JsonSchema)]
+#[schemars(with = "String", description = "A rule's pattern.", extend("x-kind" = "rule-pattern"))]
 pub struct RulePattern(Pattern);
 
 /// Why a text is not a rule's pattern.
@@ -30,18 +34,33 @@ pub enum BadPattern {
     Placeholder,
 }
 
-/// The users who may act on the channels that a pattern matches. An action that is `None` is decided after the rules.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A rule that decides which users may act on the channels that a pattern matches.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Rule {
-    /// The channels that it matches.
+    /// The channels of the rule, such as `reports.{user}.**`: segments between `.` or `:`. `*` is one segment, `**` one
+    /// or more, and `{user}` is one segment that `owner` compares with the user's id.
     pub pattern: RulePattern,
-    /// Who may subscribe.
+
+    /// The clients that may receive the events: `anyone`, `authenticated`, `owner`, `role:NAME`, `claim:NAME=VALUE`,
+    /// `service` (only backends) or `nobody`. If it is not set, the authorizer and the defaults decide.
+    #[serde(default, with = "OptionalText::<Grant>")]
     pub subscribe: Option<Grant>,
-    /// Who may publish.
+
+    /// The clients that may publish, with the same values. In a room, it defaults to those that may read it.
+    #[serde(default, with = "OptionalText::<Grant>")]
     pub publish: Option<Grant>,
-    /// Who may join, if the channel is a room. No effect on other channels.
+
+    /// The clients that may be members, if the channel is a room, with the same values. If `subscribe` is also set,
+    /// both must allow it. It has no effect on other channels.
+    #[serde(default, with = "OptionalText::<Grant>")]
     pub join: Option<Grant>,
-    /// The retention of each channel.
+
+    /// How many events of each of these channels are kept for clients that reconnect, and for how long, such as
+    /// `{ size = 100, ttl = "5m" }`. Of the rules that match a channel, the first with `history` counts. A rule with
+    /// only `history` leaves access to the other rules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Retention")]
     pub history: Option<Retention>,
 }
 
@@ -173,6 +192,7 @@ impl Rule {
 }
 
 reads_as_str!(RulePattern, BadPattern);
+serde_as_text!(RulePattern);
 
 #[cfg(test)]
 mod tests {

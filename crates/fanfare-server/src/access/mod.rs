@@ -7,25 +7,15 @@ mod webhook;
 
 use fanfare_core::{
     Audience, Identity,
-    policy::{
-        AccessControl, Action, BadGrant, BadPattern, BadRule, ExplainedPermission, Grant, Permission, Policy,
-        PolicyOptions, Rule, RulePattern,
-    },
+    policy::{AccessControl, Action, ExplainedPermission, Permission, Policy, PolicyOptions},
 };
 
-use crate::config::{ChannelHistory, ChannelRule, Config};
+use crate::config::Config;
 pub(crate) use webhook::Webhook;
 
-/// Why the policy or the authorizer cannot be built. A configuration that passed the checks causes neither.
+/// Why the authorizer cannot be reached. A configuration that passed the checks causes neither.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AccessError {
-    /// The pattern of a rule, by its number from 1.
-    #[error("rule {0}: {1}")]
-    Pattern(usize, #[source] BadPattern),
-    #[error("rule {0}: {1}")]
-    Grant(usize, #[source] BadGrant),
-    #[error("rule {0}: {1}")]
-    Rule(usize, #[source] BadRule),
     #[error("the authorizer's address is no http or https URL")]
     Url,
     #[error("the authorizer's HTTP client cannot start: {0}")]
@@ -71,31 +61,13 @@ impl ExplainedAction {
 }
 
 /// Returns the policy of a configuration, over `defaults` without rules.
-pub(crate) fn policy(config: &Config, defaults: PolicyOptions) -> Result<Policy, AccessError> {
-    let rules = (1..).zip(&config.channel);
-    let rules = rules.map(|(number, texts)| rule(number, texts));
-    Ok(Policy::new(PolicyOptions {
-        rules: rules.collect::<Result<_, _>>()?,
+pub(crate) fn policy(config: &Config, defaults: PolicyOptions) -> Policy {
+    Policy::new(PolicyOptions {
+        rules: config.channel.clone(),
         authorizer: config.authorizer.url.is_some(),
         users: config.history.users.retention(),
         everyone: config.history.everyone.retention(),
         replay_limit: Some(config.history.replay_limit),
         ..defaults
-    }))
-}
-
-fn rule(number: usize, texts: &ChannelRule) -> Result<Rule, AccessError> {
-    let grant = |text: &Option<String>| -> Result<Option<Grant>, AccessError> {
-        let grant = text.as_deref().map(str::parse).transpose();
-        grant.map_err(|reason| AccessError::Grant(number, reason))
-    };
-    let rule = Rule {
-        pattern: RulePattern::new(&texts.pattern).map_err(|reason| AccessError::Pattern(number, reason))?,
-        subscribe: grant(&texts.subscribe)?,
-        publish: grant(&texts.publish)?,
-        join: grant(&texts.join)?,
-        history: texts.history.as_ref().map(ChannelHistory::retention),
-    };
-    rule.check().map_err(|reason| AccessError::Rule(number, reason))?;
-    Ok(rule)
+    })
 }

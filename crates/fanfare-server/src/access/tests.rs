@@ -12,8 +12,8 @@ use std::{
 use fanfare_core::{
     Channel, UserId,
     policy::{
-        AccessControl, Action, Authorizer as _, AuthorizerAnswer, Counts, Permission, PolicyOptions,
-        Question, RoomAccess,
+        AccessControl, Action, Authorizer as _, AuthorizerAnswer, Counts, Grant, Permission, PolicyOptions,
+        Question, RoomAccess, Rule, RulePattern,
     },
 };
 use futures_util::FutureExt as _;
@@ -447,14 +447,14 @@ fn nothing_to_ask() {
 
 #[test]
 fn policies_from_configurations() {
-    let rule = |pattern: &str, subscribe: &str| ChannelRule {
-        pattern: pattern.to_owned(),
-        subscribe: (!subscribe.is_empty()).then(|| subscribe.to_owned()),
+    let rule = |pattern: &str, subscribe: Grant| Rule {
+        pattern: RulePattern::new(pattern).unwrap(),
+        subscribe: Some(subscribe),
         publish: None,
         join: None,
         history: None,
     };
-    let config = |rules: &[ChannelRule]| Config {
+    let config = |rules: &[Rule]| Config {
         channel: rules.to_vec(),
         ..Config::default()
     };
@@ -465,35 +465,15 @@ fn policies_from_configurations() {
         ..PolicyOptions::default()
     };
     let verdict = |config: &Config| {
-        let access = AccessControl::new(policy(config, closed()).unwrap(), None);
+        let access = AccessControl::new(policy(config, closed()), None);
         access.judge(None, Action::Subscribe, &channel)
     };
-    assert_eq!(verdict(&config(&[rule("news.*", "anyone")])), Permission::Allowed);
+    assert_eq!(
+        verdict(&config(&[rule("news.*", Grant::Anyone)])),
+        Permission::Allowed
+    );
     assert_eq!(verdict(&config(&[])), Permission::Denied);
     let mut asking = config(&[]);
     asking.authorizer.url = Some("http://127.0.0.1:1/".parse().unwrap());
     assert!(matches!(verdict(&asking), Permission::Pending(_)));
-
-    let cases = [
-        (
-            rule("a*", "anyone"),
-            "rule 2: a wildcard, * or **, must be a whole segment",
-        ),
-        (
-            rule("a", "role:"),
-            "rule 2: expected a role with its name, role:NAME",
-        ),
-        (
-            rule("a", "owner"),
-            "rule 2: \"owner\" needs {user} in the pattern",
-        ),
-        (
-            rule("a", ""),
-            "rule 2: the rule names none of subscribe, publish, join, history",
-        ),
-    ];
-    for (bad, expected) in cases {
-        let error = policy(&config(&[rule("a", "anyone"), bad]), closed());
-        assert_eq!(error.unwrap_err().to_string(), expected);
-    }
 }

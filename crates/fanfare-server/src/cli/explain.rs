@@ -54,7 +54,7 @@ impl Explain {
     async fn answer(&self, loaded: &Loaded) -> Result<String, CommandFailure> {
         let audience = Audience::of_channel(&self.channel)
             .map_err(|error| usage(format!("--channel {:?}: {error}", self.channel)))?;
-        let policy = serve::policy(&loaded.config).map_err(|error| usage(error.to_string()))?;
+        let policy = serve::policy(&loaded.config);
         let who = self.identity(&policy)?;
         let room = matches!(&audience, Audience::Channel(channel) if policy.names().is_room(channel));
         let access = AccessControl::new(policy, None);

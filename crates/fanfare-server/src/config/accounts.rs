@@ -4,14 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use fanfare_accounts::{AccountsOptions, storage::StorageUrl};
-use fanfare_core::{DurationText, GuardedUrl};
+use fanfare_core::{DurationText, GuardedUrl, OptionalText};
 use jsonwebtoken::Algorithm;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 use smart_default::SmartDefault;
 
-use super::types::{Optional, Secret};
+use super::types::Secret;
 
 fn algorithm_schema() -> Json {
     json!({
@@ -29,7 +29,7 @@ fn algorithm_schema() -> Json {
 pub struct Auth {
     /// The shared secret of HS256, HS384 and HS512 tokens; 32 bytes or more. Without any secret or public key, the
     /// first start generates a secret and keeps it in the data folder; the production profile refuses to start instead.
-    #[serde(with = "Optional::<Secret>")]
+    #[serde(with = "OptionalText::<Secret>")]
     pub jwt_secret: Option<Secret>,
 
     /// Further secrets whose tokens are accepted, at most seven. Fanfare signs with `jwt_secret` only. To rotate the secret, add
@@ -38,12 +38,12 @@ pub struct Auth {
     pub accepted_jwt_secrets: Vec<Secret>,
 
     /// The URL of a JSON Web Key Set with the public keys of an identity provider.
-    #[serde(with = "Optional::<GuardedUrl>")]
+    #[serde(with = "OptionalText::<GuardedUrl>")]
     pub jwks_url: Option<GuardedUrl>,
 
     /// A file with the public keys that verify tokens: PEM (RSA, P-256, P-384 or Ed25519, as `PUBLIC KEY`, `RSA PUBLIC
     /// KEY` or `CERTIFICATE`; several keys may follow each other), or a JSON Web Key or key set.
-    #[serde(with = "Optional::<PathBuf>")]
+    #[serde(with = "OptionalText::<PathBuf>")]
     #[schemars(extend("x-kind" = "path"))]
     pub public_key_file: Option<PathBuf>,
 
@@ -53,11 +53,11 @@ pub struct Auth {
     pub algorithms: Vec<Algorithm>,
 
     /// The issuer (`iss`) that a token must name. Empty accepts any.
-    #[serde(with = "Optional::<String>")]
+    #[serde(with = "OptionalText::<String>")]
     pub issuer: Option<String>,
 
     /// The audience (`aud`) that a token must name. Empty accepts any.
-    #[serde(with = "Optional::<String>")]
+    #[serde(with = "OptionalText::<String>")]
     pub audience: Option<String>,
 
     /// The tolerated difference to the clock of a token's issuer, for `exp` and `nbf`.

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use fanfare_core::GuardedUrl;
+use fanfare_core::{GuardedUrl, OptionalText};
 use fanfare_transports::{BrokerOptions, SentinelOptions};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use smart_default::SmartDefault;
 
-use super::types::{Optional, Secret};
+use super::types::Secret;
 
 /// The service that carries events between the nodes of a cluster.
 #[derive(Clone, Debug, SmartDefault, Deserialize, Serialize, JsonSchema)]
@@ -22,7 +22,7 @@ pub struct Broker {
     /// The URL of the broker, such as `redis://:password@127.0.0.1:6379/0` or `nats://user:password@127.0.0.1:4222`;
     /// for `nats` also several URLs separated by commas. The memory broker has none. The default is
     /// `redis://127.0.0.1:6379` or `nats://127.0.0.1:4222`.
-    #[serde(with = "Optional::<GuardedUrl>")]
+    #[serde(with = "OptionalText::<GuardedUrl>")]
     pub url: Option<GuardedUrl>,
 
     /// URLs of some nodes of a Redis Cluster, such as `["redis://redis-1:6379", "redis://redis-2:6379"]`; Fanfare
@@ -31,23 +31,23 @@ pub struct Broker {
 
     /// A PEM file with the only authorities that may sign the certificate of a broker reached by TLS. Empty accepts the
     /// system's authorities.
-    #[serde(with = "Optional::<PathBuf>")]
+    #[serde(with = "OptionalText::<PathBuf>")]
     #[schemars(extend("x-kind" = "path"))]
     pub ca_file: Option<PathBuf>,
 
     /// A PEM file with the certificate chain that this node presents to a broker which requests a client certificate.
     /// `client_key_file` has its key. Both are read at the start.
-    #[serde(with = "Optional::<PathBuf>")]
+    #[serde(with = "OptionalText::<PathBuf>")]
     #[schemars(extend("x-kind" = "path"))]
     pub client_cert_file: Option<PathBuf>,
 
     /// A PEM file with the key of the certificate in `client_cert_file`.
-    #[serde(with = "Optional::<PathBuf>")]
+    #[serde(with = "OptionalText::<PathBuf>")]
     #[schemars(extend("x-kind" = "path"))]
     pub client_key_file: Option<PathBuf>,
 
     /// A credentials file of NATS, or a file with the seed of a user's key. It replaces a user and a password in `url`.
-    #[serde(with = "Optional::<PathBuf>")]
+    #[serde(with = "OptionalText::<PathBuf>")]
     #[schemars(extend("x-kind" = "path"))]
     pub credentials_file: Option<PathBuf>,
 
@@ -80,7 +80,7 @@ pub struct Sentinel {
     pub username: String,
 
     /// The password for the master, if it differs from the one in the first URL.
-    #[serde(with = "Optional::<Secret>")]
+    #[serde(with = "OptionalText::<Secret>")]
     pub password: Option<Secret>,
 }
 

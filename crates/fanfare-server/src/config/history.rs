@@ -1,18 +1,15 @@
-//! The settings of history: the events kept for users, for everyone, and for the channels of a rule.
+//! The settings of `[history]`: the events kept for users and for everyone.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use fanfare_core::history::{REPLAY_LIMIT, Retention};
+use fanfare_core::history::{MAX_HISTORY_SIZE, MAX_HISTORY_TTL_MS, REPLAY_LIMIT, Retention};
 use fanfare_core::{DurationText, serde_as_text};
 use fanfare_transports::{MAX_FETCHED, MAX_JOURNALS, MAX_WATCHED};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use smart_default::SmartDefault;
-
-/// The longest `ttl`, in milliseconds: [`fanfare_core::history::MAX_HISTORY_TTL`].
-const MAX_TTL_MS: u64 = 30 * 24 * 3_600_000;
 
 /// Events that are kept for clients that reconnect.
 #[derive(Clone, Debug, PartialEq, Eq, SmartDefault, Deserialize, Serialize, JsonSchema)]
@@ -59,11 +56,11 @@ pub struct HistorySettings {
 #[serde(default, deny_unknown_fields)]
 pub struct AudienceHistory {
     /// The number of newest events that are kept. 0 keeps none.
-    #[schemars(range(max = 100_000))]
+    #[schemars(range(max = MAX_HISTORY_SIZE))]
     pub size: u32,
 
     /// How long they are kept.
-    #[serde(with = "DurationText::<1000, MAX_TTL_MS>")]
+    #[serde(with = "DurationText::<1000, MAX_HISTORY_TTL_MS>")]
     #[default(Duration::from_secs(600))]
     pub ttl: Duration,
 }
@@ -73,27 +70,6 @@ impl AudienceHistory {
     pub fn retention(&self) -> Option<Retention> {
         let (size, ttl) = (self.size, self.ttl);
         (size > 0).then_some(Retention { size, ttl })
-    }
-}
-
-/// The retention of each channel.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ChannelHistory {
-    /// The number of newest events that are kept.
-    #[schemars(range(min = 1, max = 100_000))]
-    pub size: u32,
-
-    /// How long they are kept.
-    #[serde(with = "DurationText::<1000, MAX_TTL_MS>")]
-    pub ttl: Duration,
-}
-
-impl ChannelHistory {
-    /// Returns the retention for the policy.
-    pub fn retention(&self) -> Retention {
-        let (size, ttl) = (self.size, self.ttl);
-        Retention { size, ttl }
     }
 }
 
@@ -164,9 +140,5 @@ mod tests {
         ] {
             assert!(bad.parse::<ByteSize>().is_err(), "{bad}");
         }
-        assert_eq!(
-            u128::from(MAX_TTL_MS),
-            fanfare_core::history::MAX_HISTORY_TTL.as_millis()
-        );
     }
 }

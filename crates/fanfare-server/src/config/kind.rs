@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::{fmt, ops::RangeInclusive};
 
 use fanfare_accounts::storage::StorageUrl;
-use fanfare_core::{GuardedUrl, HIDDEN, LONGEST, format_duration, parse_duration};
+use fanfare_core::{GuardedUrl, HIDDEN, LONGEST, format_duration, parse_duration, policy::Grant};
 use serde_json::Value as Json;
 use toml::Value;
 use toml::de::DeValue;
@@ -103,6 +103,9 @@ impl<'a> Kind<'a> {
     /// Returns the text of an error: the found and the expected value, with the `reason` of the field.
     pub(super) fn mismatch(self, found: &DeValue<'_>, reason: &str) -> String {
         let text = found.as_str();
+        if let ("grant", Some(text)) = (self.form(), text) {
+            return format!("found {}, {reason}{}", shown(found), hint(better_grant(text)));
+        }
         let shown = if self.guard().is_some() {
             type_name(found).to_owned()
         } else {
@@ -113,7 +116,10 @@ impl<'a> Kind<'a> {
         let reason = match text {
             Some("") if self.refuses_empty() => " that is not empty".to_owned(),
             _ if self.may_be_off() => ", or \"\" to switch it off".to_owned(),
-            Some(_) if !reason.is_empty() && matches!(self.form(), "database" | "pattern" | "size") => {
+            Some(_)
+                if !reason.is_empty()
+                    && matches!(self.form(), "database" | "pattern" | "rule-pattern" | "size") =>
+            {
                 format!(" ({reason})")
             }
             _ => String::new(),
@@ -184,9 +190,11 @@ impl<'a> Kind<'a> {
             ),
             "database" => ("URL", StorageUrl::EXPECTED),
             "duration" => ("duration", "a duration such as \"30s\""),
+            "grant" => ("string", "a grant such as \"owner\""),
             "network" => ("network", "a network such as \"10.0.0.0/8\""),
             "path" => ("path", "a path"),
             "pattern" => ("pattern", "a pattern of channels such as \"news.*\""),
+            "rule-pattern" => ("string", "a pattern such as \"reports.{user}.**\""),
             "secret" => ("secret", "a text"),
             "size" => ("size", "a number of bytes with its unit such as \"64MiB\""),
             "url" => ("URL", "a URL with its scheme, such as \"https://example.com\""),
@@ -198,6 +206,18 @@ impl<'a> Kind<'a> {
 fn without_password<T: FromStr + fmt::Display>(text: &str) -> String {
     text.parse::<T>()
         .map_or_else(|_| HIDDEN.to_owned(), |url| url.to_string())
+}
+
+/// Returns the grant that a text most likely misspells.
+fn better_grant(text: &str) -> Option<String> {
+    let (word, name) = text.split_once(':').unwrap_or((text, ""));
+    let near = nearest(word.trim(), Grant::WORDS.into_iter())?;
+    let parts: Vec<&str> = name.split('=').map(str::trim).collect();
+    let better = match near {
+        "role" | "claim" => format!("{near}:{}", parts.join("=")),
+        _ => near.to_owned(),
+    };
+    (better != text && better.parse::<Grant>().is_ok()).then(|| format!("{better:?}"))
 }
 
 /// Returns the end of an error message that knows a better name.

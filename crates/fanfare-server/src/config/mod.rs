@@ -1,11 +1,11 @@
 //! The configuration: one TOML file, environment variables over it, flags over both.
 //!
-//! A setting is declared once, as a field: its type reads and judges the values, its doc comment is the documentation,
+//! A setting is declared once, as a field: its type parses and checks the values, its doc comment is the documentation,
 //! its `#[default(…)]` the default, its place the key and the variable. `model`, `accounts`, `access`, `broker`,
-//! `history` and `dialect` have the fields; a dialect's folder has those that only this dialect has, the engine the
-//! limits of `[observe]`. `schema` reads the declarations as data, from their JSON schema. The layers (`profile`, the
-//! file, `environment`, flags; each read by `layer` into `merged`) and the printed forms use that data. `kind` has a
-//! type's text for errors and documents.
+//! `history` and `dialect` have the fields. A dialect's folder has the fields of that dialect alone, the engine those of
+//! `[observe]`, `fanfare_core::policy` those of `[[channel]]`. `schema` reads the declarations as data, from their JSON
+//! schema. The layers (`profile`, the file, `environment`, flags; `layer` reads each into `merged`) and the printed
+//! forms use that data. `kind` has the texts about a type for errors and documents.
 //!
 //! To add a setting, add a field. To add a rule between settings, add it to `checks`.
 
@@ -36,12 +36,12 @@ mod values;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use access::{Authorizer, ChannelRule};
+pub use access::Authorizer;
 pub use accounts::{Auth, Registration, Storage};
 pub use bind_address::BindAddress;
 pub use broker::{Broker, BrokerKind};
 pub use dialect::DialectConfig;
-pub use history::{AudienceHistory, ByteSize, ChannelHistory, HistorySettings};
+pub use history::{AudienceHistory, ByteSize, HistorySettings};
 pub use load::{DEFAULT_FILES, Loaded, load};
 pub use model::{
     Acme, Api, Config, Limits, Listener, Log, LogFormat, LogLevel, Otlp, Resp, Server, Shutdown, Tls,

@@ -6,19 +6,19 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use fanfare_core::{DurationText, GuardedUrl, Registry};
+use fanfare_core::{DurationText, GuardedUrl, OptionalText, Registry, policy::Rule};
 use fanfare_engine::ObserveLimits;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use smart_default::SmartDefault;
 
-use super::access::{Authorizer, ChannelRule};
+use super::access::Authorizer;
 use super::accounts::{Auth, Storage};
 use super::bind_address::BindAddress;
 use super::broker::Broker;
 use super::dialect::DialectConfig;
 use super::history::HistorySettings;
-use super::types::{Network, Optional, Secret};
+use super::types::{Network, Secret};
 
 /// The configuration of one Fanfare process.
 #[derive(Clone, Debug, SmartDefault, Deserialize, Serialize, JsonSchema)]
@@ -53,7 +53,7 @@ pub struct Config {
     /// A rule that decides which users may act on the channels that a pattern matches. Repeat the table for more. Of
     /// the rules that match a channel, the first decides each action that it names. The authorizer, the token's rooms
     /// and the defaults decide the other actions.
-    pub channel: Vec<ChannelRule>,
+    pub channel: Vec<Rule>,
 
     /// Your own service that decides if no rule does.
     pub authorizer: Authorizer,
@@ -157,7 +157,7 @@ pub struct Acme {
 
     /// A PEM file with the only authorities that may sign the certificate of the directory's server. Empty accepts the
     /// system's authorities.
-    #[serde(with = "Optional::<PathBuf>")]
+    #[serde(with = "OptionalText::<PathBuf>")]
     #[schemars(extend("x-kind" = "path"))]
     pub ca_file: Option<PathBuf>,
 
@@ -213,14 +213,14 @@ pub struct Api {
 pub struct Resp {
     /// The address and port. Empty, or `off`, closes the door. If another program has the default address, the server
     /// runs without the door; a configured address must be free.
-    #[serde(with = "Optional::<BindAddress>")]
+    #[serde(with = "OptionalText::<BindAddress>")]
     #[schemars(extend("x-empty" = true))]
     #[default(Some(SocketAddr::from(([127, 0, 0, 1], 6379)).into()))]
     pub bind: Option<BindAddress>,
 
     /// The password for AUTH, with the user name `default` or none. API keys also work, with any user name. Without a
     /// password and without any API key the door is open, and may bind only a loopback address.
-    #[serde(with = "Optional::<Secret>")]
+    #[serde(with = "OptionalText::<Secret>")]
     pub password: Option<Secret>,
 
     /// The most publishers connected at once.
@@ -399,7 +399,7 @@ pub struct Telemetry {
 pub struct Otlp {
     /// The URL of the collector, such as `http://127.0.0.1:4318`. Without a path, spans go to `/v1/traces` there. Empty sends
     /// nothing.
-    #[serde(with = "Optional::<GuardedUrl>")]
+    #[serde(with = "OptionalText::<GuardedUrl>")]
     pub endpoint: Option<GuardedUrl>,
 
     /// Headers of each request to the collector, such as `["Authorization: Bearer …"]`.

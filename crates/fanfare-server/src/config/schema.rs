@@ -13,7 +13,7 @@ use super::values::{SettingValues, typed};
 /// A table of each kind that repeats, with the keys that it requires and the tables that it may have.
 const REPEATED: &str = r#"
 listener = [{ bind = ":0", dialects = [], tls = { cert = "cert.pem", key = "key.pem" } }]
-channel = [{ pattern = "", history = { size = 1, ttl = "1s" } }]
+channel = [{ pattern = "a", history = { size = 1, ttl = "1s" } }]
 "#;
 
 /// The end of the name of a key that names a file with another key's value.

@@ -1,15 +1,12 @@
-//! Value types that serde does not know: secrets, networks, settings that may be empty.
+//! Value types that serde does not know: secrets and networks.
 
-use std::borrow::Cow;
 use std::fmt;
-use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::str::FromStr;
 
 use fanfare_core::{HIDDEN, serde_as_text};
 use ipnet::{AddrParseError, IpNet};
-use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use schemars::JsonSchema;
 
 /// A text that no log, error or printed configuration may show. `Debug`, `Display` and `Serialize` give `***`.
 #[derive(Clone, PartialEq, Eq, JsonSchema)]
@@ -85,41 +82,6 @@ impl fmt::Display for Network {
 /// Returns whether `text` disables an optional address. `off` is for the environment, where an empty variable is not set.
 pub(super) fn is_off(text: &str) -> bool {
     text.is_empty() || text == "off"
-}
-
-/// The form of an optional text value: empty means none, because TOML has no null. Write `#[serde(with =
-/// "Optional::<T>")]` on an `Option<T>`.
-pub(super) struct Optional<T>(PhantomData<T>);
-
-#[allow(clippy::ref_option)] // serde's signature
-impl<T: FromStr + Serialize> Optional<T> {
-    pub(super) fn serialize<S: Serializer>(value: &Option<T>, to: S) -> Result<S::Ok, S::Error> {
-        match value {
-            Some(value) => value.serialize(to),
-            None => to.serialize_str(""),
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error>
-    where
-        T::Err: fmt::Display,
-    {
-        let text = String::deserialize(from)?;
-        if text.is_empty() {
-            return Ok(None);
-        }
-        text.parse().map(Some).map_err(serde::de::Error::custom)
-    }
-}
-
-impl<T: JsonSchema> JsonSchema for Optional<T> {
-    fn schema_name() -> Cow<'static, str> {
-        T::schema_name()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        T::json_schema(generator)
-    }
 }
 
 #[cfg(test)]

@@ -15,9 +15,8 @@ use crate::{
     messages::MESSAGES_CHANNEL,
 };
 
-/// Returns the rules of the configuration, over defaults that the dialects' options shape. The configuration's checks find an
-/// invalid rule before.
-pub(crate) fn policy(config: &Config) -> Result<Policy, AccessError> {
+/// Returns the rules of the configuration, over defaults that the dialects' options shape.
+pub(crate) fn policy(config: &Config) -> Policy {
     access::policy(config, defaults(config))
 }
 

@@ -45,8 +45,6 @@ pub(super) fn prepare(loaded: &Loaded, purpose: Purpose) -> Result<Prepared, Con
     let config = &loaded.config;
     let mut problems = Vec::new();
     let keys = noted(keys::load(loaded, purpose), &mut problems);
-    let policy = access::policy(config).map_err(|error| loaded.problem("channel", error.to_string()));
-    let policy = noted(policy, &mut problems);
     let authorizer =
         access::authorizer(config).map_err(|error| loaded.problem("authorizer.url", error.to_string()));
     let authorizer = noted(authorizer, &mut problems);
@@ -66,13 +64,11 @@ pub(super) fn prepare(loaded: &Loaded, purpose: Purpose) -> Result<Prepared, Con
         .collect();
     let acme = AcmeCertificate::new(config).map_err(|reason| loaded.problem("acme.ca_file", reason));
     let acme = noted(acme, &mut problems);
-    match (keys, policy, authorizer, storage, exporter, acme) {
-        (Some(keys), Some(policy), Some(authorizer), Some(storage), Some(exporter), Some(acme))
-            if problems.is_empty() =>
-        {
+    match (keys, authorizer, storage, exporter, acme) {
+        (Some(keys), Some(authorizer), Some(storage), Some(exporter), Some(acme)) if problems.is_empty() => {
             Ok(Prepared {
                 keys,
-                policy,
+                policy: access::policy(config),
                 authorizer,
                 storage,
                 exporter,

@@ -19,18 +19,19 @@ fn accepted() {
         .channel
         .iter()
         .map(|rule| {
-            let texts = [&rule.subscribe, &rule.publish, &rule.join];
-            (
-                rule.pattern.as_str(),
-                texts.map(|text| text.as_deref().unwrap_or("-")),
-            )
+            let grants = [&rule.subscribe, &rule.publish, &rule.join];
+            let texts = grants.map(|grant| grant.as_ref().map_or("-".to_owned(), ToString::to_string));
+            (rule.pattern.as_str(), texts)
         })
         .collect();
     assert_eq!(
         found,
         [
-            ("reports.{user}.**", ["owner", "service", "role:staff"]),
-            ("**", ["claim:plan=pro", "-", "-"])
+            (
+                "reports.{user}.**",
+                ["owner", "service", "role:staff"].map(str::to_owned)
+            ),
+            ("**", ["claim:plan=pro", "-", "-"].map(str::to_owned))
         ]
     );
     let authorizer = &loaded.config.authorizer;
@@ -52,7 +53,7 @@ fn patterns() {
             &format!("[[channel]]\nsubscribe = \"anyone\"\npattern = \"{pattern}\""),
             &[],
             &[&format!(
-                "L:3: channel[0].pattern: found \"{pattern}\", expected a pattern such as \"reports.{{user}}.**\": {reason}"
+                "L:3: channel[0].pattern: found \"{pattern}\", expected a pattern such as \"reports.{{user}}.**\" ({reason})"
             )],
         );
     };
@@ -66,7 +67,7 @@ fn patterns() {
     refused(
         "[[channel]]\nsubscribe = \"anyone\"",
         &[],
-        &["L:1: channel[0].pattern: not set, expected a text"],
+        &["L:1: channel[0].pattern: not set, expected a pattern such as \"reports.{user}.**\""],
     );
 }
 
