@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use fanfare_core::format_duration;
 
-use super::environment;
 use super::merged::Merged;
 use super::model::Config;
 use super::origin::{Origin, Problem};
@@ -152,20 +151,8 @@ impl<'a> Checker<'a> {
             format_duration(blamed.1),
             other.0,
             format_duration(other.1),
-            self.origin_and_variable(blamed.0, other.0)
+            self.origin(other.0)
         );
         self.wrong(blamed.0, text);
-    }
-
-    /// Returns where `other` was set, with its variable's name if another server's variable set `key`.
-    fn origin_and_variable(&self, key: &str, other: &str) -> String {
-        let origin = self.origin(other);
-        let mut inherited = environment::inherited(self.config.registry).map(|(_, inherited)| inherited);
-        match inherited.find(|inherited| inherited.sets(other)) {
-            Some(variable) if self.origin(key).is_inherited() && !origin.is_inherited() => {
-                format!("{origin}; {} sets it", variable.variable)
-            }
-            _ => origin.to_string(),
-        }
     }
 }
