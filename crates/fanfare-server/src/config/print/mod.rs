@@ -18,9 +18,7 @@ pub use show::{Setting, settings, show};
 
 /// Returns the JSON schema of the file, for editors.
 pub fn json_schema(registry: Registry) -> String {
-    let mut json = Schema::new(registry).json;
-    json.sort_all_objects();
-    let text = serde_json::to_string_pretty(&json).unwrap_or_default();
+    let text = serde_json::to_string_pretty(&Schema::new(registry).json).unwrap_or_default();
     format!("{text}\n")
 }
 
