@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::accounts::with_storage;
-use super::{Global, Outcome};
-use crate::{auth, config::Config};
+use super::{Global, Outcome, token};
 
 #[derive(Args)]
 pub(super) struct Backup {
@@ -22,7 +21,7 @@ impl Backup {
             let backup = storage.backup(&self.file).await;
             Ok(backup.map_err(|error| format!("{}: {error}", self.file.display()))?)
         })?;
-        if let Some(secret) = generated_secret(&config) {
+        if let Some(secret) = token::generated_secret(&config) {
             // Not on standard output, which is for programs.
             eprintln!(
                 "fanfare: the secret that tokens are signed with is not in the backup: copy {}, too, or every token is \
@@ -32,12 +31,4 @@ impl Backup {
         }
         Ok(())
     }
-}
-
-/// Returns the file of the generated secret, if the server signs with that one.
-fn generated_secret(config: &Config) -> Option<PathBuf> {
-    let keys = &config.auth;
-    let configured = keys.jwt_secret.is_some() || keys.jwks_url.is_some() || keys.public_key_file.is_some();
-    let file = auth::secret_file(&config.data_dir);
-    (!configured && file.exists()).then_some(file)
 }

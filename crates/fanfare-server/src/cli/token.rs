@@ -1,6 +1,9 @@
 //! `fanfare token`: creates a token, for a first try and for backends without a JWT library.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
 
 use clap::Args;
 use fanfare_accounts::mint;
@@ -52,9 +55,15 @@ pub(super) fn mint(
 
 /// Returns whether the secret that [`mint()`] signs with exists.
 pub(super) fn has_secret(config: &Config) -> bool {
-    let auth = &config.auth;
-    let elsewhere = auth.jwks_url.is_some() || auth.public_key_file.is_some();
-    auth.jwt_secret.is_some() || !elsewhere && config.data_dir.join(auth::SECRET_FILE_NAME).exists()
+    config.auth.jwt_secret.is_some() || generated_secret(config).is_some()
+}
+
+/// Returns the file of the generated secret, if the server signs with that one.
+pub(super) fn generated_secret(config: &Config) -> Option<PathBuf> {
+    let keys = &config.auth;
+    let configured = keys.jwt_secret.is_some() || keys.jwks_url.is_some() || keys.public_key_file.is_some();
+    let file = auth::secret_file(&config.data_dir);
+    (!configured && file.exists()).then_some(file)
 }
 
 /// Returns the claims that `--claim` names.

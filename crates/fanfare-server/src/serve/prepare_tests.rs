@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::*;
 use crate::{
-    auth::SECRET_FILE_NAME,
+    auth::secret_file,
     config::{self, Sources},
 };
 
@@ -261,7 +261,7 @@ async fn a_check_writes_nothing_and_sees_a_secret_that_cannot_be_used() {
     assert_eq!(checked(folder.path(), "", &[]), Ok(()));
     assert!(!data.exists());
     std::fs::create_dir(&data).unwrap();
-    std::fs::write(data.join(SECRET_FILE_NAME), "cut off").unwrap();
+    std::fs::write(secret_file(&data), "cut off").unwrap();
     let text = checked(folder.path(), "", &[]).unwrap_err();
     assert!(
         text.starts_with("DIR/fanfare.toml:1: data_dir: DIR/data/jwt-secret holds 7 bytes"),
