@@ -20,46 +20,43 @@ struct ServedPlace {
     dialects: Vec<ServedDialect>,
 }
 
-/// The arguments that choose a destination.
-#[derive(Clone, Copy)]
-pub(super) struct WantedServer<'a> {
-    pub(super) url: Option<&'a str>,
-    pub(super) dialect: Option<&'a str>,
-}
-
-/// Finds a server that can deliver the `wanted` events: at the URL, or else at a listener of the configuration, on this
-/// machine.
+/// Finds a server that can deliver the `wanted` events: at `url`, or else at a listener of the configuration, on this
+/// machine. If a `dialect` is named, no other is used.
 pub(super) fn find(
     config: &Config,
-    wish: WantedServer<'_>,
+    url: Option<&str>,
+    dialect: Option<&str>,
     wanted: &Listening<'_>,
 ) -> Result<Destination, CommandFailure> {
-    let mut places = match wish.url {
+    let mut places = match url {
         Some(url) => vec![place_at(config, url)?],
         None => local_places(config)?,
     };
-    if let Some(name) = wish.dialect {
-        narrow(&mut places, config.registry, name, wish.url.is_some())?;
+    if let Some(name) = dialect {
+        narrow(&mut places, config.registry, name, url.is_some())?;
     }
-    let ways = places
-        .iter()
-        .flat_map(|place| place.dialects.iter().map(|dialect| (&place.base, *dialect)));
-    let mut planned = ways.filter_map(|(base, dialect)| Some((base, dialect, dialect.listen(wanted)?)));
-    match planned.next() {
-        Some((base, dialect, plan)) => Ok(Destination {
-            dialect: dialect.name(),
-            url: format!("{base}{}", plan.target),
-            plan,
-        }),
-        None => Err(no_way(&places, wanted)),
+    for ServedPlace { base, dialects } in &places {
+        for dialect in dialects {
+            if let Some(plan) = dialect.listen(wanted) {
+                return Ok(Destination {
+                    dialect: dialect.name(),
+                    url: format!("{base}{}", plan.target),
+                    plan,
+                });
+            }
+        }
     }
+    Err(no_way(&places, wanted))
 }
 
 /// Returns every listener that this machine can reach without TLS.
 fn local_places(config: &Config) -> Result<Vec<ServedPlace>, CommandFailure> {
-    let place = |listener: &Listener| ServedPlace {
-        base: format!("ws://{}", remote::address(listener)),
-        dialects: served(config, listener),
+    let place = |listener: &Listener| {
+        let names = listener.dialects.iter();
+        ServedPlace {
+            base: format!("ws://{}", remote::address(listener)),
+            dialects: names.filter_map(|name| config.registry.find(name)).collect(),
+        }
     };
     let places: Vec<_> = remote::reachable(config).map(place).collect();
     if places.is_empty() {
@@ -113,11 +110,6 @@ fn likely(config: &Config, path: &str, port: Option<u16>) -> Vec<ServedDialect> 
         narrow(&|dialect| dialect.defaults().binds.iter().any(|bind| bind.ends_with(&port)));
     }
     dialects
-}
-
-fn served(config: &Config, listener: &Listener) -> Vec<ServedDialect> {
-    let named = listener.dialects.iter();
-    named.filter_map(|name| config.registry.find(name)).collect()
 }
 
 /// Keeps only the dialect called `name`. With `believed`, a server of unknown dialects is taken to serve it.
@@ -193,7 +185,7 @@ mod tests {
             own: words.contains(&"own"),
             channels: &channels,
         };
-        match find(&config, WantedServer { url, dialect }, &wanted) {
+        match find(&config, url, dialect, &wanted) {
             Ok(found) => format!("{} {}", found.dialect, found.url),
             Err(CommandFailure::Usage(text) | CommandFailure::Runtime(text)) => text,
         }

@@ -18,7 +18,7 @@ use tungstenite::{Message, protocol::frame::coding::CloseCode};
 
 use super::{
     CommandFailure, Global, Outcome, Profile, block_on,
-    destination::{self, Destination, WantedServer},
+    destination::{self, Destination},
     listen_since::Missed,
     output::shown,
     remote::RemoteApi,
@@ -83,11 +83,8 @@ impl Listen {
             own,
             channels: &self.channel,
         };
-        let wish = WantedServer {
-            url: self.url.as_deref(),
-            dialect: self.dialect.as_deref(),
-        };
-        let destination = destination::find(&loaded.config, wish, &wanted)?;
+        let (url, dialect) = (self.url.as_deref(), self.dialect.as_deref());
+        let destination = destination::find(&loaded.config, url, dialect, &wanted)?;
         block_on(listen(destination, count))
     }
 
