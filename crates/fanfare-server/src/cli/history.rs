@@ -4,14 +4,13 @@ use std::io::{self, IsTerminal};
 
 use clap::{ArgGroup, Args};
 use fanfare_core::EVERYONE_CHANNEL;
-use form_urlencoded::Serializer;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use super::{
     Global, Outcome, block_on,
     output::{self, Paint, shown},
-    remote::RemoteServer,
+    remote::{RemoteServer, with_query},
 };
 
 #[derive(Args)]
@@ -74,21 +73,16 @@ impl HistoryCommand {
     }
 
     fn path(&self) -> String {
-        let mut query = Serializer::new(String::new());
         let everyone = self.everyone.then_some(EVERYONE_CHANNEL);
         let limit = self.limit.to_string();
-        for (name, value) in [
+        let parameters = [
             ("user", self.user.as_deref()),
             ("channel", self.channel.as_deref().or(everyone)),
             ("since", self.since.as_deref()),
             ("limit", Some(&*limit)),
             ("reverse", self.reverse.then_some("1")),
-        ] {
-            if let Some(value) = value {
-                query.append_pair(name, value);
-            }
-        }
-        format!("/api/v1/history?{}", query.finish())
+        ];
+        with_query("/api/v1/history", &parameters)
     }
 }
 

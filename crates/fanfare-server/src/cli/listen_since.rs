@@ -1,10 +1,14 @@
 //! `fanfare listen --since`: first the missed events, then live ones, by a stream over HTTP.
 
 use fanfare_core::{EVERYONE_CHANNEL, history::Since};
-use form_urlencoded::Serializer;
 use serde_json::Value;
 
-use super::{CommandFailure, Outcome, answer_lines::AnswerLines, output, output::shown, remote::RemoteApi};
+use super::{
+    CommandFailure, Outcome,
+    answer_lines::AnswerLines,
+    output::{self, shown},
+    remote::{RemoteApi, with_query},
+};
 
 /// A pattern over all personal channels, which shows a client its own only.
 const PERSONAL: &str = "notifications.user.**";
@@ -21,14 +25,12 @@ pub(super) struct Missed<'a> {
 
 impl Missed<'_> {
     fn path(&self) -> String {
-        let mut query = Serializer::new(String::new());
         let own = [PERSONAL, EVERYONE_CHANNEL].into_iter().filter(|_| self.own);
-        for channel in own.chain(self.channels.iter().map(String::as_str)) {
-            query.append_pair("channel", channel);
-        }
+        let channels = own.chain(self.channels.iter().map(String::as_str));
+        let mut parameters: Vec<_> = channels.map(|channel| ("channel", Some(channel))).collect();
         let is_cursor = Since::rewind(self.since) == Since::Unknown;
-        query.append_pair(if is_cursor { "since" } else { "rewind" }, self.since);
-        format!("/api/v1/stream?{}", query.finish())
+        parameters.push((if is_cursor { "since" } else { "rewind" }, Some(self.since)));
+        with_query("/api/v1/stream", &parameters)
     }
 
     pub(super) async fn listen(&self, api: &RemoteApi<'_>, count: u64) -> Outcome {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use form_urlencoded::Serializer;
 use reqwest::{Client, ClientBuilder, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
@@ -39,6 +40,17 @@ impl RemoteServer {
         let url = self.url.as_deref();
         RemoteApi::new(config, url, keys(config, self.key.as_deref(), url))
     }
+}
+
+/// Returns `path` with a query of the parameters that have a value.
+pub(super) fn with_query(path: &str, parameters: &[(&str, Option<&str>)]) -> String {
+    let mut query = Serializer::new(String::new());
+    for (name, value) in parameters {
+        if let Some(value) = value {
+            query.append_pair(name, value);
+        }
+    }
+    format!("{path}?{}", query.finish())
 }
 
 /// Returns the listeners that this machine can reach without TLS.

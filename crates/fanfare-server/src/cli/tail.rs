@@ -6,7 +6,6 @@ use std::{
 };
 
 use clap::{ArgGroup, Args};
-use form_urlencoded::Serializer;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
@@ -15,7 +14,7 @@ use super::{
     answer_lines::AnswerLines,
     block_on,
     output::{self, Paint, shown},
-    remote::{RemoteApi, RemoteServer},
+    remote::{RemoteApi, RemoteServer, with_query},
 };
 
 /// The pause before a lost tail is opened again: each time twice as long.
@@ -66,19 +65,13 @@ struct TailPrinter {
 impl TailCommand {
     pub(super) fn run(&self, global: &Global) -> Outcome {
         let config = global.config()?;
-        let mut query = Serializer::new(String::new());
-        for (name, value) in [("user", &self.user), ("channel", &self.channel)] {
-            if let Some(value) = value {
-                query.append_pair(name, value);
-            }
-        }
-        if self.everyone {
-            query.append_pair("everyone", "true");
-        }
-        if !self.no_data {
-            query.append_pair("data", "true");
-        }
-        let path = format!("/api/v1/tail?{}", query.finish());
+        let parameters = [
+            ("user", self.user.as_deref()),
+            ("channel", self.channel.as_deref()),
+            ("everyone", self.everyone.then_some("true")),
+            ("data", (!self.no_data).then_some("true")),
+        ];
+        let path = with_query("/api/v1/tail", &parameters);
         let api = self.server.api(&config)?;
         let is_terminal = io::stdout().is_terminal();
         let mut printer = TailPrinter {

@@ -8,14 +8,13 @@ use std::{
 };
 
 use clap::{ArgGroup, Args};
-use form_urlencoded::Serializer;
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
 use super::{
     CommandFailure, Global, Outcome, block_on, output,
-    remote::{RemoteApi, RemoteServer},
+    remote::{RemoteApi, RemoteServer, with_query},
     usage,
 };
 
@@ -130,16 +129,10 @@ impl Trace {
 
     /// Returns the trace of `event`, once it no longer changes or its time is over.
     async fn settled(&self, api: &RemoteApi<'_>, event: &str) -> Result<Value, CommandFailure> {
-        let mut query = String::new();
-        if let Some(user) = &self.user {
-            query = format!(
-                "?{}",
-                Serializer::new(String::new()).append_pair("user", user).finish()
-            );
-        }
+        let path = with_query(&format!("{PATH}/{event}"), &[("user", self.user.as_deref())]);
         let until = Instant::now() + SETTLING;
         loop {
-            let trace = read(&api.get(&format!("{PATH}/{event}{query}")).await?)?;
+            let trace = read(&api.get(&path).await?)?;
             if Instant::now() > until || is_settled(&trace) {
                 return Ok(trace);
             }
