@@ -5,14 +5,11 @@ use std::fmt::Write as _; // writing to a string cannot fail
 use clap::{Args, Subcommand};
 use fanfare_core::Registry;
 
-use super::{Global, Outcome, Profile, reload::RunningServer, usage};
+use super::{Global, Outcome, Profile, block_on, output, reload, remote::RemoteServer, usage};
 use crate::{
     config::{self, ConfigErrors, Loaded, Problem, Sources},
     serve, telemetry,
 };
-
-/// The exit code of bad arguments and bad configuration.
-const BAD_CONFIGURATION: u8 = 2;
 
 #[derive(Subcommand)]
 pub(super) enum ConfigCommand {
@@ -32,90 +29,67 @@ pub(super) struct Check {
     #[arg(long)]
     against_running: bool,
     #[command(flatten)]
-    server: RunningServer,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Output {
-    stdout: String,
-    stderr: String,
-    code: u8,
+    server: RemoteServer,
 }
 
 impl ConfigCommand {
     pub(super) fn run(&self, global: &Global) -> Outcome {
-        let output = match self {
-            Self::Check(check) => {
-                if let Some(level) = &global.log_level {
-                    telemetry::filter(level)
-                        .map_err(|reason| usage(format!("--log-level {level}: {reason}")))?;
-                }
-                let sources = global.sources(&check.profile)?;
-                super::block_on(async { Ok(self::check(&sources, global.registry)) })?
+        match self {
+            Self::Check(check) => check.run(global),
+            Self::Show(profile) => print(show(&global.sources(profile)?, global.registry)),
+            Self::Default => {
+                output::text(config::example(global.registry));
+                Ok(())
             }
-            Self::Show(profile) => show(&global.sources(profile)?, global.registry),
-            Self::Default => default(global.registry),
-        };
-        super::output::text(output.stdout);
-        if output.code != 0 {
-            let errors = output.stderr.trim_end();
-            return Err(usage(format!("the configuration cannot be used\n{errors}")));
         }
-        eprint!("{}", output.stderr);
-        if let Self::Check(check) = self
-            && check.against_running
-        {
-            let config = global.load(&check.profile)?.config;
-            super::output::text(check.server.reload(&config, true)?);
+    }
+}
+
+impl Check {
+    fn run(&self, global: &Global) -> Outcome {
+        if let Some(level) = &global.log_level {
+            telemetry::filter(level).map_err(|reason| usage(format!("--log-level {level}: {reason}")))?;
+        }
+        let sources = global.sources(&self.profile)?;
+        block_on(async { print(check(&sources, global.registry)) })?;
+        if self.against_running {
+            let config = global.load(&self.profile)?.config;
+            output::text(reload::request(&self.server, &config, true)?);
         }
         Ok(())
     }
 }
 
+/// The text for standard output, and the warnings.
+type Printed = Result<(String, Vec<Problem>), ConfigErrors>;
+
 /// Prints `ok` and a summary, or all errors. Call it in a runtime; it neither connects nor binds nor writes.
-fn check(sources: &Sources, registry: Registry) -> Output {
-    with_loaded(sources, registry, |loaded| {
-        serve::check(loaded).map(|()| summary(loaded))
-    })
+fn check(sources: &Sources, registry: Registry) -> Printed {
+    let loaded = config::load(sources, registry)?;
+    serve::check(&loaded)?;
+    Ok((summary(&loaded), loaded.warnings))
 }
 
-fn show(sources: &Sources, registry: Registry) -> Output {
-    with_loaded(sources, registry, |loaded| Ok(config::show(loaded)))
+fn show(sources: &Sources, registry: Registry) -> Printed {
+    let loaded = config::load(sources, registry)?;
+    Ok((config::show(&loaded), loaded.warnings))
 }
 
-fn default(registry: Registry) -> Output {
-    Output {
-        stdout: config::example(registry),
-        ..Output::default()
-    }
-}
-
-fn with_loaded(
-    sources: &Sources,
-    registry: Registry,
-    print: impl Fn(&Loaded) -> Result<String, ConfigErrors>,
-) -> Output {
-    let printed = config::load(sources, registry).and_then(|loaded| Ok((print(&loaded)?, loaded)));
-    match printed {
-        Ok((stdout, loaded)) => Output {
-            stdout,
-            stderr: lines("warning", &loaded.warnings),
-            code: 0,
-        },
-        Err(errors) => Output {
-            stderr: lines("error", &errors.problems),
-            code: BAD_CONFIGURATION,
-            ..Output::default()
-        },
-    }
+fn print(printed: Printed) -> Outcome {
+    let (text, warnings) = printed.map_err(|errors| {
+        let lines = lines("error", &errors.problems);
+        usage(format!("the configuration cannot be used\n{}", lines.trim_end()))
+    })?;
+    output::text(text);
+    eprint!("{}", lines("warning", &warnings));
+    Ok(())
 }
 
 fn lines(what: &str, problems: &[Problem]) -> String {
-    let mut text = String::new();
-    for problem in problems {
-        let _ = writeln!(text, "{what}: {problem}");
-    }
-    text
+    problems
+        .iter()
+        .map(|problem| format!("{what}: {problem}\n"))
+        .collect()
 }
 
 fn summary(loaded: &Loaded) -> String {
@@ -150,7 +124,7 @@ fn summary(loaded: &Loaded) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::config::tests::fixture::released;
+    use crate::{cli::CommandFailure, config::tests::fixture::released};
 
     fn sources(folder: &tempfile::TempDir, toml: &str) -> Sources {
         let file = folder.path().join("fanfare.toml");
@@ -167,48 +141,36 @@ mod tests {
         let toml = "[broker]\nurl = \"redis://:hunter2@10.0.0.1/0\"\n[auth]\njwt_secret = \"hunter2 hunter2 hunter2 hunter2 hunter2\"\n";
         let sources = sources(&folder, toml);
         let file = sources.file.as_ref().unwrap().display().to_string();
-        let output = check(&sources, released());
         let expected = format!(
             "ok\n  file      {file}\n  profile   default\n  listener  ws://0.0.0.0:8081  notify\n  broker    redis at \
              redis://***@10.0.0.1/0\n  resp      off\n"
         );
-        assert_eq!(
-            output,
-            Output {
-                stdout: expected,
-                ..Output::default()
-            }
-        );
+        assert_eq!(check(&sources, released()), Ok((expected, Vec::new())));
     }
 
     #[tokio::test]
-    async fn warnings_go_to_standard_error() {
+    async fn warnings_are_not_errors() {
         let folder = tempfile::tempdir().unwrap();
-        let output = check(&sources(&folder, "auth.jwt_secret = \"short\""), released());
-        assert_eq!(output.code, 0);
-        assert!(output.stdout.starts_with("ok\n"));
-        assert!(output.stderr.starts_with("warning: ") && output.stderr.lines().count() == 1);
+        let (text, warnings) = check(&sources(&folder, "auth.jwt_secret = \"short\""), released()).unwrap();
+        assert!(text.starts_with("ok\n"));
+        let warnings = lines("warning", &warnings);
+        assert!(warnings.starts_with("warning: ") && warnings.lines().count() == 1);
     }
 
     #[tokio::test]
-    async fn errors_are_all_told_with_exit_code_2() {
+    async fn all_errors_are_reported() {
         let folder = tempfile::tempdir().unwrap();
         let sources = sources(&folder, "nonsense = 1\nmore = 2\n");
         let file = sources.file.as_ref().unwrap().display().to_string();
-        let stderr = format!("error: {file}:1: nonsense: unknown key\nerror: {file}:2: more: unknown key\n");
-        let expected = Output {
-            stdout: String::new(),
-            stderr,
-            code: 2,
-        };
-        assert_eq!(check(&sources, released()), expected);
-        assert_eq!(show(&sources, released()), expected);
-    }
-
-    #[test]
-    fn default_prints_the_example() {
-        let output = default(released());
-        assert!(output.stdout.contains("\n#ping_timeout = \"60s\"\n"));
-        assert_eq!((output.code, output.stderr.as_str()), (0, ""));
+        let expected = format!(
+            "the configuration cannot be used\nerror: {file}:1: nonsense: unknown key\n\
+             error: {file}:2: more: unknown key"
+        );
+        for printed in [check(&sources, released()), show(&sources, released())] {
+            match print(printed) {
+                Err(CommandFailure::Usage(text)) => assert_eq!(text, expected),
+                _ => panic!("no error, or another exit code than 2"),
+            }
+        }
     }
 }

@@ -4,10 +4,7 @@ use std::fmt::Write as _; // writing to a string cannot fail
 
 use clap::Args;
 
-use super::{
-    CommandFailure, Global, Outcome, block_on, output,
-    remote::{self, RemoteApi},
-};
+use super::{CommandFailure, Global, Outcome, block_on, output, remote::RemoteServer};
 use crate::{config::Config, http::ReloadReport};
 
 #[derive(Args)]
@@ -16,44 +13,35 @@ pub(super) struct Reload {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    server: RunningServer,
-}
-
-/// The server to ask, and the key for it.
-#[derive(Args)]
-pub(super) struct RunningServer {
-    /// The server [default: the first listener of the configuration, on this machine]
-    #[arg(long, value_name = "URL")]
-    url: Option<String>,
-    /// An API key of that server with the scope admin [default: the first of api.keys that it knows]
-    #[arg(long, value_name = "KEY", env = "FANFARE_API_KEY", hide_env_values = true, value_parser = super::secret)]
-    key: Option<String>,
+    server: RemoteServer,
 }
 
 impl Reload {
     pub(super) fn run(&self, global: &Global) -> Outcome {
         // With a URL and a key the file is not read: an error in it does not stop the command, since the server runs by an
         // earlier file.
-        let config = match &self.server.url {
-            Some(_) if self.server.key.is_some() => Config::default(),
-            _ => global.config()?,
+        let config = if self.server.is_complete() {
+            Config::default()
+        } else {
+            global.config()?
         };
-        output::text(self.server.reload(&config, self.dry_run)?);
+        output::text(request(&self.server, &config, self.dry_run)?);
         Ok(())
     }
 }
 
-impl RunningServer {
-    /// Makes the server reload, or only compare, and returns its report as lines.
-    pub(super) fn reload(&self, config: &Config, dry_run: bool) -> Result<String, CommandFailure> {
-        let query = if dry_run { "?dry_run=true" } else { "" };
-        let url = self.url.as_deref();
-        let api = RemoteApi::new(config, url, remote::keys(config, self.key.as_deref(), url))?;
-        let answer = block_on(api.post(&format!("/api/v1/reload{query}"), String::new()))?;
-        let bad = |_| "the server answered something else than a report".to_owned();
-        let report: ReloadReport = serde_json::from_str(&answer).map_err(bad)?;
-        Ok(lines(&report))
-    }
+/// Makes the server reload, or only compare, and returns its report as lines.
+pub(super) fn request(
+    server: &RemoteServer,
+    config: &Config,
+    dry_run: bool,
+) -> Result<String, CommandFailure> {
+    let query = if dry_run { "?dry_run=true" } else { "" };
+    let api = server.api(config)?;
+    let answer = block_on(api.post(&format!("/api/v1/reload{query}"), String::new()))?;
+    let bad = |_| "the server answered something else than a report".to_owned();
+    let report: ReloadReport = serde_json::from_str(&answer).map_err(bad)?;
+    Ok(lines(&report))
 }
 
 fn lines(report: &ReloadReport) -> String {

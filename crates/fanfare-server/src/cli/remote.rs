@@ -31,14 +31,26 @@ pub(super) struct RemoteServer {
 pub(super) struct RemoteApi<'a> {
     client: Client,
     base: String,
-    /// They are tried one after the other until the server accepts one.
+    /// Each is tried in turn until the server accepts one.
     keys: Vec<&'a str>,
 }
 
 impl RemoteServer {
     pub(super) fn api<'a>(&'a self, config: &'a Config) -> Result<RemoteApi<'a>, CommandFailure> {
-        let url = self.url.as_deref();
-        RemoteApi::new(config, url, keys(config, self.key.as_deref(), url))
+        let configured = config.api.keys.iter().map(Secret::expose);
+        let keys = match (&self.key, &self.url) {
+            (Some(key), _) => vec![key.as_str()],
+            // A server with another URL may belong to a third party, so it receives only one of the keys.
+            (None, Some(_)) => configured.take(1).collect(),
+            // The running server may not have loaded all of them yet.
+            (None, None) => configured.collect(),
+        };
+        RemoteApi::new(config, self.url.as_deref(), keys)
+    }
+
+    /// Returns whether the arguments name the server and the key, so that no configuration is needed.
+    pub(super) fn is_complete(&self) -> bool {
+        self.url.is_some() && self.key.is_some()
     }
 }
 
@@ -68,17 +80,6 @@ pub(super) fn unreachable() -> CommandFailure {
 pub(super) fn address(listener: &Listener) -> String {
     let address = listener.bind.from_this_machine();
     format!("{address}{}", listener.prefix.trim_end_matches('/'))
-}
-
-/// The keys for the service API: the one that is `given`, or `api.keys`, of which a running server may not know all yet. A server
-/// that was named by its URL may be somebody else's: it is offered the first alone.
-pub(super) fn keys<'a>(config: &'a Config, given: Option<&'a str>, url: Option<&str>) -> Vec<&'a str> {
-    let own = config.api.keys.iter().map(Secret::expose);
-    match (given, url) {
-        (Some(key), _) => vec![key],
-        (None, Some(_)) => own.take(1).collect(),
-        (None, None) => own.collect(),
-    }
 }
 
 impl<'a> RemoteApi<'a> {
