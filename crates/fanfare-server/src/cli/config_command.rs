@@ -77,19 +77,18 @@ fn show(sources: &Sources, registry: Registry) -> Printed {
 
 fn print(printed: Printed) -> Outcome {
     let (text, warnings) = printed.map_err(|errors| {
-        let lines = lines("error", &errors.problems);
-        usage(format!("the configuration cannot be used\n{}", lines.trim_end()))
+        let lines: Vec<_> = errors
+            .problems
+            .iter()
+            .map(|error| format!("error: {error}"))
+            .collect();
+        usage(format!("the configuration cannot be used\n{}", lines.join("\n")))
     })?;
     output::text(text);
-    eprint!("{}", lines("warning", &warnings));
+    for warning in warnings {
+        eprintln!("warning: {warning}");
+    }
     Ok(())
-}
-
-fn lines(what: &str, problems: &[Problem]) -> String {
-    problems
-        .iter()
-        .map(|problem| format!("{what}: {problem}\n"))
-        .collect()
 }
 
 fn summary(loaded: &Loaded) -> String {
@@ -153,8 +152,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (text, warnings) = check(&sources(&folder, "auth.jwt_secret = \"short\""), released()).unwrap();
         assert!(text.starts_with("ok\n"));
-        let warnings = lines("warning", &warnings);
-        assert!(warnings.starts_with("warning: ") && warnings.lines().count() == 1);
+        assert_eq!(warnings.len(), 1);
     }
 
     #[tokio::test]

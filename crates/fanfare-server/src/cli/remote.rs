@@ -106,17 +106,16 @@ impl<'a> RemoteApi<'a> {
     pub(super) async fn post(&self, path: &str, body: String) -> Result<String, CommandFailure> {
         let request = self.client.post(self.url(path));
         let request = request.header("content-type", "application/json").body(body);
-        read(self.sent(request).await?).await
+        self.sent(request).await?.text().await.map_err(failed)
     }
 
     pub(super) async fn get(&self, path: &str) -> Result<String, CommandFailure> {
-        read(self.sent(self.client.get(self.url(path))).await?).await
+        let answer = self.sent(self.client.get(self.url(path))).await?;
+        answer.text().await.map_err(failed)
     }
 
     pub(super) async fn delete(&self, path: &str) -> Result<(), CommandFailure> {
-        read(self.sent(self.client.delete(self.url(path))).await?)
-            .await
-            .map(drop)
+        self.sent(self.client.delete(self.url(path))).await.map(drop)
     }
 
     /// Begins a `GET` whose answer may never end; `accept` is its media type, if there are several.
@@ -128,19 +127,15 @@ impl<'a> RemoteApi<'a> {
         if let Some(accept) = accept {
             request = request.header("accept", accept);
         }
-        let answer = self.sent(request).await?;
-        if answer.status().is_success() {
-            return Ok(answer);
-        }
-        read(answer).await?;
-        Err("the server refused, and then did not".into())
+        self.sent(request).await
     }
 
     fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }
 
-    /// Sends `request` with one key after the other until the server accepts it; without a key if there is none.
+    /// Sends `request` with each key in turn until the server accepts one; without a key if there is none. Returns an
+    /// answer only if it is a success.
     async fn sent(&self, request: RequestBuilder) -> Result<Response, CommandFailure> {
         let mut keys = self.keys.iter();
         loop {
@@ -150,8 +145,11 @@ impl<'a> RemoteApi<'a> {
                 request = request.bearer_auth(key);
             }
             let answer = request.send().await.map_err(failed)?;
-            if answer.status() != StatusCode::UNAUTHORIZED || keys.len() == 0 {
+            if answer.status().is_success() {
                 return Ok(answer);
+            }
+            if answer.status() != StatusCode::UNAUTHORIZED || keys.len() == 0 {
+                return Err(refusal(answer).await?);
             }
         }
     }
@@ -172,17 +170,14 @@ fn failed(error: reqwest::Error) -> CommandFailure {
     format!("cannot reach the server: {}", Causes(&error)).into()
 }
 
-/// Returns the body of an answer, or the failure that it reports.
-async fn read(answer: Response) -> Result<String, CommandFailure> {
+/// Returns the failure that an answer reports.
+async fn refusal(answer: Response) -> Result<CommandFailure, CommandFailure> {
     let status = answer.status();
     let text = answer.text().await.map_err(failed)?;
-    if status.is_success() {
-        return Ok(text);
-    }
-    let said: Value = serde_json::from_str(&text).unwrap_or_default();
-    let problems = said["error"]["details"]["problems"].as_array();
+    let body: Value = serde_json::from_str(&text).unwrap_or_default();
+    let problems = body["error"]["details"]["problems"].as_array();
     let problems = problems.into_iter().flatten().filter_map(Value::as_str);
-    let reasons = [&said["error"]["message"], &said["error"], &said["reason"]];
+    let reasons = [&body["error"]["message"], &body["error"], &body["reason"]];
     let reason = reasons
         .into_iter()
         .find_map(Value::as_str)
@@ -195,7 +190,7 @@ async fn read(answer: Response) -> Result<String, CommandFailure> {
         format!("the server answered {status}: {reason}{hint}"),
         |message, problem| format!("{message}\nerror: {problem}"),
     );
-    Err(match status.as_u16() {
+    Ok(match status.as_u16() {
         422 => usage(message),
         _ => message.into(),
     })
