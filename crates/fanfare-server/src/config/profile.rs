@@ -1,4 +1,4 @@
-//! The profile layer: the values of a named set of defaults.
+//! The profile layer: the values of a named set of defaults, and the listeners of the chosen dialects.
 
 use fanfare_core::{DialectKind, Registry};
 
@@ -7,13 +7,13 @@ use super::kind::did_you_mean;
 use super::layer::Reader;
 use super::merged::Merged;
 use super::origin::{Origin, Problem, Sources};
-use super::placement::{self, Place, Placement};
+use super::placement::{self, Placement, ProfileListener};
 use super::schema::Schema;
 
 /// The default profile, whose values are the settings' defaults.
 const DEFAULT_PROFILE: &str = "default";
 
-/// The profile without any default that a stranger could know or use.
+/// The profile for servers that strangers can reach: it has no default that they could know or use.
 pub(super) const PRODUCTION: &str = "production";
 
 /// The variable with the same meaning as `--dialect`.
@@ -33,30 +33,32 @@ fn production_values(registry: Registry) -> impl Iterator<Item = &'static (&'sta
     PRODUCTION_VALUES.iter().chain(of_dialects)
 }
 
-/// Returns the profiles of a build, each with a sentence of description.
+/// Returns the profiles, each with its description.
 pub(super) fn list(registry: Registry) -> Vec<(String, String)> {
     let set: Vec<String> = production_values(registry)
         .map(|(key, value)| format!("`{key} = {value}`"))
         .collect();
-    let mut profiles = vec![
+    let production = format!(
+        "For every server that strangers can reach. Refuses to start without a configured secret or public key, with a \
+         secret of less than 32 bytes, and without `auth.allowed_origins`. Sets {}; you can set each of these keys \
+         otherwise.",
+        set.join(", ")
+    );
+    vec![
         (
             DEFAULT_PROFILE.to_owned(),
-            "Every dialect on the addresses that its clients expect.".to_owned(),
+            "For a developer's machine.".to_owned(),
         ),
-        (
-            PRODUCTION.to_owned(),
-            format!(
-                "The same addresses; refuses to start without a configured secret or public key, with a secret of less \
-                 than 32 bytes, and without `auth.allowed_origins`. Sets {}; each of these keys can be set otherwise.",
-                set.join(", ")
-            ),
-        ),
-    ];
-    for (bind, name) in first_addresses(registry.addressed()) {
-        let doc = format!("`default` with `{name}` alone, on `{bind}`.");
-        profiles.push((name.to_owned(), doc));
-    }
-    profiles
+        (PRODUCTION.to_owned(), production),
+    ]
+}
+
+/// Returns the dialects that `--dialect` accepts, each with its address.
+pub(super) fn dialects(registry: Registry) -> Vec<(String, String)> {
+    let addresses = first_addresses(registry.addressed());
+    addresses
+        .map(|(bind, name)| (name.to_owned(), format!("`{bind}`")))
+        .collect()
 }
 
 fn by_profile(name: &str) -> Origin {
@@ -157,7 +159,7 @@ pub(super) fn read(
 }
 
 /// Records which variables changed a listener.
-fn note_placements(merged: &mut Merged, places: &[Place], placements: &[Placement]) {
+fn note_placements(merged: &mut Merged, places: &[ProfileListener], placements: &[Placement]) {
     let by = |variables: &[&str]| Origin::Environment(variables.join(" and "));
     for (index, place) in places.iter().enumerate() {
         for (key, variables) in [("bind", &place.bound_by), ("dialects", &place.regrouped_by)] {
@@ -172,14 +174,14 @@ fn note_placements(merged: &mut Merged, places: &[Place], placements: &[Placemen
 }
 
 /// Returns one listener for each documented address, with all dialects that are documented there.
-pub(super) fn documented_listeners(registry: Registry) -> Vec<Place> {
+pub(super) fn documented_listeners(registry: Registry) -> Vec<ProfileListener> {
     listeners(registry.addressed().flat_map(|kind| {
         let binds = kind.defaults().binds.iter();
         binds.map(|bind| (*bind, kind.name()))
     }))
 }
 
-/// Returns the address of each dialect of `--dialect`, with its name.
+/// Returns the address on which `--dialect` serves each of these dialects, with its name.
 fn first_addresses<'a>(
     kinds: impl Iterator<Item = &'a dyn DialectKind>,
 ) -> impl Iterator<Item = (&'static str, &'static str)> {
@@ -187,20 +189,21 @@ fn first_addresses<'a>(
 }
 
 /// Returns one listener for each address, with the dialects that are named with it.
-fn listeners(dialects: impl Iterator<Item = (&'static str, &'static str)>) -> Vec<Place> {
-    let mut listeners: Vec<Place> = Vec::new();
+fn listeners(dialects: impl Iterator<Item = (&'static str, &'static str)>) -> Vec<ProfileListener> {
+    let mut listeners: Vec<ProfileListener> = Vec::new();
     for (bind, name) in dialects {
         match listeners.iter_mut().find(|known| known.bind == bind) {
             Some(known) => known.dialects.push(name),
-            None => listeners.push(Place::new(bind, vec![name])),
+            None => listeners.push(ProfileListener::new(bind, vec![name])),
         }
     }
     listeners
 }
 
 /// Returns the listeners as TOML.
-pub(super) fn listener_tables(places: &[Place]) -> String {
-    let table = |place: &Place| format!("{{ bind = {:?}, dialects = {:?} }}", place.bind, place.dialects);
+pub(super) fn listener_tables(places: &[ProfileListener]) -> String {
+    let table =
+        |place: &ProfileListener| format!("{{ bind = {:?}, dialects = {:?} }}", place.bind, place.dialects);
     format!("[{}]", places.iter().map(table).collect::<Vec<_>>().join(", "))
 }
 

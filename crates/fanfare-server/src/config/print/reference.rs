@@ -28,6 +28,7 @@ pub fn reference(registry: Registry) -> String {
     let mut text = TEXT
         .replace("{files}", &files)
         .replace("{profiles}", &lines(profile::list(registry)))
+        .replace("{dialects}", &lines(profile::dialects(registry)))
         .replace("{variables}", &lines(variables.into()))
         .replace("{inherited}", &lines(inherited.collect()));
     let schema = Schema::new(registry);

@@ -245,7 +245,7 @@ fn profiles_and_files() {
     };
     assert_eq!(
         profile("prodution", ""),
-        "profile prodution: unknown profile, expected one of default, production, notify, chat, feed; did you \
+        "profile prodution: unknown profile, expected one of default, production; did you \
          mean `production`?"
     );
     assert_eq!(
