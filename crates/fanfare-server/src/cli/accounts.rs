@@ -1,4 +1,4 @@
-//! The commands for users, keys and backups open the configured database themselves, even if a server runs.
+//! Access to the configured database for the commands about users, keys and backups, even while a server runs.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -46,7 +46,7 @@ fn failed(error: &AccountError) -> CommandFailure {
     }
 }
 
-/// Returns a time of the database, for people; a dash for none.
+/// Formats a time of the database; none is a dash.
 pub(super) fn moment(millis: Option<i64>) -> String {
     const END_OF_YEAR_9999: u64 = 253_402_300_799_999;
     let since = millis.and_then(|millis| u64::try_from(millis).ok());

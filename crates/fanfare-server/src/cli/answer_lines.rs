@@ -11,7 +11,7 @@ const MAX_LINE: usize = 64 << 20;
 pub(super) struct AnswerLines {
     answer: Response,
     read: Vec<u8>,
-    /// How much of that was returned.
+    /// The number of those bytes that were returned.
     taken: usize,
 }
 

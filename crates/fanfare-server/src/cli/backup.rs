@@ -24,8 +24,8 @@ impl Backup {
         if let Some(secret) = token::generated_secret(&config) {
             // Not on standard output, which is for programs.
             eprintln!(
-                "fanfare: the secret that tokens are signed with is not in the backup: copy {}, too, or every token is \
-                 refused after the loss of it",
+                "fanfare: the secret that signs tokens is not in the backup. Also copy {}: if it is lost, every token is \
+                 refused",
                 secret.display()
             );
         }

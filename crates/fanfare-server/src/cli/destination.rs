@@ -112,19 +112,20 @@ fn likely(config: &Config, path: &str, port: Option<u16>) -> Vec<ServedDialect> 
     dialects
 }
 
-/// Keeps only the dialect called `name`. With `believed`, a server of unknown dialects is taken to serve it.
+/// Keeps only the dialect `name`. A server that the user named by its URL `is_remote`: its dialects are unknown, so it is
+/// assumed to serve this one.
 fn narrow(
     places: &mut Vec<ServedPlace>,
     registry: Registry,
     name: &str,
-    believed: bool,
+    is_remote: bool,
 ) -> Result<(), CommandFailure> {
     let Some(dialect) = conversing(registry).find(|dialect| dialect.name() == name) else {
         let names: Vec<_> = conversing(registry).map(DialectKind::name).collect();
         return Err(usage(format!("--dialect: expected one of {}", names.join(", "))));
     };
     for place in &mut *places {
-        if believed {
+        if is_remote {
             place.dialects = vec![dialect];
         } else {
             place.dialects.retain(|served| served.name() == name);
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_says_what_is_likely_spoken_there() {
+    fn a_url_selects_the_likely_dialects() {
         for (listeners, url, wanted, expected) in [
             (
                 DEFAULT,
@@ -273,8 +274,8 @@ mod tests {
             );
         }
         for url in ["h:8081", "ftp://h", "http://", "ws://h/ws?token=x", "nonsense"] {
-            let said = found(DEFAULT, Some(url), None, "token own");
-            assert!(said.starts_with("--url: expected"), "{url}: {said}");
+            let error = found(DEFAULT, Some(url), None, "token own");
+            assert!(error.starts_with("--url: expected"), "{url}: {error}");
         }
     }
 

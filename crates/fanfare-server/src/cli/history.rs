@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for() {
+    fn paths() {
         for (line, query) in [
             ("--channel chat.a", Some("channel=chat.a&limit=100")),
             (

@@ -19,7 +19,7 @@ use tungstenite::{Message, protocol::frame::coding::CloseCode};
 use super::{
     CommandFailure, Global, Outcome, Profile, block_on,
     destination::{self, Destination},
-    listen_since::Missed,
+    listen_since::StreamRequest,
     output::shown,
     remote::RemoteApi,
     token, usage,
@@ -29,7 +29,7 @@ use crate::config::Loaded;
 /// The user of a listener that names none.
 const DEFAULT_USER: &str = "fanfare-listen";
 /// How long to wait for a server's confirmation, which takes milliseconds.
-const PATIENCE: Duration = Duration::from_secs(10);
+const CONFIRMATION_TIMEOUT: Duration = Duration::from_secs(10);
 
 type ClientSocket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -69,14 +69,14 @@ impl Listen {
         let count = self.count.unwrap_or(u64::MAX);
         let own = self.user.is_some() || self.channel.is_empty();
         if let Some(since) = &self.since {
-            let missed = Missed {
+            let request = StreamRequest {
                 since,
                 channels: &self.channel,
                 own,
             };
             let keys = token.as_deref().into_iter().collect();
             let api = RemoteApi::new(&loaded.config, self.url.as_deref(), keys)?;
-            return block_on(missed.listen(&api, count));
+            return block_on(request.listen(&api, count));
         }
         let wanted = Listening {
             token: token.as_deref(),
@@ -128,8 +128,8 @@ struct ListeningClient {
 
 impl ListeningClient {
     async fn run(mut self, socket: &mut ClientSocket) -> Outcome {
-        let deadline = Instant::now() + PATIENCE;
-        self.tell_when_ready();
+        let deadline = Instant::now() + CONFIRMATION_TIMEOUT;
+        self.report_when_ready();
         while self.left > 0 {
             let message = tokio::select! {
                 message = socket.next() => message,
@@ -140,7 +140,7 @@ impl ListeningClient {
                 }
             };
             match message {
-                Some(Ok(Message::Text(text))) => self.take(&text)?,
+                Some(Ok(Message::Text(text))) => self.receive(&text)?,
                 Some(Ok(Message::Close(Some(close)))) if close.code == CloseCode::Normal => return Ok(()),
                 Some(Ok(Message::Close(Some(close)))) => {
                     let (code, reason) = (close.code, shown(&close.reason));
@@ -154,7 +154,7 @@ impl ListeningClient {
         Ok(())
     }
 
-    fn take(&mut self, text: &str) -> Outcome {
+    fn receive(&mut self, text: &str) -> Outcome {
         match (self.classify)(text) {
             ListenMessage::Event => {
                 self.left -= 1;
@@ -164,7 +164,7 @@ impl ListeningClient {
             }
             ListenMessage::Confirmed if self.unconfirmed > 0 => {
                 self.unconfirmed -= 1;
-                self.tell_when_ready();
+                self.report_when_ready();
             }
             ListenMessage::Refused(words) => {
                 return Err(format!("the server refused: {}", shown(&words)).into());
@@ -174,7 +174,7 @@ impl ListeningClient {
         Ok(())
     }
 
-    fn tell_when_ready(&self) {
+    fn report_when_ready(&self) {
         if self.unconfirmed == 0 {
             eprintln!("listening; stop with Ctrl-C");
         }
@@ -192,9 +192,9 @@ fn print(event: &str) -> io::Result<()> {
 fn explain(error: &tungstenite::Error) -> String {
     match error {
         tungstenite::Error::Http(answer) => {
-            let body = answer.body().as_deref().unwrap_or_default();
-            let said: Value = serde_json::from_slice(body).unwrap_or_default();
-            let error = &said["error"];
+            let bytes = answer.body().as_deref().unwrap_or_default();
+            let body: Value = serde_json::from_slice(bytes).unwrap_or_default();
+            let error = &body["error"];
             let reason = error["message"].as_str().or_else(|| error.as_str());
             let reason = reason
                 .map(|reason| format!(": {}", shown(reason)))

@@ -10,12 +10,12 @@ use super::{
     remote::{RemoteApi, with_query},
 };
 
-/// A pattern over all personal channels, which shows a client its own only.
+/// A pattern over all personal channels, of which a client receives only its own.
 const PERSONAL: &str = "notifications.user.**";
 const LINES: &str = "application/x-ndjson";
 
 /// The request of `fanfare listen --since`.
-pub(super) struct Missed<'a> {
+pub(super) struct StreamRequest<'a> {
     /// A cursor, a number of events, or an age.
     pub(super) since: &'a str,
     pub(super) channels: &'a [String],
@@ -23,7 +23,7 @@ pub(super) struct Missed<'a> {
     pub(super) own: bool,
 }
 
-impl Missed<'_> {
+impl StreamRequest<'_> {
     fn path(&self) -> String {
         let own = [PERSONAL, EVERYONE_CHANNEL].into_iter().filter(|_| self.own);
         let channels = own.chain(self.channels.iter().map(String::as_str));
@@ -42,13 +42,14 @@ impl Missed<'_> {
                 _ = tokio::signal::ctrl_c() => return Ok(()),
             };
             let line = line.map_err(|why| format!("the stream was lost: {why}"))?;
-            left -= u64::from(take(&line)?);
+            left -= u64::from(print(&line)?);
         }
         Ok(())
     }
 }
 
-fn take(line: &[u8]) -> Result<bool, CommandFailure> {
+/// Prints an event; returns whether the line was one.
+fn print(line: &[u8]) -> Result<bool, CommandFailure> {
     let bad = || "the server did not send a stream".to_owned();
     let text = std::str::from_utf8(line).map_err(|_| bad())?;
     let read: Value = serde_json::from_str(text).map_err(|_| bad())?;
@@ -80,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_asked_for() {
+    fn paths() {
         let channels = ["chat.*".to_owned(), "a b".to_owned()];
         for (since, own, channels, query) in [
             ("20", false, &channels[..1], "channel=chat.*&rewind=20"),
@@ -93,8 +94,8 @@ mod tests {
             ),
             ("", false, &channels[..1], "channel=chat.*&since="),
         ] {
-            let missed = Missed { since, channels, own };
-            assert_eq!(missed.path(), format!("/api/v1/stream?{query}"), "{since}");
+            let request = StreamRequest { since, channels, own };
+            assert_eq!(request.path(), format!("/api/v1/stream?{query}"), "{since}");
         }
     }
 
@@ -114,7 +115,7 @@ mod tests {
             ),
             ("<html>", Err("did not send a stream")),
         ] {
-            match (take(line.as_bytes()), expected) {
+            match (print(line.as_bytes()), expected) {
                 (Ok(is_event), Ok(expected)) => assert_eq!(is_event, expected, "{line}"),
                 (Err(CommandFailure::Runtime(message)), Err(words)) => {
                     assert!(message.contains(words), "{message}");

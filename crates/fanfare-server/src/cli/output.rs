@@ -1,4 +1,4 @@
-//! Standard output. A closed pipe, as after `head`, is not an error: the reader has read enough.
+//! Standard output. A closed pipe, as after `head`, is not an error.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write as _};
@@ -13,7 +13,7 @@ pub(super) fn text(text: impl Display) {
     write(text);
 }
 
-/// Returns a text that others chose, without what a terminal would obey: control characters, and those that change the
+/// Escapes the characters of an untrusted text that a terminal would obey: control characters, and those that change the
 /// direction of the text around them.
 pub(super) fn shown(words: &str) -> String {
     let escaped = |one: char| {
@@ -49,7 +49,7 @@ pub(super) fn event(paint: Paint, event: &Value, at: &str, data: &str) -> String
 pub(super) struct Paint(bool);
 
 impl Paint {
-    /// Paints if the output `is_terminal` and the user has not switched colours off (<https://no-color.org>).
+    /// Paints if the output `is_terminal` and the user has not disabled colours (<https://no-color.org>).
     pub(super) fn new(is_terminal: bool) -> Self {
         let is_off = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self(is_terminal && !is_off)
@@ -63,7 +63,7 @@ impl Paint {
         self.paint("2", text)
     }
 
-    /// The colour of an event's outcome: delivered, on its way, or not delivered.
+    /// Paints an event's outcome: delivered, under way, or not delivered.
     pub(super) fn outcome(self, outcome: &str, text: &str) -> String {
         let code = match outcome {
             "acknowledged" | "written" => "32",

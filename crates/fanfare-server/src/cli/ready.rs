@@ -1,4 +1,4 @@
-//! `fanfare ready`: the health check of a container that has no other program.
+//! `fanfare ready`: asks a server whether it is ready, for the health check of a container that has no other program.
 
 use clap::Args;
 

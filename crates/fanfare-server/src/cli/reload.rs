@@ -1,4 +1,4 @@
-//! `fanfare reload`: a running server reads its configuration again; and the report, which `fanfare config check` also prints.
+//! `fanfare reload`: makes a running server reload its configuration. `fanfare config check` prints the same report.
 
 use std::fmt::Write as _; // writing to a string cannot fail
 
@@ -18,8 +18,7 @@ pub(super) struct Reload {
 
 impl Reload {
     pub(super) fn run(&self, global: &Global) -> Outcome {
-        // With a URL and a key the file is not read: an error in it does not stop the command, since the server runs by an
-        // earlier file.
+        // With a URL and a key, the command works even if the file has an error: it does not read it.
         let config = if self.server.is_complete() {
             Config::default()
         } else {

@@ -27,7 +27,7 @@ impl Serve {
             tracing::warn!("configuration: {warning}");
         }
         let mut sources = global.sources(&self.profile)?;
-        // A reload reads the file of the start: without it the defaults would take the place of its rules and keys.
+        // A reload must read the same file, otherwise defaults would replace its rules and keys.
         sources.file = loaded.file.clone().or(sources.file);
         let start = serve::Start {
             loaded,
@@ -35,14 +35,14 @@ impl Serve {
             // The command line takes precedence over a reloaded file.
             log: global.log_level.is_none().then_some(log),
         };
-        serve::run(start, &Self::again(global)).map_err(|error| match error {
+        serve::run(start, &Self::own_command(global)).map_err(|error| match error {
             serve::RunError::Configuration(errors) => bad_configuration(&errors),
             serve::RunError::Runtime(text) => text.into(),
         })
     }
 
     /// Returns the command line of this binary with the same configuration, for the suggested commands.
-    fn again(global: &Global) -> String {
+    fn own_command(global: &Global) -> String {
         let binary = std::env::current_exe().ok();
         let here = std::env::current_dir().ok();
         let relative = binary.as_ref().zip(here.as_ref());
@@ -54,7 +54,7 @@ impl Serve {
         };
         let config = global.config.iter();
         let config = config.map(|config| format!("--config {}", config.display()));
-        // A flag that may contain a secret is not printed; the suggestion then lacks it.
+        // A flag that may contain a secret is left out.
         let set = global.set.iter().filter(|set| !may_be_secret(set));
         let set = set.map(|set| format!("--set '{set}'"));
         let words: Vec<_> = std::iter::once(command).chain(config).chain(set).collect();

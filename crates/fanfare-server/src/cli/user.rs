@@ -21,19 +21,19 @@ pub(super) enum UserCommand {
     /// Print all users, one a line: id, address, roles, state, last login, name
     List,
     /// Disable an account: its sessions end and its tokens are refused
-    Disable(Which),
+    Disable(UserArgument),
     /// Enable an account again
-    Enable(Which),
+    Enable(UserArgument),
     /// Set a user's roles; if a role is removed, the user's sessions end
     SetRole(SetRole),
     /// Set a user's password; their sessions end
     SetPassword(SetPassword),
     /// Print a user's open sessions, the last used first: id, start, last use, end, user agent
-    Sessions(Which),
+    Sessions(UserArgument),
     /// End a user's sessions: their tokens are refused, and their connections close
     Logout(Logout),
     /// Print a token that resets the user's password: once, within an hour, at POST /api/auth/password/reset
-    ResetToken(Which),
+    ResetToken(UserArgument),
 }
 
 #[derive(Args)]
@@ -53,7 +53,7 @@ pub(super) struct Add {
 }
 
 #[derive(Args)]
-pub(super) struct Which {
+pub(super) struct UserArgument {
     /// The user's address or id
     #[arg(value_name = "USER")]
     user: String,
@@ -62,7 +62,7 @@ pub(super) struct Which {
 #[derive(Args)]
 pub(super) struct SetRole {
     #[command(flatten)]
-    which: Which,
+    which: UserArgument,
     /// The roles
     #[arg(value_name = "ROLE", required = true)]
     roles: Vec<String>,
@@ -71,7 +71,7 @@ pub(super) struct SetRole {
 #[derive(Args)]
 pub(super) struct SetPassword {
     #[command(flatten)]
-    which: Which,
+    which: UserArgument,
     /// Read the password from standard input, to the end of the line
     #[arg(long)]
     password_stdin: bool,
@@ -80,7 +80,7 @@ pub(super) struct SetPassword {
 #[derive(Args)]
 pub(super) struct Logout {
     #[command(flatten)]
-    which: Which,
+    which: UserArgument,
     /// End this session only
     #[arg(long, value_name = "ID")]
     session: Option<String>,
@@ -168,7 +168,7 @@ impl Logout {
     }
 }
 
-impl Which {
+impl UserArgument {
     fn with_user<T>(
         &self,
         global: &Global,
@@ -228,7 +228,7 @@ fn print_sessions(sessions: &[Session]) {
 
 struct Password {
     text: String,
-    is_made_up: bool,
+    is_generated: bool,
 }
 
 impl Password {
@@ -240,12 +240,12 @@ impl Password {
         };
         Ok(Self {
             text,
-            is_made_up: !from_stdin,
+            is_generated: !from_stdin,
         })
     }
 
     fn print(&self) {
-        if self.is_made_up {
+        if self.is_generated {
             output::line(format_args!("password  {}", self.text));
         }
     }

@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn who_can_connect() {
+    fn loopback_addresses() {
         for (text, loopback) in [
             ("127.0.0.1:1", true),
             ("127.8.9.1:1", true),

@@ -45,8 +45,8 @@ fn storage(merged: &mut Merged) {
     merged.derive("storage.url", url, "in data_dir");
 }
 
-/// Another server may have had a variable for the ping interval and none for the timeout. A user of the first must not
-/// have to know that Fanfare needs a longer timeout.
+/// Doubles the ping interval for the timeout if another server's variable set the interval and there is none for the
+/// timeout. Otherwise that variable could cause an error that its server did not have.
 fn ping_timeout(merged: &mut Merged, kind: &dyn DialectKind) {
     let [interval, timeout] = ["ping_interval", "ping_timeout"].map(|key| format!("{}.{key}", kind.name()));
     let mut variables = kind.defaults().inherited.iter();

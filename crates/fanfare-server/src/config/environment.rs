@@ -11,7 +11,7 @@ use super::profile;
 use super::schema::{Schema, environment_name};
 use super::types::without_line_ends;
 
-/// Variables with our prefix that name no setting.
+/// Variables that begin with `FANFARE_` and are not settings.
 pub(super) const RESERVED: [(&str, &str); 6] = [
     ("FANFARE_CONFIG", "The configuration file, as in `--config`."),
     ("FANFARE_PROFILE", "The profile, as in `--profile`."),
@@ -33,7 +33,7 @@ pub(super) const RESERVED: [(&str, &str); 6] = [
     ),
 ];
 
-/// Variables with other servers' names. The first of several for one key wins.
+/// Variables with other servers' names. Of several for one key, the first takes precedence.
 pub(super) static INHERITED: [Inherited; 4] = [
     Inherited::key("JWT_SECRET_KEY", "auth.jwt_secret"),
     Inherited::key("PUBSUB_ADAPTER", "broker.kind"),
@@ -124,6 +124,6 @@ fn is_service_link(variable: &str, text: &str) -> bool {
     variable.ends_with("_SERVICE_HOST")
         || variable.ends_with("_SERVICE_PORT")
         || variable.contains("_SERVICE_PORT_")
-        || (variable.ends_with("_PORT") && text.contains("://")) // otherwise it is a guess at one of our names
+        || (variable.ends_with("_PORT") && text.contains("://")) // otherwise it may be a misspelt setting
         || variable.split_once("_PORT_").is_some_and(|(_, rest)| numbered(rest))
 }

@@ -1,5 +1,5 @@
-//! The type of a setting, from the JSON schema of its field: its text in the documentation and in errors. Whether a value is
-//! right is decided by the field itself ([`super::schema::Schema::check`]).
+//! The type of a setting, from the JSON schema of its field: its text in the documentation and in errors. The field
+//! itself decides whether a value is valid ([`super::schema::Schema::check`]).
 
 use std::str::FromStr;
 use std::{fmt, ops::RangeInclusive};
@@ -32,7 +32,7 @@ impl<'a> Kind<'a> {
         self.0["x-empty"] == true
     }
 
-    /// Returns whether an empty text is none of its values, though the field would take it.
+    /// Returns whether an empty text is refused although the field would accept it.
     fn refuses_empty(self) -> bool {
         matches!(self.form(), "path" | "secret") && self.0["default"] != ""
     }
@@ -51,7 +51,7 @@ impl<'a> Kind<'a> {
         bound("minimum").unwrap_or(i64::MIN)..=bound("maximum").unwrap_or(i64::MAX)
     }
 
-    /// Returns a single value for the field to judge; `None` for a list, a table or a number out of bounds.
+    /// Returns a single value for the field to check; `None` for a list, a table or a number out of bounds.
     pub(super) fn single(self, found: &DeValue<'_>) -> Option<Value> {
         match found {
             _ if self.item().is_some() => None,
@@ -79,7 +79,7 @@ impl<'a> Kind<'a> {
                 let number = text.trim().parse::<i64>();
                 number.map_or_else(|_| as_text(), |number| number.to_string())
             }
-            // Broken TOML must not pass as one odd item.
+            // A text with a bracket is TOML. If it is broken, it must not pass as one item.
             Some("array") if self.0["items"]["type"] != "object" && !text.trim_start().starts_with('[') => {
                 let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
                 let parts: Vec<_> = parts.map(|part| Self(&self.0["items"]).to_toml(part)).collect();
@@ -220,12 +220,12 @@ fn better_grant(text: &str) -> Option<String> {
     (better != text && better.parse::<Grant>().is_ok()).then(|| format!("{better:?}"))
 }
 
-/// Returns the end of an error message that knows a better name.
+/// Returns the end of an error message: the suggested name, if there is one.
 pub(super) fn hint(better: Option<String>) -> String {
     better.map_or_else(String::new, |name| format!("; did you mean {name}?"))
 }
 
-/// Returns the end of an error message about `word`: the candidate that it most likely misspells, in quotation marks.
+/// Returns the end of an error message about `word`: the candidate that it most likely misspells, between two `mark`s.
 pub(super) fn did_you_mean<'a>(word: &str, candidates: impl Iterator<Item = &'a str>, mark: char) -> String {
     hint(nearest(word, candidates).map(|near| format!("{mark}{near}{mark}")))
 }

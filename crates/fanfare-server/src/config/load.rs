@@ -27,7 +27,7 @@ pub struct Loaded {
     pub config: Config,
     /// The origin of each.
     pub origins: Origins,
-    /// Settings that are allowed and doubtful.
+    /// Settings that are allowed but doubtful.
     pub warnings: Vec<Problem>,
     /// The file that was read.
     pub file: Option<PathBuf>,
@@ -79,7 +79,7 @@ impl Loaded {
         Problem::new(self.origins.of(key).clone(), self.set_by(key), text)
     }
 
-    /// The key that `key` was set by: itself, or the one that names its file.
+    /// Returns the key that set `key`: itself, or its `_file` form.
     pub(crate) fn set_by(&self, key: &str) -> String {
         secret_files::set_by(&self.files, key)
     }
@@ -114,7 +114,7 @@ pub fn load(sources: &Sources, registry: Registry) -> Result<Loaded, ConfigError
     secret_files::read(&schema, &mut merged);
     derived::fill(&mut merged, registry);
 
-    // Every value passed its own check; if they fail together, it is better to stop than to run with defaults.
+    // Every value passed its own check. If they fail together, the server must not run with defaults.
     let mut config = typed(registry, merged.values.clone()).unwrap_or_else(|_| {
         let text = "has a value that passed the checks and cannot be used";
         let problem = Problem::new(Origin::Default, "config", text);

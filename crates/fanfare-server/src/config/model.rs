@@ -33,7 +33,7 @@ pub struct Config {
     /// An address to listen on. Repeat the table for more. The listeners of the file replace those of the profile.
     pub listener: Vec<Listener>,
 
-    /// A certificate from an authority that speaks ACME, such as Let's Encrypt, for the listeners with `acme = true`.
+    /// A certificate from an authority that supports ACME, such as Let's Encrypt, for the listeners with `acme = true`.
     pub acme: Acme,
 
     /// The dialects of this build.
@@ -138,7 +138,7 @@ impl Listener {
     }
 }
 
-/// A certificate from an authority that speaks ACME, such as Let's Encrypt, for the listeners with `acme = true`. The authority
+/// A certificate from an authority that supports ACME, such as Let's Encrypt, for the listeners with `acme = true`. The authority
 /// connects to port 443 of each domain (the challenge `tls-alpn-01`), which must lead to such a listener.
 #[derive(Clone, Debug, SmartDefault, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -293,14 +293,14 @@ pub struct Limits {
     #[default(fanfare_core::MAX_LISTED_MEMBERS)]
     pub max_listed_members: usize,
 
-    /// The most members of a room that a node reads from Redis to know who is in it. In a larger room, a client that joins receives no
-    /// list, and no client learns who came and went while its node had lost its connection to Redis.
+    /// The most members of a room that a node reads from Redis. In a larger room, a client that joins receives no list, and
+    /// clients receive no announcements of members that joined or left while their node was disconnected from Redis.
     #[schemars(range(min = 1, max = 1_000_000))]
     #[default(fanfare_core::MAX_KNOWN_MEMBERS)]
     pub max_known_members: usize,
 
-    /// The most deliveries that a shard puts off so that events for few connections need not wait for events for many. From there on
-    /// it delivers the first of those events to all its connections before it takes another event. Each takes eight bytes.
+    /// The most deliveries that a shard postpones so that events for few connections need not wait for events for many. At the
+    /// limit, it delivers the oldest of those events to all its connections first. Each postponed delivery takes eight bytes.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     #[default(fanfare_engine::MAX_FAN_OUT_RECEIVERS)]
     pub max_fan_out_receivers: usize,
@@ -430,9 +430,9 @@ pub struct Otlp {
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Server {
-    /// How long a node that has lost its broker stays ready: `/readyz` is 200 meanwhile, and `/health` is `degraded`. `0s` takes
-    /// the node out of a load balancer at once, with all the others if they share the broker. The production profile has `30s`,
-    /// which a restart or a failover of Redis takes. A node that has never reached its broker is not ready.
+    /// How long a node that has lost its broker stays ready: `/readyz` is 200 meanwhile, and `/health` is `degraded`. `0s`
+    /// removes the node from a load balancer at once, and with it all nodes that share the broker. The production profile has
+    /// `30s`, enough for a restart or a failover of Redis. A node that has never reached its broker is not ready.
     #[serde(with = "DurationText::<0>")]
     pub broker_grace: Duration,
 

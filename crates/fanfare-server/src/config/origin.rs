@@ -36,22 +36,22 @@ impl Sources {
 /// The place where a value was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Nowhere: it is the default.
+    /// It is the default.
     Default,
-    /// By the profile of this name.
+    /// The profile of this name.
     Profile(String),
-    /// In the configuration file.
+    /// The configuration file.
     File {
         /// The file, as it was named.
         file: PathBuf,
         /// The line, counted from 1; 0 is the file as a whole.
         line: usize,
     },
-    /// By the environment variable of this name.
+    /// The environment variable of this name.
     Environment(String),
-    /// On the command line, for this key.
+    /// The command line, for this key.
     Flag(String),
-    /// It follows from other settings, for this reason.
+    /// Other settings, for this reason.
     Derived(&'static str),
 }
 
@@ -67,7 +67,7 @@ impl Origin {
         }
     }
 
-    /// Returns whether a variable with another server's name, which may be meant for that one, set the value.
+    /// Returns whether a variable of another server set the value. It may be meant for that server.
     pub(super) fn is_inherited(&self) -> bool {
         matches!(self, Self::Environment(name) if !name.starts_with("FANFARE_"))
     }

@@ -14,18 +14,19 @@ use super::origin::{Origin, Problem};
 pub(super) struct Placement {
     dialect: &'static str,
     variable: &'static str,
-    wish: Wish,
+    effect: Effect,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Wish {
+enum Effect {
     Port(u16),
     Host(BindHost),
     Enabled(bool),
 }
 
+/// A listener of the profile.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct ProfileListener {
     pub(super) bind: String,
     pub(super) dialects: Vec<&'static str>,
     /// The variables that changed `bind`.
@@ -34,7 +35,7 @@ pub(super) struct Place {
     pub(super) regrouped_by: Vec<&'static str>,
 }
 
-/// Reads the variables. Of several for the same setting the first wins.
+/// Reads the variables. Of several for the same setting, the first takes precedence.
 pub(super) fn read(registry: Registry, env: &[(String, String)]) -> (Vec<Placement>, Vec<Problem>) {
     let (mut placements, mut problems) = (Vec::new(), Vec::new());
     for kind in registry.iter() {
@@ -47,11 +48,11 @@ pub(super) fn read(registry: Registry, env: &[(String, String)]) -> (Vec<Placeme
                 continue;
             }
             taken.push(inherited.target);
-            match wish(inherited, text) {
-                Some(Ok(wish)) => placements.push(Placement {
+            match effect(inherited, text) {
+                Some(Ok(effect)) => placements.push(Placement {
                     dialect: kind.name(),
                     variable: inherited.variable,
-                    wish,
+                    effect,
                 }),
                 Some(Err(expected)) => {
                     let origin = Origin::Environment(inherited.variable.to_owned());
@@ -66,17 +67,20 @@ pub(super) fn read(registry: Registry, env: &[(String, String)]) -> (Vec<Placeme
 }
 
 /// Returns the effect of a variable; `None` if it sets a key.
-fn wish(inherited: &Inherited, text: &str) -> Option<Result<Wish, &'static str>> {
+fn effect(inherited: &Inherited, text: &str) -> Option<Result<Effect, &'static str>> {
     let text = text.trim();
     Some(match inherited.target {
         Target::Key(_) => return None,
-        // Kubernetes describes a service of that name to its neighbours; the variable does not mean the dialect.
+        // Kubernetes sets such a variable for a service of that name; it does not mean the dialect.
         Target::Port if text.contains("://") => return None,
-        Target::Port => text.parse().map(Wish::Port).map_err(|_| "a port from 0 to 65535"),
+        Target::Port => text
+            .parse()
+            .map(Effect::Port)
+            .map_err(|_| "a port from 0 to 65535"),
         Target::Host => host(text)
-            .map(Wish::Host)
+            .map(Effect::Host)
             .ok_or("an IP address such as \"0.0.0.0\", or \"localhost\""),
-        Target::Enabled => boolean(text).map(Wish::Enabled).ok_or("true or false"),
+        Target::Enabled => boolean(text).map(Effect::Enabled).ok_or("true or false"),
     })
 }
 
@@ -99,29 +103,29 @@ impl Placement {
         if !dialects.iter().any(|name| name == self.dialect) {
             return true;
         }
-        match self.wish {
-            Wish::Port(port) => bind.port == port,
-            Wish::Host(BindHost::Localhost) => bind.is_loopback(),
-            Wish::Host(host) => bind.host == host,
-            Wish::Enabled(enabled) => enabled,
+        match self.effect {
+            Effect::Port(port) => bind.port == port,
+            Effect::Host(BindHost::Localhost) => bind.is_loopback(),
+            Effect::Host(host) => bind.host == host,
+            Effect::Enabled(enabled) => enabled,
         }
     }
 
-    fn change(&self, place: &mut Place) {
+    fn change(&self, place: &mut ProfileListener) {
         let Some(at) = place.dialects.iter().position(|name| *name == self.dialect) else {
             return;
         };
         let Ok(mut bind) = place.bind.parse::<BindAddress>() else {
             return;
         };
-        match self.wish {
-            Wish::Enabled(true) => return,
-            Wish::Enabled(false) => {
+        match self.effect {
+            Effect::Enabled(true) => return,
+            Effect::Enabled(false) => {
                 place.dialects.remove(at);
                 return place.regrouped_by.push(self.variable);
             }
-            Wish::Port(port) => bind.port = port,
-            Wish::Host(host) => bind.host = host,
+            Effect::Port(port) => bind.port = port,
+            Effect::Host(host) => bind.host = host,
         }
         if bind.to_string() != place.bind {
             place.bind = bind.to_string();
@@ -132,8 +136,8 @@ impl Placement {
 
 /// Changes the listeners of a profile. A listener without dialects is removed. Listeners with equal addresses are
 /// merged, so that the check of paths reports a clash of their dialects.
-pub(super) fn apply(placements: &[Placement], places: Vec<Place>) -> Vec<Place> {
-    let mut joined: Vec<Place> = Vec::new();
+pub(super) fn apply(placements: &[Placement], places: Vec<ProfileListener>) -> Vec<ProfileListener> {
+    let mut joined: Vec<ProfileListener> = Vec::new();
     for mut place in places {
         for placement in placements {
             placement.change(&mut place);
@@ -149,14 +153,14 @@ pub(super) fn apply(placements: &[Placement], places: Vec<Place>) -> Vec<Place> 
     joined
 }
 
-/// Returns the variables that switch dialects off, for the error if no dialect is left.
+/// Returns the variables that disable dialects, for the error if no dialect is left.
 pub(super) fn switched_off(placements: &[Placement]) -> Vec<&'static str> {
-    let off = |placement: &&Placement| matches!(placement.wish, Wish::Enabled(false));
+    let off = |placement: &&Placement| matches!(placement.effect, Effect::Enabled(false));
     let off = placements.iter().filter(off);
     off.map(|placement| placement.variable).collect()
 }
 
-impl Place {
+impl ProfileListener {
     pub(super) fn new(bind: &str, dialects: Vec<&'static str>) -> Self {
         Self {
             bind: bind.to_owned(),
@@ -169,7 +173,7 @@ impl Place {
         let new = |name: &&'static str| !self.dialects.contains(name);
         let dialects: Vec<_> = other.dialects.into_iter().filter(new).collect();
         self.dialects.extend(dialects);
-        // The variable that moved either of the two is why they are together.
+        // A variable that moved one of the two joined them.
         let together = self.bound_by.iter().copied().chain(other.bound_by);
         let why: Vec<_> = together.chain(other.regrouped_by).collect();
         for variable in why {

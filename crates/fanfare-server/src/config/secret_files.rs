@@ -1,4 +1,4 @@
-//! The `_file` form of every setting that may hold a secret: a file, as an orchestrator mounts one, in the place of the value.
+//! The `_file` form of every setting that may hold a secret: it names a file with the value, such as a mounted secret.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -27,7 +27,7 @@ pub(crate) fn content(file: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The key that `key` was set by, if `files` are those that values were read from.
+/// Returns the key that set `key`: itself, or its `_file` form if `files` has it.
 pub(super) fn set_by(files: &BTreeMap<String, PathBuf>, key: &str) -> String {
     let suffix = if files.contains_key(key) { FILE_SUFFIX } else { "" };
     format!("{key}{suffix}")
@@ -61,7 +61,7 @@ pub(super) fn read(schema: &Schema, merged: &mut Merged) {
     }
 }
 
-/// Whether a folder of it exists. Otherwise the text may be the secret itself, which is not printed.
+/// Returns whether one of its folders exists. Otherwise the text may be the secret itself, which is not printed.
 fn is_path(file: &Path) -> bool {
     let mut folders = file.ancestors().skip(1);
     folders.any(|folder| folder.parent().is_some() && folder.is_dir())
@@ -73,7 +73,7 @@ fn value(schema: &Schema, key: &Key, file: &Path) -> Result<Value, String> {
         if is_path(file) {
             format!("found {name:?}, which cannot be read: {reason}")
         } else {
-            format!("found a text that names no file, expected the path of one: {reason}")
+            format!("found a text that names no file, expected the path of a file: {reason}")
         }
     })?;
     let text =

@@ -11,13 +11,13 @@ use crate::{
 
 #[derive(Default)]
 pub(super) struct Figures {
-    pub(super) last: Option<Look>,
-    before: Option<Look>,
+    pub(super) last: Option<Sample>,
+    before: Option<Sample>,
     /// Why the last sample failed.
     pub(super) error: Option<String>,
 }
 
-pub(super) struct Look {
+pub(super) struct Sample {
     at: Instant,
     pub(super) overview: Overview,
     /// Those with the most waiting messages first.
@@ -52,11 +52,11 @@ pub(super) struct WaitingDetails {
     pub(super) subscription_count: u64,
 }
 
-async fn look(api: &RemoteApi<'_>) -> Result<Look, CommandFailure> {
+async fn sample(api: &RemoteApi<'_>) -> Result<Sample, CommandFailure> {
     let connections = "/api/v1/connections?sort=queued&details=true&subscriptions=0&limit=50";
     let (overview, connections) =
         tokio::try_join!(get(api, "/api/v1/overview"), get::<Connections>(api, connections))?;
-    Ok(Look {
+    Ok(Sample {
         at: Instant::now(),
         overview,
         connections: connections.connections,
@@ -69,21 +69,21 @@ async fn get<T: DeserializeOwned>(api: &RemoteApi<'_>, path: &str) -> Result<T, 
 }
 
 impl Figures {
-    pub(super) async fn look(&mut self, api: &RemoteApi<'_>) -> Result<(), CommandFailure> {
-        self.add(look(api).await?);
+    pub(super) async fn start(&mut self, api: &RemoteApi<'_>) -> Result<(), CommandFailure> {
+        self.add(sample(api).await?);
         Ok(())
     }
 
     /// Takes another sample; if that fails, the figures stay as they are, with the reason.
-    pub(super) async fn look_again(&mut self, api: &RemoteApi<'_>) {
-        match look(api).await {
-            Ok(look) => self.add(look),
+    pub(super) async fn update(&mut self, api: &RemoteApi<'_>) {
+        match sample(api).await {
+            Ok(sample) => self.add(sample),
             Err(CommandFailure::Usage(error) | CommandFailure::Runtime(error)) => self.error = Some(error),
         }
     }
 
-    pub(super) fn add(&mut self, look: Look) {
-        self.before = self.last.replace(look);
+    pub(super) fn add(&mut self, sample: Sample) {
+        self.before = self.last.replace(sample);
         self.error = None;
     }
 
@@ -99,7 +99,7 @@ impl Figures {
 }
 
 #[cfg(test)]
-impl Look {
+impl Sample {
     /// Figures as a server would answer, `seconds` after `start`.
     pub(super) fn of(
         start: Instant,

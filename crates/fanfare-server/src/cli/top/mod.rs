@@ -43,7 +43,7 @@ impl Top {
         let api = self.server.api(&config)?;
         block_on(async {
             let mut figures = Figures::default();
-            figures.look(&api).await?;
+            figures.start(&api).await?;
             if self.once || !io::stdout().is_terminal() {
                 output::text(printed(&figures)?);
                 return Ok(());
@@ -67,7 +67,7 @@ impl Top {
                     Some(key) if !is_quit(key) => {}
                     _ => break Ok(()),
                 },
-                _ = ticks.tick() => figures.look_again(api).await,
+                _ = ticks.tick() => figures.update(api).await,
             }
         };
         ratatui::restore();

@@ -10,18 +10,18 @@ use ratatui::{
     widgets::{Block, Borders, Row, Table},
 };
 
-use super::figures::{Figures, Look, Waiting};
+use super::figures::{Figures, Sample, Waiting};
 use crate::{cli::output, report::NodeFigures};
 
-/// Lines that a table takes besides its rows: its title and its head.
+/// The lines of a table besides its rows: its title and its header.
 const HEAD: usize = 2;
-/// Columns of the terminal that the connections take with whole ids; in fewer, each id is shown by its end.
+/// The least width of a terminal that shows the connections' whole ids; a narrower one shows their ends.
 const WITH_WHOLE_IDS: u16 = 118;
 const TOTALS: usize = 2;
 const FOOT: usize = 1;
 
 pub(super) fn height(figures: &Figures) -> u16 {
-    let Some(Look {
+    let Some(Sample {
         overview,
         connections,
         ..
@@ -33,28 +33,28 @@ pub(super) fn height(figures: &Figures) -> u16 {
     u16::try_from(TOTALS + 3 * HEAD + rows + FOOT).unwrap_or(u16::MAX)
 }
 
-/// Draws everything; `hint` is what the last line says if there is nothing else.
+/// Draws everything. `hint` is the text of the last line unless there is an error or a warning.
 pub(super) fn draw(frame: &mut Frame<'_>, figures: &Figures, hint: &'static str) {
-    let Some(look) = &figures.last else { return };
-    let dialects = dialects(&look.overview.nodes);
+    let Some(sample) = &figures.last else { return };
+    let dialects = dialects(&sample.overview.nodes);
     let lines = |count: usize| Constraint::Length(u16::try_from(count).unwrap_or(u16::MAX));
     let parts = [
         lines(TOTALS),
-        lines(HEAD + look.overview.nodes.len()),
+        lines(HEAD + sample.overview.nodes.len()),
         lines(HEAD + dialects.len()),
         Constraint::Min(2),
         lines(FOOT),
     ];
     let [top, nodes, middle, bottom, foot] = Layout::vertical(parts).areas(frame.area());
-    frame.render_widget(totals(figures, look), top);
-    frame.render_widget(node_table(figures, &look.overview.nodes), nodes);
+    frame.render_widget(totals(figures, sample), top);
+    frame.render_widget(node_table(figures, &sample.overview.nodes), nodes);
     frame.render_widget(dialect_table(&dialects), middle);
-    frame.render_widget(waiting_table(&look.connections, bottom.width), bottom);
-    frame.render_widget(footer(figures, look, hint), foot);
+    frame.render_widget(waiting_table(&sample.connections, bottom.width), bottom);
+    frame.render_widget(footer(figures, sample, hint), foot);
 }
 
-fn totals(figures: &Figures, look: &Look) -> Line<'static> {
-    let nodes = &look.overview.nodes;
+fn totals(figures: &Figures, sample: &Sample) -> Line<'static> {
+    let nodes = &sample.overview.nodes;
     let sum = |of: fn(&NodeFigures) -> u64| nodes.iter().map(of).sum::<u64>();
     let rate = |of: fn(&NodeFigures) -> u64| {
         let rates: Option<Vec<_>> = nodes.iter().map(|node| figures.rate(node, of)).collect();
@@ -151,10 +151,10 @@ fn waiting_table(connections: &[Waiting], width: u16) -> Table<'static> {
     titled(title, names, Table::new(connections.iter().map(row), widths))
 }
 
-fn footer(figures: &Figures, look: &Look, hint: &'static str) -> Line<'static> {
+fn footer(figures: &Figures, sample: &Sample, hint: &'static str) -> Line<'static> {
     match &figures.error {
         Some(error) => Line::from(output::shown(error)).fg(Color::Red),
-        None if look.overview.degraded => {
+        None if sample.overview.degraded => {
             Line::from(format!("not every node has answered   {hint}")).fg(Color::Yellow)
         }
         None => Line::from(hint).dim(),
@@ -178,12 +178,12 @@ fn noticeable(is_noticeable: bool, colour: Color) -> Style {
     }
 }
 
-/// Ids begin with the time: their ends differ.
+/// Returns the end of an id. Ids begin with the time, so their ends differ.
 fn end_of(id: &str) -> &str {
     id.get(id.len().saturating_sub(8)..).unwrap_or(id)
 }
 
-/// A rate; the total since the start while there is none.
+/// Returns a rate; if there is none, the total since the start.
 fn shown(rate: Option<f64>, total: u64) -> String {
     rate.map_or_else(|| total.to_string(), |rate| format!("{rate:.1}/s"))
 }
@@ -244,13 +244,13 @@ mod tests {
 
     fn figures() -> Figures {
         let (mut figures, start) = (Figures::default(), Instant::now());
-        figures.add(Look::of(start, 0, overview(100, "connected"), connections()));
-        figures.add(Look::of(start, 2, overview(150, "connected"), connections()));
+        figures.add(Sample::of(start, 0, overview(100, "connected"), connections()));
+        figures.add(Sample::of(start, 2, overview(150, "connected"), connections()));
         figures
     }
 
     #[test]
-    fn rates_come_from_two_looks() {
+    fn rates_need_two_samples() {
         let lines = screen(&figures(), 120, 20);
         assert_eq!(
             lines[0],
@@ -278,10 +278,10 @@ mod tests {
     }
 
     #[test]
-    fn one_look_has_totals_and_none_draws_nothing() {
+    fn one_sample_has_totals_and_none_draws_nothing() {
         let mut figures = Figures::default();
         assert!(screen(&figures, 80, 24).iter().all(String::is_empty));
-        figures.add(Look::of(Instant::now(), 0, overview(1, "connected"), json!([])));
+        figures.add(Sample::of(Instant::now(), 0, overview(1, "connected"), json!([])));
         assert!(screen(&figures, 80, 24)[0].contains("events in 1   messages out 2"));
     }
 
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_look_keeps_the_figures_and_says_why() {
+    fn a_failed_sample_keeps_the_figures_and_shows_the_reason() {
         let mut figures = figures();
         figures.error = Some("cannot reach the server".to_owned());
         let lines = screen(&figures, 100, 20);

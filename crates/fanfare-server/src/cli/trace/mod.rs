@@ -33,7 +33,7 @@ pub(super) struct Trace {
     /// Arm a trace on all nodes, and show the next event
     #[arg(long)]
     next: bool,
-    /// With only --next, the next event for this user; otherwise why this user did or did not receive the event
+    /// With only --next, trace the next event for this user; otherwise show why this user did or did not receive the event
     #[arg(long, value_name = "ID")]
     user: Option<String>,
     /// The next event on this channel, or on a channel that this pattern matches
@@ -58,7 +58,7 @@ impl Trace {
     pub(super) fn run(&self, global: &Global) -> Outcome {
         if self.next && self.user.is_none() && self.channel.is_none() && !self.everyone {
             return Err(usage(
-                "--next: expected --user ID, --channel NAME or --everyone, too",
+                "--next: expected also --user ID, --channel NAME or --everyone",
             ));
         }
         let config = global.config()?;
@@ -86,7 +86,7 @@ impl Trace {
             }
         }
         wanted["everyone"] = self.everyone.into();
-        // From here on an interrupt disarms: it does not end the process before.
+        // From here on, an interrupt disarms the trace before the process ends.
         let mut interrupts =
             signal(SignalKind::interrupt()).map_err(|error| format!("cannot wait for signals: {error}"))?;
         let armed = read(&api.post(PATH, wanted.to_string()).await?)?;
@@ -108,7 +108,7 @@ impl Trace {
         trace
     }
 
-    /// The id of the first event that the armed trace records.
+    /// Waits for the first event that the armed trace records, and returns its id.
     async fn first(&self, api: &RemoteApi<'_>, armed: &str) -> Result<String, CommandFailure> {
         let until = Instant::now() + Duration::from_secs(self.seconds);
         let path = format!("{PATH}?trace={armed}&limit=1000");

@@ -11,9 +11,9 @@ use crate::config::schema::{Key, Schema, Section};
 const WIDTH: usize = 98;
 
 const HEAD: &str = "\
-The configuration of Fanfare. Every setting is here with its default, switched off by a `#` without a space \
-behind it; remove that `#` to change the setting. Environment variables beat this file, and flags beat both. \
-`fanfare config check` says what is wrong, `fanfare config show` what is in force.";
+The configuration of Fanfare. Every setting is here with its default, commented out by a `#` without a space \
+after it; remove that `#` to change the setting. Environment variables take precedence over this file, and flags over \
+both. `fanfare config check` lists the errors, `fanfare config show` prints the values in force.";
 
 /// Returns a file with every setting, its documentation and its default, all commented out.
 pub fn example(registry: Registry) -> String {
