@@ -1,4 +1,4 @@
-"""A real ACME authority of a test's own: Pebble, with a DNS server in which every name is this machine."""
+"""A real ACME authority for one test: Pebble, with a DNS server that resolves every name to this machine."""
 
 import json
 import pathlib
@@ -12,7 +12,7 @@ from fanfare import environment, free_port, program, wait_until
 
 
 class Authority:
-    """`validity` is how many seconds its certificates live; it connects to `tls_port` in the place of port 443."""
+    """`validity` is the lifetime of its certificates in seconds; it connects to `tls_port` instead of port 443."""
 
     def __init__(self, tls_port, validity=3600, refused=(), reject_nonces=5):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="pebble-"))
@@ -48,7 +48,7 @@ class Authority:
             ))
 
     def roots(self):
-        """The certificate of its issuer's issuer, which Pebble makes anew at each start."""
+        """The root certificate, which Pebble creates at each start."""
         try:
             context = ssl.create_default_context(cafile=self.ca)
             return urllib.request.urlopen(f"https://localhost:{self.management}/roots/0", context=context, timeout=5).read().decode()

@@ -1,4 +1,4 @@
-"""The other brokers: Redis behind Sentinels, a Redis Cluster, and NATS; on free ports, in folders of their own."""
+"""The other brokers: Redis with Sentinels, a Redis Cluster, and NATS; each on free ports and in its own folder."""
 
 import contextlib
 import json
@@ -14,7 +14,7 @@ from fanfare import free_port, program, wait_until
 
 
 class Servers:
-    """Processes that end together, each with a folder of its own."""
+    """Processes that end together, each with its own folder."""
 
     def __init__(self):
         self.folder, self.processes = pathlib.Path(tempfile.mkdtemp(prefix="brokers-")), {}
@@ -41,13 +41,13 @@ def redis_at(port):
 
 
 def asked(port, *command):
-    """What a Redis answers; None while it does not."""
+    """The reply of a Redis; None while it does not reply."""
     with redis_at(port) as client, contextlib.suppress(redis.RedisError):
         return client.execute_command(*command)
 
 
 class Sentinels(Servers):
-    """A master, a replica, and three Sentinels that take it for dead after a second."""
+    """A master, a replica, and three Sentinels that consider the master dead after a second."""
 
     MASTER = "fanfare"
 
@@ -56,13 +56,13 @@ class Sentinels(Servers):
         self.servers, self.sentinels = [free_port(), free_port()], [free_port() for _ in range(3)]
 
     def tables(self, _):
-        """Nodes find the servers by themselves: there is no link between."""
+        """Nodes discover the servers themselves, so there is no link between them."""
         urls = [f"redis://127.0.0.1:{port}" for port in self.sentinels]
         return {"kind": "redis", "sentinel": {"master": self.MASTER, "urls": urls}}
 
     @property
     def port(self):
-        """Where the Sentinels take the master to be."""
+        """The address of the master according to the Sentinels."""
         for sentinel in self.sentinels:
             if answer := asked(sentinel, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.MASTER):
                 return int(answer[1])
@@ -93,7 +93,7 @@ class Sentinels(Servers):
         return (int(state["num-slaves"]), int(state["num-other-sentinels"])) == (1, 2)
 
     def kill_master(self):
-        """Returns its port, once another server is the master."""
+        """Waits until another server is the master, and returns its port."""
         dead = self.port
         self.kill(dead)
         wait_until(lambda: self.port not in (None, dead), what="another master")
@@ -101,14 +101,14 @@ class Sentinels(Servers):
 
 
 class RedisCluster(Servers):
-    """Three masters with a replica each, which takes its master's place after a second."""
+    """Three masters with a replica each. A replica is promoted after its master was silent for a second."""
 
     def __init__(self):
         super().__init__()
         self.servers = [free_port() for _ in range(6)]
 
     def tables(self, _):
-        """As above."""
+        """Nodes discover the servers themselves, so there is no link between them."""
         return {"kind": "redis", "cluster": [f"redis://127.0.0.1:{port}" for port in self.servers]}
 
     @property
@@ -124,7 +124,7 @@ class RedisCluster(Servers):
         return self
 
     def serve(self, port):
-        # The bus has a port of its own, which must be free, too.
+        # The cluster bus needs a second free port.
         command = [program("redis-server", "redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
         options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1500", "--repl-diskless-sync-delay", "0"]
         self.run(port, *command, *options, "--cluster-port", str(free_port()))
@@ -138,7 +138,7 @@ class RedisCluster(Servers):
         return [port for port in self.servers if port in self.processes]
 
     def is_whole(self):
-        """Every server serves all slots, and every master has a replica that follows."""
+        """Returns whether every server serves all slots and every master has a connected replica."""
         ok = lambda port: "cluster_state:ok" in self.info(port)  # noqa: E731
         return all(map(ok, self.alive())) and len(self.masters()) == 3 and all(
             (asked(port, "INFO", "replication") or {}).get("connected_slaves") == 1 for port in self.masters()
@@ -155,13 +155,13 @@ class RedisCluster(Servers):
         return asked(self.alive()[0], "CLUSTER", "KEYSLOT", name)
 
     def owner(self, slot):
-        """(port, id) of the master that serves `slot`."""
+        """The (port, id) of the master that serves `slot`."""
         for row in asked(self.alive()[0], "CLUSTER", "SLOTS"):
             if row[0] <= slot <= row[1]:
                 return int(row[2][1]), row[2][2]
 
     def kill_master(self, slot):
-        """Kills the master of `slot`. Returns its port, once its replica serves the slot."""
+        """Kills the master of `slot`, waits until its replica serves the slot, and returns the replica's port."""
         dead, _ = self.owner(slot)
         self.kill(dead)
         wait_until(lambda: self.owner(slot)[0] != dead, what="a new master")
@@ -169,7 +169,7 @@ class RedisCluster(Servers):
         return dead
 
     def move(self, slot):
-        """Moves `slot` with all its keys to another master."""
+        """Moves `slot` and all its keys to another master."""
         port, source = self.owner(slot)
         other = next(each for each in self.masters() if each != port)
         target = asked(other, "CLUSTER", "MYID")
@@ -186,7 +186,7 @@ class RedisCluster(Servers):
 
 
 class Nats(Servers):
-    """One NATS server, on a port that stays the same over restarts."""
+    """A NATS server that keeps its port over restarts."""
 
     def __init__(self):
         super().__init__()
@@ -196,7 +196,7 @@ class Nats(Servers):
         return {"kind": "nats", "url": f"nats://127.0.0.1:{link.port}"}
 
     def start(self, jetstream=True, more=""):
-        """With `more` in its configuration."""
+        """`more` is added to its configuration."""
         config = self.folder / "nats.conf"
         config.write_text(more)
         store = ["--jetstream", "--store_dir", str(self.folder / "store")] if jetstream else []
@@ -216,12 +216,12 @@ class Nats(Servers):
         self.processes["nats"].send_signal(number)
 
     def lose_everything(self):
-        """What JetStream has stored."""
+        """The data that JetStream stores."""
         shutil.rmtree(self.folder / "store")
 
 
 class NatsCluster(Nats):
-    """Three NATS servers, each with all that JetStream stores. `port` is that of the one that is never killed."""
+    """Three NATS servers; each stores all of JetStream's data. `port` is the port of the server that is never killed."""
 
     NAMES = ("one", "two", "three")
 
@@ -231,7 +231,7 @@ class NatsCluster(Nats):
         self.port = self.ports[0]
 
     def tables(self, _):
-        """Nodes go from one server to another: there is no link between."""
+        """Nodes change from one server to another themselves, so there is no link between."""
         return {"kind": "nats", "url": ",".join(f"nats://127.0.0.1:{port}" for port in self.ports)}
 
     def start(self):
@@ -248,7 +248,7 @@ class NatsCluster(Nats):
         self.run(name, program("nats-server", "nats-server"), "--addr", "127.0.0.1", *own, "--cluster_name", "C", "--routes", routes, *store)
 
     def replicate(self, stream):
-        """From now on each server has a copy of this stream; most of them must be there for it to be used."""
+        """Replicates this stream to every server, so that it needs a majority of them."""
         config = self.ask(f"STREAM.INFO.{stream}")["config"] | {"num_replicas": 3}
         assert "error" not in self.ask(f"STREAM.UPDATE.{stream}", config)
         wait_until(lambda: len(self.ask(f"STREAM.INFO.{stream}")["cluster"].get("replicas", ())) == 2, what="copies")
@@ -257,7 +257,7 @@ class NatsCluster(Nats):
         return "error" not in (self.ask("STREAM.NAMES") or {"error": ""})
 
     def ask(self, question, body=None):
-        """What JetStream answers; None if it does not."""
+        """JetStream's reply; None if there is none."""
         body = json.dumps(body).encode() if body else b""
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as peer, peer.makefile("rb") as lines:
             peer.settimeout(2)

@@ -1,20 +1,20 @@
-"""Several real nodes on one real broker, traffic through all of them, and the ways in which both break.
+"""Several real nodes on one real broker, traffic through all of them, and the faults of both.
 
-A test of a fault reads:
+A test of a fault looks like this:
 
-    with cluster() as nodes:                # started, connected, and traffic flows
-        with nodes.fault():                 # what is published from here on may be lost, if that is said
+    with cluster() as nodes:                # started, connected, and with traffic
+        with nodes.fault():                 # from here on, events may be lost if their receipts say so
             break_something()
-            nodes.unready(*nodes.all)       # /readyz and the metrics notice within 10 s
+            nodes.unready(*nodes.all)       # /readyz and the metrics report it within 10 s
             mend_it()
-        # everything works again, within 10 s and by itself (`settle`)
-    # at the end: `Ledger.judge`, the nodes' memory, how often they connected, and that none panicked
+        # everything works again within 10 s, without intervention (`settle`)
+    # at the end: `Ledger.judge`, the nodes' memory, the number of their connections, and that none panicked
 
-Each node reaches the broker through a link of its own (`links`), which can freeze and which counts attempts to connect. What
-is published, received and judged is in `traffic`. Two variables of the environment:
+Each node reaches the broker through its own link (`links`), which can freeze and which counts connections. `traffic` has the
+publishers, the subscribers and the judgement. Two environment variables:
 
-- `FANFARE_FAULT_ROUNDS`: how often each test runs, 1 if it is not set;
-- `FANFARE_FAULT_SECONDS`: how long outages last at least, instead of each test's own short time.
+- `FANFARE_FAULT_ROUNDS`: how often each test runs; 1 if it is not set;
+- `FANFARE_FAULT_SECONDS`: the least length of outages, instead of each test's own short time.
 """
 
 import collections
@@ -36,27 +36,27 @@ from interop.clients import Notify, Rooms, Topics
 from links import Links
 from traffic import FOREVER, ROOM, USER, Fault, FramePublisher, HttpPublisher, Ledger, NatsPublisher, RedisPublisher, Subscriber
 
-NOTICE = 10  # seconds in which a node notices, and in which it has recovered
-DEAD = 7  # seconds of silence after which a node may be taken for dead: it has ten, less what passes between two of its reports
-LATE = 5  # seconds more for a busy machine and for the probes' own time
-MEMORY = 150 << 20  # bytes by which a node may grow
-ATTEMPTS = 25  # connections that one node may open within a second
+NOTICE = 10  # seconds in which a node detects a fault, and in which it recovers
+DEAD = 7  # seconds of silence after which a node may be considered dead: ten, less the time between two of its reports
+LATE = 5  # further seconds for a busy machine and for the probes themselves
+MEMORY = 150 << 20  # the most bytes by which a node may grow
+ATTEMPTS = 25  # the most connections that a node may open within a second
 ROUNDS = int(os.environ.get("FANFARE_FAULT_ROUNDS", "1"))
 
 
 @pytest.fixture(params=range(ROUNDS), autouse=True, ids=lambda number: f"round{number + 1}")
 def rounds(request):
-    """Imported by a module, it repeats each of its tests."""
+    """Repeats each test of a module that imports it."""
     return request.param
 
 
 def at_least(seconds):
-    """How long an outage lasts."""
+    """The length of an outage."""
     return max(seconds, float(os.environ.get("FANFARE_FAULT_SECONDS", "0")))
 
 
 class Node(interop.world.Node):
-    """One node, its clients' way in, and its link to the broker."""
+    """A node, its clients' address, and its link to the broker."""
 
     def __init__(self, stack, number, link, **tables):
         self.number, self.link, self.frozen, self.silences = number, link, False, []
@@ -70,20 +70,20 @@ class Node(interop.world.Node):
         return self.server.process.poll() is None
 
     def ready(self):
-        """Whether /readyz answers 200."""
+        """Returns whether /readyz answers 200."""
         return self.server.get("/readyz").status == 200
 
     def broker_is_up(self):
-        """What /health says of the broker."""
+        """The broker's state in /health."""
         return self.server.json("/health")["redis"]["status"] == "connected"
 
     def post_event(self, to, data, **fields):
         return self.post("/api/v1/events", json.dumps({"to": to, "data": data, **fields}))
 
-    # --- ends, and what is like one ---
+    # --- ends and pauses ---
 
     def freeze(self):
-        """The process stops, and its connections stay."""
+        """Stops the process; its connections stay open."""
         self.server.signal(signal.SIGSTOP)
         self.frozen = True
         self.silences.append((time.monotonic(), FOREVER))
@@ -94,7 +94,7 @@ class Node(interop.world.Node):
         self.silences[-1] = (self.silences[-1][0], time.monotonic())
 
     def cut(self):
-        """Nothing passes between the node and the broker, and nothing is reset."""
+        """Blocks all traffic between the node and the broker, without a reset."""
         self.link.freeze()
         self.silences.append((time.monotonic(), FOREVER))
 
@@ -103,27 +103,27 @@ class Node(interop.world.Node):
         self.silences[-1] = (self.silences[-1][0], time.monotonic())
 
     def kill(self):
-        """As a loss of power."""
+        """Kills it as a loss of power does."""
         self.server.process.kill()
         self.server.process.wait()
 
     def start_again(self):
-        """After its end, whose log is shown if the test fails."""
+        """Reports the end of the process. The log is shown if the test fails."""
         print(self, *(line for line in self.server.log().splitlines() if '"open: ' not in line), sep="\n")
         self.server.start()
 
     def was_dead(self, began, ended):
-        """Whether the others may have taken it for dead, or it is just back."""
+        """Returns whether the other nodes may have considered it dead, or it has just returned."""
         return any(start + DEAD < ended and began < end + NOTICE for start, end in self.silences if end - start > DEAD)
 
     def connections_of(self, user):
-        """How many connections of this user there are, on all nodes that this one knows of."""
+        """The number of this user's connections on all nodes, as this node counts them."""
         answer = self.server.get(f"/api/v1/users/{user}/presence")
         assert answer.status == 200, answer.text
         return json.loads(answer.text)["connections"]
 
     def presence(self):
-        """{user: connections} in the room, on all nodes that this one knows of; None if it cannot say for sure."""
+        """{user: connections} in the room on all nodes, as this node counts them; None if its answer is incomplete."""
         answer = self.server.get(f"/api/v1/channels/{ROOM}/presence")
         assert answer.status == 200, answer.text
         listed = json.loads(answer.text)
@@ -131,7 +131,7 @@ class Node(interop.world.Node):
 
 
 class Cluster:
-    """See the module's documentation. `all` are the nodes."""
+    """See the module's documentation. `all` holds the nodes."""
 
     NODE = Node
 
@@ -153,7 +153,7 @@ class Cluster:
         return self.NODE(self.stack, number, link, broker=self.broker_tables(link), **self.tables)
 
     def _thaw_all(self):
-        """A stopped process cannot end, and a frozen link holds up the end of a node."""
+        """A stopped process cannot end, and a frozen link delays the end of a node."""
         for node in self.all:
             node.link.thaw()
             if node.frozen and node.is_running:
@@ -162,7 +162,7 @@ class Cluster:
     # --- clients and traffic ---
 
     def subscriber(self, dialect, node, user=None, url=None, **options):
-        """A client of `dialect` that is where the traffic is; `url(listener, path, **query)` may lead through a proxy."""
+        """A client of `dialect`, subscribed to the traffic; `url(listener, path, **query)` may lead through a proxy."""
         name = f"{dialect}-{node.number if node else 'proxied'}-{len(self.ledger.subscribers)}"
         user = user or (USER if dialect == "notify" else name)
         connect, audience = {
@@ -184,7 +184,7 @@ class Cluster:
         return one
 
     def occupy(self):
-        """Three clients at each node, in three dialects; publishers at each node, on the broker, and a client's own frames."""
+        """Three clients at each node, in three dialects; publishers at each node and on the broker, and one that is itself a client."""
         for node in self.all:
             self.subscriber("notify", node)
             self.subscriber("pattern" if node.number % 2 else "topics", node)
@@ -200,35 +200,35 @@ class Cluster:
             self.publisher(NatsPublisher("nats", self.broker.port))
 
     def flow(self):
-        """Starts the traffic, once each node can reach each other node's clients."""
+        """Starts the traffic, once each node reaches the clients of every other node."""
         wait_until(self.whole, NOTICE + LATE, "a cluster that works")
         for publisher in self.ledger.publishers:
             publisher.start()
         self.spend(1)
 
     def spend(self, seconds):
-        """Lets the traffic go on for a while; a client that is lost ends the test at once."""
+        """Keeps the traffic running for a while; a lost client ends the test at once."""
         time.sleep(seconds)
         lost = self.ledger.lost(for_good=True)
         assert not lost, lost
 
     def admin(self):
-        """A connection for the administrator of the broker."""
+        """An administrator's connection to the broker."""
         client = redis.Redis(port=self.broker.port)
         self.stack.callback(client.close)
         return client
 
-    # --- what is wrong, and what is known of it ---
+    # --- faults ---
 
     @contextlib.contextmanager
     def fault(self):
-        """Something is wrong from the start of this block until everything works again."""
+        """Marks a fault from the start of this block until everything works again."""
         self.ledger.faults.append(Fault(time.monotonic()))
         yield
         self.settle()
 
     def unready(self, *nodes, within=NOTICE + LATE):
-        """These nodes, and no others, report within the time that they are cut off."""
+        """Waits until these nodes, and no others, report that they are not ready."""
         deadline = time.monotonic() + within
         for node in nodes:
             wait_until(lambda: not node.ready() and not node.broker_is_up(), deadline - time.monotonic(), f"{node} to be unready")
@@ -239,7 +239,7 @@ class Cluster:
         return [node for node in self.all if node.is_running and not node.frozen]
 
     def whole(self):
-        """Whether each node is ready, and what each publishes reaches all others, with a receipt that says so."""
+        """Returns whether each node is ready and its events reach all others, with a receipt that is not degraded."""
         return all(node.ready() and node.broker_is_up() and self._reaches(node) for node in self.running())
 
     def _reaches(self, node):
@@ -248,23 +248,23 @@ class Cluster:
         return status == 200 and not answer.get("degraded") and answer["recipients"] == expected
 
     def doom(self, node):
-        """The end of this node's connections is no error."""
+        """Declares that the connections of this node may end."""
         for one in self.ledger.subscribers:
             if one.node is node:
                 one.doomed = True
 
     def leaves(self, subscriber):
-        """This client goes, and what was for it need not arrive from here on."""
+        """Closes this client; it need not receive later events."""
         subscriber.doomed = True
         subscriber.client.close()
         wait_until(lambda: not subscriber.is_there, what="a client that has gone")
 
     def members(self, *at):
-        """The clients in the room, at these nodes."""
+        """The clients in the room at these nodes."""
         return [one for one in self.ledger.subscribers if one.name.startswith("rooms") and one.node in at]
 
     def agree(self):
-        """All clients in the room know the same users there, and all nodes list the same connections of each."""
+        """All clients in the room have the same list of users, and all nodes count the same connections of each."""
         there = [one for one in self.ledger.subscribers if one.name.startswith("rooms") and one.is_there]
         counts = collections.Counter(one.user for one in there)
 
@@ -298,7 +298,7 @@ class Cluster:
         return over - began
 
     def judge(self):
-        """The end of every test."""
+        """Checks everything at the end of a test."""
         self.agree()
         self.ledger.judge()
         self.memory.judge()
@@ -322,7 +322,7 @@ class MemoryWatch(threading.Thread):
     def run(self):
         while not self.ended.wait(0.5):
             for node in self.nodes:
-                with contextlib.suppress(OSError, TypeError):  # it has just ended
+                with contextlib.suppress(OSError, TypeError):  # the process has just ended
                     size = node.server.memory()
                     self.first.setdefault(node, size)
                     self.most[node] = max(self.most.get(node, 0), size)
@@ -338,7 +338,7 @@ class MemoryWatch(threading.Thread):
 
 @contextlib.contextmanager
 def cluster(**options):
-    """A cluster with clients and traffic, which is judged at the end of the block."""
+    """A cluster with clients and traffic, judged at the end of the block."""
     with contextlib.ExitStack() as stack:
         made = Cluster(stack, **options)
         made.occupy()
@@ -353,7 +353,7 @@ def started(stack, server):
     return server.start()
 
 
-# --- clients, brought to where the traffic is ---
+# --- clients that are subscribed to the traffic ---
 
 
 def notify(user, url):

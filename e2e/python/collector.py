@@ -1,4 +1,4 @@
-"""A small OpenTelemetry collector: an HTTP server that reads OTLP's protobuf, and misbehaves as it is told. Standard library only."""
+"""A small OpenTelemetry collector: an HTTP server that parses OTLP's protobuf and can be made to misbehave. Standard library only."""
 
 import http.server
 import threading
@@ -7,7 +7,7 @@ from fanfare import free_port
 
 
 def fields(message):
-    """The fields of a protobuf message, by number: numbers, or bytes."""
+    """The fields of a protobuf message, by number; values are numbers or bytes."""
     found, at = {}, 0
 
     def number():
@@ -31,7 +31,7 @@ def fields(message):
 
 
 def attributes(messages):
-    """Key and value of each KeyValue."""
+    """The key and value of each KeyValue."""
     read = {}
     for message in map(fields, messages):
         [(kind, [value])] = fields(message[2][0]).items()
@@ -54,7 +54,7 @@ def spans_of(body):
 
 
 class Collector:
-    """Keeps what it receives. `status` is its answer; while `silent` is set it does not answer at all."""
+    """Stores what it receives. `status` is its answer; while `silent` is set, it does not answer."""
 
     def __init__(self):
         self.port, self.status, self.spans, self.bodies, self.headers = free_port(), 200, [], [], []

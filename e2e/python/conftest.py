@@ -1,4 +1,4 @@
-"""Fixtures. A server per test: they start in milliseconds, and no test can trip over another's connections."""
+"""Fixtures. Each test has its own server: it starts in milliseconds, and no test sees another test's connections."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ from interop.fixtures import deploy, deployment, world  # noqa: F401, fixtures f
 
 
 class Client:
-    """A `websockets` client of one user. Frames are handed out as they came."""
+    """A `websockets` client of one user. It returns messages as they arrived."""
 
     def __init__(self, url, **options):
         options = {"compression": None, "max_size": None, "open_timeout": 20} | options
@@ -31,12 +31,12 @@ class Client:
         return json.loads(self.next(timeout))
 
     def nothing(self, within=0.3):
-        """Asserts that nothing comes."""
+        """Asserts that no message arrives."""
         with pytest.raises(TimeoutError):
             raise AssertionError(f"came: {self.socket.recv(within)!r}")
 
     def closed(self, timeout=30):
-        """(code, reason) of the server's close; (1006, "") where the connection was just lost."""
+        """The (code, reason) of the server's close; (1006, "") if the connection was lost without one."""
         with pytest.raises(websockets.ConnectionClosed) as closed:
             while True:
                 self.socket.recv(timeout)
@@ -61,7 +61,7 @@ def launch(cleanup):
 
 @pytest.fixture
 def server(launch):
-    """A server as configured by default."""
+    """A server with the default configuration."""
     return launch()
 
 
@@ -79,7 +79,7 @@ def connect(cleanup):
 
 @pytest.fixture
 def speak(cleanup):
-    """speak(server, "rooms", "ann") opens a client that speaks that dialect, and is closed with the test."""
+    """speak(server, "rooms", "ann") opens a client of that dialect, which is closed with the test."""
     from dialects import Speaker  # which needs the class above
 
     def opened(*arguments, **options):
@@ -92,7 +92,7 @@ def speak(cleanup):
 
 @pytest.fixture
 def publisher(cleanup):
-    """publisher(port) is a redis-py connection."""
+    """publisher(port) opens a redis-py connection."""
 
     def opened(port, **options):
         client = redis.Redis(port=port, **options)
@@ -116,7 +116,7 @@ def real_redis(cleanup):
 
 @pytest.fixture
 def clock(tmp_path):
-    """A library and a file; `clock.move(seconds)` moves the wall clock of a program that was started with `clock.env`."""
+    """A library and a file; `clock.move(seconds)` shifts the wall clock of a program that was started with `clock.env`."""
     if not sys.platform.startswith("linux"):
         pytest.skip("the clock of one process is moved by LD_PRELOAD")
 
@@ -149,7 +149,7 @@ def real_postgres(cleanup):
 
 @pytest.fixture
 def healthy(server, connect, publisher):
-    """A check that a client which was there all along, and one that comes now, are still served."""
+    """Checks that a client from before the test and a new client are still served."""
     return health_check(server, connect, publisher)
 
 
@@ -170,5 +170,5 @@ def health_check(server, connect, publisher):
 
 
 def message(payload, type="notification"):
-    """What a backend publishes."""
+    """An event as a backend publishes it."""
     return json.dumps({"type": type, "payload": payload})

@@ -1,5 +1,5 @@
-"""What a container is to the server: it is the first process, its root is read-only and has no shell, no temporary folder and nothing
-but the program and its configuration; it has a network and a user of its own. Made by `unshare`, without a container engine."""
+"""A container, as the server sees one: it is the first process; its root is read-only and has no shell, no temporary folder, only the
+program and its configuration; it has its own network and user. Made by `unshare`, without a container engine."""
 
 import os
 import pathlib
@@ -28,20 +28,20 @@ NAMESPACES = ("--user", "--map-root-user", "--mount", "--pid", "--net")
 
 
 def container_refusal():
-    """Why there can be no container, such as in a chroot; empty if there can be one."""
+    """The reason why no container can be made, such as a chroot; empty if one can."""
     done = subprocess.run([program("util-linux", "unshare"), *NAMESPACES, "--fork", "true"], capture_output=True, text=True)
     return done.stderr.strip() if done.returncode else ""
 
 
 class Container:
-    """`files` has the text of each file by its path in there. `data` is the folder that is mounted at /var/lib/fanfare."""
+    """`files` has the text of each file by its path inside. `data` is the folder that is mounted at /var/lib/fanfare."""
 
     def __init__(self, files):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="container-"))
         self.root, self.data = self.folder / "root", self.folder / "root.data"
         for path in (self.root / "usr/local/bin", self.root / "var/lib/fanfare", self.root / "proc", self.root / "dev", self.data):
             path.mkdir(parents=True)
-        for device in ("null", "random", "urandom"):  # which each engine provides
+        for device in ("null", "random", "urandom"):  # every engine provides these
             (self.root / "dev" / device).touch()
         shutil.copy(binary(), self.root / "usr/local/bin/fanfare")
         for library in re.findall(r"(/\S+) \(0x", subprocess.run(["ldd", binary()], capture_output=True, text=True).stdout):
@@ -60,7 +60,7 @@ class Container:
         return self.root / inside.lstrip("/")
 
     def start(self, command, **env):
-        """Runs `command` with these variables alone."""
+        """Runs `command` with only these variables."""
         unshare = [program("util-linux", "unshare"), *NAMESPACES, "--fork", "--kill-child"]
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen(
@@ -70,13 +70,13 @@ class Container:
         return self
 
     def first_process(self):
-        """Its id outside."""
+        """Its process id outside."""
         unshare = self.process.pid
         [child] = pathlib.Path(f"/proc/{unshare}/task/{unshare}/children").read_text().split()
         return int(child)
 
     def execute(self, *command, **env):
-        """Runs another command in there, as `docker exec` does."""
+        """Runs another command inside, as `docker exec` does."""
         inside = ["--target", str(self.first_process()), "--user", "--preserve-credentials", "--mount", "--net", "--pid", "--root", "--wd"]
         return subprocess.run(
             [program("util-linux", "nsenter"), *inside, *command],
@@ -94,12 +94,12 @@ class Container:
         return (self.folder / "log").read_text(errors="replace")
 
     def stop(self):
-        """SIGTERM to the first process; returns the exit code."""
+        """Sends SIGTERM to the first process, and returns its exit code."""
         os.kill(self.first_process(), signal.SIGTERM)
         return self.process.wait(30)
 
     def remove(self):
         if self.process and self.process.poll() is None:
-            self.process.kill()  # and so the first process, and all others with it
+            self.process.kill()  # which ends the first process and with it all others
             self.process.wait(10)
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The proxies' configurations of `deploy/proxies` as they are, but for addresses, ports and folders."""
+"""The proxies' configurations of `deploy/proxies`, with only addresses, ports and folders replaced."""
 
 import os
 import re
@@ -16,7 +16,7 @@ NODE_ADDRESS = re.compile(r"10\.0\.0\.1([12]):(8081|3000)")
 
 
 def text_of(name, nodes):
-    """A configuration whose two nodes listen on these ports of loopback: `nodes` has {8081: port, 3000: port} for each."""
+    """A configuration whose two nodes listen on these ports of loopback; `nodes` has {8081: port, 3000: port} for each."""
     text = (CONFIGURATIONS / name).read_text()
     return NODE_ADDRESS.sub(lambda found: f"127.0.0.1:{nodes[int(found[1]) - 1][int(found[2])]}", text)
 
@@ -46,7 +46,7 @@ def haproxy(nodes):
 
 
 def caddy(nodes):
-    """Caddy does not ask an authority for its certificate."""
+    """Caddy, with a certificate from a file instead of an authority."""
 
     def config(proxy):
         certificate = f"https://localhost:{proxy.port} {{\n\ttls {proxy.folder}/cert.pem {proxy.folder}/key.pem"
@@ -58,7 +58,7 @@ def caddy(nodes):
 
 
 def traefik(nodes):
-    """Traefik does not ask an authority for its certificate."""
+    """Traefik, with a certificate from a file instead of an authority."""
 
     def config(proxy):
         certificate = f"tls: {{ certificates: [{{ certFile: {proxy.folder}/cert.pem, keyFile: {proxy.folder}/key.pem }}] }}\n"
@@ -85,20 +85,20 @@ class _Secure(Proxy):
         (self.folder / "fanfare.pem").write_text(both)
 
     def written(self):
-        """All that it has logged."""
+        """All of its log."""
         logs = [path for path in self.folder.iterdir() if path.is_file() and (path.suffix == ".log" or path.name == "out")]
         return "\n".join(path.read_text(errors="replace") for path in logs)
 
 
 class _Traefik(_Secure):
     def kill(self):
-        """At once: it would wait ten seconds for WebSockets to end."""
+        """Kills it: a clean stop would wait ten seconds for WebSockets to end."""
         self.process.kill()
         self.process.wait(10)
         super().kill()
 
     def _accepts(self):
-        """It opens its port before it knows its routes."""
+        """Waits for its routes: it opens its port before it has loaded them."""
         if not super()._accepts():
             return False
         try:

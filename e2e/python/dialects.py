@@ -1,4 +1,4 @@
-"""What the dialects' tests share: a server with a listener for each dialect, and clients that speak them."""
+"""Helpers of the dialects' tests: a server with a listener for each dialect, and a client for each."""
 
 import json
 import re
@@ -11,14 +11,14 @@ from conftest import Client
 from fanfare import free_port, token
 
 NAMES = ["notify", "broadcast", "topics", "realtime", "rooms"]
-TALKING = [name for name in NAMES if name != "notify"]  # the others: notify's clients have nothing to say
+TALKING = [name for name in NAMES if name != "notify"]  # the others: clients of notify send nothing
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 MICROSECONDS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """What a test must know to be a client: where to go, and how to say hello and ping."""
+    """The properties of a dialect that a client needs: its address, its login and its ping."""
 
     path: str
     welcome: str | None
@@ -37,7 +37,7 @@ DIALECTS = {
 
 
 def all_dialects(**tables):
-    """Arguments for `launch`: every dialect on a port of its own, and no test notifications unless they are asked for."""
+    """Arguments for `launch`: each dialect on its own port, and no test notifications unless requested."""
     ports = {name: free_port() for name in NAMES}
     listeners = [{"bind": f"127.0.0.1:{port}", "dialects": [name]} for name, port in ports.items()]
     quiet = {"notification_interval": "0s"} | tables.pop("broadcast", {})
@@ -51,14 +51,14 @@ def port_of(server, dialect):
 
 
 def target(dialect, /, **query):
-    """The path and query of a handshake. Topics has no use for a token here: it comes in a frame."""
+    """The path and query of a handshake. Topics gets its token in a frame instead."""
     if dialect == "topics" or query.get("token") is None:
         query.pop("token", None)
     return DIALECTS[dialect].path + ("?" + urllib.parse.urlencode(query) if query else "")
 
 
 class Speaker(Client):
-    """A client of one dialect, past its welcome; `user=None` is anonymous, where that is possible."""
+    """A client of one dialect that has read its welcome; `user=None` is anonymous, where the dialect permits it."""
 
     def __init__(self, server, dialect, user="ann", claims=None, query=None, prove=True, **options):
         self.name, self.dialect = dialect, DIALECTS[dialect]
@@ -71,7 +71,7 @@ class Speaker(Client):
             self.prove(self.token)
 
     def prove(self, token):
-        """Topics: the token, and the answer to it."""
+        """Topics: sends the token and reads the answer."""
         answer = self.ask(type="auth", token=token)
         assert answer["type"] == "auth_success", answer
         return answer
@@ -81,21 +81,21 @@ class Speaker(Client):
         self.socket.send(json.dumps(frame) if text is None else text)
 
     def ask(self, text=None, **frame):
-        """Sends something, and returns the next frame."""
+        """Sends a message, and returns the next frame."""
         self.say(text, **frame)
         return self.next_json()
 
     def alive(self):
-        """A ping is answered, and nothing else has come since the last frame that was read."""
+        """Asserts that a ping is answered and no other frame has arrived since the last one that was read."""
         answer = self.ask(self.dialect.ping)
         assert answer["type"] == self.dialect.pong, f"expected a pong: {answer}"
 
     def complaint(self, text=None, **frame):
-        """Sends something wrong, and returns what the error says."""
+        """Sends an invalid message, and returns the error."""
         return complaint(self.name, self.ask(text, **frame))
 
     def hear(self, channel):
-        """Subscribes to `channel`, or enters it."""
+        """Subscribes to `channel`, or joins it."""
         match self.name:
             case "topics":
                 answer = self.ask(type="subscribe", topic=channel)
@@ -111,7 +111,7 @@ class Speaker(Client):
 
 
 def complaint(dialect, frame):
-    """What an error frame says, once its form is as documented: a tuple of code, message, field, issue; or its words."""
+    """Checks the form of an error frame, and returns (code, message, field, issue), or its text."""
     timestamp = frame.pop("timestamp")
     match dialect:
         case "broadcast":
@@ -135,7 +135,7 @@ def complaint(dialect, frame):
 
 
 def ask(server, dialect, path, method="GET", body=None, **headers):
-    """An HTTP request to the listener of a dialect, as `Fanfare.get` makes it."""
+    """An HTTP request to the listener of a dialect, as `Fanfare.get` sends it."""
     ours, server.port = server.port, port_of(server, dialect)
     try:
         return server.get(path, method, body, **headers)
@@ -144,7 +144,7 @@ def ask(server, dialect, path, method="GET", body=None, **headers):
 
 
 def raw(server, dialect, token=None, *headers, **query):
-    """A socket without manners: it answers no ping and reads nothing by itself. Welcomes are not read."""
+    """A raw socket: it answers no ping and reads nothing by itself. Its welcome is not read."""
     peer = wire.connect(port_of(server, dialect))
     peer.sendall(wire.upgrade_request(target(dialect, token=token, **query), *headers))
     head = b""
@@ -157,7 +157,7 @@ def raw(server, dialect, token=None, *headers, **query):
 
 
 def closing(frames):
-    """(code, reason) of the close frame among `frames`, or None."""
+    """The (code, reason) of the close frame in `frames`, or None."""
     for opcode, payload in frames:
         if opcode == 8:
             return int.from_bytes(payload[:2], "big"), payload[2:].decode()

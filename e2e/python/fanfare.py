@@ -1,4 +1,4 @@
-"""Starts the real binary with a configuration of the test's own, and asks it things. Standard library only."""
+"""Starts the real binary with a test's own configuration, and sends requests to it. Standard library only."""
 
 import base64
 import contextlib
@@ -25,7 +25,7 @@ STOP_TIMEOUT = 20.0
 
 
 def binary():
-    """The program under test: FANFARE_BIN, else what cargo built last."""
+    """The program under test: FANFARE_BIN, or else the binary that cargo built last."""
     given = os.environ.get("FANFARE_BIN")
     built = [ROOT / "target" / profile / "fanfare" for profile in ("debug", "release")]
     candidates = [pathlib.Path(given)] if given else sorted((b for b in built if b.exists()), key=os.path.getmtime)
@@ -35,7 +35,7 @@ def binary():
 
 
 def program(package, *names):
-    """The path of a program that Debian has in `package`. A test that needs it fails where it is missing."""
+    """The path of a program from the Debian package `package`. A test that needs a missing program fails."""
     path = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
     found = next(filter(None, (shutil.which(name, path=path) for name in names)), None)
     if not found:
@@ -50,7 +50,7 @@ _ports = itertools.cycle(random.sample(range(10_000 + _process % 4 * 5_000, 15_0
 
 
 def free_port():
-    """A port that nothing uses, another one with each call."""
+    """A port that no program uses; each call returns another one."""
     for port in _ports:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
@@ -58,7 +58,7 @@ def free_port():
 
 
 def wait_until(condition, timeout=30.0, what="the condition"):
-    """Asks `condition` until it says something true, and returns that."""
+    """Calls `condition` until it returns a true value, and returns that."""
     deadline = time.monotonic() + timeout
     while True:
         answer = condition()
@@ -83,7 +83,7 @@ def token(user, ttl=3600, secret=SECRET, **claims):
 
 
 def toml_value(value):
-    """JSON's scalars and arrays are TOML's; objects become inline tables."""
+    """A value as TOML. Scalars and arrays are as in JSON; objects become inline tables."""
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{key} = {toml_value(item)}" for key, item in value.items()) + " }"
     return json.dumps(value)
@@ -104,7 +104,7 @@ def toml(config):
 
 
 def environment(**more):
-    """Only what a program needs to run: a JWT_SECRET_KEY or REDIS_URL of the developer's would be obeyed."""
+    """The few variables that a program needs to run: the server would use a JWT_SECRET_KEY or REDIS_URL of the developer's."""
     kept = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "RUST_BACKTRACE", "LLVM_PROFILE_FILE")
     return {name: os.environ[name] for name in kept if name in os.environ} | more
 
@@ -145,13 +145,13 @@ class Fanfare:
         self.descriptors = descriptors
         self.env = env or {}
         self.arguments = arguments
-        self.wrapper = wrapper  # a command that runs the server's
+        self.wrapper = wrapper  # a command that runs the server's command
         self.process = None
 
-    # --- life ---
+    # --- lifetime ---
 
     def spawn(self):
-        """Starts the process and does not wait for anything."""
+        """Starts the process without waiting for it."""
         self.config_file.write_text(toml(self.config))
         command = [*self.wrapper, binary(), "serve", "--config", str(self.config_file), *self.arguments]
         if self.descriptors:
@@ -183,7 +183,7 @@ class Fanfare:
         return self.process.wait(timeout)
 
     def stop(self):
-        """A clean end: SIGTERM, and the exit code must be 0."""
+        """Ends it with SIGTERM; the exit code must be 0."""
         self.signal()
         code = self.wait()
         assert code == 0, f"fanfare ended with {code}:\n{self.log()}"
@@ -197,7 +197,7 @@ class Fanfare:
     def log(self):
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
-    # --- questions ---
+    # --- requests ---
 
     def ws(self, user=None, **claims):
         """The address of the WebSocket endpoint, with a token for `user`."""
@@ -205,7 +205,7 @@ class Fanfare:
         return f"ws://127.0.0.1:{self.port}{self.prefix}/ws{query}"
 
     def get(self, path, method="GET", body=None, timeout=30, **headers):
-        """One HTTP request. Header names are written with underscores."""
+        """Sends one HTTP request. Header names are written with underscores."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         with contextlib.closing(connection):
             connection.request(method, self.prefix + path, body, {k.replace("_", "-"): v for k, v in headers.items()})
@@ -228,7 +228,7 @@ class Fanfare:
         return sum(map(float, values))
 
     def memory(self):
-        """Resident bytes."""
+        """Its resident bytes."""
         return int(re.search(r"VmRSS:\s+(\d+) kB", self._proc("status"))[1]) * 1024
 
     def cpu_seconds(self):
@@ -244,7 +244,7 @@ class Fanfare:
 
 @contextlib.contextmanager
 def running(**arguments):
-    """A server for the length of a `with`; its end must be clean if the test was good."""
+    """A server for a `with` block; if the block succeeds, the server must end cleanly."""
     server = Fanfare(**arguments)
     try:
         yield server.start()
@@ -258,7 +258,7 @@ def running(**arguments):
 
 
 class Redis:
-    """A real Redis (or Valkey) on a port that stays the same over restarts."""
+    """A real Redis (or Valkey) that keeps its port over restarts."""
 
     def __init__(self, password=None, env=None):
         self.port, self.password, self.process = free_port(), password, None

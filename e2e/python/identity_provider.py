@@ -1,4 +1,4 @@
-"""An identity provider: RSA keys made in Python, and an HTTP server with their public parts. Standard library only."""
+"""An identity provider: RSA keys made in Python, and an HTTP server of their public parts. Standard library only."""
 
 import base64
 import hashlib
@@ -71,7 +71,7 @@ class Key:
 
 
 class Provider:
-    """Serves `keys` on a port that is its own from the beginning, and accepts nothing before `start`."""
+    """Serves `keys` on a port that it reserves at once; it accepts no connection before `start`."""
 
     def __init__(self, *keys):
         self.keys, self.port, self.requests, self.server = list(keys), free_port(), 0, None

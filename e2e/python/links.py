@@ -1,4 +1,4 @@
-"""A TCP link between a node and its broker that can stop forwarding without a word, and counts who connects."""
+"""A TCP link between a node and its broker that can stop forwarding silently, and counts connections."""
 
 import asyncio
 import collections
@@ -8,7 +8,7 @@ import time
 
 
 class Links:
-    """The event loop of all links, in a thread of its own."""
+    """The event loop of all links, in its own thread."""
 
     def __init__(self):
         self.loop = asyncio.new_event_loop()
@@ -33,11 +33,11 @@ class Links:
 
 
 class Link:
-    """Forwards from `port` to `target`. Frozen, it reads and writes nothing; connections are still accepted, as by a router's far side."""
+    """Forwards from `port` to `target`. While frozen, it reads and writes nothing; connections are still accepted, as by the far side of a router."""
 
     def __init__(self, target):
         self.target, self.accepted, self.port = target, [], None
-        self.subscription = None  # the port from which the node's subscriptions reach the broker
+        self.subscription = None  # the local port of the node's connection for subscriptions to the broker
         self.loop = asyncio.get_running_loop()
         self.flows, self.subscriptions_flow = asyncio.Event(), asyncio.Event()
         self.flows.set()
@@ -51,16 +51,16 @@ class Link:
         return link
 
     def freeze(self, only_subscriptions=False):
-        """From now on nothing passes, in either direction, and no connection is closed."""
+        """Stops forwarding in both directions; no connection is closed."""
         self.loop.call_soon_threadsafe((self.subscriptions_flow if only_subscriptions else self.flows).clear)
 
     def thaw(self):
-        """What was held back passes now."""
+        """Forwards again, beginning with the bytes that were held back."""
         for flow in (self.flows, self.subscriptions_flow):
             self.loop.call_soon_threadsafe(flow.set)
 
     def busiest_second(self, since):
-        """The most connections that were opened within one second after `since` (monotonic)."""
+        """The most connections that were opened within one second, after `since` (monotonic)."""
         window, most = collections.deque(), 0
         for moment in list(self.accepted):
             if moment < since:
@@ -83,7 +83,7 @@ class Link:
         await asyncio.gather(self._pump(reader, far_writer, flows), self._pump(far_reader, writer, flows))
 
     async def _pump(self, reader, writer, flows):
-        """Passes on in one direction while all of `flows` are set, which both directions share."""
+        """Forwards one direction while all of `flows` are set; both directions share them."""
         with contextlib.suppress(OSError):
             while True:
                 data = await reader.read(1 << 16)

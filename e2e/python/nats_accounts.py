@@ -1,4 +1,4 @@
-"""What an operator of NATS makes with `nsc`: an operator, accounts and a user, each a key, with statements (JWTs) that sign each other."""
+"""What an operator of NATS makes with `nsc`: an operator, accounts and a user, each a key, and the JWTs by which they sign each other."""
 
 import base64
 import json
@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 import time
 
-# The first byte of a key's text, by who has it; that of a seed stands before it.
+# The first byte of a key's text, by role; a seed's own byte is before it.
 OPERATOR, ACCOUNT, USER, SEED = 14 << 3, 0, 20 << 3, 18 << 3
 # An Ed25519 key in PKCS #8, without its last 32 bytes.
 PKCS8 = bytes.fromhex("302e020100300506032b657004220420")
@@ -43,7 +43,7 @@ class Key:
         return subprocess.run(["openssl", *arguments], input=input, capture_output=True, check=True, timeout=20).stdout
 
     def states(self, subject, name, **claims):
-        """The statement that `subject` is `name`, signed by this key."""
+        """A JWT, signed by this key, that `subject` is `name`."""
         header = {"typ": "JWT", "alg": "ed25519-nkey"}
         body = {"jti": name, "iat": int(time.time()), "iss": self.public, "sub": subject.public, "name": name, "nats": claims}
         signed = ".".join(base64url(json.dumps(part).encode()) for part in (header, body))
@@ -56,13 +56,13 @@ class Key:
 
 
 class Operator:
-    """An operator with an account of the system and one for Fanfare, which has JetStream."""
+    """An operator with a system account, and an account for Fanfare that has JetStream."""
 
     def __init__(self):
         self.key, self.system, self.account = Key(OPERATOR), Key(ACCOUNT), Key(ACCOUNT)
 
     def server_config(self):
-        """What a server needs to know."""
+        """The part of a server's configuration that names them."""
         unlimited = {name: -1 for name in ("subs", "data", "payload", "imports", "exports", "conn", "leaf", "mem_storage", "disk_storage")}
         unlimited |= {"streams": -1, "consumer": -1, "wildcards": True}
         operator = self.key.states(self.key, "O", type="operator", version=2, system_account=self.system.public)

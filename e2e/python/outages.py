@@ -1,4 +1,4 @@
-"""What the tests of database outages share: the ways a database can be away, and what is looked at meanwhile."""
+"""Helpers of the tests of database outages: the ways to make a database unavailable, and what the tests check meanwhile."""
 
 import concurrent.futures
 import contextlib
@@ -15,11 +15,11 @@ import postgres
 from fanfare import token, wait_until
 from test_sessions import PASSWORD, Door, coded, refused
 
-BOUND = 20  # seconds for an answer; it should come in ten
+BOUND = 20  # the most seconds for an answer; it should take ten
 ADMIN = {"roles": ["admin"]}
 ACCOUNTS = "accounts are not available at the moment"
 MESSAGES = refused("messages cannot be used at the moment")
-# What is asked: whether it needs to write, and what is answered while it cannot be done.
+# The requests: whether they write, and their answer while the database is unavailable.
 ASKED = {
     "register": (True, refused(ACCOUNTS)), "login": (True, refused(ACCOUNTS)), "refresh": (True, refused(ACCOUNTS)),
     "me": (False, refused(ACCOUNTS)), "open": (True, coded("SERVER_FULL", ACCOUNTS)),
@@ -30,7 +30,7 @@ WRITING = {name for name, (writes, _) in ASKED.items() if writes}
 
 
 class Scene:
-    """A server with a user who is logged in, clients who were connected before, and somebody who writes on and on."""
+    """A server with a logged-in user, clients that are already connected, and a writer that runs all the time."""
 
     def __init__(self, server, speak):
         self.server, self.speak, self.made = server, speak, 0
@@ -41,25 +41,25 @@ class Scene:
         self.enter_anew()
 
     def enter_anew(self):
-        """The clients that are connected from now on."""
+        """Opens the clients that stay connected."""
         self.topics = self.enter("topics").hear("scores.final")
         self.rooms, self.notify = self.enter("rooms"), self.enter("notify")
         self.messages = self.speak(self.server, "topics", "root", claims=ADMIN).hear("messages")
 
     def try_to_register(self):
-        """None while the database is away."""
+        """The database's error; None if it is available."""
         status, answer = self.door.post("/api/auth/register", {"email": "ann@example.com", "password": PASSWORD})
         return answer.get("data") if status != 503 else None
 
     def enter(self, dialect):
-        """A connection with the token that a login gave."""
+        """Opens a connection with the token of a login."""
         client = self.speak(self.server, dialect, user=None, query={"token": self.token})
         if dialect == "topics":
             client.prove(self.token)
         return client
 
     def goes_on(self):
-        """Who was connected still is, and hears what is published; who has a token comes in."""
+        """Connected clients still receive events, and a client with a token can connect."""
         self.made += 1
         with contextlib.closing(self.enter("notify")) as new:
             for to in ({"channel": "scores.final"}, {"user": self.user}):
@@ -76,7 +76,7 @@ class Scene:
     # --- requests ---
 
     def ask(self, name):
-        """(status, what was said, Retry-After)"""
+        """Returns (status, body, Retry-After)."""
         number, ann, path = time.monotonic_ns(), {"password": PASSWORD}, None
         match name:
             case "register":
@@ -92,7 +92,7 @@ class Scene:
             case "refresh a session":
                 asked = "POST", "/sessions/refresh", {"refresh_token": self.session["refresh_token"]}
             case "end a session":
-                # Nobody's session: 404 once the database can be asked.
+                # A session that does not exist: 404 once the database answers.
                 asked = "DELETE", "/sessions/019e0c62-0000-7000-8000-000000000000", None
             case "write":
                 asked = "POST", "/api/messages", {"content": f"m{number}"}
@@ -109,7 +109,7 @@ class Scene:
             return dict(zip(names, pool.map(self.ask, names)))
 
     def is_refused(self, names):
-        """Each is 503 in the form of its document, says when to come again, and says nothing else."""
+        """Each answer is 503 in the form of its document, with Retry-After and no details."""
         for name, answer in self.ask_all(names).items():
             assert answer == (503, ASKED[name][1], "5"), (name, answer)
 
@@ -118,17 +118,17 @@ class Scene:
             assert status in (200, 201, 404) and (status == 404) == (name == "end a session"), (name, status, said)
 
     def recovers(self):
-        """Everything works again, without anybody's doing."""
+        """Everything works again without any intervention."""
         wait_until(lambda: all(status != 503 for status, *_ in self.ask_all(ASKED).values()), BOUND, "the end of it")
         self.is_answered(ASKED)
         self.goes_on()
-        # The log waits until no request has failed for a while.
+        # Waits until no request has failed for a while.
         wait_until(lambda: self.ask("write")[0] == 201 and len(set(self.told())) == 1, BOUND, "the log to report the end")
 
-    # --- what the log says ---
+    # --- the log ---
 
     def told(self):
-        """How often the log says that the storage went, and that it is back."""
+        """How often the log reports that storage was lost, and that it is back."""
         log = self.server.log()
         assert PASSWORD not in log and postgres.PASSWORD not in log and self.token not in log
         assert "panicked" not in log
@@ -136,7 +136,7 @@ class Scene:
 
 
 class Author(threading.Thread):
-    """Writes messages until told to stop, whatever is answered; knows which were acknowledged."""
+    """Writes messages until it is stopped, whatever the answers; stores which were acknowledged."""
 
     def __init__(self, scene):
         super().__init__(daemon=True)
@@ -151,7 +151,7 @@ class Author(threading.Thread):
                 self.acknowledged.append(said["data"]["id"])
 
     def stop(self):
-        """Each acknowledged message is there once, and was told once. (Others may be there too.)"""
+        """Each acknowledged message is stored once and was delivered once. (Others may also be.)"""
         self.ended.set()
         self.join()
         assert self.statuses <= {201, 503}
@@ -168,11 +168,11 @@ class Author(threading.Thread):
         assert len(set(heard)) == len(heard) and set(heard) <= set(stored)
 
 
-# --- the ways to be away ---
+# --- the ways to make a database unavailable ---
 
 
 class SqliteOutage:
-    """`folder` is the data folder. Reading goes on but where the file is gone."""
+    """`folder` is the data folder. Unless the file is gone, reads still work."""
 
     stops = WRITING
 
@@ -181,7 +181,7 @@ class SqliteOutage:
 
 
 class Locked(SqliteOutage):
-    """Another process is in the middle of a transaction, and stays there."""
+    """Another process holds a transaction open."""
 
     def begin(self):
         self.other = sqlite3.connect(self.file, isolation_level=None, timeout=20)
@@ -193,7 +193,7 @@ class Locked(SqliteOutage):
 
 
 class Full(SqliteOutage):
-    """No room is left where the file is."""
+    """The disk of the file is full."""
 
     def begin(self):
         with contextlib.suppress(OSError), open(self.folder / "filler", "wb", buffering=0) as filler:
@@ -205,7 +205,7 @@ class Full(SqliteOutage):
 
 
 class Gone(SqliteOutage):
-    """The files are somewhere else for a while."""
+    """The files are moved away for a while."""
 
     stops = set(ASKED)
 
@@ -231,7 +231,7 @@ class PostgresOutage:
 
 
 class Stopped(PostgresOutage):
-    """It ends as with a loss of power, and is started again."""
+    """The server is killed as by a loss of power, and started again."""
 
     def begin(self):
         self.server.stop()
@@ -241,7 +241,7 @@ class Stopped(PostgresOutage):
 
 
 class Hanging(PostgresOutage):
-    """It takes connections, and says nothing."""
+    """The server accepts connections and does not answer."""
 
     def begin(self):
         self.server.hang()
@@ -251,10 +251,10 @@ class Hanging(PostgresOutage):
 
 
 class NoConnectionLeft(PostgresOutage):
-    """All connections are ended, and no other is let in."""
+    """All connections are ended and no new one is accepted."""
 
     def begin(self):
-        # In one session: between the two, connections that are left serve some requests while others are refused.
+        # In one session: between two, some remaining connections would be served while others are refused.
         self.server.sql(f"ALTER ROLE {postgres.USER} CONNECTION LIMIT 0", postgres.TERMINATE)
 
     def end(self):
@@ -262,7 +262,7 @@ class NoConnectionLeft(PostgresOutage):
 
 
 class ReadOnly(PostgresOutage):
-    """It takes no changes for a while, as one that has become a standby."""
+    """The database accepts no changes for a while, as a standby."""
 
     stops = WRITING
 
@@ -281,14 +281,14 @@ class ReadOnly(PostgresOutage):
 
 @contextlib.contextmanager
 def small_disk(folder, size):
-    """A file system of its own at `folder`; only root can make one."""
+    """A separate file system at `folder`; only root can make one."""
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode != 0:
         pytest.skip("mounting a small tmpfs is not permitted here")
     try:
         yield folder
     finally:
-        # The server may have its database there and is ended after this.
+        # The server may have its database there; it is ended after this.
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 

@@ -1,4 +1,4 @@
-"""A real PostgreSQL server of a test's own, which a test may stop, hang and start again. Standard library only."""
+"""A real PostgreSQL server for one test, which a test may stop, hang and start again. Standard library only."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ TERMINATE = f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE
 
 
 def programs():
-    """Where Debian's package `postgresql` has its programs; the newest version of several."""
+    """The folder of the programs of Debian's package `postgresql`; the newest version if there are several."""
     found = pathlib.Path("/usr/lib/postgresql").glob("*/bin/initdb")
     newest = max(found, key=lambda path: float(path.parts[-3]), default=None)
     if newest is None:
@@ -26,7 +26,7 @@ def programs():
 
 
 def as_somebody():
-    """What makes another user run a command: PostgreSQL refuses to be root. It ends when the tests are killed."""
+    """A command prefix that changes the user, because PostgreSQL refuses to run as root. The process ends if the tests are killed."""
     command = ["setpriv", "--pdeathsig", "KILL"]
     if os.geteuid() == 0:
         command += [f"--reuid={somebody().pw_uid}", f"--regid={somebody().pw_gid}", "--clear-groups"]
@@ -41,18 +41,18 @@ def somebody():
 
 
 class Postgres:
-    """A server with one database and one user who is no superuser, on a port that stays the same over restarts."""
+    """A server with one database and one user without superuser rights, which keeps its port over restarts."""
 
     def __init__(self):
         self.port, self.programs, self.process = free_port(), programs(), None
-        # Not below TMPDIR: another user must be able to get there.
+        # Not below TMPDIR: another user must be able to reach it.
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="fanfare-pg.", dir="/tmp"))
         if os.geteuid() == 0:
             os.chown(self.folder, somebody().pw_uid, somebody().pw_gid)
         self.url = f"postgres://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{DATABASE}"
 
     def create(self):
-        """Makes the files, starts, and makes the user and the database."""
+        """Creates the files, starts the server, and creates the user and the database."""
         options = ["--username=postgres", "--auth-local=trust", "--auth-host=scram-sha-256", "--encoding=UTF8"]
         self._run("initdb", *options, "--no-locale", "--no-sync", "-D", str(self.folder / "data"))
         self.start()
@@ -77,14 +77,14 @@ class Postgres:
             return self.sql("SELECT 1", database="postgres") == ["1"]
 
     def stop(self):
-        """At once, as a machine that loses its power: clients are not told, and the next start recovers."""
+        """Stops at once, as a machine that loses power: clients get no message, and the next start recovers."""
         if self.process:
             self.process.send_signal(signal.SIGQUIT)
             self.process.wait(30)
             self.process = None
 
     def hang(self):
-        """It and all its connections' processes stop in the middle of what they do, and keep their sockets."""
+        """Suspends the server and its connections' processes; their sockets stay open."""
         self._signal(signal.SIGSTOP)
 
     def resume(self):
@@ -104,7 +104,7 @@ class Postgres:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def sql(self, *statements, database=DATABASE):
-        """Statements of an administrator; answers the lines of the results, their columns separated by `|`."""
+        """Runs an administrator's statements; returns the lines of the results, with columns separated by `|`."""
         commands = [part for statement in statements for part in ("-c", statement)]
         return self._run("psql", *self._as_administrator(database), *commands).splitlines()
 
@@ -125,7 +125,7 @@ class Postgres:
 
 
 class Session:
-    """One connection of an administrator, for many statements in quick succession."""
+    """An administrator's connection, for many statements in quick succession."""
 
     END = "-- that is all --"
 

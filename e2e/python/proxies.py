@@ -1,4 +1,4 @@
-"""Real proxies in front of a server, on ports and in folders of the test's own."""
+"""Real proxies in front of a server, each on its own ports and in its own folder."""
 
 import os
 import pathlib
@@ -46,7 +46,7 @@ class Proxy:
 
     def __init__(self, program, config, arguments):
         self.port, self.folder = free_port(), pathlib.Path(tempfile.mkdtemp(prefix="proxy-"))
-        packages = pathlib.Path(sys.executable).parent  # where a program is that a Python package brings
+        packages = pathlib.Path(sys.executable).parent  # the folder of a program that a Python package installs
         self.program = shutil.which(program, path=os.environ.get("PATH", "") + f":/usr/sbin:/sbin:{packages}")
         assert self.program, f"{program} is not installed"
         self.prepare()
@@ -77,7 +77,7 @@ class Proxy:
 
 
 def nginx(backend, location):
-    """nginx, whose `location` block passes requests on; the upstream is called `fanfare`."""
+    """nginx with a `location` block that forwards requests; the upstream is named `fanfare`."""
     config = lambda proxy: NGINX.format(user="user root;" * (os.geteuid() == 0), folder=proxy.folder, port=proxy.port, backend=backend, location=location)  # noqa: E731
     return Proxy("nginx", config, lambda file, folder: ["-p", str(folder), "-e", str(folder / "error.log"), "-c", str(file)])
 

@@ -21,7 +21,7 @@ def here(tmp_path):
 
 
 def pairs(done):
-    """What a command that made something answers."""
+    """The values that a creating command printed."""
     assert done.returncode == 0, done.stderr
     return dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
 

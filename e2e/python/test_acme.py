@@ -1,4 +1,5 @@
-"""Certificates by ACME, from a real authority: obtained, kept, renewed, and what happens when the authority is away or refuses."""
+"""Certificates by ACME from a real authority: how they are obtained, kept and renewed, and what happens if the authority is unavailable or
+refuses."""
 
 import pathlib
 import socket
@@ -18,7 +19,7 @@ NAMES = ["push.example.com", "www.push.example.com"]
 
 @pytest.fixture
 def authority(cleanup):
-    """authority(port, ...) starts one that validates at that port."""
+    """authority(port, ...) starts an authority that validates at that port."""
 
     def started(port, **options):
         own = Authority(port, **options)
@@ -29,7 +30,7 @@ def authority(cleanup):
 
 
 def arguments(authority, port, **acme):
-    """A server with a plain listener for the test's questions, and one with the authority's certificate."""
+    """A server with a plain listener for the test's requests, and one with the authority's certificate."""
     plain = free_port()
     acme = {"domains": NAMES, "contact": ["ops@example.com"], "directory": authority.directory,
             "ca_file": str(authority.ca), "retry": "1s"} | acme
@@ -41,7 +42,7 @@ def arguments(authority, port, **acme):
 
 
 def served(port, name=NAMES[0], protocols=()):
-    """The serial number, as bytes of the certificate, that a client of `name` is shown; None if its handshake fails."""
+    """The serial number of the certificate that a client of `name` receives, as bytes of the certificate; None if its handshake fails."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     if protocols:
@@ -81,7 +82,7 @@ def test_a_certificate_is_obtained_and_clients_verify_it(launch, authority, publ
     assert publisher(server.resp_port).publish("user_noti:ann", message(1)) == 1
     assert client.next_json()["payload"] == 1
     client.close()
-    # The authority's own protocol is there for open challenges alone, and carries no request.
+    # The ACME protocol is accepted only for open challenges, and carries no request.
     assert served(port, protocols=["acme-tls/1"]) is None
     folder = stored(server).parent
     assert [mode(path) for path in (folder, folder / "certificate.pem", folder / "account.json")] == [0o700, 0o600, 0o600]
@@ -125,7 +126,7 @@ def test_while_the_authority_is_away_the_present_certificate_serves_until_and_af
     wait_until(lambda: "has ended and cannot be renewed" in server.log(), 90, "an error")
     assert served(port) == certificate and server.get("/livez").status == 200
     assert server.prometheus("fanfare_last_acme_order_successful") == 0
-    # The authority that comes back has lost its accounts.
+    # The restarted authority has lost its accounts.
     own.start()
     wait_until(lambda: served(port) not in (None, certificate), 90, "another certificate")
     wait_until(lambda: server.prometheus("fanfare_last_acme_order_successful") == 1, what="an order that succeeded")

@@ -1,4 +1,4 @@
-"""What operators ask, on one node and on two: figures, problems, the configuration, connections in detail, users, accounts, keys."""
+"""The operators' API on one node and on two: figures, problems, the configuration, connections in detail, users, accounts, keys."""
 
 import json
 import signal
@@ -17,7 +17,7 @@ HOSTILE = ["<script>alert(1)</script>", "\"><img src=x onerror=alert(1)>", "😀
 
 
 def nodes_of(world):
-    """How many there are."""
+    """The number of entries."""
     return len({id(world.first), id(world.last)})
 
 
@@ -260,7 +260,7 @@ def test_a_reload_changes_what_is_shown(launch):
     wait_until(lambda: settings(server)[0]["log.level"]["value"] == '"debug"', what="the new level")
 
 
-# --- who may ---
+# --- access ---
 
 
 ADMIN_ONLY = ["/api/v1/configuration", "/api/v1/accounts", "/api/v1/keys"]
@@ -271,7 +271,7 @@ def test_scopes(launch):
     server = launch(**all_dialects())
     made = json.loads(server.get("/api/v1/keys", "POST", json.dumps({"name": "reader", "scopes": ["read"]})).text)
     admin = None
-    # Now that there is a key, callers need one.
+    # A key exists now, so callers need one.
     for path in READERS + ADMIN_ONLY:
         assert server.get(path).status == 401, path
         status = server.get(path, Authorization=f"Bearer {made['key']}").status
@@ -290,7 +290,7 @@ def test_scopes(launch):
 
 
 def test_an_admin_whose_role_is_taken_away(launch):
-    """Its token is refused at once, on the page as elsewhere."""
+    """The admin's token is refused at once, on the page and everywhere else."""
     server = launch(**all_dialects())
     body = {"email": "root@example.com", "password": "correct horse battery", "roles": ["admin"]}
     made = json.loads(server.get("/api/v1/accounts", "POST", json.dumps(body)).text)

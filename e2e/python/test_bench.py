@@ -1,4 +1,4 @@
-"""`fanfare bench` runs, and its figures come with what was measured. What the figures are is no test's business."""
+"""`fanfare bench` runs and prints its figures. No test checks their values."""
 
 import json
 import subprocess

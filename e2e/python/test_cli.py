@@ -1,4 +1,4 @@
-"""The command line: what it prints, and its exit codes (0 done, 1 failed, 2 asked wrongly)."""
+"""The command line: its output and its exit codes (0 done, 1 a runtime error, 2 bad arguments or configuration)."""
 
 import base64
 import json
@@ -110,7 +110,7 @@ def test_config_check_of_no_file(here):
     assert here("config", "check").returncode == 0
 
 
-# What is wrong, and the line of it.
+# An error, and its line.
 BAD_FILES = {
     "no TOML": ("[auth\n", 1),
     "an unknown table": ("[nothing]\n", 1),
@@ -153,7 +153,7 @@ def test_config_check_reads_the_broker_s_url(here, url, problem):
 def test_config_check_finds_every_error(here):
     done = here("config", "check", config='[notify]\nmax_conections = 3\n[broker]\nkind = "pigeon"\n')
     said = done.stdout + done.stderr
-    assert "max_conections" in said and "max_connections" in said  # with the name that was meant
+    assert "max_conections" in said and "max_connections" in said  # the suggested name
     assert "pigeon" in said
 
 
@@ -250,7 +250,7 @@ def test_publish_to_no_server_is_1(here):
 
 
 class Listener:
-    """A running `fanfare listen`. Its lines of standard output are events."""
+    """A running `fanfare listen`. Each line of its standard output is an event."""
 
     def __init__(self, folder, *arguments, **env):
         self.process = subprocess.Popen(
@@ -259,7 +259,7 @@ class Listener:
         )
 
     def ready(self):
-        """Waits until all that was asked for is heard."""
+        """Waits until all subscriptions are confirmed."""
         line = self.process.stderr.readline()
         assert line.startswith("listening"), line + self.process.stderr.read()
         return self
@@ -276,7 +276,7 @@ class Listener:
 
 @pytest.fixture
 def listen(cleanup):
-    """listen(server, "--user", "ann") is a listener that is ready, with the server's own configuration."""
+    """listen(server, "--user", "ann") starts a listener with the server's own configuration, and waits until it is ready."""
 
     def started(server, *arguments, **env):
         listener = Listener(server.folder, *arguments, **env)
@@ -293,7 +293,7 @@ def serving(launch, *dialects, **tables):
 
 
 def said(event):
-    """What was published, in whatever dialect the event is shown."""
+    """The published data, whatever the dialect of the event."""
     data = event.get("payload", event.get("data"))
     return data["payload"] if event["type"] in ("Broadcast", "DirectMessage") else data
 
@@ -349,7 +349,7 @@ def test_publish_to_a_room_reaches_who_listens_to_it(launch, listen):
     server = serving(launch, "rooms")
     listening = listen(server, "--user", "ann", "--channel", "project:1")
     assert publish(server, "--channel", "project:1", "1") == 1
-    events = [listening.next() for _ in range(2)]  # the first is its own coming
+    events = [listening.next() for _ in range(2)]  # the first event announces the user itself
     assert [event["type"] for event in events] == ["user_joined", "message"]
     assert (events[1]["room"], events[1]["data"]) == ("project:1", 1)
 
@@ -398,7 +398,7 @@ def test_public_channels_need_no_token(launch, tmp_path, cleanup):
     assert list(tmp_path.iterdir()) == []
 
 
-# What is wanted of which dialect, and what is said besides "403".
+# The requested events and dialect, and the expected text besides "403".
 FORBIDDEN = {
     "somebody's own, in topics": ("topics", "notifications.user.bob", "notifications.user.bob"),
     "somebody's own, in realtime": ("realtime", "notifications.user.bob", "not allowed"),

@@ -1,4 +1,4 @@
-"""What several nodes on one Redis count together: the members of rooms, names, and the connections of a user."""
+"""Counts over several nodes on one Redis: the members of rooms, names, and the connections of a user."""
 
 import json
 import time
@@ -15,14 +15,14 @@ FORGOTTEN = 10  # seconds after its death within which a node is forgotten
 
 @pytest.fixture
 def nodes(launch, real_redis):
-    """nodes(2, rooms={...}) starts so many nodes on one Redis."""
+    """nodes(2, rooms={...}) starts that many nodes on one Redis."""
     redis = real_redis()
     broker = {"kind": "redis", "url": redis.url}
     return lambda count, **tables: [launch(broker=broker, **all_dialects(**tables)) for _ in range(count)]
 
 
 def member(speak, node, user, **more):
-    """A client of `user` in the room; what came behind the answer is not read yet."""
+    """A client of `user` in the room; frames after the answer to its join are not read yet."""
     client = speak(node, "rooms", user)
     client.answer = client.ask(type="join_room", room=ROOM, **more)
     assert client.answer["type"] == "joined_room", client.answer
@@ -148,7 +148,7 @@ def test_connections_of_a_user_are_limited_over_all_nodes(nodes, speak):
 
 
 def welcomed(node, token):
-    """A connection that is let in; None for one that is not."""
+    """A connection; None if it is refused."""
     client = Client(f"ws://127.0.0.1:{port_of(node, 'rooms')}/api/v1/ws/connect?token={token}")
     try:
         return client if client.next_json()["type"] == "connected" else None
@@ -169,7 +169,7 @@ def test_a_name_is_one_connections_on_all_nodes(nodes, cleanup):
     code, reason = named(two).closed()
     assert code == 1008 and reason, (code, reason)
     for old, new in ((one, two), (two, one)) * 3:
-        # Free as soon as the connection that had it is closed.
+        # The name is free as soon as its connection is closed.
         first.close()
         first = named(new)
         assert first.next_json()["type"] == "welcome", (old.port, new.port)
@@ -188,7 +188,7 @@ def test_who_is_back_at_another_node_in_time_has_not_left(nodes, speak):
     wait_until(lambda: users(present(two)[1]).get("ann") == (1, 1), what="the lost connection's time over")
     back.alive()
     watcher.alive()
-    # Nobody comes back: the user leaves when the time is over. A close frame is no loss.
+    # No client returns: the user leaves when the time is over. A close frame is not a loss.
     lose(back)
     sees(watcher, "user_left", "ann")
     closed = member(speak, one, "bob")

@@ -1,4 +1,4 @@
-"""Clients that lost their connection come back: nothing is left of the old one, and the new one is as good."""
+"""Clients that lost their connection reconnect: nothing of the old one is left, and the new one works as before."""
 
 import json
 
@@ -14,7 +14,7 @@ HEARD = {"topics": "scores.final", "realtime": "scores.final", "rooms": "channel
 @pytest.mark.parametrize("end", ["close", "cut"])
 @pytest.mark.parametrize("dialect", HEARD)
 def test_what_is_heard_again(launch, speak, dialect, end):
-    """Connect, hear, lose it, and all of that anew; nobody hears anything twice."""
+    """Each client connects, receives, loses its connection and starts again; no client receives an event twice."""
     server, channel = launch(**all_dialects()), HEARD[dialect]
     for turn in range(3):
         client = speak(server, dialect).hear(channel)

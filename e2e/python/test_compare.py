@@ -1,4 +1,4 @@
-"""The comparison with other servers, with so few clients that it takes seconds: all its parts work, whatever the figures are."""
+"""The comparison with other servers, with so few clients that it takes seconds: all its parts work. Its figures are not checked."""
 
 import json
 import os
@@ -14,7 +14,7 @@ COMPARE = fanfare.ROOT / "bench" / "compare"
 
 
 def compare(folder, *arguments):
-    """Runs the comparison on whatever core is free. Returns its results."""
+    """Runs the comparison on any free core. Returns its results."""
     core = str(min(os.sched_getaffinity(0)))
     command = [
         sys.executable, COMPARE / "compare.py", "--no-install", "--folder", folder / "peers", "--out", folder / "out",

@@ -1,5 +1,5 @@
-"""A database that is locked, full, read-only, silent or gone for a while: what needs it fails clearly, everything else goes
-on, and nothing has to be done when it is back."""
+"""A database that is locked, full, read-only, silent or gone for a while: requests that need it fail clearly, all others work, and the
+server recovers without intervention."""
 
 import concurrent.futures
 import time
@@ -36,7 +36,7 @@ def away_and_back(scene, outage):
         scene.is_refused(outage.stops)
         scene.is_answered(ASKED.keys() - outage.stops)
         scene.goes_on()
-    time.sleep(2.5)  # the server looks by itself, too, and does not tell of it every time
+    time.sleep(2.5)  # the server also probes the database itself, and does not log each probe
     assert scene.told() == (1, 0)
     outage.end()
     scene.recovers()
@@ -59,7 +59,7 @@ def test_postgresql(launch, speak, real_postgres, kind):
 
 
 def test_a_disk_that_is_read_only_at_the_start(launch, speak, disk):
-    """A file that is open for writing keeps its file system writable, so the server is killed and started anew."""
+    """An open file keeps its file system writable, so the server is killed and started anew."""
     server = launch(**all_dialects(data_dir=str(disk)))
     scene = Scene(server, speak)
     server.process.kill()
@@ -109,10 +109,10 @@ def test_nobody_is_trusted_while_it_is_not_known_whether_there_are_keys(launch, 
         server.port = port
         return found
 
-    assert answers() == [(200, None)] * 2  # no key was ever made
+    assert answers() == [(200, None)] * 2  # no key was ever created
     outage = outages.Stopped(database)
     outage.begin()
-    assert answers() == [(200, None)] * 2  # which is known
+    assert answers() == [(200, None)] * 2  # a stored key
     server.stop()
     server.start()
     assert answers() == [(503, "5")] * 2
@@ -127,7 +127,7 @@ def test_nobody_is_trusted_while_it_is_not_known_whether_there_are_keys(launch, 
 
 
 def test_connections_that_were_ended_are_not_used_again(launch, speak, real_postgres):
-    """Nobody is refused because the database was restarted while nobody asked for anything."""
+    """No request is refused after a restart of the database at a quiet time."""
     database = real_postgres()
     scene = Scene(launch(**all_dialects(storage={"url": database.url})), speak)
     for _ in range(3):
@@ -138,7 +138,7 @@ def test_connections_that_were_ended_are_not_used_again(launch, speak, real_post
 
 
 def test_a_crowd_that_waits_for_a_silent_database(launch, speak, real_postgres):
-    """Each is refused in time, and who is connected does not notice."""
+    """Each request is refused in time, and connected clients notice nothing."""
     database = real_postgres()
     unlimited = {"login_attempts_per_minute": 0, "login_attempts_per_minute_per_ip": 0, "registrations_per_minute_per_ip": 0}
     scene = Scene(launch(**all_dialects(storage={"url": database.url}, auth=unlimited)), speak)

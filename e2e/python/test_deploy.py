@@ -1,5 +1,5 @@
-"""What `deploy/` says is true: each configuration passes the check, each command runs as it stands, each port and variable exists, and
-the files have the form that their readers want. Images, Compose and Kubernetes themselves are not run."""
+"""The files of `deploy/` are correct: each configuration passes the check, each command runs as it is written, each port and variable
+exists, and each file has the form that its program expects. Images, Compose and Kubernetes themselves are not run."""
 
 import json
 import pathlib
@@ -29,7 +29,7 @@ def tool(name, *arguments):
 
 
 def checked(folder, text="", *arguments, **env):
-    """`fanfare config check` of this configuration, with the secret in its place."""
+    """Runs `fanfare config check` on this configuration, with the secret in its place."""
     file, secret = folder / "fanfare.toml", folder / "jwt_secret"
     secret.write_text(SECRET)
     placed = lambda value: re.sub("|".join(SECRET_FILES), str(secret), value)  # noqa: E731
@@ -71,7 +71,7 @@ def container(cleanup):
 
 
 def test_the_command_of_the_unit_runs_as_it_stands(container):
-    """The first process, with a read-only root, no temporary folder, and its state folder alone to write to."""
+    """The server as the first process, with a read-only root, no temporary folder, and a writable state folder."""
     [command] = lines_of_unit("ExecStart")
     started = container({"/etc/fanfare/fanfare.toml": (DEPLOY / "fanfare.toml").read_text(), "/etc/fanfare/jwt_secret": SECRET})
     started.start(shlex.split(command))
@@ -96,7 +96,7 @@ def test_the_unit_waits_for_the_drain_and_systemd_accepts_it(tmp_path):
 
 
 def test_the_unit_lets_traces_ask_the_kernel():
-    """Without netlink no trace would ever say `acknowledged`."""
+    """Without netlink, no trace would report `acknowledged`."""
     assert "AF_NETLINK" in lines_of_unit("RestrictAddressFamilies")[0].split()
 
 
@@ -177,7 +177,7 @@ def test_compose_shows_the_dashboard_and_the_alerts(compose):
     [provider] = yaml.safe_load((DEPLOY / "compose/grafana-dashboards.yaml").read_text())["providers"]
     dashboard = grafana["../observability/fanfare-dashboard.json"]
     assert dashboard.startswith(provider["options"]["path"] + "/")
-    # A provisioned dashboard cannot ask for its data source: it chooses one by a variable.
+    # A provisioned dashboard has no dialog for its data source: a variable selects it.
     variables = json.loads((DEPLOY / "observability/fanfare-dashboard.json").read_text())["templating"]["list"]
     assert "prometheus" in [variable.get("query") for variable in variables if variable["type"] == "datasource"]
     [rules] = yaml.safe_load((DEPLOY / "compose/prometheus.yml").read_text())["rule_files"]
@@ -215,7 +215,7 @@ def test_the_manifests_have_kubernetes_form():
 
 
 def test_the_pod_runs(manifests, container):
-    """Its command with its configuration, in its read-only root."""
+    """The command runs with its configuration, in its read-only root."""
     pod = manifests["Deployment"]["spec"]["template"]["spec"]
     [one] = pod["containers"]
     text = manifests["ConfigMap"]["data"]["fanfare.toml"]
@@ -251,7 +251,7 @@ def test_the_manifests_variables_and_keys_exist(manifests, tmp_path):
 
 
 def test_the_manifests_are_the_chart_s(manifests):
-    """Each line of a template that is no instruction stands in the manifests, and so does the configuration."""
+    """Each line of a template without an instruction is also in the manifests, and so is the configuration."""
     plain = {line.strip() for line in PLAIN.read_text().splitlines()}
     for template in (CHART / "templates").glob("*.yaml"):
         fixed = {line.strip() for line in template.read_text().splitlines() if "{{" not in line}
@@ -316,7 +316,7 @@ def test_neither_is_in_the_help():
 
 @pytest.mark.parametrize("name", ["nginx.conf", "haproxy.cfg", "Caddyfile", "traefik-fanfare.yaml"])
 def test_the_command_of_the_page_leaves_one_node(name):
-    """docs/operate/README.md makes a configuration for one node from each proxy's file by one command."""
+    """One command of docs/operate/README.md makes a configuration for one node from each proxy's file."""
     page = (ROOT / "docs/operate/README.md").read_text()
     command = re.search(r"^    (sed .*) > TARGET$", page, re.M)[1].replace("YOUR.NAME", "push.example.org")
     made = subprocess.run(shlex.split(command.replace("deploy/proxies/FILE", str(DEPLOY / "proxies" / name))), capture_output=True, text=True, check=True).stdout

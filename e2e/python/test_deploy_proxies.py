@@ -1,4 +1,4 @@
-"""Two nodes behind the proxies of `deploy/proxies`: a rolling restart under load, who is refused, and what is logged."""
+"""Two nodes behind the proxies of `deploy/proxies`: a rolling restart under load, refused clients, and the log."""
 
 import contextlib
 import http.server
@@ -22,7 +22,7 @@ from test_tls import FILES
 from tls_client import trusting
 from traffic import HttpPublisher
 
-PAUSE = 3  # seconds between two nodes of a rolling restart: each proxy must know again the one that is back
+PAUSE = 3  # seconds between two nodes of a rolling restart: each proxy must have noticed that the first one is back
 CLOSING = 3  # seconds until a client behind a proxy has read, on a busy machine, that its node has closed it
 ORIGIN = "https://app.example.com"
 
@@ -47,15 +47,15 @@ class Cluster(cluster.Cluster):
 
 @pytest.fixture(params=PROXIES)
 def software(request, monkeypatch):
-    """Clients trust the certificate of the tests alone."""
+    """Clients trust only the tests' certificate."""
     monkeypatch.setenv("SSL_CERT_FILE", str(FILES / "cert.txt"))
     return request.param
 
 
 def test_a_rolling_restart(software):
-    """No client is refused by a node that drains, none stays away, and what was acknowledged reaches whoever is connected."""
+    """A draining node refuses no client, every client reconnects, and each acknowledged event reaches every connected client."""
     with contextlib.ExitStack() as stack:
-        tables = {"shutdown": {"timeout": "20s", "drain_window": "4s"}}  # clients come back while others are still being closed
+        tables = {"shutdown": {"timeout": "20s", "drain_window": "4s"}}  # clients reconnect while others are still being closed
         nodes = Cluster(stack, nodes=2, tables=tables)
         proxy = PROXIES[software]([node.placed() for node in nodes.all])
         stack.callback(proxy.kill)
@@ -73,7 +73,7 @@ def test_a_rolling_restart(software):
         nodes.publish_on_broker()
         nodes.flow()
         nodes.ledger.closing = CLOSING
-        with nodes.fault():  # a receipt that is not degraded promises delivery all the same
+        with nodes.fault():  # a receipt that is not degraded promises delivery nevertheless
             for node in nodes.all:
                 node.server.stop()
                 nodes.spend(1)
@@ -92,15 +92,15 @@ def test_a_rolling_restart(software):
 
 
 def refused_by(nodes):
-    """Each attempt of a client to come back that failed."""
+    """Each failed attempt of a client to reconnect."""
     return [(one.name, attempt) for one in nodes.ledger.subscribers for attempt in one.refused]
 
 
-# --- what a proxy repeats ---
+# --- requests that a proxy repeats ---
 
 
 class Draining(http.server.ThreadingHTTPServer):
-    """A node whose health check has not failed yet, and that refuses all else with 503, as a node that drains."""
+    """A node whose health check has not failed yet, and that refuses everything else with 503, as a draining node does."""
 
     daemon_threads = True
 
@@ -139,7 +139,7 @@ def test_a_refused_get_is_repeated_and_a_post_is_not(software, cleanup):
         node.asked.clear()
 
     def status(method, body=""):
-        """Of a request that arrives in one piece: HAProxy repeats no other one."""
+        """A request that arrives in one piece: HAProxy repeats no other."""
         reached = socket.create_connection(("127.0.0.1", proxy.port), 20)
         with trusting(FILES / "cert.txt").wrap_socket(reached, server_hostname="localhost") as connection:
             connection.sendall(f"{method} /api/v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
@@ -156,7 +156,7 @@ def test_a_refused_get_is_repeated_and_a_post_is_not(software, cleanup):
 
 
 class Production:
-    """One node with `deploy/fanfare.toml`, behind a proxy that takes it for both of its nodes."""
+    """One node with `deploy/fanfare.toml`, behind a proxy that is configured for two nodes."""
 
     def __init__(self, software, folder, cleanup, change=lambda text: text):
         node = Example(ROOT / "deploy", folder)
@@ -175,7 +175,7 @@ class Production:
             return error.code
 
     def client(self, path, source="127.0.0.1", **options):
-        """A client at an address of its own, closed at once; returns the HTTP status of its handshake."""
+        """A client at its own address, closed at once; returns the HTTP status of its handshake."""
         reached = socket.create_connection(("127.0.0.1", self.proxy.port), 20, source_address=(source, 0))
         options = {"sock": reached, "ssl": self.trusting, "server_hostname": "localhost", "origin": ORIGIN} | options
         try:
@@ -191,7 +191,7 @@ def production(software, tmp_path, cleanup):
 
 
 def handshakes(behind):
-    """Ten from each of five addresses, which is more than one address may do at once."""
+    """Ten connections from each of five addresses, which is more than one address may open at once."""
     return {behind.client(f"/ws?token={token('ann')}", f"127.0.0.{2 + number % 5}") for number in range(50)}
 
 
@@ -215,7 +215,7 @@ def test_what_is_public(production):
 
 
 def test_no_token_is_logged(production):
-    """Neither a good one nor a bad one, wherever a client puts it, nor while no node is there."""
+    """The log contains neither a valid nor an invalid token, wherever a client puts it, nor if no node is available."""
     behind = production()
     offered = {"subprotocols": [f"access_token.{token('ann')}"]}
     header = {"additional_headers": {"Authorization": f"Bearer {token('ann')}"}}
@@ -247,7 +247,7 @@ def test_a_stream_over_http_is_not_held_back(production):
 
 @pytest.mark.parametrize(("name", "setting"), [("Caddyfile", r"keepalive (\d+)s"), ("traefik.yaml", r"idleConnTimeout: (\d+)s")])
 def test_the_proxy_closes_an_idle_connection_first(name, setting):
-    """What is a minute in nginx, and five seconds in HAProxy, is longer than the server's time in others."""
+    """A minute in nginx, and five seconds in HAProxy, are longer than the server's own limit."""
     [kept] = re.findall(setting, (CONFIGURATIONS / name).read_text())
     [server] = re.findall(r'^#keep_alive_timeout = "(\d+)s"', run("config", "default").stdout, re.M)
     assert int(kept) < int(server)

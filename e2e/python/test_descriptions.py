@@ -1,6 +1,6 @@
-"""What the server says of itself: both documents are valid, and what it does is what they say.
+"""The server's descriptions of itself: both documents are valid, and the server behaves as they say.
 
-Schemas are read strictly here: a field that is not described is an error, so that the documents cannot fall behind.
+Schemas are read strictly here: an undescribed field is an error, so that the documents cannot become outdated.
 """
 
 import json
@@ -16,7 +16,7 @@ from dialects import DIALECTS, NAMES, Speaker, all_dialects, ask
 from fanfare import token
 
 ASYNCAPI = fanfare.ROOT / "e2e/node_modules/@asyncapi/specs/schemas/3.0.0.json"
-NAMESPACES = {"http://www.w3.org"}  # names of SVG and XHTML, from where nothing is loaded
+NAMESPACES = {"http://www.w3.org"}  # names of SVG and XHTML, which are not loaded
 TEXT = {"/api/v1/stream", "/livez", "/metrics/prometheus", "/docs", "/admin"}
 
 
@@ -37,7 +37,7 @@ def asyncapi(server):
 
 
 def strict(schema):
-    """The schema, with no room for fields that it does not name."""
+    """The schema, without additional fields."""
     if isinstance(schema, list):
         return [strict(each) for each in schema]
     if not isinstance(schema, dict):
@@ -49,14 +49,14 @@ def strict(schema):
 
 
 def validate(document, schema, value):
-    # What the references lead to stands beside the schema.
+    # The targets of the references are beside the schema.
     whole = strict({**schema, "components": document.get("components", {})})
     checker = jsonschema.Draft202012Validator.FORMAT_CHECKER
     jsonschema.Draft202012Validator(whole, format_checker=checker).validate(value)
 
 
 def operation_of(document, method, path):
-    """The operation that a request is for, found by its path."""
+    """The operation of a request, found by its path."""
     for template, operations in document["paths"].items():
         pattern = re.sub(r"\\{[^}]*\\}", "[^/]*", re.escape(template))
         if re.fullmatch(pattern, path.split("?")[0]) and method.lower() in operations:
@@ -65,7 +65,7 @@ def operation_of(document, method, path):
 
 
 def conforms(document, method, path, answer):
-    """Asserts that the answer is one that is described."""
+    """Asserts that the answer is described."""
     responses = operation_of(document, method, path)["responses"]
     described = responses.get(str(answer.status), responses.get("default"))
     assert described, f"{method} {path}: {answer.status} is not described: {answer.text}"
@@ -120,7 +120,7 @@ def test_examples_are_good(openapi, asyncapi):
 
 
 def test_every_listener_shows_both(server, openapi, asyncapi):
-    """The documents are the same everywhere, except for the place that says what the listener serves."""
+    """The documents are the same on every listener, except for the part about the listener's own routes."""
     for dialect in NAMES:
         document = json.loads(ask(server, dialect, "/openapi.json").text)
         [place] = document["servers"]
@@ -174,7 +174,7 @@ ACCOUNTS = {"/api/auth/me", "/api/messages", "/sessions"}  # need a user, see be
 
 
 def test_every_get_answers_as_described(server, openapi, crowd):
-    """At some listener with what is described; where a listener does not serve it, with 404."""
+    """Each route answers as described on the listeners that serve it, and 404 on all others."""
     others = ACCOUNTS | {"/api/v1/tail", "/api/v1/trace/{id}"}  # one never ends, the other needs a traced event: see their own tests
     paths = [path for path, operations in openapi["paths"].items() if "get" in operations and path not in others]
     some = server.json("/api/v1/connections?limit=1")["connections"][0]["id"]
@@ -221,7 +221,7 @@ EVERYONE = {"to": "everyone", "data": 1}
     ("notify", "GET", "/ws", None, 401), ("topics", "GET", "/ws", None, 426), ("rooms", "GET", "/api/v1/ws/connect", None, 426),
 ])
 def test_answers_are_as_described(server, openapi, dialect, method, path, body, status):
-    """And what is refused is refused by the schema of the request, too."""
+    """The schema of the request refuses what the server refuses."""
     answer = ask(server, dialect, path, method, None if body is None else json.dumps(body))
     assert answer.status == status, answer.text
     conforms(openapi, method, path, answer)
@@ -242,7 +242,7 @@ def test_strangers_are_told_as_described(server, openapi, method, path):
 
 
 def test_keys_beyond_their_scope_are_told_as_described(launch, openapi):
-    """403, on every route for services."""
+    """Every route for services answers 403."""
     server = launch(**all_dialects())
     made = fanfare.run("--config", str(server.config_file), "key", "create", "narrow", "--scope", "publish")
     publisher = re.search(r"ff_\S+", made.stdout)[0]
@@ -278,7 +278,7 @@ def test_refused_handshakes(server, openapi, dialect):
 
 
 def test_a_node_without_its_broker(launch):
-    """Degraded, and as described."""
+    """Degraded answers are also as described."""
     server = launch(broker={"kind": "redis", "url": f"redis://127.0.0.1:{fanfare.free_port()}/0"}, **all_dialects())
     openapi = server.json("/openapi.json")
     for path, status in [("/health", 503), ("/readyz", 503), ("/metrics", 200), ("/api/v1/channels", 200), ("/api/v1/users/a/presence", 200)]:
@@ -319,7 +319,7 @@ def test_accounts_are_as_described(server, openapi):
 
 
 class Witness:
-    """Holds each frame against what is described, and remembers which messages there were."""
+    """Validates each frame by its description, and records the messages that occurred."""
 
     def __init__(self, asyncapi, dialect):
         self.asyncapi, self.dialect, self.seen = asyncapi, dialect, set()
@@ -330,7 +330,7 @@ class Witness:
         return {name.removeprefix(prefix): message["payload"] for name, message in messages.items() if name.startswith(prefix)}
 
     def fits(self, side, frame):
-        """The message that the frame is; one without a fixed type is what is left."""
+        """The message of a frame; one without a fixed type is the remaining one."""
         fitting, errors = [], []
         for name, payload in self.messages(side).items():
             try:

@@ -1,4 +1,4 @@
-"""The environment variables of the documents, by what they bring about; and the doors of realtime."""
+"""The documents' environment variables and their effects; and the ways to authenticate in realtime."""
 
 import json
 
@@ -74,7 +74,7 @@ def test_message_size(launched_with, speak):
 
 
 def test_websockets_can_be_disabled(tmp_path):
-    """Topics is off; everything else is as it was. Asked of the configuration, since the default ports may be taken."""
+    """Topics is off; all other dialects stay. The test reads the configuration, because the default ports may be in use."""
     for value, served in (("true", True), ("false", False)):
         shown = run("config", "show", cwd=tmp_path, WEBSOCKET_ENABLED=value).stdout
         assert ('"topics"' in shown) == served
@@ -106,7 +106,7 @@ def test_the_secret(cleanup, speak):
 
 @pytest.mark.parametrize("names", [["REDIS_URL"], ["PUBSUB_REDIS_URL"], ["PUBSUB_REDIS_URL", "REDIS_URL"]])
 def test_redis(launch, speak, real_redis, publisher, names):
-    """Any of them brings a broker; of both PUBSUB_REDIS_URL is obeyed."""
+    """Each variable selects a broker; of the two URLs, PUBSUB_REDIS_URL takes precedence."""
     broker = real_redis()
     env = {names[0]: broker.url} | dict.fromkeys(names[1:], "redis://127.0.0.1:1/0")
     if names[0] == "PUBSUB_REDIS_URL":
@@ -125,7 +125,7 @@ def test_the_memory_adapter_needs_no_redis(launched_with):
 
 
 def test_which_variable_wins(launched_with, speak):
-    """The environment beats the file, and Fanfare's own names beat the documents'."""
+    """The environment takes precedence over the file, and Fanfare's own names over the documents'."""
     env = {"MAX_CONNECTIONS_PER_USER": "1", "FANFARE_ROOMS_MAX_CONNECTIONS_PER_USER": "2"}
     server = launched_with({"rooms": {"max_connections_per_user": 3}}, **env)
     speak(server, "rooms"), speak(server, "rooms")
@@ -147,7 +147,7 @@ def test_values_that_make_no_sense_are_named(cleanup, name, value):
     assert name in server.log() and "panicked" not in server.log()
 
 
-# --- realtime's doors ---
+# --- authentication in realtime ---
 
 
 def refused(server, **options):
@@ -159,7 +159,7 @@ def refused(server, **options):
 
 
 def ways(token):
-    """How a token may be brought: as query, header and subprotocol."""
+    """A token may be in the query, in a header, or in the subprotocol."""
     yield {"query": {"token": token}}
     yield {"additional_headers": {"Authorization": f"Bearer {token}"}}
     yield {"subprotocols": [f"access_token.{token}"]}
@@ -169,7 +169,7 @@ def test_three_ways_to_bring_a_token(launch, speak):
     server, ann = launch(**all_dialects()), token("ann")
     for way in ways(ann):
         client = speak(server, "realtime", None, **way)
-        client.hear("user:ann")  # which proves who it is
+        client.hear("user:ann")  # which authenticates it
         assert client.socket.subprotocol == (f"access_token.{ann}" if "subprotocols" in way else None)
         assert client.greeting["data"].keys() == {"status", "details"} and client.greeting["data"]["status"] == "connected"
         details = client.greeting["data"]["details"]
@@ -216,7 +216,7 @@ def test_direct_messages(launch, speak):
 
 
 def test_the_shared_listener(launch, speak):
-    """Notify and realtime on one port: told apart by the handshake, or by the first frame."""
+    """Notify and realtime on one port: the handshake or the first frame selects the dialect."""
     arguments = all_dialects()
     arguments["listener"] = [{"bind": f"127.0.0.1:{arguments['port']}", "dialects": ["notify", "realtime"]}]
     server, ann = launch(**arguments), token("ann")
@@ -228,7 +228,7 @@ def test_the_shared_listener(launch, speak):
     client = speak(server, "notify", query={})
     for ignored in ("", "hello", "{", '{"type":"ping"}', '{"type":"Subscribe"}', '{"type":"Status","data":{}}', "[]" * 1000):
         client.say(ignored)
-    client.say(type="Subscribe", data={"topics": ["a"]}, pad="x" * 10_000)  # more than notify takes
+    client.say(type="Subscribe", data={"topics": ["a"]}, pad="x" * 10_000)  # longer than notify permits
     answers = [client.next_json(), client.next_json()]
     assert [answer["data"]["status"] for answer in answers] == ["connected", "subscribed"]
     client.say("nonsense")

@@ -1,5 +1,5 @@
-"""What each document says of its HTTP routes: every field and its type, with connections of every dialect open, and
-errors in the form of the document that the route is from."""
+"""The documents' HTTP routes: every field and its type, with connections of every dialect open, and errors in the form of the document that
+has the route."""
 
 import itertools
 import json
@@ -14,19 +14,19 @@ from dialects import NAMES, TIME, all_dialects, ask, complaint, port_of
 from fanfare import SECRET, token, wait_until
 from wire import connect as dial, status
 
-OPEN = {"notify": 1, "broadcast": 2, "topics": 3, "realtime": 4, "rooms": 5}  # how many connections of each dialect
+OPEN = {"notify": 1, "broadcast": 2, "topics": 3, "realtime": 4, "rooms": 5}  # the number of connections of each dialect
 
 
 @pytest.fixture
 def busy(launch, speak):
-    """A server with connections of every dialect, each time another number of them."""
+    """A server with connections of every dialect, a different number of each."""
     server = launch(**all_dialects())
     server.clients = {name: [speak(server, name, f"{name}{n}") for n in range(count)] for name, count in OPEN.items()}
     return server
 
 
 def shape(value):
-    """A value with its leaves replaced by their types."""
+    """A value whose leaves are replaced by their types."""
     if isinstance(value, dict):
         return {key: shape(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -76,7 +76,7 @@ def test_metrics(busy, dialect):
 
 
 def test_each_dialect_counts_its_own(busy, publisher):
-    """What one dialect's clients say and hear is in its own figures and in no other's."""
+    """Messages of one dialect's clients count in its own figures and in no other's."""
     before = answer(busy, "realtime", "/metrics")
     busy.clients["realtime"][0].alive(), busy.clients["rooms"][0].alive(), busy.clients["broadcast"][0].alive()
     after = answer(busy, "realtime", "/metrics")
@@ -89,7 +89,7 @@ def test_each_dialect_counts_its_own(busy, publisher):
 
 
 def test_prometheus(busy):
-    """The four documented names, with help and type, wherever it is asked and whatever is accepted."""
+    """The four documented names, with help and type, on every listener and for every accepted media type."""
     protobuf = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
     for dialect, accept in itertools.product(NAMES, ("application/json", protobuf)):
         got = ask(busy, dialect, "/metrics/prometheus", Accept=accept)
@@ -164,7 +164,7 @@ def test_a_name_is_one_connections(launch, speak):
     server = launch(**all_dialects())
     first = speak(server, "broadcast", query={"client_id": "client_123"})
     assert first.greeting["client_id"] == "client_123"
-    for _ in range(2):  # who is refused does not take the name away
+    for _ in range(2):  # a refused client does not take the name
         with pytest.raises(websockets.ConnectionClosed) as closed:
             speak(server, "broadcast", "bob", query={"client_id": "client_123"})
         assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1008, "Client client_123 is already connected")
@@ -251,7 +251,7 @@ def test_what_notify_refuses(busy, body):
     busy.clients["broadcast"][0].alive()
 
 
-# --- errors of the routes, each in its document's form ---
+# --- errors of the routes, each in the form of its document ---
 
 
 def is_broadcasts(body, category=None):
@@ -356,7 +356,7 @@ def test_with_a_key_nobody_else_may(launch, bearer, code):
     assert ask(server, "broadcast", "/status", Authorization=f"Bearer {bearer}").status == code
 
 
-# --- tokens at the door ---
+# --- tokens in the handshake ---
 
 BAD_TOKENS = {
     "expired": token("ann", ttl=-5), "forged": token("ann", secret="x" * 40), "nonsense": "x", "no sub": token(None),

@@ -1,4 +1,4 @@
-"""How connections of each dialect live and end: pings and silence, tokens that run out, test notifications, and drains."""
+"""The life of connections of each dialect: pings and silence, expiring tokens, test notifications, and drains."""
 
 import json
 import signal
@@ -30,7 +30,7 @@ IMPATIENT = everywhere(ping_interval="250ms", ping_timeout="750ms")
 
 
 def test_silence_ends_a_connection(launch):
-    """It is pinged first, and the close says why."""
+    """A silent connection is pinged first, and its close has the reason."""
     server = launch(**all_dialects(**IMPATIENT))
     for name, peer in [(name, raw(server, name, token("mute"))) for name in NAMES]:
         got = list(frames_until_close(peer))
@@ -48,7 +48,7 @@ def frames_until_close(peer):
 
 
 def test_any_frame_is_a_sign_of_life(launch):
-    """Even of a client that answers no ping: a pong or a ping of WebSocket, the dialect's own, and nonsense."""
+    """A client that answers no ping also stays connected by other messages: a pong or a ping of WebSocket, the dialect's own, or an invalid one."""
     server = launch(**all_dialects(**IMPATIENT))
     signs = {"pong": frame(PONG), "ping": frame(PING), "empty": frame(TEXT), "nonsense": frame(TEXT, b"x")}
     peers = [(name, sign, raw(server, name, token(f"{name} {n}"))) for name in NAMES for n, sign in enumerate(signs.values())]
@@ -64,7 +64,7 @@ def test_any_frame_is_a_sign_of_life(launch):
 
 
 def test_the_pings_of_broadcast(launch, speak):
-    """They come as JSON too, and an answer to either counts; no other dialect has any."""
+    """Its pings are also sent as JSON, and an answer to either counts; no other dialect sends them."""
     server = launch(**all_dialects(**IMPATIENT))
     peer = raw(server, "broadcast", client_id="json")
     kinds = set()
@@ -81,7 +81,7 @@ def test_the_pings_of_broadcast(launch, speak):
 
 
 def test_last_ping(launch, speak):
-    """Null before the first answer, then the time of it, whichever ping it answers."""
+    """Null before the first answer, then the time of it, whichever ping was answered."""
     server = launch(**all_dialects(broadcast={"ping_interval": "400ms", "ping_timeout": "30s"}))
 
     def last_pings():
@@ -99,7 +99,7 @@ def test_last_ping(launch, speak):
         peer.close()
 
 
-# --- tokens that run out ---
+# --- expiring tokens ---
 
 
 def test_a_token_that_runs_out_ends_its_connection(launch, speak):
@@ -121,7 +121,7 @@ NEED_A_TOKEN = [
 
 @pytest.fixture
 def expiring(launch, speak):
-    """A topics client whose token has just run out, and its server; the grace is a parameter."""
+    """A topics client whose token has just expired, and its server; the grace is a parameter."""
 
     def made(grace="30s"):
         server = launch(**all_dialects(topics={"reauth_grace": grace}))
@@ -187,12 +187,12 @@ def test_a_connection_in_topics_stays_with_its_user(launch, speak):
 
 
 def test_test_notifications(launch, speak):
-    """They come to broadcast alone, count up, and tell what they should."""
+    """They are sent only to broadcast, with a counter and the documented fields."""
     server = launch(**all_dialects(broadcast={"notification_interval": "200ms"}))
     others = [speak(server, name) for name in ("notify", "topics", "realtime", "rooms")]
     others[2].hear("**"), others[1].hear("**")
     client, second = speak(server, "broadcast"), speak(server, "broadcast", "bob")
-    assert client.greeting["notification_interval"] == 1  # whole seconds; 0 would mean none
+    assert client.greeting["notification_interval"] == 1  # whole seconds; 0 would disable them
     got = [client.next_json() for _ in range(3)]
     for each in got:
         assert each.keys() == {"id", "type", "timestamp", "data", "sender"}
@@ -230,7 +230,7 @@ def test_their_interval_is_told(launch, speak, interval, shown, running):
 
 
 def test_a_drain(launch, speak):
-    """Broadcast is told twice; every connection is closed with 1001; the process ends with 0."""
+    """Broadcast gets two messages; every connection is closed with 1001; the exit code is 0."""
     server = launch(**all_dialects(shutdown={"timeout": "10s", "drain_window": "400ms"}))
     clients = [speak(server, name) for name in NAMES]
     server.signal()
@@ -286,14 +286,14 @@ def test_newcomers_during_a_drain(launch, speak):
             assert ask(server, name, path).status == status, (name, path)
     health = json.loads(ask(server, "broadcast", "/health").text)
     assert (health["status"], health["reason"]) == ("unhealthy", "Server shutting down")
-    server.signal(signal.SIGINT)  # the second one ends at once
+    server.signal(signal.SIGINT)  # the second signal ends the process at once
     assert server.wait() == 1
     for client in crowd:
         client.close()
 
 
 def test_clients_that_do_not_answer_the_close(launch):
-    """They are cut at the timeout, and the exit is a clean one."""
+    """Connections are cut at the timeout, and the exit code is 0."""
     server = launch(**all_dialects(shutdown={"timeout": "1s", "drain_window": "100ms"}))
     peers = [raw(server, name, token("mute")) for name in NAMES]
     server.signal()

@@ -1,4 +1,4 @@
-"""How many, how much, how fast: every limit of every dialect, and in which words the one too many is refused."""
+"""Every limit of every dialect, on numbers, sizes and rates, and the text of its refusal."""
 
 import itertools
 import json
@@ -44,7 +44,7 @@ REFUSED = {
 
 
 def knock(server, dialect, user="ann", **options):
-    """What a newcomer is told: None if it is let in, else (status, body) before the upgrade or (code, reason) after it."""
+    """The answer to a new connection: None if it is accepted, else (status, body) before the upgrade or (code, reason) after it."""
     try:
         client = Speaker(server, dialect, user, **options)
     except websockets.InvalidStatus as refused:
@@ -75,7 +75,7 @@ def test_connections(launch, speak, dialect, limit):
         assert other == dialect or knock(server, other) is None, "other dialects have limits of their own"
     if dialect != "notify":
         first.alive()
-    if (dialect, limit) != ("topics", "max_connections_per_user"):  # whose users are known only after the handshake
+    if (dialect, limit) != ("topics", "max_connections_per_user"):  # the user is known only after the handshake
         assert server.prometheus("fanfare_handshakes_refused_total") == 3
     first.close()
     wait_until(lambda: knock(server, dialect) is None, what="room after one has left")
@@ -99,7 +99,7 @@ def test_defaults(launch, speak):
 
 
 def test_one_who_was_refused_is_not_counted(launch, speak):
-    """Active is never above the maximum, whatever is upgraded just to be closed."""
+    """The number of active connections never exceeds the maximum, even if clients close at once."""
     server = launch(**all_dialects(broadcast={"max_connections": 1}, rooms={"max_connections": 1}))
     speak(server, "broadcast"), speak(server, "rooms")
     # They do not answer the close.
@@ -112,7 +112,7 @@ def test_one_who_was_refused_is_not_counted(launch, speak):
 
 @pytest.mark.parametrize("full, status", [(["broadcast"], 200), (["rooms"], 200), (["broadcast", "rooms"], 503)])
 def test_health_where_two_share_a_listener(launch, speak, full, status):
-    """A listener is full when all of its dialects are."""
+    """A listener is full when all of its dialects are full."""
     arguments = all_dialects(**{name: {"max_connections": 1} for name in full})
     arguments["listener"] = [{"bind": f"127.0.0.1:{arguments['port']}", "dialects": ["broadcast", "rooms"]}]
     server = launch(**arguments)
@@ -124,7 +124,7 @@ def test_health_where_two_share_a_listener(launch, speak, full, status):
         (503, "unhealthy", "At capacity") if status == 503 else (200, "healthy", None))
 
 
-# --- who does not read ---
+# --- slow readers ---
 
 TO = {
     "notify": {"user": "slow"}, "broadcast": {"user": "slow"}, "topics": {"channel": "c"}, "realtime": {"channel": "c"},
@@ -163,7 +163,7 @@ def test_one_that_does_not_read_is_closed_and_nobody_waits_for_it(launch, speak,
     wait_until(lambda: server.connections() == (1 if dialect == "notify" else 0))
 
 
-# --- who says too much ---
+# --- fast senders ---
 
 TOO_FAST = {
     "broadcast": (429, "Rate limit exceeded"), "topics": (429, "Too many messages"), "realtime": (429, "too many messages"),
@@ -180,8 +180,8 @@ def test_messages_over_the_rate_are_dropped(launch, speak, dialect):
     answers = [client.next_json() for _ in range(10)]
     dropped = [complaint(dialect, answer) for answer in answers if answer["type"] != DIALECTS[dialect].pong]
     assert 5 <= len(dropped) <= 7 and set(dropped) == {TOO_FAST[dialect]}
-    other.alive()  # each connection has a rate of its own
-    # After a while there is room again.
+    other.alive()  # each connection has its own rate
+    # After a pause, messages are accepted again.
     wait_until(lambda: client.ask(DIALECTS[dialect].ping)["type"] == DIALECTS[dialect].pong or time.sleep(0.3))
 
 
@@ -213,7 +213,7 @@ def test_a_rate_that_is_kept_is_never_felt(launch, speak):
             client.alive()
 
 
-# --- how many subscriptions, and names how long ---
+# --- the number of subscriptions, and the length of names ---
 
 
 def test_subscriptions_in_topics(launch, speak):
@@ -222,7 +222,7 @@ def test_subscriptions_in_topics(launch, speak):
     for name in ("a", "b.*", "notifications.user.ann"):
         client.hear(name)
     assert client.complaint(type="subscribe", topic="d") == full
-    client.hear("a")  # what is subscribed already takes no room
+    client.hear("a")  # an existing subscription does not count again
     answers = [client.ask(type="subscribe", topics=["a", "d", "b.*"]), client.next_json(), client.next_json()]
     assert [answer["type"] for answer in answers] == ["subscribed", "error", "subscribed"]
     assert client.ask(type="unsubscribe", topic="a")["type"] == "unsubscribed"
@@ -242,7 +242,7 @@ def test_subscriptions_in_realtime(launch, speak):
     client = speak(launch(**all_dialects(realtime={"max_subscriptions": 2})), "realtime")
     client.hear("a")
     assert client.complaint(type="Subscribe", data={"topics": ["b", "c"]}) == (400, "too many subscriptions")
-    client.hear("b")  # nothing of the refused list was taken
+    client.hear("b")  # no part of the refused list was subscribed
     client.hear("a")
     assert client.complaint(type="Subscribe", data={"topics": ["c"]}) == (400, "too many subscriptions")
     assert client.ask(type="Unsubscribe", data={"topics": ["a"]})["data"]["status"] == "unsubscribed"

@@ -1,4 +1,4 @@
-"""Who is in a room, who may be, and what is kept from those who may not: in rooms, and for the same channels elsewhere."""
+"""The members of rooms, who may join, and what others do not see: in rooms, and on the same channels in the other dialects."""
 
 import contextlib
 import http.server
@@ -24,14 +24,14 @@ def server(launch):
 
 
 def event(client, type, user):
-    """The next frame is `type` about `user` in the room."""
+    """Asserts that the next frame is `type` about `user` in the room."""
     got = client.next_json()
     assert TIME.fullmatch(got.pop("timestamp"))
     assert got == {"type": type, "room": ROOM, "data": {"username": user, "user_id": user}, "sender": user}
 
 
 def own_join(client, first=True):
-    """Enters the room; the first of a user's tabs hears of itself."""
+    """Joins the room; the first of a user's connections receives its own announcement."""
     answer = client.ask(type="join_room", room=ROOM)
     assert TIME.fullmatch(answer.pop("timestamp"))
     assert answer == {"type": "joined_room", "room": ROOM, "data": {"message": f"Joined room {ROOM}"}}
@@ -55,14 +55,14 @@ def test_joining_and_leaving_are_told_once_per_user(server, speak):
     own_join(tabs[0])
     event(watcher, "user_joined", "ann")
     own_join(tabs[1], first=False)
-    own_join(tabs[1], first=False)  # twice is told to the caller alone
+    own_join(tabs[1], first=False)  # only the caller learns of a second join
     own_join(tabs[2], first=False)
     leave(tabs[0])
     assert tabs[0].complaint(type="leave_room", room=ROOM) == f"Not in room {ROOM}"
     assert tabs[0].complaint(type="send_message", room=ROOM, data={"content": "hi"}) == f"Not in room {ROOM}"
     tabs[1].close()
     for client in (watcher, tabs[0], tabs[2]):
-        client.alive()  # nothing came meanwhile
+        client.alive()  # no frame arrived meanwhile
     leave(tabs[2])
     event(watcher, "user_left", "ann")
     own_join(tabs[2])
@@ -120,10 +120,10 @@ def test_a_token_that_runs_out_and_silence_leave_the_room_too(launch, speak):
 
 
 def test_many_come_and_go_at_once(server, speak):
-    """Each is told of once, whatever the order."""
+    """Each join and leave is announced once, in any order."""
     watcher = own_join(speak(server, "rooms", "watcher"))
     count = 50
-    peers = [raw(server, "rooms", token(f"user{n // 2}")) for n in range(2 * count)]  # two tabs each
+    peers = [raw(server, "rooms", token(f"user{n // 2}")) for n in range(2 * count)]  # two connections each
     for peer in peers:
         peer.sendall(frame(TEXT, json.dumps({"type": "join_room", "room": ROOM}).encode()))
     came = [watcher.next_json() for _ in range(count)]
@@ -137,7 +137,7 @@ def test_many_come_and_go_at_once(server, speak):
 
 
 def test_tabs_that_join_and_leave_at_once(launch, speak):
-    """Whatever the order, others hear joined and left in turn, and what they hear last is true."""
+    """Joined and left alternate in any order of joins and leaves, and the last announcement is correct."""
     server = launch(**all_dialects(server={"shards": 4}))
     watcher, tabs = own_join(speak(server, "rooms", "watcher")), [speak(server, "rooms", "ann") for _ in range(5)]
     for _ in range(100):
@@ -154,7 +154,7 @@ def test_tabs_that_join_and_leave_at_once(launch, speak):
     assert heard == ["user_joined", "user_left"] * (len(heard) // 2) and heard
 
 
-# --- who one is ---
+# --- identities ---
 
 
 @pytest.mark.parametrize("sub, user_id", [
@@ -217,7 +217,7 @@ BY_CLAIM = {
 @pytest.mark.parametrize("room, open", BY_CLAIM.items())
 @pytest.mark.parametrize("default", ["authenticated", "nobody"])
 def test_the_rooms_claim(launch, speak, default, room, open):
-    """A list of patterns: where there is one, it decides, whatever the default."""
+    """A list of patterns decides alone, whatever the default is."""
     client = speak(launch(**all_dialects(rooms={"default_access": default})), "rooms", "ann", CLAIM)
     client.hear(room) if open else no_access(client, room)
 
@@ -259,7 +259,7 @@ def test_rules(ruled, speak, room, claims, open):
 
 @pytest.mark.parametrize("room, claims, open", MAY_JOIN)
 def test_the_same_rules_in_the_other_dialects(ruled, speak, room, claims, open):
-    """What one may not join is refused as a topic too, and patterns do not show it."""
+    """A room that a user may not join is also refused as a topic, and patterns do not show it."""
     exact = speak(ruled, "topics", "ann", claims)
     answer = exact.ask(type="subscribe", topic=room)
     assert answer["type"] == ("subscribed" if open else "error"), answer
@@ -290,7 +290,7 @@ def test_a_member_that_may_not_speak(ruled, speak):
 
 
 def test_private_channels(ruled, speak):
-    """`owner` in a rule, and channels that services alone publish on."""
+    """`owner` in a rule, and channels on which only services publish."""
     for dialect in ("topics", "realtime"):
         client = speak(ruled, dialect)
         client.hear("reports.ann.today"), client.hear("news.today")
@@ -304,7 +304,7 @@ def test_private_channels(ruled, speak):
 
 
 def test_anonymous_connections(ruled, speak):
-    """They see public channels, no rooms, nothing of `messages`, and nobody's own."""
+    """Anonymous clients see public channels, no rooms, no messages of `messages`, and no personal channel."""
     client = speak(ruled, "realtime", None)
     for channel in ("chat.general", "news.today", "**"):
         client.hear(channel)
@@ -343,7 +343,7 @@ def test_reserved_types_and_senders_cannot_be_forged(server, speak):
 
 @pytest.fixture
 def authorizer(cleanup):
-    """A service that lets `ann` in everywhere but `channel:no`, and counts what it is asked."""
+    """A service that allows `ann` everything but `channel:no`, and counts the requests."""
     asked = []
 
     class Handler(http.server.BaseHTTPRequestHandler):

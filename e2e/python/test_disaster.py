@@ -1,4 +1,4 @@
-"""A machine or a database is lost, and what docs/operate/backup.md says brings users, sessions, API keys and messages back."""
+"""After the loss of a machine or a database, docs/operate/backup.md restores users, sessions, API keys and messages."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ def command(server, *arguments):
 
 
 class World:
-    """Users, a session, an API key, and messages in public and in private, as a client of the HTTP API sees them."""
+    """Users, a session, an API key, and public and private messages, as a client of the HTTP API sees them."""
 
     def __init__(self, server):
         door = Door(server)
@@ -77,7 +77,7 @@ def test_a_machine_with_sqlite_is_lost(launch, tmp_path):
 
 
 class Database:
-    """A PostgreSQL, and the commands of the page: pg_dump and pg_restore, as the server's own user."""
+    """A PostgreSQL, and the commands of the page: pg_dump and pg_restore, run as the server's own user."""
 
     def __init__(self, instance):
         self.instance, self.dump = instance, instance.folder / "fanfare.dump"
@@ -142,7 +142,7 @@ def test_half_a_dump_restores_nothing(launch, database):
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 def test_a_database_of_a_newer_version(launch, real_postgres, kind):
-    """An old program does not start with it, and says why. One that runs already goes on."""
+    """An older program does not start with it, and reports why. One that already runs continues."""
     instance = real_postgres() if kind == "postgres" else None
     server = launch(**({"storage": {"url": instance.url}} if instance else {}))
     Door(server).register(ANN)

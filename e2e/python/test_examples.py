@@ -1,4 +1,4 @@
-"""The configurations in examples/ are checked by `fanfare config check`, started, and do what they say."""
+"""The configurations in examples/ pass `fanfare config check`, start, and do what they say."""
 
 import json
 import re
@@ -16,12 +16,12 @@ from test_tls import FILES
 
 EXAMPLES = sorted(path.parent for path in ROOT.glob("examples/*/fanfare.toml"))
 KEY = "replace-this-key-of-your-backend"
-# These need a Redis, a database or an identity provider that the test does not have; they are checked and not started.
+# These need a Redis, a database or an identity provider that the test does not have; they are only checked.
 ELSEWHERE = {"three-nodes-redis", "identity-provider"}
 
 
 class Example:
-    """A copy of an example whose files are in one folder, and whose ports are free ones."""
+    """A copy of an example with its files in one folder and free ports."""
 
     def __init__(self, source, folder):
         self.folder, self.ports = folder / source.name, {}

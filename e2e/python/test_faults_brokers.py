@@ -1,4 +1,4 @@
-"""Three nodes on Redis behind Sentinels, and on a Redis Cluster: the server that leads dies, a slot moves."""
+"""Three nodes on Redis with Sentinels, and on a Redis Cluster: the leading server dies, and a slot moves."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def test_a_master_dies_and_sentinels_choose_another(sentinels):
     with cluster(broker=sentinels) as nodes:
         with nodes.fault():
             dead = nodes.broker.kill_master()
-        with nodes.fault():  # it comes back as a replica of the other
+        with nodes.fault():  # it returns as a replica of the other
             nodes.broker.serve(dead)
             nodes.spend(at_least(2))
 

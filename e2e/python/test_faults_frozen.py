@@ -1,4 +1,4 @@
-"""A node whose process stops for a moment: the others do not wait for it, and say that it may miss something."""
+"""A node whose process stops for a moment: the others do not wait for it, and their receipts report that it may miss events."""
 
 import statistics
 import time
@@ -9,12 +9,12 @@ from traffic import Burst, outcomes
 
 
 def others(nodes):
-    """The publishers at the nodes that go on."""
+    """The publishers at the other nodes."""
     return [one for one in nodes.ledger.publishers if one.name in ("http-1", "http-2")]
 
 
 def test_publishing_does_not_wait_for_a_frozen_node():
-    """Receipts are degraded, and come at once, but for the first ones."""
+    """Receipts are degraded and immediate, except for the first ones."""
     with cluster() as nodes, nodes.fault():
         nodes.all[0].freeze()
         nodes.spend(2)
@@ -30,7 +30,7 @@ def test_publishing_does_not_wait_for_a_frozen_node():
 
 
 def test_redis_drops_the_subscriber_of_a_frozen_node():
-    # Its clients receive all at once what the system's buffers have kept.
+    # Its clients receive at once what the system's buffers hold.
     tables = {"notify": {"send_queue": 4096, "send_queue_size": 64 << 20}}
     with cluster(tables=tables) as nodes, nodes.fault():
         admin, frozen = nodes.admin(), nodes.all[0]
@@ -41,7 +41,7 @@ def test_redis_drops_the_subscriber_of_a_frozen_node():
         readers = [one for one in nodes.ledger.subscribers if one.audience == "user" and one.node is not frozen]
 
         def is_dropped():
-            """Publishes on, as fast as the others read: the buffers of the system take some of it."""
+            """Publishing continues as fast as the others read: the buffers of the system take a part of it."""
             expected = 1000 * burst.one().number
             wait_until(lambda: all(expected in one.numbers(burst) for one in readers), what="a message of the burst")
             return admin.pubsub_numsub("fanfare:nodes")[0][1] == 2
@@ -52,7 +52,7 @@ def test_redis_drops_the_subscriber_of_a_frozen_node():
 
 
 def test_a_frozen_node_loses_its_subscriptions_at_once():
-    """It cannot report it: the others see that Redis does not know its connection any more."""
+    """It cannot report this itself: the others see that Redis no longer has its connection."""
     with cluster() as nodes, nodes.fault():
         frozen = nodes.all[0]
         frozen.freeze()

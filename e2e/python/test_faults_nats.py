@@ -1,4 +1,4 @@
-"""Three nodes whose NATS breaks in each of its ways, and links to it that fall silent: as with Redis."""
+"""Three nodes whose NATS fails in each of its ways, and silent links to it: the same laws as with Redis."""
 
 import signal
 import time
@@ -48,7 +48,7 @@ def test_links_to_nats_stop_forwarding(nats, count):
 
 
 def test_nats_comes_back_without_jetstream(nats):
-    """What must be remembered cannot be: receipts of events with an id say so, until it is there again."""
+    """Ids cannot be stored: receipts of events with an id are degraded until JetStream is back."""
     with cluster(broker=nats) as nodes, nodes.fault():
         with_ids = next(one for one in nodes.ledger.publishers if one.name == "http-0")
         nats.kill()
@@ -66,7 +66,7 @@ def nats_cluster(cleanup):
 
 
 def test_jetstream_has_no_leader(nats_cluster):
-    """Two of three servers die. The third carries events, and JetStream answers nothing there: that is no outage, and receipts say it."""
+    """Two of three servers die. The third carries events, but its JetStream does not answer: that is no outage, and receipts are degraded."""
     with cluster(broker=nats_cluster) as nodes:
         for stream in ("KV_fanfare-ids", "KV_fanfare-presence"):
             nats_cluster.replicate(stream)

@@ -1,4 +1,4 @@
-"""Nodes that are killed, freeze or are drained: who was there leaves once, who comes back joins once, and nobody else waits."""
+"""Nodes that are killed, freeze or are drained: their members leave once, returning members join once, and the other nodes do not wait."""
 
 import time
 
@@ -7,7 +7,7 @@ import pytest
 from cluster import LATE, NOTICE, at_least, cluster, rounds  # noqa: F401, a fixture for each test here
 from fanfare import wait_until
 
-FROZEN = 12  # seconds: longer than a lease, and than the others wait
+FROZEN = 12  # seconds: longer than a lease, and than the other nodes wait
 LEFT, JOINED = "user_left", "user_joined"
 
 
@@ -27,7 +27,7 @@ class Scene:
         return watcher.news(self.marks[watcher])
 
     def sees(self, expected, within=NOTICE + LATE):
-        """All members at the other nodes are sent exactly this, each in the same order."""
+        """All members at the other nodes receive exactly these announcements, each in the same order."""
         try:
             wait_until(lambda: all(sorted(self.news(one)) == sorted(expected) for one in self.watchers), within)
         except AssertionError:
@@ -35,12 +35,12 @@ class Scene:
         assert len({tuple(self.news(one)) for one in self.watchers}) == 1
 
     def out_for(self, seconds):
-        """Waits until the first node has been silent for so long."""
+        """Waits until the first node has been silent for that long."""
         [*_, (began, _)] = self.first.silences
         self.nodes.spend(max(0.0, began + at_least(seconds) - time.monotonic()))
 
     def left(self):
-        """Who is gone with the first node."""
+        """The users that leave with the first node."""
         return [(LEFT, self.once.user), (LEFT, "twice")]
 
     def comes_back(self):
@@ -52,7 +52,7 @@ class Scene:
 
 
 def gone_from_lists(scene):
-    """The others count the connections of the first node no more."""
+    """The others no longer count the first node's connections."""
     expected = {"twice": 0, scene.once.user: 0, "both": 1}
     for node in scene.others:
         known = lambda: {user: node.connections_of(user) for user in expected}  # noqa: B023, E731
@@ -86,7 +86,7 @@ def test_a_node_is_drained():
 
 
 def test_a_node_freezes_for_longer_than_its_lease():
-    """Its members have left meanwhile, and join again; one who came meanwhile is new to its own members."""
+    """Its members have left meanwhile and join again; a user who joined meanwhile is announced to them."""
     with cluster() as nodes:
         scene = Scene(nodes)
         with nodes.fault():
@@ -104,7 +104,7 @@ def test_a_node_freezes_for_longer_than_its_lease():
 
 
 def test_a_node_is_cut_off_for_longer_than_its_lease():
-    """It goes on with its own members, who have left and join again for the others; each side learns what it missed."""
+    """It continues with its own members, who have left and join again for the others; each side receives the changes that it missed."""
     with cluster() as nodes:
         scene = Scene(nodes)
         with nodes.fault():
@@ -124,7 +124,7 @@ def test_a_node_is_cut_off_for_longer_than_its_lease():
 
 
 def test_a_node_freezes_for_less_than_its_lease():
-    """That is no reason to leave."""
+    """That does not make them leave."""
     with cluster() as nodes:
         scene = Scene(nodes)
         with nodes.fault():
@@ -136,7 +136,7 @@ def test_a_node_freezes_for_less_than_its_lease():
 
 
 def test_who_comes_and_goes_while_redis_is_out_of_memory():
-    """Joins are answered all the same; the others are sent them once Redis stores them."""
+    """Joins are answered nevertheless; the other nodes receive them once Redis has stored them."""
     with cluster() as nodes:
         scene = Scene(nodes)
         admin = nodes.admin()

@@ -1,4 +1,4 @@
-"""Three nodes behind HAProxy, restarted in turn under load: every client comes back, and misses only what it was away for."""
+"""Three nodes behind HAProxy, restarted in turn under load: every client reconnects, and misses only the events during its absence."""
 
 from cluster import LATE, NOTICE, Cluster, rounds  # noqa: F401, a fixture for each test here
 from contextlib import ExitStack
@@ -12,7 +12,7 @@ LISTENERS = ("shared", "topics", "rooms")
 
 
 class Proxied:
-    """A HAProxy for each listener, which asks /readyz where to send clients."""
+    """A HAProxy for each listener, which asks /readyz which nodes may get clients."""
 
     def __init__(self, nodes):
         self.nodes, self.proxies = nodes, {}
@@ -27,7 +27,7 @@ class Proxied:
         return f"ws://127.0.0.1:{self.ports[listener]}{path}?{parameters}"
 
     def ready(self):
-        """HAProxy sees to it."""
+        """HAProxy moves the clients."""
         return True
 
     def is_up(self, node):
@@ -35,7 +35,7 @@ class Proxied:
 
 
 class Repeating(HttpPublisher):
-    """A backend that publishes through the proxy, and repeats with the same id what was not answered."""
+    """A backend that publishes through the proxy, and repeats each unanswered request with the same id."""
 
     def publish(self, number):
         return wait_until(lambda: super(Repeating, self).publish(number) != "failed" and "sure", 20, "an answer")

@@ -1,4 +1,4 @@
-"""Three nodes whose Redis breaks in each of its ways: nothing twice, nothing out of order, and what is lost is said."""
+"""Three nodes whose Redis fails in each of its ways: no duplicates, no changed order, and each loss is reported."""
 
 import signal
 
@@ -11,7 +11,7 @@ from traffic import Burst, outcomes
 
 
 def test_redis_is_killed_and_restarted_empty():
-    """Everyone stays in the room, though what Redis knew of it is lost: nobody left, and nobody joined."""
+    """All members stay in the room although Redis has lost it: no announcement is sent."""
     with cluster() as nodes:
         known = {one: len(one.presence) for one in nodes.members(*nodes.all)}
         with nodes.fault():
@@ -35,7 +35,7 @@ def test_redis_hangs_and_goes_on():
 
 @pytest.mark.parametrize("count", [1, 3], ids=["one", "all"])
 def test_links_stop_forwarding(count):
-    """Nothing is reset: only silence shows it."""
+    """No connection is reset: only the silence reveals it."""
     with cluster() as nodes, nodes.fault():
         cut = nodes.all[:count]
         for node in cut:
@@ -48,7 +48,7 @@ def test_links_stop_forwarding(count):
 
 @pytest.mark.parametrize("only_subscriptions", [False, True], ids=["links", "subscriptions"])
 def test_links_stutter(only_subscriptions):
-    """Shorter than any timeout: what was given up is delivered without its echo, which arrives later all the same."""
+    """Shorter than any timeout: events whose echo was given up are delivered without it, and the echo still arrives later."""
     with cluster() as nodes, nodes.fault():
         for _ in range(4):
             for node in nodes.all:
@@ -60,7 +60,7 @@ def test_links_stutter(only_subscriptions):
 
 
 def test_redis_drops_subscribers_that_a_burst_has_filled():
-    """The limit is passed within one turn of Redis, so that it is sure to close every node's subscriptions."""
+    """The limit is exceeded within one turn of Redis, so that Redis certainly closes every node's subscriptions."""
     with cluster() as nodes, nodes.fault():
         redis_admin = nodes.admin()
         redis_admin.config_set("client-output-buffer-limit", "pubsub 65536 65536 1")
@@ -71,7 +71,7 @@ def test_redis_drops_subscribers_that_a_burst_has_filled():
 
 
 def test_redis_is_out_of_memory():
-    """Publishing goes on, and only ids cannot be stored: that is no outage, nothing is lost, and receipts say it."""
+    """Publishing continues and only ids cannot be stored: that is no outage, no event is lost, and receipts are degraded."""
     with cluster() as nodes:
         redis_admin = nodes.admin()
         with_ids, without = (next(one for one in nodes.ledger.publishers if one.name == name) for name in ("http-0", "http-1"))

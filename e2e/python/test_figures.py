@@ -1,4 +1,4 @@
-"""What /metrics/prometheus tells of subscriptions, rooms, the authorizer, cached tokens and messages over the rate."""
+"""The figures in /metrics/prometheus about subscriptions, rooms, the authorizer, cached tokens and messages over the rate."""
 
 import http.server
 import json
@@ -29,7 +29,7 @@ def subscriber(cleanup):
 
 @pytest.fixture
 def authorizer(cleanup):
-    """authorizer() is the address of one that says yes when it is let go."""
+    """authorizer() is the address of an authorizer that allows everything once it is released."""
 
     def started():
         go = threading.Event()

@@ -1,4 +1,4 @@
-"""What the guard of the instruction counts makes of a rise. (The counts themselves are `./test guard`.)"""
+"""The guard of the instruction counts detects a rise. (The counts themselves are `./test guard`.)"""
 
 import importlib.util
 import json
@@ -21,9 +21,9 @@ def guard(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("counts", "code", "said"), [
     ({"a": [102], "b": [90]}, 0, "2 passed, 0 failed"),
-    ({"a": [100], "b": [104, 101]}, 0, "2 passed, 0 failed"),  # once is no rise
+    ({"a": [100], "b": [104, 101]}, 0, "2 passed, 0 failed"),  # a single high count is no rise
     ({"a": [100], "b": [104, 104]}, 1, "b needs more instructions than 3% above the baseline"),
-    ({"a": [100], "c": [1000]}, 0, "2 passed, 0 failed"),  # a new one has no baseline
+    ({"a": [100], "c": [1000]}, 0, "2 passed, 0 failed"),  # a new count has no baseline
 ])
 def test_a_rise_of_three_percent_fails_and_is_named(guard, capsys, monkeypatch, counts, code, said):
     guard.BASELINE.write_text(json.dumps({"this build": {"a": 100, "b": 100}}))

@@ -1,4 +1,4 @@
-"""The answer to a handshake, letter by letter: there are clients that compare it with the document's."""
+"""The answer to a handshake, byte for byte: some clients compare it with the document."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""A client that was away gets what it missed: in every dialect, by real connections to the real binary."""
+"""A client that was disconnected receives the events that it missed: in every dialect, by real connections to the real binary."""
 
 import contextlib
 import json
@@ -18,12 +18,12 @@ CONFIG = {
 
 @pytest.fixture
 def kept(launch):
-    """A server with a listener for each dialect, whose channels under `chat` and projects have history, users and everyone too."""
+    """A server with a listener for each dialect, with history for users, everyone, projects and the channels under `chat`."""
     return launch(**all_dialects(**CONFIG))
 
 
 def resumed(frame):
-    """The resume object of any dialect's answer."""
+    """The resume object in any dialect's answer."""
     places = [frame, frame.get("data"), frame.get("payload")]
     if frame.get("type") == "Status":
         places.append(frame["data"]["details"])
@@ -36,7 +36,7 @@ def resumed(frame):
 
 
 def asking(speak, server, dialect, **query):
-    """A client of `ann` that asks for what it missed in its handshake."""
+    """A client of `ann` that requests missed events in its handshake."""
     return speak(server, dialect, "ann", query=query)
 
 
@@ -85,7 +85,7 @@ def test_a_handshake_resumes_the_users_events(kept, speak, dialect):
     assert [json.dumps({"n": n}) in frame for n, frame in zip((2, 3), frames)] == [True, True]
     cursors = [json.loads(frame)["cursor"] for frame in frames]
     client.close()
-    # Cut during the replay: the cursor of the first replayed event brings the second.
+    # The connection is cut during the replay: the cursor of the first replayed event continues with the second.
     client = asking(speak, kept, dialect, resume=cursors[0])
     assert resumed(client.greeting or client.next_json())["replayed"] == 1
     assert json.loads(client.next())["cursor"] == cursors[1]
@@ -114,7 +114,7 @@ def test_a_cursor_of_ten_megabytes_harms_nobody(kept, speak):
                 with contextlib.suppress(ConnectionError):
                     while part := plain.recv(65_536):
                         answer += part
-                # A caller that still sends may be reset before it reads the answer.
+                # A caller that is still sending may be reset before it reads the answer.
                 assert answer == b"" or answer.split()[1] in (b"414", b"431"), answer[:100]
     client = speak(kept, "topics", prove=False)
     client.say(type="auth", token=token("ann"), resume="", topics=["chat.*"])
@@ -204,7 +204,7 @@ def test_plain_publish_on_a_real_redis_takes_part_in_history(real_redis, launch,
     published(3)
     first.kill()
     published(4, 5)
-    # At the other node, after the node that was there first, and so the recorder, died.
+    # At the other node, after the first node, and so the recorder, died.
     assert [clients[1].next_json()["data"] for _ in range(3)] == [3, 4, 5]
     client, resume, _ = subscribed(second, frames[0][-1]["cursor"])
     assert (resume["recovered"], resume["replayed"]) == (True, 3)
@@ -216,7 +216,7 @@ def test_plain_publish_on_a_real_redis_takes_part_in_history(real_redis, launch,
 
 
 def test_explain_and_metrics_show_history(kept, speak, tmp_path):
-    """Whether a channel is kept and by which rule, from the server and from a file; what is kept, and what became of resumes."""
+    """Whether a channel is kept and by which rule, from the server and from a file; the kept events, and the outcomes of resumes."""
     found = {name: kept.json(f"/api/v1/explain?channel={name}")["history"] for name in ("chat.a.b", "project:7", "other")}
     assert found["chat.a.b"] == {"size": 100, "ttl": "300s", "rule": 1, "pattern": "chat.**"}
     assert (found["project:7"]["rule"], found["other"]) == (2, None)

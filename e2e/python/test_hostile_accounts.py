@@ -1,4 +1,4 @@
-"""Strangers who would take the accounts away from everybody else: with requests that they drop, bad tokens, registrations."""
+"""Strangers who try to lock all other users out, by aborted requests, bad tokens and registrations."""
 
 import concurrent.futures
 import itertools
@@ -18,7 +18,7 @@ UNLIMITED = {"login_attempts_per_minute": 0, "login_attempts_per_minute_per_ip":
 
 
 def bogus():
-    """What might be a refresh token, and is none."""
+    """A text that looks like a refresh token."""
     return secrets.token_urlsafe(32)
 
 

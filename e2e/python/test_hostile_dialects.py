@@ -1,5 +1,5 @@
-"""Messages that no client should send, in the dialects whose clients talk. Each gets the documented error and the
-connection lives on, another client of the dialect notices nothing, and nothing of it is in the log unescaped."""
+"""Messages that no client should send, in the dialects whose clients send messages. Each gets the documented error and the connection stays
+open, another client of the dialect notices nothing, and no part of the message is in the log unescaped."""
 
 import contextlib
 import json
@@ -13,22 +13,22 @@ from dialects import DIALECTS, TALKING, Speaker, all_dialects, closing, port_of,
 from fanfare import running, token
 from wire import connect as dial, frame, frames, status, upgrade_request
 
-CONTENT = "what-is-said-is-nobody's-business"  # in what clients publish; it must never be in a log
+CONTENT = "what-is-said-is-nobody's-business"  # in client publications; it must never be in a log
 CONTROL = re.compile(rb"[\x00-\x09\x0b-\x1f\x7f]|\xc2[\x80-\x9f]")
 TEXT, BINARY = 1, 2
 
 
 @pytest.fixture(scope="module")
 def server():
-    """One for the whole file, which says all that it can say."""
-    seldom = {"ping_interval": "20m", "ping_timeout": "40m"}  # a JSON ping is not what a bystander waits for
+    """One server for the whole file, which logs as much as it can."""
+    seldom = {"ping_interval": "20m", "ping_timeout": "40m"}  # a bystander does not wait for a JSON ping
     with running(**all_dialects(broadcast=seldom, log={"format": "human"}, env={"FANFARE_LOG": "trace"})) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def bystanders(server):
-    """Clients that were there all along, and hear all that the tests publish."""
+    """Clients that are connected from the beginning and receive all events of the tests."""
     heard = {"rooms": "channel:1", "topics": "odd.**", "realtime": "odd.**"}
     clients = {name: Speaker(server, name, "bystander") for name in TALKING}
     for name, channel in heard.items():
@@ -40,7 +40,7 @@ def bystanders(server):
 
 @pytest.fixture(autouse=True)
 def unharmed(server, bystanders):
-    """After each test: the others are well, and the log holds no secret and no control character."""
+    """After each test, the bystanders work, and the log contains no secret and no control character."""
     begin = len(server.log_file.read_bytes())
     yield
     for client in bystanders.values():
@@ -56,7 +56,7 @@ def client(server, speak, dialect):
     return speak(server, dialect)
 
 
-# --- what is no message in any dialect ---
+# --- texts that are not messages in any dialect ---
 
 DEEP = '{"type":"x","data":{"payload":' + "[" * 10_000 + "]" * 10_000 + "}}"
 NOT_JSON = {
@@ -92,7 +92,7 @@ NO_OBJECT_SAYS = {
     "realtime": (400, "the message is not a JSON object"),
     "rooms": "Message must be a JSON object",
 }
-WRONG = ["null", "true", "7", "9007199254740993", "-1e400", '["a"]', '{"a":1}', r'"\ud83d"']  # where text is wanted
+WRONG = ["null", "true", "7", "9007199254740993", "-1e400", '["a"]', '{"a":1}', r'"\ud83d"']  # where a text is expected
 TYPE_MISSING_SAYS = NO_OBJECT_SAYS | {
     "topics": (400, "type", "required"), "realtime": (400, "type is missing"), "rooms": "Message type required",
 }
@@ -136,7 +136,7 @@ UNKNOWN = ["dance", "", "PING", " ping", 'a"\\\n\0\x1b[2J', "</script>é🎺", "
 def test_unknown_types(client, dialect):
     for type in UNKNOWN:
         assert client.complaint(type=type) == UNKNOWN_SAYS[dialect](type)
-    # Little is said of a long one, and characters are not cut in half.
+    # An error quotes a long one only in part, and cuts no character in half.
     for type in ("x" * 50_000, "é" * 10_000, "🎺" * 5_000):
         words = client.complaint(type=type)
         words = words if isinstance(words, str) else words[-1]
@@ -146,7 +146,7 @@ def test_unknown_types(client, dialect):
 
 @pytest.mark.parametrize("dialect", TALKING)
 def test_odd_but_proper(client, dialect):
-    """Fields nobody knows, doubles of which the last counts, escapes and white space, and any value."""
+    """Unknown fields, duplicates of which the last counts, escapes and white space, and any value."""
     ping = json.loads(DIALECTS[dialect].ping)["type"]
     for text in (
         f'{{"type":"{ping}","more":1,"constructor":null,"__proto__":{{"type":"x"}}}}',
@@ -162,12 +162,12 @@ def test_odd_but_proper(client, dialect):
 
 
 def cases(form, values, says):
-    """`form` with each of `values` in the place of its `?`, which should all be answered alike."""
+    """Sends `form` with each of `values` in place of its `?`; all should get the same answer."""
     return [(form.replace("?", value), says) for value in values]
 
 
 NO_TEXT, NO_LIST, NO_OBJECT_IN = WRONG[:-1], ["null", "7", '"a"', '{"0":"a"}', "true"], ["true", "7", '"a"', "[]", "-1e400"]
-# An optional field that is null counts as left out.
+# An optional field that is null counts as absent.
 FILLED_NO_TEXT = [text for text in NO_TEXT if text != "null"]
 TOO_LONG, TOO_DEEP = "a" * 256, ".".join("a" * 33)
 PARTIAL = "`*` must be a whole segment of a pattern, as in `chat.*`"
@@ -257,14 +257,14 @@ for name, issue in BAD_NAMES.items():
 def test_fields_that_are_missing_or_wrong(client, dialect):
     for text, says in FIELDS[dialect]:
         answer = client.complaint(text)
-        if isinstance(says, tuple) and says[-1] is None:  # a name beyond the bounds: which words are used is open
+        if isinstance(says, tuple) and says[-1] is None:  # a name beyond the limits: the text is not fixed
             assert answer[:-1] == says[:-1] and len(answer[-1]) < 200, text[:200]
         else:
             assert answer == says, text[:200]
     client.alive()
 
 
-# --- values pass as they were written ---
+# --- values are delivered as they were written ---
 
 ODD_VALUES = [
     "null", "false", "1.10", "1E400", "9007199254740993", "-0", '""', r'"\ud83d"', r'"\u0000\u001b[2J\/"', '[1, 2]',
@@ -289,7 +289,7 @@ def test_values_are_not_touched(server, bystanders, speak, value):
 
 
 def of_size(dialect, size):
-    """A ping of just so many bytes."""
+    """A ping of exactly that many bytes."""
     empty = DIALECTS[dialect].ping[:-1] + ',"x":"?"}'
     return empty.replace("?", "x" * (size - len(empty) + 1))
 
@@ -302,7 +302,7 @@ def test_the_longest_message_and_one_byte_more(server, client, dialect, speak):
     client.say(of_size(dialect, limit + 1))
     assert client.closed()[0] == 1009
 
-    # The same in pieces, where no single frame is too long.
+    # The same in fragments, none of which is too long.
     client, text = speak(server, dialect), of_size(dialect, limit + 1)
     with contextlib.suppress(websockets.ConnectionClosed):  # the server need not wait for the end
         client.socket.send(text[i : i + limit // 2] for i in range(0, len(text), limit // 2))
@@ -339,7 +339,7 @@ def test_ten_thousand_names_in_one_frame(client, dialect, frame, says):
 
 @pytest.mark.parametrize("dialect", SUBSCRIBE)
 def test_ten_thousand_subscriptions_in_one_write(server, dialect):
-    """A thousand are taken, each of the others is refused, and the connection goes on."""
+    """A thousand are accepted, each further one is refused, and the connection stays open."""
     peer = raw(server, dialect, token("greedy"))
     says = [SUBSCRIBE[dialect](n) for n in range(MANY)]
     if dialect == "topics":
@@ -363,7 +363,7 @@ def test_ten_thousand_subscriptions_in_one_write(server, dialect):
 
 @pytest.mark.parametrize("dialect", SUBSCRIBE)
 def test_subscriptions_of_a_client_that_reads_nothing(server, dialect):
-    """It is slowed down, or ended; nobody else is slowed, and nothing piles up."""
+    """The sender is slowed down or closed; no other client is slowed, and nothing accumulates."""
     before, peer = server.memory(), raw(server, dialect, token("deaf"))
     peer.settimeout(1)
     if dialect == "topics":
@@ -408,7 +408,7 @@ def test_odd_names_of_clients(server, speak, client_id):
     client.close()
 
 
-# --- users that nobody should have ---
+# --- user names that no user should have ---
 
 BAD_SUBS = ["", "x" * 256, "x" * 5_000, "a\nb", "\x1b[2J", "\0", "\ud83d", 1.5, 1e30, True, ["ann"], {"id": "ann"}]
 ODD_SUBS = ["*", "**", "a.b", "a:b", "a..b", ":", " ", '"\'\\', "é🎺", "x" * 255, 0]
@@ -428,12 +428,12 @@ def test_identities_that_are_none(server, speak, sub):
 
 @pytest.mark.parametrize("sub", ODD_SUBS, ids=lambda sub: repr(sub)[:12])
 def test_odd_identities(server, bystanders, speak, sub):
-    """They are users like others: each hears what is for it, and nobody else's, however its name looks."""
+    """They are users like all others: each receives only its own events, whatever its name looks like."""
     clients = [speak(server, name, sub, {"name": None}) for name in ("notify", *TALKING)]
     for client in clients:
         if client.name in ("topics", "realtime"):
             client.hear(f"notifications.user.{sub}")
-    for user, recipients in ((str(sub), 5), ("bystander", 3)):  # of the bystanders, those that need not subscribe
+    for user, recipients in ((str(sub), 5), ("bystander", 3)):  # the bystanders that need no subscription
         event = json.dumps({"to": {"user": user}, "type": "private", "data": user})
         assert json.loads(server.get("/api/v1/events", "POST", event).text)["recipients"] == recipients
     for client in clients:

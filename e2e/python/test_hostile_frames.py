@@ -1,4 +1,4 @@
-"""WebSocket frames that no client would send, on connections that were properly opened."""
+"""WebSocket frames that no client would send, on correctly opened connections."""
 
 import socket
 import struct
@@ -53,7 +53,7 @@ def test_protocol_errors(server, healthy, sent, expected):
 
 @pytest.mark.parametrize("announced", [513, 65_536, 1 << 30, 1 << 40, (1 << 63) - 1])
 def test_a_frame_is_judged_by_its_header(server, healthy, announced):
-    """Nothing is waited for, and no memory taken, for a payload that is too long anyway."""
+    """The server neither waits nor takes memory for a payload that is too long."""
     before, peer = server.memory(), upgraded(server.port, token("big"))
     peer.sendall(frame(TEXT, b"", length=announced))
     assert close_code(peer) == 1009
@@ -69,7 +69,7 @@ def test_endless_empty_fragments(server, healthy):
         for _ in range(200):
             peer.sendall(burst)
     except OSError:
-        pass  # the server has had enough, which is one good answer
+        pass  # the server gave up, which is one valid reaction
     assert server.memory() - before < 16 << 20
     healthy_apart_from(peer, healthy)
 
@@ -122,7 +122,7 @@ def test_half_a_frame_and_silence_holds_nobody_up(server, healthy):
 
 
 def test_a_half_closed_socket(server, healthy):
-    """The client says that it will send no more; the server must not keep the connection for ever."""
+    """The client will send no more; the server must not keep the connection for ever."""
     peer = upgraded(server.port, token("half"))
     peer.shutdown(socket.SHUT_WR)
     close_code(peer)
@@ -156,7 +156,7 @@ def test_a_compression_bomb(launch, connect, publisher):
 
 
 def test_floods_are_not_felt_by_others(launch, connect, publisher):
-    """Clients that send as fast as they can share the one thread with a healthy one."""
+    """Clients that send as fast as they can share the one thread with a healthy client."""
     server = launch(server={"shards": 1})
     healthy, backend = connect(server, "bob"), publisher(server.resp_port)
     stop = threading.Event()
@@ -190,5 +190,5 @@ def test_floods_are_not_felt_by_others(launch, connect, publisher):
             worst = max(worst, time.monotonic() - began)
     finally:
         stop.set()
-    # Seconds, if a flood could hold the thread; the bound is loose, since the machine is shared.
+    # It would take seconds if a flood could hold the thread; the bound is loose, since the machine is shared.
     assert worst < 2, worst

@@ -1,4 +1,4 @@
-"""Requests that no client would send. Each is refused or cut, and a healthy client is served all along."""
+"""Requests that no client would send. Each is refused or cut, and a healthy client is served meanwhile."""
 
 import os
 import socket
@@ -10,12 +10,12 @@ from conftest import health_check
 from fanfare import token
 from wire import connect as dial, read_all, send_slowly, status, upgrade_request, upgraded
 
-REFUSED = {None, *range(400, 500)}  # a 4xx, or a connection that is closed without a word
+REFUSED = {None, *range(400, 500)}  # a 4xx, or a close without an answer
 
 
 @pytest.fixture
 def hasty(launch):
-    """A server that gives a handshake one second."""
+    """A server that permits a second for a handshake."""
     return launch(limits={"handshake_timeout": "1s"})
 
 
@@ -68,11 +68,11 @@ def test_silence_cuts_nobody_who_is_through(hasty, connect):
     assert hasty.connections() == 1
 
 
-# --- too much ---
+# --- too large ---
 
 
 def send_all(peer, data):
-    """Sends what the server takes; it may hang up before the end."""
+    """Sends as much as the server accepts; it may close before the end."""
     try:
         peer.sendall(data)
     except OSError:
@@ -115,7 +115,7 @@ TARGETS = {
     "/%00": REFUSED,
     "/ws%00?token=GOOD-TOKEN": REFUSED,
     "/ws/../ws?token=GOOD-TOKEN": REFUSED,
-    "/%77%73?token=GOOD-TOKEN": REFUSED | {101},  # an escaped /ws: either reading is a proper one
+    "/%77%73?token=GOOD-TOKEN": REFUSED | {101},  # an escaped /ws: both readings are valid
     "/ws?token=%00": {401},
     "/ws?token=%ff%fe": {401},
     "/ws?token=%": {401},
@@ -125,7 +125,7 @@ TARGETS = {
     "/ws?&&=&token=GOOD-TOKEN": {101},
     "/ws?a=b&token=GOOD-TOKEN&c=d": {101},
     "/ws?%74oken=GOOD-TOKEN": {101},
-    "/ws?token=GOOD-TOKEN&token=GOOD-TOKEN": {401},  # which of two would count is anybody's guess
+    "/ws?token=GOOD-TOKEN&token=GOOD-TOKEN": {401},  # either of the two may count
     "/ws?token=GOOD-TOKEN&token=bad": {401},
     "/ws?token=bad&token=GOOD-TOKEN": {401},
 }
@@ -169,7 +169,7 @@ def test_garbage(hasty, connect, publisher, garbage):
 
 
 def test_a_request_smuggled_behind_a_length(server, healthy):
-    """Both framings at once: the second request must not be answered as one of its own."""
+    """Both framings at once: the second request must not be answered as a request of its own."""
     peer = dial(server.port, timeout=5)
     peer.sendall(
         b"POST /health HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"

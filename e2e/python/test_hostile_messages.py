@@ -1,4 +1,4 @@
-"""Broken messages and broken RESP. What is broken is counted and dropped; the others are served."""
+"""Broken messages and broken RESP. They are counted and dropped; all others are delivered."""
 
 import os
 import time
@@ -70,7 +70,7 @@ CHANNELS = [
 def test_unusual_channels_reach_nobody(server, healthy, publisher, channel):
     try:
         assert publisher(server.resp_port).publish(channel, message({})) == 0
-    except Exception as error:  # an error reply is fine as well
+    except Exception as error:  # an error reply is also correct
         assert type(error).__name__ == "ResponseError", error
     healthy()
 
@@ -129,7 +129,7 @@ BROWSER = {
 
 @pytest.mark.parametrize("request_head", BROWSER.values(), ids=BROWSER)
 def test_a_browser_cannot_be_made_to_publish(server, connect, request_head):
-    """A web page may send a POST here, with commands for a body: the connection ends before they are read."""
+    """A web page may send a POST here whose body has commands: the connection ends before they are read."""
     client, peer = connect(server, "ann"), dial(server.resp_port)
     peer.sendall(request_head + b"""PUBLISH user_noti:ann '{"type":"t","payload":"from a page"}'\r\n""")
     peer.settimeout(10)
@@ -158,7 +158,7 @@ def test_a_publisher_that_never_reads_its_answers(server, healthy):
         for _ in range(500):
             peer.sendall(burst)
     except OSError:
-        pass  # it stopped reading, which is the point
+        pass  # it stopped reading, as it should
     assert server.memory() - before < 32 << 20
     healthy()
     peer.close()

@@ -36,7 +36,7 @@ def test_health(server, connect):
 
 def test_health_with_redis(launch, real_redis):
     server = launch(broker={"kind": "redis", "url": real_redis().url})
-    # A server does not wait for its Redis to start.
+    # A server does not wait for its Redis at the start.
     wait_until(lambda: server.json("/health")["redis"]["status"] == "connected")
     redis = server.json("/health")["redis"]
     assert isinstance(redis["ping_ms"], (int, float)) and 0 <= redis["ping_ms"] < 10_000
@@ -75,7 +75,7 @@ def test_metrics_are_json_by_default(server, connect, accept):
     ],
 )
 def test_metrics_as_text(server, path, accept):
-    """Who accepts OpenMetrics accepts the older format too; either will do, if it is what it says it is."""
+    """A caller that accepts OpenMetrics also accepts the older format; either is correct if the content type matches."""
     answer = server.get(path, **({"Accept": accept} if accept else {}))
     assert answer.status == 200
     type, _, parameters = answer.headers["Content-Type"].partition(";")
@@ -85,7 +85,7 @@ def test_metrics_as_text(server, path, accept):
 
 
 def check_exposition(text, openmetrics):
-    """Every line is a comment or a sample, every sample's family has a TYPE, and no sample comes twice."""
+    """Every line is a comment or a sample, every sample's family has a TYPE, and no sample occurs twice."""
     lines, families, samples = text.splitlines(), set(), set()
     assert lines
     if openmetrics:
@@ -115,7 +115,7 @@ def test_counters_equal_what_was_sent(server, connect, publisher):
         backend.publish("user_noti:ann", broken)
     wait_until(lambda: server.metrics()["failed"] == 3, what="three failed messages")
     assert server.metrics()["sent_to_clients"] == 14
-    assert server.metrics()["received_from_redis"] in (7, 10)  # with or without those that failed
+    assert server.metrics()["received_from_redis"] in (7, 10)  # with or without the failed ones
 
 
 def test_counters_with_a_real_redis(launch, real_redis, connect, publisher):
@@ -146,7 +146,7 @@ def test_other_methods_are_refused(server, path, method):
 
 @pytest.mark.parametrize("path", ["/ws", "/health", "/metrics", "/metrics/prometheus", "/livez", "/readyz", "/api/v1/events", "/nothing"])
 def test_a_page_may_ask_whether_it_may_call(launch, path):
-    """Whatever the path is, a browser asks before it calls; without an answer the page cannot even read an error."""
+    """A browser sends a preflight before it calls; without an answer, the page cannot even read an error."""
     server = launch(prefix="/p", auth={"allowed_origins": ["https://app.example"]})
     asked = {"Origin": "https://app.example", "Access_Control_Request_Method": "GET", "Access_Control_Request_Headers": "authorization"}
     for prefix in ("/p", ""):
@@ -221,7 +221,7 @@ def test_several_requests_on_one_connection(server):
 
 def test_a_prefix_mounts_every_route_below_it(launch, connect, publisher):
     server = launch(prefix="/a/b")
-    assert server.get("/health").status == 200  # the helper puts the prefix before every path
+    assert server.get("/health").status == 200  # the helper adds the prefix to every path
     client = connect(server, "ann")
     assert publisher(server.resp_port).publish("user_noti:ann", message(1)) == 1
     assert client.next_json()["payload"] == 1

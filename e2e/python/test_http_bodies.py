@@ -1,4 +1,4 @@
-"""Bodies that are not JSON, and those that only look so: the answer says what is wrong, and never quotes the body."""
+"""Bodies that are not JSON, and bodies that only look like JSON: the answer names the error, and never quotes the body."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""Connections of HTTP callers: half-closed ones, answers that come before the body was read, and kept ones."""
+"""Connections of HTTP callers: half-closed ones, answers before the body was read, and kept ones."""
 
 import contextlib
 import json
@@ -36,7 +36,7 @@ def read_answer(peer):
         return int(line.split()[1]), fields, stream.read(int(fields.get("content-length", 0)))
 
 
-# --- a caller that has closed its sending side, or is gone ---
+# --- a caller that has closed its sending side, or has gone ---
 
 HALF_CLOSED = {
     "/notify": (request("POST", "/notify", b'{"message":"hi"}'), 200),
@@ -69,7 +69,7 @@ def test_a_half_closed_publisher_of_redis_commands_is_answered(server):
 
 @pytest.mark.parametrize("expect", [False, True], ids=["", "expecting 100"])
 def test_what_a_caller_began_is_finished_though_it_is_gone(server, expect):
-    """A password is hashed before the user is stored, so a caller that is cut off in between leaves half a registration."""
+    """A password is hashed before the user is stored, so a caller that is cut between the two leaves half a registration."""
     user = {"email": "gone@example.com", "password": "long enough"}
     peer = dial(server.port)
     peer.sendall(request("POST", "/api/auth/register", json.dumps(user).encode(), *["Expect: 100-continue"] * expect))
@@ -88,7 +88,7 @@ def test_what_a_caller_began_is_answered_though_the_server_stops(server):
     wait_until(lambda: server.get("/livez").status == 200)
     time.sleep(0.2)
     server.signal(signal.SIGTERM)
-    time.sleep(0.2)  # with nobody connected, the end would come at once
+    time.sleep(0.2)  # without a connected client, it would end at once
     peer.sendall(body[-1:])
     assert read_answer(peer)[0] == 201
     assert server.wait() == 0
@@ -125,7 +125,7 @@ def test_an_answer_before_the_body_was_read_can_be_read(launch, name, framing):
 
 
 def post_much(peer, path, method, headers=(), framing="length"):
-    """Sends all of a long body before anything is read, as most clients do."""
+    """Sends all of a long body before it reads, as most clients do."""
     lines = [f"{method} {path} HTTP/1.1", "Host: localhost", *headers]
     lines.append(f"Content-Length: {BODY}" if framing == "length" else "Transfer-Encoding: chunked")
     peer.sendall("\r\n".join(lines).encode() + b"\r\n\r\n")
@@ -171,7 +171,7 @@ def test_an_answer_over_tls_can_be_read(launch):
 
 
 def test_a_body_that_never_ends_is_cut(server):
-    """What is discarded is bounded: eight times the longest body."""
+    """The server discards a bounded part: eight times the longest body."""
     peer = dial(server.port, timeout=30)
     peer.sendall(b"POST /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n")
     piece, sent = b"x" * (1 << 20), 0
@@ -186,7 +186,7 @@ def test_a_caller_that_does_not_hang_up_after_the_last_answer_is_cut(server):
     peer = dial(server.port, timeout=30)
     peer.sendall(request("GET", "/livez", b"", "Connection: close"))
     assert status(peer) == 200
-    time.sleep(7)  # what the caller sends prolongs it, so it is left alone
+    time.sleep(7)  # each byte from the caller prolongs it, so the test waits
     wait_until(lambda: not alive(peer), 40, "the end of a connection that nobody closes")
 
 
@@ -206,7 +206,7 @@ def alive(peer):
 
 @pytest.fixture
 def hasty(launch):
-    """A server that gives a handshake one second, and a kept connection more."""
+    """A server that permits a second for a handshake, and a second more for a kept connection."""
     return launch(limits={"handshake_timeout": "1s"})
 
 
@@ -243,7 +243,7 @@ def test_a_caller_that_takes_no_answers_is_cut(launch):
     server = launch(limits={"keep_alive_timeout": "1s"})
     peer = dial(server.port, timeout=3)
     with contextlib.suppress(OSError):
-        while True:  # until neither side has room for more
+        while True:  # until both sides' buffers are full
             peer.sendall(request("GET", "/metrics/prometheus") * 100)
     wait_until(lambda: not alive(peer), 30, "the end of a connection whose answers are not taken")
 
@@ -267,7 +267,7 @@ def test_a_byte_now_and_then_does_not_prolong_a_request(launch):
     peer = dial(server.port)
     peer.sendall(request("POST", "/api/v1/events", b"", length=1000))
     send_slowly(peer, b"x" * 25, 0.1)
-    assert read_answer(peer)[0] == 408  # though most of the body has not come
+    assert read_answer(peer)[0] == 408  # although most of the body has not arrived
 
 
 def test_answers_during_a_drain_announce_the_end(launch, connect):

@@ -1,4 +1,4 @@
-"""Who may hear and who may publish: one policy, which every protocol keeps, by exact name and by pattern."""
+"""The access to channels: one policy for all protocols, by exact name and by pattern."""
 
 import contextlib
 
@@ -26,12 +26,12 @@ PEOPLE = {
     "tenant": {"tenant": "acme"}, "tenants": {"tenant": ["other", "acme"]}, "admin": {"roles": ["admin"]},
 }
 ALL, IDENTIFIED = set(PEOPLE), set(PEOPLE) - {"anonymous"}
-# Channel, who may hear it, which clients may publish on it.
+# Channel, the users that may receive its events, the clients that may publish on it.
 ACCESS = {
     "reports.ann.daily": ({"ann"}, set()),
     "reports.ann": (ALL, ALL),  # `**` is at least one segment, so no rule matches
     "news.today": (ALL, {"editor"}),
-    "tenants.x": ({"tenant", "tenants"}, ALL),  # what a rule does not name is left to the defaults
+    "tenants.x": ({"tenant", "tenants"}, ALL),  # the defaults decide the actions that a rule does not name
     "members.staff": (IDENTIFIED, IDENTIFIED),
     "closed.x": (set(), set()),
     "messages": (IDENTIFIED, IDENTIFIED),
@@ -39,8 +39,8 @@ ACCESS = {
     "messages:7": (IDENTIFIED, IDENTIFIED),
     "messagesx": (ALL, ALL),
     "free": (ALL, ALL),
-    "project:vip": ({"staff"}, {"staff"}),  # who may read a room may talk there
-    "task:open": (IDENTIFIED, IDENTIFIED),  # no anonymous connection sees a room, whatever a rule says
+    "project:vip": ({"staff"}, {"staff"}),  # members of a room may publish in it
+    "task:open": (IDENTIFIED, IDENTIFIED),  # no anonymous connection sees a room, whatever the rules are
     "channel:stage": (IDENTIFIED, {"editor"}),
     "project:1": (IDENTIFIED, IDENTIFIED),
 }
@@ -66,7 +66,7 @@ def person(world, dialect, who, **more):
 
 
 def dialects_of(who, name):
-    """The protocols in which somebody may come near a channel."""
+    """The protocols in which this user can subscribe to a channel."""
     if who == "anonymous":
         return ["realtime"]
     return ["topics", "realtime"] + (["rooms"] if ":" in name and not name.startswith("messages") else [])
@@ -77,7 +77,7 @@ def cells():
 
 
 def is_subscribed(client, name):
-    """Asks for a channel by its exact name."""
+    """Requests a channel by its exact name."""
     if client.dialect == "rooms":
         answer = client.call({"type": "join_room", "room": name})
         assert answer["type"] in ("joined_room", "error")
@@ -98,7 +98,7 @@ def test_by_exact_name(ruled, name, who, dialect):
     hears = who in ACCESS[name][0]
     assert is_subscribed(client, name) == hears
     if not hears and dialect == "rooms":
-        return  # it was sent away
+        return  # the subscription was refused
     if dialect == "rooms":
         assert client.json()["type"] == "user_joined"
     ruled.events(body(channel(name)))
@@ -108,7 +108,7 @@ def test_by_exact_name(ruled, name, who, dialect):
 
 @pytest.mark.parametrize("name, who, dialect", [cell for cell in cells() if cell[2] != "rooms"])
 def test_by_pattern(ruled, name, who, dialect):
-    """A pattern is accepted, and does not show what one may not hear."""
+    """A pattern is accepted, and does not show channels that the user may not read."""
     separator = ":" if ":" in name else "."
     wide = name.split(separator)[0] + separator + "**" if separator in name else "*"
     hears = who in ACCESS[name][0]
@@ -123,7 +123,7 @@ def test_by_pattern(ruled, name, who, dialect):
 def test_publishing(ruled, name, who, dialect):
     hears, speaks = (who in allowed for allowed in ACCESS[name])
     if dialect == "rooms" and not hears:
-        return  # who cannot come in has nothing to say
+        return  # a client that may not join has no room to publish in
     client = person(ruled, dialect, who, at=ruled.first)
     if dialect == "rooms":
         client.join(name)
@@ -140,7 +140,7 @@ def test_publishing(ruled, name, who, dialect):
         assert answer["type"] == "Ack" if speaks else (answer["type"], answer["data"]["code"]) == ("Error", 403), answer
     else:
         assert client.json()["type"] == ("message" if speaks else "error")
-        assert client.call({"type": "ping"})["type"] == "pong"  # the connection stays
+        assert client.call({"type": "ping"})["type"] == "pong"  # the connection stays open
     if reader:
         frames = [reader.next()] if speaks else []
         assert all('"x"' in frame for frame in frames)
@@ -149,7 +149,7 @@ def test_publishing(ruled, name, who, dialect):
 
 @pytest.mark.parametrize("name", ACCESS)
 def test_services_stand_outside_the_rules(ruled, name):
-    """They publish wherever they like."""
+    """Backends may publish on every channel."""
     readers = [who for who in ("ann", "staff", "tenant") if who in ACCESS[name][0]]
     clients = [person(ruled, "topics", who) for who in readers]
     for client in clients:
@@ -185,7 +185,7 @@ CLAIM_CELLS = [(claims, room, open) for claims, rooms in ROOMS_CLAIM for room, o
 @pytest.mark.parametrize("claims, room, allowed", CLAIM_CELLS)
 @pytest.mark.parametrize("dialect", ["topics", "realtime", "rooms"])
 def test_the_rooms_claim(world, dialect, claims, room, allowed):
-    """It opens what it names and closes every other room, and no other channel; in every protocol."""
+    """The claim opens the rooms that it names and closes all others, and affects no other channel; in every protocol."""
     exact = getattr(world, dialect)(world.name("user"), **claims)
     assert is_subscribed(exact, room) == allowed
     if dialect == "rooms":
@@ -199,7 +199,7 @@ def test_the_rooms_claim(world, dialect, claims, room, allowed):
 
 @pytest.mark.parametrize("name", ["project:{}", "channel:{}", "task:{}"])
 def test_anonymous_connections_never_see_a_room(world, name):
-    """By no name and no pattern, and they cannot talk there."""
+    """Anonymous clients see rooms by no name and no pattern, and cannot publish there."""
     room = name.format(world.name(""))
     patterns = ["**", "*:*", room.split(":")[0] + ":*"]
     client = world.realtime(None, *patterns, at=world.first)
@@ -227,7 +227,7 @@ def closed_rooms():
     ],
 )
 def test_rooms_that_are_closed_by_default(closed_rooms, dialect, room, claims, allowed):
-    """To nobody, but for a rule and for the claim; a rule comes before the claim."""
+    """A room is open only by a rule or by the claim; a rule takes precedence over the claim."""
     with opened(closed_rooms) as world:
         client = getattr(world, dialect)(world.name("user"), **claims)
         assert is_subscribed(client, room) == allowed
@@ -236,11 +236,11 @@ def test_rooms_that_are_closed_by_default(closed_rooms, dialect, room, claims, a
             world.events(body(channel(room)))
             event = Event(channel(room), DATA, TYPE)
             world.get({pattern: [pattern.shows(event)] * allowed, client: [client.shows(event)] * allowed})
-            assert is_subscribed(client, "chat.general")  # no room, so not closed
+            assert is_subscribed(client, "chat.general")  # not a room, so it is open
 
 
 def test_what_is_public_can_be_set(deploy):
-    """`[realtime] public` says which channels anonymous connections may use; rooms are never among them."""
+    """`[realtime] public` lists the channels for anonymous connections; rooms are never among them."""
     world = deploy(realtime={"public": ["open.**", MARKER, "project:*"]})
     client = world.realtime(None)
     names = {"open.a": True, "open.a.b": True, "open": False, "chat": False, "notifications": False, "project:1": False}
@@ -254,7 +254,7 @@ def test_what_is_public_can_be_set(deploy):
 
 @pytest.mark.parametrize("dialect", ["topics", "realtime"])
 def test_a_rule_on_notifications_guards_patterns_too(deploy, dialect):
-    """What is sent to everyone is shown on `notifications` to who may hear that."""
+    """Clients that may read `notifications` see the events for everyone there."""
     world = deploy(channel=[{"pattern": "notifications", "subscribe": "role:staff"}])
     opened = getattr(world, dialect)
     refused, staff = opened(world.name("user")), opened(world.name("user"), "*", roles=["staff"])
@@ -270,7 +270,7 @@ def test_a_rule_on_notifications_guards_patterns_too(deploy, dialect):
 
 @pytest.mark.parametrize("dialect", ["topics", "realtime"])
 def test_another_protocol_in_a_room(world, dialect):
-    """Who may join a room may also talk there without being in it; members hear it under the speaker's name."""
+    """A user that may join a room may publish there without joining it; members receive the message under that user's name."""
     room, who = world.name("channel:"), world.name("speaker")
     member = world.rooms(world.name("user"), room)
     speaker = getattr(world, dialect)(who, at=world.first, username="Zoë")

@@ -1,4 +1,4 @@
-"""A service that says who may use which channel is asked alike in every protocol; failing or late, it says no."""
+"""Every protocol asks the authorizer alike; if it fails or is late, the answer is no."""
 
 import contextlib
 import json
@@ -45,7 +45,7 @@ def hasty_deployment(authorizer):
 
 
 def named(world, dialect, answer):
-    """A channel's name, a room's for a client of rooms, about which the service will answer so."""
+    """A channel's name (a room's for a client of rooms) that contains the authorizer's answer."""
     return world.name("project:" if dialect == "rooms" else "chat.") + answer
 
 
@@ -74,7 +74,7 @@ def test_subscribing(guarded, authorizer, dialect, answer):
 @pytest.mark.parametrize("dialect", ["topics", "realtime"])
 @pytest.mark.parametrize("kind", ["chat.", "project:"])
 def test_patterns(guarded, authorizer, dialect, kind, answer):
-    """Whoever hears by a pattern is judged when there is something to hear."""
+    """A pattern's subscriber is judged when there is an event."""
     name, who = guarded.name(kind) + answer, guarded.name("user")
     client = getattr(guarded, dialect)(who, "**", kind + "*")
     assert authorizer.asked_about(name) == []
@@ -84,7 +84,7 @@ def test_patterns(guarded, authorizer, dialect, kind, answer):
     if answer == "yes":
         guarded.hear(event, client)
     else:
-        assert not is_subscribed(client, name)  # the same question, so that both are answered now
+        assert not is_subscribed(client, name)  # the same request, so that both are answered now
         heard(guarded, name, client, False)
     assert authorizer.asked_about(name) == [{"user": who, "action": "subscribe", "channel": name}]
 
@@ -108,7 +108,7 @@ def test_publishing(guarded, authorizer, dialect, answer):
 
 
 def test_talking_in_a_room(guarded):
-    """Who may only hear it comes in, and is told so when talking."""
+    """A user who may only read can join, and a refusal answers its messages."""
     room = guarded.name("project:") + "hear only yes"
     client, other = guarded.rooms(guarded.name("user"), room), guarded.topics(guarded.name("user"), room)
     guarded.drain(client, other)
@@ -118,7 +118,7 @@ def test_talking_in_a_room(guarded):
 
 
 def test_each_user_is_asked_about(guarded):
-    """An answer is for one user, and remembered for that user in every protocol."""
+    """An answer is for one user, and cached for that user in every protocol."""
     name = guarded.name("task:") + "ann only yes"
     for dialect in DIALECTS:
         assert is_subscribed(getattr(guarded, dialect)("ann", at=guarded.first), name)
@@ -137,7 +137,7 @@ def test_answers_are_remembered(guarded, authorizer):
 
 
 def test_anonymous_connections_are_asked_about(guarded, authorizer):
-    """But for rooms, which they never see, and what is personal."""
+    """Anonymous connections cause requests except about rooms, which they never see, and personal channels."""
     client, name, room = guarded.realtime(None), guarded.name("chat.") + "yes", guarded.name("project:") + "yes"
     assert is_subscribed(client, name) and not is_subscribed(client, room)
     assert not is_subscribed(client, "user:ann")
@@ -150,7 +150,7 @@ def test_anonymous_connections_are_asked_about(guarded, authorizer):
 
 
 def test_rules_come_first_and_users_are_not_asked_about(guarded, authorizer):
-    """Nor is what is for a user or for everyone a question, where no channel of that name is subscribed."""
+    """Events for a user or for everyone cause no request if no client is subscribed to a channel of that name."""
     name, before = guarded.name("user"), len(authorizer.questions)
     clients = [guarded.notify(name), guarded.broadcast(name), guarded.realtime(name), guarded.rooms(name)]
     reader = guarded.topics(name, f"user:{name}", "ruled.*", "ruled.x")
@@ -190,7 +190,7 @@ def test_a_late_answer_shows_nothing_to_a_pattern(hasty_deployment, authorizer, 
         client = getattr(world, dialect)(world.name("user"), "**")
         world.events(body(channel(name)))
         wait_until(lambda: authorizer.asked_about(name), what="the question")
-        # Asked again by its exact name, the same question is answered: by then the time of the first is over.
+        # A second request for the exact name gets the same answer: by then, the time of the first is over.
         assert not is_subscribed(client, name)
         world.get({client: []})
 
@@ -206,7 +206,7 @@ def test_a_service_that_is_not_there_is_a_no(deploy):
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_nothing_else_of_a_client_is_done_before_the_answer(guarded, authorizer, dialect):
-    """Answers come in the order of the questions; other clients are served meanwhile."""
+    """Answers keep the order of the requests; other clients are served meanwhile."""
     name = named(guarded, dialect, "gated")
     client, other = getattr(guarded, dialect)(guarded.name("user")), guarded.topics(guarded.name("user"), "ruled.x")
     ask = {"topics": {"type": "subscribe", "topic": name}, "realtime": {"type": "Subscribe", "data": {"topics": [name]}}}
@@ -222,14 +222,14 @@ def test_nothing_else_of_a_client_is_done_before_the_answer(guarded, authorizer,
     assert kinds[0] == expected[dialect][0] and sorted(kinds) == sorted(expected[dialect])
 
 
-# --- what a pattern shows while the answer is awaited ---
+# --- events for a pattern while the answer is awaited ---
 
 
 @pytest.mark.parametrize("allow", [True, False])
 @pytest.mark.parametrize("together", [False, pytest.param(True, id="in one body")])
 @pytest.mark.parametrize("dialect", ["topics", "realtime"])
 def test_events_wait_for_the_answer(guarded, authorizer, dialect, allow, together):
-    """In their order, and whole; those on other channels do not wait with them."""
+    """They arrive in order and complete; events on other channels do not wait for them."""
     name = guarded.name("chat.") + "gated"
     client = getattr(guarded, dialect)(guarded.name("user"), "**")
     events = [body(channel(name), str(n), "t") for n in range(20)]
@@ -237,7 +237,7 @@ def test_events_wait_for_the_answer(guarded, authorizer, dialect, allow, togethe
     wait_until(lambda: authorizer.asked_about(name), what="the question")
     heard(guarded, "ruled.x", client, True)
     authorizer.open(name, allow)
-    # The same question by the exact name is answered when the first one is.
+    # The same request for the exact name is answered when the first one is.
     assert is_subscribed(client if not allow else getattr(guarded, dialect)(guarded.name("user")), name) == allow
     guarded.events(body(channel(name), "20", "t"))
     shown = [client.shows(Event(channel(name), str(n), "t")) for n in range(21)]
@@ -262,20 +262,20 @@ def test_two_patterns_are_one_question_and_one_event(guarded, authorizer):
 
 @pytest.mark.parametrize("dialect", ["topics", "realtime"])
 def test_nothing_comes_after_the_pattern_is_left(guarded, authorizer, dialect):
-    """Not even what was published before and waits for its answer."""
+    """Events that wait for its answer are dropped."""
     name, who = guarded.name("chat.") + "gated", guarded.name("user")
     client, other = getattr(guarded, dialect)(who, "**"), getattr(guarded, dialect)(who)
     guarded.events(body(channel(name)))
     wait_until(lambda: authorizer.asked_about(name), what="the question")
     client.unsubscribe("**")
     authorizer.open(name, True)
-    assert is_subscribed(other, name)  # the same question, so that both are answered now
+    assert is_subscribed(other, name)  # the same request, so that both are answered now
     heard(guarded, name, other, True)
     guarded.get({client: []})
 
 
 def test_a_question_says_no_more_than_it_must(guarded, authorizer):
-    """Three fields, and no secret: the token's claims are not the service's business."""
+    """The request has three fields and no secret: the service does not get the token's claims."""
     name = guarded.name("chat.") + "yes"
     guarded.topics(guarded.name("user"), name, email="ann@example.org", roles=["staff"])
     (question,) = authorizer.asked_about(name)

@@ -1,5 +1,5 @@
-"""Names: personal channels and who may not look into them, `notifications` and everyone, separators, and what clients may
-not publish. The rules are the same in every protocol."""
+"""Channel names: personal channels and their readers, `notifications` and everyone, separators, and names on which clients may not publish.
+The rules are the same in every protocol."""
 
 import json
 
@@ -13,7 +13,7 @@ PERSONAL = ["notifications.user.{}", "user:{}", "user_noti:{}"]
 
 
 def topics_says(client, name):
-    """What a topics client is answered that subscribes: a code, or None for yes."""
+    """The answer to a topics client's subscription: an error code, or None for success."""
     answer = client.ask(name)
     assert answer["type"] in ("subscribed", "error"), answer
     assert answer.get("topic", answer.get("details", {}).get("topic")) == name
@@ -52,7 +52,7 @@ def test_an_anonymous_client_has_no_personal_channel(world, name):
 @pytest.mark.parametrize("name", PERSONAL)
 @pytest.mark.parametrize("whose", ["own", "another's"])
 def test_nobody_joins_a_personal_channel(world, name, whose):
-    """In rooms: the server alone has to do with `user:{id}`, and the other two names are no rooms."""
+    """In rooms, only the server uses `user:{id}`, and the other two names are no rooms."""
     ann = world.name("ann")
     client = world.rooms(ann)
     answer = client.call({"type": "join_room", "room": name.format(ann if whose == "own" else world.name("bob"))})
@@ -67,7 +67,7 @@ def test_nobody_joins_a_personal_channel(world, name, whose):
 
 @pytest.mark.parametrize("name", PERSONAL)
 def test_one_forbidden_topic_refuses_all_in_realtime(world, name):
-    """And each for itself in topics."""
+    """In topics, each name is subscribed separately."""
     ann, bob, chat = world.name("ann"), world.name("bob"), world.name("chat.")
     whole, single = world.realtime(ann), world.topics(ann)
     assert realtime_says(whole, chat, name.format(bob)) == 403
@@ -91,7 +91,7 @@ def test_a_pattern_shows_only_ones_own(world, pattern, id):
         world.hear(Event(user(who), DATA, TYPE), *clients[who], unheard=[*clients[other], nobody])
 
 
-# Redis carries only the channels that nodes ask for; the embedded door takes any.
+# Redis carries only the channels that nodes request; the embedded door accepts any.
 embedded = pytest.mark.parametrize("deployment", [1], indirect=True, ids=["one-node"])
 
 
@@ -127,7 +127,7 @@ def is_the_user(world, name, door):
 
 @pytest.mark.parametrize("name", PERSONAL)
 def test_below_fanfare_channel_is_no_personal_channel(world, name):
-    """Whether Fanfare itself or a real Redis is published to: nobody gets it, and each node that sees it counts it."""
+    """Whether it is published to Fanfare itself or to a real Redis: no client receives it, and each node that sees it counts it."""
     ann = world.name("ann")
     clients = [
         world.notify(ann), world.broadcast(ann), world.rooms(ann), world.topics(ann, name.format(ann), "**"),
@@ -167,13 +167,13 @@ def test_clients_do_not_publish_there(world, dialect, name, whose):
 
 
 def test_a_direct_message_reaches_every_protocol_of_the_user(world):
-    """To itself, too; and who is connected in another protocol only is connected."""
+    """A user may publish to itself; and a user that is connected only in another protocol counts as connected."""
     ann, bob = world.name("ann"), world.name("bob")
     for to in (bob, ann):
         sender = world.realtime(ann, at=world.first, username="Ann A.")
         clients = [world.notify(to), world.broadcast(to), world.topics(to, "**"), world.realtime(to), world.rooms(to)]
         sender.direct(to, DATA)
-        said = [sender.next() for _ in range(2 if to == ann else 1)]  # the receipt and the message, in either order
+        said = [sender.next() for _ in range(2 if to == ann else 1)]  # the receipt and the message, in any order
         number = next(filter(None, (json.loads(frame)["data"].get("message_id") for frame in said)))
         event = Event(user(to), DATA, None, number, ann, "Ann A.", sender.connection_id)
         assert sum(bool(sender.shows(event).fullmatch(frame)) for frame in said) == len(said) - 1
@@ -183,7 +183,7 @@ def test_a_direct_message_reaches_every_protocol_of_the_user(world):
 
 @pytest.mark.parametrize("dialect", ["notify", "broadcast", "topics", "realtime", "rooms"])
 def test_who_is_connected(world, dialect):
-    """A direct message is acknowledged if the user is connected anywhere in the cluster, else it is 404."""
+    """A direct message is acknowledged if the user is connected anywhere in the cluster, or else answered with 404."""
     ann, bob = world.realtime(world.name("ann"), at=world.first), world.name("bob")
     ann.direct(bob, "1")
     assert ann.json()["data"]["code"] == 404
@@ -205,7 +205,7 @@ def test_anonymous_clients_write_to_nobody(world):
 
 
 def test_an_anonymous_client_publishes_under_no_name(world):
-    """On a public channel: there is no sender to tell of."""
+    """On a public channel, messages of anonymous clients have no sender."""
     name = world.name("chat.")
     client = world.realtime(None, name, at=world.first)
     readers = [world.topics(world.name("user"), name), world.realtime(world.name("user"), name)]
@@ -218,7 +218,7 @@ def test_an_anonymous_client_publishes_under_no_name(world):
 
 
 def audiences(world):
-    """Who hears the channel `notifications`, and who hears only what is for everyone."""
+    """The subscribers of the channel `notifications`, and the clients that receive only events for everyone."""
     name = world.name("user")
     subscribed = [
         world.topics(name, "notifications"), world.topics(name, "*"), world.realtime(name, "notifications"),
@@ -230,7 +230,7 @@ def audiences(world):
 
 @pytest.mark.parametrize("door", ["http", "fanfare:events", "fanfare:channel", "topics", "realtime"])
 def test_the_channel_notifications_is_its_subscribers(world, door):
-    """From a service as from a client; it is not everyone."""
+    """A service's event on it is like a client's; it is not an event for everyone."""
     subscribed, others, silent = audiences(world)
     event = Event(channel("notifications"), DATA, TYPE)
     if door == "http":
@@ -258,7 +258,7 @@ def test_everyone_is_everyone(world):
 
 @pytest.mark.parametrize("dialect", CLIENTS)
 def test_a_dot_and_a_colon_make_two_channels(world, dialect):
-    """Both names have two segments; nothing else is the same about them."""
+    """Both names have two segments and nothing else in common."""
     a = world.name("a")
     names = [f"{a}.b", f"{a}:b"]
     exact = [getattr(world, dialect)(world.name("user"), name) for name in names]
@@ -299,7 +299,7 @@ def test_a_room_is_not_the_channel_with_a_dot(world):
     ],
 )
 def test_patterns(world, pattern, hits, misses):
-    """The same names in both protocols that have patterns, and whoever publishes."""
+    """The same names in both protocols that have patterns, whatever the publisher."""
     a = world.name("a")
     pattern = pattern.format(a)
     clients = [world.topics(world.name("user"), pattern), world.realtime(world.name("user"), pattern)]
@@ -308,7 +308,7 @@ def test_patterns(world, pattern, hits, misses):
     world.get({client: [client.shows(event) for event in expected] for client in clients})
 
 
-# --- what clients may not publish ---
+# --- names on which clients may not publish ---
 
 RESERVED = [
     "connected", "joined_room", "left_room", "user_joined", "user_left", "notification.new", "error", "pong", "message.sent",
@@ -319,7 +319,7 @@ RESERVED = [
 
 @pytest.mark.parametrize("type", RESERVED)
 def test_what_servers_say_themselves(world, type):
-    """In any protocol; only topics clients may name a type."""
+    """In every protocol; only topics clients may name a type."""
     name = world.name("channel:")
     speaker, reader = world.topics(world.name("user"), at=world.first), world.topics(world.name("user"), name)
     speaker.publish(name, "1", eventType=f'"{type}"')
@@ -358,7 +358,7 @@ def test_nobody_publishes_to_a_pattern(world, dialect, name):
 @embedded
 @pytest.mark.parametrize("name", ["chat{}.general", "project:{}", "a{}"])
 def test_any_channel_on_the_embedded_door(world, name):
-    """A plain name, without `fanfare:channel:`, is that channel; the integer counts connections."""
+    """A plain name, without `fanfare:channel:`, is that channel; the integer is the number of connections."""
     name = name.format(world.name("x"))
     clients = [world.topics(world.name("user"), name, "**"), world.realtime(world.name("user"), name)]
     if ":" in name:
@@ -370,7 +370,7 @@ def test_any_channel_on_the_embedded_door(world, name):
 
 @pytest.mark.parametrize("id", ["{}", "{}:b:c", "{}.b", "user:{}", "é {} 😀", "**{}", "{}*"])
 def test_what_follows_the_first_colon_is_the_user(world, id):
-    """Whatever it holds, in every protocol."""
+    """The event reaches every protocol, whatever its data."""
     name = id.format(world.name("u"))
     clients = [world.notify(name), world.broadcast(name), world.topics(name, "**"), world.realtime(name), world.rooms(name)]
     if "*" not in name:

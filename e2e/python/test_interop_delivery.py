@@ -1,4 +1,4 @@
-"""How often, in which order, and how many were reached: one's own messages, overlapping subscriptions, order, receipts."""
+"""Deliveries: a client's own messages, overlapping subscriptions, order, and receipts."""
 
 import json
 import threading
@@ -18,7 +18,7 @@ COUNT = 100
 @pytest.mark.parametrize("patterns", [[], ["{}"], ["*"], ["**"], ["{}", "*", "**", "*.*", "*:*"]])
 @pytest.mark.parametrize("dialect", ["topics", "realtime"])
 def test_a_subscribed_publisher_hears_itself_once(world, dialect, name, patterns):
-    """And one that is not subscribed does not."""
+    """A client that is not subscribed does not receive its own message."""
     name, who = name.format(world.name("")), world.name("speaker")
     client = getattr(world, dialect)(who, *(pattern.format(name) for pattern in patterns), at=world.first)
     silent, witness = getattr(world, dialect)(who, at=world.first), world.topics(world.name("user"), name)
@@ -34,10 +34,10 @@ def test_a_subscribed_publisher_hears_itself_once(world, dialect, name, patterns
 
 
 def test_a_speaker_in_a_room_hears_itself_once(world):
-    """On each of the speaker's connections that are in the room."""
+    """On each of the user's connections that are in the room."""
     room, who = world.name("channel:"), world.name("speaker")
     speaker, second = world.rooms(who, room, at=world.first), world.rooms(who)
-    assert second.call({"type": "join_room", "room": room})["type"] == "joined_room"  # the user is there already
+    assert second.call({"type": "join_room", "room": room})["type"] == "joined_room"  # the user is already in the room
     elsewhere = world.rooms(who, world.name("channel:"))
     subscriber = world.topics(who, room, "**", at=world.first)
     world.drain(speaker, second, elsewhere, subscriber)
@@ -49,7 +49,7 @@ def test_a_speaker_in_a_room_hears_itself_once(world):
 
 @pytest.mark.parametrize("dialect", ["topics", "realtime"])
 def test_subscribing_twice_and_leaving_once(world, dialect):
-    """Subscriptions are a set: twice is once, and each of several is left for itself."""
+    """Subscriptions are a set: a second one has no effect, and each of several is removed separately."""
     name = world.name("chat") + ".general"
     client = getattr(world, dialect)(world.name("user"), name, name, "**", name)
     witness = world.topics(world.name("user"), name)
@@ -139,7 +139,7 @@ ORDERED = {
 
 @pytest.mark.parametrize("kind, publish", [(kind, way) for kind, ways in ORDERED.items() for way in ways])
 def test_order(world, kind, publish):
-    """Of one publisher on one channel, in every protocol; and nothing is lost or doubled."""
+    """The messages of one publisher on one channel, in every protocol; none is lost or duplicated."""
     to = {
         "user": user(world.name("user")), "everyone": EVERYONE, "channel": channel(world.name("chat.")),
         "room": channel(world.name("project:")),
@@ -153,13 +153,13 @@ def test_order(world, kind, publish):
 
 
 def number_in(frame):
-    """The data of an event, in whatever protocol."""
+    """The data of an event, in any protocol."""
     data = frame.get("data", frame.get("payload"))
     return data["payload"] if frame["type"] in ("Broadcast", "DirectMessage") else data
 
 
 def test_order_in_a_room(world):
-    """What one says, and when one comes and goes, in the order in which one did it."""
+    """A user's messages, joins and leaves arrive in the order in which the user sent them."""
     room, who = world.name("project:"), world.name("speaker")
     member, other = world.rooms(world.name("user"), room), world.topics(world.name("user"), room)
     world.drain(member, other)
@@ -177,7 +177,7 @@ def test_order_in_a_room(world):
 
 
 def test_order_of_several_publishers(world):
-    """Each one's own order holds, whatever the others do at the same time."""
+    """The order of each client's actions is preserved, whatever the others do at the same time."""
     name, room = world.name("chat."), world.name("project:")
     clients = [world.topics(world.name("user"), name, room), world.realtime(world.name("user"), "**")]
     speakers = [world.topics(world.name("t")), world.topics(world.name("t"), at=world.first)]
@@ -208,7 +208,7 @@ def test_order_of_several_publishers(world):
 
 @pytest.mark.parametrize("kind", ["user", "channel", "room"])
 def test_recipients_are_counted_on_all_nodes(world, kind):
-    """Connections to which a frame was queued: of every protocol, each once, and nobody else."""
+    """The connections to which a frame was queued: of every protocol, each once, and no others."""
     to = {
         "user": user(world.name("user")), "channel": channel(world.name("chat.")), "room": channel(world.name("project:")),
     }[kind]
@@ -272,7 +272,7 @@ def test_an_array_is_all_or_nothing(world):
 
 
 def test_an_array_goes_to_many(world):
-    """Events for different audiences in one body keep their order for each of them."""
+    """Events for different audiences in one body keep their order for each audience."""
     name = world.name("user")
     room, chat = world.name("project:"), world.name("chat.")
     targets = [user(name), channel(room), channel(chat), EVERYONE] * 3

@@ -1,5 +1,5 @@
-"""An id that a publisher chose counts once in the whole cluster, whichever door and node it comes by again; and what is
-published on Redis stays in order, with ids and without."""
+"""An event id of the publisher counts once in the whole cluster, through any door and node; and events on Redis stay in order, with ids and
+without."""
 
 import uuid
 
@@ -49,7 +49,7 @@ DOORS = [on_redis, by_http, by_http_at_the_other_node]
 
 
 def hear(world, to, clients, *events):
-    """Asserts that `clients` get these and nothing else: behind them, by the door that waits, comes one without an id."""
+    """Asserts that `clients` receive these events and no others: a last one without an id follows through a door that waits."""
     end = Event(to, '"end"', TYPE)
     on_redis(world, body(to, '"end"'))
     world.get({client: [client.shows(event) for event in (*events, end)] for client in clients})
@@ -59,7 +59,7 @@ def hear(world, to, clients, *events):
 @pytest.mark.parametrize("first", DOORS)
 @pytest.mark.parametrize("again", DOORS)
 def test_an_id_counts_once_whichever_door_it_comes_by(world, kind, first, again):
-    """Of the second that comes nobody hears."""
+    """No client receives the second event."""
     to, number = audience(world, kind), new_id()
     clients = at_every_node(world, to)
     world.drain(*clients)
@@ -101,7 +101,7 @@ def test_doubles_in_one_list_on_redis(world, kind):
 
 
 def test_the_answer_to_a_repeat_of_what_came_on_redis(world):
-    """Redis counts no connections, so there is nothing to tell; Fanfare's own door does."""
+    """Redis counts no connections, so the publisher gets no count; Fanfare's own door counts them."""
     to, number = audience(world, "user"), new_id()
     clients = at_every_node(world, to)
     sent = body(to, "1", id=quoted(number))
@@ -144,7 +144,7 @@ def test_a_thousand_ids_in_order(world):
 
 
 def test_ids_are_known_when_redis_comes_back(deploy):
-    """It has forgotten all; the nodes have not."""
+    """The restarted Redis has lost all ids; the nodes have not."""
     world = deploy(nodes=2)
     to, number = audience(world, "user"), new_id()
     clients = [world.notify(to[1], at=node) for node in world.deployment.nodes]
@@ -166,12 +166,12 @@ def test_ids_are_known_when_redis_comes_back(deploy):
 
 
 def key_of(number):
-    """Where Redis keeps what the cluster knows of an id."""
+    """The key in which Redis stores the cluster's knowledge of an id."""
     return f"fanfare:id:{uuid.UUID(number).hex}"
 
 
 def test_a_publisher_that_died(deploy):
-    """It had published all of a list and heard no answer; or it had only taken one id, and all the others wait."""
+    """It had published a whole list without an answer, or had only claimed one id, and all other events wait."""
     world = deploy(nodes=2)
     to, ids, taken = audience(world, "user"), [new_id() for _ in range(1000)], new_id()
     clients = [world.notify(to[1], at=node) for node in world.deployment.nodes]
@@ -179,7 +179,7 @@ def test_a_publisher_that_died(deploy):
         world.redis.set(key_of(number), "+", ex=600)
     world.redis.set(key_of(taken), "", ex=600)
     listed = lambda numbers: "[" + ",".join(body(to, str(n), id=quoted(number)) for n, number in enumerate(numbers)) + "]"
-    # They are waited for together: one after the other would take longer than anybody waits for an answer.
+    # They are waited for together: one after the other would take longer than a client waits for an answer.
     answer = world.events(listed(ids))
     assert (answer["ids"], answer["recipients"]) == (ids, 0)
 

@@ -1,4 +1,4 @@
-"""Who is in a room, as the other protocols and the other node hear of it: `user_joined` and `user_left`, once per user."""
+"""Joins and leaves in a room, as the other protocols and the other node receive them: `user_joined` and `user_left`, once per user."""
 
 import pytest
 
@@ -12,7 +12,7 @@ def came_or_went(kind, room, who, username=None):
 
 
 def audience(world, room):
-    """Who hears of it, in each protocol that shows what happens in rooms; and who does not."""
+    """Clients of each protocol that shows announcements of rooms, and clients that do not receive them."""
     member = world.rooms(world.name("member"), room)
     hearing = [member, world.topics(world.name("user"), room, "**"), world.realtime(world.name("user"), "project:*")]
     unheard = [
@@ -23,7 +23,7 @@ def audience(world, room):
 
 
 def join(client, room):
-    """Joins; whether the room is told is another matter."""
+    """Joins the room; the announcement is checked elsewhere."""
     assert client.call({"type": "join_room", "room": room})["type"] == "joined_room"
 
 
@@ -55,7 +55,7 @@ def test_who_leaves_hears_nothing_more(world):
     world.hear(came_or_went("user_joined", room, who), watcher)
     other = rooms_join(world, channel(room))
     member.leave(room)
-    # Told on the other node, too, before the next one comes.
+    # It is announced on the other node, too, before the next user joins.
     world.hear(came_or_went("user_left", room, who), watcher)
     other()
     world.get({member: []})
@@ -63,7 +63,7 @@ def test_who_leaves_hears_nothing_more(world):
 
 @pytest.mark.parametrize("how", ["leave", "close", "lost"])
 def test_tabs_on_one_node(world, how):
-    """One comes and one goes, however many connections."""
+    """One join and one leave, however many connections the user has."""
     room, who = world.name("project:"), world.name("ann")
     hearing, unheard = audience(world, room)
     world.drain(*hearing, *unheard)

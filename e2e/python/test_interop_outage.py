@@ -1,4 +1,4 @@
-"""While the nodes' Redis is away each node serves its own clients, in every protocol; afterwards nothing comes twice."""
+"""While the nodes' Redis is unavailable, each node serves its own clients in every protocol; afterwards there are no duplicates."""
 
 import json
 
@@ -10,7 +10,7 @@ from interop.frames import DIALECTS, EVERYONE, Event, channel, user
 
 
 def clients_of(world, name, room, at, first=True):
-    """One of each protocol, at one node; the user's first in the room or not."""
+    """One client of each protocol, at one node; the user's first connection in the room or a further one."""
     return [
         world.notify(name, at=at), world.broadcast(name, at=at),
         world.topics(name, f"user:{name}", room, "notifications", at=at),
@@ -24,7 +24,7 @@ def connected(world, yes):
 
 @pytest.fixture
 def torn(deploy):
-    """Two nodes and a Redis of their own."""
+    """Two nodes with a Redis of their own."""
     return deploy(nodes=2)
 
 
@@ -65,14 +65,14 @@ def test_each_node_goes_on_alone(torn):
 
 
 def all_hear(world, name, far):
-    """Whether an event for the user crosses to the other node again."""
+    """Whether an event for the user reaches the other node again."""
     answer = world.events({"to": {"user": name}, "data": {"marker": "again"}})
     return "degraded" not in answer and answer["recipients"] == 2 * len(far)
 
 
 @pytest.mark.parametrize("kind", DOORS)
 def test_a_node_that_starts_alone(deploy, kind):
-    """Before its Redis is there it serves its own clients, and says that it is degraded."""
+    """Before its Redis is available, a node serves its own clients and reports that it is degraded."""
     world = deploy(broker={"kind": "redis", "url": "redis://127.0.0.1:9/0"})
     name, room = world.name("user"), world.name("project:")
     clients = clients_of(world, name, room, world.first)
@@ -82,7 +82,7 @@ def test_a_node_that_starts_alone(deploy, kind):
     to = {"user": user(name), "everyone": EVERYONE, "channel": channel("notifications"), "room": channel(room)}[kind]
     answer = world.events(body(to))
     event = Event(to, DATA, TYPE)
-    dialects = ("topics", "realtime") if kind == "channel" else DIALECTS  # nobody joins a channel that is no room
+    dialects = ("topics", "realtime") if kind == "channel" else DIALECTS  # a channel that is no room has no members
     hearing = [client for client in clients if client.dialect in dialects and client.shows(event)]
     assert (answer["recipients"], answer["degraded"]) == (len(hearing), True)
     for client in hearing:

@@ -1,5 +1,5 @@
-"""What an event holds arrives everywhere as it was published: its data byte for byte, its type or each protocol's own
-word for none, its sender, its id, its time."""
+"""The content of an event arrives in every protocol as it was published: its data byte for byte, its type or the protocol's word for none,
+its sender, its id, its time."""
 
 import datetime
 import json
@@ -10,7 +10,7 @@ import pytest
 from interop.doors import DOORS, TYPE, body, http_notify, rooms_message
 from interop.frames import EVERYONE, UUID, Event, channel, quoted, user
 
-# What a parser and a serialiser between a publisher and a reader would spoil.
+# Values that a parser and a serialiser between publisher and reader would change.
 OBJECTS = {
     "numbers": '{"price":1.10,"huge":1E400,"long":12345678901234567890123,"minus":-0,"exponent":1e+05,"zero":0.0}',
     "order": '{"b":1,"a":2,"10":3,"9":4,"":5}',
@@ -18,13 +18,13 @@ OBJECTS = {
     "nested": '{"a":' * 60 + "[[]]" + "}" * 60,
     "empty": "{}",
 }
-# What only who passes on the bytes of a whole value can keep.
+# Values that survive only if the bytes of the whole value are forwarded.
 WHOLE = {
     "spaces": '{ "b" : [ 1 ,\t2 ] ,  "a":{ } }',
     "doubles": '{"b":1,"a":2,"b":1.0}',
     "escaped names": r'{"\u0061":1,"a\/b":2}',
 }
-# What is no object.
+# Values that are not objects.
 SCALARS = {"null": "null", "true": "true", "number": "1.10", "text": r'"\ud800 é"', "list": "[1.10, {}]", "no text": '""'}
 
 
@@ -51,7 +51,7 @@ def listeners(world, to):
 def cases():
     for kind, doors in DOORS.items():
         for name, door in doors.items():
-            if name == "rooms join_room":  # has no payload of its publisher's choice
+            if name == "rooms join_room":  # it has no payload of its publisher
                 continue
             payloads = OBJECTS
             if name != "POST /notify":
@@ -79,7 +79,7 @@ def test_bytes(world, kind, door, payloads):
 
 
 def test_notify_merges(world):
-    """`message` first, then the fields of `data`, their values as they were written; a `message` among them loses."""
+    """`message` first, then the fields of `data` with their values as written; a `message` among them is overwritten."""
     clients = listeners(world, EVERYONE)
     cases = [
         ('{"message":"A"}', '{"message":"A"}', "custom"),
@@ -95,7 +95,7 @@ def test_notify_merges(world):
 
 
 def test_what_is_said_in_a_room(world):
-    """Content and metadata, both byte for byte; without metadata there is an empty object."""
+    """Content and metadata are both byte for byte; without metadata there is an empty object."""
     room, name = world.name("task:"), world.name("speaker")
     speaker = world.rooms(name, room, at=world.first)
     clients = listeners(world, channel(room))
@@ -125,7 +125,7 @@ def test_without_a_type(world, kind, way):
 @pytest.mark.parametrize("kind", ["channel", "room"])
 @pytest.mark.parametrize("data", ['{"n":1}', '{"type":7,"payload":1}', "[1.10]", '"text"', "null"])
 def test_any_json_on_a_redis_channel(world, kind, data):
-    """What is no notification is the data of an event without a type."""
+    """Data that is no notification is the data of an event without a type."""
     to = audience(world, kind)
     clients = listeners(world, to)
     world.drain(*clients)
@@ -136,7 +136,7 @@ def test_any_json_on_a_redis_channel(world, kind, data):
 @pytest.mark.parametrize("kind", DOORS)
 @pytest.mark.parametrize("type", ["user_joined", "error", "Ack", "x", "é \"quoted\" \\ \u007f", "t" * 255])
 def test_any_type_from_a_backend(world, kind, type):
-    """A backend may say what only a server says, and what needs escapes."""
+    """A backend may use types of the server's own messages, and types that need escapes."""
     to = audience(world, kind)
     clients = listeners(world, to)
     world.drain(*clients)
@@ -152,7 +152,7 @@ def test_any_type_from_a_backend(world, kind, type):
     ['{"payload":1}', '{"type":1,"payload":1}', '{"type":"t"}', "[]", "1", "", "{", '{"type":"t","payload":1}x', b"\xff"],
 )
 def test_what_is_no_notification_is_dropped(world, message):
-    """On a user's Redis channel; nobody hears of it, and the next one is heard."""
+    """On a user's Redis channel: no client receives it, and the next event arrives."""
     to = user(world.name("user"))
     clients = listeners(world, to)
     failed = sum(node.server.metrics()["failed"] for node in world.deployment.nodes)
@@ -186,7 +186,7 @@ def test_a_service_that_names_itself(world, kind, way):
 )
 @pytest.mark.parametrize("dialect", ["topics", "realtime", "rooms"])
 def test_clients_are_named_by_their_tokens(world, dialect, claims, name):
-    """To readers in rooms by name; to all others by id."""
+    """Readers in rooms see a name; all others an id."""
     room, who = world.name("channel:"), world.name("speaker")
     speaker = getattr(world, dialect)(who, at=world.first, **claims)
     if dialect == "rooms":
@@ -217,7 +217,7 @@ def test_a_client_does_not_forge_its_sender(world, forged):
 
 
 def test_connections_of_one_user_are_told_apart(world):
-    """`senderConnectionId` is the connection's, and the id that realtime tells its clients."""
+    """`senderConnectionId` is the id that realtime sends to its clients."""
     name, who = world.name("chat."), world.name("speaker")
     reader = world.topics(world.name("reader"), name)
     speakers = [world.realtime(who, at=world.first), world.topics(who), world.topics(who)]
@@ -253,7 +253,7 @@ def test_users_who_are_numbers(world, sub, shown):
 
 @pytest.mark.parametrize("kind", ["user", "everyone"])
 def test_an_id_of_the_publisher_counts_once(world, kind):
-    """In the whole cluster, whichever node it comes to."""
+    """The id is unique in the whole cluster, whichever node it entered."""
     to, number = audience(world, kind), str(uuid.uuid4())
     clients = listeners(world, to)
     sent = body(to, "1", id=f'"{number}"')
@@ -281,7 +281,7 @@ def test_one_time_for_all(world):
 
 
 def test_rooms_messages_need_no_room_of_their_own(world):
-    """A door of a protocol is as good as any other: what is said in a room is heard where there are no rooms."""
+    """A door of a protocol reaches the others: a room's message arrives where there are no rooms."""
     to = channel(world.name("task:"))
     publish = rooms_message(world, to)
     reader = world.realtime(world.name("reader"), "task:*")

@@ -1,4 +1,4 @@
-"""notify and realtime on one address: which of the two a connection speaks, and how one becomes the other."""
+"""notify and realtime on one address: which of the two a connection uses, and how a notify client becomes a realtime client."""
 
 import contextlib
 import json
@@ -20,13 +20,13 @@ WELCOME = exactly(
 
 
 def connect(world, query=None, headers=None, protocols=None, at=None):
-    """A connection to the shared address, before anything is read."""
+    """A connection to the shared address, before the first frame is read."""
     options = {"additional_headers": headers, "subprotocols": protocols}
     return world.keep(Client((at or world.last).url("shared", **(query or {})), **options))
 
 
 def refused(world, **how):
-    """(status, JSON) of a handshake that is turned back."""
+    """The (status, JSON) of a refused handshake."""
     with pytest.raises(websockets.InvalidStatus) as failure:
         connect(world, **how)
     response = failure.value.response
@@ -34,7 +34,7 @@ def refused(world, **how):
 
 
 def speaks(world, client, name):
-    """`notify` is told of an event for its user at once; `realtime` says who it is first."""
+    """Returns the protocol: `notify` receives an event for its user at once; `realtime` sends its welcome first."""
     world.redis.publish(f"user_noti:{name}", '{"type":"t","payload":1}')
     first = client.json()
     if first["type"] == "t":
@@ -45,7 +45,7 @@ def speaks(world, client, name):
 
 
 def notify(world, name=None, **claims):
-    """A connection that speaks notify so far."""
+    """A connection that uses notify so far."""
     name = name or world.name("user")
     client = connect(world, {"token": token(name, **claims)})
     client.dialect = "notify"
@@ -53,14 +53,14 @@ def notify(world, name=None, **claims):
 
 
 def become(client, frame='{"type":"Ping"}'):
-    """Speaks realtime; returns the answer."""
+    """Sends a realtime frame; returns the answer."""
     client.send(frame)
     assert (welcome := json.loads(client.next()))["data"]["status"] == "connected", welcome
     client.dialect, client.connection_id = "realtime", welcome["data"]["details"]["connection_id"]
     return client.json()
 
 
-# --- at the door ---
+# --- the handshake ---
 
 WAYS = {
     "a token in the query": (lambda proof: {"query": {"token": proof}}, "notify"),
@@ -83,7 +83,7 @@ def test_who_speaks_what(world, way):
     proof = token(name)
     client = connect(world, **arguments(proof))
     if "subprotocol" in way and expected == "realtime":
-        assert client.socket.subprotocol == f"access_token.{proof}"  # a browser insists on it
+        assert client.socket.subprotocol == f"access_token.{proof}"  # a browser requires it
     assert speaks(world, client, name) == expected
 
 
@@ -100,7 +100,7 @@ BAD = {
 
 @pytest.mark.parametrize("way", BAD)
 def test_who_is_turned_back_and_how(world, way):
-    """In the words of the dialect that the handshake asked for."""
+    """In the form of the dialect that the handshake requested."""
     how, status, error = BAD[way]
     got, answer = refused(world, **how)
     assert got == status
@@ -119,7 +119,7 @@ def test_expired_tokens(world):
 
 
 def test_an_anonymous_realtime_client(world):
-    """Asked for by name, no token is needed."""
+    """If realtime is requested by name, no token is needed."""
     client = connect(world, {"dialect": "realtime"})
     client.dialect = "realtime"
     assert client.json()["data"]["status"] == "connected"
@@ -129,7 +129,7 @@ def test_an_anonymous_realtime_client(world):
     world.hear(Event(channel("chat.general"), DATA, TYPE), client)
 
 
-# --- what does not make a notify client a realtime one ---
+# --- frames that do not make a notify client a realtime client ---
 
 IGNORED = [
     "", "hello", "{}", "[]", '["Ping"]', "null", '{"type":"ping"}', '{"type":"subscribe","data":{"topics":["a"]}}',
@@ -143,7 +143,7 @@ IGNORED = [
 
 @pytest.mark.parametrize("text", IGNORED)
 def test_other_frames_are_ignored(world, text):
-    """A notify client has nothing to say; it stays what it is."""
+    """Messages of a notify client have no effect; it remains a notify client."""
     name = world.name("user")
     client = notify(world, name)
     client.send(text)
@@ -152,7 +152,7 @@ def test_other_frames_are_ignored(world, text):
 
 
 def test_no_frame_ever(world):
-    """What is for the user and what is for everyone comes as in notify; what is on channels does not."""
+    """Events for the user and for everyone arrive as in notify; events on channels do not."""
     name = world.name("user")
     client, reader = notify(world, name), world.topics(name, "**")
     for to in (user(name), EVERYONE):
@@ -185,7 +185,7 @@ FIRST = {
 
 @pytest.mark.parametrize("text", FIRST)
 def test_the_first_realtime_frame(world, text):
-    """The welcome, then the answer to that frame, and nothing else; the next frame is only answered."""
+    """The welcome, then the answer to that frame, and no other frame; the next frame gets only its answer."""
     kind, data = FIRST[text]
     client = notify(world)
     client.send(text)
@@ -221,7 +221,7 @@ def test_the_first_frame_is_a_direct_message(world):
 
 
 def test_the_first_frame_is_a_pong(world):
-    """It has no answer; the welcome comes all the same."""
+    """A frame without an answer is also followed by the welcome."""
     name = world.name("user")
     client = notify(world, name)
     client.send('{"type":"Pong"}')
@@ -232,7 +232,7 @@ def test_the_first_frame_is_a_pong(world):
 
 
 def test_before_and_after(world):
-    """Each event comes once: as notify shows it before, as realtime shows it after."""
+    """Each event arrives once: in notify's form before, in realtime's after."""
     name, topic = world.name("user"), world.name("chat.")
     client, reader = notify(world, name), world.topics(name, "**")
     for to in (user(name), EVERYONE):
@@ -252,7 +252,7 @@ def test_before_and_after(world):
 
 
 def test_no_event_is_lost_in_between(world):
-    """While events come all the time: each is there once, in order, in the one form or the other."""
+    """During a stream of events, each arrives once, in order, in one form or the other."""
     name, count = world.name("user"), 200
     client = notify(world, name)
     pipeline = world.redis.pipeline(transaction=False)
@@ -270,7 +270,7 @@ def test_no_event_is_lost_in_between(world):
 
 
 def test_frames_right_behind_the_request(world):
-    """Sent in one go with the handshake; each is answered, in order."""
+    """Sent together with the handshake; each is answered, in order."""
     peer = wire.connect(world.last.ports["shared"])
     with contextlib.closing(peer):
         subscribe = '{"type":"Subscribe","data":{"topics":["a"]}}'
@@ -317,7 +317,7 @@ def ping_of(size):
 @pytest.mark.parametrize("size", [512, 513, 4096, LIMIT])
 @pytest.mark.parametrize("becomes", [False, True])
 def test_realtime_s_limit_holds(world, size, becomes):
-    """For the frame with which a client becomes realtime, and for what is ignored."""
+    """The limit holds for the frame that makes a client a realtime client, and for ignored frames."""
     name = world.name("user")
     client = notify(world, name)
     client.send(ping_of(size) if becomes else "x" * size)
@@ -357,7 +357,7 @@ def opened(cleanup, server, name="ann", **claims):
 
 
 def test_notify_alone(cleanup, publisher):
-    """Realtime frames are text like any other there, and its own limit holds."""
+    """Realtime frames are plain text there, and the listener's own limit holds."""
     server = cleanup.enter_context(listener("notify"))
     client, large = opened(cleanup, server), opened(cleanup, server)
     for text in ('{"type":"Ping"}', '{"type":"Subscribe","data":{"topics":["a"]}}', "x" * 512):
@@ -384,7 +384,7 @@ def test_the_order_of_the_dialects_does_not_matter(cleanup, publisher):
 
 
 def figures(server):
-    """Connections of notify and of realtime, as each one's own endpoint counts them."""
+    """The connections of notify and of realtime, as each dialect's endpoint counts them."""
     health = server.json("/health")
     return health["websocket"]["active_connections"], health["active_connections"]
 
@@ -401,7 +401,7 @@ def test_who_becomes_realtime_is_counted_there(cleanup):
 
 @pytest.mark.parametrize("limits", [{"max_connections": 1}, {"max_connections_per_user": 1}, {"max_connections_per_ip": 1}])
 def test_there_must_be_room(cleanup, limits):
-    """One over realtime's limits does not become realtime; who is there already is not disturbed."""
+    """A client over realtime's limits does not become a realtime client; existing clients are not affected."""
     server = cleanup.enter_context(listener("notify", "realtime", realtime=limits))
     first, second = opened(cleanup, server), opened(cleanup, server)
     become(first)
@@ -414,13 +414,13 @@ def test_there_must_be_room(cleanup, limits):
 
 
 def test_the_roles_of_realtime_are_not_got_around(cleanup, publisher):
-    """Whoever may not be a realtime client does not become one by way of notify."""
+    """A user that may not be a realtime client does not become one through notify."""
     server = cleanup.enter_context(listener("notify", "realtime", realtime={"required_roles": ["staff"]}))
     staff, other = opened(cleanup, server, "sue", roles=["staff"]), opened(cleanup, server)
     become(staff)
     other.send('{"type":"Ping"}')
     publisher(server.resp_port).publish("user_noti:ann", '{"type":"t","payload":1}')
-    with contextlib.suppress(websockets.ConnectionClosed):  # to close is as good as to stay notify
+    with contextlib.suppress(websockets.ConnectionClosed):  # both a close and staying in notify are correct
         assert other.json()["type"] == "t"
 
 
@@ -434,7 +434,7 @@ def test_require_auth_leaves_notify_as_it_is(cleanup):
 
 
 def test_one_s_own_limit_of_notify(cleanup):
-    """A full notify refuses with 503 and an empty body; realtime's handshakes still come in."""
+    """A full notify refuses with 503 and an empty body; realtime's handshakes are still accepted."""
     server = cleanup.enter_context(listener("notify", "realtime", notify={"max_connections": 1}))
     opened(cleanup, server)
     with pytest.raises(websockets.InvalidStatus) as failure:

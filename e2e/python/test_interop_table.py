@@ -1,7 +1,7 @@
-"""The table of renderings: each event reaches, from each door, exactly those connections of each protocol that should
-have it, in the form of their protocol, once. Whoever should not have it hears nothing.
+"""The table of renderings: each event reaches, through each door, exactly the connections of its audience, in their form, once.
 
-With two nodes, what publishes is on one node and what listens on the other, and a real Redis is between them.
+All other connections receive nothing. With two nodes, the publisher is on one node and the receivers on the other, with a real
+Redis between them.
 """
 
 import pytest
@@ -16,11 +16,11 @@ def cells(audience):
 
 
 def check(world, door, to, cast, dialect):
-    """Publishes to `to` by `door`; `cast` opens the connections that are to hear, and those that are not."""
+    """Publishes to `to` through `door`; `cast` opens the connections that must receive the event, and those that must not."""
     publish = door(world, to)
     hearing, unheard = cast[dialect](world, to[1])
     if not hearing:
-        hearing = [world.topics(world.name("witness"), to[1])]  # shows that there was something to hear
+        hearing = [world.topics(world.name("witness"), to[1])]  # shows that there was an event
     world.drain(*hearing, *unheard)
     event, recipients = publish()
     world.hear(event, *hearing, unheard=unheard)
@@ -151,7 +151,7 @@ def realtime_channel(world, name):
     unheard = [opened(), left, opened(name + "x", first, "*", f"{name}.**", other + last, other + "*"), world.realtime(None)]
     anonymous = world.realtime(None, *patterns)
     if separator == ":":
-        return hearing, [*unheard, anonymous]  # rooms are not for them
+        return hearing, [*unheard, anonymous]  # clients of rooms do not see them
     return [*hearing, anonymous, world.realtime(None, name)], unheard
 
 
@@ -164,7 +164,7 @@ def rooms_room(world, name):
     left = world.rooms(world.name("user"), name)
     left.settle()
     left.leave(name)
-    # From another node it may come after the answer; who joins later must not see it.
+    # From another node it may arrive after the answer; a client that joins later must not see it.
     while two.json()["type"] != "user_left":
         pass
     hearing = [world.rooms(world.name("user"), name), two]

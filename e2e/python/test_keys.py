@@ -1,4 +1,4 @@
-"""Keys and tokens: what the configuration may name, an identity provider that is away, and clocks that are corrected."""
+"""Keys and tokens: the keys of the configuration, an unavailable identity provider, and clocks that are corrected."""
 
 import json
 import pathlib
@@ -20,7 +20,7 @@ PUBLIC = ["rsa-public", "rsa-pkcs1-public", "rsa-certificate", "p256-public", "p
 PUBLIC += ["ed25519-public", "ed25519-certificate"]
 
 
-# --- what check and serve say ---
+# --- the errors of check and serve ---
 
 
 def written(folder, text):
@@ -61,7 +61,7 @@ def test_check_refuses_what_serve_refuses(tmp_path, text, key):
 @pytest.mark.parametrize("secret", ["", SECRET])
 @pytest.mark.parametrize("file", PUBLIC)
 def test_a_file_of_public_keys_is_enough(launch, tmp_path, file, secret):
-    """The file says which algorithms are allowed, whether a secret stands beside it or not."""
+    """The file decides which algorithms are allowed, with or without a configured secret."""
     auth = {"jwt_secret": secret, "public_key_file": str(KEYS / f"{file}.txt")}
     server = launch(auth=auth)
     assert run("config", "check", "--config", str(server.config_file)).returncode == 0
@@ -95,7 +95,7 @@ def handshake(server, dialect, proof):
 
 
 def test_a_provider_that_is_away_at_the_start(launch, cleanup, keys, provider):
-    """What cannot be judged is 503 and 1013, not 401, and the node is not ready. The first keys end both."""
+    """A token that cannot be judged is answered with 503 and 1013 instead of 401, and the node is not ready. The first keys end both."""
     server = launch(**all_dialects(auth={"jwks_url": provider.url}))
     proof = keys[0].token("ann")
     ready = server.get("/readyz")
@@ -123,7 +123,7 @@ def test_a_provider_that_is_away_at_the_start(launch, cleanup, keys, provider):
 
 
 def test_a_published_key_is_good_at_once(launch, keys, provider):
-    """Each rotation is seen by the first token, whichever way it comes."""
+    """The first token with a new key makes the server fetch it, in any form."""
     provider.start()
     server = launch(auth={"jwks_url": provider.url})
     knock(server, "notify", keys[0].token("ann")).close()
@@ -135,7 +135,7 @@ def test_a_published_key_is_good_at_once(launch, keys, provider):
 
 
 def test_a_reload_fetches_the_keys(launch, keys, provider):
-    """A key that the provider has withdrawn is refused from then on. A provider that is away takes no keys away."""
+    """A withdrawn key is refused from then on. If the provider is unavailable, the keys stay."""
     provider.start()
     server = launch(auth={"jwt_secret": "", "jwks_url": provider.url})
     knock(server, "notify", keys[0].token("ann")).close()
@@ -233,7 +233,7 @@ def test_other_white_space_is_kept_with_a_warning(launch, connect):
 
 
 def test_an_expiry_follows_the_wall_clock(launch, connect, clock):
-    """Set forward, it ends the connections whose tokens have expired by it, and no others."""
+    """If it is set forward, only connections whose tokens have expired by it are closed."""
     server = launch(env=clock.env)
     short, long = connect(server, "ann", {"ttl": 1800}), connect(server, "bob", {"ttl": 7200})
     clock.move(3600)
@@ -252,7 +252,7 @@ def lines(server, message):
 
 @pytest.mark.parametrize("dialect", [name for name in NAMES if name != "topics"])
 def test_a_refused_token_leaves_a_line(launch, dialect):
-    """At the default level, with the reason and without the token; a flood of them leaves few lines."""
+    """At the default level, with the reason and without the token; a flood of refusals leaves few lines."""
     server = launch(**all_dialects())
     bad = token("ann", secret="another-secret-that-is-long-enough-for-hs256")
     for _ in range(20):
@@ -265,7 +265,7 @@ def test_a_refused_token_leaves_a_line(launch, dialect):
 
 
 def test_refusals_of_every_kind_leave_a_line(launch):
-    """Origins, upgrades that a proxy has spoiled, tokens in frames and on HTTP routes."""
+    """Origins, upgrades that a proxy has broken, tokens in frames and on HTTP routes."""
     server = launch(**all_dialects(auth={"allowed_origins": ["https://app.example.com"]}))
     answer = server.get(f"/ws?token={token('ann')}", Origin="https://evil.example")
     assert answer.status == 403
@@ -294,6 +294,6 @@ def test_a_tls_handshake_that_fails_leaves_a_line(launch):
     ]
     server = launch(port=plain, listener=listeners)
     with pytest.raises(Exception):
-        Client(f"wss://localhost:{port}/ws?token={token('ann')}")  # whose authorities do not know the certificate
+        Client(f"wss://localhost:{port}/ws?token={token('ann')}")  # whose authorities have not signed the certificate
     [line] = wait_until(lambda: lines(server, "connection refused"), what="a line")
     assert line["reason"] == "tls_handshake" and line["detail"]

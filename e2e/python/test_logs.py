@@ -1,4 +1,4 @@
-"""What the log tells of doors and of those who knock: enough to see what happens, and no secret."""
+"""The log about listeners and refused clients: enough to diagnose, and no secret."""
 
 import json
 
@@ -13,7 +13,7 @@ OTHER_SECRET = "another-secret-that-is-long-enough-for-hs256"
 
 
 def entries(server, message):
-    """The log's entries with that message, in the form they have where no terminal is."""
+    """The log's entries with that message, in the form without a terminal."""
     lines = (json.loads(line) for line in server.log().splitlines() if line.startswith("{") and line.endswith("}"))
     return [line for line in lines if line["message"] == message]
 
@@ -23,7 +23,7 @@ def knock(server, dialect, token):
 
 
 def test_a_start_names_each_address(launch):
-    """Once it accepts, each listener has a line."""
+    """Each listener has a line once it accepts connections."""
     server = launch(**all_dialects())
     told = {entry["address"] for entry in entries(server, "listening")}
     assert told >= {f"127.0.0.1:{port_of(server, name)}" for name in NAMES}
@@ -31,7 +31,7 @@ def test_a_start_names_each_address(launch):
 
 @pytest.mark.parametrize("dialect", [name for name in NAMES if name != "topics"])
 def test_who_comes_in_and_who_does_not(launch, dialect):
-    """A line for each, with the dialect and the reason, and never a token."""
+    """A line for each refusal, with the dialect and the reason, and never a token."""
     server = launch(**all_dialects(log={"level": "debug"}))
     good, bad = token("ann"), token("ann", secret=OTHER_SECRET)
     knock(server, dialect, good).close()
@@ -45,7 +45,7 @@ def test_who_comes_in_and_who_does_not(launch, dialect):
 
 
 def test_a_bad_token_in_a_frame(launch, speak):
-    """In topics tokens come later; the line comes then."""
+    """Topics clients send their tokens later, so their lines come then."""
     server = launch(**all_dialects(log={"level": "debug"}))
     bad = token("ann", secret=OTHER_SECRET)
     client = speak(server, "topics")

@@ -1,6 +1,7 @@
-"""`kill -9` while messages are written: whatever was answered with 201 is stored once and told once, on each channel.
+"""`kill -9` while messages are written: each acknowledged message is stored once and delivered once on each channel.
 
-`FANFARE_CRASHES` says how often the server is killed, `FANFARE_SEED` makes the moments of a run those of another."""
+`FANFARE_CRASHES` is the number of kills; `FANFARE_SEED` selects the moments of a run.
+"""
 
 import collections
 import concurrent.futures
@@ -26,7 +27,7 @@ UNPUBLISHED = "SELECT id FROM messages WHERE published_at IS NULL"
 
 
 class Sqlite:
-    """Looks into the server's file, as another program."""
+    """Opens the server's database file, as another program."""
 
     def __init__(self, server):
         file = server.folder / "data" / "fanfare.db"
@@ -41,7 +42,7 @@ class Sqlite:
 
 
 class Writer(threading.Thread):
-    """Writes until the server is gone, and notes what was acknowledged."""
+    """Writes until the server has ended, and stores the acknowledged ids."""
 
     def __init__(self, server, name):
         super().__init__(daemon=True)
@@ -58,7 +59,7 @@ class Writer(threading.Thread):
 
 
 class Listener(threading.Thread):
-    """An admin who hears of all messages, on all channels, until the connection is lost: counts (id, channel)."""
+    """An admin that receives all messages on all channels until the connection is lost: counts (id, channel)."""
 
     def __init__(self, client):
         super().__init__(daemon=True)
@@ -78,8 +79,8 @@ class Listener(threading.Thread):
 
 
 def kill_while_writing(server, name, database, chance):
-    """One crash, after every writer had an answer: at any moment, or as soon as a message is stored and not yet noted as
-    published. Returns what was acknowledged."""
+    """One crash, after every writer has had an answer: at any moment, or as soon as a message is stored and not yet marked as published.
+    Returns the acknowledged ids."""
     writers = [Writer(server, f"{name}-{number}") for number in range(WRITERS)]
     wait_until(lambda: all(writer.acknowledged for writer in writers), what="messages that are acknowledged")
     if chance.random() < 0.5:
@@ -96,7 +97,7 @@ def kill_while_writing(server, name, database, chance):
 
 
 def every_page(server):
-    """The ids of all messages, as `GET /api/messages` shows them."""
+    """The ids of all messages in `GET /api/messages`."""
     found, query = [], "?limit=100"
     while query:
         answer = request(server, "root", path=PATH + query, **ADMIN)
@@ -108,8 +109,7 @@ def every_page(server):
 
 
 def stored_once(server, database, acknowledged):
-    """Everything acknowledged is there once, for the database and for whoever asks. Returns the channels that tell of each
-    message there is."""
+    """Every acknowledged message exists once, in the database and for readers. Returns the channels of each stored message."""
     assert not database.column("SELECT content FROM messages GROUP BY content HAVING count(*) > 1"), "stored twice"
     rows = database.column("SELECT id || ' ' || user_id || ' ' || recipient_id || ' ' || channel_id FROM messages")
     stored = {}
@@ -121,7 +121,7 @@ def stored_once(server, database, acknowledged):
 
 
 def on_all_channels(stored, messages):
-    """What is heard when each of these messages is told once on each of its channels."""
+    """The counts if each of these messages is delivered once on each of its channels."""
     return {(id, topic): 1 for id in messages for topic in stored[id]}
 
 
@@ -134,7 +134,7 @@ def by_message(heard):
 
 
 def test_crashes(launch, speak, cleanup):
-    """One node with the embedded broker. What it does not live to note as published is told again later."""
+    """One node with the embedded broker. It publishes messages that were not marked as published again after its restart."""
     server, chance = launch(**all_dialects()), random.Random(SEED)
     wait_until(lambda: request(server, "root").status == 200, what="the file")
     database = cleanup.enter_context(contextlib.closing(Sqlite(server)))
@@ -160,7 +160,7 @@ def test_crashes(launch, speak, cleanup):
 
 
 class Postgres:
-    """Looks into the database, as another program."""
+    """Opens the database, as another program."""
 
     def __init__(self, server):
         self.session = postgres.Session(server)
@@ -168,8 +168,7 @@ class Postgres:
 
 
 def test_crashes_of_one_node_of_two(launch, speak, real_redis, real_postgres, cleanup):
-    """PostgreSQL and Redis; a client of the node that stays hears whatever is stored once on each channel, acknowledged or
-    not."""
+    """PostgreSQL and Redis; a client of the surviving node receives each stored message once on each channel, acknowledged or not."""
     server, broker, chance = real_postgres(), real_redis(), random.Random(SEED)
     shared = {"broker": {"kind": "redis", "url": broker.url}, "storage": {"url": server.url}}
     crashing, staying = (launch(**all_dialects(**shared)) for _ in range(2))
@@ -177,7 +176,7 @@ def test_crashes_of_one_node_of_two(launch, speak, real_redis, real_postgres, cl
     listener = Listener(speak(staying, "topics", "root", claims=ADMIN))
     acknowledged = set()
     for crash in range(max(1, CRASHES // 5)):
-        # What is published without Redis is heard on that node alone.
+        # A message that is published without Redis reaches only that node's clients.
         wait_until(lambda: crashing.json("/health")["redis"]["status"] == "connected", what="Redis")
         acknowledged |= kill_while_writing(crashing, f"w{crash}", database, chance)
         crashing.start()

@@ -1,4 +1,4 @@
-"""API keys: the scopes of each, and what a stored key opens."""
+"""API keys: the scopes of each, and the access of a stored key."""
 
 import json
 import uuid
@@ -14,7 +14,7 @@ from fanfare import token, wait_until
 
 
 def test_scopes(launch):
-    # The scopes of keys, and what is asked with them: a route, and what is answered to those who may and may not.
+    # The scopes of keys with a request for each: a route, and its answers with and without the scope.
     server = launch(**all_dialects())
     port = next(int(l["bind"].rsplit(":", 1)[1]) for l in server.config["listener"] if l["dialects"] == ["broadcast"])
     event = json.dumps({"to": "everyone", "data": 1})
@@ -47,7 +47,7 @@ def test_scopes(launch):
     gone = lambda: server.get("/api/v1/connections", Authorization=f"Bearer {key}").status == 401
     wait_until(gone, what="a key that was revoked")
 
-    # Without any good key the doors are as closed, now and after the next start.
+    # Without a valid key, access stays closed, now and after the next start.
     for scope in ("publish", "admin"):
         assert fanfare.run("key", "revoke", keys[scope][0], "--config", str(server.config_file)).returncode == 0
     gone = lambda: server.get("/api/v1/connections", Authorization=f"Bearer {keys['admin'][1]}").status == 401

@@ -1,4 +1,4 @@
-"""`/api/messages`: what is stored, who hears of it, and who may read it."""
+"""`/api/messages`: stored messages, their receivers, and their readers."""
 
 import contextlib
 import json
@@ -26,7 +26,7 @@ def request(server, who, method="GET", path=PATH, body=None, **claims):
 
 
 def send(server, who, content="hello", claims=None, **fields):
-    """Sends a message that must be taken, and returns it."""
+    """Sends a valid message, and returns it."""
     answer = request(server, who, "POST", body=json.dumps({"content": content} | fields), **(claims or {}))
     assert answer.status == 201, answer.text
     body = json.loads(answer.text)
@@ -42,7 +42,7 @@ def read(server, who, query="", **claims):
 
 
 def heard(client, *topics):
-    """The next frames tell of one message on these topics, and then there is no more; returns the message."""
+    """The next frames announce one message on these topics, and no other frame follows; returns the message."""
     frames = [client.next_json() for _ in topics]
     assert [frame["topic"] for frame in frames] == list(topics)
     assert {frame["eventType"] for frame in frames} <= {"message.sent"}
@@ -51,7 +51,7 @@ def heard(client, *topics):
     return json.loads(data)
 
 
-# --- what is answered ---
+# --- answers ---
 
 
 def test_a_message(server):
@@ -137,7 +137,7 @@ def test_while_the_database_is_away(server):
     assert read(server, "ann")[0] == ["again"]
 
 
-# --- who hears of it ---
+# --- receivers ---
 
 
 def test_who_hears_a_message(server, speak):
@@ -167,7 +167,7 @@ PATTERNS = ["messages", "messages.user.ann", "messages.user.bob", "messages.chan
 
 @pytest.mark.parametrize("topic", PATTERNS)
 def test_a_private_message(server, speak, topic):
-    """Whatever anybody listens to: its sender, its recipient and admins hear it, and nobody else."""
+    """Whatever the subscriptions are: only its sender, its recipient and admins receive it."""
     of = {"messages.*.*": PATTERNS[1:4], "messages.**": PATTERNS[1:4], "**": PATTERNS[:4]}.get(topic, [topic])
     may = [speak(server, "topics", user, claims=claims) for user, claims in (("ann", {}), ("bob", {}), ("root", {"roles": ["admin"]}))]
     others = [speak(server, "topics", "eve"), speak(server, "topics", "mod", claims={"roles": ["moderator"]})]
@@ -211,7 +211,7 @@ def test_rules_guard_writing_and_reading(launch, speak):
 
 
 def test_the_authorizer_is_asked(launch):
-    """Where no rule decides: who may write, and who may read."""
+    """Without a deciding rule: the users that may write and read."""
     rules = [{"pattern": "messages.channel.open.*", "publish": "authenticated"}, {"pattern": "messages", "subscribe": "nobody", "publish": "authenticated"}]
     with contextlib.closing(Authorizer()) as authorizer:
         server = launch(**all_dialects(channel=rules, authorizer={"url": authorizer.url, "timeout": "10s"}))
@@ -229,7 +229,7 @@ def post(server, who, claims=None, **fields):
 
 
 def test_writing_without_a_channel(launch, speak):
-    """It is published on `messages`, and those who may not publish there may not write so; a private one is no one else's matter."""
+    """A message is published on `messages`, and users that may not publish there may not write it; the rule does not concern private messages."""
     server = launch(**all_dialects(channel=[{"pattern": "messages", "publish": "role:staff"}]))
     watcher = speak(server, "topics", "root", claims={"roles": ["admin"]}).hear("messages")
     assert post(server, "ann") == 403 and read(server, "root", roles=["admin"]) == ([], None)
@@ -242,7 +242,7 @@ def test_writing_without_a_channel(launch, speak):
 def test_the_authorizer_is_asked_about_writing_without_a_channel(launch):
     with contextlib.closing(Authorizer()) as authorizer:
         server = launch(**all_dialects(authorizer={"url": authorizer.url, "timeout": "10s"}))
-        assert post(server, "ann") == 403  # it knows no `messages`
+        assert post(server, "ann") == 403  # it has no `messages`
         assert authorizer.asked_about("messages") == [{"user": "ann", "action": "publish", "channel": "messages"}]
         assert post(server, "ann", recipientId="bob") == 201
 
@@ -254,7 +254,7 @@ TELLS = ["messages", "messages.user.sam", "messages.channel.project:9"]
 
 @pytest.mark.parametrize("dialect", ["topics", "realtime"])
 def test_who_hears_of_a_message_in_a_guarded_room(launch, speak, dialect):
-    """On whatever channel: those who may read the room, its author, and admins."""
+    """On any channel: users that may read the room, its author, and admins."""
     server = launch(**all_dialects(channel=[ROOM, {"pattern": "messages.**", "subscribe": "anyone"}]))
     everything = ["messages", "messages.user.sam", "messages.*.*", "messages.**", "*.*.*", "**"]
     may = [("sue", STAFF, [*everything, TELLS[2]]), ("root", {"roles": ["admin"]}, everything), ("sam", {}, everything)]
@@ -272,7 +272,7 @@ def test_who_hears_of_a_message_in_a_guarded_room(launch, speak, dialect):
     for client in [*does_not, many]:
         client.alive()
     assert read(server, "cat")[0] == [] and read(server, "sue", **STAFF)[0] == ["secret"]
-    # What else is told there is heard by all.
+    # All subscribers receive other events on that channel.
     for channel in ("general", "project:8"):
         public = send(server, "sam", "open", STAFF, channelId=channel)
         frame = many.next_json()
@@ -296,7 +296,7 @@ def test_the_channel_of_a_room_is_refused_with_the_room(launch, speak):
 
 
 def test_a_guarded_room_over_two_nodes(launch, speak, real_redis):
-    """What travels between nodes says for whom it is."""
+    """The event between nodes names its readers."""
     broker = {"kind": "redis", "url": real_redis().url}
     one, two = (launch(**all_dialects(channel=[ROOM], broker=broker)) for _ in range(2))
     sue, root = speak(two, "topics", "sue", claims=STAFF), speak(two, "topics", "root", claims={"roles": ["admin"]})
@@ -305,14 +305,14 @@ def test_a_guarded_room_over_two_nodes(launch, speak, real_redis):
         client.hear("messages").hear("messages.**")
     message = send(one, "sam", "secret", STAFF, channelId="project:9")
     assert heard(sue, *TELLS) == message
-    assert heard(root, *TELLS[:2]) == message  # the rule of the room does not let admins in
+    assert heard(root, *TELLS[:2]) == message  # the rule of the room does not admit admins
     cat.alive()
     public = send(one, "sam", "open", STAFF)
     assert heard(cat, *TELLS[:2]) == public
 
 
 def test_the_authorizer_is_asked_who_hears_of_a_room(launch, speak):
-    """What was told of a room waits for the answer about the room, and what comes later on that channel waits behind it."""
+    """A message of a room waits for the answer about the room, and later events on that channel wait behind it."""
     rules = [{"pattern": "messages", "subscribe": "anyone", "publish": "anyone"}, {"pattern": "messages.**", "subscribe": "anyone", "publish": "anyone"}]
     with contextlib.closing(Authorizer()) as authorizer:
         rules += [{"pattern": "project:gated", "publish": "anyone"}, {"pattern": "project:no", "publish": "anyone"}]
@@ -356,7 +356,7 @@ def test_pages(server):
     assert read(server, "eve", "?limit=100")[1] is None
 
 
-# One authorizer's answers, and how many of them a page may cost.
+# The answers of an authorizer, and the number of them that one page may need.
 
 
 def pages_of(server, who, limit):
@@ -404,7 +404,7 @@ def test_a_page_asks_so_many_questions_at_most(launch):
 
 
 def test_what_is_not_answered_is_no_end(launch):
-    """One channel about which there is no answer: what is before it is shown, and the way beyond it stays open."""
+    """One channel whose answer is missing: earlier channels are shown, and the cursor for the rest stays valid."""
     names = ["old.yes", "odd.gated", "new.yes"]
     with contextlib.closing(Authorizer()) as authorizer:
         server = flooded(launch, authorizer, names, timeout="300ms")
@@ -424,4 +424,4 @@ def test_an_authorizer_that_is_away(launch):
         server = flooded(launch, authorizer, ["a.yes", "b.yes"])
     answer = request(server, "eve")
     assert (answer.status, json.loads(answer.text)["success"]) == (503, False)
-    assert read(server, "ann")[0] == ["b.yes", "a.yes"]  # one's own
+    assert read(server, "ann")[0] == ["b.yes", "a.yes"]  # the user's own message

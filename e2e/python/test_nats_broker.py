@@ -1,4 +1,4 @@
-"""A real NATS between nodes: how they log in, TLS, and messages larger than it carries. Its faults are in test_faults_nats.py."""
+"""A real NATS between nodes: logins, TLS, and messages that exceed its limit. Its faults are in test_faults_nats.py."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from nats_accounts import Operator
 
 @pytest.fixture
 def nats(cleanup):
-    """nats("max_payload: 64KB") starts a NATS with JetStream and this configuration besides."""
+    """nats("max_payload: 64KB") starts a NATS with JetStream and this additional configuration."""
 
     def started(more):
         server = Nats()
@@ -37,13 +37,13 @@ def ready(node):
 
 
 def refused(node, words):
-    """Waits until the log of `node` says why it is not ready."""
+    """Waits until the log of `node` has the reason why it is not ready."""
     wait_until(lambda: words in node.log(), what=f"a log with {words!r}")
     assert not ready(node)
 
 
 def publish(node, data):
-    """Publishes for ann. Returns how many connections the event reached, and whether it is degraded."""
+    """Publishes for ann. Returns the number of connections that the event reached, and whether its receipt is degraded."""
     answer = node.get("/api/v1/events", "POST", json.dumps({"to": {"user": "ann"}, "data": data}))
     assert answer.status == 200, answer.text
     answer = json.loads(answer.text)
@@ -51,7 +51,7 @@ def publish(node, data):
 
 
 def share(one, two, connect):
-    """Events cross from one node to the other, both ways."""
+    """Events reach the other node, in both directions."""
     for node in (one, two):
         wait_until(lambda node=node: ready(node), what="a node that is ready")
     clients = [connect(node, "ann") for node in (one, two)]
@@ -72,7 +72,7 @@ def test_an_operator_s_user_logs_in_by_a_credentials_file(nats, nodes, launch, c
     foreign.write_text(other.credentials())
     one, two = nodes(url=url(server), credentials_file=str(file))
     share(one, two, connect)
-    # An account that this server does not know, and no login at all.
+    # An account that this server does not have, and no login at all.
     stranger = launch(broker={"kind": "nats", "url": url(server), "credentials_file": str(foreign)})
     refused(stranger, "Authorization Violation")
     refused(launch(broker={"kind": "nats", "url": url(server)}), "Authorization Violation")

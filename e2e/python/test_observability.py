@@ -28,7 +28,7 @@ ALERTS = re.findall(r"- alert: (\w+)\n\s+expr: (?:>-\n((?:\s+\S.*\n)+?)(?=\s+for
 
 
 class Prometheus:
-    """One that scrapes `servers` each second, with these flags."""
+    """A Prometheus that scrapes `servers` each second, with these flags."""
 
     def __init__(self, folder, servers, *flags):
         self.port = fanfare.free_port()
@@ -64,7 +64,7 @@ class Prometheus:
 
 
 def traffic(servers, done):
-    """Something of everything, again and again."""
+    """Repeats requests and events of all kinds."""
     first, last = servers
     clients = [
         websockets.sync.client.connect(f"ws://127.0.0.1:{port_of(server, 'realtime')}/ws?dialect=realtime&token={token('ann')}")
@@ -88,7 +88,7 @@ def traffic(servers, done):
 
 @pytest.fixture(scope="module")
 def nodes():
-    """Two with traffic."""
+    """Two nodes with traffic."""
     redis = fanfare.Redis()
     redis.start()
     tables = all_dialects(broker={"kind": "redis", "url": f"redis://127.0.0.1:{redis.port}"})
@@ -110,7 +110,7 @@ def nodes():
 
 @pytest.fixture(scope="module", params=["classic", "native"])
 def prometheus(request, nodes, tmp_path_factory):
-    """One that stores this form of histograms."""
+    """A Prometheus that stores this form of histograms."""
     flags = ["--enable-feature=native-histograms"] if request.param == "native" else []
     prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), nodes, *flags)
     prometheus.form = request.param
@@ -122,7 +122,7 @@ def prometheus(request, nodes, tmp_path_factory):
 
 
 def has_data(prometheus, expression):
-    """Waits until `expression` has a value that is a number."""
+    """Waits until `expression` has a numeric value."""
     def found():
         values = [float(each["value"][1]) for each in prometheus.query(expression)]
         return any(value == value for value in values)
@@ -139,7 +139,7 @@ def test_no_panel_is_empty(prometheus, panel):
 
 @pytest.mark.parametrize("alert", [name for name, _, _ in ALERTS])
 def test_each_alert_looks_at_what_is_there(prometheus, alert):
-    """Its expression without the limit has a value, whatever the reason."""
+    """The alert's expression without its limit has a value, whatever the reason."""
     [expression] = [many or one for name, many, one in ALERTS if name == alert]
     expression = re.sub(r'(reason|outcome)="\w+"', r'\1=~".+"', expression)
     without_limit = re.split(r" (?:>|<|==) ", expression)[0]
@@ -152,7 +152,7 @@ HISTOGRAMS = ["delivery", "queue_wait", "broker_round_trip", "handshake", "datab
 
 @pytest.mark.parametrize("histogram", HISTOGRAMS)
 def test_histograms_are_stored(prometheus, histogram):
-    """In the form that this Prometheus stores, with all that was counted."""
+    """In the form that this Prometheus stores, with all observations."""
     name = f"fanfare_{histogram}_seconds"
     quantiles = {
         "classic": f"histogram_quantile(0.5, sum by (le) (rate({name}_bucket[15s])))",
@@ -194,7 +194,7 @@ def test_the_page_about_outages_explains_each_alert():
 
 
 def test_metrics_are_of_the_documented_form(prometheus):
-    """promtool's linter knows names and types."""
+    """promtool's linter checks names and types."""
     [target, _] = prometheus.ask("targets", state="active")["activeTargets"]
     with urllib.request.urlopen(target["scrapeUrl"].replace("/metrics", "/metrics/prometheus"), timeout=30) as answer:
         text = answer.read()
@@ -228,7 +228,7 @@ def scraped(server):
 
 
 def test_scrapes_are_complete_while_events_flow(server):
-    """Each scrape has all families, and no counter goes back, while publishers and clients keep the node busy."""
+    """Each scrape has all families, and no counter decreases, while publishers and clients keep the node busy."""
     quiet, done = scraped(server), threading.Event()
     clients = [websockets.sync.client.connect(server.ws(user)) for user in ("ann", "bob", "cat")]
     readers = [threading.Thread(target=lambda client=client: [None for _ in client]) for client in clients]

@@ -1,4 +1,4 @@
-"""What an operator meets: addresses, limits of the machine, and what a start says is open."""
+"""Operations: addresses, limits of the machine, and the start's report of what is open."""
 
 import contextlib
 import json
@@ -37,7 +37,7 @@ def listeners(*binds):
 
 @pytest.fixture
 def attempt(cleanup):
-    """attempt(...) starts a server that is expected to give up; its exit code and log."""
+    """attempt(...) starts a server that must not start; returns its exit code and log."""
 
     def ended(**arguments):
         server = Fanfare(**arguments)
@@ -117,7 +117,7 @@ def test_a_limit_that_is_enough_is_not(launch):
     assert "the limit of file descriptors" not in server.log()
 
 
-# --- what is open ---
+# --- the report of what is open ---
 
 OPEN = [
     "open: anyone may register",
@@ -150,7 +150,7 @@ PRODUCTION = ("--profile", "production")
 
 
 def statuses(server):
-    """What a stranger gets: registering, broadcasting, the service API, a room, the Redis-protocol door."""
+    """The access of a stranger: registering, broadcasting, the service API, a room, the Redis-protocol door."""
     account = json.dumps({"email": "mia@example.com", "password": "correct horse battery"})
     register = server.get("/api/auth/register", "POST", account).status
     with contextlib.closing(connect(port_of(server, "realtime"))) as peer:

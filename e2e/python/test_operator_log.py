@@ -1,4 +1,4 @@
-"""What operators change leaves a line in the log: who, what, from where, and never a secret."""
+"""Each change by an operator leaves a line in the log: the caller, the change, the address, and never a secret."""
 
 import contextlib
 import json
@@ -55,7 +55,7 @@ def test_each_change_is_a_line(server):
         (configured, f'made the API key {made["id"]} ({made["name"]}) with ["admin"]', "127.0.0.1"),
         (configured, f'made a token that resets the password of the account {account["id"]}', "127.0.0.1"),
         (f'API key {made["id"]} ({made["name"]})', f'closed the connection {row["id"]}', "127.0.0.1"),
-        # A backend's events are not in the log, a person's are.
+        # Events of a backend are not in the log, those of a person are.
         (admin, f'published the event {event["ids"][0]}', "127.0.0.1"),
         # One line, and none for a tail without data.
         (configured, "opened a tail with data", "127.0.0.1"),

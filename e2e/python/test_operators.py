@@ -1,4 +1,4 @@
-"""What an operator sees: readiness while the broker is away, warnings, closed figures, failed logins, errors with their cause."""
+"""Signs for operators: readiness during an outage of the broker, warnings, closed figures, failed logins, errors with their cause."""
 
 import contextlib
 import json
@@ -115,7 +115,7 @@ def test_figures_and_descriptions_can_be_closed(launch):
 
 
 def fail2ban():
-    """The expression of docs/operations.md, with the address in the place of <HOST>."""
+    """The regular expression of docs/operations.md, with the address in place of <HOST>."""
     text = (ROOT / "docs" / "operations.md").read_text()
     return re.search(r"failregex = (.*)", text)[1].replace("<HOST>", r"(?P<host>\S+?)")
 
@@ -152,7 +152,7 @@ def test_when_a_key_was_last_used(launch):
     assert shown == {made["id"]: used_at, other["id"]: "-"}
 
 
-# --- errors name the place and the cause ---
+# --- errors have the place and the cause ---
 
 
 def test_a_database_that_does_not_answer(tmp_path):
@@ -165,7 +165,7 @@ def test_a_database_that_does_not_answer(tmp_path):
     assert "hunter2" not in done.stderr
 
 
-# --- bad circumstances ---
+# --- unfavourable circumstances ---
 
 
 def test_a_unit_that_is_started_twice(launch):
@@ -175,7 +175,7 @@ def test_a_unit_that_is_started_twice(launch):
     assert refused.returncode == 1
     assert f'another server has data_dir "{server.config["data_dir"]}"' in refused.stderr
     assert server.get("/livez").status == 200
-    # With a folder of its own, the port is what the two still share.
+    # They have different folders, so the port is all that they share.
     refused = again("--set", f"data_dir={server.folder}/other")
     assert refused.returncode == 1
     assert f"cannot listen on 127.0.0.1:{server.port}, set by listener[0].bind" in refused.stderr
@@ -192,7 +192,7 @@ def test_nodes_of_one_machine_with_folders_of_their_own(launch):
 
 
 def test_a_hundred_hangups_within_a_moment(launch, connect):
-    """Signals that come meanwhile are one; the last state of the file counts."""
+    """Signals during a reload are combined into one more reload, which reads the last state of the file."""
     server = launch()
     client = connect(server, "ann")
     for burst in range(1, 101):
@@ -225,7 +225,7 @@ def test_a_full_disk_and_a_folder_that_cannot_be_written(tmp_path, cleanup):
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     done = run("serve", "--config", str(config))
     assert done.returncode == 2 and "Read-only file system" in done.stderr
-    # With a secret of the operator's, such a server serves: accounts wait for the database.
+    # With a secret of the operator's, such a server starts: accounts wait for the database.
     config.write_text(f'data_dir = "{disk}/data"\nresp.bind = ""\nauth.jwt_secret = "{fanfare.SECRET}"\n{listener}')
     with running(data_dir=f"{disk}/data", env={"TMPDIR": str(disk)}) as server:
         assert server.get("/livez").status == 200

@@ -1,4 +1,4 @@
-"""Logging out, changing a password and resetting one, in a page's way: over HTTP and with a one-time token."""
+"""Logging out, changing a password and resetting one, as a page does it: over HTTP and with a one-time token."""
 
 import sqlite3
 
@@ -64,7 +64,7 @@ def test_changing_a_password_ends_the_other_sessions(launch, speak):
 
 
 def test_on_every_node(launch, speak, real_postgres):
-    """The other node learns it from the database, within seconds."""
+    """The other node reads it from the database, within seconds."""
     url = {"storage": {"url": real_postgres().url}}
     here, there = launch(**all_dialects(**url)), launch(**all_dialects(**url))
     door = Door(here)

@@ -1,4 +1,4 @@
-"""Accounts behind PgBouncer, which gives each transaction another connection of the server, and over a Unix socket."""
+"""Accounts behind PgBouncer, where each transaction may use another connection of the server, and over a Unix socket."""
 
 import concurrent.futures
 import os
@@ -76,7 +76,7 @@ def test_transaction_mode(bouncer, launch):
         assert "the storage failed" not in log and "went wrong" not in log, log
     log = (database.folder / "log").read_text(errors="replace")
     assert "prepared statement" not in log and "transaction in progress" not in log, log
-    # What Fanfare sets, ends with its transaction: the next client of the same connection must not find it.
+    # Fanfare's settings end with its transaction: the next client of the same connection must not find them.
     shown = database.sql("SELECT count(*) FROM pg_stat_activity WHERE usename = 'fanfare' AND state LIKE 'idle in%'")
     assert shown == ["0"]
 

@@ -56,7 +56,7 @@ GUARDED = [("POST", "/notify", b'{"message":"hi"}'), ("GET", "/api/v1/connection
 
 @pytest.mark.parametrize("host", ["app.example", "localhost"])
 def test_a_stranger_behind_nginx_is_no_caller_on_this_machine(launch, behind_nginx, host):
-    """A bare proxy_pass speaks HTTP/1.0, adds no header of its own, and names its upstream as the host."""
+    """A bare proxy_pass uses HTTP/1.0, adds no header of its own, and sends its upstream's name as the host."""
     server = launch(**all_dialects())
     port = port_of(server, "broadcast")
     proxy = behind_nginx(port, BARE)
@@ -67,7 +67,7 @@ def test_a_stranger_behind_nginx_is_no_caller_on_this_machine(launch, behind_ngi
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.0/8"])
 def test_a_proxy_on_this_machine_that_is_named_is_no_caller(launch, behind_haproxy, address):
-    """HAProxy passes requests on as they came; only the configuration can tell it from a program on this machine."""
+    """HAProxy forwards requests unchanged; only the configuration distinguishes it from a program on this machine."""
     server = launch(**all_dialects(limits={"trusted_proxies": [address if "/" in address else address + "/32"]}))
     port = port_of(server, "broadcast")
     proxy = behind_haproxy(f"server one 127.0.0.1:{port}")
@@ -102,7 +102,7 @@ def test_a_body_that_is_too_long_is_413_behind_nginx(launch, behind_nginx, locat
 
 @pytest.mark.parametrize("software", ["nginx", "haproxy"])
 def test_no_request_of_a_busy_proxy_is_lost(launch, behind_nginx, behind_haproxy, software):
-    """The proxy keeps its connections to the server; one that was cut without notice would cost a POST."""
+    """The proxy keeps its connections to the server; if one were cut without notice, a POST would be lost."""
     server = launch(**all_dialects(limits={"handshake_timeout": "1s"}))
     port = port_of(server, "broadcast")
     proxy = behind_nginx(port, KEPT) if software == "nginx" else behind_haproxy("http-reuse always", f"server one 127.0.0.1:{port}")
@@ -115,7 +115,7 @@ def test_no_request_of_a_busy_proxy_is_lost(launch, behind_nginx, behind_haproxy
         answer.read()
         assert answer.status == 200
         time.sleep(pause)
-        pause = 3 if pause < 1 and until - time.monotonic() < 7 else 0.1  # once so long that it counts as idle
+        pause = 3 if pause < 1 and until - time.monotonic() < 7 else 0.1  # once for so long that it counts as idle
     connection.close()
 
 
@@ -131,7 +131,7 @@ def test_a_websocket_through_nginx(launch, behind_nginx):
 
 
 def haproxy_status(proxy, name):
-    """What HAProxy thinks of its server, such as UP, DOWN or "no check"."""
+    """The state of the server in HAProxy, such as UP, DOWN or "no check"."""
     text = urllib.request.urlopen(f"http://127.0.0.1:{proxy.stats_port}/stats;csv", timeout=10).read().decode()
     rows = csv.DictReader(text.lstrip("# ").splitlines())
     return next(row["status"] for row in rows if row["svname"] == name)
@@ -143,12 +143,12 @@ def test_haproxy_takes_the_server_for_up(launch, behind_haproxy, check):
     port = port_of(server, "broadcast")
     proxy = behind_haproxy(check, f"server one 127.0.0.1:{port} check inter 200ms fall 2 rise 2")
     wait_until(lambda: haproxy_status(proxy, "one").startswith("UP") and check_passed(proxy), 20, "a server that is up")
-    with pytest.raises(AssertionError):  # and it stays so
+    with pytest.raises(AssertionError):  # and it stays in that state
         wait_until(lambda: not haproxy_status(proxy, "one").startswith("UP"), 2)
 
 
 def check_passed(proxy):
-    """Whether the last check was answered well (HAProxy takes a server for up before the first one)."""
+    """Whether the last check succeeded (HAProxy considers a server up before the first one)."""
     text = urllib.request.urlopen(f"http://127.0.0.1:{proxy.stats_port}/stats;csv", timeout=10).read().decode()
     rows = csv.DictReader(text.lstrip("# ").splitlines())
     return next(row["check_status"] for row in rows if row["svname"] == "one") == "L7OK"

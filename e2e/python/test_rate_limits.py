@@ -1,4 +1,4 @@
-"""How often one address may come: X-RateLimit headers, 429 with Retry-After, and what is never limited."""
+"""Requests per client address: X-RateLimit headers, 429 with Retry-After, and requests without a limit."""
 
 import json
 import time
@@ -93,20 +93,20 @@ def test_pages_may_read_the_headers(launch):
 
 @pytest.mark.parametrize("trusted", [True, False])
 def test_clients_behind_a_proxy(launch, trusted):
-    """Each is counted by its own address, if the proxy is believed; else they are all one."""
+    """Each client is counted by its own address if the proxy is trusted; otherwise all count as one."""
     proxies = ["127.0.0.1/32"] if trusted else []
     server = launch(limits=FEW | {"trusted_proxies": proxies})
 
     def is_limited(addresses):
         return any(server.get("/nothing", X_Forwarded_For=address).status == 429 for address in addresses)
 
-    # A slow machine gives back a request each second, so the bucket may take more than four to be empty.
+    # On a slow machine a request is returned each second, so emptying the bucket may take more than four.
     wait_until(lambda: is_limited(["192.0.2.1"]), what="a client over its limit")
     if trusted:
         assert server.get("/nothing", X_Forwarded_For="192.0.2.2").status == 404
     else:
         wait_until(lambda: is_limited(f"192.0.2.{host}" for host in range(2, 200)), what="one limit for all clients of a proxy")
-    # An IPv6 network of 64 bits is one client: no single one of these addresses sends enough to be over a limit of its own.
+    # An IPv6 network of 64 bits is one client: none of these addresses alone exceeds a limit.
     wait_until(lambda: is_limited(f"2001:db8::{host:x}" for host in range(1, 200)), what="one limit for a network")
 
 

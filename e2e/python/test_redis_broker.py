@@ -1,4 +1,4 @@
-"""A real Redis between the backend and the clients, and what happens when it goes away."""
+"""A real Redis between the backend and the clients, and its outages."""
 
 import concurrent.futures
 import json
@@ -66,7 +66,7 @@ def test_with_a_password(real_redis, launch, connect, publisher):
 
 @pytest.mark.parametrize("user", ["a:b", "with space", "é😀", "", "star*", "[range]", "que?stion"])
 def test_unusual_users(node, connect, backend, user):
-    """Each is a name, never a pattern. An empty name is nobody's, and must do no harm."""
+    """Each text is a name, never a pattern. An empty name is no user's, and must cause no harm."""
     backend.publish(f"user_noti:{user}", message("unusual"))
     if not user:
         assert redis_status(node) == "connected"
@@ -87,7 +87,7 @@ def test_two_nodes_on_one_redis(node, launch, broker, connect, backend):
     assert [tab.next_json()["payload"] for tab in tabs] == ["both"] * 3
     assert only_second.next_json()["payload"] == "second"
     for tab in tabs:
-        tab.nothing()  # and nothing twice
+        tab.nothing()  # and no duplicates
 
 
 def test_a_large_message(node, connect, backend):
@@ -96,7 +96,7 @@ def test_a_large_message(node, connect, backend):
     assert len(client.next_json()["payload"]) == 5 << 20
 
 
-# --- what is subscribed on Redis ---
+# --- subscriptions on Redis ---
 
 
 def test_subscriptions_are_exactly_the_held_users(node, connect, backend):
@@ -111,7 +111,7 @@ def test_subscriptions_are_exactly_the_held_users(node, connect, backend):
 
 
 def test_a_subscription_is_in_place_when_the_upgrade_is_answered(node, connect, backend):
-    """Published right after the client says it is open: received, every time."""
+    """Events that are published right after the client reports its connection arrive, every time."""
     for n in range(50):
         client = connect(node, f"user{n}")
         assert backend.publish(f"user_noti:user{n}", message(n)) == 1
@@ -132,12 +132,12 @@ def test_a_user_who_comes_and_goes_quickly_ends_as_held(node, connect, backend):
     for _ in range(30):
         connect(node, "ann").close()
     last = connect(node, "ann")
-    time.sleep(0.3)  # whatever of the earlier ones is still on its way
+    time.sleep(0.3)  # earlier events that are still under way
     assert backend.publish("user_noti:ann", message("last")) == 1
     assert last.next_json()["payload"] == "last"
 
 
-# --- Redis refuses ---
+# --- permissions on Redis ---
 
 
 def documented_rights():
@@ -147,7 +147,7 @@ def documented_rights():
 
 
 def test_the_documented_rights_are_enough(broker, launch, connect, backend):
-    """PING is not among them: Redis' refusal of it is a sign of life."""
+    """PING is not among the permitted commands: Redis' refusal of it proves that the connection works."""
     backend.execute_command("ACL", "SETUSER", "fanfare", *documented_rights())
     node = launch(broker={"kind": "redis", "url": f"redis://fanfare:password@127.0.0.1:{broker.port}"})
     client = connect(node, "ann")
@@ -207,7 +207,7 @@ def test_the_number_of_a_database_is_warned_of(launch, broker):
 
 
 def test_a_prefix(broker, launch, connect, backend):
-    """Two environments share one server; the number of a database is no warning then."""
+    """Two environments share one server; the number of a database causes no warning then."""
     url = broker.url.replace("/0", "/2")
     staging, other = (launch(broker={"kind": "redis", "url": url, "prefix": prefix}) for prefix in ["staging:", "eu:"])
     assert "number of the database" not in staging.log()
@@ -222,7 +222,7 @@ def test_a_prefix(broker, launch, connect, backend):
     assert keys == {"staging:fanfare:", "staging:fanfare:leases", "eu:fanfare:leases"}
 
 
-# --- Redis goes away ---
+# --- outages of Redis ---
 
 
 def test_an_outage(node, broker, connect, backend):
@@ -252,7 +252,7 @@ def test_a_longer_outage_with_clients_that_come_and_go(node, broker, connect, ba
     wait_until(lambda: redis_status(node) == "disconnected", what="the outage")
     leaves.close()
     newcomer = connect(node, "newcomer")
-    time.sleep(3)  # several attempts to reconnect, each later than the one before
+    time.sleep(3)  # several attempts to reconnect, with growing pauses
     broker.start()
     expected = {"user_noti:stays", "user_noti:newcomer"}
     wait_until(lambda: held_users(backend) == expected, timeout=15, what="the subscriptions of those who are here")
@@ -262,7 +262,7 @@ def test_a_longer_outage_with_clients_that_come_and_go(node, broker, connect, ba
 
 
 def test_a_redis_that_hangs_is_an_outage(node, broker, connect, backend):
-    """Stopped, it still holds its connections; only a timeout can tell."""
+    """A stopped Redis still holds its connections; only a timeout detects it."""
     client = connect(node, "ann")
     broker.process.send_signal(signal.SIGSTOP)
     try:
@@ -288,7 +288,7 @@ def test_a_server_that_starts_before_its_redis(cleanup, connect):
 
 
 def test_the_first_client_of_a_node_misses_nothing(cleanup, connect, broker, backend):
-    """It may come before the node has reached Redis: then it waits."""
+    """An event that arrives before the node has reached Redis waits."""
     backend.ping()
     node = Fanfare(broker={"kind": "redis", "url": broker.url})
     cleanup.callback(node.kill)
@@ -301,7 +301,7 @@ def test_the_first_client_of_a_node_misses_nothing(cleanup, connect, broker, bac
 
 
 def test_killed_connections_come_back(node, connect, backend):
-    """CLIENT KILL TYPE pubsub: the fan-in is cut while Redis itself is fine."""
+    """CLIENT KILL TYPE pubsub: the connection for subscriptions is cut while Redis itself works."""
     client = connect(node, "ann")
     backend.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
     wait_until(lambda: held_users(backend) == {"user_noti:ann"}, what="a renewed subscription")

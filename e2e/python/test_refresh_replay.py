@@ -1,4 +1,4 @@
-"""A refresh token that is used from two places at once, on either database."""
+"""A refresh token that is used from two places at the same time, on both databases."""
 
 import concurrent.futures
 import contextlib
@@ -16,7 +16,7 @@ PASSES = "UPDATE refresh_tokens SET rotated_at = rotated_at - 61000 WHERE rotate
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def door(request, launch):
-    """A server, and `a_minute_passes()` for tokens that were replaced."""
+    """A server, and `a_minute_passes()` for replaced tokens."""
     if request.param == "sqlite":
         door = Door(launch(**all_dialects()))
 
@@ -34,7 +34,7 @@ def door(request, launch):
 
 
 def from_all_places(door, refresh_tokens):
-    """(status, what was said) of each place, all at the same moment."""
+    """The (status, body) of each place, all at the same moment."""
     moment = threading.Barrier(len(refresh_tokens))
 
     def use(refresh_token):
@@ -50,7 +50,7 @@ def test_from_two_places_at_once(door, speak):
     clients = [enter(speak, door.server, name, mine["token"]) for name in NAMES]
     kept = enter(speak, door.server, "topics", another["access_token"])
 
-    # Two tabs, or a client that lost the answer: each gets a token of its own, and all of these work.
+    # Two tabs, or a client that lost the answer: each gets its own token, and all of these work.
     answers = from_all_places(door, [mine["refreshToken"]] * PLACES)
     assert [status for status, _ in answers] == [200] * PLACES, answers
     successors = [said["data"]["refreshToken"] for _, said in answers]
@@ -62,7 +62,7 @@ def test_from_two_places_at_once(door, speak):
         if client.name != "notify":
             client.alive()
 
-    # Later it is somebody with a copy: the session ends, whoever of the two is the thief, and with it all that came of it.
+    # Later it may be a stolen copy: the session ends with all its tokens, whichever of the two is the thief.
     door.a_minute_passes()
     spent = (401, refused("the refresh token is not valid"))
     assert from_all_places(door, [mine["refreshToken"], newest[0]["refreshToken"]] * (PLACES // 2))[::2] == [spent] * (PLACES // 2)

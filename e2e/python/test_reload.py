@@ -1,4 +1,4 @@
-"""What a reload counts, makes and shows, and which key `fanfare reload` takes."""
+"""The counters of reloads, the secrets that a reload generates, and the keys that `fanfare reload` uses."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""What runs out: descriptors, ports, disk; and clients that are simply gone."""
+"""Exhausted resources: descriptors, ports, disk; and clients that vanish."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ RESET_ON_CLOSE = (socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
 
 
 def descriptors():
-    """Raises this process' limit as far as it may be raised; servers started from now on inherit it."""
+    """Raises this process' limit to its maximum; servers that are started from now on inherit it."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -50,7 +50,7 @@ def test_clients_that_vanish_while_they_are_written_to(server, healthy, publishe
 
 
 def test_out_of_descriptors(launch, connect, publisher):
-    """With none left, new clients wait; the process does not spin, serves the old ones, and recovers."""
+    """With none left, new clients wait; the process does not spin, serves existing clients, and recovers."""
     server = launch(descriptors=256)
     client, backend = connect(server, "ann"), publisher(server.resp_port)
     backend.ping()
@@ -82,7 +82,7 @@ def try_to(action):
 
 @pytest.fixture
 def attempt(cleanup):
-    """attempt(...) starts a server that is expected to give up; its exit code and log."""
+    """attempt(...) starts a server that must not start; returns its exit code and log."""
 
     def ended(**arguments):
         server = Fanfare(**arguments)
@@ -123,7 +123,7 @@ def test_the_same_port_twice(attempt):
 
 
 def test_a_restart_takes_its_port_at_once(cleanup, connect):
-    """Connections of the first life are in TIME_WAIT when the second one binds."""
+    """Connections of the first server are in TIME_WAIT when the second one binds."""
     server = Fanfare()
     cleanup.callback(server.kill)
     for _ in range(3):
@@ -166,7 +166,7 @@ def test_a_data_folder_that_cannot_be_made(attempt, tmp_path):
 
 def test_a_data_folder_that_cannot_be_written(attempt, tmp_path):
     tmp_path.chmod(0o500)
-    # Without these capabilities root, too, is bound by the modes of its files.
+    # Without these capabilities, root is also bound by the modes of its files.
     bound = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
     code, log = attempt(auth=None, data_dir=str(tmp_path / "data"), wrapper=bound)
     assert code in (1, 2)
@@ -175,7 +175,7 @@ def test_a_data_folder_that_cannot_be_written(attempt, tmp_path):
 
 @pytest.fixture
 def full_disk(tmp_path):
-    """A folder on a file system with no room left; only root can make one."""
+    """A folder on a full file system; only root can make one."""
     command = ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(tmp_path)]
     if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode != 0:
         pytest.skip("mounting a small tmpfs is not permitted here")
@@ -185,17 +185,17 @@ def full_disk(tmp_path):
                 filler.write(bytes(4096))
         yield tmp_path
     finally:
-        # The server may have its database there and is ended after this.
+        # The server may have its database there; it is ended after this.
         subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
 
 
 def test_a_full_disk_at_the_first_start(attempt, full_disk):
-    """Without room for the secret there is no start: one that is made anew every time would end all logins."""
+    """Without room for the secret the server does not start: a new secret at each start would end all logins."""
     code, log = attempt(auth=None, data_dir=str(full_disk / "data"))
     assert code in (1, 2)
     assert str(full_disk) in log and "panicked" not in log
     leftovers = [p for p in full_disk.rglob("*") if p.is_file() and "secret" in p.name]
-    assert leftovers == []  # half a secret must not be taken for one at the next start
+    assert leftovers == []  # half a secret must not be used as one at the next start
 
 
 def test_a_full_disk_does_not_matter_where_nothing_is_stored(launch, connect, publisher, full_disk):

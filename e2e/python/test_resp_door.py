@@ -1,4 +1,4 @@
-"""The embedded door for Redis clients, byte by byte and by redis-cli."""
+"""The embedded door for Redis clients, byte for byte and with redis-cli."""
 
 import os
 import pty
@@ -43,7 +43,7 @@ def test_go_redis_with_resp3(guarded, connect):
 
 def test_go_redis_that_falls_back_to_auth(guarded):
     with Resp(guarded.resp_port) as go:
-        assert isinstance(go.call("HELLO", "9"), RespError) # what it takes for an old server
+        assert isinstance(go.call("HELLO", "9"), RespError) # the reply by which it detects an old server
         assert go.call("AUTH", PASSWORD) == "OK"
         identify_like_go_redis(go)
         assert go.call("PING") == "PONG"
@@ -51,7 +51,7 @@ def test_go_redis_that_falls_back_to_auth(guarded):
 
 
 def identify_like_go_redis(go):
-    """Two commands in one write, as it does after every connect; an error would be tolerated, silence not."""
+    """Two commands in one write, as it sends after every connect; it tolerates an error, but not silence."""
     go.raw(
         Resp.encode("CLIENT", "SETINFO", "LIB-NAME", "go-redis(,go1.23.4)")
         + Resp.encode("CLIENT", "SETINFO", "LIB-VER", "9.7.0")
@@ -83,7 +83,7 @@ def test_without_the_password_nothing_works(guarded):
 ])
 @pytest.mark.parametrize("command", ["AUTH", "HELLO"])
 def test_the_password_goes_with_the_default_user(launch, command, user, secret, opens):
-    """An API key goes with any user."""
+    """An API key works with any user name."""
     server = launch(resp={"password": PASSWORD}, api={"keys": ["a-key"]})
     if command == "HELLO":
         words = ["HELLO", "3", "AUTH", "default" if user is None else user, secret]
@@ -98,7 +98,7 @@ def test_the_password_goes_with_the_default_user(launch, command, user, secret, 
 
 
 def test_redis_py_sees_who_listens(launch, speak):
-    """Users, channels, everyone and patterns: what a backend that looks before it publishes goes by."""
+    """Users, channels, everyone and patterns: the counts for a backend that checks for receivers before it publishes."""
     server = launch(**all_dialects())
     door = redis.Redis(port=server.resp_port, protocol=3)
     names = ["user_noti:ann", "notifications.user.ann", "user:ann", "chat.general", "fanfare:channel:chat.general",
@@ -111,7 +111,7 @@ def test_redis_py_sees_who_listens(launch, speak):
         speak(server, "topics", "bob").hear("notifications").hear("chat.*").hear("**"),
         speak(server, "notify", "ann"),
     ]
-    # Of everyone's events: notify shows them, and topics to those subscribed to `notifications`.
+    # Events for everyone: notify shows them, and topics to the subscribers of `notifications`.
     assert counts() == [2, 2, 2, 1, 1, 1, 2, 3, 0, 0, 0, 0]
     assert door.pubsub_numpat() == 2
     assert sorted(door.pubsub_channels()) == [
@@ -149,7 +149,7 @@ def test_without_a_password_only_loopback_may_be_bound(cleanup, tmp_path):
     assert run("config", "check", "--config", str(config), cwd=tmp_path).returncode == 2
 
 
-# --- the subset ---
+# --- the supported commands ---
 
 
 def test_the_commands_of_the_subset(server):
@@ -196,7 +196,7 @@ def test_inline_commands(server, connect):
     with Resp(server.resp_port) as peer:
         peer.raw(b"PING\r\n")
         assert peer.read() == "PONG"
-        peer.raw(b"\r\n  \r\nping\n")  # blank lines are skipped, a bare newline will do
+        peer.raw(b"\r\n  \r\nping\n")  # blank lines are skipped, and a bare newline ends a line
         assert peer.read() == "PONG"
         peer.raw(b"""PUBLISH user_noti:ann '{"type":"t","payload":"in quotes"}'\r\n""")
         assert peer.read() == 1
@@ -245,7 +245,7 @@ def test_redis_cli_with_lines(guarded, connect):
 
 
 def test_redis_cli_at_a_terminal(guarded, connect):
-    """Interactive, it asks for the commands' documentation before it shows a prompt."""
+    """In its interactive mode, it requests the commands' documentation before it shows a prompt."""
     client = connect(guarded, "user123")
     ours, its = pty.openpty()
     cli = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""`fanfare restore`: what a backup holds is what the next start finds, whatever lies beside the database."""
+"""`fanfare restore`: the next start finds the backup's contents, whatever files are beside the database."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ def emails(server):
 
 
 def backed_up(server):
-    """A backup with ann in it; ben comes after it, and is in the write-ahead log that a crash leaves."""
+    """A backup that contains ann; ben is added after it, in the write-ahead log that a crash leaves."""
     door = Door(server)
     door.register()
     made = command(server, "backup", "copy.db")
@@ -65,7 +65,7 @@ def emails_in(path):
 
 
 def test_a_backup_that_was_copied_over_the_file(server):
-    """Without the command: the log of before is not replayed into it, and the server says so."""
+    """Without the command: the old log is not replayed into it, and the server reports why."""
     copy, database, _ = backed_up(server)
     shutil.copyfile(copy, database)
     server.start()
@@ -147,7 +147,7 @@ def test_what_is_no_backup(server):
 
 
 def test_a_backup_says_what_is_not_in_it(tmp_path):
-    """The secret that the server made for itself; one that is configured is the operator's own business."""
+    """The warning is about the generated secret; a configured one is the operator's responsibility."""
     assert run("user", "add", "ann@example.com", cwd=tmp_path).returncode == 0
     assert "secret" not in run("backup", "one.db", cwd=tmp_path).stderr, "there is none yet"
     assert run("token", "--user", "ann", cwd=tmp_path).returncode == 0
@@ -160,7 +160,7 @@ def test_a_backup_says_what_is_not_in_it(tmp_path):
 
 
 def test_a_condition_that_stays_is_logged_once(launch):
-    """Every request and every look of the server's own meets it again."""
+    """Every request and every periodic task of the server finds the damage again."""
     server = fanfare.Fanfare()
     data = server.folder / "data"
     data.mkdir(mode=0o700)

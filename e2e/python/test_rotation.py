@@ -1,4 +1,4 @@
-"""Secrets are rotated while clients come and go: two nodes, and none is refused."""
+"""Secrets are rotated on two nodes while clients connect and leave, and no client is refused."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ NEW = "the-new-secret-that-is-long-enough-for-hs256"
 
 
 class Node:
-    """A node whose secrets are in files."""
+    """A node with its secrets in files."""
 
     def __init__(self, launch, folder, **tables):
         folder.mkdir()
@@ -29,7 +29,7 @@ class Node:
         self.server = launch(auth={name: value for name, value in auth.items() if value} | {"jwt_secret": ""}, **tables)
 
     def accept(self):
-        """The file of secrets that only verify is named from now on."""
+        """Adds the file of secrets that only verify."""
         self.server.config["auth"]["accepted_jwt_secrets_file"] = str(self.accepted)
         self.server.config_file.write_text(toml(self.server.config))
 
@@ -39,7 +39,7 @@ class Node:
         return done.stdout
 
     def issue(self):
-        """A token that this node signs."""
+        """A token that this node has signed."""
         answer = self.server.get("/api/auth/login", "POST", json.dumps(ACCOUNT))
         return json.loads(answer.text)["data"]["accessToken"]
 
@@ -47,7 +47,7 @@ class Node:
         try:
             Client(f"ws://127.0.0.1:{self.server.port}/ws?token={credential}").close()
             return True
-        except Exception:  # whatever it is, a client was not served
+        except Exception:  # whatever the reason, a client was not served
             return False
 
 
@@ -71,7 +71,7 @@ class Load:
                 self.refused.append((node.server.port, secret))
 
     def go_on(self):
-        """Some more clients on each side of what happens next."""
+        """A few more clients before and after the next step."""
         before = self.served
         wait_until(lambda: self.served >= before + 20 or self.refused, what="more clients")
         assert not self.refused
@@ -101,7 +101,7 @@ def test_a_secret_is_rotated_on_two_nodes_and_no_client_is_refused(nodes, connec
     live = Client(f"ws://127.0.0.1:{one.server.port}/ws?token={token('live', secret=OLD)}")
     with Load(nodes) as load:
         load.go_on()
-        for node in nodes:  # the new one is accepted everywhere before anything is signed with it
+        for node in nodes:  # the new secret is accepted everywhere before any node signs with it
             node.accept()
             assert "auth.accepted_jwt_secrets_file" in node.reload()
             load.go_on()
@@ -112,7 +112,7 @@ def test_a_secret_is_rotated_on_two_nodes_and_no_client_is_refused(nodes, connec
             told = node.reload()
             assert "auth.accepted_jwt_secrets_file, auth.jwt_secret_file" in told and NEW not in told
             load.go_on()
-            for other in nodes:  # in the middle, one signs with the new secret and one with the old
+            for other in nodes:  # in between, one node signs with the new secret and one with the old
                 assert other.admits(one.issue()) and other.admits(two.issue())
         issued = one.issue()
         for node in nodes:

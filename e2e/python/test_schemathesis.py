@@ -1,7 +1,6 @@
-"""What nobody thought of: requests made up from /openapi.json, good ones and bad ones, and answers held against it.
+"""Requests generated from /openapi.json, valid and invalid, and their answers compared with it.
 
-The requests are the same in every run, and their number is bounded. Each run asks one listener, with what one kind of
-caller proves itself with.
+The requests are the same in every run, and their number is bounded. Each run uses one listener and one kind of credential.
 """
 
 import json
@@ -21,7 +20,7 @@ CHECKS = [
 ]
 EXAMPLES = 50
 RUN_TIMEOUT = 120
-# The listener that is asked, who asks, and what for; together, everything that is described.
+# The listener, the caller, and the routes; together, all that is described.
 RUNS = {
     "services": ("notify", "key", r"\w+ /api/v1/(events|users|connections|channels|history)"),
     "reload": ("notify", "key", r"\w+ /api/v1/reload"),
@@ -34,7 +33,7 @@ RUNS = {
     "rooms": ("rooms", None, r"\w+ /api/v1/ws/connect$"),
 }
 
-# Answers without an end: they have tests of their own.
+# Endless answers: they have their own tests.
 STREAMS = {"GET /api/v1/stream", "GET /api/v1/tail"}
 
 

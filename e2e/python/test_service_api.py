@@ -1,4 +1,4 @@
-"""The API for services, on one node and on two: ids that count once, who is online, connections, channels, errors."""
+"""The API for services, on one node and on two: ids that count once, presence, connections, channels, errors."""
 
 import concurrent.futures
 import json
@@ -18,7 +18,7 @@ DIALECTS = ["notify", "broadcast", "topics", "realtime", "rooms"]
 
 
 def call(node, path, method="GET", body=None, listener="rooms", **headers):
-    """(status, JSON or None, headers) of a request to one listener of `node`."""
+    """The (status, JSON or None, headers) of a request to one listener of `node`."""
     body = body if body is None or isinstance(body, str) else json.dumps(body)
     answer = fanfare.Fanfare.get(_At(node.ports[listener]), path, method, body, **headers)
     return answer.status, json.loads(answer.text) if answer.text else None, dict(answer.getheaders())
@@ -37,7 +37,7 @@ def good(node, path, **query):
 
 
 def complaint(answer):
-    """The code of an error, once its form is as documented."""
+    """Checks the form of an error, and returns its code."""
     _, body, _ = answer
     assert body.keys() == {"error"} and body["error"].keys() == {"code", "message", "details"}, body
     assert body["error"]["details"] == {} and body["error"]["message"]
@@ -57,7 +57,7 @@ def several(world, name, at=None):
 
 
 def receipts(world, body, at=None):
-    """The receipts of an answer, after what an answer always says."""
+    """Checks the fixed part of an answer, and returns its receipts."""
     answer = world.events(body, at=at)
     answer.pop("duplicate", None)
     assert list(answer) == ["ids", "recipients", "receipts"] and len(answer["ids"]) == len(answer["receipts"])
@@ -73,16 +73,16 @@ def test_a_receipt_for_each_event(world):
         several(world, name, node)
         world.realtime(world.name("bob"), topic, at=node)
     counted = [receipts(world, [event(to) for to in ({"user": name}, {"channel": topic}, {"user": nobody})], at) for at in nodes]
-    each = len({id(node) for node in nodes})  # one node is both of them in a world with one
+    each = len({id(node) for node in nodes})  # with one node, both are the same
     for to_user, to_channel, to_nobody in counted:
-        # The topics connection is subscribed to nothing of its user's.
+        # The topics connection has no subscription to its user's events.
         assert to_user == {"matched": 8, "queued": 8, "dropped": 0, "nodes": each}
         assert to_channel == {"matched": 2, "queued": 2, "dropped": 0, "nodes": each}
         assert (to_nobody["matched"], to_nobody["queued"], to_nobody["dropped"]) == (0, 0, 0)
 
 
 def test_a_repeat_has_the_receipt_of_the_first_time(world):
-    """Whoever has come or gone since."""
+    """Clients that have connected or left since."""
     name, number = world.name("ann"), str(uuid.uuid4())
     reader = world.notify(name)
     first = receipts(world, event({"user": name}, number))
@@ -94,7 +94,7 @@ def test_a_repeat_has_the_receipt_of_the_first_time(world):
 
 
 def test_what_was_dropped(launch, speak):
-    """One that does not read takes no more at some point: it matched, and got nothing."""
+    """A connection that does not read accepts no more at some point: it matched, and got nothing."""
     server = launch(**all_dialects(notify={"send_queue": 8}))
     reader = speak(server, "notify", "slow")
     peer = raw(server, "notify", reader.token)
@@ -113,13 +113,13 @@ def test_what_was_dropped(launch, speak):
 
 
 def repeated(answer):
-    """What a repeat is answered, whose first time was answered like this."""
+    """The answer to a repeat whose first request was answered like this."""
     marked = [receipt | {"duplicate": True} for receipt in answer["receipts"]]
     return answer | {"receipts": marked, "duplicate": True}
 
 
 def test_the_same_id_is_delivered_once(world):
-    """On this node and on another, alone and in an array, with other data too; the answer is that of the first."""
+    """On this node and on another, alone and in an array, with other data too; the answer is the first one."""
     name, number = world.name("ann"), str(uuid.uuid4())
     reader = world.notify(name)
     first = world.events(event({"user": name}, number))
@@ -131,13 +131,13 @@ def test_the_same_id_is_delivered_once(world):
 
 
 def marks(answer):
-    """Which of the receipts are those of repeats."""
+    """Returns which of the receipts are those of repeats."""
     assert all(receipt.get("duplicate", True) is True for receipt in answer["receipts"])
     return ["duplicate" in receipt for receipt in answer["receipts"]]
 
 
 def test_doubles_in_one_array(world):
-    """The first of them is published, and each is answered with what it reached; the answer as a whole is no repeat's."""
+    """The first of them is published, and each is answered with its reach; the answer as a whole is not a repeat's."""
     name, number, other = world.name("ann"), str(uuid.uuid4()), str(uuid.uuid4())
     reader = world.notify(name)
     to = {"user": name}
@@ -174,7 +174,7 @@ def test_ids_are_one_name_in_all_spellings(world):
 
 @pytest.mark.parametrize("text", ["order-{}", "{}é😀", " {} ", "{}\n\0", "{}" + 100 * "x"])
 def test_any_text_is_an_id(world, text):
-    """The event's id is its UUID v5; what is another text is another id."""
+    """The event's id is its UUID v5; another text is another id."""
     name = world.name("ann")
     text = text.format(world.name("key"))[:128]
     number = str(uuid.uuid5(uuid.UUID(int=0), text))
@@ -203,7 +203,7 @@ def test_what_is_no_id(world, id, says):
 
 
 def test_the_memory_of_ids_is_bounded(launch):
-    """Above broker.max_remembered_ids the oldest are forgotten; both numbers are in the metrics."""
+    """Above broker.max_remembered_ids the oldest ids are evicted; both numbers are in the metrics."""
     server = launch(broker={"max_remembered_ids": 1000})
     post = lambda first, count: json.loads(server.get(  # noqa: E731
         "/api/v1/events", "POST", json.dumps([event("everyone", f"{n}") for n in range(first, first + count)])).text)
@@ -232,7 +232,7 @@ def test_fifty_at_once(world):
 
 
 def test_the_example_may_be_sent_again(world):
-    """What /docs shows for a first try is published each time."""
+    """The example in /docs is published each time."""
     described = json.loads(fanfare.Fanfare.get(_At(world.first.ports["rooms"]), "/openapi.json").text)
     [content] = described["paths"]["/api/v1/events"]["post"]["requestBody"]["content"].values()
     answers = [world.events(content["example"]) for _ in range(2)]
@@ -255,7 +255,7 @@ def test_errors_say_what_is_expected(world, body, says):
 
 
 def test_an_array_is_all_or_nothing(world):
-    """A bad event in it leaves the ids of the others free."""
+    """A bad event in an array leaves the ids of the others unclaimed."""
     name, number = world.name("ann"), str(uuid.uuid4())
     reader = world.notify(name)
     answer = call(world.first, "/api/v1/events", "POST", [event({"user": name}, number), {"to": {"user": name}}])
@@ -352,7 +352,7 @@ def test_strangers_without_a_key(world, headers):
 
 
 def test_an_event_on_a_channel_counts_once_for_all(world):
-    """What is known is not delivered to those who came later either."""
+    """An event whose id is stored is not delivered to later clients either."""
     name, number = world.name("chat."), str(uuid.uuid4())
     early = world.realtime(world.name("ann"), name)
     assert world.events(event({"channel": name}, number))["recipients"] == 1

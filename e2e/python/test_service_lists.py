@@ -1,4 +1,4 @@
-"""The lists of the API for services, on one node and on two: who is online, connections, channels."""
+"""The lists of the API for services, on one node and on two: presence, connections, channels."""
 
 import urllib.parse
 import uuid
@@ -97,7 +97,7 @@ def test_filters(world):
 
 
 def test_pages_of_connections(world):
-    """Of both nodes, each once, and an end."""
+    """The pages have the connections of both nodes, each once, and an end."""
     name = world.name("ann")
     for node in (world.first, world.last):
         for _ in range(3):
@@ -131,7 +131,7 @@ def test_bad_queries_for_connections(world, query):
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_connection_is_ended(world, dialect):
-    """Wherever it is; its user's other ones stay."""
+    """Closes the connection on any node; the user's other connections stay."""
     name = world.name("ann")
     stays, ends = world.realtime(name), getattr(world, dialect)(name)
     own = [row["id"] for row in connections(world.first, user=name) if row["id"] != stays.connection_id]
@@ -158,7 +158,7 @@ def test_no_connection_to_end(world, id, status, code):
 
 
 def test_channels_of_all_nodes(world):
-    """By exact name, with the connections of all nodes; patterns are no channels."""
+    """By exact name, with the connections of all nodes; patterns are not channels."""
     name = world.name("count") + "."
     for node in (world.first, world.last):
         world.topics(world.name("ann"), name + "a", name + "b", name + "*", at=node)

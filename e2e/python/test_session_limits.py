@@ -1,4 +1,4 @@
-"""Limits of logins and registrations, and what is not there."""
+"""Limits of logins and registrations, and routes that do not exist."""
 
 from fanfare import run
 from test_sessions import PASSWORD, coded, door, door_with, refused  # noqa: F401, two are fixtures
@@ -48,7 +48,7 @@ def test_bodies_have_a_limit(door_with):
 
 
 def test_nobody_says_so_much_in_a_login(door):
-    """Less than elsewhere; who says in advance how much it is need not send it."""
+    """A lower limit than elsewhere; a client that announces a longer body need not send it."""
     much = {"Content_Length": str((2 << 20) + 1)}
     assert door.post("/api/auth/login", "{}", **much) == (413, refused("the body is over the size limit"))
 

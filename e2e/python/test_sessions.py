@@ -27,7 +27,7 @@ class Door:
         self.server = server
 
     def call(self, method, path, body=None, bearer=None, **headers):
-        """(status, what the body says), and the headers in `self.headers`."""
+        """Returns (status, body), and stores the headers in `self.headers`."""
         if bearer:
             headers["Authorization"] = f"Bearer {bearer}"
         given = body if body is None or isinstance(body, (str, bytes)) else json.dumps(body)
@@ -39,7 +39,7 @@ class Door:
         return self.call("POST", path, body, **options)
 
     def good(self, path, **body):
-        """The data of /api/auth/…"""
+        """Checks the form of /api/auth/…, and returns the data."""
         status, answer = self.post(f"/api/auth/{path}", body)
         assert status in (200, 201) and answer.keys() == {"success", "data"} and answer["success"] is True, answer
         return answer["data"]
@@ -113,7 +113,7 @@ def test_sessions(door):
     assert session["user"] == {"id": user["id"], "username": "ann@example.com", "roles": ["user"]}
     assert (session["expires_in"], session["token_type"]) == (3600, "Bearer")
     assert claims(session["access_token"])["sid"] == session["session_id"]
-    for _ in range(2):  # it stays as it is
+    for _ in range(2):  # it stays the same
         status, fresh = door.post("/sessions/refresh", {"refresh_token": session["refresh_token"]})
         assert (status, fresh.keys()) == (200, {"access_token", "expires_in", "token_type"})
         assert claims(fresh["access_token"])["sid"] == session["session_id"]
@@ -178,7 +178,7 @@ UPGRADE = {
 
 
 def test_a_session_ends_on_all_nodes(launch, real_redis):
-    """Each node has a database of its own here: what it knows, it was told."""
+    """Each node has its own database here: it can know of the end only from the other node."""
     broker = {"kind": "redis", "url": real_redis().url}
     here, there = (launch(broker=broker) for _ in range(2))
     door = Door(here)
@@ -215,7 +215,7 @@ def test_whose_session_it_is(door):
 
 
 def test_whose_sessions_are_listed(door):
-    """One's own, and for admins anybody's; those that have ended are not there."""
+    """Users list their own sessions, and admins those of any user, without ended ones."""
     def listed(bearer, query=""):
         status, answer = door.call("GET", "/sessions" + query, bearer=bearer)
         assert status == 200, answer
@@ -271,7 +271,7 @@ def test_an_operator_ends_sessions_from_the_command_line(door, speak):
 
 
 def test_who_is_switched_on_again_is_let_in_at_once(door):
-    """The node has heard of the one and not yet of the other when the user logs in."""
+    """The node has received one of the two changes when the user logs in."""
     session = door.register()
     me = lambda bearer: door.call("GET", "/api/auth/me", bearer=bearer)[0]  # noqa: E731
     command(door, "user", "disable", "ann@example.com")
@@ -392,7 +392,7 @@ def test_routes_and_methods(door):
     assert door.call("GET", "/api/auth/me") == (401, refused("an access token is required"))
     assert door.headers["WWW-Authenticate"] == "Bearer"
     assert door.call("GET", "/api/auth/me", bearer=token("x", ttl=-1)) == (401, refused("the access token has expired"))
-    # A token that somebody else issued is good, and its user has no account here.
+    # A token of another issuer is valid, and its user has no account here.
     assert door.call("GET", "/api/auth/me", bearer=token("x'--")) == (404, refused("there is no such user"))
 
 

@@ -1,4 +1,4 @@
-"""Signals: SIGHUP reads the configuration again, SIGUSR1 and SIGUSR2 do nothing, the others drain."""
+"""Signals: SIGHUP reloads the configuration, SIGUSR1 and SIGUSR2 have no effect, the others drain."""
 
 import contextlib
 import json
@@ -25,7 +25,7 @@ OTHER_SECRET = "another-secret-for-tests-that-is-long-enough"
 
 
 def hang_up(server, **tables):
-    """Writes the configuration with these tables changed, sends SIGHUP, and returns what is logged about it."""
+    """Writes the configuration with these tables changed, sends SIGHUP, and returns the new lines of the log."""
     for name, value in tables.items():
         merged = isinstance(value, dict) and isinstance(server.config.get(name), dict)
         server.config[name] = server.config[name] | value if merged else value
@@ -42,7 +42,7 @@ def read_again(server):
 
 
 def tries(server, user, secret):
-    """Whether a token signed with this secret is let in."""
+    """Whether a token signed with this secret is accepted."""
     try:
         Client(f"ws://127.0.0.1:{server.port}/ws?token={token(user, secret=secret)}").close()
         return True
@@ -71,7 +71,7 @@ def secure(launch, tmp_path):
 
 
 def served(server):
-    """The certificate that a new connection gets, in PEM."""
+    """The certificate that a new connection receives, in PEM."""
     return ssl.get_server_certificate(("127.0.0.1", server.tls_port))
 
 
@@ -131,7 +131,7 @@ basicConstraints = critical, CA:TRUE
 
 
 def expiring_certificate(folder, seconds):
-    """Writes a certificate for localhost, which signs itself and expires soon, and its key."""
+    """Writes a self-signed certificate for localhost that expires soon, and its key."""
     folder.mkdir()
     (folder / "config").write_text(CA)
     (folder / "index").write_text("")
@@ -211,7 +211,7 @@ def test_api_keys(launch):
 
 
 def test_what_needs_a_restart_opens_nothing(launch, tmp_path):
-    """The door keeps its address, the API its trust, and the secret its folder: the rest must not be judged without them."""
+    """The door keeps its address, the API its trust, and the secret its folder: rules that use them must judge by the values in force."""
     key, password = "first-key-of-the-service", "password-of-the-door"
     port = free_port()
     server = launch(api={"keys": [key]}, resp={"bind": f"0.0.0.0:{port}", "password": password})
@@ -295,7 +295,7 @@ def test_what_needs_a_restart_is_named(launch):
 
 
 def test_limits(launch, connect):
-    """They hold for what comes from then on; who is in stays in."""
+    """They apply from then on; existing connections stay."""
     server = launch(limits={"requests_per_second_per_ip": 0, "burst": 1})
     ann = connect(server, "ann")
     told = hang_up(server, notify={"max_connections": 1}, limits={"requests_per_second_per_ip": 1, "max_body_size": 100})
@@ -364,7 +364,7 @@ def test_the_command_and_a_broken_file(launch):
     problem = f"{server.config_file}:{line}: limits.burst: found 0"
     code, _, error = command(server, "reload")
     assert code == 2 and problem in error
-    # A command without the file leaves the judgement to the server.
+    # A command without the file leaves the checks to the server.
     where = ("--url", f"http://127.0.0.1:{server.port}", "--key", "key-of-the-operator-1")
     done = run("reload", *where)
     assert done.returncode == 2 and problem in done.stderr and "nothing is changed" in done.stderr

@@ -1,5 +1,5 @@
-"""docs/statements says which test shows what. Here it is seen to that each file, scene and test it names exists, and
-that links between pages lead somewhere. No server is needed."""
+"""docs/statements lists the tests of each statement. This test checks that each file, scene and test exists, and that links between pages
+have a target. It needs no server."""
 
 import pathlib
 import re
@@ -14,7 +14,7 @@ LINKED = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "e
 
 
 def rows(page):
-    """(line, statement, implemented in, shown by) of each row that is no heading."""
+    """The (line, statement, implemented in, shown by) of each row that is no heading."""
     for number, line in enumerate(page.read_text().splitlines(), 1):
         if not line.startswith("|") or line.startswith(("|---", "| statement |", "| **")):
             continue
@@ -28,7 +28,7 @@ def codes(cell):
 
 
 def source(name, dialect):
-    """The file that a path of the tables means."""
+    """The file of a path in the tables."""
     first, _, rest = name.partition("/")
     if not rest:
         return DIALECTS / dialect / name
@@ -43,7 +43,7 @@ def begins(titles, wanted):
 
 
 def exists(reference, dialect):
-    """Whether there is such a test."""
+    """Whether such a test exists."""
     if script := re.fullmatch(r"([\w.]+\.test\.js): (.+)", reference):
         path = ROOT / "e2e/js" / script[1]
         return path.exists() and begins(re.findall(r"\b(?:test|it)\(\s*['\"`](.+?)['\"`],", path.read_text()), script[2])

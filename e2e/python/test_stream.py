@@ -78,14 +78,14 @@ class Stream:
         return self.next()[1]["data"]
 
     def rest(self):
-        """All messages up to the end."""
+        """All messages until the end."""
         messages = []
         while (message := self.next()) is not None:
             messages.append(message)
         return messages
 
     def close(self):
-        # The answer holds the socket, too.
+        # The answer also holds the socket.
         self.answer.close()
         self.connection.close()
 
@@ -108,7 +108,7 @@ def kept(launch):
 
 
 def begun(client):
-    """The resume object with which a stream begins."""
+    """The resume object at the beginning of a stream."""
     kind, resume, cursor = client.next()
     assert (kind, cursor) == ("resume", resume["cursor"])
     return resume
@@ -121,7 +121,7 @@ def publish(server, to, *data, kind="note"):
 
 
 def streams(server):
-    """The open streams, as operators see them."""
+    """The open streams in the operators' list."""
     return [each for each in server.json("/api/v1/connections")["connections"] if each["dialect"] == "stream"]
 
 
@@ -137,7 +137,7 @@ def test_events_in_the_form_that_is_asked_for(kept, stream, accept):
     kind, event, cursor = client.next()
     assert (kind, event["channel"], event["type"], event["data"], event["sender"]) == ("note", "chat.a", "note", {"n": 1}, None)
     assert set(event) == {"channel", "type", "data", "sender", "id", "timestamp"} and cursor
-    publish(kept, {"channel": "other"}, 2)  # has no history, and is not asked for
+    publish(kept, {"channel": "other"}, 2)  # has no history, and is not requested
     publish(kept, {"channel": "chat.b"}, 3)
     assert client.data() == 3
 
@@ -154,7 +154,7 @@ def test_a_cursor_and_a_rewind_bring_what_was_missed(kept, stream, accept):
         resume = begun(client)
         assert (resume["recovered"], resume["replayed"]) == (True, len(missed)), query
         assert [client.data() for _ in missed] == missed, query
-    # What a browser has seen last takes precedence over the address.
+    # The browser's last event id takes precedence over the URL.
     client = stream(kept, "chat.*", accept=accept, headers={"Last-Event-ID": first}, since=start)
     assert begun(client)["replayed"] == 2
 
@@ -166,7 +166,7 @@ def test_a_poll_ends_when_nothing_is_left(kept, stream):
         messages = client.rest()
         assert [data["data"] for _, data, _ in messages[1:-1]] == [5, 6, 7, 8, 9]
         assert messages[-1] == ("stream.end", {"reason": "complete"}, None)
-        # The cursor of one poll is where the next goes on.
+        # The cursor of one poll is the start of the next.
         cursor = messages[-2][2]
         publish(kept, {"channel": "chat.b"}, "new")
         messages = stream(kept, "chat.*", accept=accept, since=cursor, poll=1).rest()
@@ -175,7 +175,7 @@ def test_a_poll_ends_when_nothing_is_left(kept, stream):
 
 
 def test_a_long_poll_arrives_whole(launch, stream):
-    """More than the queue of a connection holds: it goes out as the client reads."""
+    """More events than the queue of a connection holds: they are sent as the client reads."""
     server = launch(**CONFIG | {
         "channel": [{"pattern": "chat.**", "subscribe": "anyone", "history": {"size": 900, "ttl": "5m"}}],
         "history": {"replay_limit": 1000}, "stream": {"send_queue": 64},
@@ -236,7 +236,7 @@ def test_a_users_events_and_those_for_everyone(kept, stream):
     client.close()
     again = stream(kept, "notifications.user.ann", "notifications", since=cursor, headers=ann)
     assert begun(again)["replayed"] == 2
-    # Without the channel that shows them they do not come.
+    # Without a channel that shows them, they do not arrive.
     other = stream(kept, "chat.a", rewind=10, poll=1, headers=ann)
     assert len(other.rest()) == 2
 
@@ -301,7 +301,7 @@ def test_it_is_a_connection_like_any_other(kept, stream):
     assert answer.status in (200, 204), answer.text
     assert client.rest() == [("stream.end", {"reason": "dismissed"}, None)]
     wait_until(lambda: not streams(kept), what="no stream")
-    # A client that goes away is gone at once.
+    # A client that vanishes is removed at once.
     client = stream(kept, "chat.a")
     begun(client)
     assert len(streams(kept)) == 1
@@ -326,7 +326,7 @@ def test_it_ends_with_the_server(kept, stream):
 
 
 def test_a_browser_that_comes_back_too_early_comes_back_again(launch, stream):
-    """An EventSource gives up at any status but 200, so it is sent away by a stream that ends at once."""
+    """An EventSource stops at any status but 200, so it is refused by a stream that ends at once."""
     server = launch(**CONFIG, shutdown={"timeout": "20s", "drain_window": "8s"})
     clients = [stream(server, "chat.a") for _ in range(8)]
     cursor = [begun(client) for client in clients][0]["cursor"]
@@ -463,7 +463,7 @@ def test_a_restart_with_redis_loses_and_repeats_nothing(launch, stream, cleanup)
     assert begun(client)["replayed"] == 2
     publish(other, {"channel": "chat.b"}, 4)
     assert [client.data() for _ in range(3)] == [2, 3, 4]
-    # Another node has the same journal.
+    # The other node has the same journal.
     assert begun(stream(other, "chat.*", since=cursor))["replayed"] == 3
 
 

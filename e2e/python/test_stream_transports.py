@@ -13,7 +13,7 @@ from test_stream import CONFIG, LINES, begun, publish, stream  # noqa: F401
 
 @pytest.mark.parametrize("accept", ["text/event-stream", LINES])
 def test_a_stream_over_tls_arrives_whole(launch, stream, accept):
-    """Complete to its last byte: a reader that is slow at first, and an end of the connection that TLS announces."""
+    """Complete to its last byte: for a reader that is slow at first, and with an end that TLS announces."""
     files = pathlib.Path(__file__).parent / "tls"
     plain, secure = free_port(), free_port()
     tls = {"cert": str(files / "cert.txt"), "key": str(files / "key.txt")}
@@ -70,7 +70,7 @@ def test_a_stream_resumes_at_another_node_on_nats(launch, cleanup, stream):
 
 @pytest.mark.parametrize("kind", ["memory", "redis"])
 def test_clocks_that_jump_by_an_hour_recover_nothing_by_mistake(launch, stream, clock, real_redis, kind):
-    """The clock of the node alone, then also that of the Redis which keeps the events, whose `ttl` is five minutes."""
+    """First only the node's clock jumps, then also that of the Redis with the events, whose `ttl` is five minutes."""
     broker = {"broker": {"kind": "redis", "url": real_redis(env=clock.env).url}} if kind == "redis" else {}
     server = launch(**CONFIG, **broker, env=clock.env)
     start, published, expired = begun(stream(server, "chat.a", poll=1))["cursor"], [], 0
@@ -88,7 +88,7 @@ def test_clocks_that_jump_by_an_hour_recover_nothing_by_mistake(launch, stream, 
         newest = [message[1]["data"] for message in stream(server, "chat.a", rewind="5m", poll=1).rest()[1:-1]]
         assert newest and newest == published[-len(newest):]
         assert len(newest) == len(published) or kind == "redis"
-    # A journal in the process has a clock that does not jump.
+    # An embedded journal uses a clock that does not jump.
     assert (expired > 0) == (kind == "redis")
     now = stream(server, "chat.a", poll=1)
     cursor = begun(now)["cursor"]

@@ -1,4 +1,4 @@
-"""The service manager's side: what the server tells in the manner of systemd, and the sockets that it takes over."""
+"""The service manager's interface: systemd's notifications, and the sockets that the server receives."""
 
 import os
 import pathlib
@@ -16,7 +16,7 @@ from fanfare import free_port, token, toml, wait_until
 
 @pytest.fixture
 def manager(tmp_path):
-    """A socket that receives notifications; what came is in `told`, each message as a list of its lines."""
+    """A socket that receives notifications; `told` has them, each as a list of its lines."""
 
     class Manager:
         def __init__(self):
@@ -82,7 +82,7 @@ def test_the_watchdog_is_fed(launch, manager):
     wait_until(lambda: manager.tells("") or manager.told.count(["WATCHDOG=1"]) > before, what="another sign of life")
 
 
-# Passes descriptor 3 on, as a service manager does; LISTEN_PID must be the server's own.
+# Passes descriptor 3 on, as a service manager does; LISTEN_PID must be the server's.
 ACTIVATE = """
 import os, sys
 os.dup2(int(sys.argv[1]), 3)
@@ -93,7 +93,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 def activated(folder, listener, bind):
-    """A server that gets this socket from its service manager, and whose only listener has this address; and its log."""
+    """A server that receives this socket from its service manager, and whose only listener has this address; and its log."""
     config = {
         "data_dir": str(folder / "data"), "auth": {"jwt_secret": fanfare.SECRET}, "resp": {"bind": ""},
         "listener": [{"bind": bind, "dialects": ["notify"]}], "server": {"shards": 2},
@@ -111,7 +111,7 @@ def test_a_passed_socket_is_taken_and_keeps_its_queue(tmp_path):
     listener = socket.create_server(("127.0.0.1", port), backlog=16)
     waiting = socket.create_connection(("127.0.0.1", port))  # before any server runs
     waiting.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-    for _ in range(2):  # one that is started again finds the same socket
+    for _ in range(2):  # a restarted server gets the same socket
         process, log = activated(tmp_path, listener, f"127.0.0.1:{port}")
         try:
             waiting.settimeout(30)
@@ -133,7 +133,7 @@ def test_a_passed_socket_is_taken_and_keeps_its_queue(tmp_path):
 
 
 def every_address():
-    """What `ListenStream=PORT` of a socket unit opens."""
+    """The address of `ListenStream=PORT` in a socket unit."""
     return socket.create_server(("", free_port()), family=socket.AF_INET6, dualstack_ipv6=True)
 
 

@@ -1,5 +1,5 @@
-"""The units of `deploy/systemd` under a real systemd, which is the first process of a container (systemd-nspawn) with this machine's
-files: with all restrictions, started, reloaded, misconfigured, killed, hung, and on a port below 1024."""
+"""The units of `deploy/systemd` under a real systemd, which is the first process of a container (systemd-nspawn) with this machine's files:
+with all restrictions, started, reloaded, misconfigured, killed, hung, and on a port below 1024."""
 
 import pathlib
 import re
@@ -22,13 +22,13 @@ echo 0123456789abcdef0123456789abcdef > "$1/root/etc/machine-id"
 exec systemd-nspawn --quiet --register=no --keep-unit --private-network --bind-ro="$2:/usr/local/bin/fanfare" \\
     --bind-ro="$3:/mnt" -D "$1/root" -- /lib/systemd/systemd --unit=basic.target
 """
-# What it starts ends with it, and it ends with the tests.
+# Its processes end with it, and it ends with the tests.
 ALONE = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child")
 WAY = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Machine:
-    """What this machine would be if systemd ran on it. Nothing that happens in it stays."""
+    """A copy of this machine that runs systemd. Its changes are not kept."""
 
     def __init__(self, folder):
         program("systemd-container", "systemd-nspawn")
@@ -42,7 +42,7 @@ class Machine:
             )
 
     def first_process(self):
-        """Its id outside; `None` while there is none."""
+        """Its process id outside; `None` while there is none."""
         found = [str(self.process.pid)]
         while found:
             number = found.pop()
@@ -55,7 +55,7 @@ class Machine:
         return None
 
     def boots(self):
-        """Whether systemd has come up. Where it cannot, such as in a chroot, the container ends or hangs."""
+        """Whether systemd has started. If it cannot, such as in a chroot, the container ends or hangs."""
         try:
             wait_until(lambda: self.process.poll() is not None or self.run("systemctl is-active basic.target").stdout == "active\n", 60)
         except AssertionError:
@@ -83,7 +83,7 @@ class Machine:
         return [values[name] for name in names]
 
     def is_there_again(self):
-        """After at least one start that systemd decided."""
+        """After at least one restart by systemd."""
         restarts, state = self.state("NRestarts", "ActiveState")
         return int(restarts) > 0 and state == "active"
 
@@ -93,7 +93,7 @@ class Machine:
 
     def remove(self):
         if self.process.poll() is None:
-            self.process.kill()  # and so all others in there
+            self.process.kill()  # and so all others inside
             self.process.wait(20)
 
 
@@ -184,7 +184,7 @@ def test_a_port_below_1024_by_the_socket_unit(started):
     [command] = re.findall(r"`(systemctl .*)`", text)
     started.run(f"systemctl daemon-reload && {command}", check=True)
     assert started.run("fanfare ready --url http://127.0.0.1:443").stdout == "ready\n"
-    # While the server is down, the socket holds a client and starts it.
+    # While the server is down, the socket holds a client, whose connection starts it.
     started.run("systemctl stop fanfare", check=True)
     assert started.run("fanfare ready --url http://[::1]:443").stdout == "ready\n"
     assert started.state("ActiveState") == ["active"]

@@ -1,4 +1,4 @@
-"""`fanfare tail` and the stream of the service API that it reads: what is published, live, on all nodes."""
+"""`fanfare tail` and the stream of the service API that it reads: published events, live, on all nodes."""
 
 import contextlib
 import http.client
@@ -17,12 +17,12 @@ from test_service_api import call, complaint, good
 
 
 class Tail:
-    """An open stream. Its lines are read by a thread of its own, unless it is a slow reader."""
+    """An open stream. Unless it is a slow reader, its own thread reads the lines."""
 
     def __init__(self, port, query, key=None, reads=True):
         self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         self.connection.request("GET", f"/api/v1/tail?{query}", headers={"Authorization": f"Bearer {key}"} if key else {})
-        self.socket = self.connection.sock  # which an answer without an end takes for itself
+        self.socket = self.connection.sock  # an endless answer owns it
         self.answer = self.connection.getresponse()
         assert self.answer.status == 200, self.answer.read()
         assert self.answer.getheader("content-type") == "application/jsonl"
@@ -78,7 +78,7 @@ def test_events_of_all_nodes_in_order(world, tail):
     assert (first["data"], first["metadata"]) == ({"n": 1}, {"m": 1})
     assert (second["channel"], third["user"], third["channel"]) == (channel, None, None)
     assert third["data"] == "😀<b>\n"
-    # A tail counts as nothing.
+    # A tail is not a receiver.
     assert good(world.first, f"/api/v1/users/{user}/presence")["online"] is False
     assert [own["id"] for own in good(world.first, "/api/v1/users", prefix=user)["users"]] == []
     assert [own["name"] for own in good(world.first, "/api/v1/channels", prefix=channel)["channels"]] == []
@@ -142,7 +142,7 @@ def test_data_needs_more_than_reading(launch, tail):
 
 
 def test_an_admin_whose_role_is_taken_away_during_a_tail(launch, tail):
-    """Two admins: one takes the other's role, and that one's tail ends."""
+    """Two admins: one removes the other's role, and the other's tail ends."""
     server = launch(api={"keys": ["a-key-for-operators-0123456789"]})
     operator = {"Authorization": "Bearer a-key-for-operators-0123456789"}
     for email in ("ann@example.com", "bob@example.com"):

@@ -1,4 +1,4 @@
-"""The test command on a machine that lacks something, and how it counts: run in a folder with stand-ins for the programs."""
+"""The test command on a machine that lacks a program, and its counts: it runs in a folder with stand-ins for the programs."""
 
 import json
 import os
@@ -21,7 +21,7 @@ def machine(tmp_path):
 
 
 class Machine:
-    """A copy of the test command, the programs it asks for, and no others."""
+    """A copy of the test command, with only the programs that it needs."""
 
     def __init__(self, folder):
         self.folder, self.bin = folder, folder / "bin"
@@ -49,7 +49,7 @@ class Machine:
         path.chmod(0o755)
 
     def suites(self, javascript, python, code=0):
-        """What the runners print, and how the second ends."""
+        """The output of the runners, and the result of the second."""
         self.program("node", f"[ \"$1\" = --version ] && echo v18.20.4 && exit\ncat <<'END'\n{javascript}\nEND")
         self.program(".venv/bin/python", f"[ \"$1\" = -c ] && exit\ncat <<'END'\n{python}\nEND\nexit {code}")
 
@@ -113,7 +113,7 @@ def test_a_missing_package_is_named_where_it_cannot_be_installed(machine, missin
 
 
 def test_every_npm_package_runs_on_the_oldest_node():
-    """Debian's npm installs a package that refuses its Node all the same; such a package fails when it is imported."""
+    """Debian's npm installs a package whose required Node is newer; the package fails when it is imported."""
     oldest = re.search(r"^node=([\d.]+)", (ROOT / "test").read_text(), re.M)[1]
     assert json.loads((E2E / "package.json").read_text())["engines"]["node"] == f">={oldest}"
     wanted = {}

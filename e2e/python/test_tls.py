@@ -1,4 +1,4 @@
-"""A listener with TLS: the same service, and nothing in the clear."""
+"""A listener with TLS: the same service, and no plain text."""
 
 import json
 import pathlib
@@ -58,7 +58,7 @@ def test_http_routes_are_there_too(secure, trusting):
 
 
 def test_the_commands_trust_the_authorities_of_the_system(secure, publisher):
-    """`SSL_CERT_FILE` names them, as for other programs."""
+    """`SSL_CERT_FILE` names the authorities, as for other programs."""
     url = f"https://localhost:{secure.tls_port}/live"
     listen = ["listen", "--url", url.replace("https", "wss") + "/ws", "--token", token("ann"), "--count", "1"]
     done = run(*listen)

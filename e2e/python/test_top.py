@@ -38,7 +38,7 @@ def test_without_a_key(launch):
 
 @pytest.mark.parametrize("key", [b"q", b"\x1b", b"\x03"])
 def test_live_on_a_terminal(server, key):
-    """It draws, and a key ends it with the terminal as it was."""
+    """It draws, and a key ends it and restores the terminal."""
     process, terminal = pty.fork()
     if process == 0:
         arguments = ["fanfare", "top", "--url", f"http://127.0.0.1:{server.port}", "--every", "1"]
@@ -60,7 +60,7 @@ def test_live_on_a_terminal(server, key):
                 try:
                     drawn += os.read(terminal, 65536)
                 except OSError:
-                    pass  # the other end has gone
+                    pass  # the other end is closed
         process = None
     finally:
         if process:

@@ -1,4 +1,4 @@
-"""Traces: what became of an event at each connection on all nodes, by the service API and by `fanfare trace`."""
+"""Traces: the outcome of an event at each connection on all nodes, by the service API and by `fanfare trace`."""
 
 import json
 import signal
@@ -98,7 +98,7 @@ def test_a_user_on_no_node(world):
 
 
 def test_an_event_of_another_program_on_the_broker(world):
-    """No node takes it in; with two nodes it comes from Redis itself. The node that was asked sees it although the user is nowhere."""
+    """No node accepts it; with two nodes it comes from Redis itself. The requested node sees it although the user has no connection."""
     user = world.name("nobody")
     armed = arm(world, user=user, at=world.last)
     world.redis.publish(f"user_noti:{user}", json.dumps({"type": "t", "payload": 1}))
@@ -227,7 +227,7 @@ def test_a_trace_is_disarmed(world):
 
 
 def test_a_crowd_receives_and_is_counted(launch, connect):
-    """Connections beyond the limit get the event as if it were not traced; they are counted, not followed."""
+    """Connections beyond the limit receive the event as if it were not traced; they are counted, not traced."""
     server = launch(observe={"max_traced_connections": 3})
     crowd = [connect(server, f"u{number}") for number in range(20)]
     server.get("/api/v1/trace", "POST", json.dumps({"everyone": True}))
@@ -318,7 +318,7 @@ def test_what_the_command_cannot_do(launch):
 
 
 def test_a_node_that_has_gone(deploy):
-    """What is left answers, and says that it does not know all."""
+    """The remaining node answers, and reports that the answer is incomplete."""
     world = deploy(nodes=2)
     arm(world, user="ann")
     event = published(world, {"user": "ann"})

@@ -1,4 +1,4 @@
-"""Traces by OTLP: from the publisher's `traceparent` to the delivery on each node, and a collector that is no good."""
+"""Traces by OTLP: from the publisher's `traceparent` to the delivery on each node, and a faulty collector."""
 
 import json
 import re
@@ -169,7 +169,7 @@ def test_nothing_waits_for_a_collector(launch, collector, fault, speak):
     ann = speak(server, "topics")
     ann.ask(type="subscribe", topics=[CHANNEL])
     _, _, header = traceparent()
-    # More than may wait, and each is delivered.
+    # More than the queue holds, and each event is delivered.
     for _ in range(3):
         assert publish(server, header, count=500)["recipients"] == 500
     for _ in range(1500):

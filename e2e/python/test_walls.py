@@ -1,5 +1,5 @@
-"""The walls of the source: which crate may use which, no cycles between modules, and how long a file and a function may be.
-The source alone is read; nothing is built and no server is needed."""
+"""The walls of the source: the permitted dependencies of each crate, no cycles between modules, and the length of files and functions. It
+only reads the source; it builds nothing and needs no server."""
 
 import functools
 import pathlib
@@ -11,7 +11,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CRATES = {path.name: path for path in sorted((ROOT / "crates").iterdir()) if (path / "Cargo.toml").exists()}
 
-# What each crate of ours may use. A crate that is not in here has no place yet.
+# The crates that each crate may use. A new crate must be added here.
 MAY_USE = {
     "fanfare-core": [],
     "fanfare-ws": [],
@@ -25,15 +25,15 @@ MAY_USE = {
 }
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 500, 70
 
-# What is left to do. An entry that no longer holds fails, too: each list only shrinks.
+# The remaining exceptions. An entry that no longer holds also fails, so each list only shrinks.
 CYCLES_LEFT = {}
 LONG_FUNCTIONS_LEFT = set()
-# Names of types that are there more than once in their crate: the folders of dialects and of transports share the names of one role.
+# Names of types that occur more than once in their crate: the folders of dialects and of transports share the names of one role.
 SHARED_NAMES_LEFT = {
     "fanfare-dialects": "Topics",
     "fanfare-transports": "Connection Names Subscriptions",
 }
-# Words that happen to be the name of a dialect.
+# Words that are also the name of a dialect.
 OTHER_WORDS = {
     "crates/fanfare-server/src/auth/identity.rs rooms",  # a claim
     "crates/fanfare-server/src/http/api/connections.rs notify",  # an example in a description
@@ -43,7 +43,7 @@ OTHER_WORDS = {
 
 
 def without_comments(text):
-    """The code of `text`, line for line, without what is in comments and string literals."""
+    """The code of `text`, line for line, without comments and string literals."""
     token = re.compile(
         r"//[^\n]*|/\*.*?\*/|b?r(#*)\".*?\"\1|b?\"(?:\\.|[^\"\\])*\"|b?'(?:\\(?:x..|u\{[^}]*\}|.)|[^'\\\n])'", re.S
     )
@@ -52,7 +52,7 @@ def without_comments(text):
 
 
 def closing(text, start):
-    """Where the bracket that opens at `start` is closed."""
+    """The index of the bracket that closes the one at `start`."""
     depth = 0
     for found in re.compile(r"[{}]").finditer(text, start):
         depth += 1 if found[0] == "{" else -1
@@ -62,7 +62,7 @@ def closing(text, start):
 
 
 def without_tests(code):
-    """`code` without what is compiled for tests alone; the lines stay."""
+    """`code` without the parts that are compiled only for tests; the lines stay."""
     attribute = re.compile(r"#\[cfg\((?:test|all\(test\b[^\]]*)\)\]\s*(?:#\[[^\]]*\]\s*)*")
     while found := attribute.search(code):
         is_field = re.compile(r"(?:pub(?:\([^)]*\))?\s+)?\w+\s*:[^:]").match(code, found.end())
@@ -73,7 +73,7 @@ def without_tests(code):
 
 
 def use_paths(tree, before=()):
-    """(path, name) of each leaf of a tree of a `use` declaration."""
+    """The (path, name) of each leaf in the tree of a `use` declaration."""
     tree = tree.strip()
     if group := re.fullmatch(r"(?:(.*?)::)?\s*\{(.*)\}", tree, re.S):
         before += tuple(part.strip() for part in group[1].split("::")) if group[1] else ()
@@ -95,7 +95,7 @@ def use_paths(tree, before=()):
 
 
 class Crate:
-    """The modules of a crate: each with its code, what it names, and what it passes on under its own name."""
+    """The modules of a crate: the code, the uses and the re-exports of each."""
 
     def __init__(self, folder):
         self.source = folder / "src"
@@ -113,7 +113,7 @@ class Crate:
             self.read((*module, name), next(path for path in (folder / f"{name}.rs", folder / name / "mod.rs") if path.exists()))
 
     def resolve(self, module, path, seen=()):
-        """The module in which what `path` names in `module` is; None if that is in another crate."""
+        """The module that defines the item at `path`, as seen from `module`; None if it is in another crate."""
         if path[0] == "crate":
             module, path = (), path[1:]
         elif path[0] in ("super", "self"):
@@ -131,7 +131,7 @@ class Crate:
         return module
 
     def uses(self, module):
-        """The modules of this crate that `module` names."""
+        """The modules of this crate that `module` uses."""
         code = self.code[module]
         paths = {path for tree in re.findall(r"\buse\s+([^;]+);", code) for path, _ in use_paths(tree)}
         paths |= {tuple(path.split("::")) for path in re.findall(r"(?<![\w:])(?:crate|super|self)(?:::\w+)+", code)}
@@ -140,7 +140,7 @@ class Crate:
         return {target for path in paths if path and (target := self.resolve(module, path)) is not None}
 
     def cycles(self):
-        """The groups of sibling modules of which each uses each, at every level."""
+        """The groups of sibling modules that use each other, at every level."""
         edges = {}
         for module in self.code:
             for target in self.uses(module):
@@ -228,7 +228,7 @@ def test_a_types_name_is_unique_in_its_crate():
         modules = {}
         for module, code in crate(name).code.items():
             for declared in re.findall(r"^(?:pub(?:\([^)]*\))?\s+)?(?:struct|enum|trait|type|union)\s+(\w+)", code, re.M):
-                # In the dialects' crate the same role has the same name in sibling folders, not twice in one.
+                # In the dialects' crate, a role has the same name in sibling folders, and no name occurs twice in one.
                 place = module[:1] if name == "fanfare-dialects" else ()
                 modules.setdefault((place, declared), []).append(module)
         shared = {declared for (_, declared), places in modules.items() if len(places) > 1}
@@ -251,7 +251,7 @@ def test_the_registry_of_dialects_is_named_where_a_program_begins():
 
 def test_a_dialect_is_named_in_its_folder_only():
     dialects = CRATES["fanfare-dialects"] / "src"
-    # The load generator speaks dialects as their clients do.
+    # The load generator uses dialects as their clients do.
     elsewhere = [name for name in CRATES if name not in ("fanfare-dialects", "fanfare-bench")]
     names = "|".join(path.name for path in dialects.iterdir() if path.is_dir())
     found = [

@@ -1,13 +1,13 @@
-"""Numbered traffic, who received what, and the judgement about both.
+"""Numbered traffic, its receivers, and the judgement about both.
 
-Each publisher numbers what it publishes, from 1, and publishes every number to one user (whom the notify clients are) and on one
-room (where the topics and rooms clients are). A subscriber records the numbers in the order of arrival. `Ledger.judge` then
-checks what the contract says about outages:
+Each publisher numbers its publications from 1, and publishes every number to one user (that of the notify clients) and in one
+room (that of the topics and rooms clients). A subscriber records the numbers in the order of arrival. `Ledger.judge` then
+checks the contract's laws about outages:
 
 - no subscriber received a number twice, or a publisher's numbers in another order;
 - a number whose receipt is not `degraded` reached every subscriber that was connected at the time, unless its node had been
-  silent for so long that the others may take it for dead;
-- a number that was published while nothing was wrong reached them, whatever published it;
+  silent for so long that the others may consider it dead;
+- a number that was published while there was no fault reached them, whatever the publisher was;
 - a number that a node accepted reached that node's own subscribers, degraded or not.
 """
 
@@ -30,11 +30,11 @@ from fanfare import token, wait_until
 
 USER, ROOM = "ann", "project:7"
 NUMBER = re.compile(r'"p": ?"([^"]+)", ?"n": ?(\d+)')
-MARGIN = 1.0  # seconds before a fault in which what is under way may already suffer from it
+MARGIN = 1.0  # seconds before a fault in which events under way may already be affected
 CLOSING = 0.3  # seconds before a client has read the end of its connection
-UNREAD = 5.0  # the same at most, on a machine that gives the client no time
+UNREAD = 5.0  # the most seconds, on a machine whose CPU is busy
 FOREVER = float("inf")
-RECONNECTED = "reconnected"  # in a subscriber's `presence`: what it knew of the room is known anew
+RECONNECTED = "reconnected"  # in a subscriber's `presence`: from here on it receives the room's members again
 
 
 def data(publisher, number):
@@ -43,7 +43,7 @@ def data(publisher, number):
 
 @dataclass
 class Published:
-    """One number: when it was published, how long that took, and what became of it as far as its publisher knows."""
+    """A number: when it was published, how long that took, and its outcome as far as its publisher knows."""
 
     number: int
     began: float
@@ -52,7 +52,7 @@ class Published:
 
 
 class Publisher(threading.Thread):
-    """Publishes numbers until `stop`; a subclass says how. `node` is None for one that publishes on the broker."""
+    """Publishes numbers until `stop`; a subclass implements how. `node` is None for one that publishes on the broker."""
 
     period = 0.1
     audiences = ("user", "room")
@@ -73,7 +73,7 @@ class Publisher(threading.Thread):
                 raise
 
     def one(self):
-        """Publishes the next number and returns what became of it."""
+        """Publishes the next number and returns its outcome."""
         with self.turn:
             number, began = next(self.numbers), time.monotonic()
             outcome = self.publish(number)
@@ -95,7 +95,7 @@ class Publisher(threading.Thread):
 
 
 class HttpPublisher(Publisher):
-    """A backend at one node's service API, which connects when the node is ready. With `ids` each event has an id of its own."""
+    """A backend at one node's service API, which connects when the node is ready. With `ids`, each event has its own id."""
 
     def __init__(self, name, node, ids=False):
         super().__init__(name, node)
@@ -128,7 +128,7 @@ class HttpPublisher(Publisher):
 
 
 class RedisPublisher(Publisher):
-    """A backend that publishes on Redis, and does not try again."""
+    """A backend that publishes on Redis, and does not retry."""
 
     def __init__(self, name, port, **options):
         super().__init__(name)
@@ -146,7 +146,7 @@ class RedisPublisher(Publisher):
 
 
 class Burst(RedisPublisher):
-    """Much for the user at once, in one transaction."""
+    """Many events for the user at once, in one transaction."""
 
     audiences = ("user",)
 
@@ -164,7 +164,7 @@ class Burst(RedisPublisher):
 
 
 class NatsPublisher(Publisher):
-    """A backend that publishes on NATS, by the protocol's own words, and waits until the server has read it."""
+    """A backend that publishes on NATS with raw protocol commands, and waits until the server has read them."""
 
     SUBJECTS = (f"user_noti.{USER}", f"fanfare.channel.{ROOM.replace(':', '%3A')}")
 
@@ -193,7 +193,7 @@ class NatsPublisher(Publisher):
 
 
 class FramePublisher(Publisher):
-    """A client of `rooms`, which receives its own messages, too."""
+    """A client of `rooms`, which also receives its own messages."""
 
     audiences = ("room",)
 
@@ -212,9 +212,9 @@ class FramePublisher(Publisher):
 class Subscriber(threading.Thread):
     """Records what one client receives: `received` (publisher, number), and `presence` (type, user) of its room, each with its time.
 
-    `connect()` returns a client of `interop.clients`. With `returns` it connects again as the documents' samples do, with pauses
-    that double from a second on; without, its end is an error, unless its node was `doomed`. `away` has the times in which it
-    was not connected, and `refused` why attempts to come back failed.
+    `connect()` returns a client of `interop.clients`. With `returns` it reconnects as the documents' samples do, with pauses that
+    double from a second on; without, its end is an error, unless its node was `doomed`. `away` has the times in which it was
+    disconnected, and `refused` the reasons of failed attempts to reconnect.
     """
 
     def __init__(self, name, node, audience, connect, returns=False):
@@ -274,11 +274,11 @@ class Subscriber(threading.Thread):
             self.other.append(frame)
 
     def news(self, since):
-        """What it was sent about its room after the first `since` of its `presence`."""
+        """The announcements of its room after the first `since` of its `presence`."""
         return [(kind, user) for kind, user, _ in list(self.presence)[since:]]
 
     def present(self):
-        """Who is in the room, as far as this client was sent it."""
+        """The members of the room, as far as this client received them."""
         users = set(self.members)
         for kind, user, _ in list(self.presence):
             if kind == RECONNECTED:
@@ -300,14 +300,14 @@ class Subscriber(threading.Thread):
 
 @dataclass
 class Fault:
-    """From when to when something was wrong."""
+    """The time of a fault, from its beginning to its end."""
 
     began: float
     over: float = FOREVER
 
 
 class Ledger:
-    """All publishers and subscribers of a test, and the faults meanwhile."""
+    """All publishers and subscribers of a test, and the times of faults."""
 
     closing = CLOSING
 
@@ -315,7 +315,7 @@ class Ledger:
         self.publishers, self.subscribers, self.faults = [], [], []
 
     def healthy(self, published):
-        """Whether nothing was wrong while this was published."""
+        """Whether there was no fault while this was published."""
         began, ended = published.began, published.began + published.took
         return not any(fault.began - MARGIN < ended and began < fault.over for fault in self.faults)
 
@@ -334,7 +334,7 @@ class Ledger:
         return published.outcome == "sure" and not was_dead
 
     def ended(self, subscriber, read):
-        """From when on the connection of a client that has read its end then may have been closed: behind the last that it received."""
+        """The time from which the connection of a client may have been closed, if it read the end then: after its last event."""
         publishers = {one.name: one.published for one in self.publishers}
         before = (one[:2] for one in reversed(subscriber.received) if one[2] <= read)
         last = [(publishers.get(name, ()), number) for name, number in itertools.islice(before, 20)]
@@ -342,11 +342,11 @@ class Ledger:
         return min(read - self.closing, max(read - UNREAD, *began)) if began else read - self.closing
 
     def lost(self, for_good=False):
-        """The connections that ended and should not have; `for_good` without those that will come back."""
+        """The connections that ended and should not have; `for_good` without those that will return."""
         return [one.lost for one in self.subscribers if one.lost and not one.doomed and not (for_good and one.returns)]
 
     def missing(self):
-        """What was not received, and should have been."""
+        """The numbers that were not received and should have been."""
         lacking = []
         for publisher in self.publishers:
             for subscriber in self.subscribers:
@@ -359,7 +359,7 @@ class Ledger:
         return lacking
 
     def summary(self):
-        """For each publisher how many of its numbers had which outcome, and how many of those did not reach everyone."""
+        """For each publisher, how many of its numbers had which outcome, and how many of those did not reach all subscribers."""
         for publisher in self.publishers:
             ends = [one for one in self.subscribers if one.audience in publisher.audiences]
             got = [set(one.numbers(publisher)) for one in ends]
@@ -371,14 +371,14 @@ class Ledger:
             yield f"{publisher.name}: " + ", ".join(f"{count} {key}" for key, count in sorted(counts.items()))
 
     def judge(self):
-        """Stops the publishers, waits for what is under way, and checks everything."""
+        """Stops the publishers, waits for events under way, and checks everything."""
         for publisher in self.publishers:
             publisher.stop()
         with contextlib.suppress(AssertionError):
             wait_until(lambda: not self.missing(), 30)
         print(*self.summary(), sep="\n")
         assert not self.lost(), self.lost()
-        # First what a receipt promised, or what no outage excuses.
+        # First the promises of a receipt, and the laws that hold in every outage.
         missing = sorted(self.missing(), key=lambda one: one[2] != "sure")
         assert not missing, f"{len(missing)} lost silently: {missing[:10]}"
         for subscriber in self.subscribers:
@@ -401,7 +401,7 @@ def alternates(presence):
 
 
 def outcomes(publisher, since=0.0):
-    """The outcomes of what was published after `since`."""
+    """The outcomes of numbers that were published after `since`."""
     return [published.outcome for published in list(publisher.published) if published.began >= since]
 
 

@@ -1,4 +1,4 @@
-"""Sockets without manners: WebSocket and RESP written by hand, for what no client library would send."""
+"""Raw sockets: WebSocket and RESP written by hand, for input that no client library would send."""
 
 import base64
 import contextlib
@@ -13,7 +13,7 @@ def connect(port, timeout=10):
 
 
 def upgrade_request(target, *headers, host="127.0.0.1"):
-    """The bytes of a proper handshake for `target`, with further header lines."""
+    """The bytes of a valid handshake for `target`, with further header lines."""
     lines = [
         f"GET {target} HTTP/1.1", f"Host: {host}", "Upgrade: websocket", "Connection: Upgrade",
         "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: " + base64.b64encode(os.urandom(16)).decode(), *headers,
@@ -51,7 +51,7 @@ def frame(opcode, payload=b"", fin=True, rsv=0, mask=b"\x01\x02\x03\x04", length
 
 
 def read_all(peer, timeout=10):
-    """Everything until the peer closes. An abort is an end too; silence past `timeout` is an error."""
+    """All bytes until the peer closes. An abort is also an end; silence past `timeout` is an error."""
     peer.settimeout(timeout)
     got = b""
     with contextlib.suppress(ConnectionError):
@@ -61,7 +61,7 @@ def read_all(peer, timeout=10):
 
 
 def frames(peer, timeout=10):
-    """The server's frames, (opcode, payload), until it hangs up."""
+    """The server's frames, (opcode, payload), until it closes."""
     peer.settimeout(timeout)
     with contextlib.suppress(ConnectionError), peer.makefile("rb") as stream:
         while len(head := stream.read(2)) == 2:
@@ -72,7 +72,7 @@ def frames(peer, timeout=10):
 
 
 def close_code(peer, timeout=10):
-    """The code of the close frame that comes next, or None where the connection ended without one."""
+    """The code of the next close frame, or None if the connection ended without one."""
     for opcode, payload in frames(peer, timeout):
         if opcode == 8:
             peer.close()  # the server may be waiting for an answer, and needs none
@@ -81,13 +81,13 @@ def close_code(peer, timeout=10):
 
 
 def status(peer, timeout=10):
-    """The status of an HTTP answer, or None where the connection was closed without one."""
+    """The status of an HTTP answer, or None if the connection was closed without one."""
     line = read_all(peer, timeout).split(b"\r\n")[0].split(b" ")
     return int(line[1]) if len(line) > 1 and line[0].startswith(b"HTTP/") else None
 
 
 def send_slowly(peer, data, seconds_between):
-    """One byte at a time; ends early when the peer has had enough. Returns how many bytes went out."""
+    """Sends one byte at a time; ends early if the peer has closed. Returns how many bytes were sent."""
     for i in range(len(data)):
         try:
             peer.sendall(data[i : i + 1])
@@ -102,7 +102,7 @@ class RespError(Exception):
 
 
 class Resp:
-    """A Redis connection that sends exactly what it is told, and reads RESP2 and RESP3."""
+    """A Redis connection that sends given bytes unchanged, and reads RESP2 and RESP3."""
 
     def __init__(self, port, timeout=10):
         self.socket = connect(port, timeout)
@@ -131,7 +131,7 @@ class Resp:
         self.socket.sendall(data)
 
     def read(self):
-        """One reply. Errors are returned, not raised, so that a pipeline can be read through."""
+        """One reply. Errors are returned, not raised, so that a pipeline can be read to its end."""
         line = self.file.readline()
         if not line.endswith(b"\r\n"):
             raise EOFError(line)
@@ -157,7 +157,7 @@ class Resp:
         raise AssertionError(f"not RESP: {line!r}")
 
     def closed(self):
-        """True once the server has hung up, whatever it said before."""
+        """True once the server has closed, whatever it sent before."""
         try:
             while self.file.read(4096):
                 pass

@@ -1,1 +1,1 @@
-"""What the tests of the five protocols together are made of: servers, clients, doors, and how events must look."""
+"""Helpers of the tests of the five protocols together: servers, clients, doors, and the expected form of each event."""

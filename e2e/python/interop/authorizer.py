@@ -1,4 +1,4 @@
-"""A service that Fanfare asks who may use which channel. What it answers stands in the channel's name."""
+"""An authorizer for the tests. The channel's name contains its answer."""
 
 import contextlib
 import http.server
@@ -7,7 +7,7 @@ import threading
 
 
 class Authorizer:
-    """Says yes where the name ends in `yes`, no where it ends in `no`; `gated` names wait until `open(name, allow)`."""
+    """Allows names that end in `yes` and refuses names that end in `no`; `gated` names wait for `open(name, allow)`."""
 
     def __init__(self):
         self.questions, self.gates, self.lock = [], {}, threading.Lock()
@@ -20,7 +20,7 @@ class Authorizer:
             def do_POST(self):
                 question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 status, text = asked.answer(question)
-                # Who asked may be gone by now.
+                # The server may have closed its request by now.
                 with contextlib.suppress(OSError):
                     self.send_response(status)
                     self.send_header("Content-Length", str(len(text)))
@@ -47,7 +47,7 @@ class Authorizer:
             return self.gates.setdefault(channel, [threading.Event(), False])
 
     def open(self, channel, allow):
-        """Lets the answers about `channel` go."""
+        """Releases the answers about `channel`."""
         gate = self.gate(channel)
         gate[1] = allow
         gate[0].set()

@@ -1,4 +1,4 @@
-"""Clients of the five protocols, each brought to where events reach it."""
+"""Clients of the five protocols, each subscribed so that events reach it."""
 
 import contextlib
 import json
@@ -10,17 +10,17 @@ from tls_client import trusting
 
 from .frames import TIME, exactly, quoted, rendering
 
-MARKER = "interop.marker"  # topics and realtime clients listen here for the end of what a test looks at
+MARKER = "interop.marker"  # topics and realtime clients are subscribed to this channel, on which a mark ends what a test checks
 _MARKS = re.compile(r'"marker": ?"([^"]+)"')
 
 
 class Client:
-    """One connection. What it is told is handed out as text."""
+    """A connection. It returns frames as text."""
 
     dialect = None
 
     def __init__(self, url, **options):
-        # With a bounded queue a client that is closed unread would wait for its own reader.
+        # With a bounded queue, closing an unread client would wait for its own reader.
         options = {"compression": None, "max_size": None, "max_queue": None, "open_timeout": 20} | options
         if url.startswith("wss:"):
             options.setdefault("ssl", trusting())
@@ -34,7 +34,7 @@ class Client:
         self.socket.send(frame if isinstance(frame, str) else json.dumps(frame))
 
     def next(self, timeout=30):
-        """The next frame that is not the mark of an earlier look."""
+        """The next frame, without the marks of earlier checks."""
         while True:
             frame = self.socket.recv(timeout)
             if not _MARKS.search(frame):
@@ -44,12 +44,12 @@ class Client:
         return json.loads(self.next())
 
     def call(self, frame):
-        """Sends, and returns the next thing the server says."""
+        """Sends a frame, and returns the server's next one."""
         self.send(frame)
         return self.json()
 
     def until(self, mark, timeout=30):
-        """All frames before the one that carries `mark`."""
+        """All frames before the one that contains `mark`."""
         frames = []
         while True:
             frame = self.socket.recv(timeout)
@@ -63,7 +63,7 @@ class Client:
         return rendering(self.dialect, event)
 
     def closed(self, timeout=15):
-        """(code, reason) of the server's close."""
+        """The (code, reason) of the server's close."""
         try:
             while True:
                 self.socket.recv(timeout)
@@ -86,7 +86,7 @@ class Broadcast(Client):
 
 
 class Topics(Client):
-    """Authenticated where a token is given. Without one the server tells it nothing but answers."""
+    """Authenticated if a token is given. Without one, the server only answers it."""
 
     dialect = "topics"
 
@@ -110,22 +110,22 @@ class Topics(Client):
         assert self.call({"type": "unsubscribe", "topic": name})["type"] == "unsubscribed"
 
     def publish(self, name, data, **fields):
-        """`data` is a JSON text. Returns when the server has taken it, which the protocol itself does not tell."""
+        """Publishes `data`, a JSON text. Returns when the server has accepted it, which the protocol does not report."""
         more = "".join(f",{quoted(key)}:{value}" for key, value in fields.items())
         self.send(f'{{"type":"message","topic":{quoted(name)},"data":{data}{more}}}')
 
     def settle(self):
-        """Waits until all that was sent is dealt with; returns what was said meanwhile, without the answer to this."""
+        """Waits until the server has processed all that was sent; returns the frames before that."""
         self.send({"type": "ping"})
         return _until(self, exactly('{"type":"pong","timestamp":', TIME, "}"))
 
     def until(self, mark, timeout=30):
-        # Who is nobody yet cannot be sent a mark.
+        # An unauthenticated client cannot receive a mark.
         return super().until(mark, timeout) if self.authenticated else self.settle()
 
 
 class Realtime(Client):
-    """Anonymous without a token. `listens` is off for clients that are to have no subscription at all."""
+    """Anonymous without a token. `listens` is off for clients without any subscription."""
 
     dialect = "realtime"
 
@@ -171,7 +171,7 @@ class Rooms(Client):
         assert self.welcome["type"] == "connected", self.welcome
 
     def join(self, *rooms, first=True):
-        """Joins, as the first connection of its user in each, on any node, or not."""
+        """Joins rooms, as the user's first connection there on any node or as a further one."""
         for room in rooms:
             answers = [self.call({"type": "join_room", "room": room})] + ([self.json()] if first else [])
             assert [answer["type"] for answer in answers] == ["joined_room", "user_joined"][: 1 + first], answers

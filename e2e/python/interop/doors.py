@@ -1,5 +1,5 @@
-"""The ways an event comes in. A door is opened for an audience, and then publishes there: `door(world, to)(data)`
-returns the event that should come of it, as that way allows it to be."""
+"""The doors by which events enter. A door is opened for an audience and then publishes to it: `door(world, to)(data)` returns the event
+that should arrive, as far as that door can express it."""
 
 import collections
 import functools
@@ -13,17 +13,17 @@ from .frames import EVERYONE, MILLISECONDS, TIME, UUID, UUID_V7, Event, exactly,
 DATA = '{"title":"Hi","price":1.10}'
 TYPE = "order.created"
 
-# `event` is what should be heard, `recipients` how many connections the publisher was told of (None: not told).
+# `event` is the event that should arrive; `recipients` is the count that the publisher got (None: it got none).
 Published = collections.namedtuple("Published", "event recipients")
 
 
 def addressed(to):
-    """An audience as the service API writes it."""
+    """An audience, as the service API writes it."""
     return '"everyone"' if to == EVERYONE else f'{{"{to[0]}":{quoted(to[1])}}}'
 
 
 def body(to, data=DATA, type=TYPE, **fields):
-    """One event of the service API. `fields` are JSON texts."""
+    """An event of the service API. `fields` are JSON texts."""
     kind = f',"type":{quoted(type)}' if type is not None else ""
     more = "".join(f',"{name}":{value}' for name, value in fields.items())
     return f'{{"to":{addressed(to)}{kind},"data":{data}{more}}}'
@@ -33,7 +33,7 @@ def body(to, data=DATA, type=TYPE, **fields):
 
 
 def _backend(publish):
-    """Backends need not be there before they publish."""
+    """Publishes as a backend, which needs no connection before."""
     return functools.wraps(publish)(lambda world, to: functools.partial(publish, world, to))
 
 
@@ -90,7 +90,7 @@ def http_notify(world, to, data=DATA):
     return Published(Event(to, merged, TYPE), answer["recipients"])
 
 
-# --- clients, who publish on the first node under a user name of their own ---
+# --- clients, which publish on the first node under their own user name ---
 
 
 def _speaker(world):
@@ -135,12 +135,12 @@ def _realtime(world, to, say):
 
 
 def rooms_message(world, to):
-    """What is published is the message's metadata: in a room one says something, and may add to it."""
+    """The data becomes the message's metadata: a message in a room is a text with optional metadata."""
     user, who = _speaker(world)
     client = world.rooms(user, to[1], **who)
 
     def publish(data=DATA):
-        world.drain(client)  # of who else came in meanwhile
+        world.drain(client)  # announcements of other members that joined meanwhile
         client.publish(to[1], '"Hello"', data)
         said = f'{{"content":"Hello","username":"{who["username"]}","user_id":"{user}","metadata":{data}}}'
         event = Event(to, said, "message", None, user, who["username"], UUID)
@@ -151,7 +151,7 @@ def rooms_message(world, to):
 
 
 def rooms_join(world, to):
-    """To come in is an event, too. What it holds is not for its publisher to say."""
+    """Joining is also an event. Its publisher does not choose its content."""
     user, who = _speaker(world)
     client = world.rooms(user, **who)
 
@@ -168,7 +168,7 @@ def rooms_join(world, to):
     return publish
 
 
-# --- which way is for which audience ---
+# --- the doors for each audience ---
 
 DOORS = {
     "user": {

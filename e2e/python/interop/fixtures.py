@@ -1,4 +1,4 @@
-"""The servers that all tests of this kind share: they differ in their names, and nothing else is left behind."""
+"""The servers that all these tests share. Tests use different names, and leave nothing else behind."""
 
 import contextlib
 

@@ -1,7 +1,7 @@
-"""How one event looks in each of the five protocols: the table of renderings, written down once, apart from the server.
+"""The frame of one event in each of the five protocols: the table of renderings, written once more, independent of the server.
 
-Frames are compared as text, in the documented order of their fields: so types and values are exact, nothing may be
-missing or added, and a payload's bytes must be those that its publisher wrote.
+Frames are compared as text, in the documented order of their fields: types and values must be exact, no field may be missing
+or added, and a payload's bytes must be those that its publisher wrote.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ EVERYONE = ("everyone", "notifications")
 
 @dataclasses.dataclass(frozen=True)
 class Event:
-    """What was published. `data` and `metadata` are JSON texts; what is None was not given."""
+    """A published event. `data` and `metadata` are JSON texts; a field that was not given is None."""
 
     to: tuple
     data: str
@@ -42,7 +42,7 @@ class Event:
 
 
 def exactly(*parts):
-    """A frame made of these texts, with a regular expression where a value cannot be known."""
+    """A frame of these texts, with a regular expression for each value that a test cannot know."""
     texts = (part.pattern if isinstance(part, re.Pattern) else re.escape(part) for part in parts)
     return re.compile("".join(texts), re.DOTALL)
 
@@ -119,5 +119,5 @@ RENDERINGS = {"notify": notify, "broadcast": broadcast, "topics": topics, "realt
 
 
 def rendering(dialect, event):
-    """What a connection of `dialect` must get for `event`; None where that dialect does not show such events."""
+    """The frame that a connection of `dialect` must receive for `event`; None if that dialect does not show such events."""
     return RENDERINGS[dialect](event)

@@ -1,4 +1,4 @@
-"""One node, or two nodes on one Redis, that serve all five protocols; and what a test opens there."""
+"""One node, or two nodes on one Redis, that serve all five protocols, and the clients and services that a test opens there."""
 
 import contextlib
 import itertools
@@ -20,7 +20,7 @@ class Node:
     LISTENERS = {
         "shared": ["notify", "realtime"], "realtime": ["realtime"], "rooms": ["broadcast", "rooms"], "topics": ["topics"],
     }
-    PREFIXES = {}  # of listeners that are not mounted at the root
+    PREFIXES = {}  # for listeners that are not mounted at the root
 
     def __init__(self, stack, **tables):
         self.ports = {name: free_port() for name in self.LISTENERS}
@@ -51,7 +51,7 @@ class Node:
 
 
 class _At:
-    """Another listener of the same server, as the helper for requests wants to see it."""
+    """Another listener of the same server, in the form that the request helper needs."""
 
     prefix = ""
 
@@ -60,7 +60,7 @@ class _At:
 
 
 class Deployment:
-    """Nodes, and the Redis or the Redis-protocol door that backends publish to."""
+    """The nodes, and the Redis or the Redis-protocol door on which backends publish."""
 
     def __init__(self, stack, nodes=1, **tables):
         self.stack, self.tables = stack, tables
@@ -71,12 +71,12 @@ class Deployment:
             self.broker.start()
             self.tables = {"broker": {"kind": "redis", "url": self.broker.url}} | tables
         self.nodes = [Node(stack, **self.tables) for _ in range(nodes)]
-        for node in self.nodes if self.broker else ():  # on a busy machine this may take longer than a node waits for it
+        for node in self.nodes if self.broker else ():  # a busy machine may need longer than a node waits for it
             wait_until(lambda: node.server.get("/readyz").status == 200, what="a ready node")  # noqa: B023
 
     @property
     def embedded(self):
-        """Whether Fanfare itself speaks the Redis protocol, and so counts what PUBLISH reached."""
+        """Whether Fanfare serves the Redis protocol itself, and so counts the connections that PUBLISH reached."""
         return self.broker is None
 
     def publisher_port(self):
@@ -84,10 +84,10 @@ class Deployment:
 
 
 class World:
-    """A deployment as one test sees it: clients that end with the test, and names nobody else uses.
+    """A deployment for one test: clients that end with the test, and names that no other test uses.
 
-    What publishes is connected to the first node, what listens to the last one, so that with two nodes every event
-    crosses from one to the other.
+    Publishers are connected to the first node, receivers to the last one, so that with two nodes every event crosses from one
+    to the other.
     """
 
     def __init__(self, deployment, stack):
@@ -97,7 +97,7 @@ class World:
         stack.callback(self.redis.close)
 
     def name(self, text):
-        """A name like `text`, and new."""
+        """A new name that begins with `text`."""
         return f"{text}{next(_numbers)}"
 
     def keep(self, client):
@@ -141,19 +141,19 @@ class World:
         assert status == 200, answer
         return answer
 
-    # --- looks ---
+    # --- checks ---
 
     def mark(self):
-        """Publishes what every client gets, each in its own way, and that no test takes for its own."""
+        """Publishes a mark, which every client receives in its own form and no test expects as an event."""
         mark = str(next(_numbers))
         data = {"marker": mark}
         self.events([{"to": "everyone", "data": data}, {"to": {"channel": MARKER}, "data": data}])
         return mark
 
     def get(self, expected):
-        """Asserts that each client gets exactly these frames: `expected` is a dict of lists of frames.
+        """Asserts that each client receives exactly these frames; `expected` has a list of frames for each client.
 
-        First comes what must come, then a mark, and between the two there must be nothing.
+        The expected frames arrive first, then a mark; no other frame may arrive before the mark.
         """
         got = {client: [client.next() for _ in frames] for client, frames in expected.items()}
         mark = self.mark()
@@ -164,19 +164,19 @@ class World:
                 assert wanted.fullmatch(frame), f"{client.dialect}:\n  came      {frame}\n  expected  {wanted.pattern}"
 
     def hear(self, event, *clients, unheard=()):
-        """Asserts that `clients` get `event`, each in its own form and once, and that `unheard` get nothing."""
+        """Asserts that `clients` receive `event` in their own form, exactly once, and that `unheard` receive nothing."""
         hearing = {client: [client.shows(event)] for client in clients}
         assert None not in (frame for frames in hearing.values() for frame in frames), "no such rendering"
         self.get(hearing | {client: [] for client in unheard})
 
     def drain(self, *clients):
-        """Forgets what the clients were told so far, and returns when nothing of it is under way."""
+        """Discards what the clients have received so far, and returns when no more is under way."""
         mark = self.mark()
         for client in clients:
             client.until(mark)
 
     def quiet(self):
-        """Waits until no connection of an earlier test is left."""
+        """Waits until all connections of earlier tests have ended."""
         for node in self.deployment.nodes:
             count = lambda: node.server.prometheus("fanfare_connections") == 0  # noqa: E731
             wait_until(count, what="no connection left")
