@@ -268,14 +268,18 @@ def test_the_metric_that_scales_exists(manifests, server):
     assert server.prometheus(metric["pods"]["metric"]["name"]) == 0
 
 
-# --- the release workflow ---
+# --- the workflows ---
+
+
+@pytest.mark.parametrize("name", ["checks", "release"])
+def test_a_workflow_is_one_of_the_schema(name):
+    file = ROOT / f".github/workflows/{name}.yml"
+    done = tool("check-jsonschema", "--builtin-schema", "vendor.github-workflows", str(file))
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_release_workflow():
-    file = ROOT / ".github/workflows/release.yml"
-    done = tool("check-jsonschema", "--builtin-schema", "vendor.github-workflows", str(file))
-    assert done.returncode == 0, done.stdout
-    text = file.read_text()
+    text = (ROOT / ".github/workflows/release.yml").read_text()
     image = (DEPLOY / "Dockerfile").read_text()
     assert "--profile dist" in text and "--profile dist" in image, "both ship the same program"
     [flags] = re.findall(r"RUSTFLAGS: (.*)", text)

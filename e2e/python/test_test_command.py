@@ -31,7 +31,7 @@ class Machine:
             shutil.copy(ROOT / name, folder / name)
         for name in TOOLS:
             (self.bin / name).symlink_to(shutil.which(name))
-        for name in ("chromium", "redis-server", "redis-cli", "nats-server", "openssl", "pgbouncer", "nginx", "haproxy", "caddy", "prometheus", "pebble", "ip", "systemd-analyze", "systemd-nspawn"):
+        for name in ("chromium", "redis-server", "redis-cli", "curl", "nats-server", "openssl", "pgbouncer", "nginx", "haproxy", "caddy", "prometheus", "pebble", "ip", "systemd-analyze", "systemd-nspawn"):
             self.program(name, "")
         self.program("cc", "cat >/dev/null")
         self.program("npm", "echo 9.2.0")
