@@ -78,7 +78,7 @@ pub use options::{AccountsOptions, Clock, Signing};
 pub use password::{MAX_PASSWORD_BYTES, MIN_PASSWORD_BYTES};
 pub use revocations::{Revocation, RevocationFeed, Revocations};
 pub use secrets::random_password;
-pub use sessions::{Login, Refreshed};
+pub use sessions::Login;
 pub use users::DEFAULT_ROLE;
 
 /// The accounts of this server. Clones share one state; calls may come from any thread.

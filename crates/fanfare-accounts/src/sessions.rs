@@ -16,7 +16,7 @@ use crate::{AccountError, Accounts, Inner, Revocation, Signing, mint::mint, secr
 const ATTEMPTS: usize = 2;
 const MAX_USER_AGENT_BYTES: usize = 255;
 
-/// A successful login.
+/// A session with its user and its current tokens, after a login or a refresh.
 #[derive(Clone)]
 pub struct Login {
     /// The user.
@@ -31,32 +31,10 @@ pub struct Login {
     pub expires_in: u64,
 }
 
-/// A session with a fresh access token.
-#[derive(Clone)]
-pub struct Refreshed {
-    /// The session's user.
-    pub user: User,
-    /// The session.
-    pub session_id: String,
-    /// The access token, a JWT.
-    pub access_token: String,
-    /// The new refresh token, if it was rotated.
-    pub refresh_token: Option<String>,
-    /// The lifetime of the access token, in seconds.
-    pub expires_in: u64,
-}
-
 /// Tokens stay out of logs.
 impl fmt::Debug for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Login").field(&self.session_id).finish()
-    }
-}
-
-/// Tokens stay out of logs.
-impl fmt::Debug for Refreshed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Refreshed").field(&self.session_id).finish()
     }
 }
 
@@ -186,7 +164,7 @@ impl Accounts {
         refresh_token: &str,
         rotate: bool,
         client: Option<IpAddr>,
-    ) -> Result<Refreshed, AccountError> {
+    ) -> Result<Login, AccountError> {
         let ended = match self.inner.throttle.judge(client) {
             Ok(judging) => {
                 let ended = self.try_refresh(refresh_token, rotate).await;
@@ -202,7 +180,7 @@ impl Accounts {
         ended
     }
 
-    async fn try_refresh(&self, refresh_token: &str, rotate: bool) -> Result<Refreshed, AccountError> {
+    async fn try_refresh(&self, refresh_token: &str, rotate: bool) -> Result<Login, AccountError> {
         let signing = self.signing()?;
         if !secrets::may_be_token(refresh_token) {
             return Err(AccountError::BadToken);
@@ -230,11 +208,11 @@ impl Accounts {
             }
         };
         let (access_token, expires_in) = self.mint(&signing, &user, &session_id, ends_at, now);
-        Ok(Refreshed {
+        Ok(Login {
             user,
             session_id,
             access_token,
-            refresh_token: next,
+            refresh_token: next.unwrap_or_else(|| refresh_token.to_owned()),
             expires_in,
         })
     }

@@ -144,7 +144,7 @@ pub(in crate::http) async fn refresh(call: RouteCall<'_>) -> Result<Reply, Failu
     let tokens = Tokens {
         access_token: &refreshed.access_token,
         token: &refreshed.access_token,
-        refresh_token: refreshed.refresh_token.as_deref().unwrap_or(refresh_token),
+        refresh_token: &refreshed.refresh_token,
     };
     Ok(succeeded(StatusCode::OK, tokens))
 }
