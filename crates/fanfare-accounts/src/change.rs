@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use crate::storage::StoredPassword;
 use crate::{AccountError, Accounts, Inner, secrets};
 
 /// How long a reset token is valid, in milliseconds.
@@ -56,15 +55,10 @@ impl Accounts {
             }
             let new = passwords.hash(change.new).await.map_err(of_new_password)?;
             let now = self.now();
-            let change = StoredPassword {
-                user_id: change.user_id.to_owned(),
-                old: Some(found.password.clone()),
-                new,
-                keep: change.session.map(str::to_owned),
-            };
+            let (user, old) = (change.user_id, Some(found.password.as_str()));
+            let ended = storage.change_password(user, old, &new, change.session, now);
             // `None`: another request has changed the password meanwhile, so the checked one is no longer current.
-            let ended = storage.change_password(change, now).await?;
-            let ended = ended.ok_or(AccountError::WrongPassword)?;
+            let ended = ended.await?.ok_or(AccountError::WrongPassword)?;
             self.sessions_ended(ended.clone(), now);
             Ok(ended)
         };

@@ -10,7 +10,7 @@ use fanfare_core::{Channel, UserId};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::storage::{self, Message, Readable};
+use crate::storage::{Message, new_id};
 use crate::{AccountError, Accounts};
 
 /// The longest content, and the longest attachments, in bytes.
@@ -73,14 +73,19 @@ impl Accounts {
         check(&new)?;
         let none = RawValue::from_string("[]".to_owned());
         let none = none.map_err(|_| AccountError::fault("an empty list"))?;
-        let stored = storage::MessageRow {
-            user_id: new.author,
-            recipient_id: new.recipient,
-            channel_id: new.channel,
-            content: new.content,
-            attachments: new.attachments.unwrap_or(&none),
+        let now = self.now();
+        let message = Message {
+            id: new_id(),
+            user_id: new.author.to_owned(),
+            recipient_id: new.recipient.map(str::to_owned),
+            channel_id: new.channel.map(str::to_owned),
+            content: new.content.to_owned(),
+            attachments: new.attachments.map_or(none, ToOwned::to_owned),
+            created_at: now,
+            updated_at: now,
         };
-        Ok(self.inner.storage.insert_message(stored, self.now()).await?)
+        self.inner.storage.insert_message(&message).await?;
+        Ok(message)
     }
 
     /// Marks a message as published.
@@ -122,12 +127,8 @@ impl Accounts {
         let mut before = begin.clone();
         let mut messages = Vec::new();
         for _ in 0..MAX_BATCHES {
-            let wanted = Readable {
-                by: (!is_admin).then_some(reader),
-                before: before.as_deref(),
-                limit: BATCH,
-            };
-            let batch = self.inner.storage.messages(wanted).await?;
+            let by = (!is_admin).then_some(reader);
+            let batch = self.inner.storage.messages(by, before.as_deref(), BATCH).await?;
             let is_last = batch.len() < BATCH as usize;
             let mut ahead = batch.into_iter();
             while let Some(message) = ahead.as_slice().first() {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::storage::{NewUser, StorageError, StoredPassword, User};
+use crate::storage::{StorageError, User, new_id};
 use crate::{AccountError, Accounts, Login, Revocation, name::normalise_name, normalise_email};
 
 /// The role of every user who registers.
@@ -89,14 +89,17 @@ impl Accounts {
             return Err(AccountError::Taken);
         }
         let hash = self.inner.passwords.hash(password).await?;
-        let new = NewUser {
-            email: &email,
-            name: name.as_deref(),
-            password: &hash,
-            roles,
+        let user = User {
+            id: new_id(),
+            email,
+            name,
+            roles: roles.to_vec(),
+            created_at: self.now(),
+            last_login_at: None,
+            disabled_at: None,
         };
-        match self.inner.storage.insert_user(&new, self.now()).await {
-            Ok(user) => Ok((user, hash)),
+        match self.inner.storage.insert_user(&user, &hash).await {
+            Ok(()) => Ok((user, hash)),
             Err(StorageError::Conflict) => Err(AccountError::Taken),
             Err(error) => Err(error.into()),
         }
@@ -136,13 +139,8 @@ impl Accounts {
     pub async fn set_password(&self, id: &str, password: &str) -> Result<(), AccountError> {
         let hash = self.inner.passwords.hash(password).await?;
         let now = self.now();
-        let change = StoredPassword {
-            user_id: id.to_owned(),
-            old: None,
-            new: hash,
-            keep: None,
-        };
-        let ended = self.inner.storage.change_password(change, now).await?;
+        let change = self.inner.storage.change_password(id, None, &hash, None, now);
+        let ended = change.await?;
         self.sessions_ended(ended.ok_or(AccountError::NotFound("user"))?, now);
         Ok(())
     }

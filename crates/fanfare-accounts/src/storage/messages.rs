@@ -35,25 +35,6 @@ impl fmt::Debug for Message {
     }
 }
 
-#[derive(Clone, Copy)]
-pub(crate) struct MessageRow<'a> {
-    pub(crate) user_id: &'a str,
-    /// The only reader besides the author, if the message is private.
-    pub(crate) recipient_id: Option<&'a str>,
-    pub(crate) channel_id: Option<&'a str>,
-    pub(crate) content: &'a str,
-    pub(crate) attachments: &'a RawValue,
-}
-
-#[derive(Clone, Copy)]
-pub(crate) struct Readable<'a> {
-    /// Messages by or to this user, and messages to many. `None` reads all.
-    pub(crate) by: Option<&'a str>,
-    /// Only those before the message with this id.
-    pub(crate) before: Option<&'a str>,
-    pub(crate) limit: u32,
-}
-
 macro_rules! columns {
     () => {
         "id, user_id, recipient_id, channel_id, content, attachments, created_at, updated_at"
@@ -83,17 +64,7 @@ const END: &str = "g";
 
 impl Storage {
     /// Stores a message as unpublished, until [`Self::mark_published`].
-    pub(crate) async fn insert_message(&self, new: MessageRow<'_>, now: i64) -> Result<Message> {
-        let message = Message {
-            id: super::new_id(),
-            user_id: new.user_id.to_owned(),
-            recipient_id: new.recipient_id.map(str::to_owned),
-            channel_id: new.channel_id.map(str::to_owned),
-            content: new.content.to_owned(),
-            attachments: new.attachments.to_owned(),
-            created_at: now,
-            updated_at: now,
-        };
+    pub(crate) async fn insert_message(&self, message: &Message) -> Result<()> {
         let insert = concat!(
             "INSERT INTO messages (",
             columns!(),
@@ -105,10 +76,9 @@ impl Storage {
             .bind(message.recipient_id.clone())
             .bind(message.channel_id.clone())
             .bind(message.content.clone())
-            .bind(new.attachments.get().to_owned())
-            .bind(now);
-        self.change(query).await?;
-        Ok(message)
+            .bind(message.attachments.get().to_owned())
+            .bind(message.created_at);
+        self.change(query).await.map(drop)
     }
 
     pub(crate) async fn mark_published(&self, id: &str, now: i64) -> Result<()> {
@@ -124,13 +94,20 @@ impl Storage {
         self.all(query, read).await
     }
 
-    pub(crate) async fn messages(&self, wanted: Readable<'_>) -> Result<Vec<Message>> {
-        let before = wanted.before.unwrap_or(END).to_owned();
-        let query = match wanted.by {
+    /// Returns at most `limit` messages before the one with the id `before`, newest first: those by or to `reader`, and
+    /// messages to many; without a reader, all.
+    pub(crate) async fn messages(
+        &self,
+        reader: Option<&str>,
+        before: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Message>> {
+        let before = before.unwrap_or(END).to_owned();
+        let query = match reader {
             Some(user) => statement(READABLE).bind(user.to_owned()).bind(before),
             None => statement(ALL).bind(before),
         };
-        let query = query.bind(i64::from(wanted.limit));
+        let query = query.bind(i64::from(limit));
         self.all(query, read).await
     }
 }

@@ -55,14 +55,12 @@ pub(crate) use error::Result;
 pub use error::{Outage, StorageError};
 pub use location::StorageUrl;
 pub use messages::Message;
-pub(crate) use messages::{MessageRow, Readable};
-pub(crate) use passwords::StoredPassword;
 pub use restore::{RestoreError, restore};
 pub use sessions::Session;
 pub(crate) use sessions::{NewSession, Redeemed, Redemption, RotatedBy};
 use transaction::{Statement, Work, statement};
+pub(crate) use users::Credentials;
 pub use users::User;
-pub(crate) use users::{Credentials, NewUser};
 
 /// How long an operation waits for a free connection, and a connection for its server or for a lock.
 const WAIT: Duration = Duration::from_secs(2);

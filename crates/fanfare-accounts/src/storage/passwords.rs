@@ -4,32 +4,24 @@ use sqlx::Row as _;
 
 use super::{Result, Storage, session_ends, statement, transaction::Work};
 
-pub(crate) struct StoredPassword {
-    pub(crate) user_id: String,
-    /// The current hash. If the user has another one by now, the password stays. `None` changes it in any case.
-    pub(crate) old: Option<String>,
-    pub(crate) new: String,
-    pub(crate) keep: Option<String>,
-}
-
 impl Storage {
-    /// Sets a user's password and ends their sessions except the one to keep. Returns the ids of the ended sessions;
-    /// `None` if there is no such user or the old hash differs. Earlier reset tokens become invalid.
+    /// Replaces a user's password by the hash `new`, ends their sessions except `keep`, and makes earlier reset tokens
+    /// invalid. Returns the ids of the ended sessions; `None` if there is no such user, or the hash is not `old`, if given.
     pub(crate) async fn change_password(
         &self,
-        change: StoredPassword,
+        user_id: &str,
+        old: Option<&str>,
+        new: &str,
+        keep: Option<&str>,
         now: i64,
     ) -> Result<Option<Vec<String>>> {
-        let (user_id, keep) = (change.user_id, change.keep);
-        let update = match &change.old {
-            Some(_) => "UPDATE users SET password = $2 WHERE id = $1 AND password = $3",
-            None => "UPDATE users SET password = $2 WHERE id = $1",
-        };
-        let mut update = statement(update).bind(user_id.clone()).bind(change.new);
-        if let Some(old) = change.old {
-            update = update.bind(old);
-        }
-        let forget = statement("DELETE FROM reset_tokens WHERE user_id = $1").bind(user_id.clone());
+        let update = "UPDATE users SET password = $2 WHERE id = $1 AND password = COALESCE($3, password)";
+        let update = statement(update)
+            .bind(user_id.to_owned())
+            .bind(new.to_owned())
+            .bind(old.map(str::to_owned));
+        let forget = statement("DELETE FROM reset_tokens WHERE user_id = $1").bind(user_id.to_owned());
+        let (user_id, keep) = (user_id.to_owned(), keep.map(str::to_owned));
         let work: Work<_> = Box::new(move |connection| {
             Box::pin(async move {
                 // The user's row is locked first, here and at a login: a session is either ended here or opened after.

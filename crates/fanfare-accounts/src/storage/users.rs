@@ -30,15 +30,6 @@ pub(crate) struct Credentials {
     pub(crate) password: String,
 }
 
-pub(crate) struct NewUser<'a> {
-    /// The normalised address.
-    pub(crate) email: &'a str,
-    pub(crate) name: Option<&'a str>,
-    /// The hash of the password.
-    pub(crate) password: &'a str,
-    pub(crate) roles: &'a [String],
-}
-
 /// A `*` would break prepared statements when a later version adds a column.
 macro_rules! columns {
     () => {
@@ -59,28 +50,18 @@ pub(super) const LOGGED_IN: &str = concat!(
 pub(super) const BY_ID: &str = select!("id = $1");
 
 impl Storage {
-    /// Creates a user; a `Conflict` if the address is taken.
-    pub(crate) async fn insert_user(&self, new: &NewUser<'_>, now: i64) -> Result<User> {
-        let user = User {
-            id: super::new_id(),
-            email: new.email.to_owned(),
-            name: new.name.map(str::to_owned),
-            roles: new.roles.to_vec(),
-            created_at: now,
-            last_login_at: None,
-            disabled_at: None,
-        };
+    /// Stores a new user with the hash of their password; a `Conflict` if the address is taken.
+    pub(crate) async fn insert_user(&self, user: &User, password: &str) -> Result<()> {
         let insert = "INSERT INTO users (id, email, name, password, roles, created_at, changed_at) \
                       VALUES ($1, $2, $3, $4, $5, $6, $6)";
         let query = statement(insert)
             .bind(user.id.clone())
             .bind(user.email.clone())
             .bind(user.name.clone())
-            .bind(new.password.to_owned())
-            .bind(text_of(new.roles))
-            .bind(now);
-        self.change(query).await?;
-        Ok(user)
+            .bind(password.to_owned())
+            .bind(text_of(&user.roles))
+            .bind(user.created_at);
+        self.change(query).await.map(drop)
     }
 
     pub(crate) async fn user(&self, id: &str) -> Result<Option<User>> {

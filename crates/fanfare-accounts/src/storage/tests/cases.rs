@@ -6,22 +6,23 @@ use serde_json::value::RawValue;
 
 use super::Place;
 use crate::storage::{
-    Message, MessageRow, NewSession, NewUser, Readable, Redeemed, Redemption, RotatedBy, Storage,
-    StorageError, StoredKey, StoredPassword, User, new_id,
+    Message, NewSession, Redeemed, Redemption, RotatedBy, Storage, StorageError, StoredKey, User, new_id,
 };
 
 const DAY: i64 = 86_400_000;
 const GRACE: i64 = 60_000;
 
 pub(super) async fn add(storage: &Storage, email: &str, now: i64) -> Result<User, StorageError> {
-    let roles = ["user".to_owned()];
-    let new = NewUser {
-        email,
-        name: Some("Ä \"name\""),
-        password: "hash",
-        roles: &roles,
+    let user = User {
+        id: new_id(),
+        email: email.to_owned(),
+        name: Some("Ä \"name\"".to_owned()),
+        roles: vec!["user".to_owned()],
+        created_at: now,
+        last_login_at: None,
+        disabled_at: None,
     };
-    storage.insert_user(&new, now).await
+    storage.insert_user(&user, "hash").await.map(|()| user)
 }
 
 pub(super) async fn open(
@@ -50,13 +51,7 @@ pub(super) async fn set_password(
     hash: &str,
     now: i64,
 ) -> Result<Option<Vec<String>>, StorageError> {
-    let change = StoredPassword {
-        user_id: user.to_owned(),
-        old: None,
-        new: hash.to_owned(),
-        keep: None,
-    };
-    storage.change_password(change, now).await
+    storage.change_password(user, None, hash, None, now).await
 }
 
 async fn redeem(storage: &Storage, token: &str, by: Option<&str>, now: i64) -> Redeemed {
@@ -313,19 +308,22 @@ async fn write(
     channel: Option<&str>,
     content: &str,
 ) -> Message {
-    let attachments: Box<RawValue> = RawValue::from_string("[ {\"a\":1.0} ]".to_owned()).unwrap();
-    let new = MessageRow {
-        user_id: from,
-        recipient_id: to,
-        channel_id: channel,
-        content,
-        attachments: &attachments,
+    let message = Message {
+        id: new_id(),
+        user_id: from.to_owned(),
+        recipient_id: to.map(str::to_owned),
+        channel_id: channel.map(str::to_owned),
+        content: content.to_owned(),
+        attachments: RawValue::from_string("[ {\"a\":1.0} ]".to_owned()).unwrap(),
+        created_at: 5,
+        updated_at: 5,
     };
-    storage.insert_message(new, 5).await.unwrap()
+    storage.insert_message(&message).await.unwrap();
+    message
 }
 
 async fn read(storage: &Storage, by: Option<&str>, before: Option<&str>, limit: u32) -> Vec<String> {
-    let found = storage.messages(Readable { by, before, limit }).await.unwrap();
+    let found = storage.messages(by, before, limit).await.unwrap();
     found.into_iter().map(|message| message.content).collect()
 }
 
@@ -362,14 +360,7 @@ pub(super) async fn messages(place: Place) {
         read(&storage, Some("alice"), Some(&first.id), 10).await,
         Vec::<String>::new()
     );
-    let found = storage
-        .messages(Readable {
-            by: None,
-            before: None,
-            limit: 4,
-        })
-        .await
-        .unwrap();
+    let found = storage.messages(None, None, 4).await.unwrap();
     let found = found.iter().find(|message| message.id == third.id).unwrap();
     assert_eq!(
         (
