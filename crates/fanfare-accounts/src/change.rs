@@ -96,8 +96,8 @@ impl Accounts {
     ) -> Result<Vec<String>, AccountError> {
         let judging = self.inner.throttle.judge(client)?;
         let reset = self.try_reset(token, new).await;
-        if !matches!(reset, Err(AccountError::BadResetToken)) {
-            judging.accept();
+        if matches!(reset, Err(AccountError::BadResetToken)) {
+            judging.refuse();
         }
         reset
     }

@@ -113,7 +113,7 @@ impl Accounts {
                 logins: LoginCounts::default(),
                 registrations: LoginCounts::default(),
                 refreshes: LoginCounts::default(),
-                throttle: Throttle::new(throttle::Limits::of(&options)),
+                throttle: Throttle::new(&options),
                 revocations: Revocations::default(),
                 keys: api_keys::KnownKeys::default(),
                 seen_until: AtomicI64::new(0),
@@ -137,7 +137,7 @@ impl Accounts {
     /// Applies the signing of tokens and the limits of attempts and registrations from these options. The other options
     /// stay unchanged.
     pub fn replace_options(&self, options: AccountsOptions) {
-        self.inner.throttle.replace_limits(throttle::Limits::of(&options));
+        self.inner.throttle.replace_limits(&options);
         self.inner.signing.store(options.signing.map(Arc::new));
     }
 

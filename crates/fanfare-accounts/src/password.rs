@@ -42,12 +42,6 @@ pub(crate) struct Passwords {
     pub(crate) checks: Arc<std::sync::atomic::AtomicUsize>,
 }
 
-/// A place in the queue, until it is dropped.
-#[must_use]
-pub(crate) struct Place {
-    _permit: OwnedSemaphorePermit,
-}
-
 #[derive(Default)]
 pub(crate) struct Verdict {
     pub(crate) is_right: bool,
@@ -76,20 +70,14 @@ impl Passwords {
 
     /// Takes a place in the queue. Call it before anything else of a login, so that a flood does not reach the
     /// database.
-    pub(crate) fn place(&self) -> Result<Place, AccountError> {
-        Self::place_of(&self.places)
-    }
-
-    fn place_of(places: &Arc<Semaphore>) -> Result<Place, AccountError> {
-        let permit = places.clone().try_acquire_owned();
-        let permit = permit.map_err(|_| AccountError::Busy)?;
-        Ok(Place { _permit: permit })
+    pub(crate) fn place(&self) -> Result<OwnedSemaphorePermit, AccountError> {
+        place_in(&self.places)
     }
 
     /// Returns the hash of a new password, as a PHC string.
     pub(crate) async fn hash(&self, password: &str) -> Result<String, AccountError> {
         let password = normalised(password)?;
-        let place = Self::place_of(&self.new_places)?;
+        let place = place_in(&self.new_places)?;
         let turn = permit(&self.new_turn).await?;
         let thread = permit(&self.threads).await?;
         drop(turn);
@@ -100,7 +88,7 @@ impl Passwords {
     /// Checks a password against a stored hash, or against one that no password fits.
     pub(crate) async fn check(
         &self,
-        place: Place,
+        place: OwnedSemaphorePermit,
         password: &str,
         stored: Option<String>,
     ) -> Result<Verdict, AccountError> {
@@ -137,7 +125,7 @@ impl Passwords {
     /// Runs work on a thread, after the work that waited before.
     async fn run<T: Send + 'static>(
         &self,
-        place: Place,
+        place: OwnedSemaphorePermit,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, AccountError> {
         let thread = permit(&self.threads).await?;
@@ -146,7 +134,7 @@ impl Passwords {
 
     async fn run_on<T: Send + 'static>(
         thread: OwnedSemaphorePermit,
-        place: Place,
+        place: OwnedSemaphorePermit,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, AccountError> {
         let (reply, done) = oneshot::channel();
@@ -163,6 +151,11 @@ impl Passwords {
         done.await
             .map_err(|_| AccountError::fault("hashing a password ended by a fault"))
     }
+}
+
+fn place_in(queue: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, AccountError> {
+    let place = queue.clone().try_acquire_owned();
+    place.map_err(|_| AccountError::Busy)
 }
 
 /// Waits for a permit, after the earlier callers.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::storage::{
-    Credentials, NewSession, Redeemed, Redemption, RotatedBy, Session, User, new_id, time_of,
+    Credentials, NewSession, NewToken, Redeemed, Redemption, Session, User, new_id, time_of,
 };
 use crate::{AccountError, Accounts, Inner, Revocation, Signing, mint::mint, secrets};
 
@@ -129,8 +129,10 @@ impl Accounts {
             user_id: user_id.to_owned(),
             password: hash.to_owned(),
             user_agent: user_agent.map(printable),
-            token_hash: secrets::hash(&refresh_token),
-            expires_at,
+            token: NewToken {
+                hash: secrets::hash(&refresh_token),
+                expires_at,
+            },
             most: self.inner.options.sessions_per_user,
         };
         // The user's current row: the password may have waited long for its hash.
@@ -169,8 +171,8 @@ impl Accounts {
             Ok(judging) => {
                 let ended = self.try_refresh(refresh_token, rotate).await;
                 // A failure of the database must not count against the client.
-                if !matches!(ended, Err(AccountError::BadToken)) {
-                    judging.accept();
+                if matches!(ended, Err(AccountError::BadToken)) {
+                    judging.refuse();
                 }
                 ended
             }
@@ -189,8 +191,8 @@ impl Accounts {
         let next = if rotate { Some(secrets::new_token()?) } else { None };
         let offered = Redemption {
             token_hash: secrets::hash(refresh_token),
-            rotation: next.as_deref().map(|next| RotatedBy {
-                token_hash: secrets::hash(next),
+            rotation: next.as_deref().map(|next| NewToken {
+                hash: secrets::hash(next),
                 expires_at: self.refresh_expiry(now),
             }),
             grace: i64::try_from(self.inner.options.grace.as_millis()).unwrap_or(i64::MAX),

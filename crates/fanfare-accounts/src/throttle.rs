@@ -29,17 +29,6 @@ pub(crate) struct Throttle {
     registrations: Counts<ClientNetwork>,
 }
 
-/// The limits per minute; 0 is no limit.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
-    /// Failed logins for one account.
-    pub(crate) per_account: u32,
-    /// Failed logins from one address, and as many refused tokens.
-    pub(crate) per_address: u32,
-    /// Registrations from one address.
-    pub(crate) registrations: u32,
-}
-
 struct Counts<K> {
     limit: AtomicU32,
     counts: Cache<K, Arc<Count>>,
@@ -55,39 +44,34 @@ pub(crate) struct Attempt {
     counted: [Option<Arc<Count>>; 2],
 }
 
-/// A token in progress. It counts as refused when this is dropped, unless it was accepted.
+/// A token that is being checked.
 #[must_use]
 pub(crate) struct Judging {
     counted: Option<Arc<Count>>,
 }
 
-impl Limits {
-    pub(crate) fn of(options: &AccountsOptions) -> Self {
-        Self {
-            per_account: options.attempts_per_account,
-            per_address: options.attempts_per_address,
-            registrations: options.registrations_per_address,
-        }
-    }
-}
-
 impl Throttle {
-    pub(crate) fn new(limits: Limits) -> Self {
-        Self {
-            accounts: Counts::new(limits.per_account, WINDOW),
-            addresses: Counts::new(limits.per_address, WINDOW),
-            tokens: Counts::new(limits.per_address, WINDOW),
-            registrations: Counts::new(limits.registrations, WINDOW),
-        }
+    pub(crate) fn new(options: &AccountsOptions) -> Self {
+        let throttle = Self {
+            accounts: Counts::new(0, WINDOW),
+            addresses: Counts::new(0, WINDOW),
+            tokens: Counts::new(0, WINDOW),
+            registrations: Counts::new(0, WINDOW),
+        };
+        throttle.replace_limits(options);
+        throttle
     }
 
     /// Applies these limits from now on. Earlier counts stay, unless there was no limit.
-    pub(crate) fn replace_limits(&self, limits: Limits) {
-        self.accounts.limit.store(limits.per_account, Ordering::Relaxed);
-        self.addresses.limit.store(limits.per_address, Ordering::Relaxed);
-        self.tokens.limit.store(limits.per_address, Ordering::Relaxed);
-        let registrations = &self.registrations.limit;
-        registrations.store(limits.registrations, Ordering::Relaxed);
+    pub(crate) fn replace_limits(&self, options: &AccountsOptions) {
+        for (limit, most) in [
+            (&self.accounts.limit, options.attempts_per_account),
+            (&self.addresses.limit, options.attempts_per_address),
+            (&self.tokens.limit, options.attempts_per_address),
+            (&self.registrations.limit, options.registrations_per_address),
+        ] {
+            limit.store(most, Ordering::Relaxed);
+        }
     }
 
     /// Counts a registration.
@@ -122,13 +106,8 @@ impl Attempt {
 }
 
 impl Judging {
-    pub(crate) fn accept(mut self) {
-        self.counted = None;
-    }
-}
-
-impl Drop for Judging {
-    fn drop(&mut self) {
+    /// Counts the token as refused.
+    pub(crate) fn refuse(self) {
         if let Some(count) = &self.counted {
             count.tries.fetch_add(1, Ordering::Relaxed);
         }
@@ -201,10 +180,11 @@ mod tests {
     use super::*;
 
     fn throttle(per_account: u32, per_address: u32) -> Throttle {
-        Throttle::new(Limits {
-            per_account,
-            per_address,
-            registrations: 2,
+        Throttle::new(&AccountsOptions {
+            attempts_per_account: per_account,
+            attempts_per_address: per_address,
+            registrations_per_address: 2,
+            ..AccountsOptions::default()
         })
     }
 
@@ -260,12 +240,11 @@ mod tests {
     fn refused_tokens_are_limited_and_accepted_ones_are_not() {
         let throttle = throttle(0, 2);
         let client = |text: &str| Some(text.parse().unwrap());
-        let at_once: Vec<_> = (0..10)
-            .map(|_| throttle.judge(client("192.0.2.1")).unwrap())
-            .collect();
-        at_once.into_iter().for_each(Judging::accept);
+        for _ in 0..10 {
+            let _accepted = throttle.judge(client("192.0.2.1")).unwrap();
+        }
         for _ in 0..2 {
-            drop(throttle.judge(client("192.0.2.1")).unwrap());
+            throttle.judge(client("192.0.2.1")).unwrap().refuse();
         }
         assert!(throttle.judge(client("192.0.2.1")).is_err());
         assert!(throttle.judge(client("192.0.2.2")).is_ok(), "another address");

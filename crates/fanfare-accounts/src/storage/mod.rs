@@ -57,7 +57,7 @@ pub use location::StorageUrl;
 pub use messages::Message;
 pub use restore::{RestoreError, restore};
 pub use sessions::Session;
-pub(crate) use sessions::{NewSession, Redeemed, Redemption, RotatedBy};
+pub(crate) use sessions::{NewSession, NewToken, Redeemed, Redemption};
 use transaction::{Statement, Work, statement};
 pub(crate) use users::Credentials;
 pub use users::User;

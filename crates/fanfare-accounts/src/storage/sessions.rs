@@ -30,10 +30,8 @@ pub(crate) struct NewSession {
     /// The hash of the checked password. The session is not opened if it has changed meanwhile.
     pub(crate) password: String,
     pub(crate) user_agent: Option<String>,
-    /// The hash of the first refresh token.
-    pub(crate) token_hash: String,
-    /// When the session and the token expire.
-    pub(crate) expires_at: i64,
+    /// The first refresh token.
+    pub(crate) token: NewToken,
     /// The most sessions of this user; the least recently used ones end.
     pub(crate) most: u32,
 }
@@ -41,13 +39,13 @@ pub(crate) struct NewSession {
 pub(crate) struct Redemption {
     pub(crate) token_hash: String,
     /// The token that replaces it; `None` keeps it.
-    pub(crate) rotation: Option<RotatedBy>,
+    pub(crate) rotation: Option<NewToken>,
     /// How long a replaced token still works, in milliseconds.
     pub(crate) grace: i64,
 }
 
-pub(crate) struct RotatedBy {
-    pub(crate) token_hash: String,
+pub(crate) struct NewToken {
+    pub(crate) hash: String,
     /// When it and its session expire.
     pub(crate) expires_at: i64,
 }
@@ -164,14 +162,10 @@ async fn open(
         .bind(new.user_id.clone())
         .bind(new.user_agent)
         .bind(now)
-        .bind(new.expires_at)
+        .bind(new.token.expires_at)
         .execute(&mut *connection)
         .await?;
-    let first = RotatedBy {
-        token_hash: new.token_hash,
-        expires_at: new.expires_at,
-    };
-    insert_token(connection, new.id, first, now).await?;
+    insert_token(connection, new.id, new.token, now).await?;
     let ended = end_oldest(connection, new.user_id, new.most, now).await?;
     Ok(Some((user, ended)))
 }
@@ -221,7 +215,7 @@ async fn rotate(
     connection: &mut AnyConnection,
     session: String,
     spent: String,
-    by: RotatedBy,
+    by: NewToken,
     now: i64,
 ) -> sqlx::Result<()> {
     // The grace counts from the first replacement.
@@ -249,13 +243,13 @@ async fn rotate(
 async fn insert_token(
     connection: &mut AnyConnection,
     session: String,
-    token: RotatedBy,
+    token: NewToken,
     now: i64,
 ) -> sqlx::Result<()> {
     let insert =
         "INSERT INTO refresh_tokens (hash, session_id, created_at, expires_at) VALUES ($1, $2, $3, $4)";
     statement(insert)
-        .bind(token.token_hash)
+        .bind(token.hash)
         .bind(session)
         .bind(now)
         .bind(token.expires_at)

@@ -11,7 +11,7 @@ use super::{
     Place,
     cases::{add, open},
 };
-use crate::storage::{Kind, Redemption, RotatedBy, Storage};
+use crate::storage::{Kind, NewToken, Redemption, Storage};
 
 const CALLERS: u32 = 2000;
 const DAY: i64 = 86_400_000;
@@ -20,8 +20,8 @@ const DAY: i64 = 86_400_000;
 async fn go_away(storage: Storage, number: u32) {
     let offered = Redemption {
         token_hash: "a".to_owned(),
-        rotation: number.is_multiple_of(7).then(|| RotatedBy {
-            token_hash: format!("successor {number}"),
+        rotation: number.is_multiple_of(7).then(|| NewToken {
+            hash: format!("successor {number}"),
             expires_at: DAY,
         }),
         grace: DAY,

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::Place;
 use crate::storage::{
-    Message, NewSession, Redeemed, Redemption, RotatedBy, Storage, StorageError, StoredKey, User, new_id,
+    Message, NewSession, NewToken, Redeemed, Redemption, Storage, StorageError, StoredKey, User, new_id,
 };
 
 const DAY: i64 = 86_400_000;
@@ -37,8 +37,10 @@ pub(super) async fn open(
         user_id: user.to_owned(),
         password: "hash".to_owned(),
         user_agent: Some("curl".to_owned()),
-        token_hash: token.to_owned(),
-        expires_at: now + DAY,
+        token: NewToken {
+            hash: token.to_owned(),
+            expires_at: now + DAY,
+        },
         most: 100,
     };
     let (_, ended) = storage.open_session(session, now).await.unwrap()?;
@@ -55,8 +57,8 @@ pub(super) async fn set_password(
 }
 
 async fn redeem(storage: &Storage, token: &str, by: Option<&str>, now: i64) -> Redeemed {
-    let rotation = by.map(|token_hash| RotatedBy {
-        token_hash: token_hash.to_owned(),
+    let rotation = by.map(|hash| NewToken {
+        hash: hash.to_owned(),
         expires_at: now + DAY,
     });
     let offered = Redemption {
