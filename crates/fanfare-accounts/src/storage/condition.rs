@@ -8,44 +8,6 @@ use super::Outage;
 /// some operations and refuses others, such as one with too few connections, would fill the log.
 const SETTLED: Duration = Duration::from_secs(1);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Condition {
-    /// It works.
-    Good,
-    /// It accepts no changes. A successful read proves nothing here, because reads may have worked all the time.
-    Unwritable,
-    /// It cannot be used at all.
-    Away,
-}
-
-/// The proof that a successful operation gives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Proof {
-    OfReading,
-    OfWriting,
-}
-
-impl Condition {
-    pub(super) fn of(outage: Outage) -> Self {
-        match outage {
-            Outage::Locked | Outage::ReadOnly | Outage::Full | Outage::Broken => Self::Unwritable,
-            Outage::Unreachable
-            | Outage::Slow
-            | Outage::Corrupt
-            | Outage::Denied
-            | Outage::Missing
-            | Outage::Parameters => Self::Away,
-        }
-    }
-
-    pub(super) fn after(self, proof: Proof) -> Self {
-        match (self, proof) {
-            (Self::Unwritable, Proof::OfReading) => Self::Unwritable,
-            _ => Self::Good,
-        }
-    }
-}
-
 /// A change that the log reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
@@ -55,10 +17,9 @@ pub(super) enum Change {
 
 #[derive(Debug)]
 pub(super) struct History {
-    condition: Condition,
-    /// Why the last operation failed, if one has.
+    /// Why the database cannot be used; `None` if it can.
     outage: Option<Outage>,
-    /// When the condition last changed.
+    /// When the database last became usable, read-only or unusable.
     changed: Instant,
     /// The last failure, until the log reports that the database is back.
     failed: Option<Instant>,
@@ -67,7 +28,6 @@ pub(super) struct History {
 impl History {
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            condition: Condition::Good,
             outage: None,
             changed: now,
             failed: None,
@@ -76,35 +36,38 @@ impl History {
 
     /// Returns why the database cannot be used; `None` if it can.
     pub(super) fn outage(&self) -> Option<Outage> {
-        self.outage.filter(|_| self.condition != Condition::Good)
+        self.outage
     }
 
-    /// Records the result of an operation that began at `began`, and returns the change to log.
+    /// Records the result of an operation that began at `began`, and returns the change to log. A successful operation
+    /// gives whether it has changed anything.
     ///
     /// An operation that began before the last change may end long after it, and proves nothing about the time since.
     pub(super) fn record(
         &mut self,
-        found: Result<Proof, Outage>,
+        found: Result<bool, Outage>,
         began: Instant,
         now: Instant,
     ) -> Option<Change> {
         if began < self.changed {
             return None;
         }
-        let condition = match found {
-            Ok(proof) => self.condition.after(proof),
-            Err(outage) => Condition::of(outage),
+        let outage = match found {
+            Err(outage) => Some(outage),
+            Ok(true) => None,
+            // Reads may have worked all the time.
+            Ok(false) => self.outage.filter(|outage| outage.only_stops_changes()),
         };
-        if condition != self.condition {
-            self.condition = condition;
+        let kind = |outage: Option<Outage>| outage.map(Outage::only_stops_changes);
+        if kind(outage) != kind(self.outage) {
             self.changed = now;
         }
-        if let Err(outage) = found {
-            self.outage = Some(outage);
+        self.outage = outage;
+        if found.is_err() {
             return self.failed.replace(now).is_none().then_some(Change::Failed);
         }
         let settled = self.failed.is_some_and(|failed| began >= failed + SETTLED);
-        (self.outage().is_none() && settled).then(|| {
+        (outage.is_none() && settled).then(|| {
             self.failed = None;
             Change::Back
         })
@@ -117,26 +80,26 @@ mod tests {
 
     #[test]
     fn only_a_change_shows_that_changes_are_taken() {
+        let now = Instant::now();
+        let after = |outage, has_written| {
+            let mut history = History::new(now);
+            history.record(Err(outage), now, now);
+            history.record(Ok(has_written), now, now);
+            history.outage()
+        };
         for outage in [Outage::Locked, Outage::ReadOnly, Outage::Full, Outage::Broken] {
-            let found = Condition::of(outage);
-            assert_eq!(found.after(Proof::OfReading), Condition::Unwritable, "{outage}");
-            assert_eq!(found.after(Proof::OfWriting), Condition::Good, "{outage}");
+            assert_eq!((after(outage, false), after(outage, true)), (Some(outage), None));
         }
         for outage in [Outage::Unreachable, Outage::Slow, Outage::Missing] {
-            assert_eq!(
-                Condition::of(outage).after(Proof::OfReading),
-                Condition::Good,
-                "{outage}"
-            );
+            assert_eq!(after(outage, false), None, "{outage}");
         }
-        assert_eq!(Condition::Good.after(Proof::OfReading), Condition::Good);
     }
 
-    const DONE: Result<Proof, Outage> = Ok(Proof::OfWriting);
-    const FAILED: Result<Proof, Outage> = Err(Outage::Unreachable);
+    const DONE: Result<bool, Outage> = Ok(true);
+    const FAILED: Result<bool, Outage> = Err(Outage::Unreachable);
 
     /// Records each (result, began, ended), in milliseconds, and returns the reports.
-    fn reports(operations: &[(Result<Proof, Outage>, u64, u64)]) -> Vec<Change> {
+    fn reports(operations: &[(Result<bool, Outage>, u64, u64)]) -> Vec<Change> {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
         let mut history = History::new(start);
@@ -152,8 +115,8 @@ mod tests {
         for (found, expected) in [
             (Err(Outage::Unreachable), Some(Outage::Unreachable)),
             (Err(Outage::Full), Some(Outage::Full)),
-            (Ok(Proof::OfReading), Some(Outage::Full)),
-            (Ok(Proof::OfWriting), None),
+            (Ok(false), Some(Outage::Full)),
+            (Ok(true), None),
         ] {
             history.record(found, now, now);
             assert_eq!(history.outage(), expected, "{found:?}");

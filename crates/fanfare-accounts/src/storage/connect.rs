@@ -15,7 +15,7 @@ use sqlx::{
     postgres::PgConnectOptions,
 };
 
-use super::{Kind, Outage, StorageError, StorageUrl, WAIT};
+use super::{Outage, StorageError, StorageUrl, WAIT};
 
 /// The settings of each SQLite connection: how long to wait for a lock, in milliseconds. By default the driver checks
 /// foreign keys, and SQLite's confirmed commits survive a power cut. These statements must not touch the file: the pool
@@ -25,22 +25,19 @@ const SQLITE_START: &str = "PRAGMA busy_timeout = 2000";
 const APPLICATION: (&str, &str) = ("application_name", "fanfare");
 
 /// Returns the pool of connections to `url`, without a connection yet.
-pub(super) fn pool(
-    url: &StorageUrl,
-    max_connections: u32,
-) -> Result<(AnyPool, Kind, Arc<Renewal>), StorageError> {
+pub(super) fn pool(url: &StorageUrl, max_connections: u32) -> Result<(AnyPool, Arc<Renewal>), StorageError> {
     let renewal = Arc::new(Renewal::default());
     sqlx::any::install_default_drivers();
     let options = AnyPoolOptions::new()
         .max_connections(max_connections.max(1))
         .acquire_timeout(WAIT);
-    let (options, text, kind) = match url {
+    let (options, text) = match url {
         StorageUrl::Sqlite(path) => {
             let path = absolute(path).map_err(|_| StorageError::Location("the path cannot be used"))?;
             let path = resolved(path);
             // Never created here: an empty database instead of an unreachable one would look like a loss of all data.
             let text = format!("{}?mode=rw", StorageUrl::Sqlite(path.clone()));
-            (sqlite(options, path, renewal.clone()), text, Kind::Sqlite)
+            (sqlite(options, path, renewal.clone()), text)
         }
         StorageUrl::Postgres(url) => {
             // `Any` would read the parameters at the first connection only. The error may quote a part of the URL.
@@ -50,13 +47,13 @@ pub(super) fn pool(
             let own = renewal.clone();
             let options =
                 options.before_acquire(move |_, connection| Box::pin(ready(Ok(own.spares(connection.age)))));
-            (options, text, Kind::Postgres)
+            (options, text)
         }
     };
     let connect = text.parse::<AnyConnectOptions>();
     let connect = connect.map_err(|_| StorageError::Location("the driver does not understand it"))?;
     let pool = options.connect_lazy_with(connect.disable_statement_logging());
-    Ok((pool, kind, renewal))
+    Ok((pool, renewal))
 }
 
 /// The time up to which connections must not be used any more.

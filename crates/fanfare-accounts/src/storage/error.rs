@@ -74,6 +74,11 @@ impl Outage {
     pub(super) fn spoils_connections(self) -> bool {
         !matches!(self, Self::Locked | Self::Slow)
     }
+
+    /// Returns whether the database may still be read.
+    pub(super) fn only_stops_changes(self) -> bool {
+        matches!(self, Self::Locked | Self::ReadOnly | Self::Full | Self::Broken)
+    }
 }
 
 impl StorageError {

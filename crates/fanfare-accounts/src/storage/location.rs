@@ -32,6 +32,11 @@ impl StorageUrl {
     /// The accepted forms of `storage.url`, for error texts.
     pub const EXPECTED: &'static str = "\"sqlite://FILE\" or \"postgres://USER:PASSWORD@HOST/DATABASE\"";
 
+    /// Returns whether it is an SQLite database.
+    pub(super) fn is_sqlite(&self) -> bool {
+        matches!(self, Self::Sqlite(_))
+    }
+
     /// Returns the URL of the SQLite file `name` in `folder`.
     pub fn text_of_file(folder: &str, name: &str) -> String {
         let folder = if folder.is_empty() {

@@ -9,7 +9,6 @@
 
 mod api_keys;
 mod backup;
-mod changed;
 mod condition;
 mod connect;
 mod error;
@@ -48,8 +47,7 @@ use uuid::Uuid;
 
 pub use api_keys::StoredKey;
 pub use backup::BackupError;
-use changed::{Changed, Repeated};
-use condition::{Change, History, Proof};
+use condition::{Change, History};
 use connect::Renewal;
 pub(crate) use error::Result;
 pub use error::{Outage, StorageError};
@@ -78,7 +76,6 @@ pub struct Storage {
 
 struct Database {
     pool: AnyPool,
-    kind: Kind,
     url: StorageUrl,
     /// Set once the tables are known to be those of this build.
     prepared: OnceCell<()>,
@@ -90,18 +87,11 @@ struct Database {
     /// The number of turns that ended well: a queue that moves is not an outage.
     turns_done: AtomicU64,
     /// The mode of the SQLite file, if other users may access it.
-    exposed: Changed<Option<u32>>,
-    /// The last fault that is a mistake, which a loop would meet again each time.
-    fault: Repeated<StorageError>,
+    exposed: Mutex<Option<u32>>,
+    /// The last fault in the log, and when it was logged.
+    fault: Mutex<Option<(StorageError, Instant)>>,
     /// How long operations took, the wait for a connection or a turn included.
     operations: Histogram,
-}
-
-/// The kind of database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Sqlite,
-    Postgres,
 }
 
 impl Storage {
@@ -111,19 +101,18 @@ impl Storage {
     /// # Errors
     /// If the driver does not understand the URL.
     pub fn new(url: &StorageUrl, max_connections: u32) -> Result<Self> {
-        let (pool, kind, renewal) = connect::pool(url, max_connections)?;
+        let (pool, renewal) = connect::pool(url, max_connections)?;
         Ok(Self {
             inner: Arc::new(Database {
                 pool,
-                kind,
                 url: url.clone(),
                 prepared: OnceCell::new(),
                 history: Mutex::new(History::new(Instant::now())),
                 renewal,
                 turn: Semaphore::new(1),
                 turns_done: AtomicU64::new(0),
-                exposed: Changed::default(),
-                fault: Repeated::every(FAULT_REPEATED),
+                exposed: Mutex::default(),
+                fault: Mutex::default(),
                 operations: Histogram::default(),
             }),
         })
@@ -139,7 +128,7 @@ impl Storage {
         transaction::detached(async move {
             let prepared = timeout(LONGEST, storage.prepared()).await;
             let prepared = prepared.unwrap_or_else(|_| Err(Outage::Slow.into()));
-            storage.judged(start, prepared, |()| Proof::OfReading)
+            storage.judged(start, prepared, |()| false)
         })
         .await
     }
@@ -149,23 +138,18 @@ impl Storage {
             if let StorageUrl::Sqlite(path) = &self.inner.url {
                 restore::set_aside_foreign_log(path);
                 let exposed = connect::create_file(path)?;
-                let is_news = self.inner.exposed.to(exposed);
-                if let Some(mode) = exposed.filter(|_| is_news) {
+                let before = std::mem::replace(&mut *locked(&self.inner.exposed), exposed);
+                if let Some(mode) = exposed.filter(|_| exposed != before) {
                     tracing::warn!(path = %path.display(), mode = format!("{mode:04o}"),
                         "other users may access the database; its mode should be 0600");
                 }
             }
-            if schema::migrate(&self.inner.pool, self.inner.kind).await? {
+            if schema::migrate(&self.inner.pool, &self.inner.url).await? {
                 tracing::info!(url = %self.inner.url, "the database has the tables of this version now");
             }
             Ok(())
         };
         self.inner.prepared.get_or_try_init(prepare).await.map(drop)
-    }
-
-    /// Returns whether the database could be used when it was last tried.
-    pub fn is_up(&self) -> bool {
-        self.outage().is_none()
     }
 
     /// Returns why the database could not be used when it was last tried; `None` if it could.
@@ -180,10 +164,8 @@ impl Storage {
 
     /// Returns whether this is an SQLite file that was never written to.
     pub fn is_blank(&self) -> bool {
-        match &self.inner.url {
-            StorageUrl::Sqlite(path) => std::fs::metadata(path).is_ok_and(|file| file.len() == 0),
-            StorageUrl::Postgres(_) => false,
-        }
+        matches!(&self.inner.url, StorageUrl::Sqlite(path)
+            if std::fs::metadata(path).is_ok_and(|file| file.len() == 0))
     }
 
     /// Returns the database's location; printing it shows no password.
@@ -233,28 +215,21 @@ impl Storage {
 
     /// Reads from the prepared database, within the time limit.
     async fn read<T: Send + 'static>(&self, work: Work<T>) -> Result<T> {
-        self.run(self.inner.kind.begin_reading(), work, |_| Proof::OfReading)
-            .await
+        self.run(self.inner.url.begin_reading(), work, |_| false).await
     }
 
     /// Changes the prepared database in one transaction, within the time limit. `has_written` returns whether the
     /// result proves that the database accepts changes.
     async fn write<T: Send + 'static>(&self, work: Work<T>, has_written: fn(&T) -> bool) -> Result<T> {
-        let proof = move |done: &T| {
-            if has_written(done) {
-                Proof::OfWriting
-            } else {
-                Proof::OfReading
-            }
-        };
-        self.run(Some(self.inner.kind.begin_writing()), work, proof).await
+        let begin = self.inner.url.begin_writing();
+        self.run(Some(begin), work, has_written).await
     }
 
     async fn run<T: Send + 'static>(
         &self,
         begin: Option<&'static str>,
         work: Work<T>,
-        proof: impl FnOnce(&T) -> Proof + Send + 'static,
+        has_written: fn(&T) -> bool,
     ) -> Result<T> {
         let (storage, start) = (self.clone(), Instant::now());
         transaction::detached(async move {
@@ -268,7 +243,11 @@ impl Storage {
                 Ok(done)
             };
             let done = timeout(LONGEST, work).await;
-            storage.judged(start, done.unwrap_or_else(|_| Err(Outage::Slow.into())), proof)
+            storage.judged(
+                start,
+                done.unwrap_or_else(|_| Err(Outage::Slow.into())),
+                has_written,
+            )
         })
         .await
     }
@@ -276,7 +255,7 @@ impl Storage {
     /// Waits for the turn of a transaction that begins with `begin`; returns `None` if it needs none. Fails when no
     /// turn has ended well for a while, not because the queue is long.
     async fn turn(&self, begin: Option<&'static str>) -> Result<Option<SemaphorePermit<'_>>> {
-        if begin.is_none() || self.inner.kind != Kind::Sqlite {
+        if begin.is_none() || !self.inner.url.is_sqlite() {
             return Ok(None);
         }
         let mut turn = pin!(self.inner.turn.acquire());
@@ -291,12 +270,12 @@ impl Storage {
     }
 
     /// Logs when the database fails and when it is back: once each, however many operations show it.
-    fn judged<T>(&self, began: Instant, result: Result<T>, proof: impl FnOnce(&T) -> Proof) -> Result<T> {
+    fn judged<T>(&self, began: Instant, result: Result<T>, has_written: fn(&T) -> bool) -> Result<T> {
         let found = match &result {
-            Ok(done) => Ok(proof(done)),
+            Ok(done) => Ok(has_written(done)),
             Err(StorageError::Unavailable(outage)) => Err(*outage),
             // It replied, at least.
-            Err(_) => Ok(Proof::OfReading),
+            Err(_) => Ok(false),
         };
         let now = Instant::now();
         self.inner.operations.observe(now - began);
@@ -310,7 +289,7 @@ impl Storage {
                     self.inner.renewal.renew();
                 }
             }
-            Err(error @ StorageError::Fault(_)) if self.inner.fault.is_due(error.clone()) => {
+            Err(error @ StorageError::Fault(_)) if self.is_new_fault(error) => {
                 tracing::error!(%error, "a storage operation went wrong");
             }
             _ => {}
@@ -319,6 +298,17 @@ impl Storage {
             tracing::info!(url = %self.inner.url, "the storage is back");
         }
         result
+    }
+
+    /// Returns whether to log a fault: a loop meets the same one each time.
+    fn is_new_fault(&self, error: &StorageError) -> bool {
+        let mut last = locked(&self.inner.fault);
+        let is_logged = |(logged, at): &(_, Instant)| logged == error && at.elapsed() < FAULT_REPEATED;
+        let is_new = !last.as_ref().is_some_and(is_logged);
+        if is_new {
+            *last = Some((error.clone(), Instant::now()));
+        }
+        is_new
     }
 
     #[cfg(test)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use sqlx::{AnyConnection, AnyPool, Executor as _, Row as _};
 
 use super::{
-    Kind, StorageError,
+    StorageError, StorageUrl,
     error::Outage,
     transaction::{self, Work, statement},
 };
@@ -24,13 +24,13 @@ const SCRIPTS: &[&str] = &[
 const LOCK: i64 = 0x0066_616e_6661_7265;
 
 /// Migrates the database to this build, and returns whether a script was run.
-pub(super) async fn migrate(pool: &AnyPool, kind: Kind) -> Result<bool, StorageError> {
+pub(super) async fn migrate(pool: &AnyPool, url: &StorageUrl) -> Result<bool, StorageError> {
     // Most starts find the tables up to date, and need neither a lock nor the right to change tables.
     let read: Work<_> = Box::new(|connection| Box::pin(version(connection)));
-    let found = transaction::run(pool, kind.begin_reading(), read).await;
+    let found = transaction::run(pool, url.begin_reading(), read).await;
     match found.map_err(StorageError::from) {
         Ok(found) if missing(found)?.is_empty() => {
-            if kind == Kind::Sqlite {
+            if url.is_sqlite() {
                 // A backup that was copied here has no write-ahead log yet. It works without one.
                 let _ = use_write_ahead_log(pool).await;
             }
@@ -39,19 +39,20 @@ pub(super) async fn migrate(pool: &AnyPool, kind: Kind) -> Result<bool, StorageE
         Err(error) if error.is_outage() => return Err(error),
         Ok(_) | Err(_) => {} // the table does not exist yet
     }
-    if kind == Kind::Sqlite {
+    if url.is_sqlite() {
         use_write_ahead_log(pool).await?;
     }
+    let locks = !url.is_sqlite();
     let work: Work<_> = Box::new(move |connection| {
         Box::pin(async move {
-            if kind == Kind::Postgres {
+            if locks {
                 let lock = statement("SELECT pg_advisory_xact_lock($1)").bind(LOCK);
                 lock.execute(&mut *connection).await?;
             }
             run(connection).await
         })
     });
-    transaction::run(pool, Some(kind.begin_writing()), work).await?
+    transaction::run(pool, Some(url.begin_writing()), work).await?
 }
 
 async fn run(connection: &mut AnyConnection) -> sqlx::Result<Result<bool, StorageError>> {

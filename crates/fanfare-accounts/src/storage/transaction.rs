@@ -8,7 +8,7 @@ use std::ops::{Deref, DerefMut};
 use futures_util::future::BoxFuture;
 use sqlx::{Any, AnyConnection, AnyPool, Connection as _, any::AnyArguments, pool::PoolConnection};
 
-use super::{Kind, StorageError};
+use super::{StorageError, StorageUrl};
 
 pub(super) type Statement = sqlx::query::Query<'static, Any, AnyArguments<'static>>;
 
@@ -93,14 +93,14 @@ pub(super) async fn detached<T: Send + 'static>(
     done.unwrap_or_else(|_| Err(StorageError::Fault("a task was cut off".to_owned())))
 }
 
-impl Kind {
+impl StorageUrl {
     /// How a transaction that writes begins. SQLite must know it, or it would fail at the first write instead of
     /// waiting here. PostgreSQL's limits hold only for the transaction, because a pooler gives the connection to others
     /// afterwards; the times are milliseconds.
-    pub(super) fn begin_writing(self) -> &'static str {
+    pub(super) fn begin_writing(&self) -> &'static str {
         match self {
-            Self::Sqlite => "BEGIN IMMEDIATE",
-            Self::Postgres => {
+            Self::Sqlite(_) => "BEGIN IMMEDIATE",
+            Self::Postgres(_) => {
                 "BEGIN; SET LOCAL statement_timeout = 5000; SET LOCAL lock_timeout = 2000; \
                  SET LOCAL idle_in_transaction_session_timeout = 10000"
             }
@@ -109,10 +109,10 @@ impl Kind {
 
     /// How a transaction that only reads begins. With PostgreSQL behind a pooler, it keeps a statement's preparation
     /// and its execution on the same connection of the server.
-    pub(super) fn begin_reading(self) -> Option<&'static str> {
+    pub(super) fn begin_reading(&self) -> Option<&'static str> {
         match self {
-            Self::Sqlite => None,
-            Self::Postgres => Some(self.begin_writing()),
+            Self::Sqlite(_) => None,
+            Self::Postgres(_) => Some(self.begin_writing()),
         }
     }
 }

@@ -11,7 +11,7 @@ use super::{
     Place,
     cases::{add, open},
 };
-use crate::storage::{Kind, NewToken, Redemption, Storage};
+use crate::storage::{NewToken, Redemption, Storage, StorageUrl};
 
 const CALLERS: u32 = 2000;
 const DAY: i64 = 86_400_000;
@@ -31,14 +31,14 @@ async fn go_away(storage: Storage, number: u32) {
 }
 
 /// Returns whether the database sees no transaction on a connection.
-async fn is_clean(connection: &mut AnyConnection, kind: Kind) -> bool {
-    match kind {
+async fn is_clean(connection: &mut AnyConnection, url: &StorageUrl) -> bool {
+    match url {
         // A transaction cannot begin within another.
-        Kind::Sqlite => {
+        StorageUrl::Sqlite(_) => {
             connection.execute("BEGIN").await.is_ok() && connection.execute("ROLLBACK").await.is_ok()
         }
         // A savepoint fails outside of a transaction.
-        Kind::Postgres => connection.execute("SAVEPOINT none").await.is_err(),
+        StorageUrl::Postgres(_) => connection.execute("SAVEPOINT none").await.is_err(),
     }
 }
 
@@ -67,7 +67,7 @@ pub(super) async fn that_go_away(place: Place) {
         while !over.load(Ordering::Relaxed) {
             if let Ok(mut connection) = storage.pool().acquire().await {
                 assert!(
-                    is_clean(&mut connection, storage.inner.kind).await,
+                    is_clean(&mut connection, &storage.inner.url).await,
                     "in a transaction"
                 );
             }
@@ -80,7 +80,7 @@ pub(super) async fn that_go_away(place: Place) {
         all.push(storage.pool().acquire().await.unwrap());
     }
     for connection in &mut all {
-        assert!(is_clean(connection, storage.inner.kind).await, "in a transaction");
+        assert!(is_clean(connection, &storage.inner.url).await, "in a transaction");
     }
     drop(all);
 
@@ -108,5 +108,5 @@ pub(super) async fn that_go_away_while_the_tables_are_made(place: Place) {
     let _ = tokio::time::timeout(Duration::from_micros(300), storage.prepare()).await;
     add(&storage, "alice@example.com", 0).await.unwrap();
     let mut connection = storage.pool().acquire().await.unwrap();
-    assert!(is_clean(&mut connection, storage.inner.kind).await);
+    assert!(is_clean(&mut connection, &storage.inner.url).await);
 }

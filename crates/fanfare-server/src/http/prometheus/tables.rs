@@ -36,7 +36,7 @@ pub(super) fn add_gauges(node: &Node, accounts: &Accounts, upkeep: &Upkeep, fami
          "1 while the node is connected to its broker; always with the embedded one"),
         ("fanfare_draining", node.is_draining().into(),
          "1 while the server drains"),
-        ("fanfare_database_up", accounts.storage().is_up().into(),
+        ("fanfare_database_up", accounts.storage().outage().is_none().into(),
          "1 while the database does what it is asked"),
         ("fanfare_traces_armed", observed.armed,
          "Traces that are armed"),
