@@ -73,7 +73,7 @@ impl Directory {
         if let (Subscription::Channel(room), Some(identity)) = (wanted, &connection.subscriber.identity)
             && traits.is_some_and(|traits| traits.member)
         {
-            self.node.leave_room(room.clone(), &identity.user);
+            self.node.broker().leave(room.clone(), identity.user.clone());
         }
     }
 

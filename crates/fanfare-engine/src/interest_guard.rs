@@ -102,11 +102,7 @@ impl WatchGuard {
 
 impl Drop for WatchGuard {
     fn drop(&mut self) {
-        let last = || {
-            if let Some(broker) = self.node.broker() {
-                broker.unsubscribe(self.interest.clone());
-            }
-        };
+        let last = || self.node.broker().unsubscribe(self.interest.clone());
         match &self.interest {
             Interest::User(user) => self.node.interests.unwatch(user, last),
             Interest::Channel(channel) => self.node.channels.unwatch(channel, last),
@@ -116,7 +112,7 @@ impl Drop for WatchGuard {
 }
 
 fn subscribe(node: &Node, interest: Interest) -> InForce {
-    let mut placed = node.broker()?.subscribe(interest);
+    let mut placed = node.broker().subscribe(interest);
     let is_in_force = (&mut placed).now_or_never().is_some();
     (!is_in_force).then(|| Box::new(placed.shared()))
 }
@@ -124,16 +120,12 @@ fn subscribe(node: &Node, interest: Interest) -> InForce {
 /// What a connection waits for. The answer to the node's first request may be from before the connection to the broker was lost.
 fn pending(node: &Node, placed: InForce) -> InForce {
     let placed = placed.filter(|placed| placed.peek().is_none());
-    placed.or_else(|| Some(Box::new(node.broker()?.renewal()?.shared())))
+    placed.or_else(|| Some(Box::new(node.broker().renewal()?.shared())))
 }
 
 impl Drop for InterestGuard {
     fn drop(&mut self) {
-        let unsubscribe = |interest| {
-            if let Some(broker) = self.node.broker() {
-                broker.unsubscribe(interest);
-            }
-        };
+        let unsubscribe = |interest| self.node.broker().unsubscribe(interest);
         match &self.on {
             None => {}
             Some(On::User { user, dialect }) => {

@@ -10,10 +10,9 @@ use std::{
 };
 
 use fanfare_core::{
-    Audience, BoxFuture, Broker, BrokerError, BrokerFigures, BrokerHealth, Channel, ChannelInterests,
-    ConnectionFacts, DialectFacts, EVERYONE_CHANNEL, Event, Interests, NodeFacts, PresenceCounts,
-    PublishOptions, Receipt, Receives, RememberedIds, Rendering, UserId, history::RESERVED_TYPES,
-    policy::AccessControl,
+    Audience, BoxFuture, Broker, BrokerError, ChannelInterests, ConnectionFacts, DialectFacts,
+    EVERYONE_CHANNEL, Event, Interests, NodeFacts, PublishOptions, Receipt, Receives, Rendering, UserId,
+    history::RESERVED_TYPES, policy::AccessControl,
 };
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -122,9 +121,9 @@ impl Node {
         })
     }
 
-    /// Gives the node its shards and its broker; both are needed before the first connection.
+    /// Gives the node its shards and its broker, which needs the node for its own creation. Call it once, before all else.
     pub fn attach(&self, shards: Vec<ShardHandle>, broker: Arc<dyn Broker>) {
-        // Called once by the composition root; a second call would find the first one's in place and changes nothing.
+        // A second call changes nothing.
         let _ = self.shards.set(shards);
         let _ = self.broker.set(broker);
     }
@@ -170,73 +169,32 @@ impl Node {
             Now(BoxFuture<'static, Vec<Receipt>>),
             Once(BoxFuture<'static, Result<Vec<Receipt>, InProgress>>),
         }
-        let unknown = Receipt {
-            degraded: true,
-            ..Receipt::default()
-        };
-        let count = events.len();
         let spans = spans::of_publications(self.span_recorder(), &mut events, &self.access);
         self.access.mark_history(&mut events);
-        let placed = self.broker.get().map(|broker| {
-            if events.iter().any(|event| event.named) {
-                let broker = broker.clone();
-                let publishing = async move { publish_once(&*broker, events, options, conflict).await };
-                Placed::Once(Box::pin(publishing))
-            } else {
-                Placed::Now(broker.publish(events, options))
-            }
-        });
+        let placed = if events.iter().any(|event| event.named) {
+            let broker = self.broker().clone();
+            let publishing = async move { publish_once(&*broker, events, options, conflict).await };
+            Placed::Once(Box::pin(publishing))
+        } else {
+            Placed::Now(self.broker().publish(events, options))
+        };
         async move {
             let receipts = match placed {
-                Some(Placed::Now(publishing)) => publishing.await,
-                Some(Placed::Once(publishing)) => publishing.await?,
-                None => vec![unknown; count],
+                Placed::Now(publishing) => publishing.await,
+                Placed::Once(publishing) => publishing.await?,
             };
             spans.end(&receipts);
             Ok(receipts)
         }
     }
 
-    /// The broker, once attached.
-    pub fn broker(&self) -> Option<&Arc<dyn Broker>> {
-        self.broker.get()
-    }
-
-    /// How full this node's memory of ids is.
-    pub fn remembered_ids(&self) -> RememberedIds {
-        self.broker()
-            .map(|broker| broker.remembered_ids())
-            .unwrap_or_default()
-    }
-
-    /// What the broker has done about presence.
-    pub fn presence_counts(&self) -> PresenceCounts {
-        self.broker()
-            .map(|broker| broker.presence_counts())
-            .unwrap_or_default()
-    }
-
-    /// What this node has counted of its broker.
-    pub fn broker_figures(&self) -> BrokerFigures {
-        self.broker().map(|broker| broker.figures()).unwrap_or_default()
-    }
-
-    /// How the broker is, measured now.
-    pub async fn broker_health(&self) -> BrokerHealth {
-        match self.broker.get() {
-            Some(broker) => broker.health().await,
-            None => BrokerHealth::Disconnected {
-                error: "starting".into(),
-            },
-        }
-    }
-
-    /// Sends a probe through the broker and back, and through every shard.
+    /// Returns the broker.
     ///
-    /// # Errors
-    /// When it did not come back.
-    pub async fn probe(&self) -> Result<Duration, BrokerError> {
-        self.broker.get().ok_or(BrokerError::Away)?.probe().await
+    /// # Panics
+    /// Before [`Self::attach`] was called.
+    #[allow(clippy::expect_used)] // a program calls `attach` before it uses the node
+    pub fn broker(&self) -> &Arc<dyn Broker> {
+        self.broker.get().expect("a node is attached to its broker first")
     }
 
     /// Closes every connection over `window` and refuses new ones from now on.
@@ -362,7 +320,7 @@ impl Node {
             channels: self.channels.channels_held() as u64,
             channel_subscriptions: self.channels.subscriptions(),
             pattern_subscriptions: self.channels.pattern_subscriptions() as u64,
-            rooms: self.broker().map_or(0, |broker| broker.rooms() as u64),
+            rooms: self.broker().rooms() as u64,
         }
     }
 
@@ -382,13 +340,6 @@ impl Node {
             .all(Option::is_some)
             .then_some(())
             .ok_or(BrokerError::Away)
-    }
-
-    /// A connection of `user` leaves `room`.
-    pub(super) fn leave_room(&self, room: Channel, user: &UserId) {
-        if let Some(broker) = self.broker() {
-            broker.leave(room, user.clone());
-        }
     }
 
     pub(super) fn shards(&self) -> &[ShardHandle] {

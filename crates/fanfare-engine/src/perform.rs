@@ -141,7 +141,7 @@ pub(super) fn entered(shard: &Rc<Shard>, ticket: EntryTicket, entered: Entered) 
         }
     });
     if is_surplus {
-        shard.node.leave_room(pending.room, &pending.user);
+        shard.node.broker().leave(pending.room, pending.user);
     }
 }
 

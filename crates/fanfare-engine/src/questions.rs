@@ -235,20 +235,12 @@ impl Node {
     pub fn terminate_session(&self, session: &str) {
         // Written to memory, so there is nothing that could fail.
         let notice = serde_json::to_vec(&Notice::SessionTerminated(session.into())).unwrap_or_default();
-        if let Some(broker) = self.broker() {
-            broker.broadcast(notice.into());
-        }
+        self.broker().broadcast(notice.into());
     }
 
     async fn ask_all<T: DeserializeOwned>(&self, question: &Question) -> Gathered<Vec<T>> {
-        let Some(broker) = self.broker() else {
-            return Gathered {
-                answer: Vec::new(),
-                complete: false,
-            };
-        };
         let question = serde_json::to_vec(question).unwrap_or_default(); // as above
-        let asked = broker.ask(question.into()).await;
+        let asked = self.broker().ask(question.into()).await;
         let answers = asked
             .answers
             .iter()
@@ -314,10 +306,10 @@ impl Node {
     }
 
     fn own_members(&self, room: &str, after: &str, limit: usize) -> Vec<RoomMember> {
-        let (Some(broker), Ok(room)) = (self.broker(), Channel::new(room)) else {
+        let Ok(room) = Channel::new(room) else {
             return Vec::new();
         };
-        let mut present = broker.present(&room);
+        let mut present = self.broker().present(&room);
         present.retain(|one| *one.member.user > *after);
         present.sort_unstable_by(|a, b| a.member.user.cmp(&b.member.user));
         let present = present.iter().take(limit);

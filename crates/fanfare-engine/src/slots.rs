@@ -47,7 +47,7 @@ pub(super) fn of_user(
 
 /// Takes one of `most` places. If the caller stops waiting, a place that it would have got is released.
 async fn acquire(node: Arc<Node>, slot: Slot, most: usize) -> Option<HeldSlot> {
-    let mut acquiring = node.broker()?.acquire_slot(slot.clone(), most);
+    let mut acquiring = node.broker().acquire_slot(slot.clone(), most);
     let guard = move |is_mine: bool| is_mine.then(|| Box::new(SlotGuard { node, slot }));
     if let Some(is_mine) = (&mut acquiring).now_or_never() {
         return guard(is_mine);
@@ -63,8 +63,6 @@ async fn acquire(node: Arc<Node>, slot: Slot, most: usize) -> Option<HeldSlot> {
 
 impl Drop for SlotGuard {
     fn drop(&mut self) {
-        if let Some(broker) = self.node.broker() {
-            broker.release_slot(self.slot.clone());
-        }
+        self.node.broker().release_slot(self.slot.clone());
     }
 }

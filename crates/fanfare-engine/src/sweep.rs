@@ -60,7 +60,7 @@ pub(super) fn leave_due(shard: &Shard, now: u64) {
     loop {
         let due = shard.absentees.borrow_mut().take_due(now);
         let Some((room, user)) = due else { return };
-        shard.node.leave_room(room, &user);
+        shard.node.broker().leave(room, user);
     }
 }
 

@@ -130,7 +130,7 @@ pub fn spawn_catching_up(accounts: &Accounts, node: &Arc<Node>) -> JoinHandle<()
 /// Publishes the messages that have been unpublished for long enough. `None` if they cannot be read: there is no
 /// database, or no broker to reach other nodes.
 async fn catch_up(accounts: &Accounts, node: &Node, age: Duration) -> Option<()> {
-    if matches!(node.broker_health().await, BrokerHealth::Disconnected { .. }) {
+    if matches!(node.broker().health().await, BrokerHealth::Disconnected { .. }) {
         return None;
     }
     let names = node.access.names();

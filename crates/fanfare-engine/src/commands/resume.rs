@@ -113,9 +113,6 @@ fn scope(turn: &Turn<'_>, resume: Resume, named: Vec<Subscription>) -> (ReplaySc
 
 /// Reads what `scope` has since then.
 async fn ask(node: &Arc<Node>, scope: ReplayScope, since: Since) -> Replay {
-    let Some(broker) = node.broker().cloned() else {
-        return Replay::unreachable();
-    };
     // Of what keeps nothing, nothing can be recovered; and nothing of nothing is all of it.
     let is_lost = !scope.is_empty() && !keeps_any(node, &scope);
     let from = match since {
@@ -129,7 +126,7 @@ async fn ask(node: &Arc<Node>, scope: ReplayScope, since: Since) -> Replay {
         from,
         limit: node.access.replay_limit(),
     };
-    let mut replay = broker.replay(query).await;
+    let mut replay = node.broker().replay(query).await;
     match since {
         Since::Unknown => replay.unrecovered = Some(Unrecovered::Unknown),
         Since::Cursor(_) if is_lost => {

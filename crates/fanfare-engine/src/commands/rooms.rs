@@ -55,7 +55,7 @@ fn enter(
 ) -> Doing {
     let shard = turn.shard;
     let connection = &mut turn.driver.connection;
-    let (Some(identity), Some(broker)) = (&connection.subscriber.identity, shard.node.broker()) else {
+    let Some(identity) = &connection.subscriber.identity else {
         return Doing::Answered(Ok(Outcome::Joined { members: None }));
     };
     if subscription.is_none() && !wants_members {
@@ -70,7 +70,7 @@ fn enter(
         resume,
     };
     connection.wait();
-    broker.enter(Entry {
+    shard.node.broker().enter(Entry {
         room,
         member,
         ticket: shard.entries.borrow_mut().expect(shard.number, pending),
@@ -165,6 +165,6 @@ fn leave_all(shard: &Shard, connection: &Connection, rooms: Vec<Channel>, moment
         if stays && !shard.absentees.borrow_mut().note(&room, &identity.user, until) {
             continue;
         }
-        shard.node.leave_room(room, &identity.user);
+        shard.node.broker().leave(room, identity.user.clone());
     }
 }

@@ -100,7 +100,7 @@ pub(super) async fn options(site: &Arc<Site>) -> Reply {
 )]
 pub(super) async fn health(site: &Arc<Site>) -> Reply {
     let node = &site.node;
-    let broker = node.broker_health().await;
+    let broker = node.broker().health().await;
     let facts = node.facts();
     let mut body = JsonMap::new();
     for mounted in &node.dialects {
@@ -155,7 +155,7 @@ pub(super) async fn readyz(site: &Arc<Site>) -> Reply {
         };
         reply::json(StatusCode::OK, &ready)
     };
-    let reason = match timeout(readiness.patience(Instant::now()), site.node.probe()).await {
+    let reason = match timeout(readiness.patience(Instant::now()), site.node.broker().probe()).await {
         Ok(Ok(took)) => {
             readiness.broker_answered();
             return ready(took, None);

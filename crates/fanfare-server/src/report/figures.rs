@@ -203,9 +203,9 @@ fn delivery(node: &Node) -> DeliveryFigures {
 }
 
 async fn broker(node: &Node) -> LinkFigures {
-    let counted = node.broker_figures();
+    let counted = node.broker().figures();
     let peers = counted.peers.into_iter();
-    let health = tokio::time::timeout(BROKER_PATIENCE, node.broker_health()).await;
+    let health = tokio::time::timeout(BROKER_PATIENCE, node.broker().health()).await;
     let (status, round_trip, error) = match health {
         Ok(BrokerHealth::Embedded) => ("embedded", None, None),
         Ok(BrokerHealth::Connected { round_trip }) => ("connected", Some(round_trip), None),

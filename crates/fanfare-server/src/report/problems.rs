@@ -147,7 +147,7 @@ pub(super) fn counts(node: &Node, accounts: &Accounts) -> ProblemCounts {
         add("render_faults", own.render_faults.load(Relaxed));
         add("connection_errors", own.errors.load(Relaxed));
     }
-    let (own, broker) = (&node.counters, node.broker_figures());
+    let (own, broker) = (&node.counters, node.broker().figures());
     let sum = |counts: &[(&str, u64)]| counts.iter().map(|(_, count)| count).sum();
     add("publications_degraded", sum(&broker.degraded));
     add("broker_messages_ignored", sum(&broker.ignored));
@@ -156,7 +156,7 @@ pub(super) fn counts(node: &Node, accounts: &Accounts) -> ProblemCounts {
     add("handshakes_timed_out", own.handshakes_timed_out.load(Relaxed));
     add("requests_rate_limited", own.requests_rate_limited.load(Relaxed));
     add("accept_errors", own.accept_errors.load(Relaxed));
-    add("ids_evicted", node.remembered_ids().evicted);
+    add("ids_evicted", node.broker().remembered_ids().evicted);
     add("authorizer_failed", node.access.authorizer_counts().failed);
     for (result, count) in accounts.logins().all() {
         add(&format!("logins_{result}"), count);

@@ -219,7 +219,7 @@ fn warn_of_exposure(config: &Config, accounts: &Accounts) {
 async fn reach_broker(node: Arc<Node>, readiness: Arc<Readiness>) {
     let answered = tokio::spawn(async move {
         let mut pause = BROKER_RETRY;
-        while matches!(node.broker_health().await, BrokerHealth::Disconnected { .. }) {
+        while matches!(node.broker().health().await, BrokerHealth::Disconnected { .. }) {
             tokio::time::sleep(pause).await;
             pause = (2 * pause).min(BROKER_PATIENCE);
         }
@@ -229,8 +229,8 @@ async fn reach_broker(node: Arc<Node>, readiness: Arc<Readiness>) {
 }
 
 async fn leave(node: &Node) {
-    let Some(broker) = node.broker() else { return };
-    if tokio::time::timeout(LEAVE_TIMEOUT, broker.close()).await.is_err() {
+    let left = tokio::time::timeout(LEAVE_TIMEOUT, node.broker().close());
+    if left.await.is_err() {
         tracing::warn!("the broker has not confirmed that this node left the cluster");
     }
 }

@@ -6,7 +6,6 @@ use fanfare_core::{
     journal::{Replay, ReplayFrom, ReplayQuery, ReplayScope},
     timestamp,
 };
-use http::StatusCode;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -14,7 +13,7 @@ use uuid::Uuid;
 
 use super::{
     super::call::RouteCall,
-    ApiFailure, Reply, ServiceRefusals, api_error,
+    ApiFailure, Reply, ServiceRefusals,
     query::{Limit, Query},
     reply,
 };
@@ -83,11 +82,7 @@ struct KeptEvent<'a> {
 )]
 pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
     let (query, is_cursor) = read(call.query())?;
-    let broker = call.site.node.broker().ok_or_else(|| {
-        let message = "the server is starting";
-        api_error(StatusCode::SERVICE_UNAVAILABLE, "SHUTTING_DOWN", message)
-    })?;
-    let mut replay = broker.replay(query).await;
+    let mut replay = call.site.node.broker().replay(query).await;
     if !is_cursor {
         replay.unrecovered = Some(Unrecovered::Unknown);
     }

@@ -17,8 +17,8 @@ type Counts = Vec<(&'static str, u64)>;
 #[rustfmt::skip]
 pub(super) fn add_gauges(node: &Node, accounts: &Accounts, upkeep: &Upkeep, families: &mut Families) {
     let (held, observed) = (node.holdings(), node.observe_figures());
-    let kept = node.broker().map(|broker| broker.journal_figures()).unwrap_or_default();
-    let is_broker_up = node.broker().is_some() && !node.broker_figures().is_away;
+    let kept = node.broker().journal_figures();
+    let is_broker_up = !node.broker().figures().is_away;
     for (name, value, help) in [
         ("fanfare_channels", held.channels,
          "Different channels with subscribers, rooms included"),
@@ -30,7 +30,7 @@ pub(super) fn add_gauges(node: &Node, accounts: &Accounts, upkeep: &Upkeep, fami
          "Rooms with somebody in them"),
         ("fanfare_events_undecided", node.counters.events_undecided.load(Relaxed),
          "Events waiting for the authorizer to say whether a connection may have them"),
-        ("fanfare_remembered_ids", node.remembered_ids().held,
+        ("fanfare_remembered_ids", node.broker().remembered_ids().held,
          "Ids of published events that this node remembers, so that a repeat is not published again"),
         ("fanfare_broker_up", is_broker_up.into(),
          "1 while the node is connected to its broker; always with the embedded one"),
@@ -73,7 +73,7 @@ pub(super) fn add_gauges(node: &Node, accounts: &Accounts, upkeep: &Upkeep, fami
 
 #[rustfmt::skip]
 pub(super) fn add_counters(node: &Node, families: &mut Families) {
-    let (counters, broker, observed) = (&node.counters, node.broker_figures(), node.observe_figures());
+    let (counters, broker, observed) = (&node.counters, node.broker().figures(), node.observe_figures());
     for (name, value, help) in [
         ("fanfare_events_total", counters.events.load(Relaxed),
          "Events that the broker brought to this node"),
@@ -88,7 +88,7 @@ pub(super) fn add_counters(node: &Node, families: &mut Families) {
          "Publications received from the broker or by the Redis-protocol door"),
         ("fanfare_publications_rejected_total", counters.publications_rejected.load(Relaxed),
          "Publications dropped because they were malformed"),
-        ("fanfare_ids_evicted_total", node.remembered_ids().evicted,
+        ("fanfare_ids_evicted_total", node.broker().remembered_ids().evicted,
          "Ids of published events forgotten before their time, because broker.max_remembered_ids was reached"),
         ("fanfare_handshakes_timed_out_total", counters.handshakes_timed_out.load(Relaxed),
          "Connections cut because their request was not complete in time"),
@@ -114,8 +114,8 @@ pub(super) fn add_counters(node: &Node, families: &mut Families) {
 
 #[rustfmt::skip]
 pub(super) fn add_presence_and_history(node: &Node, families: &mut Families) {
-    let presence = node.presence_counts();
-    let kept = node.broker().map(|broker| broker.journal_figures()).unwrap_or_default();
+    let presence = node.broker().presence_counts();
+    let kept = node.broker().journal_figures();
     for (name, value, help) in [
         ("fanfare_presence_entered_total", presence.entered,
          "Users entered in rooms at the broker, as the first connection of theirs on this node; again after an \
@@ -170,7 +170,7 @@ pub(super) fn add_durations(node: &Node, accounts: &Accounts, families: &mut Fam
         ("fanfare_queue_wait_seconds", Some(&node.counters.queue_wait),
          "From an event's arrival at this node until a shard took it up; once for each turn of a shard, by the event \
           that waited longest"),
-        ("fanfare_broker_round_trip_seconds", node.broker().and_then(|broker| broker.round_trips()),
+        ("fanfare_broker_round_trip_seconds", node.broker().round_trips(),
          "A message of this node through the broker and back, every few seconds"),
         ("fanfare_handshake_seconds", Some(&node.counters.handshake),
          "From a WebSocket handshake's request until its connection was admitted"),
@@ -185,7 +185,7 @@ pub(super) fn add_durations(node: &Node, accounts: &Accounts, families: &mut Fam
 /// Adds the counters with a label, each with the label's name.
 #[rustfmt::skip]
 pub(super) fn add_labelled(node: &Node, gate: &Gate, accounts: &Accounts, upkeep: &Upkeep, families: &mut Families) {
-    let (broker, authorizer) = (node.broker_figures(), node.access.authorizer_counts());
+    let (broker, authorizer) = (node.broker().figures(), node.access.authorizer_counts());
     let answers = [("allowed", authorizer.allowed), ("denied", authorizer.denied), ("failed", authorizer.failed)];
     for (name, label, counts, help) in [
         ("fanfare_publications_degraded_total", "cause", broker.degraded,

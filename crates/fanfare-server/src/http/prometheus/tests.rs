@@ -18,6 +18,7 @@ use crate::{
     serve,
 };
 use fanfare_accounts::{AccountsOptions, storage::Storage};
+use fanfare_cluster::embedded::EmbeddedBroker;
 use fanfare_engine::{Clock, MAX_FAN_OUT_RECEIVERS, NodeOptions, ObserveLimits};
 
 struct Asked;
@@ -56,17 +57,22 @@ fn gate() -> Arc<Gate> {
     Arc::new(Gate::new(TokenRules::new(verifier, Vec::new(), 10)))
 }
 
-/// A node with it.
+/// A node with it, without shards.
 fn node() -> Arc<Node> {
     let config = config();
-    Node::new(NodeOptions {
+    let node = Node::new(NodeOptions {
         dialects: serve::dialects(&config),
         authenticator: gate(),
         access: AccessControl::new(Policy::default(), Some(Arc::new(Asked))),
         clock: Clock::system(),
         observe: ObserveLimits::default(),
         max_fan_out_receivers: MAX_FAN_OUT_RECEIVERS,
-    })
+    });
+    node.attach(
+        Vec::new(),
+        Arc::new(EmbeddedBroker::new(node.clone(), 1000, 1000)),
+    );
+    node
 }
 
 fn render_as(format: Format, node: &Node) -> Vec<u8> {
@@ -137,7 +143,7 @@ async fn figures_are_those_of_the_node() {
         "fanfare_channel_subscriptions 0",
         "fanfare_pattern_subscriptions 0",
         "fanfare_rooms 0",
-        "fanfare_broker_up 0", // it has none yet
+        "fanfare_broker_up 1", // it is embedded
         "fanfare_peers_lost_total 0",
         "fanfare_draining 0",
         "fanfare_logins_total{result=\"busy\"} 0",
