@@ -53,7 +53,7 @@ impl Node {
         explain: impl FnOnce() -> Option<ExplainedPermission>,
     ) {
         let now = self.clock.wall();
-        let Some(traced) = self.observers.trace_of(self.id, event, now) else {
+        let Some(traced) = self.observers.traces.of(self.id, event, now) else {
             return;
         };
         let explained = explain();

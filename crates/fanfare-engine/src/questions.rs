@@ -182,7 +182,7 @@ impl Node {
             let node = self.clone();
             tokio::spawn(async move {
                 // A trace that has its events ends before its time.
-                while let Some(end) = node.observers.armed_until(order.id) {
+                while let Some(end) = node.observers.traces.armed_until(order.id) {
                     tokio::time::sleep_until(end.min(Instant::now() + ARMED_CHECK)).await;
                 }
                 drop(guards);
@@ -274,10 +274,12 @@ impl Node {
             }
             Question::End(id) => serde_json::to_vec(&self.end_own(id).await),
             Question::Arm(order) => serde_json::to_vec(&self.observers.arm(order)),
-            Question::Disarm(order) => serde_json::to_vec(&self.observers.disarm(order)),
-            Question::Traces { order, limit } => serde_json::to_vec(&self.observers.list(order, limit)),
+            Question::Disarm(order) => serde_json::to_vec(&self.observers.traces.disarm(order)),
+            Question::Traces { order, limit } => {
+                serde_json::to_vec(&self.observers.traces.list(order, limit))
+            }
             Question::Trace(id) => {
-                serde_json::to_vec(&self.observers.find(id).map(|traced| traced.snapshot()))
+                serde_json::to_vec(&self.observers.traces.find(id).map(|traced| traced.snapshot()))
             }
         };
         answer.unwrap_or_default().into()

@@ -244,7 +244,7 @@ impl Shard {
 
     /// An event that waited for the authorizer was sent to a connection as `frame`, or found its queue full.
     pub(super) fn note_late(self: &Rc<Self>, key: Key, driver: &Driver, event: Uuid, frame: Option<Bytes>) {
-        let Some(traced) = self.node.observers.find(event) else {
+        let Some(traced) = self.node.observers.traces.find(event) else {
             return;
         };
         let (connection, now) = (driver.connection.id, traced.elapsed_us());
@@ -275,7 +275,7 @@ impl Shard {
         let mut connections = self.connections.borrow_mut();
         let Some(driver) = connections.at(key) else { return };
         for event in events {
-            if let Some(traced) = self.node.observers.find(event.id) {
+            if let Some(traced) = self.node.observers.traces.find(event.id) {
                 traced.amend(driver.connection.id, |known| known.fate = Fate::Unauthorized);
             }
         }

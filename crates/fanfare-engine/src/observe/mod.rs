@@ -18,7 +18,6 @@ use fanfare_core::Event;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use smart_default::SmartDefault;
-use tokio::time::Instant;
 use uuid::Uuid;
 
 pub use self::{
@@ -103,7 +102,7 @@ pub struct ObserveFigures {
 pub(crate) struct Observers {
     /// Whether there is an armed trace or a tail. An armed trace that has expired counts until the next event.
     is_watching: AtomicBool,
-    traces: Traces,
+    pub(crate) traces: Traces,
     tails: Tails,
 }
 
@@ -129,21 +128,6 @@ impl Observers {
         armed
     }
 
-    /// Ends an armed trace; returns whether it was armed.
-    pub(crate) fn disarm(&self, order: Uuid) -> bool {
-        self.traces.disarm(order)
-    }
-
-    /// Returns when an armed trace ends, as far as is known now; `None` if it has ended.
-    pub(crate) fn armed_until(&self, order: Uuid) -> Option<Instant> {
-        self.traces.armed_until(order)
-    }
-
-    /// Returns the trace of `event`, which entered or arrived at `now`, if it is traced.
-    pub(crate) fn trace_of(&self, node: Uuid, event: &Event, now: SystemTime) -> Option<Arc<Traced>> {
-        self.traces.of(node, event, now)
-    }
-
     /// The broker has brought `events`: copies them to the tails, and returns the traces of those that are traced, each with its
     /// place.
     pub(crate) fn received(&self, node: Uuid, events: &[Event], now: SystemTime) -> Vec<(u32, Arc<Traced>)> {
@@ -154,16 +138,6 @@ impl Observers {
             traced.extend(self.traces.of(node, event, now).map(|trace| (at, trace)));
         }
         traced
-    }
-
-    /// Returns the trace of the event of that id, if it is kept.
-    pub(crate) fn find(&self, id: Uuid) -> Option<Arc<Traced>> {
-        self.traces.find(id)
-    }
-
-    /// Returns the traced events, the latest first; those of one order only, if it is named.
-    pub(crate) fn list(&self, order: Option<Uuid>, limit: usize) -> Vec<TraceSummary> {
-        self.traces.list(order, limit)
     }
 
     /// Opens a tail; `None` if there are as many as there may be.

@@ -125,7 +125,7 @@ impl Traces {
     }
 
     /// Returns the trace of `event` if it is traced; begins one if an armed trace asks for it.
-    pub(super) fn of(&self, node: Uuid, event: &Event, now: std::time::SystemTime) -> Option<Arc<Traced>> {
+    pub(crate) fn of(&self, node: Uuid, event: &Event, now: std::time::SystemTime) -> Option<Arc<Traced>> {
         let mut kept = locked(&self.kept);
         kept.prune();
         if !kept.arms.iter().any(|arm| arm.covers(event)) {
@@ -171,7 +171,7 @@ impl Traces {
     }
 
     /// Returns the trace of the event of that id, if one was begun and is still kept.
-    pub(super) fn find(&self, id: Uuid) -> Option<Arc<Traced>> {
+    pub(crate) fn find(&self, id: Uuid) -> Option<Arc<Traced>> {
         if !self.is_used.load(Relaxed) {
             return None;
         }
@@ -179,7 +179,7 @@ impl Traces {
     }
 
     /// Returns the traced events, the latest first; those of one order only, if it is named.
-    pub(super) fn list(&self, order: Option<Uuid>, limit: usize) -> Vec<TraceSummary> {
+    pub(crate) fn list(&self, order: Option<Uuid>, limit: usize) -> Vec<TraceSummary> {
         let kept = locked(&self.kept);
         let all = kept.ring.iter().rev().map(|traced| traced.summary());
         let wanted = all.filter(|one| order.is_none_or(|order| one.arms.contains(&order)));
@@ -194,7 +194,7 @@ impl Traces {
     }
 
     /// Returns when the armed trace of that id ends, as far as is known now; `None` if it has ended.
-    pub(super) fn armed_until(&self, order: Uuid) -> Option<Instant> {
+    pub(crate) fn armed_until(&self, order: Uuid) -> Option<Instant> {
         let mut kept = locked(&self.kept);
         kept.prune();
         let own = kept.arms.iter().find(|arm| arm.order.id == order);
@@ -202,7 +202,7 @@ impl Traces {
     }
 
     /// Ends an armed trace; returns whether it was armed.
-    pub(super) fn disarm(&self, order: Uuid) -> bool {
+    pub(crate) fn disarm(&self, order: Uuid) -> bool {
         let mut kept = locked(&self.kept);
         kept.prune();
         let own = kept.arms.iter_mut().find(|arm| arm.order.id == order);
