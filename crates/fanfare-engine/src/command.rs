@@ -12,18 +12,10 @@ use super::{
 };
 
 /// What other threads ask of a shard.
-pub enum ShardCommand {
+pub(super) enum ShardCommand {
     /// Deliver these events to this shard's connections.
-    #[allow(
-        private_interfaces,
-        reason = "only this module's neighbours can make or take one apart"
-    )]
     Deliver(Part),
     /// Send this to all connections of a dialect.
-    #[allow(
-        private_interfaces,
-        reason = "only this module's neighbours can make or take one apart"
-    )]
     Broadcast(Arc<Broadcast>),
     /// Events were lost, and clients that asked for cursors must be told.
     Missed(Gap),
@@ -43,20 +35,23 @@ pub enum ShardCommand {
     Drain(Duration),
 }
 
+/// The commands for a shard, for [`Shard::run`](super::Shard::run).
+pub struct ShardCommands(pub(super) mpsc::UnboundedReceiver<ShardCommand>);
+
 /// Where commands for a shard are put.
 #[derive(Clone)]
 pub struct ShardHandle(mpsc::UnboundedSender<ShardCommand>);
 
 impl ShardHandle {
-    /// A handle, and the other end for [`Shard::run`](super::Shard::run).
-    pub fn channel() -> (Self, mpsc::UnboundedReceiver<ShardCommand>) {
+    /// Returns a handle and its commands.
+    pub fn channel() -> (Self, ShardCommands) {
         // Unbounded, because every publisher waits for its batch's answer before it sends the next.
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Self(sender), receiver)
+        (Self(sender), ShardCommands(receiver))
     }
 
     /// Puts a command; a shard that has stopped drops it, and a batch's publisher is answered by that.
-    pub fn send(&self, command: ShardCommand) {
+    pub(super) fn send(&self, command: ShardCommand) {
         let _ = self.0.send(command);
     }
 }

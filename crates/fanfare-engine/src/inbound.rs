@@ -14,7 +14,8 @@ use fanfare_core::{
 use tokio::sync::oneshot;
 
 use super::{
-    Node, Prepared, ShardCommand, batch::Batch, clock::unix_micros, entrance::Entrance, entries, spans,
+    Node, Prepared, batch::Batch, clock::unix_micros, command::ShardCommand, entrance::Entrance, entries,
+    spans,
 };
 
 impl Inbound for Node {

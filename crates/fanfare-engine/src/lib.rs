@@ -131,7 +131,7 @@ pub use admission::Admission;
 pub use authenticator::Authenticator;
 pub use batch::{Prepared, Variant};
 pub use clock::Clock;
-pub use command::{ShardCommand, ShardHandle};
+pub use command::{ShardCommands, ShardHandle};
 pub use connection::NewConnection;
 pub use connections::Key;
 pub use counters::{Counters, DialectCounters};

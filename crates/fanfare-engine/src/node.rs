@@ -18,10 +18,10 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
-    Authenticator, Clock, Counters, MountedDialect, Mounting, Reporter, ShardCommand, ShardHandle,
-    SpanRecorder,
+    Authenticator, Clock, Counters, MountedDialect, Mounting, Reporter, ShardHandle, SpanRecorder,
     batch::Broadcast,
     clock::Moment,
+    command::ShardCommand,
     in_force::InForce,
     observe::{ObserveLimits, Observers},
     once::{Conflict, InProgress, publish_once},

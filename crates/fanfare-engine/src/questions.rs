@@ -13,7 +13,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
-    Filter, Node, RowPage, ShardCommand, in_force,
+    Filter, Node, RowPage,
+    command::ShardCommand,
+    in_force,
     interest_guard::WatchGuard,
     observe::{EventTrace, Subject, TraceOrder, TraceSummary},
 };

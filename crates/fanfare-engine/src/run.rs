@@ -4,9 +4,9 @@ use std::{panic::AssertUnwindSafe, rc::Rc, time::Duration, vec};
 
 use fanfare_core::Ending;
 use futures_util::FutureExt;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::task::JoinHandle;
 
-use super::{Shard, ShardCommand, batch::Part, drain::Drain, perform, sweep};
+use super::{Shard, ShardCommands, batch::Part, command::ShardCommand, drain::Drain, perform, sweep};
 
 /// Commands taken at once.
 const COMMANDS: usize = 256;
@@ -28,7 +28,7 @@ impl ReceivedCommands {
 
 impl Shard {
     /// Works off commands and keeps the connections' times, for ever. Runs on the shard's own thread.
-    pub async fn run(self: Rc<Self>, mut commands: mpsc::UnboundedReceiver<ShardCommand>) {
+    pub async fn run(self: Rc<Self>, ShardCommands(mut commands): ShardCommands) {
         let beside = [
             tokio::task::spawn_local(sweep::run(self.clone())),
             tokio::task::spawn_local(self.publisher.clone().run()),

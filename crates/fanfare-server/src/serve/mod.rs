@@ -25,10 +25,9 @@ use doors::Serving;
 use exposure::Exposure;
 use fanfare_accounts::{Accounts, KeyNeed};
 use fanfare_core::{BrokerHealth, policy::AccessControl};
-use fanfare_engine::{Clock, Node, NodeOptions, ShardCommand, ShardHandle};
+use fanfare_engine::{Clock, Node, NodeOptions, ShardCommands, ShardHandle};
 use fanfare_transports::{BrokerOptions, ClusterOptions};
 use opentelemetry_otlp::SpanExporter;
-use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::{
     auth::Gate,
@@ -175,11 +174,7 @@ fn trace(config: &Config, exporter: SpanExporter, node: &Node) -> Exporting {
 }
 
 /// Opens the broker, and attaches it and the shards to the node. Returns the shards' commands.
-fn attach(
-    node: &Arc<Node>,
-    config: &Config,
-    shards: usize,
-) -> Result<Vec<UnboundedReceiver<ShardCommand>>, String> {
+fn attach(node: &Arc<Node>, config: &Config, shards: usize) -> Result<Vec<ShardCommands>, String> {
     let options = BrokerOptions {
         node: ClusterOptions {
             node_id: node.id.simple().to_string(),

@@ -7,11 +7,8 @@ use std::{
     thread::JoinHandle,
 };
 
-use fanfare_engine::{Node, Pace, Shard, ShardCommand};
-use tokio::{
-    sync::{mpsc, watch},
-    task::LocalSet,
-};
+use fanfare_engine::{Node, Pace, Shard, ShardCommands};
+use tokio::{sync::watch, task::LocalSet};
 
 use super::doors::OpenDoor;
 use crate::http::{self, Door};
@@ -30,7 +27,7 @@ type Socket = (std::net::TcpListener, Door);
 /// Starts one thread for each of `commands`, with its socket of each door.
 pub(super) fn start(
     node: &Arc<Node>,
-    commands: Vec<mpsc::UnboundedReceiver<ShardCommand>>,
+    commands: Vec<ShardCommands>,
     doors: Vec<OpenDoor>,
 ) -> Result<Threads, String> {
     let (stop, stopped) = watch::channel(false);
@@ -67,7 +64,7 @@ pub(super) fn start(
 async fn serve(
     number: usize,
     node: Arc<Node>,
-    commands: mpsc::UnboundedReceiver<ShardCommand>,
+    commands: ShardCommands,
     sockets: Vec<Socket>,
     mut stopped: watch::Receiver<bool>,
 ) {
