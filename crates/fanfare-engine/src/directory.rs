@@ -17,6 +17,13 @@ use super::{
     interest_guard::{InterestGuard, On},
 };
 
+/// A subscription that a connection may have from now on.
+pub(super) struct Grant {
+    pub(super) wanted: Subscription,
+    pub(super) hold: Option<InterestGuard>,
+    pub(super) traits: Traits,
+}
+
 /// A shard's index, with the node whose broker is asked for what is in it.
 pub(super) struct Directory {
     node: Arc<Node>,
@@ -37,21 +44,16 @@ impl Directory {
         self.index.borrow()
     }
 
-    /// Subscribes the connection to `wanted`, in place of an earlier subscription of that name. The caller then calls
+    /// Subscribes the connection, in place of an earlier subscription of that name. The caller then calls
     /// [`Self::refresh`].
-    pub(super) fn subscribe(
-        &self,
-        key: Key,
-        connection: &mut Connection,
-        wanted: Subscription,
-        hold: Option<InterestGuard>,
-        traits: Traits,
-    ) {
+    pub(super) fn subscribe(&self, key: Key, connection: &mut Connection, grant: Grant) {
+        let Grant {
+            wanted,
+            hold,
+            mut traits,
+        } = grant;
         let was = self.remove(key, connection, &wanted).unwrap_or_default();
-        let traits = Traits {
-            member: traits.member || was.member,
-            ..traits
-        };
+        traits.member |= was.member;
         let mut index = self.index.borrow_mut();
         match &wanted {
             Subscription::Channel(channel) => _ = index.add_channel(channel, key),

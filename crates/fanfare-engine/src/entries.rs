@@ -3,7 +3,7 @@
 use ahash::AHashMap;
 use fanfare_core::{Channel, EntryTicket, UserId, history::Since};
 
-use super::{connection::Traits, connections::Key, interest_guard::InterestGuard};
+use super::{connections::Key, directory::Grant};
 
 /// Bits of an [`EntryTicket`] that number the entries of one shard; the bits above are the shard's number.
 const NUMBER_BITS: u32 = 56;
@@ -20,8 +20,8 @@ pub(super) struct PendingEntry {
     pub(super) key: Key,
     pub(super) user: UserId,
     pub(super) room: Channel,
-    /// What the connection subscribes to the room with; `None` if it is in the room already.
-    pub(super) subscription: Option<(Option<InterestGuard>, Traits)>,
+    /// The subscription to the room; `None` if the connection is in the room already.
+    pub(super) grant: Option<Grant>,
     /// It also asked for what it missed in the room.
     pub(super) resume: Option<Since>,
 }

@@ -11,6 +11,7 @@ use futures_util::{StreamExt, future::join_all, stream};
 use crate::{
     Node,
     connection::{Traits, shows_user},
+    directory::Grant,
     in_force::InForce,
     interest_guard::InterestGuard,
     turn::Turn,
@@ -51,14 +52,6 @@ impl Request {
             Permission::Pending(open) => Self::Take(wanted, open),
         }
     }
-}
-
-/// A subscription that a connection may have.
-pub(super) enum Granted {
-    /// It has it already.
-    Held,
-    /// From now on.
-    New(Subscription, Option<InterestGuard>, Traits),
 }
 
 impl Asking {
@@ -135,13 +128,13 @@ impl Asking {
     }
 }
 
-/// Has the node receive what is requested, as far as there is room; resolves when it does. If `whole`, one denial is the answer
-/// to all.
+/// Has the node receive what is requested, as far as there is room; resolves when it does. Returns `None` for what the connection
+/// has already. If `whole`, one denial is the answer to all.
 pub(super) async fn grant(
     asking: Asking,
     requests: Vec<Request>,
     whole: bool,
-) -> Result<Vec<Result<Granted, Denial>>, Denial> {
+) -> Result<Vec<Result<Option<Grant>, Denial>>, Denial> {
     // The authorizer is not asked about what there is no room for.
     let mut room = asking.room;
     let within = requests.into_iter().map(|request| match request {
@@ -168,15 +161,13 @@ pub(super) async fn grant(
     }
     let (mut granted, mut waits) = (Vec::with_capacity(decided.len()), Vec::new());
     for each in decided {
-        granted.push(each.map(|wanted| match wanted {
-            None => Granted::Held,
-            Some((wanted, shows_everyone)) => {
-                let (hold, placed) = asking.hold(&wanted);
-                waits.extend(placed);
-                let traits = asking.traits(&wanted, shows_everyone);
-                Granted::New(wanted, hold, traits)
-            }
-        }));
+        let grant = |(wanted, shows_everyone)| {
+            let (hold, placed) = asking.hold(&wanted);
+            waits.extend(placed);
+            let traits = asking.traits(&wanted, shows_everyone);
+            Grant { wanted, hold, traits }
+        };
+        granted.push(each.map(|wanted| wanted.map(grant)));
     }
     join_all(waits).await;
     Ok(granted)

@@ -10,16 +10,16 @@ use fanfare_core::{Channel, Denial, Entered, Entry, Member, Outcome, Resume, Sub
 
 use super::{
     Answer, Doing, after, denied,
-    grant::{self, Asking, Granted, Request},
+    grant::{self, Asking, Request},
     resume,
 };
 use crate::{
     Shard,
     clock::{Moment, millis},
-    connection::{Connection, Traits},
+    connection::Connection,
     connections::Key,
+    directory::Grant,
     entries::PendingEntry,
-    interest_guard::InterestGuard,
     turn::Turn,
 };
 
@@ -37,11 +37,8 @@ pub(super) fn join(turn: &mut Turn<'_>, room: Channel, wants_members: bool, resu
     after(granting, move |turn, granted| match granted {
         Err(denial) => denied(denial),
         Ok(granted) => {
-            let subscription = match granted.into_iter().flatten().next() {
-                Some(Granted::New(_, hold, traits)) => Some((hold, traits)),
-                Some(Granted::Held) | None => None,
-            };
-            enter(turn, room, subscription, (wants_members, resume))
+            let grant = granted.into_iter().flatten().flatten().next();
+            enter(turn, room, grant, (wants_members, resume))
         }
     })
 }
@@ -50,7 +47,7 @@ pub(super) fn join(turn: &mut Turn<'_>, room: Channel, wants_members: bool, resu
 fn enter(
     turn: &mut Turn<'_>,
     room: Channel,
-    subscription: Option<(Option<InterestGuard>, Traits)>,
+    grant: Option<Grant>,
     (wants_members, resume): (bool, Option<Since>),
 ) -> Doing {
     let shard = turn.shard;
@@ -58,7 +55,7 @@ fn enter(
     let Some(identity) = &connection.subscriber.identity else {
         return Doing::Answered(Ok(Outcome::Joined { members: None }));
     };
-    if subscription.is_none() && !wants_members {
+    if grant.is_none() && !wants_members {
         return joined(turn, room, None, resume);
     }
     let member = Member::new(identity, connection.mounted().name);
@@ -66,7 +63,7 @@ fn enter(
         key: turn.key,
         user: identity.user.clone(),
         room: room.clone(),
-        subscription,
+        grant,
         resume,
     };
     connection.wait();
@@ -106,16 +103,12 @@ pub(crate) fn entered(
         return None;
     }
     let connection = &mut turn.driver.connection;
-    let wanted = Subscription::Channel(pending.room.clone());
-    if let Some((hold, traits)) = pending.subscription.take()
-        && !connection.subscriber.is_member(&wanted)
+    if let Some(mut grant) = pending.grant.take()
+        && !connection.subscriber.is_member(&grant.wanted)
     {
-        let traits = Traits {
-            member: true,
-            ..traits
-        };
+        grant.traits.member = true;
         let directory = &turn.shard.directory;
-        directory.subscribe(turn.key, connection, wanted, hold, traits);
+        directory.subscribe(turn.key, connection, grant);
         directory.refresh(turn.key, connection);
         *is_surplus = false;
     }

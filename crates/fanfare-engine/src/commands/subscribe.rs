@@ -6,10 +6,10 @@ use fanfare_core::{Channel, Denial, Identity, Outcome, Resume, Subscription};
 
 use super::{
     Doing, after, denied,
-    grant::{self, Asking, Granted, Request},
+    grant::{self, Asking, Request},
     resume,
 };
-use crate::turn::Turn;
+use crate::{directory::Grant, turn::Turn};
 
 pub(super) fn subscribe(
     turn: &mut Turn<'_>,
@@ -43,7 +43,7 @@ pub(super) fn subscribe(
         let answer = granted.map(|granted| {
             let outcomes = granted
                 .into_iter()
-                .map(|each| each.map(|granted| _ = enter(turn, granted)));
+                .map(|each| each.map(|grant| grant.into_iter().for_each(|new| enter(turn, new))));
             let outcomes: Vec<_> = outcomes.collect();
             let each = asked.into_iter().zip(&outcomes);
             named = each
@@ -70,11 +70,10 @@ pub(super) fn subscribe_by(turn: &mut Turn<'_>, channel: Channel, credential: Ar
     asking.who = Some(credential.clone());
     after(grant::grant(asking, vec![request], true), move |turn, granted| {
         let answer = granted.map(|granted| {
-            for granted in granted.into_iter().flatten() {
-                if enter(turn, granted) {
-                    let subscriber = &mut turn.connection().subscriber;
-                    subscriber.borrow_from(channel.clone(), credential.clone());
-                }
+            for grant in granted.into_iter().flatten().flatten() {
+                enter(turn, grant);
+                let subscriber = &mut turn.connection().subscriber;
+                subscriber.borrow_from(channel.clone(), credential.clone());
             }
             Outcome::Subscribed(vec![Ok(())])
         });
@@ -118,14 +117,9 @@ fn request(turn: &Turn<'_>, wanted: &Subscription, who: Option<&Identity>) -> Re
     }
 }
 
-/// Puts what is granted into the directory; returns whether it is new.
-fn enter(turn: &mut Turn<'_>, granted: Granted) -> bool {
-    let Granted::New(wanted, hold, traits) = granted else {
-        return false;
-    };
+fn enter(turn: &mut Turn<'_>, grant: Grant) {
     let directory = &turn.shard.directory;
-    directory.subscribe(turn.key, &mut turn.driver.connection, wanted, hold, traits);
-    true
+    directory.subscribe(turn.key, &mut turn.driver.connection, grant);
 }
 
 fn refresh(turn: &mut Turn<'_>) {

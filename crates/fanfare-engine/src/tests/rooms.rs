@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use fanfare_core::{Broker, Channel, Ending, Entry, EntryTicket, Inbound, Member, Subscription};
 
+use crate::directory::Grant;
+
 use super::world::{Setup, World, in_world, on, settings, until};
 use crate::{
     DialectSettings, Seat,
@@ -250,9 +252,12 @@ async fn crowd(world: &World, count: usize) -> Vec<Seat> {
             member: true,
             ..Traits::default()
         };
-        let wanted = Subscription::Channel(room.clone());
-        let directory = &world.shard.directory;
-        directory.subscribe(key, connection, wanted, Some(hold), traits);
+        let grant = Grant {
+            wanted: Subscription::Channel(room.clone()),
+            hold: Some(hold),
+            traits,
+        };
+        world.shard.directory.subscribe(key, connection, grant);
     }
     drop(connections);
     seats
