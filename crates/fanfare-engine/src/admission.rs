@@ -1,12 +1,13 @@
 //! Whether one more connection is admitted: a dialect's total, its limit per address, and one connection of each name.
 
 use std::{
+    collections::hash_map::Entry,
     net::IpAddr,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
-use fanfare_core::Refusal;
+use fanfare_core::{Refusal, locked};
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -63,13 +64,18 @@ impl Admission {
             held: None,
         };
         if settings.max_connections_per_ip > 0 {
-            dialect
-                .addresses
-                .enter(address.into(), settings.max_connections_per_ip)?;
+            let mut networks = locked(&dialect.networks);
+            let count = networks.entry(address.into()).or_default();
+            if *count >= settings.max_connections_per_ip {
+                return Err(Refusal::AddressAtCapacity);
+            }
+            *count += 1;
             admission.counted = true;
         }
         if let Some(name) = name {
-            dialect.names.take(name)?;
+            if !locked(&dialect.names).insert(name.into()) {
+                return Err(Refusal::NameTaken);
+            }
             admission.held.get_or_insert_default().name = Some(name.into());
         }
         Ok(admission)
@@ -140,7 +146,7 @@ impl Admission {
         let name = held.name.take();
         drop(held); // the cluster's slots first
         if let Some(name) = name {
-            self.dialect.names.release(&name);
+            locked(&self.dialect.names).remove(&name);
         }
     }
 
@@ -164,7 +170,13 @@ impl Drop for Admission {
     fn drop(&mut self) {
         self.dialect.counters.active.fetch_sub(1, Relaxed);
         if self.counted {
-            self.dialect.addresses.leave(self.address.into());
+            let mut networks = locked(&self.dialect.networks);
+            if let Entry::Occupied(mut count) = networks.entry(self.address.into()) {
+                *count.get_mut() -= 1;
+                if *count.get() == 0 {
+                    count.remove();
+                }
+            }
         }
         self.release();
     }

@@ -97,7 +97,6 @@ mod missed;
 mod mounted;
 mod node;
 mod observe;
-mod occupancy;
 mod once;
 mod pace;
 mod perform;

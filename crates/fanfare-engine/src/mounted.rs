@@ -1,14 +1,14 @@
 //! A dialect as a node runs it: with its limits and its figures.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, atomic::Ordering::Relaxed},
+};
 
 use arc_swap::{ArcSwap, Guard};
-use fanfare_core::{Dialect, DialectKind, DialectReport, Ending, Reception};
+use fanfare_core::{ClientNetwork, Dialect, DialectKind, DialectReport, Ending, Reception};
 
-use super::{
-    DialectCounters, DialectSettings,
-    occupancy::{Addresses, Names},
-};
+use super::{DialectCounters, DialectSettings};
 
 /// A dialect to be mounted.
 pub struct Mounting {
@@ -38,8 +38,11 @@ pub struct MountedDialect {
     settings: ArcSwap<DialectSettings>,
     /// Its figures.
     pub counters: DialectCounters,
-    pub(super) addresses: Addresses,
-    pub(super) names: Names,
+    /// The number of connections from each client network; only if that is limited.
+    pub(super) networks: Mutex<HashMap<ClientNetwork, usize>>,
+    /// The names of this node's connections, if they have names. The broker judges names in the cluster; while it is away, these
+    /// decide.
+    pub(super) names: Mutex<HashSet<Box<str>>>,
 }
 
 impl MountedDialect {
@@ -53,8 +56,8 @@ impl MountedDialect {
             dialect: mounting.dialect,
             settings: ArcSwap::from_pointee(mounting.settings),
             counters: DialectCounters::default(),
-            addresses: Addresses::default(),
-            names: Names::default(),
+            networks: Mutex::default(),
+            names: Mutex::default(),
         })
     }
 
