@@ -1,49 +1,44 @@
 //! Users whose connection was lost stay in their rooms for a while, in case they come back.
 
-use std::collections::BTreeSet;
+use std::collections::hash_map::Entry;
 
 use ahash::AHashMap;
 use fanfare_core::{Channel, UserId};
 
-/// The users who are absent, each in a room. There is one entry for a user and room, however often the user is lost.
+/// The users who are absent, each in a room, and until when they stay. There is one entry for a user and room, however often the
+/// user is lost.
 #[derive(Default)]
-pub(super) struct Absentees {
-    until: AHashMap<(Channel, UserId), u64>,
-    in_order: BTreeSet<(u64, Channel, UserId)>,
-}
+pub(super) struct Absentees(AHashMap<(Channel, UserId), u64>);
 
 impl Absentees {
     /// Notes that `user` stays in `room` until `until`, if no later time is noted. Returns whether the user was noted already,
     /// for another connection.
     pub(super) fn note(&mut self, room: &Channel, user: &UserId, until: u64) -> bool {
-        let key = (room.clone(), user.clone());
-        let was = self.until.get(&key).copied();
-        if was.is_none_or(|was| was < until) {
-            if let Some(was) = was {
-                self.in_order.remove(&(was, room.clone(), user.clone()));
+        match self.0.entry((room.clone(), user.clone())) {
+            Entry::Occupied(mut noted) => {
+                let noted = noted.get_mut();
+                *noted = until.max(*noted);
+                true
             }
-            self.in_order.insert((until, room.clone(), user.clone()));
-            self.until.insert(key, until);
+            Entry::Vacant(free) => {
+                free.insert(until);
+                false
+            }
         }
-        was.is_some()
     }
 
-    /// Takes the next whose time is over at `now`.
-    pub(super) fn take_due(&mut self, now: u64) -> Option<(Channel, UserId)> {
-        let (until, ..) = self.in_order.first()?;
-        if *until > now {
-            return None;
-        }
-        let (_, room, user) = self.in_order.pop_first()?;
-        let key = (room, user);
-        self.until.remove(&key);
-        fanfare_core::give_back(&mut self.until);
-        Some(key)
+    /// Takes those whose time is over at `now`, in the order of their times.
+    pub(super) fn take_due(&mut self, now: u64) -> impl Iterator<Item = (Channel, UserId)> + use<> {
+        let due = self.0.extract_if(|_, until| *until <= now);
+        let mut due: Vec<_> = due.map(|(key, until)| (until, key)).collect();
+        due.sort_unstable();
+        fanfare_core::give_back(&mut self.0);
+        due.into_iter().map(|(_, key)| key)
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.until.len()
+        self.0.len()
     }
 }
 
@@ -65,17 +60,15 @@ mod tests {
             assert_eq!(absentees.note(&room("task:1"), &user(name), until), was_noted);
         }
         assert!(!absentees.note(&room("task:2"), &user("bob"), 30));
-        assert_eq!((absentees.len(), absentees.in_order.len()), (3, 3));
-        let mut due = |now| {
-            let next = absentees.take_due(now);
-            next.map(|(room, user)| format!("{room} {user}"))
+        assert_eq!(absentees.len(), 3);
+        let mut due = |now| -> Vec<String> {
+            let all = absentees.take_due(now);
+            all.map(|(room, user)| format!("{room} {user}")).collect()
         };
-        assert_eq!(due(4), None);
-        assert_eq!(due(12).as_deref(), Some("task:1 bob"));
-        assert_eq!(due(19), None);
-        assert_eq!(due(u64::MAX).as_deref(), Some("task:1 alice"));
-        assert_eq!(due(u64::MAX).as_deref(), Some("task:2 bob"));
-        assert_eq!(due(u64::MAX), None);
-        assert_eq!((absentees.len(), absentees.in_order.len()), (0, 0));
+        assert!(due(4).is_empty());
+        assert_eq!(due(12), ["task:1 bob"]);
+        assert!(due(19).is_empty());
+        assert_eq!(due(u64::MAX), ["task:1 alice", "task:2 bob"]);
+        assert_eq!(absentees.len(), 0);
     }
 }

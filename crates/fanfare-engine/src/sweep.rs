@@ -57,9 +57,8 @@ pub(super) fn continue_drain(shard: &Shard, moment: Moment) {
 
 /// Leaves the rooms of users who were lost and whose time to come back is over at `now`.
 pub(super) fn leave_due(shard: &Shard, now: u64) {
-    loop {
-        let due = shard.absentees.borrow_mut().take_due(now);
-        let Some((room, user)) = due else { return };
+    let due = shard.absentees.borrow_mut().take_due(now);
+    for (room, user) in due {
         shard.node.broker().leave(room, user);
     }
 }
