@@ -4,7 +4,7 @@ use std::{
     borrow::Cow,
     ops::Range,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicUsize, Ordering::AcqRel},
     },
     time::Instant,
@@ -14,6 +14,7 @@ use bytes::Bytes;
 use fanfare_core::{
     Event, Reach, Rendering,
     history::{Cursor, History},
+    locked,
 };
 use fanfare_ws::{Deflater, Opcode};
 use tokio::sync::oneshot;
@@ -168,7 +169,7 @@ impl Framed {
 
     /// The frame for `framing`, which `produce` makes of those that are known.
     fn other(&self, framing: Framing, produce: impl FnOnce(&[(Framing, Bytes)]) -> Bytes) -> Bytes {
-        let mut known = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = locked(&self.others);
         if let Some((_, frame)) = known.iter().find(|(made_for, _)| *made_for == framing) {
             return frame.clone();
         }
@@ -264,8 +265,8 @@ impl Batch {
     }
 
     fn finish(&self) {
-        let reaches = std::mem::take(&mut *self.reaches.lock().unwrap_or_else(PoisonError::into_inner));
-        if let Some(done) = self.done.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        let reaches = std::mem::take(&mut *locked(&self.reaches));
+        if let Some(done) = locked(&self.done).take() {
             let _ = done.send(reaches); // a publisher that no longer waits needs no answer
         }
     }
@@ -300,7 +301,7 @@ impl Part {
 
     /// Adds what this shard reached; `reached` goes along with [`Part::prepared`].
     pub(super) fn report(&self, reached: &[Reach]) {
-        let mut totals = self.batch.reaches.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut totals = locked(&self.batch.reaches);
         for (at, reach) in self.events.iter().zip(reached) {
             totals[*at as usize] += *reach;
         }

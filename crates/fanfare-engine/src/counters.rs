@@ -4,12 +4,12 @@ use std::{
     collections::BTreeMap,
     ops::AddAssign,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
-use fanfare_core::Histogram;
+use fanfare_core::{Histogram, locked};
 
 /// The node's own.
 #[derive(Debug, Default)]
@@ -92,22 +92,13 @@ pub struct Labelled(Mutex<BTreeMap<&'static str, u64>>);
 impl Labelled {
     /// Counts one.
     pub fn add(&self, label: &'static str) {
-        *self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(label)
-            .or_default() += 1;
+        *locked(&self.0).entry(label).or_default() += 1;
     }
 
     /// Everything counted so far.
     pub fn all(&self) -> Vec<(&'static str, u64)> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-            .map(|(label, count)| (*label, *count))
-            .collect()
+        let counts = locked(&self.0);
+        counts.iter().map(|(label, count)| (*label, *count)).collect()
     }
 }
 
