@@ -15,14 +15,16 @@ use tokio::sync::oneshot;
 
 use super::{
     Node, Prepared, batch::Batch, clock::unix_micros, command::ShardCommand, entrance::Entrance, entries,
-    spans,
+    spans::Spans,
 };
 
 impl Inbound for Node {
     fn deliver(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Reach>> {
         self.counters.events.fetch_add(events.len() as u64, Relaxed);
         let (arrived, delivery) = (Instant::now(), self.counters.delivery.clone());
-        let spans = spans::of_deliveries(self.span_recorder(), &events, &self.access);
+        let spans = Spans::of(self.span_recorder(), events.iter(), |recorder, event| {
+            recorder.deliver(event, &self.access)
+        });
         // Handed to the shards now, so that the order of calls is the order of delivery.
         let reached = self.hand_out(events, arrived);
         Box::pin(async move {

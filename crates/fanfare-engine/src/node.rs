@@ -25,7 +25,7 @@ use super::{
     in_force::InForce,
     observe::{ObserveLimits, Observers},
     once::{Conflict, InProgress, publish_once},
-    spans,
+    spans::Spans,
 };
 
 /// One node: its dialects, its shards, its broker.
@@ -169,7 +169,9 @@ impl Node {
             Now(BoxFuture<'static, Vec<Receipt>>),
             Once(BoxFuture<'static, Result<Vec<Receipt>, InProgress>>),
         }
-        let spans = spans::of_publications(self.span_recorder(), &mut events, &self.access);
+        let spans = Spans::of(self.span_recorder(), events.iter_mut(), |recorder, event| {
+            recorder.publish(event, &self.access)
+        });
         self.access.mark_history(&mut events);
         let placed = if events.iter().any(|event| event.named) {
             let broker = self.broker().clone();

@@ -23,6 +23,19 @@ pub trait SpanRecorder: Send + Sync {
 pub(super) struct Spans<T>(Vec<(usize, EndSpan<T>)>);
 
 impl<T: Copy> Spans<T> {
+    /// Begins the spans of `events`, each by `begin`.
+    pub(super) fn of<E>(
+        recorder: Option<&Arc<dyn SpanRecorder>>,
+        events: impl Iterator<Item = E>,
+        begin: impl Fn(&dyn SpanRecorder, E) -> Option<EndSpan<T>>,
+    ) -> Self {
+        let spans = recorder.map(|recorder| {
+            let begin = |(place, event)| Some((place, begin(&**recorder, event)?));
+            events.enumerate().filter_map(begin).collect()
+        });
+        Self(spans.unwrap_or_default())
+    }
+
     /// Ends each span with its event's result.
     pub(super) fn end(self, results: &[T]) {
         for (place, end) in self.0 {
@@ -31,30 +44,4 @@ impl<T: Copy> Spans<T> {
             }
         }
     }
-}
-
-/// Begins the spans of publications.
-pub(super) fn of_publications(
-    recorder: Option<&Arc<dyn SpanRecorder>>,
-    events: &mut [Event],
-    access: &AccessControl,
-) -> Spans<Receipt> {
-    let spans = recorder.map(|recorder| {
-        let begin = |(place, event)| Some((place, recorder.publish(event, access)?));
-        events.iter_mut().enumerate().filter_map(begin).collect()
-    });
-    Spans(spans.unwrap_or_default())
-}
-
-/// Begins the spans of deliveries.
-pub(super) fn of_deliveries(
-    recorder: Option<&Arc<dyn SpanRecorder>>,
-    events: &[Event],
-    access: &AccessControl,
-) -> Spans<Reach> {
-    let spans = recorder.map(|recorder| {
-        let begin = |(place, event)| Some((place, recorder.deliver(event, access)?));
-        events.iter().enumerate().filter_map(begin).collect()
-    });
-    Spans(spans.unwrap_or_default())
 }
