@@ -24,16 +24,7 @@ use super::{
     work,
 };
 
-/// How a connection's task stands after a turn.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Looked {
-    /// There may be more, once the connection was called.
-    Spent,
-    /// The connection is over.
-    Over,
-}
-
-/// What a look at the socket came to.
+/// How far a look at the socket, or a turn, came.
 enum Progress {
     /// There may be more.
     Again,
@@ -108,13 +99,13 @@ impl Future for Service {
             };
             *turn = NextTurn::Free;
             match poll(shard, seat.key, cx, called) {
-                Poll::Ready(Looked::Over) => return Poll::Ready(()),
-                Poll::Ready(Looked::Spent) if !called => {
+                Progress::Over => return Poll::Ready(()),
+                Progress::Spent if !called => {
                     *turn = NextTurn::Busy(shard.busy.join(cx));
                     return Poll::Pending;
                 }
-                Poll::Pending if !called => return Poll::Pending,
-                Poll::Ready(Looked::Spent) | Poll::Pending => {}
+                Progress::Wait if !called => return Poll::Pending,
+                Progress::Again | Progress::Spent | Progress::Wait => {}
             }
         }
     }
@@ -122,12 +113,12 @@ impl Future for Service {
 
 /// One turn of a connection's task: looks at its socket until there is no more or the turn's work is done. One that has been
 /// `called` has the whole turn, whatever it owes.
-fn poll(shard: &Rc<Shard>, key: Key, cx: &mut Context<'_>, called: bool) -> Poll<Looked> {
+fn poll(shard: &Rc<Shard>, key: Key, cx: &mut Context<'_>, called: bool) -> Progress {
     let (mut work, moment) = (0, shard.node.now()); // a turn is short
     while work < work::TURN {
         let mut connections = shard.connections.borrow_mut();
         let Some(driver) = connections.at(key) else {
-            return Poll::Ready(Looked::Over);
+            return Progress::Over;
         };
         driver.register(cx.waker());
         let tools = &mut *shard.tools.borrow_mut();
@@ -140,14 +131,12 @@ fn poll(shard: &Rc<Shard>, key: Key, cx: &mut Context<'_>, called: bool) -> Poll
         driver.debt.add(done, moment.ms);
         match looked {
             Ok(Progress::Again) => {}
-            Ok(Progress::Spent) => return Poll::Ready(Looked::Spent),
-            Ok(Progress::Wait) => return Poll::Pending,
-            Ok(Progress::Over) => return Poll::Ready(Looked::Over),
-            Err(_) if !driver.connection.is_open() => return Poll::Ready(Looked::Over),
+            Ok(progress) => return progress,
+            Err(_) if !driver.connection.is_open() => return Progress::Over,
             Err(_) => driver.failed(moment),
         }
     }
-    Poll::Ready(Looked::Spent)
+    Progress::Spent
 }
 
 fn look(turn: &mut Turn<'_>, buffer: &mut [u8], cx: &mut Context<'_>, called: bool) -> Progress {
