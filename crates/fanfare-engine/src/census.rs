@@ -18,39 +18,17 @@ const SLOTS_PER_STEP: usize = 256;
 /// Connections that are described between two pauses: each may have a thousand subscriptions.
 const ROWS_PER_STEP: usize = 16;
 
-/// The subscriptions that cover a channel.
-enum Covering {
-    Anything,
-    Channel(Audience),
-    /// The name is no channel's.
-    Nothing,
+/// Whether a subscription of the connection covers `audience`.
+fn covers(own: &Connection, audience: &Audience) -> bool {
+    own.subscriber.all().any(|wanted| match (wanted, audience) {
+        (Subscription::Personal(user), Audience::User(of)) => user == of,
+        (Subscription::Channel(own), Audience::Channel(channel)) => own == channel,
+        (Subscription::Pattern(pattern), Audience::Channel(channel)) => pattern.matches(channel),
+        _ => false,
+    })
 }
 
-impl Covering {
-    fn wanted(filter: &Filter) -> Self {
-        match filter.covers.as_deref().map(Audience::of_channel) {
-            None => Self::Anything,
-            Some(Ok(audience)) => Self::Channel(audience),
-            Some(Err(_)) => Self::Nothing,
-        }
-    }
-
-    fn holds(&self, own: &Connection) -> bool {
-        let audience = match self {
-            Self::Anything => return true,
-            Self::Nothing => return false,
-            Self::Channel(audience) => audience,
-        };
-        own.subscriber.all().any(|wanted| match (wanted, audience) {
-            (Subscription::Personal(user), Audience::User(of)) => user == of,
-            (Subscription::Channel(own), Audience::Channel(channel)) => own == channel,
-            (Subscription::Pattern(pattern), Audience::Channel(channel)) => pattern.matches(channel),
-            _ => false,
-        })
-    }
-}
-
-fn matches(filter: &Filter, covering: &Covering, own: &Connection) -> bool {
+fn matches(filter: &Filter, covered: Option<&Audience>, own: &Connection) -> bool {
     let is = |wanted: &Option<Box<str>>, own: Option<&str>| {
         wanted.as_deref().is_none_or(|wanted| own == Some(wanted))
     };
@@ -65,13 +43,7 @@ fn matches(filter: &Filter, covering: &Covering, own: &Connection) -> bool {
         && is(&filter.user, identity.map(|identity| &*identity.user))
         && filter.after.is_none_or(|after| own.id > after)
         && filter.channel.as_deref().is_none_or(subscribed)
-        && covering.holds(own)
-}
-
-/// Keeps the `limit` of `found` with the least ranks, in order.
-fn least(found: &mut Vec<((usize, Uuid), Key)>, limit: usize) {
-    found.sort_unstable_by_key(|(rank, _)| *rank);
-    found.truncate(limit);
+        && covered.is_none_or(|audience| covers(own, audience))
 }
 
 fn texts(connection: &Connection) -> impl Iterator<Item = Box<str>> {
@@ -88,11 +60,13 @@ fn made_at_ms(id: Uuid) -> u64 {
 }
 
 impl Shard {
-    /// The open connections that `filter` asks for. A bounded number of candidates is kept meanwhile, and only those that are left
-    /// in the end are described, as far as one message can have room for them.
+    /// Returns the open connections that `filter` asks for, as many as one message has room for.
     pub(super) async fn rows(self: Rc<Self>, filter: Filter) -> RowPage {
-        let (covering, room) = (Covering::wanted(&filter), filter.limit.max(SLOTS_PER_STEP));
-        let (mut found, mut last, mut slot) = (Vec::new(), None, 0);
+        let Ok(covered) = filter.covers.as_deref().map(Audience::of_channel).transpose() else {
+            return RowPage::default(); // it is the name of no channel
+        };
+        let covered = covered.as_ref();
+        let (mut found, mut slot) = (Vec::<((usize, Uuid), Key)>::new(), 0);
         loop {
             {
                 let mut connections = self.connections.borrow_mut();
@@ -104,21 +78,20 @@ impl Shard {
                         continue;
                     };
                     let own = &driver.connection;
-                    let rank = filter.rank(own.waiting().0, own.id);
-                    if last.is_none_or(|last| rank < last) && matches(&filter, &covering, own) {
-                        found.push((rank, key));
+                    if matches(&filter, covered, own) {
+                        found.push((filter.rank(own.waiting().0, own.id), key));
                     }
                 }
                 slot += SLOTS_PER_STEP;
             }
-            if found.len() >= 2 * room {
-                least(&mut found, filter.limit);
-                last = found.last().map(|(rank, _)| *rank);
-            }
             tokio::task::yield_now().await;
         }
-        let is_limited = found.len() > filter.limit || last.is_some();
-        least(&mut found, filter.limit);
+        let is_limited = found.len() > filter.limit;
+        if is_limited {
+            found.select_nth_unstable_by_key(filter.limit, |(rank, _)| *rank);
+            found.truncate(filter.limit);
+        }
+        found.sort_unstable_by_key(|(rank, _)| *rank);
         let (mut rows, mut bytes) = (Vec::with_capacity(found.len()), 0);
         for some in found.chunks(ROWS_PER_STEP) {
             if bytes > MAX_MESSAGE_BYTES {
@@ -126,7 +99,7 @@ impl Shard {
             }
             for (_, key) in some {
                 if let Some(driver) = self.connections.borrow_mut().at(*key) {
-                    let row = self.row(&driver.connection, &filter, &covering);
+                    let row = self.row(&driver.connection, &filter, covered);
                     bytes += row.subscriptions.iter().map(|text| text.len()).sum::<usize>();
                     rows.push(row);
                 }
@@ -140,7 +113,7 @@ impl Shard {
         filter.join([page])
     }
 
-    fn row(&self, own: &Connection, filter: &Filter, covering: &Covering) -> Row {
+    fn row(&self, own: &Connection, filter: &Filter, covered: Option<&Audience>) -> Row {
         let subscription_count = own.subscriber.all().count();
         let mut subscriptions = Vec::new();
         if filter.subscriptions != Some(0) {
@@ -171,15 +144,15 @@ impl Shard {
                 gets_user: own.subscriber.receives_user,
                 gets_everyone: own.subscriber.receives_everyone,
                 compressed: own.framing().deflate().is_some(),
-                refused: self.refuses(own, covering),
+                refused: self.refuses(own, covered),
             },
         }
     }
 
     /// Whether the connection does not receive the channel that was asked about, though a pattern covers it: events that a pattern
     /// matches are judged one by one. A subscription to the channel itself was judged when it was made.
-    fn refuses(&self, own: &Connection, covering: &Covering) -> bool {
-        let Covering::Channel(Audience::Channel(channel)) = covering else {
+    fn refuses(&self, own: &Connection, covered: Option<&Audience>) -> bool {
+        let Some(Audience::Channel(channel)) = covered else {
             return false;
         };
         let is_it = |wanted: &Subscription| matches!(wanted, Subscription::Channel(own) if own == channel);
