@@ -6,7 +6,7 @@ use ahash::AHashSet;
 use bytes::Bytes;
 use fanfare_core::{
     Audience, Ending, Event, Reach,
-    policy::{Action, Permission, Readers},
+    policy::{Action, Permission},
 };
 use fanfare_ws::Deflater;
 use uuid::Uuid;
@@ -40,6 +40,26 @@ struct Pending {
     is_written: bool,
     /// How many bytes the peer must have acknowledged, once that is known.
     acknowledged_at: Option<u64>,
+}
+
+impl Pending {
+    fn new(key: Key, driver: &Driver, frame: Bytes) -> Self {
+        Self {
+            key,
+            connection: driver.connection.id,
+            is_written: !driver.holds(&frame),
+            frame,
+            acknowledged_at: None,
+        }
+    }
+
+    fn fate(&self) -> Fate {
+        if self.is_written {
+            Fate::Written
+        } else {
+            Fate::Queued
+        }
+    }
 }
 
 impl Shard {
@@ -140,17 +160,11 @@ impl Shard {
             }
             record.queued_us = Some(traced.elapsed_us());
             driver.flush_or_wake();
-            let is_written = !driver.holds(&frame);
-            record.fate = if is_written { Fate::Written } else { Fate::Queued };
-            record.written_us = is_written.then(|| traced.elapsed_us());
+            let sent = Pending::new(*key, driver, frame);
+            record.fate = sent.fate();
+            record.written_us = sent.is_written.then(|| traced.elapsed_us());
             traced.record(record);
-            pending.push(Pending {
-                key: *key,
-                connection: driver.connection.id,
-                frame,
-                is_written,
-                acknowledged_at: None,
-            });
+            pending.push(sent);
         }
     }
 
@@ -183,17 +197,22 @@ impl Shard {
             return ConnectionTrace { fate, ..record };
         }
         let access = &self.node.access;
-        let (who, readers) = match &event.audience {
-            Audience::Channel(channel) => (own.subscriber.reader(channel), access.readers(channel)),
-            Audience::User(_) | Audience::Everyone => (own.subscriber.identity.as_deref(), Readers::Everyone),
-        };
-        let of_channel = match &event.audience {
-            Audience::Channel(channel) => access.may_receive(who, event, channel, readers),
-            Audience::User(_) | Audience::Everyone => access.may_see(who, event),
+        let (who, permission) = match &event.audience {
+            Audience::Channel(channel) => {
+                let who = own.subscriber.reader(channel);
+                (
+                    who,
+                    access.may_receive(who, event, channel, access.readers(channel)),
+                )
+            }
+            Audience::User(_) | Audience::Everyone => {
+                let who = own.subscriber.identity.as_deref();
+                (who, access.may_see(who, event))
+            }
         };
         let explained = access.explain(who, Action::Subscribe, &event.audience);
         let by_rule = explained.filter(|explained| explained.permission != Permission::Allowed);
-        let fate = match of_channel {
+        let fate = match permission {
             Permission::Pending(mut open) => match access.remembered(&mut open) {
                 Some(answer) if !answer.is_allowed() => Fate::Unauthorized,
                 _ => Fate::Undecided,
@@ -248,24 +267,15 @@ impl Shard {
             return;
         };
         let (connection, now) = (driver.connection.id, traced.elapsed_us());
-        let is_written = frame.as_ref().is_some_and(|frame| !driver.holds(frame));
-        traced.amend(connection, |known| {
-            known.fate = match &frame {
-                Some(_) if is_written => Fate::Written,
-                Some(_) => Fate::Queued,
-                None => Fate::QueueFull,
-            };
-            known.queued_us = frame.as_ref().map(|_| now);
-            known.written_us = is_written.then_some(now);
-        });
-        let Some(frame) = frame else { return };
-        let pending = Pending {
-            key,
-            connection,
-            frame,
-            is_written,
-            acknowledged_at: None,
+        let Some(frame) = frame else {
+            return traced.amend(connection, |known| known.fate = Fate::QueueFull);
         };
+        let pending = Pending::new(key, driver, frame);
+        traced.amend(connection, |known| {
+            known.fate = pending.fate();
+            known.queued_us = Some(now);
+            known.written_us = pending.is_written.then_some(now);
+        });
         let followed = traced.followed(1);
         tokio::task::spawn_local(self.clone().follow(followed, vec![pending]));
     }
@@ -353,13 +363,8 @@ fn hold_back_traced(
         queued_us: is_kept.then(|| traced.elapsed_us()),
         ..record(&driver.connection)
     });
-    frame.filter(|_| is_kept).map(|frame| Pending {
-        key,
-        connection: driver.connection.id,
-        frame,
-        is_written: false,
-        acknowledged_at: None,
-    })
+    let frame = frame.filter(|_| is_kept)?;
+    Some(Pending::new(key, driver, frame))
 }
 
 /// Records how far `one` is; returns whether more may become known of it.
