@@ -28,7 +28,7 @@ impl Connection {
         let (code, reason) = mounted.dialect.end(ending);
         let is_slow = ending == Ending::SlowConsumer;
         if is_slow {
-            let untaken = self.outbox.abandon();
+            let untaken = self.outbox.as_mut().map_or(0, |outbox| outbox.abandon());
             mounted.counters.abandoned.fetch_add(untaken, Relaxed);
         }
         // A slow WebSocket client learns the reason by the close frame alone.
@@ -91,7 +91,7 @@ impl Connection {
         let is_body = self.framing().is_body();
         match &mut self.phase {
             // Its client answers no close.
-            Phase::Closing { until } if is_body && self.outbox.is_empty() => {
+            Phase::Closing { until } if is_body && self.outbox.is_none() => {
                 self.phase = Phase::Finishing {
                     until: *until,
                     finished: true,
@@ -99,7 +99,7 @@ impl Connection {
                 };
                 true
             }
-            Phase::Finishing { finished, .. } if self.outbox.is_empty() => !std::mem::replace(finished, true),
+            Phase::Finishing { finished, .. } if self.outbox.is_none() => !std::mem::replace(finished, true),
             _ => false,
         }
     }

@@ -17,10 +17,7 @@ mod subscriptions;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    io::{self, IoSlice},
-    sync::{Arc, atomic::Ordering::Relaxed},
-};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use fanfare_core::{
@@ -103,7 +100,8 @@ pub(crate) struct Connection {
     pub(crate) subscriber: Subscriber,
     pub(crate) liveness: Liveness,
     dialogue: Dialogue,
-    outbox: Outbox,
+    /// The frames that wait for the socket; in a box, because most of the time there are none.
+    outbox: Option<Box<Outbox>>,
     phase: Phase,
     /// The close code that the client will see or has sent; 0 if there was none.
     pub(crate) close_code: u16,
@@ -132,7 +130,7 @@ impl Connection {
             },
             liveness,
             admission,
-            outbox: Outbox::default(),
+            outbox: None,
             phase: Phase::Open,
             close_code: 0,
             is_lost: true,
@@ -249,7 +247,7 @@ impl Connection {
             }
             // The client was sent the close frame and does not answer it. It is let read to the end: a socket that is closed
             // while something is unread resets the connection, and what was sent may be lost.
-            Phase::Closing { until } if now >= until && self.outbox.is_empty() => self.finish(false, now),
+            Phase::Closing { until } if now >= until && self.is_outbox_empty() => self.finish(false, now),
             Phase::Closing { until } | Phase::Finishing { until, .. } if now >= until => {
                 self.phase = Phase::Gone;
             }
@@ -262,7 +260,7 @@ impl Connection {
         let settings = self.admission.dialect().settings();
         let is_waiting = self.is_waiting();
         let patience = millis(settings.ping_timeout);
-        if self.framing().is_body() && self.outbox.is_empty() {
+        if self.framing().is_body() && self.is_outbox_empty() {
             self.liveness.read(moment.ms); // it answers nothing, and takes all that it is sent
         }
         if self.is_stuck(moment.ms, patience) {
@@ -275,7 +273,7 @@ impl Connection {
             }
             Due::Silence => self.end(Ending::PingTimeout, moment),
             // A client whose queue is full is not pinged: it would be ended for being slow at the next message anyway.
-            Due::Ping if self.outbox.is_empty() => {
+            Due::Ping if self.is_outbox_empty() => {
                 let words = self.mounted().dialect.ping(moment.wall);
                 if !self.framing().is_body() {
                     self.push(encode::frame(Opcode::Ping, b"", false));
@@ -369,100 +367,5 @@ impl Connection {
             }
             _ => encode::frame(opcode, payload, false),
         })
-    }
-}
-
-/// What it returns: frames, within its dialect's limits.
-impl Connection {
-    /// How many frames wait for the socket, and their bytes.
-    pub(crate) fn waiting(&self) -> (usize, usize) {
-        self.outbox.size()
-    }
-
-    pub(crate) fn is_outbox_empty(&self) -> bool {
-        self.outbox.is_empty()
-    }
-
-    /// Whether an event's frame of `bytes` fits into the outbox.
-    pub(crate) fn has_room(&self, bytes: usize) -> bool {
-        self.outbox.has_room(bytes, self.mounted())
-    }
-
-    /// Whether an answer's frame of `bytes` fits into the outbox.
-    pub(crate) fn has_room_for_answer(&self, bytes: usize) -> bool {
-        self.outbox.has_room_for_answer(bytes, self.mounted())
-    }
-
-    /// Whether so much waits for the client that nothing more should be taken from it.
-    pub(crate) fn is_congested(&self) -> bool {
-        self.outbox.is_congested(self.mounted())
-    }
-
-    /// Puts a frame behind what is queued, or ends the connection if it has no room.
-    pub(crate) fn queue(&mut self, frame: Bytes, moment: Moment) -> Tally {
-        if !self.is_open() {
-            return Tally::DROPPED;
-        }
-        if !self.has_room(frame.len()) {
-            self.end(Ending::SlowConsumer, moment);
-            return Tally::DROPPED;
-        }
-        self.push(frame);
-        Tally::QUEUED
-    }
-
-    /// Puts a frame behind what is queued, whatever the limits.
-    fn push(&mut self, frame: Bytes) {
-        let is_control = self.framing().is_control(&frame);
-        self.outbox.push(frame, is_control);
-    }
-
-    /// Puts what is left of a frame that was written in part before everything that follows.
-    pub(crate) fn queue_rest(&mut self, rest: Bytes) -> Tally {
-        self.outbox.push_rest(rest);
-        Tally::QUEUED
-    }
-
-    /// Puts an answer to the client behind what is queued, or ends the connection if it has no room.
-    pub(crate) fn queue_answer(&mut self, frame: Bytes, moment: Moment) {
-        if self.is_open() && !self.has_room_for_answer(frame.len()) {
-            self.end(Ending::SlowConsumer, moment);
-        }
-        let counters = &self.admission.dialect().counters;
-        if self.phase != Phase::Open {
-            counters.dropped.fetch_add(1, Relaxed);
-            return;
-        }
-        self.outbox.push_answer(frame);
-        counters.sent.fetch_add(1, Relaxed);
-        counters.answers.fetch_add(1, Relaxed);
-    }
-
-    /// Takes what is queued, so that other frames come before it; see [`Self::put_back`].
-    pub(crate) fn take_queued(&mut self) -> Outbox {
-        std::mem::take(&mut self.outbox)
-    }
-
-    /// Puts what was taken behind what is queued, if the connection is still open.
-    pub(crate) fn put_back(&mut self, queued: Outbox) {
-        if self.is_open() {
-            self.outbox.append(queued);
-        }
-    }
-
-    /// Has `write` take queued frames, as far as it does; `true` if nothing is left.
-    ///
-    /// # Errors
-    /// Any error of `write` except `WouldBlock`.
-    pub(crate) fn flush(
-        &mut self,
-        write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
-    ) -> io::Result<bool> {
-        self.outbox.flush(write)
-    }
-
-    /// Messages that the client does not have in full.
-    pub(crate) fn unsent_messages(&self) -> u64 {
-        self.outbox.messages()
     }
 }

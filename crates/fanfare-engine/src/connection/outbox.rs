@@ -1,25 +1,23 @@
-//! Frames a socket did not take yet, in order, within limits.
+//! The frames that a socket did not take yet, in order, within the limits of the dialect.
 
 use std::{
     collections::VecDeque,
     io::{self, IoSlice},
+    sync::atomic::Ordering::Relaxed,
 };
 
 use bytes::{Buf, Bytes};
+use fanfare_core::Ending;
 
 use super::Connection;
-use crate::MountedDialect;
+use crate::{clock::Moment, counters::Tally};
 
 /// Slices per vectored write; more gain nothing.
 const SLICES: usize = 64;
 
-/// The frames of one connection that wait; most of the time none. Once anything is in it, everything goes through it, or frames
-/// would interleave.
+/// The frames of one connection that wait. Once there is one, everything goes through the outbox, or frames would interleave.
 #[derive(Debug, Default)]
-pub(crate) struct Outbox(Option<Box<Queue>>);
-
-#[derive(Debug, Default)]
-struct Queue {
+pub(crate) struct Outbox {
     frames: VecDeque<Queued>,
     bytes: usize,
     /// How many of the frames are answers.
@@ -40,122 +38,145 @@ struct Queued {
 enum FrameKind {
     /// A message that the client has not asked for.
     Event,
-    /// A message that answers something the client asked, so that it does not count against the number of messages that
-    /// may wait: a request that asks for much is not the mistake of a client that reads well.
+    /// The answer to a request of the client. It does not count against the number of messages that may wait: a request for much
+    /// is no mistake of a client that reads well.
     Answer,
-    /// Of the protocol, and no message.
+    /// A frame of the protocol, and no message.
     Control,
 }
 
 impl Connection {
-    /// Whether `frame`, which was queued, waits for the socket, in part at least.
-    pub(crate) fn holds(&self, frame: &Bytes) -> bool {
-        self.outbox.holds(frame) || self.subscriber.splice().is_some_and(|splice| splice.holds(frame))
-    }
-}
-
-impl Outbox {
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_none()
+    /// Returns how many frames wait for the socket, and their bytes.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        let outbox = self.outbox.as_ref();
+        outbox.map_or((0, 0), |outbox| (outbox.frames.len(), outbox.bytes))
     }
 
-    /// How many frames wait, and their bytes.
-    pub(super) fn size(&self) -> (usize, usize) {
-        self.0
-            .as_ref()
-            .map_or((0, 0), |queue| (queue.frames.len(), queue.bytes))
+    pub(crate) fn is_outbox_empty(&self) -> bool {
+        self.outbox.is_none()
     }
 
-    /// Whether one more frame of `bytes` fits.
-    pub(super) fn has_room(&self, bytes: usize, mounted: &MountedDialect) -> bool {
-        self.0.as_ref().is_none_or(|queue| {
-            let settings = mounted.settings();
-            queue.has_room(bytes, settings.send_queue, settings.send_queue_size)
+    /// Whether an event's frame of `bytes` fits into the outbox.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        self.outbox.as_ref().is_none_or(|outbox| {
+            let settings = self.mounted().settings();
+            outbox.has_room(bytes, settings.send_queue, settings.send_queue_size)
         })
     }
 
-    /// Whether one more answer of `bytes` fits. Answers are limited by their bytes alone.
-    pub(super) fn has_room_for_answer(&self, bytes: usize, mounted: &MountedDialect) -> bool {
-        let fits = |queue: &Queue| queue.has_room(bytes, usize::MAX, mounted.settings().send_queue_size);
-        self.0.as_deref().is_none_or(fits)
+    /// Whether an answer's frame of `bytes` fits into the outbox. Answers are limited by their bytes alone.
+    pub(crate) fn has_room_for_answer(&self, bytes: usize) -> bool {
+        self.outbox.as_ref().is_none_or(|outbox| {
+            let max_bytes = self.mounted().settings().send_queue_size;
+            outbox.has_room(bytes, usize::MAX, max_bytes)
+        })
     }
 
-    /// Whether a quarter of the limits is reached.
-    pub(super) fn is_congested(&self, mounted: &MountedDialect) -> bool {
-        self.0.as_ref().is_some_and(|queue| {
-            let settings = mounted.settings();
+    /// Whether a quarter of the outbox is used, so that nothing more should be taken from the client.
+    pub(crate) fn is_congested(&self) -> bool {
+        self.outbox.as_ref().is_some_and(|outbox| {
+            let settings = self.mounted().settings();
             let (frames, bytes) = ((settings.send_queue / 4).max(1), settings.send_queue_size / 4);
-            queue.frames.len() > frames || queue.bytes > bytes
+            outbox.frames.len() > frames || outbox.bytes > bytes
         })
     }
 
-    pub(super) fn push(&mut self, frame: Bytes, is_control: bool) {
-        let kind = if is_control {
+    /// Whether `frame`, which was queued, waits for the socket, in part at least. A frame that was written in part still ends where
+    /// the whole one does, in memory.
+    pub(crate) fn holds(&self, frame: &Bytes) -> bool {
+        let end = |frame: &Bytes| frame.as_ptr_range().end;
+        let is_it = |queued: &Queued| end(&queued.frame) == end(frame);
+        self.outbox.iter().any(|outbox| outbox.frames.iter().any(is_it))
+            || self.subscriber.splice().is_some_and(|splice| splice.holds(frame))
+    }
+
+    /// Puts a frame behind what is queued, or ends the connection if it has no room.
+    pub(crate) fn queue(&mut self, frame: Bytes, moment: Moment) -> Tally {
+        if !self.is_open() {
+            return Tally::DROPPED;
+        }
+        if !self.has_room(frame.len()) {
+            self.end(Ending::SlowConsumer, moment);
+            return Tally::DROPPED;
+        }
+        self.push(frame);
+        Tally::QUEUED
+    }
+
+    /// Puts a frame behind what is queued, whatever the limits.
+    pub(super) fn push(&mut self, frame: Bytes) {
+        let kind = if self.framing().is_control(&frame) {
             FrameKind::Control
         } else {
             FrameKind::Event
         };
-        self.queue().put(frame, kind);
+        self.outbox.get_or_insert_default().put(frame, kind);
     }
 
-    pub(super) fn push_answer(&mut self, frame: Bytes) {
-        self.queue().put(frame, FrameKind::Answer);
+    /// Puts what is left of a frame that was written in part before everything that follows.
+    pub(crate) fn queue_rest(&mut self, rest: Bytes) -> Tally {
+        let outbox = self.outbox.get_or_insert_default();
+        outbox.front_begun = true;
+        outbox.put(rest, FrameKind::Event);
+        Tally::QUEUED
     }
 
-    /// Puts the rest of a frame that was written in part.
-    pub(super) fn push_rest(&mut self, rest: Bytes) {
-        let queue = self.queue();
-        queue.front_begun = true;
-        queue.put(rest, FrameKind::Event);
+    /// Puts an answer to the client behind what is queued, or ends the connection if it has no room.
+    pub(crate) fn queue_answer(&mut self, frame: Bytes, moment: Moment) {
+        if self.is_open() && !self.has_room_for_answer(frame.len()) {
+            self.end(Ending::SlowConsumer, moment);
+        }
+        let counters = &self.admission.dialect().counters;
+        if !self.is_open() {
+            counters.dropped.fetch_add(1, Relaxed);
+            return;
+        }
+        counters.sent.fetch_add(1, Relaxed);
+        counters.answers.fetch_add(1, Relaxed);
+        self.outbox.get_or_insert_default().put(frame, FrameKind::Answer);
     }
 
-    /// Puts all of `later` behind what is here. Nothing of `later` may have been written in part.
-    pub(super) fn append(&mut self, later: Self) {
-        let Some(mut later) = later.0 else { return };
-        let queue = self.queue();
-        queue.bytes += later.bytes;
-        queue.answers += later.answers;
-        queue.frames.append(&mut later.frames);
+    /// Takes what is queued, so that other frames come before it; see [`Self::put_back`].
+    pub(crate) fn take_queued(&mut self) -> Option<Box<Outbox>> {
+        self.outbox.take()
     }
 
-    /// Drops what was not begun, and returns how many messages that were.
-    pub(super) fn abandon(&mut self) -> u64 {
-        self.0.as_mut().map_or(0, |queue| queue.abandon())
+    /// Puts what was taken behind what is queued, if the connection is still open. No frame of it may have been written in part.
+    pub(crate) fn put_back(&mut self, queued: Option<Box<Outbox>>) {
+        let Some(mut queued) = queued.filter(|_| self.is_open()) else {
+            return;
+        };
+        let outbox = self.outbox.get_or_insert_default();
+        outbox.bytes += queued.bytes;
+        outbox.answers += queued.answers;
+        outbox.frames.append(&mut queued.frames);
     }
 
-    /// How many messages are here that the client does not have in full.
-    pub(super) fn messages(&self) -> u64 {
-        self.0.as_ref().map_or(0, |queue| queue.messages())
-    }
-
-    /// Whether `frame` or its end is here. A frame that was written in part still ends where the whole one does, in memory.
-    fn holds(&self, frame: &Bytes) -> bool {
-        let end = |frame: &Bytes| frame.as_ptr_range().end;
-        self.0.as_ref().is_some_and(|queue| {
-            let mut all = queue.frames.iter();
-            all.any(|queued| end(&queued.frame) == end(frame))
-        })
-    }
-
-    /// Has `write` take frames until the queue is empty or it takes no more; `true` if the queue is empty.
-    pub(super) fn flush(
+    /// Has `write` take queued frames, as far as it does; `true` if nothing is left.
+    ///
+    /// # Errors
+    /// Any error of `write` except `WouldBlock`.
+    pub(crate) fn flush(
         &mut self,
         write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> io::Result<bool> {
-        let Some(queue) = &mut self.0 else { return Ok(true) };
-        let is_empty = queue.flush(write)?;
+        let Some(outbox) = &mut self.outbox else {
+            return Ok(true);
+        };
+        let is_empty = outbox.flush(write)?;
         if is_empty {
-            self.0 = None;
+            self.outbox = None;
         }
         Ok(is_empty)
     }
 
-    fn queue(&mut self) -> &mut Queue {
-        self.0.get_or_insert_default()
+    /// Returns how many messages the client does not have in full.
+    pub(crate) fn unsent_messages(&self) -> u64 {
+        self.outbox.as_ref().map_or(0, |outbox| outbox.messages())
     }
 }
 
-impl Queue {
+impl Outbox {
     /// Whether one more frame of `bytes` fits.
     fn has_room(&self, bytes: usize, max_frames: usize, max_bytes: usize) -> bool {
         // A frame larger than the whole limit passes when it is alone, or it could never be sent at all.
@@ -179,7 +200,7 @@ impl Queue {
     }
 
     /// Drops what was not begun, and returns how many messages that were.
-    fn abandon(&mut self) -> u64 {
+    pub(super) fn abandon(&mut self) -> u64 {
         let keep = usize::from(self.front_begun);
         let dropped = self.messages_behind(keep);
         self.frames.truncate(keep);
@@ -236,8 +257,8 @@ impl Queue {
 mod tests {
     use super::*;
 
-    fn of(frames: &[&'static str]) -> Queue {
-        let mut queue = Queue::default();
+    fn of(frames: &[&'static str]) -> Outbox {
+        let mut outbox = Outbox::default();
         for frame in frames {
             let is_control = frame.starts_with('/');
             let kind = if is_control {
@@ -245,9 +266,9 @@ mod tests {
             } else {
                 FrameKind::Event
             };
-            queue.put(Bytes::from_static(frame.as_bytes()), kind);
+            outbox.put(Bytes::from_static(frame.as_bytes()), kind);
         }
-        queue
+        outbox
     }
 
     #[test]
