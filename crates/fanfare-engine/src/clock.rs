@@ -1,12 +1,11 @@
-//! The clocks of a node. Everything in this crate is given a [`Moment`]; what waits (`once`, `admission`, `sweep`) goes by tokio's
-//! time, which a test can pause, and a simulated clock follows it.
+//! The clocks of a node. Most functions get the time as a [`Moment`]. Code that waits (`once`, `admission`, `sweep`) uses tokio's
+//! time, which a test can pause; a simulated clock follows it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-/// A node's clocks: one that never jumps, for intervals, and one that may be corrected, for what people read and for the
-/// expiry of credentials.
+/// A node's clocks: a monotonic one for intervals, and the time of day for people and for the expiry of credentials.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     started: Instant,
@@ -17,14 +16,14 @@ pub struct Clock {
 /// One reading of both clocks.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moment {
-    /// Milliseconds since the node started, by the clock that never jumps.
+    /// Milliseconds since the node started, by the monotonic clock.
     pub(super) ms: u64,
     /// The time of day.
     pub(super) wall: SystemTime,
 }
 
 impl Clock {
-    /// The machine's clocks.
+    /// Returns the machine's clocks.
     pub fn system() -> Self {
         Self {
             started: Instant::now(),
@@ -33,7 +32,7 @@ impl Clock {
         }
     }
 
-    /// Both clocks follow the time of the tokio runtime, which a test can pause and advance.
+    /// Returns clocks that follow the time of the tokio runtime, which a test can pause and advance.
     pub fn simulated() -> Self {
         Self {
             is_simulated: true,
@@ -69,7 +68,7 @@ impl Clock {
 }
 
 impl Moment {
-    /// The time of day in milliseconds since 1970.
+    /// Returns the time of day in milliseconds since 1970.
     pub(super) fn unix_ms(&self) -> u64 {
         unix_millis(self.wall)
     }

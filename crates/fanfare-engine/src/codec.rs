@@ -1,8 +1,8 @@
-//! Big buffers of a thread, which one connection at a time uses; no connection keeps any between messages.
+//! The large buffers of a thread, which its connections use one after the other.
 
 use fanfare_ws::{Deflater, Inflater};
 
-/// Bytes read from a socket at once. One buffer serves all of a shard's connections.
+/// The most bytes that are read from a socket at once.
 const READ_BUFFER: usize = 64 * 1024;
 
 pub(super) struct Tools {

@@ -1,10 +1,9 @@
-//! Fan-out: events to the connections of one shard.
+//! Delivers events to the connections of one shard.
 //!
-//! The syscall is the cost of a delivery, and one call with many frames costs about what one with a single frame
-//! does. So everything that is pending is taken at once, and what is for one connection leaves in one call, straight from the
-//! shared frames: events in a row for one audience go to one receiver after the other; where audiences alternate, the
-//! receivers of all are found first. What goes to more than [`MANY`] connections is a fan-out (`fan_out`): others go between its
-//! chunks.
+//! System calls are the cost of a delivery, and a call with many frames costs about as much as a call with one. So the shard takes
+//! all pending events together, and writes all frames for one connection in one call, straight from the shared frames. A run of
+//! events for one audience goes to one receiver after the other; if audiences alternate, the shard finds the receivers of all
+//! events first. An event for more than [`MANY`] connections is a fan-out (`fan_out`): others are delivered between its chunks.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -23,7 +22,7 @@ use super::{
 };
 
 impl Shard {
-    /// Delivers `parts` in order and reports what was reached. What is for many connections begins only, as a fan-out.
+    /// Delivers `parts` in order and reports their reach. An event for many connections only begins here, as a fan-out.
     pub(super) async fn deliver(self: &Rc<Self>, parts: Vec<Part>) {
         if parts.iter().any(Part::is_traced) {
             self.complete_fan_outs().await;
@@ -49,7 +48,7 @@ impl Shard {
         report(&parts, &reached);
     }
 
-    /// Records how long the first of `parts` has waited for its delivery.
+    /// Records how long the first of `parts` has waited.
     pub(super) fn note_wait(&self, parts: &[Part]) {
         if let Some(oldest) = parts.first() {
             let waited = oldest.batch.arrived.elapsed();
@@ -57,7 +56,7 @@ impl Shard {
         }
     }
 
-    /// Delivers `parts` one event after the other, those that are traced with a record.
+    /// Delivers `parts` one event after the other, and records those that are traced.
     async fn deliver_traced(self: &Rc<Self>, parts: Vec<Part>) {
         for part in &parts {
             let mut reached = Vec::with_capacity(part.events.len());
@@ -114,11 +113,11 @@ impl Shard {
         }
     }
 
-    /// Finds the receivers of each event, then writes to each connection what is for it.
+    /// Finds the receivers of all events, then writes each connection its events.
     async fn gather(self: &Rc<Self>, parts: &[Part], events: &[&Prepared], reached: &mut [Reach]) {
         let mut due: Vec<Outgoing> = Vec::new();
         for (at, event) in events.iter().enumerate() {
-            // With cursors, what is held back for the authorizer's answer must not overtake what was published before.
+            // With cursors, events that are held back for the authorizer must not overtake earlier ones.
             let is_on_channel = matches!(event.event.audience, Audience::Channel(_));
             if is_on_channel && self.node.access.asks_authorizer() {
                 self.write_due(&mut due, events, reached);
@@ -162,7 +161,7 @@ impl Shard {
         due.clear();
     }
 
-    /// Writes to each connection of `keys` what was published before that which is written to it next.
+    /// Writes each connection of `keys` the earlier events that fan-outs still hold for it.
     pub(super) fn catch_up(&self, keys: impl Iterator<Item = Key>) {
         let mut fan_outs = self.fan_outs.borrow_mut();
         if fan_outs.is_empty() {
@@ -181,7 +180,7 @@ impl Shard {
 
 /// Fan-outs.
 impl Shard {
-    /// Begins to deliver the events of `parts`, which are all for the same audience, to many `receivers`.
+    /// Begins to deliver the events of `parts`, all for one audience, to many `receivers`.
     pub(super) fn fan_out(&self, parts: impl IntoIterator<Item = Part>, receivers: Receivers) {
         let generation = self.connections.borrow().generation();
         let receivers = Rc::new(receivers);
@@ -201,9 +200,9 @@ impl Shard {
         }
     }
 
-    /// Writes the next chunk of the first fan-out, if there is one, then gives other tasks of the shard a turn.
+    /// Writes the next chunk of the first fan-out, if there is one, then yields to the shard's other tasks.
     pub(super) async fn continue_fan_outs(&self) {
-        // A fault over one fan-out loses its rest.
+        // A panic loses only the rest of this fan-out.
         let Ok(is_long) = catch_unwind(AssertUnwindSafe(|| self.write_fan_out())) else {
             tracing::error!(
                 shard = self.number,
@@ -217,7 +216,7 @@ impl Shard {
         }
     }
 
-    /// Returns whether it was a whole chunk.
+    /// Writes the next chunk of the first fan-out; returns whether it was a whole one.
     fn write_fan_out(&self) -> bool {
         let mut fan_outs = self.fan_outs.borrow_mut();
         let Some(first) = fan_outs.all.front_mut() else {
@@ -239,21 +238,21 @@ impl Shard {
         is_long
     }
 
-    /// Completes as many fan-outs as there are too many.
+    /// Completes fan-outs until their number is within the limit.
     pub(super) async fn make_room_for_fan_outs(&self) {
         while self.fan_outs.borrow().is_full() {
             self.continue_fan_outs().await;
         }
     }
 
-    /// Completes the fan-outs that have begun.
+    /// Completes all fan-outs.
     pub(super) async fn complete_fan_outs(&self) {
         while !self.fan_outs.borrow().is_empty() {
             self.continue_fan_outs().await;
         }
     }
 
-    /// Whether it is known without effort that `part` goes to many connections.
+    /// Returns whether `part` is for many connections, as far as the index shows it without a walk.
     pub(super) fn is_for_many(&self, part: &Part) -> bool {
         let index = self.directory.index();
         part.prepared().all(|prepared| {
@@ -267,7 +266,7 @@ impl Shard {
     }
 }
 
-/// Reports what the events of `parts` reached, in order.
+/// Reports the reach of the events of `parts`, in order.
 pub(super) fn report(parts: &[Part], reached: &[Reach]) {
     let mut rest = reached;
     for part in parts {
@@ -277,7 +276,7 @@ pub(super) fn report(parts: &[Part], reached: &[Reach]) {
     }
 }
 
-/// Makes a part of its own for one event of `parts`, of all at this place.
+/// Splits off the event at this place among all events of `parts`.
 fn part_of(parts: &[Part], mut at: usize) -> Option<Part> {
     for part in parts {
         if at < part.events.len() {
@@ -288,7 +287,7 @@ fn part_of(parts: &[Part], mut at: usize) -> Option<Part> {
     None
 }
 
-/// An event of a batch, by its place in it, that is for a connection.
+/// An event for a connection, by its place among the events that are delivered.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Outgoing {
     key: Key,

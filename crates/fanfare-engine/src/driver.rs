@@ -1,4 +1,4 @@
-//! A connection with its socket: what the connection returns is written here, as far as the socket takes it.
+//! A connection with its socket: writes the connection's frames, as far as the socket takes them.
 
 use std::{
     borrow::Borrow,
@@ -20,7 +20,7 @@ use super::{
     work::Debt,
 };
 
-/// Frames written in one call at most.
+/// The most frames that are written in one call.
 pub(super) const RUN: usize = 64;
 /// The close code of a fault, if the dialect has no words for it (RFC 6455, section 7.4.1).
 const INTERNAL_ERROR: u16 = 1011;
@@ -32,25 +32,25 @@ pub(super) struct Driver {
     pub(super) connection: Connection,
     pub(super) debt: Debt,
     transport: Transport,
-    /// What was read and not yet looked at, because the client does not read its answers.
+    /// Bytes that were read and not processed, because the client does not read its answers.
     unread: Option<Box<BytesMut>>,
     /// Wakes the connection's task.
     waker: Option<Waker>,
 }
 
-/// How far a look at the socket came in writing what waits.
+/// How far the queued frames were written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Written {
-    /// As far as it goes now.
+    /// As far as possible now.
     Enough,
     /// The socket may take more.
     Again,
-    /// The client must read before anything is read from it.
+    /// The client must read before the server reads from it.
     Blocked,
 }
 
 impl Driver {
-    /// A connection whose upgrade is not answered yet.
+    /// Returns a connection whose upgrade is not answered yet.
     pub(super) fn new(connection: Connection) -> Self {
         Self {
             generation: 0,
@@ -62,7 +62,7 @@ impl Driver {
         }
     }
 
-    /// Gives the connection its socket. `leftover` is what the client sent right behind its request.
+    /// Gives the connection its socket. `leftover` are the client's bytes behind its request.
     pub(super) fn attach(&mut self, transport: Transport, leftover: &[u8]) {
         self.transport = transport;
         if self.connection.framing().is_body() {
@@ -74,12 +74,12 @@ impl Driver {
         }
     }
 
-    /// Whether the upgrade is not answered yet.
+    /// Returns whether the upgrade is not answered yet.
     pub(super) fn is_upgrading(&self) -> bool {
         matches!(self.transport, Transport::Upgrading)
     }
 
-    /// Writes `frames` at once and queues what the socket does not take.
+    /// Writes `frames` in one call, and queues the rest that the socket does not take.
     pub(super) fn send_run<'a, F: Borrow<Bytes>>(&mut self, frames: &'a [F], moment: Moment) -> Tally {
         let mut written = 0;
         if self.connection.is_open() && self.connection.is_outbox_empty() && !self.transport.wants_flush() {
@@ -108,7 +108,7 @@ impl Driver {
         self.queue_from(written, frames, moment)
     }
 
-    /// Queues what is left of `frames` after the first `written` bytes.
+    /// Queues the rest of `frames` after the first `written` bytes.
     fn queue_from<F: Borrow<Bytes>>(&mut self, mut written: usize, frames: &[F], moment: Moment) -> Tally {
         let mut tally = Tally::default();
         for frame in frames.iter().map(Borrow::borrow) {
@@ -128,7 +128,7 @@ impl Driver {
         tally
     }
 
-    /// Puts a frame behind what is queued. The caller flushes.
+    /// Queues a frame. The caller flushes.
     pub(super) fn queue(&mut self, frame: Bytes, moment: Moment) -> Tally {
         let was_open = self.connection.is_open();
         if was_open && !self.connection.has_room(frame.len()) {
@@ -141,7 +141,7 @@ impl Driver {
         tally
     }
 
-    /// Puts an answer behind what is queued. The caller flushes.
+    /// Queues an answer. The caller flushes.
     pub(super) fn queue_answer(&mut self, frame: Bytes, moment: Moment) {
         if self.connection.is_open() && !self.connection.has_room_for_answer(frame.len()) {
             self.flush_or_wake();
@@ -149,7 +149,7 @@ impl Driver {
         self.connection.queue_answer(frame, moment);
     }
 
-    /// Writes what is queued as far as the socket takes it, and leaves the rest to the task.
+    /// Writes queued frames as far as the socket takes them, and leaves the rest to the task.
     pub(super) fn flush_or_wake(&mut self) {
         match self.flush() {
             Ok(true) => {}
@@ -158,7 +158,7 @@ impl Driver {
         }
     }
 
-    /// Writes what is queued as far as the socket takes it; `true` if nothing is left.
+    /// Writes queued frames as far as the socket takes them; returns `true` if none are left.
     fn flush(&mut self) -> io::Result<bool> {
         if self.transport.wants_flush() {
             match self.transport.try_flush() {
@@ -173,17 +173,17 @@ impl Driver {
         Ok(is_empty && !self.transport.wants_flush())
     }
 
-    /// Whether `frame`, which was queued, has not left in full.
+    /// Returns whether the socket has not taken all of `frame`, which was queued.
     pub(super) fn holds(&self, frame: &Bytes) -> bool {
         self.connection.holds(frame) || self.transport.wants_flush()
     }
 
-    /// How far the peer of the socket has acknowledged what was written, if the system says.
+    /// Returns how many of the written bytes the peer has acknowledged, if the system reports it.
     pub(super) fn acknowledgements(&self, system: &SocketStates) -> Option<SocketState> {
         system.of(self.transport.socket()?)
     }
 
-    /// Whether so much waits for the client, after another attempt to write it, that nothing more should be taken from it.
+    /// Returns whether the queue is so long, after another attempt to write it, that the client must read first.
     pub(super) fn is_congested(&mut self) -> bool {
         if self.connection.is_congested() {
             self.flush_or_wake();
@@ -191,7 +191,7 @@ impl Driver {
         self.connection.is_congested()
     }
 
-    /// Writes what waits, if the socket is writable; else has the task woken then.
+    /// Writes queued frames if the socket is writable; otherwise wakes the task when it is.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, moment: Moment) -> Written {
         if self.connection.is_outbox_empty() && !self.transport.wants_flush() {
             return Written::Enough;
@@ -199,11 +199,11 @@ impl Driver {
         match self.transport.poll_write_ready(cx) {
             Poll::Ready(_) => {
                 if self.connection.framing().is_body() {
-                    self.connection.liveness.read(moment.ms); // its client has read, so there is room again
+                    self.connection.liveness.read(moment.ms); // the client has read, so there is room again
                 }
                 match self.flush() {
                     Ok(true) => {}
-                    Ok(false) => return Written::Again, // registers for write readiness next time round
+                    Ok(false) => return Written::Again, // the next look registers for write readiness
                     Err(error) => self.broken(&error),
                 }
             }
@@ -215,21 +215,21 @@ impl Driver {
         Written::Enough
     }
 
-    /// Ends the stream once everything is written and nothing will follow.
+    /// Ends the stream after the last frame.
     pub(super) fn end_stream(&mut self) {
         if self.transport.wants_flush() || !self.connection.take_end_of_stream() {
             return;
         }
         if self.connection.has_parted() && self.transport.ends_when_dropped() {
-            self.connection.hung_up(); // saves to shut down, and to wait for and read the client's end
+            self.connection.hung_up(); // saves the shutdown, and the wait for the client's end
         } else {
             self.transport.finish_writing();
         }
     }
 
-    /// Whether there are bytes to be looked at now; else has the task woken when there are.
+    /// Returns whether there are bytes to process; otherwise wakes the task when there are.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> bool {
-        // What was asked for comes first; its answer wakes the task.
+        // The open command comes first; its answer wakes the task.
         if self.connection.is_open() && self.connection.is_waiting() {
             return false;
         }
@@ -238,12 +238,12 @@ impl Driver {
             || self.transport.has_read_ahead()
     }
 
-    /// Takes what was read and not looked at.
+    /// Takes the bytes that were read and not processed.
     pub(super) fn take_unread(&mut self) -> Option<Box<BytesMut>> {
         self.unread.take()
     }
 
-    /// Keeps the last `rest` of `bytes` until they can be looked at.
+    /// Keeps the last `rest` of `bytes` until they can be processed.
     pub(super) fn keep_unread(&mut self, mut bytes: Box<BytesMut>, rest: usize) {
         if rest > 0 {
             bytes.advance(bytes.len() - rest);
@@ -251,7 +251,7 @@ impl Driver {
         }
     }
 
-    /// Reads once. `None` if there is nothing, or no more.
+    /// Reads once. Returns `None` if there is nothing, or at the end.
     pub(super) fn read(&mut self, buffer: &mut [u8], moment: Moment) -> Option<usize> {
         match self.transport.try_read(buffer) {
             Ok(0) => self.connection.hung_up(),
@@ -265,20 +265,20 @@ impl Driver {
         None
     }
 
-    /// Ends the connection for a reason of ours.
+    /// Ends the connection for a reason of the server's.
     pub(super) fn end(&mut self, ending: Ending, moment: Moment) {
         self.connection.end(ending, moment);
         self.wake();
     }
 
-    /// A fault of ours, or of the dialect's, while this connection was served. It is this connection's alone.
+    /// Ends the connection after a panic while it was served. No other connection is affected.
     pub(super) fn failed(&mut self, moment: Moment) {
         tracing::error!(
             connection = self.connection.number,
             "a fault while serving a connection; it is closed"
         );
         self.unread = None;
-        // The dialect may fail over its last words, too. A second panic would end the task that serves the connection.
+        // The dialect may panic again over its last message, which would end the task that serves the connection.
         let connection = &mut self.connection;
         if catch_unwind(AssertUnwindSafe(|| connection.end(Ending::InternalError, moment))).is_err() {
             self.connection.close(INTERNAL_ERROR, "", moment.ms);
@@ -298,7 +298,7 @@ impl Driver {
         }
     }
 
-    /// Has `waker` be woken from now on.
+    /// Wakes `waker` from now on.
     pub(super) fn register(&mut self, waker: &Waker) {
         if self.waker.as_ref().is_none_or(|own| !own.will_wake(waker)) {
             self.waker = Some(waker.clone());

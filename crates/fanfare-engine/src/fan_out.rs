@@ -1,8 +1,8 @@
-//! Deliveries to many connections, written a chunk at a time, so that deliveries to few go between two chunks.
+//! Deliveries to many connections, written a chunk at a time, so that smaller deliveries happen between two chunks.
 //!
-//! Each connection receives events in the order of their publication. The receivers of a fan-out are found in that order, too; only
-//! its writes come later. So before a later event, or an answer, is written to a connection, it is given what the fan-outs have not
-//! written to it yet ([`FanOuts::catch_up`]).
+//! Each connection receives events in the order of publication. The shard finds the receivers of a fan-out in that order, and only
+//! writes later. So before it writes a later event or an answer to a connection, it writes the events that fan-outs still hold for
+//! it ([`FanOuts::catch_up`]).
 
 use std::{collections::VecDeque, rc::Rc};
 
@@ -23,27 +23,27 @@ pub const MAX_FAN_OUT_RECEIVERS: usize = 1 << 19;
 /// A shard's fan-outs, in the order of publication. The first is being written.
 pub(super) struct FanOuts {
     pub(super) all: VecDeque<FanOut>,
-    /// The receivers of all.
+    /// The number of receivers of all.
     receivers: usize,
-    /// Nothing is added to so many receivers.
+    /// The number of receivers from which on nothing is added.
     most: usize,
 }
 
-/// Events for one audience on the way to its connections.
+/// Events for one audience that are being delivered to its connections.
 pub(super) struct FanOut {
     pub(super) parts: Vec<Part>,
     pub(super) reached: Vec<Reach>,
     pub(super) receivers: Rc<Receivers>,
-    /// How many of them have had their turn.
+    /// The number of receivers, from the first, whose turn is over.
     pub(super) done: usize,
     /// What [`Connections::generation`] was when the receivers were found.
     generation: u32,
-    /// Which receivers have not been reached, if one was before its turn.
+    /// The receivers that were not reached yet, if any was reached before its turn.
     unreached: Option<Slots>,
     pub(super) classes: Classes,
 }
 
-/// A set of places of connections.
+/// A set of connections' slots.
 struct Slots(Vec<u64>);
 
 impl Slots {
@@ -59,7 +59,7 @@ impl Slots {
         Self(slots)
     }
 
-    /// Removes the place of `key`; returns whether it was there.
+    /// Removes the slot of `key`; returns whether it was in the set.
     fn remove(&mut self, key: Key) -> bool {
         let (word, bit) = (key.slot() / 64, 1 << (key.slot() % 64));
         let Some(word) = self.0.get_mut(word) else {
@@ -72,7 +72,7 @@ impl Slots {
 }
 
 impl FanOut {
-    /// Whether `part` can go along: it is for the same connections, and none has been written to.
+    /// Returns whether `part` may join: it is for the same connections, and none has been written to.
     fn takes(&self, part: &Part, receivers: &Rc<Receivers>) -> bool {
         let is_untouched = self.done == 0 && self.unreached.is_none();
         let has_room = self.reached.len() + part.events.len() <= RUN;
@@ -93,10 +93,10 @@ impl FanOut {
             && is_same()
     }
 
-    /// Takes the connection of `key` out of those that have not been reached; returns whether it was one of them.
+    /// Marks the connection of `key` as reached; returns whether it was a receiver that had not been reached.
     fn reach_early(&mut self, key: Key) -> bool {
         if !Connections::is_among(key, self.generation) {
-            return false; // it has the slot of a receiver that has gone
+            return false; // it is in the slot of a receiver that has gone
         }
         let rest = &self.receivers[self.done..];
         self.unreached.get_or_insert_with(|| Slots::of(rest)).remove(key)
@@ -115,7 +115,7 @@ impl FanOut {
         );
     }
 
-    /// Writes to the next of its connections.
+    /// Writes to the next chunk of receivers.
     pub(super) fn write_chunk(
         &mut self,
         connections: &mut Connections,
@@ -168,12 +168,12 @@ impl FanOuts {
         self.all.is_empty()
     }
 
-    /// Whether nothing more should be added.
+    /// Returns whether the limit is reached.
     pub(super) fn is_full(&self) -> bool {
         self.receivers >= self.most
     }
 
-    /// Adds the events of `part`, which are all for the same audience. `generation` is that of the connections.
+    /// Adds the events of `part`, all for one audience. `generation` is that of the connections.
     pub(super) fn add(&mut self, part: Part, receivers: &Rc<Receivers>, generation: u32) {
         let reached = part.events.iter().map(|_| Reach::default());
         if let Some(last) = self.all.back_mut().filter(|last| last.takes(&part, receivers)) {
@@ -193,7 +193,7 @@ impl FanOuts {
         });
     }
 
-    /// Writes to a connection what was published before that which is written to it next.
+    /// Writes a connection the events that fan-outs still hold for it.
     pub(super) fn catch_up(
         &mut self,
         key: Key,

@@ -1,8 +1,8 @@
-//! Tasks of one kind take turns with everything else that a shard does.
+//! Limits how many tasks of one kind a shard polls in one pass.
 //!
-//! A thread polls what is ready in the order in which it became so. Ten thousand requests at once, or ten thousand
-//! connections that end at once, would have an event that came after them wait for all. So of a kind only a few are polled
-//! in one pass over what is ready; the others wait in a line of their own, which costs them next to nothing.
+//! A thread polls ready tasks in the order in which they became ready. An event that arrives after ten thousand requests, or
+//! after ten thousand connections that end together, would wait for all of them. So a pass polls only a few tasks of a
+//! kind; the others wait in a queue, which costs next to nothing.
 
 use std::{
     cell::{Cell, RefCell},
@@ -13,45 +13,45 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-/// The line of one kind of tasks on one shard.
+/// The queue of one kind of tasks on one shard.
 pub struct Pace {
-    /// How many are polled in one pass.
+    /// The most tasks that are polled in one pass.
     per_pass: usize,
-    /// How many more may be polled in this pass without standing in line.
+    /// How many more may be polled in this pass without waiting in the queue.
     left: Cell<usize>,
-    line: RefCell<VecDeque<Waker>>,
-    /// How many have ever joined the line, and how many of those have had their turn. Both begin anew at zero after 2^32.
+    queue: RefCell<VecDeque<Waker>>,
+    /// How many tasks have joined the queue, and how many of them were called. Both wrap around at 2^32.
     joined: Cell<u32>,
     called: Cell<u32>,
-    /// Wakes [`Pace::run`] when a task joins an empty line.
+    /// Wakes [`Pace::run`] when a task joins an empty queue.
     caller: RefCell<Option<Waker>>,
 }
 
-/// A task's place in a line.
+/// A task's place in a queue.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place(u32);
 
 impl Pace {
-    /// A line of which `per_pass` tasks are polled in one pass.
+    /// Returns a queue of which `per_pass` tasks are polled in one pass.
     pub fn new(per_pass: usize) -> Rc<Self> {
         Rc::new(Self {
             per_pass,
             left: Cell::new(0),
-            line: RefCell::default(),
+            queue: RefCell::default(),
             joined: Cell::new(0),
             called: Cell::new(0),
             caller: RefCell::default(),
         })
     }
 
-    /// Runs `future` in turns. [`Pace::run`] must run beside it.
+    /// Polls `future` only when it is called. [`Pace::run`] must run at the same time.
     pub async fn paced<F: Future>(self: Rc<Self>, future: F) -> F::Output {
         let mut future = pin!(future);
         let mut place = None;
         poll_fn(|context| {
             place = match place {
                 None => self.enter(context),
-                // Woken by something else it keeps its place, and its waker is in the line.
+                // Woken by something else, it keeps its place, and its waker is in the queue.
                 Some(place) => (!self.has_called(place)).then_some(place),
             };
             if place.is_some() {
@@ -62,18 +62,18 @@ impl Pace {
         .await
     }
 
-    /// Returns `None` if the task may be polled now, else its place in the line.
+    /// Returns `None` if the task may be polled now, else its place in the queue.
     pub(super) fn enter(&self, context: &Context<'_>) -> Option<Place> {
-        if self.line.borrow().is_empty() && self.left.get() > 0 {
+        if self.queue.borrow().is_empty() && self.left.get() > 0 {
             self.left.set(self.left.get() - 1);
             return None;
         }
         Some(self.join(context))
     }
 
-    /// Puts the task at the end of the line.
+    /// Puts the task at the end of the queue.
     pub(super) fn join(&self, context: &Context<'_>) -> Place {
-        self.line.borrow_mut().push_back(context.waker().clone());
+        self.queue.borrow_mut().push_back(context.waker().clone());
         let place = Place(self.joined.get());
         self.joined.set(place.0.wrapping_add(1));
         if let Some(caller) = self.caller.take() {
@@ -82,34 +82,33 @@ impl Pace {
         place
     }
 
-    /// Whether the task at `place` has been called, so that it may be polled. No line is as long as 2^31.
+    /// Returns whether the task at `place` was called and may be polled. No queue is as long as 2^31.
     pub(super) fn has_called(&self, place: Place) -> bool {
         let behind = place.0.wrapping_sub(self.called.get());
         behind > u32::MAX / 2
     }
 
-    /// Calls the tasks in the line, a few in each pass, for ever.
+    /// Calls the tasks in the queue, a few in each pass, forever.
     pub async fn run(self: Rc<Self>) {
         loop {
             poll_fn(|context| self.call(context)).await;
-            // Not a mere wake-up, which would come before the shard has looked at its sockets.
+            // A mere wake-up would come before the shard has looked at its sockets.
             tokio::task::yield_now().await;
         }
     }
 
-    /// Calls the next few; pending while the line is empty.
+    /// Calls the next few; pending while the queue is empty.
     fn call(&self, context: &Context<'_>) -> Poll<()> {
-        let mut line = self.line.borrow_mut();
-        let next = line.len().min(self.per_pass);
-        line.drain(..next).for_each(Waker::wake);
-        // No line is that long.
+        let mut queue = self.queue.borrow_mut();
+        let next = queue.len().min(self.per_pass);
+        queue.drain(..next).for_each(Waker::wake);
         let called = u32::try_from(next).unwrap_or(u32::MAX);
         self.called.set(self.called.get().wrapping_add(called));
         self.left.set(self.per_pass - next);
         if next > 0 {
             return Poll::Ready(());
         }
-        line.shrink_to(4 * self.per_pass);
+        queue.shrink_to(4 * self.per_pass);
         *self.caller.borrow_mut() = Some(context.waker().clone());
         Poll::Pending
     }

@@ -1,4 +1,4 @@
-//! The way of clients' events to the broker. Each client's are placed there in their order; how many may be on the way is limited.
+//! Publishes clients' events at the broker, in the order of each client, and limits how many are in flight.
 
 use std::{
     cell::RefCell,
@@ -13,16 +13,16 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{Conflict, Node};
 
-/// Clients' events on the way at once, per shard. More make their senders wait, by not being read from.
+/// The most events of clients in flight, per shard. Beyond it, senders are not read from until there is room.
 const IN_FLIGHT: usize = 1024;
 
-/// A shard's way to the broker.
+/// Publishes the events of one shard's clients.
 pub(super) struct Publisher {
     node: Arc<Node>,
     permits: Arc<Semaphore>,
-    /// Events of which no receipt is awaited, until they go to the broker together, and their permits.
+    /// Events without a receipt that wait to go to the broker together, and their permits.
     gathered: RefCell<(Vec<Event>, Option<OwnedSemaphorePermit>)>,
-    /// There are such events.
+    /// Notified when there are such events.
     has_gathered: Notify,
 }
 
@@ -36,7 +36,7 @@ impl Publisher {
         })
     }
 
-    /// Has `event` placed at the broker soon, together with what other clients send. Returns it if there is no room for it.
+    /// Publishes `event` soon, together with those of other clients. Returns it if there is no room.
     pub(super) fn gather(&self, event: Event) -> Option<Event> {
         let Ok(permit) = self.permits.clone().try_acquire_owned() else {
             return Some(event);
@@ -53,7 +53,7 @@ impl Publisher {
         None
     }
 
-    /// Places what was gathered, for ever.
+    /// Publishes gathered events, forever.
     pub(super) async fn run(self: Rc<Self>) {
         loop {
             self.has_gathered.notified().await;
@@ -61,7 +61,7 @@ impl Publisher {
         }
     }
 
-    /// Places what was gathered now: before a client is answered, and before anything else is done for one.
+    /// Publishes the gathered events now: before a client is answered, and before another command of a client runs.
     pub(super) fn place(&self) {
         let (events, permits) = self.gathered.take();
         if !events.is_empty() {
@@ -69,7 +69,7 @@ impl Publisher {
         }
     }
 
-    /// Publishes `event`, once there is room; the receipt comes when it is delivered.
+    /// Publishes `event` as soon as there is room. The receipt arrives after its delivery.
     pub(super) async fn publish(
         &self,
         event: Event,
@@ -89,7 +89,7 @@ impl Publisher {
     ) -> oneshot::Receiver<Vec<Receipt>> {
         let (report, receipts) = oneshot::channel();
         let node = self.node.clone();
-        // Its first part runs now, in the order of the clients' messages. A fault there is no fault of the client that is served.
+        // The call itself keeps the order of the clients' messages. A panic in it must not end the client that is served.
         let begun = catch_unwind(AssertUnwindSafe(|| node.publish(events, options, Conflict::Wait)));
         let Ok(publishing) = begun else {
             tracing::error!("a fault while publishing what clients sent");

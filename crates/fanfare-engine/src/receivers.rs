@@ -1,4 +1,4 @@
-//! Which connections of a shard should have an event.
+//! Finds the connections of a shard that receive an event.
 
 use std::rc::Rc;
 
@@ -13,8 +13,8 @@ use super::{
 };
 
 impl Shard {
-    /// A snapshot of the connections that should have the events of `run`, which are all for the same audience: the walk may pause,
-    /// and connections come and go meanwhile.
+    /// Returns the connections that receive the events of `run`, all for one audience. It is a snapshot, because the delivery may
+    /// pause, and connections open and close meanwhile.
     pub(super) fn receivers(self: &Rc<Self>, run: &[&Prepared]) -> Receivers {
         let Some(first) = run.first() else {
             return Receivers::new();
@@ -48,7 +48,7 @@ impl Shard {
         receivers
     }
 
-    /// If an event to a user or to everyone is private, leaves only the connections that may see it.
+    /// Leaves only the connections that may see `event`, if it is private and for a user or everyone.
     fn keep_private(&self, event: &Event, receivers: &mut Receivers) {
         if event.private_to.is_none() {
             return;
@@ -66,8 +66,8 @@ impl Shard {
         });
     }
 
-    /// Connections that subscribed to exactly this channel were judged then. Those with a pattern are judged now, and if the event
-    /// is private, all are. If there is nothing to judge, none is.
+    /// Returns the receivers of an event on `channel`. Connections that subscribed to exactly this channel were judged then. Those
+    /// with a pattern are judged now, if anything restricts the channel; if the event is private, all are.
     fn on_channel(self: &Rc<Self>, channel: &Channel, run: &[&Prepared]) -> Receivers {
         let index = self.directory.index();
         let mut receivers: Receivers = index.channel_members(channel).into();
@@ -93,7 +93,7 @@ impl Shard {
         receivers
     }
 
-    /// Whether a connection is shown what is on `channel`. One of whom that is not known yet gets the events when it is.
+    /// Returns whether a connection may read `channel`. If the authorizer must decide, the events wait for its answer.
     fn may_read(self: &Rc<Self>, key: Key, channel: &Channel, readers: Readers, run: &[&Prepared]) -> bool {
         let mut connections = self.connections.borrow_mut();
         let Some(driver) = connections.later_receiver_at(key) else {

@@ -1,36 +1,36 @@
-//! What the operator allows the connections of one dialect.
+//! The limits and times of one dialect.
 
 use std::time::Duration;
 
 /// Limits and times of one dialect on this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DialectSettings {
-    /// Connections at once.
+    /// The most connections.
     pub max_connections: usize,
-    /// Connections at once from one address; 0 for no limit.
+    /// The most connections from one address; 0 is no limit.
     pub max_connections_per_ip: usize,
-    /// Connections at once of one user; 0 for no limit.
+    /// The most connections of one user; 0 is no limit.
     pub max_connections_per_user: usize,
-    /// Channels, patterns and rooms that one connection may be subscribed to.
+    /// The most channels, patterns and rooms of one connection.
     pub max_subscriptions: usize,
-    /// Messages in a second from one client; 0 for no limit.
+    /// The most messages per second from one client; 0 is no limit.
     pub max_messages_per_second: u32,
-    /// Messages that may come at once before that limit holds; at least a second's worth.
+    /// The most messages that one client may send at once; at least those of one second.
     pub message_burst: u32,
-    /// Bytes in a message from a client.
+    /// The most bytes in a message from a client.
     pub max_message_size: usize,
-    /// Frames in a message from a client.
+    /// The most frames in a message from a client.
     pub max_fragments: usize,
-    /// Messages waiting for one connection.
+    /// The most messages that wait for one connection.
     pub send_queue: usize,
-    /// Bytes waiting for one connection.
+    /// The most bytes that wait for one connection.
     pub send_queue_size: usize,
-    /// Between two pings to a client.
+    /// The time between two pings to a client.
     pub ping_interval: Duration,
-    /// Silence after which a client is taken for dead.
+    /// How long a client may be silent before its connection ends.
     pub ping_timeout: Duration,
     /// Whether permessage-deflate is offered.
     pub compression: bool,
-    /// Messages of fewer bytes are sent as they are.
+    /// The shortest message that is compressed, in bytes.
     pub compression_threshold: usize,
 }

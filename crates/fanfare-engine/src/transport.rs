@@ -1,7 +1,7 @@
 //! A connection's socket, plain or TLS, read and written without waiting.
 //!
-//! A fan-out writes from outside the connection's own task, so nothing here is a future: calls do what can be done
-//! now and return `WouldBlock` for the rest. TLS is driven through rustls' own sans-io connection for that reason.
+//! A fan-out writes from outside the connection's own task, so nothing here is a future: a call does what is possible now
+//! and returns `WouldBlock` for the rest. For this reason, TLS uses rustls' sans-io connection.
 
 use std::{
     io::{self, ErrorKind, IoSlice, Read, Write},
@@ -16,14 +16,14 @@ use tokio::{io::Interest, net::TcpStream};
 #[cfg(test)]
 use crate::tests::pipe::ServerEnd;
 
-/// Slices of so many bytes together are copied into one buffer, because `send` is cheaper than `writev`: 1.7 µs instead of 2.6 for eight
+/// The most bytes of several slices that are copied into one buffer, because `send` is cheaper than `writev`: 1.7 µs instead of 2.6 for eight
 /// frames of 132 bytes, the copy included, and 2.3 instead of 5.6 for 64. Eight frames of 2 KiB cost 4.2 instead of 3.6.
 const MAX_JOINED: usize = 0x4000;
 
-/// The most plaintext handed to TLS before its records must have left, which bounds what it buffers.
+/// The most plaintext that TLS gets before its records have left, which bounds its buffer.
 const TLS_WRITE_CHUNK: usize = 64 * 1024;
 
-/// Where a connection's bytes come from and go to.
+/// The socket of a connection.
 #[derive(Debug)]
 pub enum Transport {
     /// The upgrade is being answered; the socket still belongs to the HTTP side.
@@ -39,7 +39,7 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// Ready when a read is worth trying; else the task is woken then.
+    /// Ready when a read may succeed; otherwise wakes the task then.
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             #[cfg(test)]
@@ -50,7 +50,7 @@ impl Transport {
         }
     }
 
-    /// Ready when a write is worth trying; else the task is woken then.
+    /// Ready when a write may succeed; otherwise wakes the task then.
     pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             #[cfg(test)]
@@ -61,10 +61,10 @@ impl Transport {
         }
     }
 
-    /// Reads what is there; 0 at the end of the stream.
+    /// Reads the available bytes, and returns their number; 0 at the end of the stream.
     ///
     /// # Errors
-    /// `WouldBlock` when nothing is; others end the connection.
+    /// `WouldBlock` if there are none; other errors end the connection.
     pub fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Upgrading => Err(ErrorKind::WouldBlock.into()),
@@ -75,10 +75,10 @@ impl Transport {
         }
     }
 
-    /// Writes as much of `slices` as the socket takes, and returns how many bytes.
+    /// Writes as much of `slices` as the socket takes, and returns the number of bytes.
     ///
     /// # Errors
-    /// `WouldBlock` when it takes nothing now; others end the connection.
+    /// `WouldBlock` if it takes nothing now; other errors end the connection.
     pub fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Self::Upgrading => Err(ErrorKind::WouldBlock.into()),
@@ -89,15 +89,15 @@ impl Transport {
         }
     }
 
-    /// Whether TLS holds records that the socket has not taken yet.
+    /// Returns whether TLS holds records that the socket has not taken yet.
     pub fn wants_flush(&self) -> bool {
         matches!(self, Self::Tls(stream) if stream.1.wants_write())
     }
 
-    /// Writes what TLS still holds.
+    /// Writes the records that TLS holds.
     ///
     /// # Errors
-    /// `WouldBlock` when the socket takes no more now.
+    /// `WouldBlock` if the socket takes no more now.
     pub fn try_flush(&mut self) -> io::Result<()> {
         match self {
             Self::Tls(stream) => pump(&stream.0, &mut stream.1),
@@ -105,7 +105,7 @@ impl Transport {
         }
     }
 
-    /// Whether TLS has decrypted what was not read yet, which no readiness of the socket would show.
+    /// Returns whether TLS has decrypted bytes that were not read yet. The readiness of the socket does not show them.
     pub fn has_read_ahead(&mut self) -> bool {
         match self {
             Self::Tls(stream) => stream
@@ -127,8 +127,8 @@ impl Transport {
         }
     }
 
-    /// Has the system end the connection when the peer has acknowledged nothing of what waits for it for `patience`: a client
-    /// that answers nothing shows by this alone that it is there. Other systems than Linux do that after their own time.
+    /// Lets the system end the connection if the peer acknowledges none of the waiting bytes for `patience`: a client that
+    /// sends nothing shows its presence only by acknowledgements. Systems other than Linux use their own time.
     pub(super) fn end_unacknowledged(&self, patience: Duration) {
         #[cfg(target_os = "linux")]
         if let Some(socket) = self.socket() {
@@ -139,17 +139,17 @@ impl Transport {
         let _ = patience;
     }
 
-    /// Whether the peer reads what was sent and then the end if this is dropped, as long as nothing it sent is unread. TLS says
-    /// goodbye before the end.
+    /// Returns whether dropping the socket lets the peer read all sent bytes and then the end, if none of the peer's bytes are
+    /// unread. TLS needs a `close_notify` first.
     pub fn ends_when_dropped(&self) -> bool {
         !matches!(self, Self::Tls(_))
     }
 
-    /// Ends the stream, so that the peer reads what was sent and then the end.
+    /// Ends the stream, so that the peer reads all sent bytes and then the end.
     pub fn finish_writing(&mut self) {
         if let Self::Tls(stream) = self {
             stream.1.send_close_notify();
-            let _ = pump(&stream.0, &mut stream.1); // the peer may be gone, which is what we want anyway
+            let _ = pump(&stream.0, &mut stream.1); // the peer may be gone
         }
         if let Some(socket) = self.socket() {
             let _ = socket2::SockRef::from(socket).shutdown(std::net::Shutdown::Write);
@@ -175,11 +175,11 @@ fn write_plain(socket: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> 
     socket.try_write(&joined)
 }
 
-/// Reads once. A read that does not fill `buffer` has emptied the socket, so tokio waits for more from then on, and the next look
-/// makes no system call. The end of the stream stays ready.
+/// Reads once. A read that does not fill `buffer` has emptied the socket: from then on tokio waits for more, which saves the
+/// next look a system call. The end of the stream stays ready.
 fn read_some(socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
     let mut read = Err(ErrorKind::WouldBlock.into());
-    // Nothing that is read is in what tokio returns.
+    // The result is in `read`, not in what tokio returns.
     let _ = socket.try_io(Interest::READABLE, || {
         read = socket.try_read(buffer);
         match &read {
@@ -194,7 +194,7 @@ fn tls_read(socket: &TcpStream, tls: &mut ServerConnection, buffer: &mut [u8]) -
     loop {
         match tls.reader().read(buffer) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            // A peer that vanished without the TLS goodbye is an end like any other for WebSocket.
+            // For WebSocket, a peer that vanishes without `close_notify` is an end like any other.
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(0),
             done => return done,
         }
@@ -202,7 +202,7 @@ fn tls_read(socket: &TcpStream, tls: &mut ServerConnection, buffer: &mut [u8]) -
             return Ok(0);
         }
         if let Err(error) = tls.process_new_packets() {
-            let _ = pump(socket, tls); // the alert that names the reason
+            let _ = pump(socket, tls); // an alert with the reason
             return Err(io::Error::new(ErrorKind::InvalidData, error));
         }
     }
@@ -220,7 +220,7 @@ fn tls_write(socket: &TcpStream, tls: &mut ServerConnection, slices: &[IoSlice<'
         }
     }
     match pump(socket, tls) {
-        // What rustls took counts as written: it leaves with the next flush, before anything else.
+        // Bytes in rustls count as written: they leave with the next flush, before anything else.
         Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
         _ => Ok(taken),
     }

@@ -1,4 +1,4 @@
-//! A turn of one connection: the connection, and what is at hand while it is served.
+//! A turn of one connection: the connection, with all that serving it needs.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -14,14 +14,14 @@ use super::{
     driver::Driver,
 };
 
-/// See the module.
+/// A connection that is being served.
 pub(super) struct Turn<'a> {
     pub(super) shard: &'a Rc<Shard>,
     pub(super) key: Key,
     pub(super) driver: &'a mut Driver,
     pub(super) codec: &'a mut Codec,
     pub(super) moment: Moment,
-    /// What was done so far.
+    /// The work so far.
     pub(super) done: Done,
 }
 
@@ -42,7 +42,7 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Writes to the connection what was published before that which the turn does.
+    /// Writes the earlier events that fan-outs still hold for the connection, so that the turn's own messages follow them.
     pub(super) fn catch_up(&mut self) {
         let mut fan_outs = self.shard.fan_outs.borrow_mut();
         fan_outs.catch_up(self.key, self.driver, &mut self.codec.deflater, self.moment);
@@ -53,7 +53,7 @@ impl<'a> Turn<'a> {
     }
 }
 
-/// Gives a connection, if it is still there, a turn outside of its own task.
+/// Gives a connection a turn outside of its own task, if it still exists.
 pub(super) fn take(shard: &Rc<Shard>, key: Key, act: impl FnOnce(&mut Turn<'_>)) {
     let mut connections = shard.connections.borrow_mut();
     let Some(driver) = connections.at(key) else { return };

@@ -1,14 +1,14 @@
-//! What a connection's client makes its shard do, counted.
+//! The work that a client causes its shard, counted.
 //!
-//! Work is counted and not timed: counting costs next to nothing and is the same on every machine. The unit is about a
-//! nanosecond of a server's core; the prices are rounded from measurements, and only their order of size matters.
+//! Work is not timed: counting costs next to nothing and is the same on every machine. The unit is about a nanosecond of
+//! a server's core. The prices are rounded from measurements; only their order of magnitude matters.
 
 use fanfare_core::{Command, Message, Step};
 
-/// Work in one turn. What is left waits until the shard has looked at its other sockets.
+/// The most work in one turn. The rest waits until the shard has looked at its other sockets.
 pub(super) const TURN: u64 = 100_000;
-/// A connection may use one part of a core in so many without standing in line: with a thousand connections that use less,
-/// there is no crowd, and one that uses more is one of few or an attacker's.
+/// A connection that uses more than this fraction of a core (1 / `SHARE`) waits in the queue. Even a thousand connections
+/// that use less do not delay each other.
 const SHARE: u64 = 400;
 
 /// A look at a socket: a system call or two.
@@ -20,23 +20,23 @@ const FRAME: u64 = 100;
 /// A message that a conversation reads, and each of its bytes, which may be looked at several times.
 const MESSAGE: u64 = 500;
 const MESSAGE_BYTE: u64 = 8;
-/// Something that is sent to the client.
+/// A message to the client.
 const SEND: u64 = 300;
 /// A token, which takes a signature to verify.
 const AUTHENTICATE: u64 = 50_000;
 /// One channel or pattern to subscribe to or to unsubscribe from, or a room.
 const SUBSCRIPTION: u64 = 4_000;
 const PUBLISH: u64 = 5_000;
-/// A look into the journal.
+/// A read of the journal.
 const RESUME: u64 = 20_000;
 const FACTS: u64 = 1_000;
 
-/// `bytes` of a client's stream with the headers of so many frames in them.
+/// Returns the work for `bytes` of a client's stream with the headers of `frames` frames.
 pub(super) fn of_stream(bytes: usize, frames: u32) -> u64 {
     bytes as u64 * BYTE + u64::from(frames) * FRAME
 }
 
-/// What a conversation does to read `message`.
+/// Returns the work for a conversation to read `message`.
 pub(super) fn of_message(message: Message<'_>) -> u64 {
     let bytes = match message {
         Message::Text(text) => text.len(),
@@ -45,7 +45,7 @@ pub(super) fn of_message(message: Message<'_>) -> u64 {
     MESSAGE + bytes as u64 * MESSAGE_BYTE
 }
 
-/// What the server does for `step`.
+/// Returns the work for `step`.
 pub(super) fn of_step(step: &Step) -> u64 {
     match step {
         Step::SendText(bytes) | Step::SendBinary(bytes) | Step::SendForms([bytes, _]) => {
@@ -68,9 +68,9 @@ pub(super) fn of_step(step: &Step) -> u64 {
     }
 }
 
-/// What a connection still owes its shard for what it has done lately.
+/// The recent work of a connection, which decreases over time: by one unit in [`SHARE`] nanoseconds.
 ///
-/// Each unit of work is paid off in [`SHARE`] nanoseconds. A connection that owes more than a turn stands in line.
+/// A connection that owes more than a turn waits in the queue.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Debt {
     /// When all is paid off, in nanoseconds of the node's clock.
@@ -84,7 +84,7 @@ impl Debt {
         self.paid_at = from.saturating_add(work * SHARE);
     }
 
-    /// Whether so much is owed at `now` that others come first.
+    /// Returns whether other connections come first at `now`.
     pub(super) fn is_large(self, now: u64) -> bool {
         self.paid_at >= now * 1_000_000 + TURN * SHARE
     }

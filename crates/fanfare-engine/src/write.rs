@@ -1,4 +1,4 @@
-//! Writing events to one connection, each framed once for each kind of receiver.
+//! Writes events to one connection. Each event is framed once for each kind of receiver.
 
 use std::{
     borrow::{Borrow, Cow},
@@ -18,13 +18,12 @@ use super::{
     driver::{Driver, RUN},
 };
 
-/// Receivers served before other tasks of the shard get a turn, which is within half a millisecond; 10,000 at once would hold it for
-/// 80 ms.
+/// Receivers that are served before the shard yields to its other tasks. They take half a millisecond; 10,000 would take 80 ms.
 pub(super) const CHUNK: usize = 64;
-/// To more receivers an event is a fan-out.
+/// An event for more receivers is a fan-out.
 pub(super) const MANY: usize = 4 * CHUNK;
 
-/// Writes the events of `run` to a connection that takes events, now or later.
+/// Writes the events of `run` to a connection that takes events now, or later.
 pub(super) fn write(
     driver: &mut Driver,
     run: &[&Prepared],
@@ -41,7 +40,7 @@ pub(super) fn write(
     }
     let class = classes.of(&driver.connection, run, deflater);
     if class.frames.is_empty() {
-        return; // its dialect shows none of the events
+        return; // its dialect renders none of the events
     }
     if class.cursors && driver.connection.has_windows() {
         class.tally += send_new(driver, run, 0..run.len(), reached, moment, deflater);
@@ -49,14 +48,14 @@ pub(super) fn write(
     }
     let sent = driver.send_run(&class.frames, moment);
     if sent.dropped == 0 {
-        class.full += 1; // nearly every connection
+        class.full += 1; // nearly every connection is here
     } else {
         class.tally += sent;
         count_each(sent, &class.events, reached);
     }
 }
 
-/// Keeps what the connection has not been replayed behind what waits for it.
+/// Keeps an event behind those that wait for the connection, unless it was replayed to it.
 pub(super) fn hold_back(
     driver: &mut Driver,
     prepared: &Prepared,
@@ -80,7 +79,7 @@ pub(super) fn hold_back(
     driver.wake();
 }
 
-/// Sends those of `events` at `places` that the connection has not been replayed.
+/// Sends those of `events` at `places` that were not replayed to the connection.
 pub(super) fn send_new(
     driver: &mut Driver,
     events: &[&Prepared],
@@ -120,7 +119,7 @@ fn send(
     tally
 }
 
-/// Counts what became of frames that were sent to one connection, each of the event at its place. What was dropped comes last.
+/// Counts the frames that were sent to one connection, each for the event at its place. Dropped frames are the last ones.
 fn count_each(sent: Tally, places: &[usize], reached: &mut [Reach]) {
     for (nth, at) in (0..).zip(places) {
         let queued = u64::from(nth < sent.queued);
@@ -132,7 +131,7 @@ fn count_each(sent: Tally, places: &[usize], reached: &mut [Reach]) {
     }
 }
 
-/// Counts one event of one connection.
+/// Counts one event at one connection.
 pub(super) fn count(driver: &Driver, sent: Tally, reached: &mut Reach) {
     driver.connection.mounted().counters.count(sent);
     *reached += Reach {
@@ -142,7 +141,7 @@ pub(super) fn count(driver: &Driver, sent: Tally, reached: &mut Reach) {
     };
 }
 
-/// The frames of one run for each kind of receiver there is: by dialect and by framing.
+/// The frames of one run for each kind of receiver: by dialect, framing and cursors.
 #[derive(Default)]
 pub(super) struct Classes(SmallVec<[Class; 2]>);
 
@@ -151,16 +150,16 @@ struct Class {
     framing: Framing,
     cursors: bool,
     frames: Vec<Bytes>,
-    /// For each frame, which event of the run it is; a dialect may skip some.
+    /// The place of each frame's event in the run: a dialect may skip some.
     events: Vec<usize>,
-    /// Connections to which all frames were written or queued.
+    /// The number of connections to which all frames were written or queued.
     full: u64,
-    /// What was sent to the others.
+    /// The frames of the others.
     tally: Tally,
 }
 
 impl Classes {
-    /// Counts what was sent, and what of it is not in `reached` yet.
+    /// Counts the sent frames, and adds those to `reached` that are not in it yet.
     pub(super) fn count(self, reached: &mut [Reach]) {
         for Class {
             mounted,
