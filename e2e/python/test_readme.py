@@ -1,4 +1,4 @@
-"""The commands of the README's first minute do what the README says."""
+"""The commands of the README's first run do what the README says."""
 
 import json
 import re
