@@ -1,16 +1,69 @@
-//! What nodes do together, over any transport: events and their receipts, questions to all nodes, notices that every node
-//! receives once, idempotency keys, and the probe that shows that messages arrive.
+//! The broker of many nodes, over any transport: events and their receipts, history, presence, questions and notices.
 //!
-//! A transport and its store of ids are small ports ([`transport`]); this crate knows no server and no client library. The
-//! embedded broker for a node without others is [`embedded`].
+//! A node calls a [`Broker`](fanfare_core::Broker), and the broker calls the node's [`Inbound`](fanfare_core::Inbound). This crate
+//! has two brokers: [`ClusterBroker`] for nodes that share a transport, and [`embedded`] for a single node.
 //!
-//! Two connections: one publishes (`link`, `publisher`), one receives (`receiver`), for which `subscriptions` subscribes to
-//! users and channels one by one, or, on a node that holds patterns, to all channels at once. What a node publishes reaches
-//! its own connections by the echo of its own message, so that all nodes deliver in one order. Only where the echo cannot
-//! arrive or does not arrive is an event delivered directly; `receipts` accounts for that, so that nothing is lost in
-//! silence and nothing is delivered twice. Everything for this node passes one queue (`deliveries`); before it, events that
-//! no node published wait until their ids are claimed (`foreign`) and, if their audience has history, until one node has recorded them
-//! (`recorder`). Who is in which room, on all nodes, is `presence`.
+//! This crate must never know a server, a client library, a connection of a client, or a dialect. It knows other nodes only by the
+//! ports in [`transport`].
+//!
+//! # The way of an event
+//!
+//! 1. [`ClusterBroker`] takes the event. `receipts` notes which replies its publisher waits for.
+//! 2. `publisher` gathers the events of all callers and sends them in batches, by the connection of `link`. [`wire::encode`] writes
+//!    each event. The journal of the transport numbers those with history ([`transport::JournalStore`]).
+//! 3. `receiver` reads from the other connection. `subscriptions` subscribes to users and channels one by one, or to all channels
+//!    if the node holds a pattern. While both are in force, `channel_source` decides which copy counts.
+//! 4. `gaps` holds a kept event back until the events before it have arrived, or have been fetched from the journal.
+//! 5. `arrivals` sorts what is complete. Events of this node come back here, too: every node delivers by the echo of its own
+//!    messages, so that all nodes deliver in one order.
+//!    - Events that other programs published wait in `foreign` until their ids are claimed.
+//!    - `recorder` replaces those whose audience has history by numbered copies.
+//!    - Announcements of rooms pass through `presence`.
+//! 6. `deliveries` is the one queue to this node, and `deliverer` empties it. The reach goes back to the publisher's `receipts`.
+//!
+//! If an echo cannot arrive or is late, the node delivers the event directly. `recent` then recognises a late echo, so nothing is
+//! delivered twice.
+//!
+//! # The other parts
+//!
+//! | module | contents |
+//! |---|---|
+//! | `peers`, `reports` | which nodes are live |
+//! | `questions`, `answers`, `requests` | questions to all nodes |
+//! | `notices` | messages that every live node receives once, in order |
+//! | `ids`, `id_memory` | idempotency keys, in the shared store and in this node's memory |
+//! | `presence` | rooms, slots and leases, over all nodes; `local_presence` for a single node |
+//! | [`journal`] | history in one process |
+//! | `probes`, `status` | whether messages arrive, and the log of outages |
+//! | [`wire`] | the form of events on a transport and in the service API |
+//!
+//! # Examples
+//!
+//! A journal numbers an event, and reads it again for a client without a cursor:
+//!
+//! ```
+//! use std::time::{Duration, SystemTime};
+//!
+//! use fanfare_cluster::{journal::MemoryJournal, wire};
+//! use fanfare_core::{
+//!     Channel,
+//!     history::{History, Retention},
+//!     journal::{ReplayFrom, ReplayQuery, ReplayScope},
+//! };
+//!
+//! let body = r#"{"to": {"channel": "news"}, "data": "Rain"}"#;
+//! let mut events = wire::parse_publication(&body.into(), SystemTime::now())?;
+//! events[0].history = History::Wanted(Retention { size: 100, ttl: Duration::from_secs(3600) });
+//!
+//! let journal = MemoryJournal::new(1 << 20);
+//! let delivered = journal.append(events, |events| events);
+//! assert!(matches!(delivered[0].history, History::Kept(_)));
+//!
+//! let scope = ReplayScope { channels: vec![Channel::new("news")?], ..ReplayScope::default() };
+//! let replay = journal.read(&ReplayQuery { scope, from: ReplayFrom::Newest(10), limit: 10 });
+//! assert_eq!(replay.events[0].data.as_str(), r#""Rain""#);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod answers;
 mod arrivals;

@@ -1,20 +1,31 @@
 //! The client protocols that Fanfare speaks.
 //!
-//! Each protocol is a folder and one line in [`REGISTRY`]; nothing else names it. `echo` is the smallest, and the first
-//! to read. Every folder has the same files, without those that it does not need:
+//! Each protocol is a folder and one line in [`REGISTRY`]; nothing else names it. `echo` is the smallest, and the first to read.
+//!
+//! A dialect must never know a socket, a clock, the broker, the policy or another dialect: it receives messages and outcomes, and
+//! returns steps.
+//!
+//! # A tour
+//!
+//! A client meets the files of a dialect in this order. A folder leaves out the files that it does not need:
 //!
 //! | file | contents |
 //! |---|---|
-//! | `mod.rs` | the `DialectKind`: name, path, defaults, and how it is configured |
-//! | `handshake.rs` | `Accept`: which clients may connect, and the form of a refusal |
-//! | `conversation.rs` | `Converse`, and the `Conversation` of one connection |
+//! | `mod.rs` | the [`DialectKind`](fanfare_core::DialectKind): name, path, defaults; and the configured [`Dialect`](fanfare_core::Dialect) |
+//! | `options.rs` | the options of this dialect |
+//! | `handshake.rs` | [`Accept`](fanfare_core::Accept): which clients may connect, and the form of a refusal |
+//! | `conversation.rs` | [`Converse`](fanfare_core::Converse), and the [`Conversation`](fanfare_core::Conversation) of one connection |
 //! | `frames.rs` | a client's messages, parsed |
-//! | `render.rs` | `Render`: events, the server's own messages, closes |
-//! | `http.rs` | `Respond`: routes, and fields on `/health` and `/metrics` |
-//! | `errors.rs`, `options.rs`, `listen.rs` | errors, options, and how `fanfare listen` receives |
-//! | `asyncapi.json`, `transcripts/` | the messages described, and shown scene by scene; every scene is a test |
-//! A dialect must never know a socket, a clock, the broker, the policy or another dialect: it receives messages and
-//! outcomes, and returns steps.
+//! | `errors.rs` | the errors of an open connection |
+//! | `render.rs` | [`Render`](fanfare_core::Render): events, the server's own messages, closes |
+//! | `http.rs` | [`Respond`](fanfare_core::Respond): routes, and fields on `/health` and `/metrics` |
+//! | `listen.rs` | how `fanfare listen` and the benchmark receive by this protocol |
+//! | `asyncapi.json` | the messages, described for `/asyncapi.json` |
+//! | `transcripts/` | conversations, scene by scene; every scene is a test |
+//!
+//! # Examples
+//!
+//! A conversation without a server. It gets a message and returns a step:
 //!
 //! ```
 //! use std::time::SystemTime;

@@ -1,5 +1,45 @@
-//! Fanfare's server: listeners, the HTTP routes, the Redis-protocol door, configuration and the
-//! command line. The binary is `fanfare`; this library exists for it, its tests, its fuzz targets and its benchmarks.
+//! Fanfare's server: configuration, HTTP, the Redis-protocol door, tokens, and the command line.
+//!
+//! The binary `fanfare` calls [`cli::run`]. This library exists for the binary, its tests, its fuzz targets and its benchmarks.
+//!
+//! This crate must never know how an event finds its receivers, what a client's message means, or how nodes reach each other. The
+//! engine, the dialects and the transports do; no dialect's name stands here.
+//!
+//! # A tour
+//!
+//! In the order in which an event meets them:
+//!
+//! 1. [`config`] reads the settings, and [`serve`] builds a server from them: the node, its broker, its listeners, its threads.
+//! 2. [`http`] accepts connections, answers requests, and upgrades a client to its dialect. [`resp`] is the door for publishers
+//!    that speak the Redis protocol.
+//! 3. [`auth`] verifies tokens and API keys. `access` builds the rules that decide which users may do what.
+//! 4. An event passes from a door to [`fanfare_engine::Node::publish`]. What happens then is the engine's.
+//! 5. [`messages`] publishes what users wrote and the database has stored, once, also after a crash.
+//! 6. [`report`] shows operators what a node does, `otlp` sends spans to a collector, and [`telemetry`] is the log.
+//!
+//! Beside them: `acme` obtains certificates, [`upkeep`] notes what a node does for itself, and [`cli`] has one file per command.
+//!
+//! # Examples
+//!
+//! Load a configuration as `serve` does, and ask where a value comes from:
+//!
+//! ```
+//! use fanfare_server::config::{Origin, Sources, load};
+//!
+//! let sources = Sources {
+//!     overrides: vec![("limits.max_listed_members".to_owned(), "50".to_owned())],
+//!     ..Sources::default()
+//! };
+//! let loaded = load(&sources, fanfare_dialects::REGISTRY).expect("the value is usable");
+//! assert_eq!(loaded.config.limits.max_listed_members, 50);
+//! assert!(loaded.is_configured("limits.max_listed_members"));
+//!
+//! let sources = Sources {
+//!     overrides: vec![("limits.max_listed_member".to_owned(), "50".to_owned())],
+//!     ..Sources::default()
+//! };
+//! assert!(load(&sources, fanfare_dialects::REGISTRY).is_err(), "a misspelt key is an error");
+//! ```
 
 mod access;
 mod acme;

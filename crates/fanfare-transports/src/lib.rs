@@ -1,6 +1,40 @@
-//! The transports between Fanfare's nodes: how messages and idempotency keys look on each, and nothing of what they mean.
+//! The transports between Fanfare's nodes: Redis (or Valkey) and NATS.
 //!
-//! Each transport has a folder and one line in [`open`]; all obey the same laws, which `tests/it` holds them to.
+//! A transport carries bytes on subjects, and stores idempotency keys, presence and history. The meaning of those bytes is
+//! decided in [`fanfare_cluster`], once for all transports.
+//!
+//! This crate must never know an event's meaning, a client protocol, a connection of a client, or the form of the configuration. Each transport
+//! knows only its own server.
+//!
+//! # A tour
+//!
+//! [`open`] makes a broker of a kind and its [`BrokerOptions`]; [`check`] does the same without connecting. Each transport is a
+//! folder and one line in both functions. The folders have the same parts, in the order in which an event meets them:
+//!
+//! | part | `redis` | `nats` |
+//! |---|---|---|
+//! | a server's address | `address`, `sentinel`, `cluster`, `servers` | `address`, `login` |
+//! | the names of subjects | `names` | `names` |
+//! | [`Sender`](fanfare_cluster::transport::Sender): publishes | `publish` | `sender`, `exchange` |
+//! | [`IdStore`](fanfare_cluster::transport::IdStore): idempotency keys | `ids` | `ids` |
+//! | [`JournalStore`](fanfare_cluster::transport::JournalStore): history | `journal` | `journal` |
+//! | [`PresenceStore`](fanfare_cluster::transport::PresenceStore): rooms, slots, leases | `presence`, `scripts` | `presence`, `records` |
+//! | [`Subscriber`](fanfare_cluster::transport::Subscriber): receives | `mod`, `sharded` | `receiver`, `order` |
+//!
+//! All transports obey the same laws: `tests/it` runs them against real servers.
+//!
+//! # Examples
+//!
+//! Check the options of a broker before a start:
+//!
+//! ```
+//! use fanfare_transports::{BrokerOptions, OpenError, check};
+//!
+//! let at = |url: &str| BrokerOptions { url: url.to_owned(), ..BrokerOptions::default() };
+//! assert_eq!(check("redis", &at("redis://127.0.0.1:6379")), Ok(None));
+//! assert!(matches!(check("redis", &at("http://127.0.0.1")), Err(OpenError::BadUrl(_))));
+//! assert_eq!(check("carrier-pigeon", &at("")), Err(OpenError::UnknownKind));
+//! ```
 
 mod id_values;
 mod journal_reads;
