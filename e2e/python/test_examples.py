@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 
 import pytest
@@ -12,12 +13,13 @@ import pytest
 import fanfare
 from conftest import Client
 from fanfare import ROOT, SECRET, binary, environment, free_port, program, token, wait_until
+from identity_provider import Key, Provider
 from test_tls import FILES
 
 EXAMPLES = sorted(path.parent for path in ROOT.glob("examples/*/fanfare.toml"))
 KEY = "replace-this-key-of-your-backend"
-# These need a Redis, a database or an identity provider that the test does not have; they are only checked.
-ELSEWHERE = {"three-nodes-redis", "identity-provider"}
+# Tests of their own start these, with the servers that they need.
+WITH_SERVERS = {"three-nodes-redis", "identity-provider"}
 
 
 class Example:
@@ -87,7 +89,7 @@ def test_an_example_passes_the_check_without_a_warning(source, tmp_path):
     assert checked.stdout.startswith("ok\n")
 
 
-@pytest.mark.parametrize("name", [path.name for path in EXAMPLES if path.name not in ELSEWHERE])
+@pytest.mark.parametrize("name", [path.name for path in EXAMPLES if path.name not in WITH_SERVERS])
 def test_an_example_starts(example, cleanup, name):
     example(name).start(cleanup)
 
@@ -100,6 +102,57 @@ def test_one_node_delivers_what_its_comment_publishes(example, cleanup):
     event = {"to": {"user": "alice"}, "type": "greeting", "data": {"text": "Hello"}}
     assert post(f"http://127.0.0.1:{node.ports[8081]}/api/v1/events", event)["recipients"] == 1
     assert alice.next_json()["payload"] == {"text": "Hello"}
+
+
+def test_an_event_reaches_the_clients_of_three_nodes(tmp_path, cleanup, real_redis, real_postgres, publisher):
+    server, database = real_redis(), real_postgres()
+    backend = publisher(server.port)
+    backend.execute_command("ACL", "SETUSER", "fanfare", "on", ">change-this-password", "~*", "&*", "+@all")
+    clients = []
+    for number in range(3):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        node = Example(ROOT / "examples/three-nodes-redis", folder)
+        text = node.config.read_text().replace("redis.internal:6379", f"127.0.0.1:{server.port}")
+        node.config.write_text(re.sub('"postgres://[^"]*"', f'"{database.url}"', text))
+        node.start(cleanup)
+        clients.append(Client(f"ws://127.0.0.1:{node.ports[8081]}/ws?token={token('alice')}"))
+        cleanup.callback(clients[-1].close)
+
+    event = {"to": {"user": "alice"}, "type": "greeting", "data": "by the last node"}
+    assert post(f"http://127.0.0.1:{node.ports[8081]}/api/v1/events", event)["recipients"] == 3
+    backend.publish("user_noti:alice", json.dumps({"type": "greeting", "payload": "on Redis"}))
+    for client in clients:
+        assert [client.next_json()["payload"] for _ in range(2)] == ["by the last node", "on Redis"]
+
+
+def test_tokens_of_the_identity_provider_are_accepted(example, cleanup):
+    provider = Provider(Key("first"))
+    cleanup.callback(provider.stop)
+    provider.start()
+    node = example("identity-provider")
+    node.config.write_text(re.sub('^jwks_url = .*', f'jwks_url = "{provider.url}"', node.config.read_text(), flags=re.M))
+    node.start(cleanup)
+    port = node.ports[8081]
+    claims = {"iss": "https://id.example.com/realms/main", "aud": "fanfare", "tenant": "a"}
+    alice = Client(f"ws://127.0.0.1:{port}/ws?token={provider.keys[0].token('alice', **claims)}")
+    cleanup.callback(alice.close)
+    assert post(f"http://127.0.0.1:{port}/api/v1/events", {"to": {"user": "alice"}, "data": 1})["recipients"] == 1
+
+    def read(channel, **changed):
+        """The status of a stream's answer."""
+        headers = {"Authorization": f"Bearer {provider.keys[0].token('alice', **claims | changed)}"}
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/api/v1/stream?channel={channel}", headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return answer.status
+        except urllib.error.HTTPError as refused:
+            return refused.code
+
+    assert read("tenant.a.news") == 200
+    assert read("tenant.a.news", tenant="b") == 403
+    assert read("reports.may") == 403
+    assert read("tenant.a.news", aud="another") == 401
 
 
 def test_haproxy_accepts_its_configuration(example):
