@@ -28,7 +28,7 @@ use fanfare_server::{
     config::{self, Sources, Visibility},
     http::{self, AllowedOrigins, Door, RateLimits, Readiness, ReloadHandle, Site, SiteOptions, SiteRules},
 };
-use fanfare_transports::BrokerOptions;
+use fanfare_transports::{BrokerKind, BrokerOptions};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::{net::TcpStream, task::LocalSet, time::timeout};
@@ -54,7 +54,8 @@ impl Server {
     async fn start() -> Self {
         let gate = gate();
         let node = node(gate.clone());
-        let broker = fanfare_transports::open("memory", &BrokerOptions::default(), node.clone()).unwrap();
+        let broker =
+            fanfare_transports::open(BrokerKind::Memory, &BrokerOptions::default(), node.clone()).unwrap();
         let (handles, commands): (Vec<_>, Vec<_>) = (0..SHARDS).map(|_| ShardHandle::channel()).unzip();
         node.attach(handles, broker);
         let listener = StdListener::bind("127.0.0.1:0").unwrap();

@@ -38,6 +38,7 @@
 
 mod id_values;
 mod journal_reads;
+mod kind;
 mod nats;
 mod redis;
 mod tls_files;
@@ -52,6 +53,7 @@ use fanfare_cluster::{
 };
 pub use fanfare_cluster::{ClusterOptions, MAX_FETCHED, MAX_WATCHED};
 use fanfare_core::{Broker, Inbound};
+pub use kind::BrokerKind;
 
 /// The default of [`BrokerOptions::max_journals`].
 pub const MAX_JOURNALS: usize = 100_000;
@@ -126,9 +128,6 @@ impl Default for BrokerOptions {
 /// Why there is no broker.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    /// There is no broker of this name.
-    #[error("there is no broker of this kind (there are: {})", kinds().join(", "))]
-    UnknownKind,
     /// The URL is not understood. The reason contains no part of it, since it may have a password.
     #[error("the broker's URL is not usable: {0}")]
     BadUrl(&'static str),
@@ -145,18 +144,18 @@ pub enum OpenError {
     BadPrefix,
 }
 
-/// Opens the broker called `kind`. It connects in the background; a server that is away is no error. Call it inside a
+/// Opens a broker of this kind. It connects in the background; a server that is away is no error. Call it inside a
 /// runtime, which then drives the broker's tasks until the broker is dropped.
 ///
 /// # Errors
-/// When there is no such broker, or its options make no sense.
+/// If its options make no sense.
 pub fn open(
-    kind: &str,
+    kind: BrokerKind,
     options: &BrokerOptions,
     inbound: Arc<dyn Inbound>,
 ) -> Result<Arc<dyn Broker>, OpenError> {
     let transport: Arc<dyn Transport> = match kind {
-        "memory" => {
+        BrokerKind::Memory => {
             let ClusterOptions {
                 max_remembered_ids,
                 max_listed_members,
@@ -166,27 +165,20 @@ pub fn open(
             let journal = MemoryJournal::new(options.max_history_bytes);
             return Ok(Arc::new(broker.keeping(journal)));
         }
-        "redis" => Arc::new(redis::Redis::new(options)?),
-        "nats" => Arc::new(nats::Nats::new(options)?),
-        _ => return Err(OpenError::UnknownKind),
+        BrokerKind::Redis => Arc::new(redis::Redis::new(options)?),
+        BrokerKind::Nats => Arc::new(nats::Nats::new(options)?),
     };
     Ok(Arc::new(ClusterBroker::new(transport, &options.node, inbound)))
 }
 
-/// Checks `options` for the broker called `kind` as [`open`] does, without connecting. Returns a warning for the operator.
+/// Checks `options` for a broker of this kind as [`open`] does, without connecting. Returns a warning for the operator.
 ///
 /// # Errors
 /// As [`open`].
-pub fn check(kind: &str, options: &BrokerOptions) -> Result<Option<&'static str>, OpenError> {
+pub fn check(kind: BrokerKind, options: &BrokerOptions) -> Result<Option<&'static str>, OpenError> {
     match kind {
-        "memory" => Ok(None),
-        "redis" => redis::Redis::new(options).map(|redis| redis.warning()),
-        "nats" => nats::Nats::new(options).map(|_| None),
-        _ => Err(OpenError::UnknownKind),
+        BrokerKind::Memory => Ok(None),
+        BrokerKind::Redis => redis::Redis::new(options).map(|redis| redis.warning()),
+        BrokerKind::Nats => nats::Nats::new(options).map(|_| None),
     }
-}
-
-/// The kinds that [`open`] knows.
-pub fn kinds() -> &'static [&'static str] {
-    &["memory", "redis", "nats"]
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use fanfare_core::{GuardedUrl, OptionalText};
-use fanfare_transports::{BrokerOptions, SentinelOptions};
+use fanfare_transports::{BrokerKind, BrokerOptions, SentinelOptions};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use smart_default::SmartDefault;
@@ -113,55 +113,5 @@ impl Broker {
             prefix: self.prefix.clone(),
             ..BrokerOptions::default()
         }
-    }
-}
-
-/// The brokers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum BrokerKind {
-    /// In this process.
-    #[default]
-    Memory,
-    /// A Redis server.
-    Redis,
-    /// NATS servers.
-    Nats,
-}
-
-impl BrokerKind {
-    /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Memory, Self::Redis, Self::Nats];
-
-    /// Returns the kind's name in the configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Memory => "memory",
-            Self::Redis => "redis",
-            Self::Nats => "nats",
-        }
-    }
-
-    /// Returns the URL schemes of this broker.
-    pub fn schemes(self) -> &'static [&'static str] {
-        match self {
-            Self::Memory => &[],
-            Self::Redis => &["redis", "rediss", "valkey", "valkeys", "redis+unix", "unix"],
-            Self::Nats => &["nats", "tls"],
-        }
-    }
-
-    /// Returns the URL of this broker if none is configured.
-    pub fn default_url(self) -> Option<&'static str> {
-        match self {
-            Self::Memory => None,
-            Self::Redis => Some("redis://127.0.0.1:6379"),
-            Self::Nats => Some("nats://127.0.0.1:4222"),
-        }
-    }
-
-    /// Returns whether this broker has no server that publishers can use, so that the embedded door is opened.
-    pub fn has_embedded_door(self) -> bool {
-        self == Self::Memory
     }
 }

@@ -2,8 +2,8 @@
 
 use fanfare_accounts::storage::StorageUrl;
 use fanfare_core::{DialectKind, LONGEST, Registry, format_duration, parse_duration};
+use fanfare_transports::BrokerKind;
 
-use super::broker::BrokerKind;
 use super::merged::Merged;
 
 /// Sets the values that follow from others.
@@ -29,7 +29,7 @@ fn broker(merged: &mut Merged) {
         merged.derive("broker.kind", BrokerKind::Redis.name(), reason);
     }
     let name = merged.values.text("broker.kind");
-    let kind = BrokerKind::ALL.into_iter().find(|kind| kind.name() == name);
+    let kind = BrokerKind::named(name);
     if let Some(url) = kind.and_then(BrokerKind::default_url)
         && !has_other
     {

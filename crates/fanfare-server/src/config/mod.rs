@@ -3,9 +3,11 @@
 //! A setting is declared once, as a field: its type parses and checks the values, its doc comment is the documentation,
 //! its `#[default(…)]` the default, its place the key and the variable. `model`, `accounts`, `access`, `broker`,
 //! `history` and `dialect` have the fields. A dialect's folder has the fields of that dialect alone, the engine those of
-//! `[observe]`, `fanfare_core::policy` those of `[[channel]]`. `schema` reads the declarations as data, from their JSON
-//! schema. The layers (`profile`, the file, `environment`, flags; `layer` reads each into `merged`) and the printed
-//! forms use that data. `kind` has the texts about a type for errors and documents.
+//! `[observe]`, `fanfare_core::policy` those of `[[channel]]`.
+//!
+//! `schema` reads the declarations as data, from their JSON schema. The layers (`profile`, the file, `environment`,
+//! flags; `layer` reads each into `merged`) and the printed forms use that data. `kind` has the texts about a type for
+//! errors and documents.
 //!
 //! To add a setting, add a field. To add a rule between settings, add it to `checks`.
 
@@ -39,7 +41,7 @@ pub(crate) mod tests;
 pub use access::Authorizer;
 pub use accounts::{Auth, Registration, Storage};
 pub use bind_address::BindAddress;
-pub use broker::{Broker, BrokerKind};
+pub use broker::Broker;
 pub use dialect::DialectConfig;
 pub use history::{AudienceHistory, ByteSize, HistorySettings};
 pub use load::{DEFAULT_FILES, Loaded, load};

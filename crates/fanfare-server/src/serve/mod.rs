@@ -189,7 +189,7 @@ fn attach(node: &Arc<Node>, config: &Config, shards: usize) -> Result<Vec<ShardC
         max_journals: config.history.max_journals,
         ..config.broker.options()
     };
-    let broker = fanfare_transports::open(config.broker.kind.name(), &options, node.clone())
+    let broker = fanfare_transports::open(config.broker.kind, &options, node.clone())
         .map_err(|error| error.to_string())?;
     let (handles, commands) = (0..shards).map(|_| ShardHandle::channel()).unzip();
     node.attach(handles, broker);

@@ -51,7 +51,7 @@ pub(super) fn prepare(loaded: &Loaded, purpose: Purpose) -> Result<Prepared, Con
     let storage = Storage::new(&config.storage.url, config.storage.max_connections)
         .map_err(|error| loaded.problem("storage.url", error.to_string()));
     let storage = noted(storage, &mut problems);
-    let broker = fanfare_transports::check(config.broker.kind.name(), &config.broker.options());
+    let broker = fanfare_transports::check(config.broker.kind, &config.broker.options());
     noted(
         broker.map_err(|error| broker_problem(loaded, &error)),
         &mut problems,
@@ -85,7 +85,6 @@ pub(super) fn prepare(loaded: &Loaded, purpose: Purpose) -> Result<Prepared, Con
 
 fn broker_problem(loaded: &Loaded, error: &OpenError) -> Problem {
     let name = match error {
-        OpenError::UnknownKind => "kind",
         OpenError::BadUrl(_) => "url",
         OpenError::BadPrefix => "prefix",
         OpenError::BadSetting { name, .. } => name,

@@ -6,6 +6,7 @@ use std::{
 };
 
 use fanfare_core::{Audience, BrokerError, BrokerHealth, Interest, Receipt};
+use fanfare_transports::BrokerKind;
 
 use crate::{
     failover::receipts_are_true,
@@ -262,7 +263,7 @@ async fn receipts_are_true_while_the_other_node_connects_again() {
     let server = RedisServer::start();
     let proxy = Proxy::to(server.address()).await;
     let nodes = [server.url(), proxy.url_to(&server.url())];
-    let nodes = ["a", "b"].map(|id| Node::open("redis", &nodes[usize::from(id == "b")], id));
+    let nodes = ["a", "b"].map(|id| Node::open(BrokerKind::Redis, &nodes[usize::from(id == "b")], id));
     for node in &nodes {
         node.ready().await;
     }
@@ -304,7 +305,7 @@ pub(crate) async fn a_hang_is_noticed(node: &Node, signal: impl Fn(&str)) {
 async fn a_node_starts_without_redis() {
     let mut server = RedisServer::start();
     server.kill();
-    let node = Node::open("redis", &server.url(), "a");
+    let node = Node::open(BrokerKind::Redis, &server.url(), "a");
     node.hold("alice", 1).await;
     let receipt = node.publish_one(to_user("alice", "1")).await;
     assert_eq!((receipt.reach.queued, receipt.degraded), (1, true));

@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use fanfare_core::BrokerHealth;
+use fanfare_transports::BrokerKind;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
@@ -61,8 +62,8 @@ async fn a_connection_that_brings_nothing_is_opened_again() {
     let server = RedisServer::start();
     let (url, deaf) = proxy(&server).await;
     let (node, other) = (
-        Node::open("redis", &url, "a"),
-        Node::open("redis", &server.url(), "b"),
+        Node::open(BrokerKind::Redis, &url, "a"),
+        Node::open(BrokerKind::Redis, &server.url(), "b"),
     );
     node.ready().await;
     other.ready().await;

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use fanfare_core::{Claim, Receipt};
+use fanfare_transports::BrokerKind;
 use uuid::Uuid;
 
 use crate::{
@@ -104,7 +105,7 @@ async fn what_was_heard_is_known_to_all_without_an_answer() {
     let (server, first, second) = two_nodes().await;
     publish(&server, &named(1, "1"));
     came(&server, &[&first, &second], &numbers(1..2)).await;
-    let later = Node::open("redis", &server.url(), "c");
+    let later = Node::open(BrokerKind::Redis, &server.url(), "c");
     later.ready().await;
     for node in [&first, &second, &later] {
         assert_eq!(claim(node, 1).await, Claim::Published(Some(Receipt::default())));
@@ -195,13 +196,13 @@ async fn a_list_may_name_as_many_ids_as_it_has_events() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_comes_later_does_not_hear_a_repeat() {
     let server = RedisServer::start();
-    let first = Node::open("redis", &server.url(), "a");
+    let first = Node::open(BrokerKind::Redis, &server.url(), "a");
     first.ready().await;
     publish(&server, &named(1, "1"));
     eventually("it comes", async || first.inbound.data() == ["1"]).await;
     // By more than the little that clocks may differ.
     tokio::time::sleep(Duration::from_millis(200)).await;
-    let later = Node::open("redis", &server.url(), "b");
+    let later = Node::open(BrokerKind::Redis, &server.url(), "b");
     later.ready().await;
     for number in [1, 2] {
         publish(&server, &named(number, &number.to_string()));

@@ -7,7 +7,7 @@ use std::{
 };
 
 use fanfare_core::{BrokerHealth, Claim};
-use fanfare_transports::BrokerOptions;
+use fanfare_transports::{BrokerKind, BrokerOptions};
 use redis::Value;
 use uuid::Uuid;
 
@@ -22,7 +22,7 @@ use crate::{
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 
 pub(crate) async fn two_nodes(options: &BrokerOptions) -> [Node; 2] {
-    let nodes = ["a", "b"].map(|name| Node::open_by("redis", options, name));
+    let nodes = ["a", "b"].map(|name| Node::open_by(BrokerKind::Redis, options, name));
     for node in &nodes {
         node.ready().await;
     }
@@ -120,7 +120,7 @@ async fn sentinels_replace_a_master_that_died() {
     assert_eq!(group.named_port(), group.servers[1].port());
     id_is_new_once(&nodes).await;
     // A node that comes later finds the new one.
-    let later = Node::open_by("redis", &group.options(), "c");
+    let later = Node::open_by(BrokerKind::Redis, &group.options(), "c");
     later.ready().await;
 }
 
@@ -213,7 +213,7 @@ async fn without_a_sentinel_the_master_goes_on() {
             "1",
         ])
         .ok();
-    let later = Node::open_by("redis", &options, "c");
+    let later = Node::open_by(BrokerKind::Redis, &options, "c");
     later.ready().await;
 }
 

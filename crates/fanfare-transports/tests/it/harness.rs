@@ -14,7 +14,7 @@ use fanfare_core::{
     Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Entered, EntryTicket, Event, Gap,
     Inbound, Interest, Member, Presence, PublishOptions, RawJson, Reach, Receipt, UserId, history::Retention,
 };
-use fanfare_transports::BrokerOptions;
+use fanfare_transports::{BrokerKind, BrokerOptions};
 
 use crate::{
     groups::{self, ClusterGroup, SentinelGroup},
@@ -60,16 +60,16 @@ impl Cluster {
     }
 
     /// The kind of broker, and how it is opened.
-    pub(crate) fn options(&self) -> (&'static str, BrokerOptions) {
+    pub(crate) fn options(&self) -> (BrokerKind, BrokerOptions) {
         let (kind, options, prefix) = match self {
-            Self::Memory => ("memory", BrokerOptions::default(), ""),
+            Self::Memory => (BrokerKind::Memory, BrokerOptions::default(), ""),
             Self::Redis(server) => {
                 let url = server.url();
                 let options = BrokerOptions {
                     url,
                     ..BrokerOptions::default()
                 };
-                ("redis", options, "")
+                (BrokerKind::Redis, options, "")
             }
             Self::Nats(server) => {
                 let url = server.url();
@@ -77,10 +77,10 @@ impl Cluster {
                     url,
                     ..BrokerOptions::default()
                 };
-                ("nats", options, "")
+                (BrokerKind::Nats, options, "")
             }
-            Self::Sentinel(shared) => ("redis", shared.group.options(), &*shared.prefix),
-            Self::Sharded(shared) => ("redis", shared.group.options(), &*shared.prefix),
+            Self::Sentinel(shared) => (BrokerKind::Redis, shared.group.options(), &*shared.prefix),
+            Self::Sharded(shared) => (BrokerKind::Redis, shared.group.options(), &*shared.prefix),
         };
         let mut options = BrokerOptions {
             prefix: prefix.to_owned(),
@@ -122,7 +122,7 @@ pub(crate) async fn know_each_other(nodes: &[Node]) {
 impl RedisServer {
     /// Returns a node that is connected to this server.
     pub(crate) async fn node(&self, id: &str) -> Node {
-        let node = Node::open("redis", &self.url(), id);
+        let node = Node::open(BrokerKind::Redis, &self.url(), id);
         node.ready().await;
         node
     }
@@ -135,12 +135,12 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn open(kind: &str, url: &str, id: &str) -> Self {
+    pub(crate) fn open(kind: BrokerKind, url: &str, id: &str) -> Self {
         Self::open_with(kind, url, id, LINGER)
     }
 
     /// As [`Self::open`], with another linger.
-    pub(crate) fn open_with(kind: &str, url: &str, id: &str, linger: Duration) -> Self {
+    pub(crate) fn open_with(kind: BrokerKind, url: &str, id: &str, linger: Duration) -> Self {
         let mut options = BrokerOptions {
             url: url.to_owned(),
             ..BrokerOptions::default()
@@ -156,11 +156,11 @@ impl Node {
             prefix: prefix.to_owned(),
             ..BrokerOptions::default()
         };
-        Self::open_by("redis", &options, "")
+        Self::open_by(BrokerKind::Redis, &options, "")
     }
 
     /// A node with these options, called `id`.
-    pub(crate) fn open_by(kind: &str, options: &BrokerOptions, id: &str) -> Self {
+    pub(crate) fn open_by(kind: BrokerKind, options: &BrokerOptions, id: &str) -> Self {
         let mut options = options.clone();
         id.clone_into(&mut options.node.node_id);
         let inbound = Recorder::named(id);

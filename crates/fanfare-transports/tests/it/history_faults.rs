@@ -10,7 +10,7 @@ use fanfare_core::{
     history::{Cursor, Unrecovered},
     journal::{JournalFigures, ReplayFrom},
 };
-use fanfare_transports::BrokerOptions;
+use fanfare_transports::{BrokerKind, BrokerOptions};
 use redis::Value;
 
 use crate::{
@@ -31,7 +31,7 @@ async fn receiving(url: &str, id: &str) -> Node {
         ..BrokerOptions::default()
     };
     options.node.max_fetched = 10_000;
-    let node = Node::open_by("redis", &options, id);
+    let node = Node::open_by(BrokerKind::Redis, &options, id);
     node.inbound.keeps.store(true, Ordering::SeqCst);
     node.ready().await;
     node.hold_interest(channel(CHANNEL), 1).await;
@@ -228,7 +228,7 @@ async fn it_is_another_journal(node: &Node, before: Cursor) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_that_takes_over_is_another_journal() {
     let mut group = SentinelGroup::start();
-    let node = Node::open_by("redis", &group.options(), "a");
+    let node = Node::open_by(BrokerKind::Redis, &group.options(), "a");
     node.ready().await;
     node.hold_interest(channel(CHANNEL), 1).await;
     publish(&node, 0..3).await;
@@ -339,7 +339,7 @@ async fn forgotten_audiences_are_not_recovered() {
         max_journals: 3,
         ..BrokerOptions::default()
     };
-    let node = Node::open_by("redis", &options, "a");
+    let node = Node::open_by(BrokerKind::Redis, &options, "a");
     node.ready().await;
     let start = present(&node).await;
     for number in 0..5 {
@@ -402,7 +402,7 @@ async fn the_documented_rights_are_enough_for_history() {
         max_journals: 1,
         ..BrokerOptions::default()
     };
-    let node = Node::open_by("redis", &options, "a");
+    let node = Node::open_by(BrokerKind::Redis, &options, "a");
     node.ready().await;
     node.hold_interest(channel(CHANNEL), 1).await;
     let start = present(&node).await;

@@ -6,7 +6,7 @@ use fanfare_core::{
     history::{Cursor, Unrecovered},
     journal::ReplayFrom,
 };
-use fanfare_transports::BrokerOptions;
+use fanfare_transports::{BrokerKind, BrokerOptions};
 
 use crate::{
     harness::{Node, RECEIPT, channel, eventually, to_channel},
@@ -158,7 +158,7 @@ async fn the_documented_rights_are_enough_for_history() {
         url: server.url_for("fanfare", "password"),
         ..BrokerOptions::default()
     };
-    let node = Node::open_by("nats", &options, "a");
+    let node = Node::open_by(BrokerKind::Nats, &options, "a");
     node.ready().await;
     node.hold_interest(channel(CHANNEL), 1).await;
     let start = present(&node).await;

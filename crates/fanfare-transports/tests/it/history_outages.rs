@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use fanfare_core::Interest;
-use fanfare_transports::BrokerOptions;
+use fanfare_transports::{BrokerKind, BrokerOptions};
 
 use crate::{
     harness::{Node, channel, eventually, to_channel},
@@ -24,7 +24,7 @@ async fn cut_off(server: &RedisServer, interest: Interest) -> (Node, Node, Proxy
         url: proxy.url_to(&server.url()),
         ..BrokerOptions::default()
     };
-    let node = Node::open_by("redis", &options, "a");
+    let node = Node::open_by(BrokerKind::Redis, &options, "a");
     node.inbound.keeps.store(true, Ordering::SeqCst);
     node.ready().await;
     node.hold_interest(interest, 1).await;

@@ -169,21 +169,13 @@ recorder_contract! {
 }
 
 #[test]
-fn kinds() {
-    let inbound = || -> std::sync::Arc<dyn fanfare_core::Inbound> { harness::Recorder::new() };
-    let options = fanfare_transports::BrokerOptions::default();
-    let error = fanfare_transports::open("carrier-pigeon", &options, inbound())
-        .err()
-        .unwrap();
-    assert_eq!(
-        error.to_string(),
-        "there is no broker of this kind (there are: memory, redis, nats)"
-    );
+fn errors_about_a_url_have_no_secret() {
+    let inbound: std::sync::Arc<dyn fanfare_core::Inbound> = harness::Recorder::new();
     let options = fanfare_transports::BrokerOptions {
         url: "http://user:secret@host".to_owned(),
-        ..options
+        ..Default::default()
     };
-    let error = fanfare_transports::open("redis", &options, inbound())
+    let error = fanfare_transports::open(fanfare_transports::BrokerKind::Redis, &options, inbound)
         .err()
         .unwrap();
     assert!(!error.to_string().contains("secret"), "{error}");

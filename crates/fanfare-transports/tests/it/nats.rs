@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fanfare_core::{Audience, BrokerError, BrokerHealth, Claim, Event, Interest, Receipt};
-use fanfare_transports::BrokerOptions;
+use fanfare_transports::{BrokerKind, BrokerOptions};
 use uuid::Uuid;
 
 use crate::{
@@ -143,7 +143,7 @@ async fn prefixes_separate() {
             prefix: prefix.to_owned(),
             ..BrokerOptions::default()
         };
-        Node::open_by("nats", &options, id)
+        Node::open_by(BrokerKind::Nats, &options, id)
     };
     let (first, second, other) = (open("eu.", "a"), open("eu.", "b"), open("us.", "a"));
     for node in [&first, &second, &other] {
@@ -220,7 +220,7 @@ async fn order_holds_between_subjects() {
 async fn the_next_server_is_tried() {
     let (mut first, second) = (NatsServer::start(), NatsServer::start());
     let url = format!("nats://127.0.0.1:1,{},{}", first.url(), second.url());
-    let node = Node::open("nats", &url, "a");
+    let node = Node::open(BrokerKind::Nats, &url, "a");
     node.ready().await;
     node.hold("alice", 1).await;
     first.kill();
@@ -253,7 +253,7 @@ async fn what_is_larger_than_the_server_carries_is_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_without_jetstream_is_refused() {
     let server = NatsServer::start_with("");
-    let node = Node::open("nats", &server.url(), "a");
+    let node = Node::open(BrokerKind::Nats, &server.url(), "a");
     eventually("it says so", async || {
         let error = why_away(&node).await;
         error.contains("no JetStream") && error.contains("-js")
@@ -263,7 +263,7 @@ async fn a_server_without_jetstream_is_refused() {
     let server = NatsServer::start_with(
         "jetstream { store_dir: FOLDER }\naccounts { A { users: [{user: u, password: s3cret}] } }\n",
     );
-    let node = Node::open("nats", &server.url_for("u", "s3cret"), "a");
+    let node = Node::open(BrokerKind::Nats, &server.url_for("u", "s3cret"), "a");
     eventually("it says so", async || {
         why_away(&node).await.contains("no JetStream")
     })
@@ -372,7 +372,7 @@ async fn logins() {
         key.public_key()
     );
     let server = NatsServer::start_with(&format!("jetstream {{ store_dir: FOLDER }}\n{users}"));
-    Node::open("nats", &server.url_for("u", "p%23%2C%40"), "a")
+    Node::open(BrokerKind::Nats, &server.url_for("u", "p%23%2C%40"), "a")
         .ready()
         .await;
     let options = BrokerOptions {
@@ -380,8 +380,8 @@ async fn logins() {
         credentials_file: Some(file),
         ..BrokerOptions::default()
     };
-    Node::open_by("nats", &options, "b").ready().await;
-    let node = Node::open("nats", &server.url_for("u", "s3cret"), "a");
+    Node::open_by(BrokerKind::Nats, &options, "b").ready().await;
+    let node = Node::open(BrokerKind::Nats, &server.url_for("u", "s3cret"), "a");
     eventually("it says why", async || {
         let error = why_away(&node).await;
         error.contains("Authorization Violation") && !error.contains("s3cret")
@@ -390,7 +390,7 @@ async fn logins() {
 
     let server = NatsServer::start_with("jetstream { store_dir: FOLDER }\nauthorization { token: t0ken }\n");
     let url = server.url().replace("nats://", "nats://t0ken@");
-    Node::open("nats", &url, "a").ready().await;
+    Node::open(BrokerKind::Nats, &url, "a").ready().await;
 }
 
 const PAGE: &str = include_str!("../../../../docs/nats.md");
@@ -409,7 +409,10 @@ async fn the_documented_rights_are_enough() {
     ))
     .logged_in(r#","user":"fanfare","pass":"password""#);
     let url = server.url_for("fanfare", "password");
-    let (first, second) = (Node::open("nats", &url, "a"), Node::open("nats", &url, "b"));
+    let (first, second) = (
+        Node::open(BrokerKind::Nats, &url, "a"),
+        Node::open(BrokerKind::Nats, &url, "b"),
+    );
     all_that_nodes_do(&first, &second).await;
     let options = BrokerOptions {
         url,
@@ -427,7 +430,7 @@ async fn a_nats_that_refuses_to_publish_is_not_healthy_and_says_why() {
     let rights = documented_rights().replace("\"fanfare.>\", \"user_noti.*\"", "\"user_noti.*\"");
     assert_ne!(rights, documented_rights());
     let server = NatsServer::start_with(&format!("jetstream {{ store_dir: FOLDER }}\n{rights}"));
-    let node = Node::open("nats", &server.url_for("fanfare", "password"), "a");
+    let node = Node::open(BrokerKind::Nats, &server.url_for("fanfare", "password"), "a");
     eventually("it says why", async || {
         why_away(&node)
             .await

@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::{harness::Node, process::Process};
+use fanfare_transports::BrokerKind;
 
 /// A `nats-server` on a free loopback port, with its files in a folder that goes with it.
 pub(crate) struct NatsServer {
@@ -86,7 +87,7 @@ impl NatsServer {
 
     /// A node that is connected to this server.
     pub(crate) async fn node(&self, id: &str) -> Node {
-        let node = Node::open("nats", &self.url(), id);
+        let node = Node::open(BrokerKind::Nats, &self.url(), id);
         node.ready().await;
         node
     }

@@ -7,6 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use fanfare_core::MAX_NOTICES;
+use fanfare_transports::BrokerKind;
 
 use crate::{
     away::{is_away, numbers, two_nodes},
@@ -73,7 +74,7 @@ async fn what_is_told_while_redis_is_away_is_repeated() {
     assert_eq!(node.inbound.told(), numbers(0..1500), "at once");
     assert_eq!(other.inbound.told().len(), 10);
     // It has never heard of the others, but was there in time.
-    let late = Node::open("redis", &server.url(), "late");
+    let late = Node::open(BrokerKind::Redis, &server.url(), "late");
     tell(&node, 1500..1600);
     server.restart();
     eventually("all is repeated", async || {

@@ -6,6 +6,7 @@ use std::{
 };
 
 use fanfare_core::{Audience, BrokerHealth, Claim, Interest};
+use fanfare_transports::BrokerKind;
 
 use crate::{
     harness::{Cluster, LINGER, Node, channel, eventually, know_each_other, to, to_channel, to_user},
@@ -255,9 +256,13 @@ async fn listeners_of_other_make_understand_and_are_not_waited_for() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_password_is_used_and_never_told() {
     let server = RedisServer::start_with(Some("opensesame"));
-    let good = Node::open("redis", &server.url(), "a");
+    let good = Node::open(BrokerKind::Redis, &server.url(), "a");
     good.ready().await;
-    let bad = Node::open("redis", &server.url().replace("opensesame", "sesamopen"), "b");
+    let bad = Node::open(
+        BrokerKind::Redis,
+        &server.url().replace("opensesame", "sesamopen"),
+        "b",
+    );
     eventually("the reason is known", async || {
         matches!(bad.broker.health().await, BrokerHealth::Disconnected { error } if error != "not connected yet")
     })
@@ -344,7 +349,7 @@ fn listened_to(cluster: &Cluster) -> (usize, i64) {
 async fn redis_keeps_channels_or_the_pattern() {
     let server = RedisServer::start();
     let linger = Duration::from_secs(2);
-    let node = Node::open_with("redis", &server.url(), "a", linger);
+    let node = Node::open_with(BrokerKind::Redis, &server.url(), "a", linger);
     node.ready().await;
     let cluster = Cluster::Redis(server);
     let names: Vec<Interest> = (0..3000).map(|number| channel(&format!("c{number}"))).collect();
@@ -377,7 +382,12 @@ async fn redis_keeps_channels_or_the_pattern() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_heard_but_not_wanted_is_declined_without_being_asked() {
     let (cluster, publisher) = node().await;
-    let node = Node::open_with("redis", &cluster.server().url(), "b", Duration::from_secs(60));
+    let node = Node::open_with(
+        BrokerKind::Redis,
+        &cluster.server().url(),
+        "b",
+        Duration::from_secs(60),
+    );
     node.ready().await;
     node.broker.subscribe(Interest::AllChannels).await;
     node.broker.unsubscribe(Interest::AllChannels);

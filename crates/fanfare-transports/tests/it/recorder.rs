@@ -7,7 +7,7 @@ use std::{
 };
 
 use fanfare_core::{history::Unrecovered, journal::ReplayFrom};
-use fanfare_transports::BrokerOptions;
+use fanfare_transports::{BrokerKind, BrokerOptions};
 use redis::Value;
 
 use crate::{
@@ -175,7 +175,7 @@ async fn a_storm_while_recorders_change() {
         url: server.url(),
         ..BrokerOptions::default()
     };
-    let observer = Node::open_by("redis", &options, "observer");
+    let observer = Node::open_by(BrokerKind::Redis, &options, "observer");
     let observer_keeps = &observer.inbound.keeps;
     observer_keeps.store(true, Ordering::SeqCst);
     observer.ready().await;
@@ -302,7 +302,7 @@ async fn no_tick_is_published_without_memory_for_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn history_of_users_is_turned_on() {
     let server = RedisServer::start();
-    let node = Node::open("redis", &server.url(), "a");
+    let node = Node::open(BrokerKind::Redis, &server.url(), "a");
     node.inbound.forgets_users.store(true, Ordering::SeqCst);
     node.inbound.keeps.store(true, Ordering::SeqCst);
     node.ready().await;

@@ -7,6 +7,7 @@ use fanfare_core::{
     history::{Cursor, Unrecovered},
     journal::{ReplayFrom, ReplayScope},
 };
+use fanfare_transports::BrokerKind;
 use redis::Value;
 
 use crate::{
@@ -71,7 +72,7 @@ async fn receiving(cluster: &Cluster, id: &str) -> Node {
 
 /// The same on the server of this URL.
 pub(crate) async fn node(url: &str, id: &str) -> Node {
-    receives(Node::open("redis", url, id)).await
+    receives(Node::open(BrokerKind::Redis, url, id)).await
 }
 
 async fn receives(node: Node) -> Node {

@@ -1,7 +1,7 @@
 //! A Redis that refuses something: errors are signs of life, and only what is refused is degraded.
 
 use fanfare_core::{Audience, BrokerError, BrokerHealth, Claim, Event, Interest, Receipt};
-use fanfare_transports::BrokerOptions;
+use fanfare_transports::{BrokerKind, BrokerOptions};
 use uuid::Uuid;
 
 use crate::{
@@ -84,7 +84,7 @@ async fn the_documented_rights_are_enough_in_a_cluster() {
     }
     let servers: Vec<&RedisServer> = group.servers.iter().collect();
     // Without the further ones all but two things work.
-    let node = Node::open_by("redis", &options, "c");
+    let node = Node::open_by(BrokerKind::Redis, &options, "c");
     node.ready().await;
     node.hold("bob", 1).await;
     let receipt = node.publish_one(to_user("bob", "1")).await;
@@ -113,7 +113,7 @@ async fn the_documented_rights_are_enough_in_a_cluster() {
 async fn they_are_enough(servers: &[&RedisServer], options: &BrokerOptions, sign: Option<&str>) -> [Node; 2] {
     // Before the others, one of which would clean up after a node that died.
     presence_with(options).await;
-    let open = |id| Node::open_by("redis", options, id);
+    let open = |id| Node::open_by(BrokerKind::Redis, options, id);
     let (first, second) = (open("a"), open("b"));
     all_that_nodes_do(&first, &second).await;
     servers[0].command(&[
@@ -270,7 +270,7 @@ async fn a_redis_that_refuses_to_publish_is_not_healthy_and_says_why() {
     let Cluster::Redis(server) = &cluster else {
         return;
     };
-    let node = Node::open("redis", &server.url_for("fanfare", "password"), "a");
+    let node = Node::open(BrokerKind::Redis, &server.url_for("fanfare", "password"), "a");
     node.ready().await;
     server.command(&["ACL", "SETUSER", "fanfare", "-publish"]);
     let BrokerHealth::Disconnected { error } = node.broker.health().await else {

@@ -15,7 +15,7 @@ use fanfare_core::{
     Audience, BoxFuture, Broker, BrokerError, Channel, Entered, Entry, EntryTicket, Event, Inbound, Interest,
     Member, Presence, Reach, Slot, SlotScope, UserId,
 };
-use fanfare_transports::BrokerOptions;
+use fanfare_transports::{BrokerKind, BrokerOptions};
 
 use crate::harness::{Cluster, eventually, raw};
 
@@ -76,10 +76,15 @@ impl RoomNode {
     /// The same with these options.
     pub(crate) fn open_by(options: BrokerOptions, id: &str) -> Self {
         let is_nats = options.url.starts_with("nats:");
-        Self::open_kind(if is_nats { "nats" } else { "redis" }, options, id)
+        let kind = if is_nats {
+            BrokerKind::Nats
+        } else {
+            BrokerKind::Redis
+        };
+        Self::open_kind(kind, options, id)
     }
 
-    fn open_kind(kind: &str, mut options: BrokerOptions, id: &str) -> Self {
+    fn open_kind(kind: BrokerKind, mut options: BrokerOptions, id: &str) -> Self {
         let shown = Arc::<Shown>::default();
         id.clone_into(&mut options.node.node_id);
         let inbound: Arc<dyn Inbound> = shown.clone();
@@ -116,12 +121,12 @@ impl RoomNode {
 
     /// As [`Self::many`], on a broker of this kind with these options.
     pub(crate) async fn many_by(
-        kind: &str,
+        kind: BrokerKind,
         options: BrokerOptions,
         count: usize,
         rooms: &[&str],
     ) -> Vec<Self> {
-        if kind == "memory" {
+        if kind == BrokerKind::Memory {
             let node = Self::open_kind(kind, options, "a");
             node.listen(rooms).await;
             return vec![node];

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use fanfare_core::Interest;
+use fanfare_transports::BrokerKind;
 use redis::Value;
 use uuid::Uuid;
 
@@ -27,7 +28,7 @@ async fn a_cluster_replaces_a_master_that_died() {
     })
     .await;
     id_is_new_once(&nodes).await;
-    let later = Node::open_by("redis", &group.options(), "c");
+    let later = Node::open_by(BrokerKind::Redis, &group.options(), "c");
     later.ready().await;
 }
 

@@ -5,7 +5,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use fanfare_transports::{BrokerOptions, OpenError, SentinelOptions};
+use fanfare_transports::{BrokerKind, BrokerOptions, OpenError, SentinelOptions};
 
 use crate::{
     away::is_away,
@@ -79,14 +79,14 @@ impl Authority {
 
 /// Two nodes reach each other with the authority's file, and none is reached without it.
 async fn works_with_the_file_alone(options: BrokerOptions, ca_file: &Path) {
-    let stranger = Node::open_by("redis", &options, "c");
+    let stranger = Node::open_by(BrokerKind::Redis, &options, "c");
     let options = BrokerOptions {
         ca_file: Some(ca_file.to_owned()),
         ..options
     };
     let (first, second) = (
-        Node::open_by("redis", &options, "a"),
-        Node::open_by("redis", &options, "b"),
+        Node::open_by(BrokerKind::Redis, &options, "a"),
+        Node::open_by(BrokerKind::Redis, &options, "b"),
     );
     for node in [&first, &second] {
         node.ready().await;
@@ -170,8 +170,8 @@ async fn a_node_shows_its_certificate() {
         path("ca.pem"),
     ));
     for (kind, url) in [
-        ("redis", format!("rediss://127.0.0.1:{port}")),
-        ("nats", nats.url()),
+        (BrokerKind::Redis, format!("rediss://127.0.0.1:{port}")),
+        (BrokerKind::Nats, nats.url()),
     ] {
         let without = BrokerOptions {
             url,
@@ -186,7 +186,7 @@ async fn a_node_shows_its_certificate() {
         let stranger = Node::open_by(kind, &without, "c");
         let node = Node::open_by(kind, &with, "a");
         node.ready().await;
-        assert!(is_away(&stranger).await, "{kind}");
+        assert!(is_away(&stranger).await, "{kind:?}");
     }
 }
 
@@ -195,17 +195,53 @@ fn files_that_are_no_certificate_and_key() {
     let authority = Authority::new();
     let (cert, key, other) = (Some("server.pem"), Some("server.key"), Some("ca.key"));
     for (kind, cert, key, name, expected) in [
-        ("nats", cert, None, "client_cert_file", "broker.client_key_file"),
-        ("nats", None, key, "client_key_file", "broker.client_cert_file"),
-        ("nats", cert, other, "client_key_file", "is not the key"),
-        ("nats", cert, cert, "client_key_file", "has no key"),
-        ("nats", key, key, "client_cert_file", "has no certificate"),
-        ("nats", Some("none"), key, "client_cert_file", "cannot be read"),
-        ("redis", cert, other, "client_key_file", "is not the key"),
-        ("redis", cert, key, "client_cert_file", "no URL uses TLS"),
+        (
+            BrokerKind::Nats,
+            cert,
+            None,
+            "client_cert_file",
+            "broker.client_key_file",
+        ),
+        (
+            BrokerKind::Nats,
+            None,
+            key,
+            "client_key_file",
+            "broker.client_cert_file",
+        ),
+        (BrokerKind::Nats, cert, other, "client_key_file", "is not the key"),
+        (BrokerKind::Nats, cert, cert, "client_key_file", "has no key"),
+        (
+            BrokerKind::Nats,
+            key,
+            key,
+            "client_cert_file",
+            "has no certificate",
+        ),
+        (
+            BrokerKind::Nats,
+            Some("none"),
+            key,
+            "client_cert_file",
+            "cannot be read",
+        ),
+        (
+            BrokerKind::Redis,
+            cert,
+            other,
+            "client_key_file",
+            "is not the key",
+        ),
+        (
+            BrokerKind::Redis,
+            cert,
+            key,
+            "client_cert_file",
+            "no URL uses TLS",
+        ),
     ] {
         let options = BrokerOptions {
-            url: format!("{kind}://h"),
+            url: format!("{}://h", kind.name()),
             client_cert_file: cert.map(|name| authority.file(name)),
             client_key_file: key.map(|name| authority.file(name)),
             ..BrokerOptions::default()
@@ -231,7 +267,7 @@ fn files_that_are_no_authorities() {
             ca_file: Some(authority.file(file)),
             ..BrokerOptions::default()
         };
-        match fanfare_transports::check("redis", &options) {
+        match fanfare_transports::check(BrokerKind::Redis, &options) {
             Ok(_) => String::new(),
             Err(OpenError::BadSetting {
                 name: "ca_file",

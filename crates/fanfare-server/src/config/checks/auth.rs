@@ -1,9 +1,10 @@
 //! Secrets, keys, algorithms, origins.
 
+use fanfare_transports::BrokerKind;
 use jsonwebtoken::Algorithm;
 
 use super::{Checker, OUTER_SPACE};
-use crate::config::{BrokerKind, types::Secret};
+use crate::config::types::Secret;
 use crate::web_origin::canonical_origin;
 
 /// The minimum for HS256 (RFC 7518 section 3.2: a key of the size of the hash or larger).

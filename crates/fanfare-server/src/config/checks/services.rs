@@ -1,9 +1,9 @@
 //! The settings for backends: API keys, the broker, the embedded Redis-protocol door.
 
 use fanfare_core::GuardedUrl;
+use fanfare_transports::BrokerKind;
 
 use super::{Checker, OUTER_SPACE};
-use crate::config::broker::BrokerKind;
 use crate::config::types::Secret;
 
 /// Shorter API keys could be guessed.
@@ -63,7 +63,7 @@ fn broker(checker: &mut Checker<'_>) {
     } else {
         // Errors appear when the parts of a server are built.
         let options = checker.config.broker.options();
-        if let Ok(Some(warning)) = fanfare_transports::check(kind.name(), &options) {
+        if let Ok(Some(warning)) = fanfare_transports::check(kind, &options) {
             checker.doubtful(KEY, warning);
         }
     }

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use fanfare_core::Pattern;
+use fanfare_transports::BrokerKind;
 use jsonwebtoken::Algorithm;
 
-use super::super::{
-    BrokerKind, Loaded, LogFormat, LogLevel, Origin, Registration, Secret, Sources, load, show,
-};
+use super::super::{Loaded, LogFormat, LogLevel, Origin, Registration, Secret, Sources, load, show};
 use super::fixture::{Chat, large, released};
 use super::{load_text, load_with, pairs};
 
