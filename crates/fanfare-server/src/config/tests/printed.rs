@@ -1,13 +1,16 @@
 //! The generated files, and the printed configuration.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use fanfare_core::Target;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use toml::Value;
 
 use super::super::print::switched_on;
-use super::super::schema::{Schema, environment_name};
+use super::super::schema::{Key, Schema, environment_name, join};
 use super::super::{Loaded, Origin, Sources, example, json_schema, load, reference, show};
 use super::fixture::{large, released};
 use super::{load_text, load_with};
@@ -44,6 +47,33 @@ fn every_key_is_documented() {
 }
 
 /// A dialect's declarations are only text to the compiler: a default may not fit, a key may not exist.
+/// Compares the keys of a table, and of the tables in it, with the properties in the JSON schema.
+fn has_every_property(schema: &Schema, table: &str, json: &Json) {
+    let keys = schema.children(table).filter(|key| !key.hidden);
+    let keys: BTreeSet<&str> = keys.map(Key::name).collect();
+    let properties = json["properties"].as_object().unwrap();
+    assert_eq!(
+        keys,
+        properties.keys().map(String::as_str).collect(),
+        "keys of {table:?}"
+    );
+    for (name, property) in properties {
+        let path = join(table, name);
+        if property["type"] == "object" {
+            has_every_property(schema, &path, property);
+        } else if property["items"]["type"] == "object" {
+            has_every_property(schema, &format!("{path}[]"), &property["items"]);
+        }
+    }
+}
+
+/// A field of a table that repeats must also be in the table from which the keys are read.
+#[test]
+fn every_field_is_a_key() {
+    let schema = Schema::new(large());
+    has_every_property(&schema, "", &schema.json);
+}
+
 #[test]
 fn declarations_of_dialects_hold() {
     for registry in [fanfare_dialects::REGISTRY, large()] {
