@@ -1,9 +1,9 @@
 """A small OpenTelemetry collector: an HTTP server that parses OTLP's protobuf and can be made to misbehave. Standard library only."""
 
-import http.server
 import threading
 
 from fanfare import free_port
+from http_service import HttpService
 
 
 def fields(message):
@@ -57,35 +57,20 @@ class Collector:
     """Stores what it receives. `status` is its answer; while `silent` is set, it does not answer."""
 
     def __init__(self):
-        self.port, self.status, self.spans, self.bodies, self.headers = free_port(), 200, [], [], []
+        self.status, self.spans, self.bodies, self.headers = 200, [], [], []
         self.silent, self.ended = threading.Event(), threading.Event()
-        collector = self
+        self.server = HttpService(self.answer, free_port())
+        self.url = self.server.url
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                while collector.silent.is_set() and not collector.ended.wait(0.05):
-                    pass
-                if collector.status == 200:
-                    collector.bodies.append(body)
-                    collector.headers.append((self.path, dict(self.headers)))
-                    collector.spans.extend(spans_of(body))
-                self.send_response(collector.status)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.port}"
+    def answer(self, request, body):
+        while self.silent.is_set() and not self.ended.wait(0.05):
+            pass
+        if self.status == 200:
+            self.bodies.append(body)
+            self.headers.append((request.path, dict(request.headers)))
+            self.spans.extend(spans_of(body))
+        return self.status, b""
 
     def stop(self):
         self.ended.set()
-        self.server.shutdown()
-        self.server.server_close()
+        self.server.stop()

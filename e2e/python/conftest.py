@@ -66,6 +66,18 @@ def server(launch):
 
 
 @pytest.fixture
+def attempt(cleanup):
+    """attempt(...) starts a server that must not start; returns its exit code and log."""
+
+    def ended(**arguments):
+        server = fanfare.Fanfare(**arguments)
+        cleanup.callback(server.kill)
+        return server.spawn().wait(), server.log()
+
+    return ended
+
+
+@pytest.fixture
 def connect(cleanup):
     """connect(server, "ann") opens a client that is closed with the test."""
 

@@ -2,13 +2,12 @@
 
 import base64
 import hashlib
-import http.server
 import json
 import secrets
-import threading
 import time
 
 from fanfare import free_port
+from http_service import HttpService
 
 # The DER of "a SHA-256 digest" (RFC 8017 section 9.2, note 1).
 SHA256 = bytes.fromhex("3031300d060960864801650304020105000420")
@@ -81,26 +80,14 @@ class Provider:
         return f"http://reader:hunter2@127.0.0.1:{self.port}/keys?token=hunter3"
 
     def start(self):
-        provider = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                provider.requests += 1
-                body = json.dumps({"keys": [key.jwk() for key in provider.keys]}).encode()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.server = HttpService(self.answer, self.port)
         return self
+
+    def answer(self, _, body):
+        self.requests += 1
+        return 200, json.dumps({"keys": [key.jwk() for key in self.keys]}).encode()
 
     def stop(self):
         if self.server:
-            self.server.shutdown()
-            self.server.server_close()
+            self.server.stop()
             self.server = None

@@ -1,11 +1,9 @@
 """Two nodes behind the proxies of `deploy/proxies`: a rolling restart under load, refused clients, and the log."""
 
 import contextlib
-import http.server
 import json
 import re
 import socket
-import threading
 import urllib.error
 import urllib.request
 
@@ -17,6 +15,7 @@ import cluster
 from cluster import LATE, NOTICE, rounds  # noqa: F401, a fixture for each test here
 from deployed import CONFIGURATIONS, PROXIES, text_of
 from fanfare import ROOT, free_port, run, token, wait_until
+from http_service import HttpService
 from test_examples import Example
 from test_tls import FILES
 from tls_client import trusting
@@ -81,7 +80,7 @@ def test_a_rolling_restart(software):
                 wait_until(node.ready, NOTICE + LATE, f"{node} that is back")
                 nodes.spend(PAUSE)
             try:
-                wait_until(lambda: not nodes.ledger.lost(), 30, "clients that have come back")
+                wait_until(lambda: not nodes.ledger.lost(), 30, "clients that have reconnected")
             except AssertionError as late:
                 raise AssertionError(nodes.ledger.lost() + refused_by(nodes)) from late
         assert all(one.away for one in nodes.ledger.subscribers), "a client that was never sent away"
@@ -99,44 +98,29 @@ def refused_by(nodes):
 # --- requests that a proxy repeats ---
 
 
-class Draining(http.server.ThreadingHTTPServer):
+class Draining(HttpService):
     """A node whose health check has not failed yet, and that refuses everything else with 503, as a draining node does."""
 
-    daemon_threads = True
-
     def __init__(self):
-        self.asked = []
-        super().__init__(("127.0.0.1", free_port()), Refusal)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        self.requests = []
+        super().__init__(self.refuse, free_port(), "HTTP/1.1")
 
-
-class Refusal(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        probe = self.path.endswith("/readyz")
-        if not probe:
-            self.server.asked.append(self.command)
-        self.send_response(200 if probe else 503)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    do_POST = do_GET
-
-    def log_message(self, *_):
-        pass
+    def refuse(self, request, _):
+        if request.path.endswith("/readyz"):
+            return 200, b""
+        self.requests.append(request.command)
+        return 503, b""
 
 
 def test_a_refused_get_is_repeated_and_a_post_is_not(software, cleanup):
     """A proxy that repeats a POST may publish its event twice."""
     nodes = [Draining(), Draining()]
     for node in nodes:
-        cleanup.callback(node.shutdown)
+        cleanup.callback(node.stop)
     proxy = PROXIES[software]([{8081: node.server_port, 3000: node.server_port} for node in nodes])
     cleanup.callback(proxy.kill)
     for node in nodes:
-        node.asked.clear()
+        node.requests.clear()
 
     def status(method, body=""):
         """A request that arrives in one piece: HAProxy repeats no other."""
@@ -145,9 +129,9 @@ def test_a_refused_get_is_repeated_and_a_post_is_not(software, cleanup):
             connection.sendall(f"{method} /api/v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
             return int(connection.recv(4096).split()[1])
 
-    posts = lambda: sum(node.asked.count("POST") for node in nodes)  # noqa: E731
+    posts = lambda: sum(node.requests.count("POST") for node in nodes)  # noqa: E731
     assert status("GET") == 503
-    assert all(node.asked for node in nodes), "each node is asked"
+    assert all(node.requests for node in nodes), "each node is asked"
     wait_until(lambda: status("POST", "{}") == 503 and posts(), what="a node that is asked again")
     assert posts() == 1
 
@@ -204,7 +188,7 @@ def test_without_trusted_proxies_all_clients_share_one_limit(production):
     assert handshakes(production(change=change)) == {101, 429}
 
 
-def test_what_is_public(production):
+def test_public_routes(production):
     behind = production()
     for path in ("/metrics", "/metrics/prometheus", "/docs", "/openapi.json", "/health", "/readyz", "/livez", "/notify", "/topics/metrics", "/"):
         assert behind.status(path) == 404, path

@@ -1,16 +1,15 @@
 """The members of rooms, who may join, and what others do not see: in rooms, and on the same channels in the other dialects."""
 
 import contextlib
-import http.server
 import json
 import socket
-import threading
 import time
 
 import pytest
 
 from dialects import MICROSECONDS, TIME, all_dialects, closing, complaint, raw
 from fanfare import running, token, wait_until
+from http_service import HttpService
 from wire import frame, frames
 
 TEXT = 1
@@ -49,7 +48,7 @@ def leave(client):
 # --- presence ---
 
 
-def test_joining_and_leaving_are_told_once_per_user(server, speak):
+def test_joins_and_leaves_are_announced_once_per_user(server, speak):
     watcher = own_join(speak(server, "rooms", "watcher"))
     tabs = [speak(server, "rooms", "ann") for _ in range(3)]
     own_join(tabs[0])
@@ -106,7 +105,7 @@ def test_a_lost_connection_leaves_its_rooms(server, speak, end):
     watcher.alive()
 
 
-def test_a_token_that_runs_out_and_silence_leave_the_room_too(launch, speak):
+def test_an_expired_token_and_silence_also_leave_the_room(launch, speak):
     server = launch(**all_dialects(rooms={"ping_interval": "200ms", "ping_timeout": "1s"}))
     watcher = own_join(speak(server, "rooms", "watcher"))
     own_join(speak(server, "rooms", "ann", {"exp": int(time.time()) + 2}))
@@ -119,7 +118,7 @@ def test_a_token_that_runs_out_and_silence_leave_the_room_too(launch, speak):
     event(watcher, "user_left", "mute")
 
 
-def test_many_come_and_go_at_once(server, speak):
+def test_many_joins_and_leaves_at_once(server, speak):
     """Each join and leave is announced once, in any order."""
     watcher = own_join(speak(server, "rooms", "watcher"))
     count = 50
@@ -147,11 +146,11 @@ def test_tabs_that_join_and_leave_at_once(launch, speak):
         for tab in tabs:
             while tab.next_json()["type"] != "pong":
                 pass
-    heard = []
+    arrived = []
     with contextlib.suppress(TimeoutError):
         while True:
-            heard.append(watcher.next_json(timeout=0.5)["type"])
-    assert heard == ["user_joined", "user_left"] * (len(heard) // 2) and heard
+            arrived.append(watcher.next_json(timeout=0.5)["type"])
+    assert arrived == ["user_joined", "user_left"] * (len(arrived) // 2) and arrived
 
 
 # --- identities ---
@@ -161,7 +160,7 @@ def test_tabs_that_join_and_leave_at_once(launch, speak):
     (12345, 12345), ("12345", 12345), ("007", "007"), ("0", 0), ("-1", -1), ("1.5", "1.5"), ("12345a", "12345a"), ("", None),
     ("9007199254740993", 9007199254740993), ('a"b\\c', 'a"b\\c'), ("é🎺", "é🎺"),
 ])
-def test_who_a_user_is(server, speak, sub, user_id):
+def test_ids_of_users(server, speak, sub, user_id):
     if user_id is None:
         with raw(server, "rooms", token(sub)) as peer:
             assert closing(frames(peer)) == (4401, "Authentication Failed")
@@ -176,7 +175,7 @@ def test_who_a_user_is(server, speak, sub, user_id):
     ({"name": None, "email": "a@x"}, "a@x"), ({"name": None}, "5"),
     ({"username": 7, "name": ["x"], "email": "a@x"}, "a@x"), ({"username": "", "name": "Alice"}, "Alice"),
 ])
-def test_what_a_user_is_called(server, speak, claims, username):
+def test_names_of_users(server, speak, claims, username):
     client = speak(server, "rooms", "5", claims)
     assert client.greeting["data"]["username"] == username
     assert client.ask(type="join_room", room=ROOM)["type"] == "joined_room"
@@ -219,7 +218,7 @@ BY_CLAIM = {
 def test_the_rooms_claim(launch, speak, default, room, open):
     """A list of patterns decides alone, whatever the default is."""
     client = speak(launch(**all_dialects(rooms={"default_access": default})), "rooms", "ann", CLAIM)
-    client.hear(room) if open else no_access(client, room)
+    client.subscribe(room) if open else no_access(client, room)
 
 
 def test_default_access(launch, speak):
@@ -254,7 +253,7 @@ def ruled():
 @pytest.mark.parametrize("room, claims, open", MAY_JOIN)
 def test_rules(ruled, speak, room, claims, open):
     client = speak(ruled, "rooms", "ann", claims)
-    client.hear(room) if open else no_access(client, room)
+    client.subscribe(room) if open else no_access(client, room)
 
 
 @pytest.mark.parametrize("room, claims, open", MAY_JOIN)
@@ -269,7 +268,7 @@ def test_the_same_rules_in_the_other_dialects(ruled, speak, room, claims, open):
     assert answer["type"] == ("Status" if open else "Error"), answer
     assert open or complaint("realtime", answer) == (403, "not allowed")
 
-    patterns = [speak(ruled, dialect, "ann", claims).hear("**") for dialect in ("topics", "realtime")]
+    patterns = [speak(ruled, dialect, "ann", claims).subscribe("**") for dialect in ("topics", "realtime")]
     event = {"to": {"channel": room}, "type": "news", "data": {"n": 1}}
     ruled.get("/api/v1/events", "POST", json.dumps(event))
     for each in patterns:
@@ -280,10 +279,10 @@ def test_the_same_rules_in_the_other_dialects(ruled, speak, room, claims, open):
 
 
 def test_a_member_that_may_not_speak(ruled, speak):
-    client = speak(ruled, "rooms").hear("task:7")
+    client = speak(ruled, "rooms").subscribe("task:7")
     assert client.complaint(type="send_message", room="task:7", data={"content": "hi"}) == "No access to room task:7"
     client.alive()
-    staff = speak(ruled, "rooms", "bob", {"roles": ["staff"]}).hear("task:7")
+    staff = speak(ruled, "rooms", "bob", {"roles": ["staff"]}).subscribe("task:7")
     assert client.next_json()["type"] == "user_joined"
     assert staff.ask(type="send_message", room="task:7", data={"content": "hi"})["type"] == "message"
     assert client.next_json()["data"]["content"] == "hi"
@@ -293,7 +292,7 @@ def test_private_channels(ruled, speak):
     """`owner` in a rule, and channels on which only services publish."""
     for dialect in ("topics", "realtime"):
         client = speak(ruled, dialect)
-        client.hear("reports.ann.today"), client.hear("news.today")
+        client.subscribe("reports.ann.today"), client.subscribe("news.today")
         words = {"topics": {"type": "subscribe", "topic": "reports.bob.today"},
                  "realtime": {"type": "Subscribe", "data": {"topics": ["reports.bob.today"]}}}
         assert client.complaint(**words[dialect])[0] == 403
@@ -307,7 +306,7 @@ def test_anonymous_connections(ruled, speak):
     """Anonymous clients see public channels, no rooms, no messages of `messages`, and no personal channel."""
     client = speak(ruled, "realtime", None)
     for channel in ("chat.general", "news.today", "**"):
-        client.hear(channel)
+        client.subscribe(channel)
     closed = (ROOM, "project:1", "task:7", "messages", "messages.user.1", "user:ann", "notifications.user.ann", "reports.ann.x")
     for channel in closed:
         assert client.complaint(type="Subscribe", data={"topics": [channel]}) == (403, "not allowed"), channel
@@ -329,7 +328,7 @@ RESERVED = [
 
 
 def test_reserved_types_and_senders_cannot_be_forged(server, speak):
-    ear = speak(server, "topics", "bob").hear("**")
+    ear = speak(server, "topics", "bob").subscribe("**")
     client = speak(server, "topics")
     for type in RESERVED:
         answer = client.complaint(type="message", topic=ROOM, data={}, eventType=type)
@@ -346,36 +345,27 @@ def authorizer(cleanup):
     """A service that allows `ann` everything but `channel:no`, and counts the requests."""
     asked = []
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):
-            question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            asked.append(question)
-            allow = question["user"] == "ann" and question["channel"] != "channel:no"
-            body = json.dumps({"allow": allow}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def answer(_, body):
+        question = json.loads(body)
+        asked.append(question)
+        allow = question["user"] == "ann" and question["channel"] != "channel:no"
+        return 200, json.dumps({"allow": allow}).encode()
 
-        def log_message(self, *_):
-            pass
-
-    service = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=service.serve_forever, daemon=True).start()
-    cleanup.callback(service.server_close), cleanup.callback(service.shutdown)
-    return f"http://127.0.0.1:{service.server_port}/", asked
+    service = HttpService(answer)
+    cleanup.callback(service.stop)
+    return service.url, asked
 
 
 def test_the_authorizer_comes_after_rules_and_before_claims(launch, speak, authorizer):
     url, asked = authorizer
     server = launch(**all_dialects(authorizer={"url": url}, channel=[{"pattern": "channel:rule", "join": "role:staff"}]))
-    speak(server, "rooms", "ann", {"rooms": []}).hear("channel:yes")
+    speak(server, "rooms", "ann", {"rooms": []}).subscribe("channel:yes")
     no_access(speak(server, "rooms", "ann", {"rooms": ["**"]}), "channel:no")
     no_access(speak(server, "rooms", "bob"), "channel:yes")
     before = len(asked)
     no_access(speak(server, "rooms", "ann"), "channel:rule")
-    speak(server, "rooms", "carl", {"roles": ["staff"]}).hear("channel:rule")
-    assert len(asked) == before, "where a rule decides nobody is asked"
+    speak(server, "rooms", "carl", {"roles": ["staff"]}).subscribe("channel:rule")
+    assert len(asked) == before, "the authorizer is not asked if a rule decides"
 
 
 def test_an_authorizer_that_is_away_means_no(launch, speak):

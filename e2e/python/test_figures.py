@@ -1,6 +1,5 @@
 """The figures in /metrics/prometheus about subscriptions, rooms, the authorizer, cached tokens and messages over the rate."""
 
-import http.server
 import json
 import threading
 
@@ -8,6 +7,7 @@ import pytest
 
 from conftest import Client
 from fanfare import free_port, token, wait_until
+from http_service import HttpService
 
 
 @pytest.fixture
@@ -34,25 +34,14 @@ def authorizer(cleanup):
     def started():
         go = threading.Event()
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self):
-                self.rfile.read(int(self.headers["content-length"]))
-                go.wait(10)
-                body = b'{"allow": true}'
-                self.send_response(200)
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+        def answer(_, body):
+            go.wait(10)
+            return 200, b'{"allow": true}'
 
-            def log_message(self, *_):
-                pass
-
-        service = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=service.serve_forever, daemon=True).start()
-        cleanup.callback(service.server_close)
-        cleanup.callback(service.shutdown)
+        service = HttpService(answer)
+        cleanup.callback(service.stop)
         cleanup.callback(go.set)
-        return f"http://127.0.0.1:{service.server_port}/", go
+        return service.url, go
 
     return started
 

@@ -6,7 +6,7 @@ from interop.doors import rooms_join
 from interop.frames import Event, channel
 
 
-def came_or_went(kind, room, who, username=None):
+def announcement(kind, room, who, username=None):
     data = f'{{"username":"{username or who}","user_id":"{who}"}}'
     return Event(channel(room), data, kind, sender=who, username=username)
 
@@ -15,11 +15,11 @@ def audience(world, room):
     """Clients of each protocol that shows announcements of rooms, and clients that do not receive them."""
     member = world.rooms(world.name("member"), room)
     hearing = [member, world.topics(world.name("user"), room, "**"), world.realtime(world.name("user"), "project:*")]
-    unheard = [
+    excluded = [
         world.notify(world.name("user")), world.broadcast(), world.rooms(world.name("user")), world.realtime(None, "**"),
         world.topics(world.name("user")),
     ]
-    return hearing, unheard
+    return hearing, excluded
 
 
 def join(client, room):
@@ -37,60 +37,43 @@ def ends(how, client, room):
 
 
 @pytest.mark.parametrize("how", ["leave", "close", "lost"])
-def test_coming_and_going(world, how):
+def test_joins_and_leaves(world, how):
     """In every protocol, in its own form."""
     room, who = world.name("project:"), world.name("ann")
-    hearing, unheard = audience(world, room)
-    world.drain(*hearing, *unheard)
+    hearing, excluded = audience(world, room)
+    world.drain(*hearing, *excluded)
     speaker = world.rooms(who, room, at=world.first, username="Ann A.")
-    world.hear(came_or_went("user_joined", room, who, "Ann A."), *hearing, unheard=unheard)
+    world.receive(announcement("user_joined", room, who, "Ann A."), *hearing, excluded=excluded)
     ends(how, speaker, room)
-    world.hear(came_or_went("user_left", room, who, "Ann A."), *hearing, unheard=unheard)
+    world.receive(announcement("user_left", room, who, "Ann A."), *hearing, excluded=excluded)
 
 
-def test_who_leaves_hears_nothing_more(world):
+def test_a_user_that_left_receives_nothing_more(world):
     room, who = world.name("project:"), world.name("ann")
     watcher = world.rooms(world.name("bob"), room, at=world.first)
     member = world.rooms(who, room)
-    world.hear(came_or_went("user_joined", room, who), watcher)
+    world.receive(announcement("user_joined", room, who), watcher)
     other = rooms_join(world, channel(room))
     member.leave(room)
     # It is announced on the other node, too, before the next user joins.
-    world.hear(came_or_went("user_left", room, who), watcher)
+    world.receive(announcement("user_left", room, who), watcher)
     other()
     world.get({member: []})
 
 
-@pytest.mark.parametrize("how", ["leave", "close", "lost"])
-def test_tabs_on_one_node(world, how):
-    """One join and one leave, however many connections the user has."""
+@pytest.mark.parametrize("place, how", [(place, how) for place in ("first", "last") for how in ("leave", "close")] + [("first", "lost")])
+def test_two_connections_of_a_user(world, place, how):
+    """One join and one leave, however many connections the user has, on one node or on two."""
     room, who = world.name("project:"), world.name("ann")
-    hearing, unheard = audience(world, room)
-    world.drain(*hearing, *unheard)
-    first, second = world.rooms(who, at=world.first), world.rooms(who, at=world.first)
+    hearing, excluded = audience(world, room)
+    world.drain(*hearing, *excluded)
+    first, second = world.rooms(who, at=world.first), world.rooms(who, at=getattr(world, place))
     join(first, room)
-    world.hear(came_or_went("user_joined", room, who), *hearing, first, unheard=unheard)
+    world.receive(announcement("user_joined", room, who), *hearing, first, excluded=excluded)
     join(second, room)
     join(second, room)
-    world.get({client: [] for client in (*hearing, *unheard, first, second)})
+    world.get({client: [] for client in (*hearing, *excluded, first, second)})
     ends(how, first, room)
-    world.get({client: [] for client in (*hearing, *unheard, second)})
+    world.get({client: [] for client in (*hearing, *excluded, second)})
     ends(how, second, room)
-    world.hear(came_or_went("user_left", room, who), *hearing, unheard=unheard)
-
-
-@pytest.mark.parametrize("how", ["leave", "close"])
-def test_tabs_on_two_nodes(world, how):
-    """A user is one user in the whole cluster."""
-    room, who = world.name("project:"), world.name("ann")
-    hearing, unheard = audience(world, room)
-    world.drain(*hearing, *unheard)
-    first, second = world.rooms(who, at=world.first), world.rooms(who, at=world.last)
-    join(first, room)
-    world.hear(came_or_went("user_joined", room, who), *hearing, first, unheard=unheard)
-    join(second, room)
-    world.get({client: [] for client in (*hearing, *unheard, first, second)})
-    ends(how, first, room)
-    world.get({client: [] for client in (*hearing, *unheard, second)})
-    ends(how, second, room)
-    world.hear(came_or_went("user_left", room, who), *hearing, unheard=unheard)
+    world.receive(announcement("user_left", room, who), *hearing, excluded=excluded)

@@ -10,7 +10,7 @@ import websockets
 
 from conftest import Client, message
 from dialects import all_dialects, ask, port_of
-from fanfare import Fanfare, free_port, run, token
+from fanfare import free_port, run, token
 from wire import connect, upgrade_request
 
 
@@ -33,18 +33,6 @@ needs_ipv6 = pytest.mark.skipif(not HAS_IPV6, reason="this machine has no IPv6")
 
 def listeners(*binds):
     return [{"bind": bind, "dialects": ["notify"]} for bind in binds]
-
-
-@pytest.fixture
-def attempt(cleanup):
-    """attempt(...) starts a server that must not start; returns its exit code and log."""
-
-    def ended(**arguments):
-        server = Fanfare(**arguments)
-        cleanup.callback(server.kill)
-        return server.spawn().wait(), server.log()
-
-    return ended
 
 
 # --- addresses ---
@@ -94,7 +82,7 @@ def test_a_conflict_in_one_file_is_an_error_with_its_line(tmp_path):
         assert f"{file}:5: listener[1].bind" in ended.stderr and f"{file}:2" in ended.stderr
 
 
-def test_a_taken_port_says_who_has_it(attempt):
+def test_the_error_about_a_taken_port_names_its_holder(attempt):
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
         for bind in (f"127.0.0.1:{port}", f"localhost:{port}", f":{port}"):
@@ -106,7 +94,7 @@ def test_a_taken_port_says_who_has_it(attempt):
 # --- descriptors ---
 
 
-def test_a_hard_limit_below_the_connections_is_told(launch):
+def test_a_hard_limit_below_the_connections_is_reported(launch):
     server = launch(descriptors=2000, notify={"max_connections": 5000})
     warned = [line for line in server.log().splitlines() if "the limit of file descriptors is 2000" in line]
     assert len(warned) == 1 and "5000 for max_connections" in warned[0] and "LimitNOFILE=" in warned[0], server.log()
@@ -128,22 +116,22 @@ OPEN = [
 PAGES = {"allowed_origins": ["https://app.example.com"]}
 
 
-def told(server):
+def reported(server):
     return [line for line in OPEN if line in server.log()]
 
 
-def test_a_start_says_what_is_open(launch):
-    assert told(launch(**all_dialects())) == OPEN
+def test_a_start_reports_what_is_open(launch):
+    assert reported(launch(**all_dialects())) == OPEN
 
 
-def test_a_start_is_silent_about_what_is_closed(launch):
+def test_a_start_does_not_report_what_is_closed(launch):
     server = launch(
         **all_dialects(
             auth=PAGES | {"registration": "closed"}, realtime={"require_auth": True}, stream={"require_auth": True}, api={"keys": ["k" * 32]}
         )
     )
     assert "open: " not in server.log()
-    assert told(launch(**all_dialects(auth=PAGES))) == [OPEN[0], OPEN[2], OPEN[3]]
+    assert reported(launch(**all_dialects(auth=PAGES))) == [OPEN[0], OPEN[2], OPEN[3]]
 
 
 PRODUCTION = ("--profile", "production")
@@ -188,7 +176,7 @@ def test_each_key_opens_the_production_profile_again(launch, speak):
     rooms = speak(server, "rooms", "ann")
     rooms.say(type="join_room", room="project:1")
     assert rooms.next_json()["type"] == "joined_room"
-    assert told(server) == OPEN
+    assert reported(server) == OPEN
 
 
 def test_the_production_profile_wants_origins(attempt):

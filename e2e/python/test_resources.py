@@ -67,9 +67,9 @@ def test_out_of_descriptors(launch, connect, publisher):
 
     for peer in crowd:
         peer.close()
-    newcomer = wait_until(lambda: try_to(lambda: connect(server, "ann")), what="room for a new client")
+    newest = wait_until(lambda: try_to(lambda: connect(server, "ann")), what="room for a new client")
     assert backend.publish("user_noti:ann", message("again")) == 2
-    assert newcomer.next_json()["payload"] == "again"
+    assert newest.next_json()["payload"] == "again"
 
 
 def try_to(action):
@@ -78,18 +78,6 @@ def try_to(action):
 
 
 # --- ports ---
-
-
-@pytest.fixture
-def attempt(cleanup):
-    """attempt(...) starts a server that must not start; returns its exit code and log."""
-
-    def ended(**arguments):
-        server = Fanfare(**arguments)
-        cleanup.callback(server.kill)
-        return server.spawn().wait(), server.log()
-
-    return ended
 
 
 def test_a_port_held_by_another_program(attempt):

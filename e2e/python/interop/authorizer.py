@@ -1,9 +1,9 @@
 """An authorizer for the tests. The channel's name contains its answer."""
 
-import contextlib
-import http.server
 import json
 import threading
+
+from http_service import HttpService
 
 
 class Authorizer:
@@ -12,35 +12,12 @@ class Authorizer:
     def __init__(self):
         self.questions, self.gates, self.lock = [], {}, threading.Lock()
         self.ended = threading.Event()
-        asked = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self):
-                question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                status, text = asked.answer(question)
-                # The server may have closed its request by now.
-                with contextlib.suppress(OSError):
-                    self.send_response(status)
-                    self.send_header("Content-Length", str(len(text)))
-                    if status == 302:
-                        self.send_header("Location", "/yes")
-                    self.end_headers()
-                    self.wfile.write(text)
-
-            def log_message(self, *_):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}/may"
-        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+        self.server = HttpService(self.answer, protocol="HTTP/1.1")
+        self.url = f"{self.server.url}/may"
 
     def close(self):
         self.ended.set()
-        self.server.shutdown()
-        self.server.server_close()
+        self.server.stop()
 
     def gate(self, channel):
         with self.lock:
@@ -56,7 +33,8 @@ class Authorizer:
         with self.lock:
             return [question for question in self.questions if question["channel"] == channel]
 
-    def answer(self, question):
+    def answer(self, _, body):
+        question = json.loads(body)
         channel = question["channel"]
         with self.lock:
             self.questions.append(question)
@@ -71,7 +49,7 @@ class Authorizer:
             "ann only yes": (200, json.dumps({"allow": question["user"] == "ann"}).encode()),
             "hear only yes": (200, json.dumps({"allow": question["action"] == "subscribe"}).encode()),
             "yes": (200, b'{"allow":true,"more":[]}'), "no": (200, b'{"allow":false}'),
-            "error": (500, b'{"allow":true}'), "created": (201, b'{"allow":true}'), "redirect": (302, b'{"allow":true}'),
+            "error": (500, b'{"allow":true}'), "created": (201, b'{"allow":true}'), "redirect": (302, b'{"allow":true}', {"Location": "/yes"}),
             "garbage": (200, b"yes"), "text": (200, b'{"allow":"true"}'), "silent": (200, b""), "list": (200, b"[true]"),
             "huge": (200, b'{"allow":true,"x":"' + b"x" * 70_000 + b'"}'),
         }.items():
