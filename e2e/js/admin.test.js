@@ -1,4 +1,4 @@
-// The operators' page at /admin in a real browser: who gets in, what is shown, and that names from outside stay text.
+// The operators' page at /admin in a real browser: access, content, and that hostile names stay text.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -12,13 +12,13 @@ const browser = startBrowser();
 const KEY = 'a-key-for-operators-0123456789';
 const HOSTILE = '<img src=x onerror=window.harmed=1>';
 
-// Runs in the page: waits until its text has `wanted`, and returns all of it. An empty one only waits for a page.
+// Runs in the page: waits until its text contains `wanted`, and returns all of it. An empty `wanted` waits for any text.
 const shown = async (wanted) => {
   while (!document.body.innerText.includes(wanted)) await new Promise((done) => setTimeout(done, 20));
   return document.body.innerText;
 };
 
-// Runs in the page: fills in the form that has a button of this text, and sends it.
+// Runs in the page: fills in the form whose button has this text, and submits it.
 const send = async ([button, values]) => {
   const find = () => [...document.querySelectorAll('form')].find((form) => form.querySelector('button')?.textContent === button);
   while (!find()) await new Promise((done) => setTimeout(done, 20));
@@ -50,7 +50,7 @@ test('a key opens the page, and a wrong one does not', async (t) => {
   assert.ok(!kept.includes(KEY), 'the key stays in the tab');
 });
 
-test('every page shows what there is, and names stay text', async (t) => {
+test('every page shows its data, and names stay text', async (t) => {
   const server = await Fanfare.start(t, { listener: [{ dialects: ['notify', 'realtime'] }] });
   await connected(t, server, HOSTILE);
   const tab = await browser.tab(t, undefined, { from: server.http('/admin') });
@@ -94,7 +94,7 @@ test('an operator publishes, looks at a connection, and closes it', async (t) =>
   await tab.evaluate(shown, 'no such connections');
 });
 
-// What an admin has open when the role is taken away.
+// The pages that an admin has open when the role is removed.
 const OPEN = {
   'the overview': async (tab) => tab.evaluate(shown, 'Events in'),
   'a list of traces': async (tab) => { await tab.evaluate(go, '#/trace'); await tab.evaluate(shown, 'None yet.'); },
@@ -186,7 +186,7 @@ test('accounts and keys have hostile names, and a key says when it was last used
   assert.ok(await tab.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'nothing sticks out');
 });
 
-test('a trace says why a user gets an event or not, and names stay text', async (t) => {
+test('a trace explains why a user receives an event or not, and names stay text', async (t) => {
   const server = await Fanfare.start(t, { listener: [{ dialects: ['notify', 'realtime'] }] });
   await connected(t, server, HOSTILE);
   const publish = (body) => fetch(server.http('/api/v1/events'), { method: 'POST', body: JSON.stringify(body) });
@@ -213,7 +213,7 @@ test('a trace says why a user gets an event or not, and names stay text', async 
   assert.deepEqual(await tab.evaluate(harmed), [undefined, 0]);
 });
 
-test('a channel shows its members, what is kept of it, and why a connection gets nothing', async (t) => {
+test('a channel shows its members, its kept events, and why a connection receives nothing', async (t) => {
   const server = await Fanfare.start(t, {
     listener: [{ dialects: ['notify', 'realtime'] }],
     channel: [{ pattern: 'staff.**', subscribe: 'role:staff', history: { size: 30, ttl: '1h' } }],
@@ -261,14 +261,14 @@ test('a long name breaks in its column, on every width', async (t) => {
       await tab.evaluate(shown, wanted);
       const wide = await tab.evaluate(() => [document.documentElement, ...document.querySelectorAll('.table')].map((one) => one.scrollWidth - one.clientWidth));
       assert.deepEqual(wide.filter((more) => more > 0), [], `${page} at ${width}`);
-      // What is short in other columns stays in one line.
+      // Short texts in other columns stay on one line.
       const broken = await tab.evaluate(() => [...document.querySelectorAll('td button, td code:not(.name), td .short')].filter((one) => one.getBoundingClientRect().height > 36).map(({ textContent }) => textContent));
       assert.deepEqual(broken, [], `${page} at ${width}`);
     }
   }
 });
 
-test('the keyboard goes on at what took the place of a button', async (t) => {
+test('the keyboard continues at the element that replaced a button', async (t) => {
   const server = await Fanfare.start(t, { api: { keys: [KEY] } });
   await connected(t, server, 'ann');
   const tab = await browser.tab(t, undefined, { from: server.http('/admin') });
@@ -288,7 +288,7 @@ test('the keyboard goes on at what took the place of a button', async (t) => {
   assert.equal(await tab.evaluate(() => document.activeElement.textContent), 'Close it');
 });
 
-test('the overview shows the latency of now, refusals, and a certificate', async (t) => {
+test('the overview shows the current latency, refusals, and a certificate', async (t) => {
   const file = (name) => fileURLToPath(new URL(`../python/tls/${name}.txt`, import.meta.url));
   const server = await Fanfare.start(t, { listener: [{ dialects: ['notify'] }, { dialects: [], tls: { cert: file('cert'), key: file('key') } }] });
   await server.dial('?token=no.token.here').refused;
@@ -296,7 +296,7 @@ test('the overview shows the latency of now, refusals, and a certificate', async
   const publish = () => fetch(server.http('/api/v1/events'), { method: 'POST', body: JSON.stringify({ to: { user: 'ann' }, data: 1 }) });
   await publish();
   const tab = await browser.tab(t, undefined, { from: server.http('/admin') });
-  // What was before the page was opened does not count.
+  // Figures from before the page was opened do not count.
   await tab.evaluate(shown, 'none in the last');
   await publish();
   const text = await tab.evaluate(shown, 'half ≤');
@@ -316,14 +316,14 @@ test('a link that explains a channel shows the answer, and one publishes there',
   const [top, name] = await tab.evaluate(() => [document.querySelector('.decisions').getBoundingClientRect().top / innerHeight, document.querySelector('input[name=name]').value]);
   assert.ok(top > 0 && top < 1 && name.startsWith('notifications.user.user-'), `${top} ${name}`);
   assert.equal(await tab.evaluate(() => document.querySelector('select[name=audience]').value), 'channel');
-  // A search shows what was searched for, so that the next one can add to it.
+  // The search field keeps its text, so that the user can extend it.
   await tab.evaluate(go, '#/connections?user=user-3&dialect=notify&sort=queued');
   await tab.evaluate(shown, 'notify');
   const chosen = () => ['user', 'dialect', 'sort'].map((name) => document.querySelector(`form.search [name=${name}]`).value);
   await waitUntil(async () => (await tab.evaluate(chosen)).join() === 'user-3,notify,queued', 'the form as it was sent');
 });
 
-test('what is published is shown live, and a key without the scope sees no data', async (t) => {
+test('published events are shown live, and a key without the scope sees no data', async (t) => {
   const server = await Fanfare.start(t, { api: { keys: [KEY] } });
   const call = (method, path, body) => fetch(server.http(path), {
     method, headers: { authorization: `Bearer ${KEY}` }, body: body && JSON.stringify(body),
@@ -355,7 +355,7 @@ test('what is published is shown live, and a key without the scope sees no data'
   const raw = (data) => fetch(server.http('/api/v1/events'), {
     method: 'POST', headers: { authorization: `Bearer ${KEY}` }, body: `{"to":{"channel":"chat.a"},"data":${data},"metadata":{"of":"mine"}}`,
   });
-  // Numbers are shown as they were written, and only the beginning of what is long.
+  // Numbers are shown as they were written, and long texts are cut.
   await raw('[12345678901234567890,1.50]');
   await tab.evaluate(shown, '[12345678901234567890,1.50]');
   await raw(`"${'x'.repeat(50_000)}"`);
@@ -365,7 +365,7 @@ test('what is published is shown live, and a key without the scope sees no data'
   assert.equal((await call('DELETE', `/api/v1/keys/${(await (await call('GET', '/api/v1/keys')).json()).keys[0].id}`)).status, 204);
 });
 
-// The types of answers in the page's source, and where the server's description has each.
+// The types of answers in the page's source, and the place of each in the server's description.
 const ANSWERS = {
   Overview: ['/overview'], NodeFigures: ['/overview', 'nodes'], Dialect: ['/overview', 'nodes', 'dialects'],
   Connection: ['/connections/{id}'], Details: ['/connections/{id}', 'details'], Problem: ['/problems', 'problems'],

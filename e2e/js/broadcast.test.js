@@ -1,4 +1,4 @@
-// The broadcast dialect in a browser: everyone hears what is posted to /notify.
+// The broadcast dialect in a browser: an event that is posted to /notify reaches all pages.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -37,21 +37,21 @@ test('test notifications are counted up, the same ones for both tabs', async (t)
   const tabs = [await open(t, server, 'left'), await open(t, server, 'right')];
   const left = new Map(), right = [await tabs[1].nextOf('test_notification'), await tabs[1].nextOf('test_notification')];
   while (!left.has(right[1].data.counter)) {
-    const heard = await tabs[0].nextOf('test_notification');
-    left.set(heard.data.counter, heard);
+    const arrived = await tabs[0].nextOf('test_notification');
+    left.set(arrived.data.counter, arrived);
   }
   assert.equal(right[1].data.counter, right[0].data.counter + 1);
-  for (const heard of right) {
-    const { message, counter, active_connections, uptime_seconds, server_time } = heard.data;
-    assert.deepEqual(left.get(counter), heard);
+  for (const arrived of right) {
+    const { message, counter, active_connections, uptime_seconds, server_time } = arrived.data;
+    assert.deepEqual(left.get(counter), arrived);
     assert.deepEqual([message, active_connections], [`Test notification #${counter}`, 2]);
     assert.ok(uptime_seconds > 0 && server_time);
-    assert.deepEqual(Object.keys(heard).sort(), ['data', 'id', 'sender', 'timestamp', 'type']);
-    assert.equal(heard.sender, 'notification_service');
+    assert.deepEqual(Object.keys(arrived).sort(), ['data', 'id', 'sender', 'timestamp', 'type']);
+    assert.equal(arrived.sender, 'notification_service');
   }
 });
 
-test('what a page posts to /notify reaches both tabs', async (t) => {
+test('an event that a page posts to /notify reaches both tabs', async (t) => {
   const server = await start(t);
   const tabs = [await open(t, server, 'left'), await open(t, server, 'right')];
   for (const tab of tabs) await tab.nextOf('welcome');
@@ -71,7 +71,7 @@ test('what a page posts to /notify reaches both tabs', async (t) => {
   assert.deepEqual(frames[0], frames[1]);
 });
 
-test('a page that posts nonsense reads why', async (t) => {
+test('a page reads the error about an invalid post', async (t) => {
   const server = await start(t);
   const tab = await open(t, server, 'left');
   for (const wrong of [{}, { message: 7 }, { message: 'hi', data: [] }]) {
@@ -82,7 +82,7 @@ test('a page that posts nonsense reads why', async (t) => {
   }
 });
 
-test('a page may post with a key only, where there is one, or where it comes from another site', async (t) => {
+test('a page needs a key to post if one exists, or if the page is of another site', async (t) => {
   const key = 'a-key-for-backends-0123456789';
   const bearer = { authorization: `Bearer ${key}` };
   const cases = [
@@ -100,7 +100,7 @@ test('a page may post with a key only, where there is one, or where it comes fro
   }
 });
 
-test('a name that is taken is closed with 1008, and free again when its tab goes', async (t) => {
+test('a second tab with a name is closed with 1008, and the name is free when the first closes', async (t) => {
   const server = await start(t);
   const first = await open(t, server, 'mine');
   await first.nextOf('welcome');
@@ -113,7 +113,7 @@ test('a name that is taken is closed with 1008, and free again when its tab goes
   assert.equal((await (await open(t, server, 'mine')).nextJson()).client_id, 'mine');
 });
 
-test('one over the limit is closed with 1008', async (t) => {
+test('a connection over the limit is closed with 1008', async (t) => {
   const server = await start(t, { broadcast: { ...QUIET, max_connections: 1 } });
   await (await open(t, server, 'left')).nextOf('welcome');
   const second = await open(t, server, 'right');
@@ -121,7 +121,7 @@ test('one over the limit is closed with 1008', async (t) => {
   assert.deepEqual(await second.closed(), { code: 1008, reason: 'Connection limit exceeded: 1/1', wasClean: true });
 });
 
-test('a page pings, asks for the status, and is told what it got wrong', async (t) => {
+test('a page pings, requests the status, and receives an error', async (t) => {
   const server = await start(t);
   const tab = await open(t, server, 'left');
   await open(t, server, 'right');
@@ -137,7 +137,7 @@ test('a page pings, asks for the status, and is told what it got wrong', async (
   }
 });
 
-test('an answer to the JSON ping counts as life, and silence ends the connection', async (t) => {
+test('an answer to the JSON ping keeps the connection, and silence ends it', async (t) => {
   const server = await start(t, { broadcast: { ...QUIET, ping_interval: '200ms', ping_timeout: '700ms' } });
   const url = (name) => server.ws('/ws', { query: { client_id: name } });
   const page = await browser.tab(t, url('page'));
@@ -151,7 +151,7 @@ test('an answer to the JSON ping counts as life, and silence ends the connection
   assert.equal((await page.nextOf('status_response')).data.active_connections, 2);
 });
 
-test('a page hears of a drain before it is closed', async (t) => {
+test('a page receives a message about the drain before it is closed', async (t) => {
   const server = await start(t);
   const tab = await open(t, server, 'left');
   await tab.nextOf('welcome');

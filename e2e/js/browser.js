@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { chromium } from 'playwright-core';
 
 const BROWSERS = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
-// A browser that asks its maker for updates would wait for a network that tests do not need. The names of
+// A browser that checks for updates would wait for a network that tests do not need. The names of
 // example.test are this machine, so that a page can come from another site.
 const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
   '--disable-component-update', '--disable-sync', '--host-resolver-rules=MAP *.example.test 127.0.0.1'];
@@ -18,7 +18,7 @@ const ANSWER_TIMEOUT = 30_000;
 // Starts the browser, and a site that serves an empty page, before the tests of a file, and ends them after.
 export function startBrowser() {
   const started = { tab, origin: undefined, foreign: undefined };
-  // Pages that a test is done with: to make one takes far longer than to load it anew.
+  // Pages of finished tests: opening a page takes far longer than loading it again.
   const idle = [];
   let browser, site;
 
@@ -38,7 +38,7 @@ export function startBrowser() {
     site?.close();
   });
 
-  // Opens a page that connects to `url`, where one is given, and waits until that came to something.
+  // Opens a page. If `url` is given, the page connects to it, and this waits until the connection is open or refused.
   async function tab(t, url, { protocols = [], from = started.origin, size = { width: 1280, height: 720 } } = {}) {
     const page = idle.pop() ?? await browser.newPage();
     t.after(async () => {
@@ -56,7 +56,7 @@ export function startBrowser() {
   return started;
 }
 
-// The part that runs in the page: keeps every frame, and lets the test wait for the one with a number.
+// Runs in the page: stores every frame, and lets the test wait for the frame with a number.
 function connectHere([url, protocols]) {
   const waiting = [];
   const state = { received: [], socket: new WebSocket(url, protocols) };
@@ -78,7 +78,7 @@ function connectHere([url, protocols]) {
   });
 }
 
-// One page. What it received is read in order, each frame once.
+// A page. Its received frames are read in order, each once.
 export class Tab {
   #page;
   #taken = 0;
@@ -103,7 +103,7 @@ export class Tab {
     return this.evaluate((text) => window.socket.send(text), typeof message === 'string' ? message : JSON.stringify(message));
   }
 
-  // The next frame as it came.
+  // The next frame, unchanged.
   async next() {
     return this.evaluate((number) => window.frame(number), this.#taken++);
   }
@@ -120,18 +120,18 @@ export class Tab {
     }
   }
 
-  // Sends a message and returns what comes next, which shows that nothing else came before.
+  // Sends a message and returns the next frame, which proves that no other frame arrived before.
   async ask(message) {
     await this.send(message);
     return this.nextJson();
   }
 
-  // How the connection ended: {code, reason, wasClean}.
+  // The end of the connection: {code, reason, wasClean}.
   closed() {
     return this.evaluate(() => window.ended);
   }
 
-  // Calls `fetch` in the page: {status, body}, or 'blocked' where the browser let the page see nothing.
+  // Calls `fetch` in the page: {status, body}, or 'blocked' if the browser hid the answer from the page.
   fetch(url, options = {}) {
     return this.evaluate(async ([url, options]) => {
       try {

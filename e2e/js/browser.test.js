@@ -1,4 +1,4 @@
-// A page in a real browser, with the WebSocket that browsers have: what it receives, and what it can see of an end.
+// A page in a real browser with the browser's WebSocket: the frames that it receives, and the close that it can read.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

@@ -1,4 +1,4 @@
-// HTTP callers and clients as Node's own libraries are: `fetch` with a body that is refused, and a client that comes back
+// HTTP callers and clients of Node's own libraries: `fetch` with a refused body, and a client that reconnects
 // at once under the same name.
 
 import assert from 'node:assert/strict';
@@ -29,7 +29,7 @@ test('fetch reads the answer to a body that is refused', async (t) => {
   }
 });
 
-test('a client that closes and comes back at once keeps its name', async (t) => {
+test('a client that closes and reconnects at once keeps its name', async (t) => {
   const server = await Fanfare.start(t, { listener: [{ dialects: ['broadcast'] }], broadcast: { notification_interval: '0s' } });
   const address = `${server.http('/ws').replace('http', 'ws')}?client_id=same`;
   const dial = () => {
@@ -50,14 +50,14 @@ test('a client that closes and comes back at once keeps its name', async (t) => 
   socket.terminate();
 });
 
-test('a client whose socket is gone comes back at once under its name', async (t) => {
+test('a client whose socket is lost reconnects at once with its name', async (t) => {
   const server = await Fanfare.start(t, { listener: [{ dialects: ['broadcast'] }], broadcast: { notification_interval: '0s' } });
   const { port } = new URL(server.http('/'));
   const request = [
     'GET /ws?client_id=same HTTP/1.1', 'Host: localhost', 'Upgrade: websocket', 'Connection: Upgrade',
     'Sec-WebSocket-Version: 13', 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==', '', '',
   ].join('\r\n');
-  // What comes until the first message is whole, as text.
+  // The text until the first message is complete.
   const dial = async () => {
     const socket = connect({ port, host: '127.0.0.1' });
     socket.on('error', () => {});

@@ -1,4 +1,4 @@
-// The life of an open connection: what a client may send, and what ends it.
+// The life of an open connection: permitted messages, and the reasons of its end.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -97,7 +97,7 @@ test('a client that does not read is closed with 1008, and others do not wait fo
   const redis = server.redis();
   slow.socket.pause();
 
-  // More than the kernel's buffers of both ends hold, by far.
+  // Far more than the kernel's buffers of both ends hold.
   const bulk = message('x'.repeat(256 * 1024));
   let refused = false;
   for (let n = 0; n < 400 && !refused; n++) {
@@ -137,7 +137,7 @@ function once(emitter, name, timeout = 10_000) {
   });
 }
 
-// All that was sent before has been dealt with when the pong comes.
+// The server has processed all earlier messages when the pong arrives.
 async function pong(client) {
   client.socket.ping();
   await once(client.socket, 'pong');

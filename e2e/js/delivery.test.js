@@ -1,4 +1,4 @@
-// What a browser gets when a backend publishes for its user.
+// The events that a browser receives when a backend publishes for its user.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -22,7 +22,7 @@ test('a published message arrives as type, payload and timestamp', async (t) => 
   assert.ok(Math.abs(Date.parse(got.timestamp) - before) < 60_000, got.timestamp);
 });
 
-// What parsing and printing again would change: order, numbers, escapes, spaces, duplicates.
+// Details that parsing and printing again would change: order, numbers, escapes, spaces, duplicates.
 const PAYLOADS = {
   'key order': '{"z":1,"a":2,"m":3}',
   'big integers': '{"id":12345678901234567890,"neg":-98765432109876543210}',
@@ -51,7 +51,7 @@ test('a payload arrives byte for byte as it was published', async (t) => {
   }
 });
 
-test('members may come in any order and with spaces around them', async (t) => {
+test('members may be in any order and with spaces around them', async (t) => {
   const server = await Fanfare.start(t);
   const client = await server.client('user123');
   await server.redis().publish('user_noti:user123', ' { "payload" : {"n": 1} , "type" : "caf\\u00e9" } ');
@@ -71,11 +71,11 @@ test('PUBLISH answers how many connections a frame was queued to', async (t) => 
   assert.equal(await redis.publish('user_noti:bob', message({ n: 3 })), 1);
 
   for (const tab of tabs) assert.deepEqual((await tab.nextJson()).payload, { n: 1 });
-  // The first that Bob sees is his own, so nothing of Ann's came before.
+  // Bob's first event is his own, so none of Ann's arrived before.
   assert.deepEqual((await other.nextJson()).payload, { n: 3 });
 });
 
-test('a tab that went away is no longer counted', async (t) => {
+test('a closed tab is no longer counted', async (t) => {
   const server = await Fanfare.start(t);
   const redis = server.redis();
   const [stays, goes] = [await server.client('ann'), await server.client('ann')];

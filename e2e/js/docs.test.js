@@ -1,4 +1,4 @@
-// The page at /docs in a real browser: it shows what its listener serves, sends requests, speaks each dialect, and loads nothing from
+// The page at /docs in a real browser: it shows the routes of its listener, sends requests, uses each dialect, and loads nothing from
 // elsewhere.
 
 import assert from 'node:assert/strict';
@@ -10,7 +10,7 @@ const browser = startBrowser();
 const KEY = 'a-key-for-backends-0123456789';
 const HOSTILE = '<img src=x onerror=window.harmed=1>';
 
-// Runs in the page: waits until there is something to see.
+// Runs in the page: waits until it has content.
 const shown = async () => {
   while (!document.querySelector('main .entry')) await new Promise((done) => setTimeout(done, 20));
   const origins = performance.getEntriesByType('resource').map(({ name }) => new URL(name).origin);
@@ -21,7 +21,7 @@ const shown = async () => {
   };
 };
 
-// Runs in the page: sets what a field holds, as a person who types does.
+// Runs in the page: sets the value of a field, as typing does.
 const fill = ([selector, value]) => {
   const field = document.querySelector(selector);
   const { set } = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(field), 'value');
@@ -30,17 +30,17 @@ const fill = ([selector, value]) => {
   field.dispatchEvent(new Event('change', { bubbles: true }));
 };
 
-// Runs in the page: sends a request by its form and returns what came.
+// Runs in the page: sends a request by its form, and returns the answer.
 const send = async (id) => {
   const entry = document.getElementById(id);
   entry.querySelector('form').requestSubmit();
   while (!entry.querySelector('.answer pre')) await new Promise((done) => setTimeout(done, 20));
-  // As text of the document: an entry that is folded shows nothing.
+  // Read from the document: a folded entry shows no text.
   return { status: Number.parseInt(entry.querySelector('.answer p').textContent, 10), text: entry.querySelector('.answer pre').textContent };
 };
 
 const press = (text) => [...document.querySelectorAll('#console button')].find((button) => button.textContent === text).click();
-const heard = async (wanted) => {
+const shownFrame = async (wanted) => {
   const log = document.querySelector('#console .lines');
   while (!log.innerText.includes(wanted)) await new Promise((done) => setTimeout(done, 20));
   return log.innerText;
@@ -58,7 +58,7 @@ for (const prefix of ['', '/a']) {
       assert.ok(titles.some((each) => each.includes(title)), title);
       if (title.startsWith('/')) assert.ok(contents.some((each) => each.includes(title)), title);
     }
-    // What only other listeners serve is not here.
+    // Routes that only other listeners serve are not listed.
     for (const title of ['join_room', '/notify', '/api/v1/ws/connect']) assert.ok(!titles.some((each) => each.includes(title)), title);
     assert.ok(dialects.slice(2).every((name) => !contents.includes(`Dialect ${name}`)), contents.join());
     assert.ok(/Fanfare\s+\d+\.\d+/.test(text), 'its version');
@@ -68,7 +68,7 @@ for (const prefix of ['', '/a']) {
     assert.ok(sample.startsWith('curl -X POST') && sample.includes(`${prefix}/api/v1/events`) && sample.includes('YOUR_KEY'), sample);
     assert.ok(sample.includes(HOSTILE) && !sample.includes(KEY), sample);
     assert.equal((await tab.evaluate(send, 'publishEvents')).status, 200);
-    // Examples make a request work as it stands, and what never ends is shown as it comes.
+    // The examples make each request work unchanged, and an endless answer is shown as it arrives.
     const explain = await tab.evaluate(() => document.querySelector('#explain .sample').textContent);
     assert.ok(explain.includes('/api/v1/explain?channel=board.kitchen&user=mia'), explain);
     for (const id of ['explain', 'history', 'presence', 'listMembers']) assert.equal((await tab.evaluate(send, id)).status, 200, id);
@@ -94,23 +94,23 @@ for (const dialect of ['notify', 'realtime', 'broadcast', 'topics', 'rooms']) {
     await tab.evaluate(fill, ['#console select', dialect]);
     await tab.evaluate(fill, ['#console input[name=token]', pasted]);
     await tab.evaluate(press, 'Connect');
-    await tab.evaluate(heard, 'Open');
+    await tab.evaluate(shownFrame, 'Open');
     if (dialect === 'topics') {
       await tab.evaluate(press, 'auth');
       await tab.evaluate(press, 'Send');
-      await tab.evaluate(heard, 'auth_success');
+      await tab.evaluate(shownFrame, 'auth_success');
     }
     if (dialect === 'notify') {
       const body = JSON.stringify({ to: { user: 'ann' }, data: HOSTILE });
       await fetch(server.http('/api/v1/events'), { method: 'POST', body });
-      await tab.evaluate(heard, HOSTILE);
+      await tab.evaluate(shownFrame, HOSTILE);
     } else {
       await tab.evaluate(press, dialect === 'realtime' ? 'Ping' : 'ping');
       await tab.evaluate(press, 'Send');
-      await tab.evaluate(heard, dialect === 'realtime' ? 'Pong' : 'pong');
+      await tab.evaluate(shownFrame, dialect === 'realtime' ? 'Pong' : 'pong');
     }
     await tab.evaluate(press, 'Close');
-    const log = await tab.evaluate(heard, 'Closed');
+    const log = await tab.evaluate(shownFrame, 'Closed');
     assert.ok(!log.includes(pasted), 'the token is not shown');
     assert.equal(await tab.evaluate(() => window.harmed), undefined);
   });

@@ -1,4 +1,4 @@
-// Starts the real binary with a configuration of the test's own, and WebSocket clients that remember what came.
+// Starts the real binary with the test's own configuration, and WebSocket clients that store the received frames.
 
 import { spawn } from 'node:child_process';
 import { createHmac } from 'node:crypto';
@@ -17,18 +17,18 @@ const ANSWER_TIMEOUT = 30_000;
 const END_TIMEOUT = 60_000;
 const ANY_PORT = '127.0.0.1:0';
 
-// The program under test: FANFARE_BIN, else what cargo built last.
+// The program under test: FANFARE_BIN, or else the binary that cargo built last.
 function binary() {
   const root = fileURLToPath(new URL('../..', import.meta.url));
   const built = ['debug', 'release'].map((profile) => join(root, 'target', profile, 'fanfare')).filter(existsSync);
   built.sort((a, b) => statSync(b).mtimeMs - statSync(a).mtimeMs);
-  // Servers run in folders of their own, where a relative path would lead nowhere.
+  // Servers run in their own folders, so a relative path would be wrong.
   const found = process.env.FANFARE_BIN ? resolve(process.env.FANFARE_BIN) : built[0];
   if (!found) throw new Error('no fanfare binary: build one, or set FANFARE_BIN');
   return found;
 }
 
-// Asks `condition` until it says something true, and returns that.
+// Calls `condition` until it returns a true value, and returns that.
 export async function waitUntil(condition, what, timeout = ANSWER_TIMEOUT) {
   const deadline = Date.now() + timeout;
   for (;;) {
@@ -39,7 +39,7 @@ export async function waitUntil(condition, what, timeout = ANSWER_TIMEOUT) {
   }
 }
 
-// Resolves as `promise` does, or fails: a test that waits for ever tells nothing.
+// Resolves as `promise` does, or fails after a time: an endless wait would not show the cause.
 function within(timeout, promise, what) {
   const late = sleep(timeout, undefined, { ref: false }).then(() => {
     throw new Error(`no ${what} within ${timeout} ms`);
@@ -77,8 +77,8 @@ export class Fanfare {
   #cleanups = [];
   #exited;
 
-  // start(t) or start(t, {notify: {...}, resp: {...}}): runs until the test `t` is over. A listener is on a port that
-  // the system chose where it names none.
+  // start(t) or start(t, {notify: {...}, resp: {...}}): runs until the test `t` ends. A listener without a port gets one
+  // from the system.
   static async start(t, { listener = [{ dialects: ['notify'] }], ...tables } = {}) {
     const hasDoor = (tables.broker?.kind ?? 'memory') === 'memory';
     const server = new Fanfare(t, listener.map(({ prefix = '' }) => prefix), listener.length + Number(hasDoor));
@@ -108,7 +108,7 @@ export class Fanfare {
   }
 
   async #run(args, variables = {}) {
-    // Nothing of the developer's environment: a JWT_SECRET_KEY or REDIS_URL there would be obeyed.
+    // Not the developer's environment: the server would use a JWT_SECRET_KEY or REDIS_URL there.
     const env = Object.fromEntries(['PATH', 'HOME', 'TMPDIR', 'LANG'].map((name) => [name, process.env[name] ?? '']));
     const log = openSync(join(this.folder, 'log'), 'w');
     this.process = spawn(binary(), ['serve', ...args], {
@@ -133,7 +133,7 @@ export class Fanfare {
     return within(END_TIMEOUT, this.#exited, 'end of the process');
   }
 
-  // What the log says of each listener, in their order, and then of the RESP door: {port, serves}.
+  // The log's lines about each listener, in order, and then about the RESP door: {port, serves}.
   get addresses() {
     const lines = this.log().split('\n').slice(0, -1).filter((line) => line.includes('"message":"listening"'));
     return lines.map((line) => JSON.parse(line)).map(({ address, serves }) => ({ port: Number(address.split(':').at(-1)), serves }));
@@ -148,7 +148,7 @@ export class Fanfare {
     return this.addresses.find(({ serves }) => serves.startsWith('Redis'))?.port;
   }
 
-  // Every test ends with a clean drain, unless it ended the server itself.
+  // Every test ends with a clean drain, unless it stopped the server itself.
   async #end() {
     for (const cleanup of this.#cleanups) await cleanup();
     let code = 0;
@@ -182,7 +182,7 @@ export class Fanfare {
     return `http://127.0.0.1:${this.addresses[listener].port}${this.prefixes[listener] ?? ''}${path}`;
   }
 
-  // The same for a WebSocket, with a token of `user` where there is one.
+  // The same for a WebSocket, with a token of `user` if one is given.
   ws(path = '/ws', { user, claims, query = {}, listener } = {}) {
     const search = new URLSearchParams({ ...(user === undefined ? {} : { token: token(user, claims) }), ...query });
     return `ws${this.http(path, listener).slice('http'.length)}${`${search}` && `?${search}`}`;
@@ -208,7 +208,7 @@ export class Fanfare {
     return this.connect(this.url(query), options);
   }
 
-  // A client of any address of this server; `opened` or `refused` tell what became of it.
+  // A client of any address of this server; await `opened` or `refused`.
   connect(url, options) {
     const client = new Client(url, options);
     this.#cleanups.push(() => client.socket.terminate());
@@ -223,7 +223,7 @@ export class Fanfare {
   }
 }
 
-// A `ws` client that keeps every frame as text, in order.
+// A `ws` client that stores every frame as text, in order.
 export class Client {
   #frames = [];
   #waiting = [];
@@ -265,7 +265,7 @@ export class Client {
     return within(ANSWER_TIMEOUT, this.#refused, 'refusal');
   }
 
-  // How the connection ended: {code, reason}.
+  // The end of the connection: {code, reason}.
   get closed() {
     return within(END_TIMEOUT, this.#closed, 'end of the connection');
   }
@@ -276,7 +276,7 @@ export class Client {
     else this.#frames.push(frame);
   }
 
-  // The next frame as it came.
+  // The next frame, unchanged.
   async next(timeout = ANSWER_TIMEOUT) {
     if (this.#frames.length) return this.#frames.shift();
     let waiter;
@@ -296,11 +296,11 @@ export class Client {
     this.socket.send(JSON.stringify(message));
   }
 
-  // Frames that came and were not yet taken.
+  // Frames that arrived and were not read yet.
   get unread() {
     return this.#frames.length;
   }
 }
 
-// What a publisher sends for a user.
+// An event for a user, as a publisher sends it.
 export const message = (payload, type = 'notification') => JSON.stringify({ type, payload });

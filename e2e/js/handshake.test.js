@@ -1,4 +1,4 @@
-// Who gets in, and what the others are told.
+// Accepted handshakes, and the answers to refused ones.
 
 import assert from 'node:assert/strict';
 import { request } from 'node:http';
@@ -21,7 +21,7 @@ test('no token is 401 with the documented body', async (t) => {
   }
 });
 
-test('a token that proves nothing is 401 with the documented body', async (t) => {
+test('an invalid token is 401 with the documented body', async (t) => {
   const server = await Fanfare.start(t);
   const good = token('user123');
   const [header, claims, signature] = good.split('.');
@@ -82,12 +82,12 @@ test('at capacity the answer is 503 with an empty body, and a freed place can be
 
   first.socket.close();
   await first.closed;
-  // The client may see the end before its place is free: another thread answers the next one.
+  // The client may see the end before its place is free: another thread answers the next client.
   await waitUntil(async () => (await server.connections()) === 1, 'a free place');
   await server.client('cat');
 });
 
-test('limits per user and per address are 503 too', async (t) => {
+test('limits per user and per address are also 503', async (t) => {
   const perUser = await Fanfare.start(t, { notify: { max_connections_per_user: 1 } });
   await perUser.client('ann');
   await perUser.client('bob');
@@ -131,7 +131,7 @@ test('compression is not negotiated when off', async (t) => {
   assert.equal(client.socket.extensions, '');
 });
 
-test('a handshake that lacks something is refused and the server lives on', async (t) => {
+test('an incomplete handshake is refused, and the server goes on', async (t) => {
   const server = await Fanfare.start(t);
   const proper = {
     connection: 'Upgrade',

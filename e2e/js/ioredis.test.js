@@ -14,7 +14,7 @@ test('the right password publishes', async (t) => {
   assert.equal(await redis.quit(), 'OK');
 });
 
-test('a wrong password and none publish nothing', async (t) => {
+test('without the right password no event is published', async (t) => {
   const server = await Fanfare.start(t, { resp: { password: 'open sesame' } });
   const options = { retryStrategy: null, enableReadyCheck: false, lazyConnect: true };
   const wrong = server.redis({ ...options, password: 'guess' });
@@ -25,13 +25,13 @@ test('a wrong password and none publish nothing', async (t) => {
   }
 });
 
-test('without a password any is taken', async (t) => {
+test('without a configured password any is accepted', async (t) => {
   const server = await Fanfare.start(t);
   const redis = server.redis({ username: 'default', password: 'whatever' });
   assert.equal(await redis.publish('user_noti:ann', message({})), 0);
 });
 
-test('what a client asks at its start is answered', async (t) => {
+test("the commands of a client's start are answered", async (t) => {
   const server = await Fanfare.start(t);
   const redis = server.redis({ db: 0, connectionName: 'backend', enableReadyCheck: true });
   assert.equal(await redis.ping('hello'), 'hello');
@@ -40,7 +40,7 @@ test('what a client asks at its start is answered', async (t) => {
   assert.equal(await redis.select(0), 'OK');
 });
 
-test('a command the door does not have is an error, and the connection goes on', async (t) => {
+test('an unknown command is an error, and the connection stays open', async (t) => {
   const server = await Fanfare.start(t);
   const redis = server.redis();
   await assert.rejects(redis.get('key'), /ERR/);
@@ -48,7 +48,7 @@ test('a command the door does not have is an error, and the connection goes on',
   assert.equal(await redis.ping(), 'PONG');
 });
 
-test('PUBSUB tells who is there', async (t) => {
+test('PUBSUB counts the receivers', async (t) => {
   const server = await Fanfare.start(t);
   const redis = server.redis();
   await server.client('ann');

@@ -1,4 +1,4 @@
-// Where the dialects are: the ports they have by themselves, and the paths that a configuration gives them.
+// The addresses of the dialects: their default ports, and the paths of a configuration.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -11,7 +11,7 @@ import { Client, Fanfare, token } from './fanfare.js';
 const browser = startBrowser();
 const ROOMS = '/api/v1/ws/connect';
 
-// How each dialect answers at its door: enough to tell it from the others.
+// The answer of each dialect to a handshake, by which the tests distinguish them.
 const GREETINGS = {
   notify: async (url) => assert.match((await dialled(url).refused).body, /missing token parameter/),
   broadcast: async (url) => assert.equal((await first(url)).type, 'welcome'),
@@ -36,7 +36,7 @@ async function first(url, sent) {
   return client.nextJson();
 }
 
-// --- the ports that the dialects have by themselves ---
+// --- the dialects' default ports ---
 
 const DEFAULT_PORTS = [8081, 8000, 3000, 8082];
 const PLACES = {
@@ -55,7 +55,7 @@ function isTaken(port) {
   });
 }
 
-// These ports cannot be chosen: what else runs on the machine may have one.
+// These ports are fixed, so another program on the machine may use one.
 async function needs(t, ports) {
   for (const port of ports) {
     if (await isTaken(port)) {
@@ -71,7 +71,7 @@ const ports = (server) => server.addresses.filter(({ serves }) => !serves.starts
 for (const profile of ['default', 'production']) {
   test(`the ${profile} profile has all five dialects on their ports`, async (t) => {
     if (!(await needs(t, DEFAULT_PORTS))) return;
-    // The production profile lists no page, and asks every client for a token.
+    // The production profile lists no page, and requires a token of every client.
     const opened = ['--profile', profile, '--set', 'auth.allowed_origins=["*"]', '--set', 'realtime.require_auth=false'];
     const server = await Fanfare.startBare(t, 4, ...(profile === 'default' ? [] : opened));
     assert.deepEqual(ports(server).sort(), [...DEFAULT_PORTS].sort());
@@ -99,7 +99,7 @@ for (const [dialect, { port, path }] of Object.entries(PLACES)) {
   });
 }
 
-// --- several listeners below paths of their own ---
+// --- several listeners, each below its own path ---
 
 const PREFIXES = { '/a': 'notify', '/b': 'broadcast', '/c': 'topics', '/d': 'realtime', '/e': 'rooms' };
 const LISTENERS = Object.entries(PREFIXES).map(([prefix, dialect]) => ({ prefix, dialects: [dialect] }));
@@ -121,7 +121,7 @@ test('a prefix moves every route of its listener', async (t) => {
   }
 });
 
-// An ingress as small as can be: it looks at the first part of the path, and passes all on as it is.
+// A minimal ingress: it reads the first part of the path, and forwards everything unchanged.
 async function ingress(t, routes) {
   const target = (url) => routes[`/${url.split(/[/?]/)[1]}`];
   const proxy = createServer((question, answer) => {

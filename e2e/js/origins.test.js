@@ -1,4 +1,4 @@
-// Pages of other sites: which of them connect, and which may call and read, is the same in every dialect.
+// Pages of other sites: the same sites may connect, call and read in every dialect.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -20,10 +20,10 @@ const LISTENERS = Object.keys(DIALECTS).map((dialect) => ({ dialects: [dialect] 
 const start = (t, allowed_origins) =>
   Fanfare.start(t, { listener: LISTENERS, auth: { allowed_origins }, api: { keys: [KEY] } });
 
-// The figures of one dialect are behind the key; probes are not, and are asked without it.
+// The figures of one dialect need the key; probes need none.
 const reading = (route) => (route.endsWith('/status') ? { headers: BEARER } : {});
 
-// Each dialect's name, its WebSocket address, and what can be read beside it.
+// Each dialect's name, its WebSocket address, and a route beside it.
 const addresses = (server) =>
   Object.entries(DIALECTS).map(([dialect, { path, read }], listener) => ({
     dialect,
@@ -32,14 +32,14 @@ const addresses = (server) =>
     publish: server.http('/api/v1/events', listener),
   }));
 
-// A request that the browser asks about first, because of its method, type and header.
+// A request for which the browser sends a preflight, because of its method, type and header.
 const event = (headers) => ({
   method: 'POST',
   headers: { 'content-type': 'application/json', ...headers },
   body: JSON.stringify({ to: { user: 'ann' }, type: 'note', data: {} }),
 });
 
-test('pages of a site that is allowed connect, call and read; those of another do nothing', async (t) => {
+test('pages of an allowed site connect, call and read; pages of another site cannot', async (t) => {
   const server = await start(t, [browser.origin]);
   for (const [from, allowed] of [[browser.origin, true], [browser.foreign, false]]) {
     const tab = await browser.tab(t, undefined, { from });

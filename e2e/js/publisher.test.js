@@ -1,4 +1,4 @@
-// One publisher that speaks the Redis protocol, and a user's pages in every dialect.
+// One publisher of the Redis protocol, and a user's pages in every dialect.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -9,7 +9,7 @@ const browser = startBrowser();
 const LISTENERS = ['notify', 'broadcast', 'topics', 'realtime', 'rooms'].map((dialect) => ({ dialects: [dialect] }));
 const SENT = { title: 'New order', items: [1, 2], note: 'Grüße 🎺' };
 
-// How a page gets ready to hear what is for `user`, and what it then sees of a publish.
+// How a page subscribes to the events for `user`, and the frame that it then receives.
 const PAGES = {
   notify: {
     open: (server, user) => server.ws('/ws', { user, listener: 0 }),
@@ -31,7 +31,7 @@ const PAGES = {
   realtime: {
     open: (server, user) => server.ws('/ws', { user, listener: 3 }),
     ready: async (tab) => assert.equal((await tab.nextJson()).type, 'Status'),
-    // This dialect has one type for what a user is sent.
+    // This dialect has one type for all events to a user.
     seen: ({ type, data }) => (assert.deepEqual([type, data.from_user], ['DirectMessage', null]), { type: 'order', data: data.payload }),
   },
   rooms: {

@@ -1,4 +1,4 @@
-// The realtime dialect in a browser: subscriptions, broadcasts and direct messages, and the ways to bring a token.
+// The realtime dialect in a browser: subscriptions, broadcasts and direct messages, and the forms of a token.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -11,7 +11,7 @@ const start = (t, { dialects = ['realtime'], ...tables } = {}) => Fanfare.start(
 const frame = (type, data) => ({ type, data });
 const ping = (timestamp) => frame('Ping', { timestamp });
 
-// A page of `user`, or an anonymous one, that has been welcomed.
+// A page of `user`, or an anonymous one, that has received its welcome.
 async function welcomed(t, server, user) {
   const tab = await browser.tab(t, server.ws('/ws', { user }));
   assert.equal((await tab.nextJson()).data.status, 'connected');
@@ -25,7 +25,7 @@ async function subscribed(t, server, user, ...topics) {
   return tab;
 }
 
-test('a page is welcomed, however it brings its token', async (t) => {
+test('a page is welcomed, in any form of its token', async (t) => {
   const server = await start(t);
   const protocol = `access_token.${token('ann')}`;
   const pages = [
@@ -44,7 +44,7 @@ test('a page is welcomed, however it brings its token', async (t) => {
   }
 });
 
-test('a header brings it too, and its user is the one that the token names', async (t) => {
+test("a header may also have the token, and the user is the token's", async (t) => {
   const server = await start(t);
   const client = server.connect(server.ws(), { headers: { authorization: `Bearer ${token('ann')}` } });
   await client.nextJson();
@@ -70,7 +70,7 @@ test('a bad token is refused, and a page cannot tell why', async (t) => {
   }
 });
 
-test('a token may be a must, and so may a role', async (t) => {
+test('a token or a role may be required', async (t) => {
   const server = await start(t, { realtime: { require_auth: true, required_roles: ['staff'] } });
   assert.equal((await server.connect(server.ws()).refused).status, 401);
   const plain = await server.connect(server.ws('/ws', { user: 'ann' })).refused;
@@ -83,11 +83,11 @@ test('a broadcast reaches both tabs of a user, the sender included', async (t) =
   const server = await start(t);
   const tabs = [await subscribed(t, server, 'ann', 'chat.*'), await subscribed(t, server, 'ann', 'chat.general', 'chat.**')];
   await tabs[0].send(frame('Broadcast', { topic: 'chat.general', payload: { text: 'Grüße 🎺' } }));
-  const heard = [await tabs[0].nextJson(), await tabs[0].nextJson()];
-  assert.deepEqual(heard.map(({ type }) => type).sort(), ['Ack', 'Broadcast']);
+  const arrived = [await tabs[0].nextJson(), await tabs[0].nextJson()];
+  assert.deepEqual(arrived.map(({ type }) => type).sort(), ['Ack', 'Broadcast']);
   const expected = { topic: 'chat.general', payload: { text: 'Grüße 🎺' } };
-  assert.deepEqual(heard.find(({ type }) => type === 'Broadcast').data, expected);
-  assert.ok(heard.find(({ type }) => type === 'Ack').data.message_id);
+  assert.deepEqual(arrived.find(({ type }) => type === 'Broadcast').data, expected);
+  assert.ok(arrived.find(({ type }) => type === 'Ack').data.message_id);
   const other = await tabs[1].nextJson();
   assert.deepEqual([other.type, other.data], ['Broadcast', expected]);
   assert.equal((await tabs[1].ask(ping(1))).type, 'Pong', 'once, though two subscriptions match');
@@ -98,7 +98,7 @@ test('a broadcast reaches both tabs of a user, the sender included', async (t) =
   assert.equal((await tabs[1].ask(ping(2))).type, 'Pong');
 });
 
-test('a direct message reaches every tab of its user and nobody else', async (t) => {
+test('a direct message reaches every tab of its user and no other', async (t) => {
   const server = await start(t);
   const ann = await welcomed(t, server, 'ann');
   const bobs = [await welcomed(t, server, 'bob'), await welcomed(t, server, 'bob')];
@@ -122,7 +122,7 @@ test('a ping is answered with its own timestamp', async (t) => {
   }
 });
 
-test('an anonymous page has public channels and no letters', async (t) => {
+test('an anonymous page has public channels and no direct messages', async (t) => {
   const server = await start(t);
   const tab = await subscribed(t, server, undefined, 'news');
   await tab.send(frame('Broadcast', { topic: 'news', payload: 1 }));
@@ -139,10 +139,10 @@ test('an anonymous page has public channels and no letters', async (t) => {
   }
 });
 
-// What single-page applications do: handlers by type, which outlive a connection, and topics asked for again.
+// The habits of single-page applications: handlers by type that outlive a connection, and repeated subscriptions.
 function application([url, topic]) {
   const handlers = new Map();
-  const heard = (window.heard = []);
+  const arrived = (window.arrived = []);
   const app = (window.app = {
     connections: 0,
     on: (type, handler) => handlers.set(type, handler),
@@ -163,7 +163,7 @@ function application([url, topic]) {
   });
   for (const type of ['Status', 'Broadcast', 'DirectMessage']) {
     app.on(type, (data) => {
-      heard.push([type, data]);
+      arrived.push([type, data]);
       app.told?.();
     });
   }
@@ -171,7 +171,7 @@ function application([url, topic]) {
     while (!test()) await new Promise((resolve) => (app.told = resolve));
   };
   app.connect();
-  return app.until(() => heard.some(([, data]) => data.status === 'subscribed'));
+  return app.until(() => arrived.some(([, data]) => data.status === 'subscribed'));
 }
 
 for (const dialects of [['realtime'], ['notify', 'realtime']]) {
@@ -181,32 +181,32 @@ for (const dialects of [['realtime'], ['notify', 'realtime']]) {
     await tab.evaluate(application, [server.ws('/ws', { user: 'ann' }), 'chat']);
     // React's strict mode mounts a component twice, and connections come and go.
     await tab.evaluate(async () => {
-      window.heard.length = 0;
+      window.arrived.length = 0;
       window.app.socket.close();
-      await window.app.until(() => window.heard.some(([, data]) => data.status === 'subscribed'));
+      await window.app.until(() => window.arrived.some(([, data]) => data.status === 'subscribed'));
       window.app.send('Broadcast', { topic: 'chat', payload: 'all' });
       window.app.send('DirectMessage', { target_user: 'ann', payload: 'me' });
-      await window.app.until(() => window.heard.length === 4);
+      await window.app.until(() => window.arrived.length === 4);
     });
-    const { heard, connections } = await tab.evaluate(() => ({ heard: window.heard, connections: window.app.connections }));
+    const { arrived, connections } = await tab.evaluate(() => ({ arrived: window.arrived, connections: window.app.connections }));
     assert.equal(connections, 2);
-    assert.deepEqual(heard.slice(0, 2).map(([type, data]) => [type, data.status]), [['Status', 'connected'], ['Status', 'subscribed']]);
-    const rest = new Map(heard.slice(2));
+    assert.deepEqual(arrived.slice(0, 2).map(([type, data]) => [type, data.status]), [['Status', 'connected'], ['Status', 'subscribed']]);
+    const rest = new Map(arrived.slice(2));
     assert.deepEqual(rest.get('Broadcast'), { topic: 'chat', payload: 'all' });
     assert.deepEqual(rest.get('DirectMessage'), { from_user: 'ann', payload: 'me' });
     const afterOff = await tab.evaluate(async () => {
       window.app.off('Broadcast');
       window.app.send('Broadcast', { topic: 'chat', payload: 'unheard' });
       window.app.send('DirectMessage', { target_user: 'ann', payload: 'last' });
-      await window.app.until(() => window.heard.length === 5);
+      await window.app.until(() => window.arrived.length === 5);
       window.app.leaving = true;
-      return window.heard[4][1].payload;
+      return window.arrived[4][1].payload;
     });
     assert.equal(afterOff, 'last');
   });
 }
 
-test('on the shared listener a page is of the one dialect or of the other', async (t) => {
+test('on the shared listener a page uses either dialect', async (t) => {
   const server = await start(t, { dialects: ['notify', 'realtime'] });
   const redis = server.redis();
   const publish = () => redis.publish('user_noti:ann', JSON.stringify({ type: 'note', payload: 1 }));

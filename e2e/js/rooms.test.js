@@ -1,4 +1,4 @@
-// The rooms dialect in a browser: who is in a room, what is said there, and the closes that a page can read.
+// The rooms dialect in a browser: members, messages, and the closes that a page can read.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -13,7 +13,7 @@ const start = (t, tables = {}) => Fanfare.start(t, { listener: [{ dialects: ['ro
 const ALICE = { user: '12345', claims: { username: 'alice' } };
 const BOB = { user: '007', claims: { username: 'bob' } };
 
-// A page that has been welcomed. `who` may be a function, which is asked once the page is there.
+// A page that has received its welcome. `who` may be a function, which is called once the page is open.
 async function connected(t, server, who) {
   const tab = await browser.tab(t);
   await tab.connect(server.ws(PATH, typeof who === 'function' ? who() : who));
@@ -21,7 +21,7 @@ async function connected(t, server, who) {
   return tab;
 }
 
-// A page that is in the room and has seen its own entry, where there was one to see.
+// A page that is in the room and has received its own announcement, if there was one.
 async function joined(t, server, who, { first = true } = {}) {
   const tab = await connected(t, server, who);
   const { timestamp, ...answer } = await tab.ask({ type: 'join_room', room: ROOM });
@@ -31,7 +31,7 @@ async function joined(t, server, who, { first = true } = {}) {
 }
 
 const person = ({ type, data }) => [type, data.username];
-// The answer to a ping is behind everything that was queued before.
+// The answer to a ping follows everything that was queued before.
 const nothingCame = async (tab) => assert.equal((await tab.ask({ type: 'ping' })).type, 'pong');
 const say = (content, metadata) => ({ type: 'send_message', room: ROOM, data: { content, metadata } });
 
@@ -85,7 +85,7 @@ test('a user enters with the first tab and leaves with the last', async (t) => {
   await nothingCame(bob);
 });
 
-test('what goes wrong is told, and the connection stays', async (t) => {
+test('errors are answered, and the connection stays open', async (t) => {
   const server = await start(t);
   const tab = await connected(t, server, ALICE);
   const cases = [
@@ -115,7 +115,7 @@ test('a page without a good token reads 4401', async (t) => {
   }
 });
 
-test('a token that ends closes with 4401, and the room hears of it', async (t) => {
+test('an expired token closes with 4401, and the room is notified', async (t) => {
   const server = await start(t);
   const bob = await joined(t, server, BOB);
   const alice = await joined(t, server, () => ({ ...ALICE, claims: { username: 'alice', exp: Math.floor(Date.now() / 1000) + 4 } }));
@@ -136,7 +136,7 @@ test('a room without access is an error event and 4403', async (t) => {
   assert.equal((await tab.ask({ type: 'join_room', room: 'project:1' })).type, 'joined_room');
 });
 
-test('nobody enters where nobody may', async (t) => {
+test('a closed room admits no user', async (t) => {
   const server = await start(t, { rooms: { default_access: 'nobody' } });
   const tab = await connected(t, server, ALICE);
   await tab.send({ type: 'join_room', room: ROOM });

@@ -1,8 +1,8 @@
-// Makes the pictures in docs/admin: each page, wide and on a phone, light and dark, of a server with made-up users.
+// Makes the pictures in docs/admin: each page, wide and on a phone, light and dark, of a server with invented users.
 //
 //     FANFARE_BIN=target/debug/fanfare node e2e/js/screenshots.js docs/admin [admin|docs]
 //
-// Look at them before you commit them. `pngquant` makes them small, where it is installed.
+// Check them before you commit them. `pngquant`, if it is installed, makes them small.
 
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
@@ -52,11 +52,11 @@ async function life() {
     staff.send({ type: 'auth', token: token(user, { roles: user === 'mia' ? ['staff'] : [] }) });
     staff.send({ type: 'subscribe', topic: 'board.*' });
   }
-  // Something for the page of problems.
+  // Makes an entry for the page of problems.
   await server.dial('?token=no.token.here').refused.catch(() => null);
 }
 
-// Traces an event that one user receives and another does not; returns the address of what the page shows of it.
+// Traces an event that one user receives and another does not; returns the address of its page.
 async function traced() {
   await call('POST', '/api/v1/trace', { channel: 'board.staff', user: 'noah', events: 10, seconds: 60 });
   let id;
@@ -67,7 +67,7 @@ async function traced() {
   return `#/trace?event=${id}&user=noah`;
 }
 
-// Runs in the page: shows the paths of an installed server, not those of this one's temporary folder.
+// Runs in the page: replaces the paths of the temporary folder by those of an installed server.
 function asInstalled() {
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) walker.currentNode.nodeValue = walker.currentNode.nodeValue.replaceAll(/\/[\w/.-]*fanfare-\w{6}(?=\/|\b)/g, '/etc/fanfare');

@@ -1,4 +1,4 @@
-// SIGTERM, SIGINT, and the second of them.
+// SIGTERM, SIGINT, and a second signal.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -22,7 +22,7 @@ for (const signal of ['SIGTERM', 'SIGINT']) {
   });
 }
 
-test('with nobody connected the end comes at once', async (t) => {
+test('without a connected client the process ends at once', async (t) => {
   const server = await Fanfare.start(t, SLOW_DRAIN);
   const start = Date.now();
   server.process.kill('SIGTERM');

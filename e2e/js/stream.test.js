@@ -1,4 +1,4 @@
-// A page in a real browser with the EventSource that browsers have: it comes back by itself, and misses nothing.
+// A page in a real browser with the browser's EventSource: it reconnects by itself, and misses no event.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -21,7 +21,7 @@ async function freePort() {
   return port;
 }
 
-// A Redis that can be killed and started again. It keeps nothing: after a restart its journal is another one.
+// A Redis that can be killed and started again. It stores nothing on disk: after a restart its journal is a new one.
 class Broker {
   async start() {
     this.port ??= await freePort();
@@ -54,7 +54,7 @@ async function deployment(t) {
   return { broker, first: await start(`127.0.0.1:${port}`), other: await start(), restart: () => start(`127.0.0.1:${port}`) };
 }
 
-// Opens an EventSource in the page, which keeps what comes.
+// Opens an EventSource in the page, which stores the received events.
 async function openSource(tab, url) {
   await tab.evaluate((url) => {
     Object.assign(window, { source: new EventSource(url), events: [], resumes: [], ends: [] });
@@ -81,7 +81,7 @@ async function publish(server, ...values) {
   }
 }
 
-// The page has all of 1 to `count`, in order and each once.
+// The page has received 1 to `count`, in order and each once.
 async function hasAll(page, count) {
   const expected = Array.from({ length: count }, (_, at) => at + 1);
   await waitUntil(async () => (await page.events()).length >= count, `${count} events`, 60_000).catch(() => {});
@@ -96,7 +96,7 @@ test('an EventSource resumes after the server and after Redis was restarted', as
   await publish(nodes.other, 1, 2);
   await hasAll(page, 2);
 
-  // The server stops in order, and something is published before it is there again.
+  // The server stops cleanly, and an event is published before it runs again.
   nodes.first.process.kill('SIGTERM');
   assert.equal(await nodes.first.exited, 0);
   await publish(nodes.other, 3, 4, 5);
@@ -113,7 +113,7 @@ test('an EventSource resumes after the server and after Redis was restarted', as
   await publish(nodes.other, 7);
   await hasAll(page, 7);
 
-  // Redis dies and comes back without a memory. What is published at the page's node meanwhile reaches it.
+  // Redis dies and returns without its data. An event at the page's node meanwhile reaches the page.
   await nodes.broker.kill();
   await publish(server, 8);
   await nodes.broker.start();
@@ -129,7 +129,7 @@ test('an EventSource resumes after the server and after Redis was restarted', as
   await publish(nodes.other, 9);
   await hasAll(page, 9);
 
-  // The new journal resumes, too.
+  // The new journal also resumes.
   server.process.kill('SIGTERM');
   await server.exited;
   await publish(nodes.other, 10);
@@ -139,7 +139,7 @@ test('an EventSource resumes after the server and after Redis was restarted', as
   await page.close();
 });
 
-test('a page gets its events with a token in the address, and sees why it gets none', async (t) => {
+test('a page receives events with a token in the URL, and sees the reason if it receives none', async (t) => {
   const server = await Fanfare.start(t, { listener: [{ dialects: ['topics'] }] });
   const tab = await browser.tab(t);
   const query = new URLSearchParams([['channel', 'notifications.user.ann'], ['token', token('ann')]]);

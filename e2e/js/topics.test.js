@@ -1,4 +1,4 @@
-// The topics dialect in a browser: prove yourself in a frame, then publish and subscribe with wildcards.
+// The topics dialect in a browser: authentication by a frame, then publications and subscriptions with wildcards.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -10,7 +10,7 @@ const browser = startBrowser();
 const start = (t, tables = {}) => Fanfare.start(t, { listener: [{ dialects: ['topics'] }], ...tables });
 const open = (t, server) => browser.tab(t, server.ws());
 
-// A page that has proved to be `user`, and subscribed to these topics.
+// A page that has authenticated as `user`, and subscribed to these topics.
 async function signedIn(t, server, user, ...topics) {
   const tab = await open(t, server);
   const { type, userId } = await tab.ask({ type: 'auth', token: token(user) });
@@ -23,7 +23,7 @@ async function signedIn(t, server, user, ...topics) {
 }
 
 const publish = (topic, data, more = {}) => ({ type: 'message', topic, data, ...more });
-// The answer to a ping is behind everything that was queued before.
+// The answer to a ping follows everything that was queued before.
 const nothingCame = async (tab) => assert.equal((await tab.ask({ type: 'ping' })).type, 'pong');
 
 test('before the auth frame nothing works but ping', async (t) => {
@@ -39,7 +39,7 @@ test('before the auth frame nothing works but ping', async (t) => {
   assert.equal((await tab.ask({ type: 'auth', token: token('ann') })).type, 'auth_success');
 });
 
-test('a page that does not prove itself is closed', async (t) => {
+test('a page that does not authenticate is closed', async (t) => {
   const server = await start(t, { topics: { auth_timeout: '200ms' } });
   const tab = await open(t, server);
   assert.equal((await tab.closed()).code, 1008);
@@ -62,7 +62,7 @@ test('two pages talk on a topic', async (t) => {
   assert.equal((await ann.nextJson()).eventType, 'greeting');
 });
 
-// Which of the topics below a pattern shows.
+// The topics below that a pattern matches.
 const TOPICS = ['feed', 'feed.user.1', 'feed.user.2', 'feed.user.1.replies', 'feed.channel.a'];
 const PATTERNS = {
   'feed.user.1': [1],
@@ -97,7 +97,7 @@ test('subscriptions that overlap show an event once', async (t) => {
   await nothingCame(ann);
 });
 
-test('a batch is answered topic by topic, and what is wrong with one is not the fault of the others', async (t) => {
+test('a batch is answered topic by topic, and an error in one does not affect the others', async (t) => {
   const server = await start(t);
   const ann = await signedIn(t, server, 'ann');
   const topics = ['a', 'b.**', 'notifications.user.bob', 'c..d', 'notifications.user.ann'];
@@ -106,11 +106,11 @@ test('a batch is answered topic by topic, and what is wrong with one is not the 
   for (const _ of topics) answers.push(await ann.nextJson());
   const told = answers.map(({ type, topic, code }) => (type === 'error' ? code : topic));
   assert.deepEqual(told, ['a', 'b.**', 403, 400, 'notifications.user.ann']);
-  await ann.send(publish('b.1.2', 'heard'));
-  assert.equal((await ann.nextJson()).data, 'heard');
+  await ann.send(publish('b.1.2', 'arrived'));
+  assert.equal((await ann.nextJson()).data, 'arrived');
 });
 
-test('what a client may not do', async (t) => {
+test('forbidden requests', async (t) => {
   const server = await start(t);
   const ann = await signedIn(t, server, 'ann');
   const cases = [
@@ -130,7 +130,7 @@ test('what a client may not do', async (t) => {
   }
 });
 
-test('when its token ends a page hears nothing until it proves itself anew', async (t) => {
+test('after its token expires a page receives nothing until it authenticates again', async (t) => {
   const server = await start(t);
   const bob = await signedIn(t, server, 'bob');
   const ann = await open(t, server);
@@ -145,11 +145,11 @@ test('when its token ends a page hears nothing until it proves itself anew', asy
   await nothingCame(bob);
   assert.equal((await ann.ask({ type: 'auth', token: token('bob') })).type, 'auth_error');
   assert.equal((await ann.ask({ type: 'auth', token: token('ann') })).type, 'auth_success');
-  await bob.send(publish('chat', 'heard'));
-  assert.equal((await ann.nextJson()).data, 'heard');
+  await bob.send(publish('chat', 'arrived'));
+  assert.equal((await ann.nextJson()).data, 'arrived');
 });
 
-test('a page that does not is closed after the grace', async (t) => {
+test('a page that does not authenticate again is closed after the grace', async (t) => {
   const server = await start(t, { topics: { reauth_grace: '100ms' } });
   const ann = await open(t, server);
   await ann.ask({ type: 'auth', token: token('ann', { exp: Math.floor(Date.now() / 1000) + 4 }) });

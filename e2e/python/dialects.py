@@ -94,7 +94,7 @@ class Speaker(Client):
         """Sends an invalid message, and returns the error."""
         return complaint(self.name, self.ask(text, **frame))
 
-    def hear(self, channel):
+    def subscribe(self, channel):
         """Subscribes to `channel`, or joins it."""
         match self.name:
             case "topics":

@@ -42,9 +42,9 @@ class Scene:
 
     def enter_anew(self):
         """Opens the clients that stay connected."""
-        self.topics = self.enter("topics").hear("scores.final")
+        self.topics = self.enter("topics").subscribe("scores.final")
         self.rooms, self.notify = self.enter("rooms"), self.enter("notify")
-        self.messages = self.speak(self.server, "topics", "root", claims=ADMIN).hear("messages")
+        self.messages = self.speak(self.server, "topics", "root", claims=ADMIN).subscribe("messages")
 
     def try_to_register(self):
         """The database's error; None if it is available."""
@@ -123,11 +123,11 @@ class Scene:
         self.is_answered(ASKED)
         self.goes_on()
         # Waits until no request has failed for a while.
-        wait_until(lambda: self.ask("write")[0] == 201 and len(set(self.told())) == 1, BOUND, "the log to report the end")
+        wait_until(lambda: self.ask("write")[0] == 201 and len(set(self.storage_reports())) == 1, BOUND, "the log to report the end")
 
     # --- the log ---
 
-    def told(self):
+    def storage_reports(self):
         """How often the log reports that storage was lost, and that it is back."""
         log = self.server.log()
         assert PASSWORD not in log and postgres.PASSWORD not in log and self.token not in log
@@ -162,10 +162,10 @@ class Author(threading.Thread):
             stored += [message["id"] for message in data["messages"]]
             query = data["nextCursor"] and f"?limit=100&cursor={data['nextCursor']}"
         assert len(set(stored)) == len(stored) and set(self.acknowledged) <= set(stored)
-        heard = []
-        while not set(self.acknowledged) <= set(heard):
-            heard.append(scene.messages.next_json()["data"]["id"])
-        assert len(set(heard)) == len(heard) and set(heard) <= set(stored)
+        arrived = []
+        while not set(self.acknowledged) <= set(arrived):
+            arrived.append(scene.messages.next_json()["data"]["id"])
+        assert len(set(arrived)) == len(arrived) and set(arrived) <= set(stored)
 
 
 # --- the ways to make a database unavailable ---
@@ -213,7 +213,7 @@ class Gone(SqliteOutage):
         self.move(self.folder, self.folder / "elsewhere")
 
     def end(self):
-        assert not self.file.exists(), "an empty one in its place would look like a loss of everything"
+        assert not self.file.exists(), "an empty file would look like a loss of all data"
         self.move(self.folder / "elsewhere", self.folder)
 
     @staticmethod

@@ -25,15 +25,15 @@ def programs():
     return newest.parent
 
 
-def as_somebody():
+def as_unprivileged_user():
     """A command prefix that changes the user, because PostgreSQL refuses to run as root. The process ends if the tests are killed."""
     command = ["setpriv", "--pdeathsig", "KILL"]
     if os.geteuid() == 0:
-        command += [f"--reuid={somebody().pw_uid}", f"--regid={somebody().pw_gid}", "--clear-groups"]
+        command += [f"--reuid={unprivileged_user().pw_uid}", f"--regid={unprivileged_user().pw_gid}", "--clear-groups"]
     return command
 
 
-def somebody():
+def unprivileged_user():
     for name in ("postgres", "nobody"):
         with contextlib.suppress(KeyError):
             return pwd.getpwnam(name)
@@ -48,7 +48,7 @@ class Postgres:
         # Not below TMPDIR: another user must be able to reach it.
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="fanfare-pg.", dir="/tmp"))
         if os.geteuid() == 0:
-            os.chown(self.folder, somebody().pw_uid, somebody().pw_gid)
+            os.chown(self.folder, unprivileged_user().pw_uid, unprivileged_user().pw_gid)
         self.url = f"postgres://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{DATABASE}"
 
     def create(self):
@@ -63,7 +63,7 @@ class Postgres:
     def start(self):
         settings = [f"listen_addresses=127.0.0.1", f"port={self.port}", f"unix_socket_directories={self.folder}"]
         settings += ["fsync=off", "max_connections=60", "shared_buffers=8MB"]
-        command = [*as_somebody(), str(self.programs / "postgres"), "-D", str(self.folder / "data")]
+        command = [*as_unprivileged_user(), str(self.programs / "postgres"), "-D", str(self.folder / "data")]
         command += [part for setting in settings for part in ("-c", setting)]
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
@@ -117,7 +117,7 @@ class Postgres:
         return ["-qAtX", "-v", "ON_ERROR_STOP=1", *where]
 
     def _run(self, program, *arguments):
-        command = [*as_somebody(), str(self.programs / program), *arguments]
+        command = [*as_unprivileged_user(), str(self.programs / program), *arguments]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd="/", timeout=60)
         if done.returncode != 0:
             raise subprocess.CalledProcessError(done.returncode, program, done.stdout, done.stderr)
@@ -130,7 +130,7 @@ class Session:
     END = "-- that is all --"
 
     def __init__(self, server):
-        command = [*as_somebody(), str(server.programs / "psql"), *server._as_administrator(DATABASE)]
+        command = [*as_unprivileged_user(), str(server.programs / "psql"), *server._as_administrator(DATABASE)]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd="/")
 

@@ -100,7 +100,7 @@ def test_bad_queries(world, query):
     assert (answer[0], complaint(answer)) == (400, "INVALID_REQUEST")
 
 
-def test_what_waits_most_comes_first(launch, speak):
+def test_the_longest_queue_comes_first(launch, speak):
     server = launch(**all_dialects(notify={"send_queue": 1000}))
     reader = speak(server, "notify", "slow")
     peer = raw(server, "notify", reader.token)
@@ -155,7 +155,7 @@ def test_channels_by_prefix(world):
 # --- explain ---
 
 
-def test_explain_names_the_rule_and_who_receives(deploy):
+def test_explain_names_the_rule_and_the_receivers(deploy):
     world = deploy(nodes=2, channel=[{"pattern": "reports.{user}.**", "subscribe": "owner", "publish": "service"}])
     ann = world.realtime("ann", "reports.ann.sales").connection_id
     other = world.realtime("ann", at=world.last).connection_id
@@ -289,7 +289,7 @@ def test_scopes(launch):
     assert shown["revoked_at"] and made["key"] not in json.dumps(shown)
 
 
-def test_an_admin_whose_role_is_taken_away(launch):
+def test_an_admin_who_loses_the_role(launch):
     """The admin's token is refused at once, on the page and everywhere else."""
     server = launch(**all_dialects())
     body = {"email": "root@example.com", "password": "correct horse battery", "roles": ["admin"]}
@@ -338,7 +338,7 @@ def test_questions_that_are_far_too_long(server, path):
     assert server.get("/livez").status == 200
 
 
-def test_hostile_names_come_back_as_they_are(server):
+def test_hostile_names_are_returned_unchanged(server):
     for odd in HOSTILE:
         answer = server.get(f"/api/v1/explain?user={urllib.parse.quote(odd, safe='')}&channel=news")
         body = json.loads(answer.text)

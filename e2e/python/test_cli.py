@@ -338,14 +338,14 @@ def test_listen_as_a_user_in_every_dialect(launch, listen, dialect):
 
 @pytest.mark.parametrize("dialect", ["topics", "realtime"])
 @pytest.mark.parametrize("wanted", ["chat.general", "chat.*", "**"])
-def test_publish_to_a_channel_reaches_who_listens_to_it(launch, listen, dialect, wanted):
+def test_publish_to_a_channel_reaches_its_subscribers(launch, listen, dialect, wanted):
     server = serving(launch, dialect)
     listening = listen(server, "--channel", wanted)
     assert publish(server, "--channel", "chat.general", '{"n":1}') == 1
     assert said(listening.next()) == {"n": 1}
 
 
-def test_publish_to_a_room_reaches_who_listens_to_it(launch, listen):
+def test_publish_to_a_room_reaches_its_members(launch, listen):
     server = serving(launch, "rooms")
     listening = listen(server, "--user", "ann", "--channel", "project:1")
     assert publish(server, "--channel", "project:1", "1") == 1
@@ -400,8 +400,8 @@ def test_public_channels_need_no_token(launch, tmp_path, cleanup):
 
 # The requested events and dialect, and the expected text besides "403".
 FORBIDDEN = {
-    "somebody's own, in topics": ("topics", "notifications.user.bob", "notifications.user.bob"),
-    "somebody's own, in realtime": ("realtime", "notifications.user.bob", "not allowed"),
+    "another user's own, in topics": ("topics", "notifications.user.bob", "notifications.user.bob"),
+    "another user's own, in realtime": ("realtime", "notifications.user.bob", "not allowed"),
     "a channel with a rule, in topics": ("topics", "secret.plans", "secret.plans"),
     "a channel with a rule, in realtime": ("realtime", "secret.plans", "not allowed"),
     "a room with a rule, in rooms": ("rooms", "project:secret", "project:secret"),
@@ -433,9 +433,9 @@ LISTENING_WRONGLY = {
     "to no channel": ["--channel", "a..b"],
     "to a channel where there are none": ["--user", "ann", "--channel", "a.b"],
     "in no dialect": ["--user", "ann", "--dialect", "morse"],
-    "in a dialect that nobody serves": ["--user", "ann", "--dialect", "topics"],
+    "in a dialect that is not served": ["--user", "ann", "--dialect", "topics"],
     "nowhere": ["--user", "ann", "--url", "nonsense"],
-    "as nobody": ["--url", "http://127.0.0.1:3000", "--dialect", "topics", "--channel", "a.b"],
+    "anonymous": ["--url", "http://127.0.0.1:3000", "--dialect", "topics", "--channel", "a.b"],
 }
 
 

@@ -119,7 +119,7 @@ def test_a_killed_node_is_forgotten(nodes, speak):
     watcher.alive()
 
 
-def test_a_drain_is_told_once(nodes, speak):
+def test_a_drain_is_announced_once(nodes, speak):
     one, two = nodes(2)
     watcher = member(speak, two, "watcher")
     sees(watcher, "user_joined", "watcher")
@@ -156,7 +156,7 @@ def welcomed(node, token):
         return None
 
 
-def test_a_name_is_one_connections_on_all_nodes(nodes, cleanup):
+def test_a_name_belongs_to_one_connection_on_all_nodes(nodes, cleanup):
     one, two = nodes(2)
 
     def named(node):
@@ -175,7 +175,7 @@ def test_a_name_is_one_connections_on_all_nodes(nodes, cleanup):
         assert first.next_json()["type"] == "welcome", (old.port, new.port)
 
 
-def test_who_is_back_at_another_node_in_time_has_not_left(nodes, speak):
+def test_a_user_who_returns_at_another_node_in_time_has_not_left(nodes, speak):
     one, two = nodes(2, rooms={"leave_grace": "8s"})
     watcher = member(speak, two, "watcher")
     sees(watcher, "user_joined", "watcher")

@@ -13,11 +13,11 @@ HEARD = {"topics": "scores.final", "realtime": "scores.final", "rooms": "channel
 
 @pytest.mark.parametrize("end", ["close", "cut"])
 @pytest.mark.parametrize("dialect", HEARD)
-def test_what_is_heard_again(launch, speak, dialect, end):
+def test_no_event_arrives_twice_after_a_reconnect(launch, speak, dialect, end):
     """Each client connects, receives, loses its connection and starts again; no client receives an event twice."""
     server, channel = launch(**all_dialects()), HEARD[dialect]
     for turn in range(3):
-        client = speak(server, dialect).hear(channel)
+        client = speak(server, dialect).subscribe(channel)
         event = {"to": {"channel": channel}, "type": "score", "data": {"turn": turn}}
         answer = json.loads(server.get(EVENTS, "POST", json.dumps(event)).text)
         assert answer["recipients"] == 1

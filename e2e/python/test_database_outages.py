@@ -29,7 +29,7 @@ def away_and_back(scene, outage):
     """The whole course of an outage."""
     author = Author(scene)
     wait_until(lambda: author.acknowledged, what="a message")
-    assert scene.told() == (0, 0)
+    assert scene.storage_reports() == (0, 0)
     outage.begin()
     wait_until(lambda: 503 in author.statuses, BOUND, "a refusal")
     for _ in range(2):
@@ -37,11 +37,11 @@ def away_and_back(scene, outage):
         scene.is_answered(ASKED.keys() - outage.stops)
         scene.goes_on()
     time.sleep(2.5)  # the server also probes the database itself, and does not log each probe
-    assert scene.told() == (1, 0)
+    assert scene.storage_reports() == (1, 0)
     outage.end()
     scene.recovers()
     author.stop()
-    assert scene.told() == (1, 1)
+    assert scene.storage_reports() == (1, 1)
 
 
 @pytest.mark.parametrize("kind", SQLITE, ids=named)
@@ -70,10 +70,10 @@ def test_a_disk_that_is_read_only_at_the_start(launch, speak, disk):
     scene.is_refused(WRITING)
     scene.is_answered(ASKED.keys() - WRITING)
     scene.goes_on()
-    assert scene.told() == (1, 0)
+    assert scene.storage_reports() == (1, 0)
     remount(disk, "rw")
     scene.recovers()
-    assert scene.told() == (1, 1)
+    assert scene.storage_reports() == (1, 1)
 
 
 @pytest.mark.parametrize("kind", [outages.Stopped, outages.Hanging, outages.NoConnectionLeft], ids=named)
@@ -88,13 +88,13 @@ def test_a_server_that_starts_before_its_database(launch, speak, real_postgres, 
     scene.enter_anew()
     scene.is_refused(ASKED)
     scene.goes_on()
-    assert scene.told() == (1, 0)
+    assert scene.storage_reports() == (1, 0)
     outage.end()
     scene.recovers()
-    assert scene.told() == (1, 1)
+    assert scene.storage_reports() == (1, 1)
 
 
-def test_nobody_is_trusted_while_it_is_not_known_whether_there_are_keys(launch, real_postgres, publisher):
+def test_no_caller_is_trusted_until_the_keys_are_known(launch, real_postgres, publisher):
     database = real_postgres()
     server = launch(**all_dialects(storage={"url": database.url}))
     notify = next(int(l["bind"].rsplit(":", 1)[1]) for l in server.config["listener"] if l["dialects"] == ["broadcast"])
@@ -152,7 +152,7 @@ def test_a_crowd_that_waits_for_a_silent_database(launch, speak, real_postgres):
             rounds += 1
         for name, each in zip(names, crowd):
             assert each.result() == (503, ASKED[name][1], "5"), name
-    assert rounds > 3, "nothing was heard while they waited"
+    assert rounds > 3, "no event arrived while they waited"
     database.resume()
     scene.recovers()
-    assert scene.told() == (1, 1)
+    assert scene.storage_reports() == (1, 1)

@@ -164,7 +164,7 @@ def crowd(server):
     """Connections of every dialect, so that lists are not empty."""
     speakers = [Speaker(server, name) for name in NAMES]
     for speaker, channel in zip(speakers[2:], ("chat.general", "chat.general", "project:7")):
-        speaker.hear(channel)
+        speaker.subscribe(channel)
     yield speakers
     for speaker in speakers:
         speaker.close()
@@ -196,7 +196,7 @@ def test_every_get_answers_as_described(server, openapi, crowd):
         assert answers and (upgrade or set(answers) == {200}), (path, answers)
 
 
-def test_lists_are_described_with_what_is_in_them(server, openapi, crowd):
+def test_lists_and_their_items_are_described(server, openapi, crowd):
     for path, field in [("/api/v1/connections", "connections"), ("/api/v1/channels", "channels")]:
         for query in ("", "?limit=1"):
             assert conforms(openapi, "GET", path, server.get(path + query))[field]
@@ -235,13 +235,13 @@ def test_answers_are_as_described(server, openapi, dialect, method, path, body, 
 
 
 @pytest.mark.parametrize("method, path", [("POST", "/api/v1/events"), ("GET", "/api/v1/connections"), ("GET", "/status"), ("POST", "/notify")])
-def test_strangers_are_told_as_described(server, openapi, method, path):
+def test_strangers_are_refused_as_described(server, openapi, method, path):
     answer = ask(server, "broadcast", path, method, None, X_Forwarded_For="192.0.2.7")
     assert answer.status == 401
     conforms(openapi, method, path, answer)
 
 
-def test_keys_beyond_their_scope_are_told_as_described(launch, openapi):
+def test_keys_beyond_their_scope_are_refused_as_described(launch, openapi):
     """Every route for services answers 403."""
     server = launch(**all_dialects())
     made = fanfare.run("--config", str(server.config_file), "key", "create", "narrow", "--scope", "publish")
@@ -341,22 +341,22 @@ class Witness:
         assert fitting, f"{self.dialect} {side} {frame}:\n" + "\n".join(errors)
         return max(fitting)[1]
 
-    def heard(self, frame):
+    def record(self, frame):
         self.seen.add(self.fits("server", frame))
         return frame
 
-    def says(self, speaker, *answers, **frame):
+    def exchange(self, speaker, *answers, **frame):
         """Sends a described frame, and reads answers of these types, in any order."""
         self.seen.add("> " + self.fits("client", frame))
         speaker.say(**frame)
-        self.hears(speaker, *answers)
+        self.expect(speaker, *answers)
 
-    def errs(self, speaker, text):
+    def expect_error(self, speaker, text):
         speaker.say(text)
-        self.hears(speaker, "error" if self.dialect != "realtime" else "Error")
+        self.expect(speaker, "error" if self.dialect != "realtime" else "Error")
 
-    def hears(self, speaker, *types):
-        came = [self.heard(speaker.next_json()) for _ in types]
+    def expect(self, speaker, *types):
+        came = [self.record(speaker.next_json()) for _ in types]
         assert sorted(frame["type"] for frame in came) == sorted(types)
 
     def complete(self):
@@ -369,7 +369,7 @@ def meet(server, asyncapi, speak):
     def opened(dialect, **options):
         witness, speaker = Witness(asyncapi, dialect), speak(server, dialect, **options)
         if speaker.greeting:
-            witness.heard(speaker.greeting)
+            witness.record(speaker.greeting)
         return witness, speaker
 
     return opened
@@ -381,9 +381,9 @@ def publish(server, *events):
 
 def test_frames_of_notify(server, meet):
     witness, speaker = meet("notify", query={"resume": ""})
-    witness.hears(speaker, "resume")
+    witness.expect(speaker, "resume")
     publish(server, {"to": {"user": "ann"}, "data": {"a": 1}}, EVERYONE | {"type": "t"})
-    witness.hears(speaker, "notification", "t")
+    witness.expect(speaker, "notification", "t")
     witness.complete()
 
 
@@ -391,7 +391,7 @@ def test_frames_of_broadcast(asyncapi, launch, speak):
     """With test notifications, pings, and the end of the server."""
     server = launch(**all_dialects(broadcast={"notification_interval": "100ms", "ping_interval": "100ms"}))
     witness, speaker = Witness(asyncapi, "broadcast"), speak(server, "broadcast")
-    witness.heard(speaker.greeting)
+    witness.record(speaker.greeting)
     for kind in ("ping", "pong", "status_request"):
         witness.seen.add("> " + witness.fits("client", {"type": kind}))
         speaker.say(type=kind)
@@ -399,58 +399,58 @@ def test_frames_of_broadcast(asyncapi, launch, speak):
     publish(server, EVERYONE)
     wanted = {"test_notification", "ping", "pong", "status_response", "error", "notification"}
     while not wanted <= witness.seen:
-        witness.heard(speaker.next_json())
+        witness.record(speaker.next_json())
     server.signal()
     with pytest.raises(websockets.ConnectionClosed):
         while True:
-            witness.heard(speaker.next_json())
+            witness.record(speaker.next_json())
     witness.complete()
     server.wait()
 
 
 def test_frames_of_topics(server, meet):
     witness, speaker = meet("topics", prove=False)
-    witness.says(speaker, "error", type="subscribe", topic="chat.a")
-    witness.says(speaker, "auth_error", type="auth", token="x")
-    witness.says(speaker, "auth_success", type="auth", token=token("ann"))
-    witness.says(speaker, "subscribed", type="subscribe", topic="chat.*")
-    witness.says(speaker, "subscribed", "error", type="subscribe", topics=["notifications.user.ann", "notifications.user.bob"])
-    witness.says(speaker, "message", type="message", topic="chat.a", data=[1], eventType="t", metadata={})
+    witness.exchange(speaker, "error", type="subscribe", topic="chat.a")
+    witness.exchange(speaker, "auth_error", type="auth", token="x")
+    witness.exchange(speaker, "auth_success", type="auth", token=token("ann"))
+    witness.exchange(speaker, "subscribed", type="subscribe", topic="chat.*")
+    witness.exchange(speaker, "subscribed", "error", type="subscribe", topics=["notifications.user.ann", "notifications.user.bob"])
+    witness.exchange(speaker, "message", type="message", topic="chat.a", data=[1], eventType="t", metadata={})
     publish(server, {"to": {"user": "ann"}, "data": None, "sender": "billing"}, {"to": {"channel": "chat.b"}, "data": 1})
-    witness.hears(speaker, "message", "message")
-    witness.says(speaker, "unsubscribed", type="unsubscribe", topic="chat.*")
-    witness.says(speaker, "pong", type="ping")
+    witness.expect(speaker, "message", "message")
+    witness.exchange(speaker, "unsubscribed", type="unsubscribe", topic="chat.*")
+    witness.exchange(speaker, "pong", type="ping")
     for bad in ("{", '{"type":"x"}', '{"type":"message","topic":"**","data":1}'):
-        witness.errs(speaker, bad)
+        witness.expect_error(speaker, bad)
     witness.complete()
 
 
 def test_frames_of_realtime(server, meet):
     witness, speaker = meet("realtime")
-    witness.says(speaker, "Status", type="Subscribe", data={"topics": ["chat.c"]})
-    witness.says(speaker, "Ack", "Broadcast", type="Broadcast", data={"topic": "chat.c", "payload": 1})
-    witness.says(speaker, "Ack", "DirectMessage", type="DirectMessage", data={"target_user": "ann", "payload": 1})
-    witness.says(speaker, "Error", type="DirectMessage", data={"target_user": "nobody", "payload": 1})
+    witness.exchange(speaker, "Status", type="Subscribe", data={"topics": ["chat.c"]})
+    witness.exchange(speaker, "Ack", "Broadcast", type="Broadcast", data={"topic": "chat.c", "payload": 1})
+    witness.exchange(speaker, "Ack", "DirectMessage", type="DirectMessage", data={"target_user": "ann", "payload": 1})
+    witness.exchange(speaker, "Error", type="DirectMessage", data={"target_user": "nobody", "payload": 1})
     publish(server, {"to": {"user": "ann"}, "data": 1})
-    witness.hears(speaker, "DirectMessage")
-    witness.says(speaker, "Status", type="Unsubscribe", data={"topics": ["chat.c"]})
-    witness.says(speaker, "Pong", type="Ping", data={"timestamp": 7})
-    witness.says(speaker, "Pong", type="Ping")
-    witness.says(speaker, type="Pong")
-    witness.errs(speaker, "{")
+    witness.expect(speaker, "DirectMessage")
+    witness.exchange(speaker, "Status", type="Unsubscribe", data={"topics": ["chat.c"]})
+    witness.exchange(speaker, "Pong", type="Ping", data={"timestamp": 7})
+    witness.exchange(speaker, "Pong", type="Ping")
+    witness.exchange(speaker, type="Pong")
+    witness.expect_error(speaker, "{")
     witness.complete()
 
 
 def test_frames_of_rooms(server, meet):
     witness, speaker = meet("rooms", user=12345)
-    witness.says(speaker, "joined_room", "user_joined", type="join_room", room="task:1")
-    witness.says(speaker, "message", type="send_message", room="task:1", data={"content": "Hi", "metadata": {"a": 1}})
+    witness.exchange(speaker, "joined_room", "user_joined", type="join_room", room="task:1")
+    witness.exchange(speaker, "message", type="send_message", room="task:1", data={"content": "Hi", "metadata": {"a": 1}})
     publish(server, {"to": {"channel": "task:1"}, "data": 1, "type": "t"}, EVERYONE, {"to": {"user": "12345"}, "data": 1, "type": "u"})
-    witness.hears(speaker, "t", "notification.new", "u")
-    other = Speaker(server, "rooms", "bob").hear("task:1")
+    witness.expect(speaker, "t", "notification.new", "u")
+    other = Speaker(server, "rooms", "bob").subscribe("task:1")
     other.close()
-    witness.hears(speaker, "user_joined", "user_left")
-    witness.says(speaker, "left_room", type="leave_room", room="task:1")
-    witness.says(speaker, "pong", type="ping")
-    witness.errs(speaker, "{")
+    witness.expect(speaker, "user_joined", "user_left")
+    witness.exchange(speaker, "left_room", type="leave_room", room="task:1")
+    witness.exchange(speaker, "pong", type="ping")
+    witness.expect_error(speaker, "{")
     witness.complete()

@@ -151,11 +151,11 @@ def test_values_that_make_no_sense_are_named(cleanup, name, value):
 
 
 def refused(server, **options):
-    with pytest.raises(websockets.InvalidStatus) as told:
+    with pytest.raises(websockets.InvalidStatus) as refusal:
         Speaker(server, "realtime", **options)
-    body = json.loads(told.value.response.body)
-    assert told.value.response.headers["Content-Type"].split(";")[0] == "application/json"
-    return told.value.response.status_code, body["error"]["code"]
+    body = json.loads(refusal.value.response.body)
+    assert refusal.value.response.headers["Content-Type"].split(";")[0] == "application/json"
+    return refusal.value.response.status_code, body["error"]["code"]
 
 
 def ways(token):
@@ -169,7 +169,7 @@ def test_three_ways_to_bring_a_token(launch, speak):
     server, ann = launch(**all_dialects()), token("ann")
     for way in ways(ann):
         client = speak(server, "realtime", None, **way)
-        client.hear("user:ann")  # which authenticates it
+        client.subscribe("user:ann")  # which authenticates it
         assert client.socket.subprotocol == (f"access_token.{ann}" if "subprotocols" in way else None)
         assert client.greeting["data"].keys() == {"status", "details"} and client.greeting["data"]["status"] == "connected"
         details = client.greeting["data"]["details"]
@@ -180,7 +180,7 @@ def test_three_ways_to_bring_a_token(launch, speak):
             assert refused(server, user=None, **way) == (401, code)
 
 
-def test_who_must_have_a_token_and_roles(launch, speak):
+def test_required_tokens_and_roles(launch, speak):
     server = launch(**all_dialects(realtime={"require_auth": True}))
     assert refused(server, user=None) == (401, "INVALID_TOKEN")
     speak(server, "realtime")
@@ -191,13 +191,13 @@ def test_who_must_have_a_token_and_roles(launch, speak):
     speak(server, "realtime", claims={"roles": ["x", "staff"]})
 
 
-def test_what_is_public_can_be_said(launch, speak):
+def test_public_channels_are_a_setting(launch, speak):
     server = launch(**all_dialects(realtime={"public": ["news.**", "messages"]}))
     client = speak(server, "realtime", None)
-    client.hear("news.a"), client.hear("messages")
+    client.subscribe("news.a"), client.subscribe("messages")
     for channel in ("chat.general", "news", "channel:1", "user:ann", "messages.x"):
         assert client.complaint(type="Subscribe", data={"topics": [channel]}) == (403, "not allowed"), channel
-    speak(server, "realtime").hear("chat.general")
+    speak(server, "realtime").subscribe("chat.general")
 
 
 def test_direct_messages(launch, speak):

@@ -160,7 +160,7 @@ def test_status_request(busy):
 # --- names of clients in broadcast ---
 
 
-def test_a_name_is_one_connections(launch, speak):
+def test_a_name_belongs_to_one_connection(launch, speak):
     server = launch(**all_dialects())
     first = speak(server, "broadcast", query={"client_id": "client_123"})
     assert first.greeting["client_id"] == "client_123"
@@ -176,7 +176,7 @@ def test_a_name_is_one_connections(launch, speak):
     assert len(names) == 5 and all(re.fullmatch(r"client_\w+", name) for name in names)
 
 
-def test_a_name_is_one_connections_in_the_cluster(launch, speak, real_redis):
+def test_a_name_belongs_to_one_connection_in_the_cluster(launch, speak, real_redis):
     broker = {"kind": "redis", "url": real_redis().url}
     nodes = [launch(**all_dialects(broker=broker)) for _ in range(2)]
     speak(nodes[0], "broadcast", query={"client_id": "one"})
@@ -204,7 +204,7 @@ def notify(server, body, **headers):
 
 
 def test_notify(busy):
-    topics, realtime = busy.clients["topics"][0].hear("notifications"), busy.clients["realtime"][0].hear("*")
+    topics, realtime = busy.clients["topics"][0].subscribe("notifications"), busy.clients["realtime"][0].subscribe("*")
     code, got = notify(busy, {"message": "Up", "type": "alert", "data": {"priority": "high", "message": "loses"}})
     assert code == 200 and shape(got) == {
         "status": str, "message": str, "recipients": int, "timestamp": TIME,
@@ -214,24 +214,24 @@ def test_notify(busy):
     assert got["notification"] == {"message": "Up", "type": "alert", "data": {"priority": "high", "message": "loses"}}
     assert got["recipients"] == 1 + 2 + 1 + 1 + 5
     said = {"message": "Up", "priority": "high"}
-    heard = busy.clients["broadcast"][1].next_json()
-    assert shape(heard) == {"id": str, "type": str, "timestamp": TIME, "data": {"message": str, "priority": str}, "sender": str}
-    assert (heard["type"], heard["data"], heard["sender"]) == ("alert", said, "notification_service")
-    heard = busy.clients["notify"][0].next_json()
-    assert (heard["type"], heard["payload"]) == ("alert", said)
-    heard = topics.next_json()
-    assert (heard["type"], heard["topic"], heard["eventType"], heard["data"]) == ("message", "notifications", "alert", said)
-    heard = realtime.next_json()
-    assert (heard["type"], heard["data"]) == ("Broadcast", {"topic": "notifications", "payload": said})
-    heard = busy.clients["rooms"][4].next_json()
-    assert (heard["type"], heard["data"]) == ("alert", said) and heard.keys() == {"type", "data", "timestamp"}
+    arrived = busy.clients["broadcast"][1].next_json()
+    assert shape(arrived) == {"id": str, "type": str, "timestamp": TIME, "data": {"message": str, "priority": str}, "sender": str}
+    assert (arrived["type"], arrived["data"], arrived["sender"]) == ("alert", said, "notification_service")
+    arrived = busy.clients["notify"][0].next_json()
+    assert (arrived["type"], arrived["payload"]) == ("alert", said)
+    arrived = topics.next_json()
+    assert (arrived["type"], arrived["topic"], arrived["eventType"], arrived["data"]) == ("message", "notifications", "alert", said)
+    arrived = realtime.next_json()
+    assert (arrived["type"], arrived["data"]) == ("Broadcast", {"topic": "notifications", "payload": said})
+    arrived = busy.clients["rooms"][4].next_json()
+    assert (arrived["type"], arrived["data"]) == ("alert", said) and arrived.keys() == {"type", "data", "timestamp"}
 
 
 @pytest.mark.parametrize("body, type", [
     ({"message": ""}, "custom"), ({"message": "x", "data": {}}, "custom"), ({"message": "x", "type": "t", "more": 1}, "t"),
     ({"message": "\ud83d"}, "custom"),
 ])
-def test_what_notify_takes(busy, body, type):
+def test_bodies_that_notify_accepts(busy, body, type):
     code, got = notify(busy, body)
     assert code == 200 and got["notification"]["type"] == type
     assert busy.clients["broadcast"][0].next_json()["type"] == type
@@ -244,7 +244,7 @@ BAD = ["", "x", "null", "[]", "7", "{}", '{"message":7}', '{"message":null}', '{
 
 
 @pytest.mark.parametrize("body", BAD, ids=lambda body: repr(body)[:30])
-def test_what_notify_refuses(busy, body):
+def test_bodies_that_notify_refuses(busy, body):
     code, got = notify(busy, body)
     assert code == 400, got
     is_broadcasts(got, "validation")
@@ -350,7 +350,7 @@ def test_without_a_key_only_this_machine_may(launch, headers):
     (token("ann"), 401), (token("ann", roles=["user"]), 401), ("", 401), ("nonsense", 401),
     (token("boss", roles=["admin"], ttl=-5), 401), (token("boss", roles=["admin"], secret="x" * 40), 401),
 ], ids=range(8))
-def test_with_a_key_nobody_else_may(launch, bearer, code):
+def test_with_a_key_other_credentials_are_refused(launch, bearer, code):
     server = launch(**all_dialects(**KEYED))
     assert notify(server, {"message": "x"}, Authorization=f"Bearer {bearer}")[0] == code
     assert ask(server, "broadcast", "/status", Authorization=f"Bearer {bearer}").status == code

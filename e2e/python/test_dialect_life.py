@@ -127,7 +127,7 @@ def expiring(launch, speak):
         server = launch(**all_dialects(topics={"reauth_grace": grace}))
         client = speak(server, "topics", prove=False)
         client.prove(token("ann", exp=int(time.time()) + 4))
-        client.hear("t.*")
+        client.subscribe("t.*")
         assert publish(server, {"channel": "t.1"}, "before") == 1
         assert client.next_json()["data"] == "before"
         assert complaint("topics", client.next_json()) == (401, "Token expired")
@@ -150,7 +150,7 @@ def test_topics_rest_until_the_same_user_comes_back(expiring):
     client.prove(token("ann"))
     assert publish(server, {"channel": "t.1"}, "after") == 1
     assert client.next_json()["data"] == "after"
-    client.hear("a")
+    client.subscribe("a")
 
 
 def test_topics_are_closed_after_the_grace(expiring):
@@ -190,7 +190,7 @@ def test_test_notifications(launch, speak):
     """They are sent only to broadcast, with a counter and the documented fields."""
     server = launch(**all_dialects(broadcast={"notification_interval": "200ms"}))
     others = [speak(server, name) for name in ("notify", "topics", "realtime", "rooms")]
-    others[2].hear("**"), others[1].hear("**")
+    others[2].subscribe("**"), others[1].subscribe("**")
     client, second = speak(server, "broadcast"), speak(server, "broadcast", "bob")
     assert client.greeting["notification_interval"] == 1  # whole seconds; 0 would disable them
     got = [client.next_json() for _ in range(3)]
@@ -215,7 +215,7 @@ def test_test_notifications(launch, speak):
 
 
 @pytest.mark.parametrize("interval, shown, running", [("0s", 0, False), ("10s", 10, True), ("90s", 90, True)])
-def test_their_interval_is_told(launch, speak, interval, shown, running):
+def test_their_interval_is_shown(launch, speak, interval, shown, running):
     server = launch(**all_dialects(broadcast={"notification_interval": interval}))
     client = speak(server, "broadcast")
     assert client.greeting["notification_interval"] == shown
@@ -263,7 +263,7 @@ DRAINING = {
 }
 
 
-def test_newcomers_during_a_drain(launch, speak):
+def test_new_connections_during_a_drain(launch, speak):
     """503 before the upgrade, in each dialect's form; requests are refused, probes and figures answer."""
     server = launch(**all_dialects(shutdown={"timeout": "60s", "drain_window": "30s"}))
     crowd = [speak(server, name) for name in NAMES for _ in range(4)]

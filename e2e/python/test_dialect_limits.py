@@ -98,7 +98,7 @@ def test_defaults(launch, speak):
         peer.close()
 
 
-def test_one_who_was_refused_is_not_counted(launch, speak):
+def test_a_refused_connection_is_not_counted(launch, speak):
     """The number of active connections never exceeds the maximum, even if clients close at once."""
     server = launch(**all_dialects(broadcast={"max_connections": 1}, rooms={"max_connections": 1}))
     speak(server, "broadcast"), speak(server, "rooms")
@@ -138,11 +138,11 @@ LISTEN = {
 
 
 @pytest.mark.parametrize("dialect", NAMES)
-def test_one_that_does_not_read_is_closed_and_nobody_waits_for_it(launch, speak, dialect):
+def test_a_slow_reader_is_closed_and_no_client_waits_for_it(launch, speak, dialect):
     server = launch(**all_dialects(**{dialect: {"send_queue": 8}}))
     reader, numbers = speak(server, dialect, "slow"), itertools.count(1)
     if dialect in LISTEN:
-        reader.hear(TO[dialect]["channel"])
+        reader.subscribe(TO[dialect]["channel"])
     peer = raw(server, dialect, reader.token)
     for each in LISTEN.get(dialect, []):
         peer.sendall(frame(TEXT, json.dumps(each | {"token": reader.token}).encode()))
@@ -154,7 +154,7 @@ def test_one_that_does_not_read_is_closed_and_nobody_waits_for_it(launch, speak,
         assert f'"n": {n}}}' in reader.next()
         return recipients
 
-    wait_until(lambda: published() == 2, what="both to hear")
+    wait_until(lambda: published() == 2, what="both to receive it")
     wait_until(lambda: published() == 1, what="one of them to be given up")
     if dialect != "notify":
         reader.alive()
@@ -220,16 +220,16 @@ def test_subscriptions_in_topics(launch, speak):
     client = speak(launch(**all_dialects(topics={"max_subscriptions": 3})), "topics")
     full = (400, "topic", "the connection has as many as it may")
     for name in ("a", "b.*", "notifications.user.ann"):
-        client.hear(name)
+        client.subscribe(name)
     assert client.complaint(type="subscribe", topic="d") == full
-    client.hear("a")  # an existing subscription does not count again
+    client.subscribe("a")  # an existing subscription does not count again
     answers = [client.ask(type="subscribe", topics=["a", "d", "b.*"]), client.next_json(), client.next_json()]
     assert [answer["type"] for answer in answers] == ["subscribed", "error", "subscribed"]
     assert client.ask(type="unsubscribe", topic="a")["type"] == "unsubscribed"
-    client.hear("d")
+    client.subscribe("d")
 
 
-def test_a_name_that_comes_twice_in_a_list_takes_room_once(launch, speak):
+def test_a_name_that_is_twice_in_a_list_counts_once(launch, speak):
     server = launch(**all_dialects(topics={"max_subscriptions": 2}, realtime={"max_subscriptions": 2}))
     client = speak(server, "topics")
     client.say(type="subscribe", topics=["a", "a", "a", "b"])
@@ -240,22 +240,22 @@ def test_a_name_that_comes_twice_in_a_list_takes_room_once(launch, speak):
 
 def test_subscriptions_in_realtime(launch, speak):
     client = speak(launch(**all_dialects(realtime={"max_subscriptions": 2})), "realtime")
-    client.hear("a")
+    client.subscribe("a")
     assert client.complaint(type="Subscribe", data={"topics": ["b", "c"]}) == (400, "too many subscriptions")
-    client.hear("b")  # no part of the refused list was subscribed
-    client.hear("a")
+    client.subscribe("b")  # no part of the refused list was subscribed
+    client.subscribe("a")
     assert client.complaint(type="Subscribe", data={"topics": ["c"]}) == (400, "too many subscriptions")
     assert client.ask(type="Unsubscribe", data={"topics": ["a"]})["data"]["status"] == "unsubscribed"
-    client.hear("c")
+    client.subscribe("c")
 
 
 def test_rooms_of_one_connection(launch, speak):
     client = speak(launch(**all_dialects(rooms={"max_subscriptions": 1})), "rooms")
-    client.hear("channel:1")
+    client.subscribe("channel:1")
     assert client.complaint(type="join_room", room="channel:2") == "Too many rooms"
     assert client.ask(type="join_room", room="channel:1")["type"] == "joined_room"
     assert client.ask(type="leave_room", room="channel:1")["type"] == "left_room"
-    client.hear("channel:2")
+    client.subscribe("channel:2")
 
 
 LONGEST = {"topics": "t" * 255, "realtime": "t" * 255, "rooms": "channel:" + "r" * 247}
@@ -266,7 +266,7 @@ DEEPEST = {"topics": ".".join("a" * 32), "realtime": ":".join("a" * 32), "rooms"
 def test_names_of_255_bytes_and_32_segments(launch, speak, dialect):
     client = speak(launch(**all_dialects()), dialect)
     for name, more in ((LONGEST[dialect], "x"), (LONGEST[dialect][:-2] + "é", "x"), (DEEPEST[dialect], ".a")):
-        client.hear(name)
+        client.subscribe(name)
         with pytest.raises(AssertionError, match=r"[Ee]rror.*([Ii]nvalid)"):
-            client.hear(name + more)
+            client.subscribe(name + more)
         client.alive()

@@ -10,7 +10,7 @@ import pytest
 
 import fanfare
 from fanfare import ROOT, run
-from postgres import DATABASE, PASSWORD as DATABASE_PASSWORD, USER, as_somebody
+from postgres import DATABASE, PASSWORD as DATABASE_PASSWORD, USER, as_unprivileged_user
 from test_sessions import PASSWORD, Door
 
 ANN = "ann@example.com"
@@ -85,7 +85,7 @@ class Database:
     def __call__(self, name, *arguments):
         tool = str(self.instance.programs / name)
         return subprocess.run(
-            [*as_somebody(), tool, *arguments], cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+            [*as_unprivileged_user(), tool, *arguments], cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
             env={"PGHOST": "127.0.0.1", "PGPORT": str(self.instance.port), "PGUSER": USER, "PGPASSWORD": DATABASE_PASSWORD, "PATH": "/usr/bin:/bin"},
         )
 

@@ -94,7 +94,7 @@ def test_an_example_starts(example, cleanup, name):
     example(name).start(cleanup)
 
 
-def test_one_node_delivers_what_its_comment_publishes(example, cleanup):
+def test_one_node_delivers_the_event_of_its_comment(example, cleanup):
     node = example("one-node")
     node.start(cleanup)
     alice = Client(f"ws://127.0.0.1:{node.ports[8081]}/ws?token={token('alice')}")
@@ -163,7 +163,7 @@ def test_haproxy_accepts_its_configuration(example):
     assert checked.returncode == 0, checked.stderr
 
 
-def test_the_authorizer_decides_who_joins(example, cleanup):
+def test_the_authorizer_decides_joins(example, cleanup):
     rooms = example("rooms-with-authorizer")
     service = subprocess.Popen(
         [sys.executable, str(rooms.folder / "authorizer.py"), str(rooms.ports[9000])],

@@ -47,7 +47,7 @@ def test_links_to_nats_stop_forwarding(nats, count):
             node.mend()
 
 
-def test_nats_comes_back_without_jetstream(nats):
+def test_nats_returns_without_jetstream(nats):
     """Ids cannot be stored: receipts of events with an id are degraded until JetStream is back."""
     with cluster(broker=nats) as nodes, nodes.fault():
         with_ids = next(one for one in nodes.ledger.publishers if one.name == "http-0")

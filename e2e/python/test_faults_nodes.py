@@ -135,7 +135,7 @@ def test_a_node_freezes_for_less_than_its_lease():
         nodes.agree()
 
 
-def test_who_comes_and_goes_while_redis_is_out_of_memory():
+def test_joins_and_leaves_while_redis_is_out_of_memory():
     """Joins are answered nevertheless; the other nodes receive them once Redis has stored them."""
     with cluster() as nodes:
         scene = Scene(nodes)

@@ -59,7 +59,7 @@ def test_a_rolling_restart():
             nodes.spend(1)
             node.start_again()
             wait_until(lambda: node.ready() and proxied.is_up(node), NOTICE + LATE, f"{node} that is back")
-        wait_until(lambda: not nodes.ledger.lost(), 30, "clients that have come back")
+        wait_until(lambda: not nodes.ledger.lost(), 30, "clients that have reconnected")
         assert all(one.away for one in nodes.ledger.subscribers), "a client that was never sent away"
         wait_until(nodes.whole, NOTICE + LATE, "a cluster that works")
         nodes.spend(2)

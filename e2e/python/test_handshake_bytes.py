@@ -51,12 +51,12 @@ def test_the_101_is_spelled_as_in_the_document(launch, secure):
         peer.close()
 
 
-def test_who_is_turned_away_after_the_upgrade_sees_the_same_spelling(launch):
+def test_a_client_refused_after_the_upgrade_sees_the_same_spelling(launch):
     server = launch(**all_dialects())
     assert answer(dial(port_of(server, "rooms")), "/api/v1/ws/connect?token=bad") == SWITCHING
 
 
-def test_another_version_is_told_in_the_same_spelling(server):
+def test_another_version_is_refused_in_the_same_spelling(server):
     found = answer(dial(server.port), f"/ws?token={token('ann')}", version=8)
     assert found[0].startswith("HTTP/1.1 426 ")
     assert "Sec-WebSocket-Version: 13" in found

@@ -100,7 +100,7 @@ def test_a_handshake_resumes_the_users_events(kept, speak, dialect):
         client.close()
 
 
-def test_a_cursor_of_ten_megabytes_harms_nobody(kept, speak):
+def test_a_cursor_of_ten_megabytes_is_harmless(kept, speak):
     cursor = "9" * 10_000_000
     client = speak(kept, "topics", prove=False)
     client.say(type="auth", token=token("ann"), resume=cursor, topics=["chat.*"])

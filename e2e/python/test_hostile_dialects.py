@@ -29,10 +29,10 @@ def server():
 @pytest.fixture(scope="module")
 def bystanders(server):
     """Clients that are connected from the beginning and receive all events of the tests."""
-    heard = {"rooms": "channel:1", "topics": "odd.**", "realtime": "odd.**"}
+    channels = {"rooms": "channel:1", "topics": "odd.**", "realtime": "odd.**"}
     clients = {name: Speaker(server, name, "bystander") for name in TALKING}
-    for name, channel in heard.items():
-        clients[name].hear(channel)
+    for name, channel in channels.items():
+        clients[name].subscribe(channel)
     yield clients
     for client in clients.values():
         client.close()
@@ -106,7 +106,7 @@ def test_a_byte_order_mark_is_skipped(client, dialect):
 
 
 @pytest.mark.parametrize("dialect", TALKING)
-def test_what_is_no_message(client, dialect):
+def test_texts_that_are_no_messages(client, dialect):
     for name, text in NOT_JSON.items():
         assert client.complaint(text) == NOT_JSON_SAYS[dialect], name
     for text in NO_OBJECT:
@@ -432,7 +432,7 @@ def test_odd_identities(server, bystanders, speak, sub):
     clients = [speak(server, name, sub, {"name": None}) for name in ("notify", *TALKING)]
     for client in clients:
         if client.name in ("topics", "realtime"):
-            client.hear(f"notifications.user.{sub}")
+            client.subscribe(f"notifications.user.{sub}")
     for user, recipients in ((str(sub), 5), ("bystander", 3)):  # the bystanders that need no subscription
         event = json.dumps({"to": {"user": user}, "type": "private", "data": user})
         assert json.loads(server.get("/api/v1/events", "POST", event).text)["recipients"] == recipients

@@ -74,7 +74,7 @@ def test_endless_empty_fragments(server, healthy):
     healthy_apart_from(peer, healthy)
 
 
-def test_a_flood_of_pings_whose_pongs_nobody_reads(server, healthy):
+def test_a_flood_of_pings_with_unread_pongs(server, healthy):
     before, peer = server.memory(), upgraded(server.port, token("pings"))
     peer.settimeout(2)
     burst = frame(PING, b"x" * 125) * 500
@@ -112,7 +112,7 @@ def test_a_frame_in_single_bytes(server, healthy):
     healthy()
 
 
-def test_half_a_frame_and_silence_holds_nobody_up(server, healthy):
+def test_half_a_frame_and_silence_delays_no_client(server, healthy):
     peers = [upgraded(server.port, token("half")) for _ in range(20)]
     for peer in peers:
         peer.sendall(frame(TEXT, b"x" * 100)[:50])

@@ -61,7 +61,7 @@ def test_a_byte_now_and_then_does_not_prolong_it(hasty, connect, publisher):
     check()
 
 
-def test_silence_cuts_nobody_who_is_through(hasty, connect):
+def test_silence_closes_no_connected_client(hasty, connect):
     client = connect(hasty, "ann")
     time.sleep(2.5)
     client.socket.ping().wait(5)

@@ -67,7 +67,7 @@ CHANNELS = [
 
 
 @pytest.mark.parametrize("channel", CHANNELS, ids=lambda c: repr(c[:20]))
-def test_unusual_channels_reach_nobody(server, healthy, publisher, channel):
+def test_unusual_channels_reach_no_client(server, healthy, publisher, channel):
     try:
         assert publisher(server.resp_port).publish(channel, message({})) == 0
     except Exception as error:  # an error reply is also correct

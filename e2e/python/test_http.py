@@ -104,7 +104,7 @@ def check_exposition(text, openmetrics):
     assert samples
 
 
-def test_counters_equal_what_was_sent(server, connect, publisher):
+def test_counters_equal_the_messages_sent(server, connect, publisher):
     tabs, backend = [connect(server, "ann"), connect(server, "ann")], publisher(server.resp_port)
     assert server.metrics() == {"received_from_redis": 0, "sent_to_clients": 0, "failed": 0}
     for n in range(7):
@@ -190,7 +190,7 @@ def test_a_preflight_allows_the_headers_it_asks_for(launch, connect, listed, ori
 
 
 @pytest.mark.parametrize("path", ["/", "*"])
-def test_options_of_the_root_tell_whether_the_server_is_ready(launch, connect, path):
+def test_options_of_the_root_report_whether_the_server_is_ready(launch, connect, path):
     server = launch(prefix="/p", shutdown={"timeout": "20s", "drain_window": "10s"})
     clients = [connect(server, f"user {n}") for n in range(20)]
     server.prefix = ""

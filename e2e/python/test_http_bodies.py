@@ -46,7 +46,7 @@ def test_a_byte_order_mark_is_skipped(server, path):
 
 
 @pytest.mark.parametrize("path", ROUTES)
-def test_what_curl_calls_a_form_is_read(server, path):
+def test_json_with_the_content_type_of_a_form_is_read(server, path):
     assert post(server, path, ROUTES[path], **FORM) == post(server, path, ROUTES[path])
 
 
@@ -68,7 +68,7 @@ NOT_JSON = {
 
 @pytest.mark.parametrize("name", NOT_JSON)
 @pytest.mark.parametrize("path", ROUTES)
-def test_what_is_not_json_is_named(server, path, name):
+def test_the_error_says_why_a_body_is_not_json(server, path, name):
     body, headers, status, words = NOT_JSON[name]
     found, message = post(server, path, body, **headers)
     assert (found, words in message) == (status, True), message

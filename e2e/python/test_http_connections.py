@@ -68,7 +68,7 @@ def test_a_half_closed_publisher_of_redis_commands_is_answered(server):
 
 
 @pytest.mark.parametrize("expect", [False, True], ids=["", "expecting 100"])
-def test_what_a_caller_began_is_finished_though_it_is_gone(server, expect):
+def test_a_request_is_finished_although_its_caller_is_gone(server, expect):
     """A password is hashed before the user is stored, so a caller that is cut between the two leaves half a registration."""
     user = {"email": "gone@example.com", "password": "long enough"}
     peer = dial(server.port)
@@ -80,7 +80,7 @@ def test_what_a_caller_began_is_finished_though_it_is_gone(server, expect):
     wait_until(login, what="the user whose caller is gone")
 
 
-def test_what_a_caller_began_is_answered_though_the_server_stops(server):
+def test_a_request_is_answered_although_the_server_stops(server):
     peer = dial(server.port)
     user = {"email": "late@example.com", "password": "long enough"}
     body = json.dumps(user).encode()
@@ -187,7 +187,7 @@ def test_a_caller_that_does_not_hang_up_after_the_last_answer_is_cut(server):
     peer.sendall(request("GET", "/livez", b"", "Connection: close"))
     assert status(peer) == 200
     time.sleep(7)  # each byte from the caller prolongs it, so the test waits
-    wait_until(lambda: not alive(peer), 40, "the end of a connection that nobody closes")
+    wait_until(lambda: not alive(peer), 40, "the end of an unclosed connection")
 
 
 def alive(peer):
@@ -249,7 +249,7 @@ def test_a_caller_that_takes_no_answers_is_cut(launch):
 
 
 @pytest.mark.parametrize("sent", [b"G", request("POST", "/api/v1/events", b"{", length=1000)], ids=["head", "body"])
-def test_a_further_request_that_does_not_come_whole_is_cut(launch, sent):
+def test_a_further_incomplete_request_is_cut(launch, sent):
     server = launch(limits={"request_timeout": "1s"})
     peer = dial(server.port)
     peer.sendall(request("GET", "/livez"))

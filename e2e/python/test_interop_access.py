@@ -95,15 +95,15 @@ def is_subscribed(client, name):
 @pytest.mark.parametrize("name, who, dialect", cells())
 def test_by_exact_name(ruled, name, who, dialect):
     client = person(ruled, dialect, who)
-    hears = who in ACCESS[name][0]
-    assert is_subscribed(client, name) == hears
-    if not hears and dialect == "rooms":
+    may_read = who in ACCESS[name][0]
+    assert is_subscribed(client, name) == may_read
+    if not may_read and dialect == "rooms":
         return  # the subscription was refused
     if dialect == "rooms":
         assert client.json()["type"] == "user_joined"
     ruled.events(body(channel(name)))
     event = Event(channel(name), DATA, TYPE)
-    ruled.hear(event, *[client] * hears, unheard=[client] * (not hears))
+    ruled.receive(event, *[client] * may_read, excluded=[client] * (not may_read))
 
 
 @pytest.mark.parametrize("name, who, dialect", [cell for cell in cells() if cell[2] != "rooms"])
@@ -111,18 +111,18 @@ def test_by_pattern(ruled, name, who, dialect):
     """A pattern is accepted, and does not show channels that the user may not read."""
     separator = ":" if ":" in name else "."
     wide = name.split(separator)[0] + separator + "**" if separator in name else "*"
-    hears = who in ACCESS[name][0]
+    may_read = who in ACCESS[name][0]
     client = person(ruled, dialect, who)
     client.subscribe("**", wide)
     ruled.events(body(channel(name)))
     event = Event(channel(name), DATA, TYPE)
-    ruled.hear(event, *[client] * hears, unheard=[client] * (not hears))
+    ruled.receive(event, *[client] * may_read, excluded=[client] * (not may_read))
 
 
 @pytest.mark.parametrize("name, who, dialect", cells())
 def test_publishing(ruled, name, who, dialect):
-    hears, speaks = (who in allowed for allowed in ACCESS[name])
-    if dialect == "rooms" and not hears:
+    may_read, may_publish = (who in allowed for allowed in ACCESS[name])
+    if dialect == "rooms" and not may_read:
         return  # a client that may not join has no room to publish in
     client = person(ruled, dialect, who, at=ruled.first)
     if dialect == "rooms":
@@ -134,15 +134,15 @@ def test_publishing(ruled, name, who, dialect):
     client.publish(name, '"x"')
     if dialect == "topics":
         said = client.settle()
-        assert len(said) == (not speaks) and all(frame.startswith('{"type":"error","code":403,') for frame in said)
+        assert len(said) == (not may_publish) and all(frame.startswith('{"type":"error","code":403,') for frame in said)
     elif dialect == "realtime":
         answer = client.json()
-        assert answer["type"] == "Ack" if speaks else (answer["type"], answer["data"]["code"]) == ("Error", 403), answer
+        assert answer["type"] == "Ack" if may_publish else (answer["type"], answer["data"]["code"]) == ("Error", 403), answer
     else:
-        assert client.json()["type"] == ("message" if speaks else "error")
+        assert client.json()["type"] == ("message" if may_publish else "error")
         assert client.call({"type": "ping"})["type"] == "pong"  # the connection stays open
     if reader:
-        frames = [reader.next()] if speaks else []
+        frames = [reader.next()] if may_publish else []
         assert all('"x"' in frame for frame in frames)
         ruled.get({reader: []})
 
@@ -162,7 +162,7 @@ def test_services_stand_outside_the_rules(ruled, name):
 
 
 @pytest.mark.parametrize("id", ["a.b", "**", "{user}"])
-def test_odd_ids_own_what_is_one_segment(ruled, id):
+def test_odd_ids_own_channels_of_one_segment(ruled, id):
     """An id of several segments owns no channel, and no id is a pattern."""
     client = ruled.topics(id)
     assert not is_subscribed(client, "reports.ann.daily")
@@ -208,7 +208,7 @@ def test_anonymous_connections_never_see_a_room(world, name):
     client.publish(room, "1")
     assert client.json()["data"]["code"] == 403
     world.events(body(channel(room)))
-    world.hear(Event(channel(room), DATA, TYPE), member, unheard=[client])
+    world.receive(Event(channel(room), DATA, TYPE), member, excluded=[client])
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +239,7 @@ def test_rooms_that_are_closed_by_default(closed_rooms, dialect, room, claims, a
             assert is_subscribed(client, "chat.general")  # not a room, so it is open
 
 
-def test_what_is_public_can_be_set(deploy):
+def test_public_channels_of_anonymous_clients_are_a_setting(deploy):
     """`[realtime] public` lists the channels for anonymous connections; rooms are never among them."""
     world = deploy(realtime={"public": ["open.**", MARKER, "project:*"]})
     client = world.realtime(None)
@@ -265,7 +265,7 @@ def test_a_rule_on_notifications_guards_patterns_too(deploy, dialect):
         world.events(body(to))
         event = Event(to, DATA, TYPE)
         hearing = [staff] + ([listener] if to == EVERYONE else [])
-        world.hear(event, *hearing, unheard=[pattern, refused])
+        world.receive(event, *hearing, excluded=[pattern, refused])
 
 
 @pytest.mark.parametrize("dialect", ["topics", "realtime"])
@@ -275,7 +275,7 @@ def test_another_protocol_in_a_room(world, dialect):
     member = world.rooms(world.name("user"), room)
     speaker = getattr(world, dialect)(who, at=world.first, username="Zoë")
     speaker.publish(room, DATA)
-    world.hear(Event(channel(room), DATA, sender=who, username="Zoë", connection=UUID), member)
+    world.receive(Event(channel(room), DATA, sender=who, username="Zoë", connection=UUID), member)
     stranger = getattr(world, dialect)(who, at=world.first, rooms=[])
     stranger.publish(room, DATA)
     answer = stranger.json()

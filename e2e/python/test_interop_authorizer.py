@@ -49,10 +49,10 @@ def named(world, dialect, answer):
     return world.name("project:" if dialect == "rooms" else "chat.") + answer
 
 
-def heard(world, name, client, is_heard, event=None):
+def check_received(world, name, client, is_received, event=None):
     world.events(body(channel(name)))
     event = event or Event(channel(name), DATA, TYPE)
-    world.hear(event, *[client] * is_heard, unheard=[client] * (not is_heard))
+    world.receive(event, *[client] * is_received, excluded=[client] * (not is_received))
 
 
 # --- yes and no ---
@@ -67,7 +67,7 @@ def test_subscribing(guarded, authorizer, dialect, answer):
     assert authorizer.asked_about(name) == [{"user": who, "action": "subscribe", "channel": name}]
     if dialect == "rooms":
         return
-    heard(guarded, name, client, answer == "yes")
+    check_received(guarded, name, client, answer == "yes")
 
 
 @pytest.mark.parametrize("answer", ["yes", *NOES])
@@ -82,10 +82,10 @@ def test_patterns(guarded, authorizer, dialect, kind, answer):
     wait_until(lambda: authorizer.asked_about(name), what="the question")
     event = Event(channel(name), DATA, TYPE)
     if answer == "yes":
-        guarded.hear(event, client)
+        guarded.receive(event, client)
     else:
         assert not is_subscribed(client, name)  # the same request, so that both are answered now
-        heard(guarded, name, client, False)
+        check_received(guarded, name, client, False)
     assert authorizer.asked_about(name) == [{"user": who, "action": "subscribe", "channel": name}]
 
 
@@ -145,7 +145,7 @@ def test_anonymous_connections_are_asked_about(guarded, authorizer):
     pattern = guarded.realtime(None, "**", at=guarded.last)
     member = guarded.rooms(guarded.name("user"), room)
     guarded.events(f"[{body(channel(room))},{body(channel(name))}]")
-    guarded.hear(Event(channel(name), DATA, TYPE), client, pattern)
+    guarded.receive(Event(channel(name), DATA, TYPE), client, pattern)
     assert member.json() and all(question["user"] for question in authorizer.asked_about(room))
 
 
@@ -155,10 +155,10 @@ def test_rules_come_first_and_users_are_not_asked_about(guarded, authorizer):
     clients = [guarded.notify(name), guarded.broadcast(name), guarded.realtime(name), guarded.rooms(name)]
     reader = guarded.topics(name, f"user:{name}", "ruled.*", "ruled.x")
     guarded.events(body(user(name)))
-    guarded.hear(Event(user(name), DATA, TYPE), *clients, reader)
+    guarded.receive(Event(user(name), DATA, TYPE), *clients, reader)
     guarded.events(body(EVERYONE))
-    guarded.hear(Event(EVERYONE, DATA, TYPE), clients[0], clients[1], clients[3], unheard=[clients[2], reader])
-    heard(guarded, "ruled.x", reader, True)
+    guarded.receive(Event(EVERYONE, DATA, TYPE), clients[0], clients[1], clients[3], excluded=[clients[2], reader])
+    check_received(guarded, "ruled.x", reader, True)
     reader.publish("ruled.x", "1")
     assert reader.json()["code"] == 403
     assert len(authorizer.questions) == before
@@ -200,8 +200,8 @@ def test_a_service_that_is_not_there_is_a_no(deploy):
     for dialect in DIALECTS:
         assert not is_subscribed(getattr(world, dialect)(world.name("user")), "project:1")
     client = world.topics(world.name("user"), "**")
-    heard(world, "chat.general", client, False)
-    heard(world, "ruled.x", client, True)
+    check_received(world, "chat.general", client, False)
+    check_received(world, "ruled.x", client, True)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -213,7 +213,7 @@ def test_nothing_else_of_a_client_is_done_before_the_answer(guarded, authorizer,
     client.send(ask.get(dialect, {"type": "join_room", "room": name}))
     client.send({"type": "Ping"} if dialect == "realtime" else {"type": "ping"})
     wait_until(lambda: authorizer.asked_about(name), what="the question")
-    heard(guarded, "ruled.x", other, True)
+    check_received(guarded, "ruled.x", other, True)
     authorizer.open(name, True)
     kinds = [client.json()["type"] for _ in range(3 if dialect == "rooms" else 2)]
     expected = {
@@ -235,7 +235,7 @@ def test_events_wait_for_the_answer(guarded, authorizer, dialect, allow, togethe
     events = [body(channel(name), str(n), "t") for n in range(20)]
     guarded.events("[" + ",".join(events) + "]") if together else [guarded.events(event) for event in events]
     wait_until(lambda: authorizer.asked_about(name), what="the question")
-    heard(guarded, "ruled.x", client, True)
+    check_received(guarded, "ruled.x", client, True)
     authorizer.open(name, allow)
     # The same request for the exact name is answered when the first one is.
     assert is_subscribed(client if not allow else getattr(guarded, dialect)(guarded.name("user")), name) == allow
@@ -256,12 +256,12 @@ def test_two_patterns_are_one_question_and_one_event(guarded, authorizer):
     guarded.events(body(channel(name)))
     wait_until(lambda: authorizer.asked_about(name), what="the question")
     authorizer.open(name, True)
-    guarded.hear(Event(channel(name), DATA, TYPE), client)
+    guarded.receive(Event(channel(name), DATA, TYPE), client)
     assert len(authorizer.asked_about(name)) == 1
 
 
 @pytest.mark.parametrize("dialect", ["topics", "realtime"])
-def test_nothing_comes_after_the_pattern_is_left(guarded, authorizer, dialect):
+def test_no_event_arrives_after_the_pattern_is_left(guarded, authorizer, dialect):
     """Events that wait for its answer are dropped."""
     name, who = guarded.name("chat.") + "gated", guarded.name("user")
     client, other = getattr(guarded, dialect)(who, "**"), getattr(guarded, dialect)(who)
@@ -270,11 +270,11 @@ def test_nothing_comes_after_the_pattern_is_left(guarded, authorizer, dialect):
     client.unsubscribe("**")
     authorizer.open(name, True)
     assert is_subscribed(other, name)  # the same request, so that both are answered now
-    heard(guarded, name, other, True)
+    check_received(guarded, name, other, True)
     guarded.get({client: []})
 
 
-def test_a_question_says_no_more_than_it_must(guarded, authorizer):
+def test_a_request_contains_no_more_than_it_needs(guarded, authorizer):
     """The request has three fields and no secret: the service does not get the token's claims."""
     name = guarded.name("chat.") + "yes"
     guarded.topics(guarded.name("user"), name, email="ann@example.org", roles=["staff"])

@@ -41,7 +41,7 @@ def test_anothers_exact_name_is_refused(world, dialect, name):
     assert SAYS[dialect](client, name.format(bob)) == 403
     assert SAYS[dialect](client, name.format(ann)) is None
     world.redis.publish(f"user_noti:{bob}", '{"type":"t","payload":1}')
-    world.hear(Event(user(bob), "1", "t"), own, unheard=[client])
+    world.receive(Event(user(bob), "1", "t"), own, excluded=[client])
 
 
 @pytest.mark.parametrize("name", PERSONAL)
@@ -51,7 +51,7 @@ def test_an_anonymous_client_has_no_personal_channel(world, name):
 
 @pytest.mark.parametrize("name", PERSONAL)
 @pytest.mark.parametrize("whose", ["own", "another's"])
-def test_nobody_joins_a_personal_channel(world, name, whose):
+def test_no_user_joins_a_personal_channel(world, name, whose):
     """In rooms, only the server uses `user:{id}`, and the other two names are no rooms."""
     ann = world.name("ann")
     client = world.rooms(ann)
@@ -62,7 +62,7 @@ def test_nobody_joins_a_personal_channel(world, name, whose):
     else:
         assert answer["data"] == {"error": "Invalid room identifier"}
         world.events(body(user(ann)))
-        world.hear(Event(user(ann), DATA, TYPE), client)
+        world.receive(Event(user(ann), DATA, TYPE), client)
 
 
 @pytest.mark.parametrize("name", PERSONAL)
@@ -74,7 +74,7 @@ def test_one_forbidden_topic_refuses_all_in_realtime(world, name):
     single.send({"type": "subscribe", "topics": [chat, name.format(bob), name.format(ann)]})
     assert [single.json()["type"] for _ in range(3)] == ["subscribed", "error", "subscribed"]
     world.events(body(channel(chat)))
-    world.hear(Event(channel(chat), DATA, TYPE), single, unheard=[whole])
+    world.receive(Event(channel(chat), DATA, TYPE), single, excluded=[whole])
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_pattern_shows_only_ones_own(world, pattern, id):
     nobody = world.realtime(None, pattern)
     for who, other in ((ann, bob), (bob, ann)):
         world.events(body(user(who)))
-        world.hear(Event(user(who), DATA, TYPE), *clients[who], unheard=[*clients[other], nobody])
+        world.receive(Event(user(who), DATA, TYPE), *clients[who], excluded=[*clients[other], nobody])
 
 
 # Redis carries only the channels that nodes request; the embedded door accepts any.
@@ -114,7 +114,7 @@ def is_the_user(world, name, door):
         world.notify(ann), world.broadcast(ann), world.realtime(ann), world.rooms(ann),
         *(world.topics(ann, own.format(ann)) for own in PERSONAL),
     ]
-    unheard = [world.topics(ann), world.topics(ann + "x", "**"), world.notify(name.format(ann)), world.realtime(None, "**")]
+    excluded = [world.topics(ann), world.topics(ann + "x", "**"), world.notify(name.format(ann)), world.realtime(None, "**")]
     to = channel(name.format(ann))
     if door == "http":
         world.events(body(to))
@@ -122,7 +122,7 @@ def is_the_user(world, name, door):
         world.redis.publish("fanfare:events", body(to))
     else:
         world.redis.publish(to[1], f'{{"type":"{TYPE}","payload":{DATA}}}')
-    world.hear(Event(user(ann), DATA, TYPE), *clients, unheard=unheard)
+    world.receive(Event(user(ann), DATA, TYPE), *clients, excluded=excluded)
 
 
 @pytest.mark.parametrize("name", PERSONAL)
@@ -177,12 +177,12 @@ def test_a_direct_message_reaches_every_protocol_of_the_user(world):
         number = next(filter(None, (json.loads(frame)["data"].get("message_id") for frame in said)))
         event = Event(user(to), DATA, None, number, ann, "Ann A.", sender.connection_id)
         assert sum(bool(sender.shows(event).fullmatch(frame)) for frame in said) == len(said) - 1
-        world.hear(event, *clients, unheard=[world.realtime(None, "**"), world.topics(world.name("eve"), "**"), sender])
+        world.receive(event, *clients, excluded=[world.realtime(None, "**"), world.topics(world.name("eve"), "**"), sender])
         sender.close()
 
 
 @pytest.mark.parametrize("dialect", ["notify", "broadcast", "topics", "realtime", "rooms"])
-def test_who_is_connected(world, dialect):
+def test_direct_messages_need_a_connected_user(world, dialect):
     """A direct message is acknowledged if the user is connected anywhere in the cluster, or else answered with 404."""
     ann, bob = world.realtime(world.name("ann"), at=world.first), world.name("bob")
     ann.direct(bob, "1")
@@ -197,7 +197,7 @@ def test_who_is_connected(world, dialect):
     world.get({ann: [], reader: []})
 
 
-def test_anonymous_clients_write_to_nobody(world):
+def test_anonymous_clients_send_no_direct_messages(world):
     ann, reader = world.realtime(None, at=world.first), world.notify(name := world.name("ann"))
     ann.direct(name, "1")
     assert ann.json()["data"]["code"] in (401, 403)
@@ -211,7 +211,7 @@ def test_an_anonymous_client_publishes_under_no_name(world):
     readers = [world.topics(world.name("user"), name), world.realtime(world.name("user"), name)]
     client.publish(name, DATA)
     assert {client.json()["type"], client.json()["type"]} == {"Ack", "Broadcast"}
-    world.hear(Event(channel(name), DATA), *readers, unheard=[client])
+    world.receive(Event(channel(name), DATA), *readers, excluded=[client])
 
 
 # --- `notifications` and everyone ---
@@ -244,13 +244,13 @@ def test_the_channel_notifications_is_its_subscribers(world, door):
         client = getattr(world, door)(name, at=world.first)
         client.publish("notifications", DATA)
         event = Event(channel("notifications"), DATA, sender=name, connection=UUID)
-    world.hear(event, *subscribed, unheard=[*others, *silent])
+    world.receive(event, *subscribed, excluded=[*others, *silent])
 
 
 def test_everyone_is_everyone(world):
     subscribed, others, silent = audiences(world)
     world.events(body(EVERYONE))
-    world.hear(Event(EVERYONE, DATA, TYPE), *subscribed, *others, unheard=silent)
+    world.receive(Event(EVERYONE, DATA, TYPE), *subscribed, *others, excluded=silent)
 
 
 # --- separators ---
@@ -269,8 +269,8 @@ def test_a_dot_and_a_colon_make_two_channels(world, dialect):
     for this, other in ((0, 1), (1, 0)):
         world.events(body(channel(names[this])))
         hearing = [exact[this], patterns[this], deep[this], both]
-        unheard = [exact[other], patterns[other], deep[other]]
-        world.hear(Event(channel(names[this]), DATA, TYPE), *hearing, unheard=unheard)
+        excluded = [exact[other], patterns[other], deep[other]]
+        world.receive(Event(channel(names[this]), DATA, TYPE), *hearing, excluded=excluded)
     speaker.publish(names[1], "1")
     frames = [client.json() for client in (exact[1], patterns[1], deep[1], both)]
     assert len(frames) == 4
@@ -282,9 +282,9 @@ def test_a_room_is_not_the_channel_with_a_dot(world):
     room, dotted = f"project:{number}", f"project.{number}"
     member, reader = world.rooms(world.name("user"), room), world.topics(world.name("user"), dotted)
     world.events(body(channel(dotted)))
-    world.hear(Event(channel(dotted), DATA, TYPE), reader, unheard=[member])
+    world.receive(Event(channel(dotted), DATA, TYPE), reader, excluded=[member])
     world.events(body(channel(room)))
-    world.hear(Event(channel(room), DATA, TYPE), member, unheard=[reader])
+    world.receive(Event(channel(room), DATA, TYPE), member, excluded=[reader])
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ RESERVED = [
 
 
 @pytest.mark.parametrize("type", RESERVED)
-def test_what_servers_say_themselves(world, type):
+def test_types_that_only_servers_use(world, type):
     """In every protocol; only topics clients may name a type."""
     name = world.name("channel:")
     speaker, reader = world.topics(world.name("user"), at=world.first), world.topics(world.name("user"), name)
@@ -331,18 +331,18 @@ def test_what_servers_say_themselves(world, type):
 @pytest.mark.parametrize(
     "type", ["message", "order.created", "Broadcast", "DirectMessage", "custom", "notification", "User_Joined"]
 )
-def test_what_clients_may_say(world, type):
+def test_types_that_clients_may_use(world, type):
     name, who = world.name("channel:"), world.name("user")
     speaker, reader = world.topics(who, at=world.first), world.topics(world.name("user"), name)
     member = world.rooms(world.name("user"), name)
     world.drain(reader, member)
     speaker.publish(name, "1", eventType=f'"{type}"')
-    world.hear(Event(channel(name), "1", type, sender=who, connection=UUID), reader, member)
+    world.receive(Event(channel(name), "1", type, sender=who, connection=UUID), reader, member)
 
 
 @pytest.mark.parametrize("name", ["a.*", "**", "{}.**"])
 @pytest.mark.parametrize("dialect", CLIENTS)
-def test_nobody_publishes_to_a_pattern(world, dialect, name):
+def test_no_client_publishes_to_a_pattern(world, dialect, name):
     name = name.format(world.name("a"))
     reader = world.topics(world.name("user"), "a.*", "**")
     client = getattr(world, dialect)(world.name("user"))
@@ -365,7 +365,7 @@ def test_any_channel_on_the_embedded_door(world, name):
         clients.append(world.rooms(world.name("user"), name))
     world.drain(*clients)
     assert world.redis.publish(name, f'{{"type":"{TYPE}","payload":{DATA}}}') == len(clients)
-    world.hear(Event(channel(name), DATA, TYPE), *clients)
+    world.receive(Event(channel(name), DATA, TYPE), *clients)
 
 
 @pytest.mark.parametrize("id", ["{}", "{}:b:c", "{}.b", "user:{}", "é {} 😀", "**{}", "{}*"])
@@ -376,6 +376,6 @@ def test_what_follows_the_first_colon_is_the_user(world, id):
     if "*" not in name:
         clients.append(world.topics(name, f"notifications.user.{name}", f"user:{name}", f"user_noti:{name}"))
     world.redis.publish(f"user_noti:{name}", f'{{"type":"{TYPE}","payload":{DATA}}}')
-    world.hear(Event(user(name), DATA, TYPE), *clients)
+    world.receive(Event(user(name), DATA, TYPE), *clients)
     publish = realtime_direct(world, user(name))
-    world.hear(publish().event, *clients)
+    world.receive(publish().event, *clients)

@@ -17,23 +17,23 @@ COUNT = 100
 @pytest.mark.parametrize("name", ["chat{}.general", "project:{}", "notifications"])
 @pytest.mark.parametrize("patterns", [[], ["{}"], ["*"], ["**"], ["{}", "*", "**", "*.*", "*:*"]])
 @pytest.mark.parametrize("dialect", ["topics", "realtime"])
-def test_a_subscribed_publisher_hears_itself_once(world, dialect, name, patterns):
+def test_a_subscribed_publisher_receives_its_message_once(world, dialect, name, patterns):
     """A client that is not subscribed does not receive its own message."""
     name, who = name.format(world.name("")), world.name("speaker")
     client = getattr(world, dialect)(who, *(pattern.format(name) for pattern in patterns), at=world.first)
     silent, witness = getattr(world, dialect)(who, at=world.first), world.topics(world.name("user"), name)
     segments = 1 + sum(name.count(separator) for separator in ".:")
-    heard = "**" in patterns or "{}" in patterns or ("*" in patterns and segments == 1)
+    received = "**" in patterns or "{}" in patterns or ("*" in patterns and segments == 1)
     client.publish(name, DATA)
     event = Event(channel(name), DATA, sender=who, connection=UUID)
-    frames = [client.next() for _ in range(heard + (dialect == "realtime"))]
+    frames = [client.next() for _ in range(received + (dialect == "realtime"))]
     acks = [frame for frame in frames if json.loads(frame)["type"] == "Ack"]
     assert len(acks) == (dialect == "realtime")
-    assert [bool(client.shows(event).fullmatch(frame)) for frame in frames if frame not in acks] == [True] * heard
-    world.hear(event, witness, unheard=[client, silent])
+    assert [bool(client.shows(event).fullmatch(frame)) for frame in frames if frame not in acks] == [True] * received
+    world.receive(event, witness, excluded=[client, silent])
 
 
-def test_a_speaker_in_a_room_hears_itself_once(world):
+def test_a_member_receives_its_own_message_once(world):
     """On each of the user's connections that are in the room."""
     room, who = world.name("channel:"), world.name("speaker")
     speaker, second = world.rooms(who, room, at=world.first), world.rooms(who)
@@ -44,7 +44,7 @@ def test_a_speaker_in_a_room_hears_itself_once(world):
     speaker.publish(room, '"Hi"')
     data = f'{{"content":"Hi","username":"{who}","user_id":"{who}","metadata":{{}}}}'
     event = Event(channel(room), data, "message", sender=who, connection=UUID)
-    world.hear(event, speaker, second, subscriber, unheard=[elsewhere])
+    world.receive(event, speaker, second, subscriber, excluded=[elsewhere])
 
 
 @pytest.mark.parametrize("dialect", ["topics", "realtime"])
@@ -54,22 +54,22 @@ def test_subscribing_twice_and_leaving_once(world, dialect):
     client = getattr(world, dialect)(world.name("user"), name, name, "**", name)
     witness = world.topics(world.name("user"), name)
     event = Event(channel(name), DATA, TYPE)
-    for step, heard in ((None, True), (name, True), ("**", False), ("**", False), (name, False)):
+    for step, received in ((None, True), (name, True), ("**", False), ("**", False), (name, False)):
         if step:
             client.unsubscribe(step)
         world.events(body(channel(name)))
-        world.hear(event, witness, *[client] * heard, unheard=[client] * (not heard))
+        world.receive(event, witness, *[client] * received, excluded=[client] * (not received))
     client.subscribe(name)
     world.events(body(channel(name)))
-    world.hear(event, witness, client)
+    world.receive(event, witness, client)
 
 
-def test_joining_twice_hears_once(world):
+def test_joining_twice_receives_once(world):
     room = world.name("task:")
     client = world.rooms(world.name("user"), room)
     assert client.call({"type": "join_room", "room": room})["type"] == "joined_room"
     world.events(body(channel(room)))
-    world.hear(Event(channel(room), DATA, TYPE), client)
+    world.receive(Event(channel(room), DATA, TYPE), client)
 
 
 def test_a_user_with_a_connection_of_each_protocol_gets_one_event_on_each(world):
@@ -80,7 +80,7 @@ def test_a_user_with_a_connection_of_each_protocol_gets_one_event_on_each(world)
         world.rooms(name), world.notify(name, at=world.first), world.topics(name, *ways, at=world.first),
     ]
     assert world.events(body(user(name)))["recipients"] == len(clients)
-    world.hear(Event(user(name), DATA, TYPE), *clients)
+    world.receive(Event(user(name), DATA, TYPE), *clients)
 
 
 # --- order ---
@@ -193,13 +193,13 @@ def test_order_of_several_publishers(world):
     for thread in threads:
         thread.join()
     for client in clients:
-        heard = {}
+        received = {}
         for _ in range(COUNT * len(speakers)):
             frame = client.json()
             data, topic = number_in(frame), frame.get("topic") or frame["data"]["topic"]
-            heard.setdefault((data["by"], topic), []).append(data["n"])
+            received.setdefault((data["by"], topic), []).append(data["n"])
         expected = {(by, topic): list(range(at, COUNT, 2)) for by in range(3) for at, topic in enumerate((name, room))}
-        assert heard == expected
+        assert received == expected
     world.get({client: [] for client in clients})
 
 

@@ -48,7 +48,7 @@ def by_http_at_the_other_node(world, sent):
 DOORS = [on_redis, by_http, by_http_at_the_other_node]
 
 
-def hear(world, to, clients, *events):
+def received(world, to, clients, *events):
     """Asserts that `clients` receive these events and no others: a last one without an id follows through a door that waits."""
     end = Event(to, '"end"', TYPE)
     on_redis(world, body(to, '"end"'))
@@ -58,7 +58,7 @@ def hear(world, to, clients, *events):
 @pytest.mark.parametrize("kind", ["user", "everyone"])
 @pytest.mark.parametrize("first", DOORS)
 @pytest.mark.parametrize("again", DOORS)
-def test_an_id_counts_once_whichever_door_it_comes_by(world, kind, first, again):
+def test_an_id_counts_once_through_any_doors(world, kind, first, again):
     """No client receives the second event."""
     to, number = audience(world, kind), new_id()
     clients = at_every_node(world, to)
@@ -69,12 +69,12 @@ def test_an_id_counts_once_whichever_door_it_comes_by(world, kind, first, again)
     assert all(client.shows(event).fullmatch(frame) for client, frame in zip(clients, came)), came
     again(world, body(to, "1", id=quoted(number)))
     again(world, f"[{body(to, '2', id=quoted(number))}]")
-    hear(world, to, clients)
+    received(world, to, clients)
 
 
 @pytest.mark.parametrize("first", DOORS)
 @pytest.mark.parametrize("again", DOORS)
-def test_any_text_counts_once_whichever_door_it_comes_by(world, first, again):
+def test_any_text_counts_once_through_any_doors(world, first, again):
     to, text = audience(world, "user"), world.name("order é ")
     clients = at_every_node(world, to)
     world.drain(*clients)
@@ -83,11 +83,11 @@ def test_any_text_counts_once_whichever_door_it_comes_by(world, first, again):
     came = [client.next() for client in clients]
     assert all(client.shows(event).fullmatch(frame) for client, frame in zip(clients, came)), came
     again(world, body(to, "1", id=quoted(text)))
-    hear(world, to, clients)
+    received(world, to, clients)
 
 
 @pytest.mark.parametrize("kind", ["user", "everyone"])
-def test_doubles_in_one_list_on_redis(world, kind):
+def test_duplicates_in_one_list_on_redis(world, kind):
     """The first of them counts."""
     to, number, other = audience(world, kind), new_id(), new_id()
     clients = at_every_node(world, to)
@@ -96,17 +96,17 @@ def test_doubles_in_one_list_on_redis(world, kind):
         body(to, data, id=quoted(id)) for data, id in [("1", number), ('"no"', number), ("2", other), ('"no"', number)]
     ]
     on_redis(world, f"[{','.join(events)}]")
-    heard = [Event(to, data, TYPE, id=id) for data, id in [("1", number), ("2", other)]]
-    hear(world, to, clients, *heard)
+    arrived = [Event(to, data, TYPE, id=id) for data, id in [("1", number), ("2", other)]]
+    received(world, to, clients, *arrived)
 
 
-def test_the_answer_to_a_repeat_of_what_came_on_redis(world):
+def test_the_answer_to_a_repeat_of_an_event_on_redis(world):
     """Redis counts no connections, so the publisher gets no count; Fanfare's own door counts them."""
     to, number = audience(world, "user"), new_id()
     clients = at_every_node(world, to)
     sent = body(to, "1", id=quoted(number))
     count = world.redis.publish("fanfare:events", sent)
-    world.hear(Event(to, "1", TYPE, id=number), *clients)
+    world.receive(Event(to, "1", TYPE, id=number), *clients)
     reached = len(clients) if world.deployment.embedded else 0
     assert count == (reached or len(world.deployment.nodes))
     for node in world.deployment.nodes:
@@ -138,18 +138,18 @@ def test_a_thousand_ids_in_order(world):
             expected.append(f"{n} alone")
     pipeline.execute()
     for client in clients:
-        heard = [client.json()["payload"] for _ in expected]
-        assert heard == expected, next((a, b) for a, b in zip(heard, expected) if a != b)
-    hear(world, to, clients)
+        arrived = [client.json()["payload"] for _ in expected]
+        assert arrived == expected, next((a, b) for a, b in zip(arrived, expected) if a != b)
+    received(world, to, clients)
 
 
-def test_ids_are_known_when_redis_comes_back(deploy):
+def test_ids_are_stored_when_redis_returns(deploy):
     """The restarted Redis has lost all ids; the nodes have not."""
     world = deploy(nodes=2)
     to, number = audience(world, "user"), new_id()
     clients = [world.notify(to[1], at=node) for node in world.deployment.nodes]
     on_redis(world, body(to, "1", id=quoted(number)))
-    world.hear(Event(to, "1", TYPE, id=number), *clients)
+    world.receive(Event(to, "1", TYPE, id=number), *clients)
     world.deployment.broker.kill()
 
     def connected(yes):
@@ -162,7 +162,7 @@ def test_ids_are_known_when_redis_comes_back(deploy):
     on_redis(world, body(to, "1", id=quoted(number)))
     for node in world.deployment.nodes:
         assert world.events(body(to, "1", id=quoted(number)), at=node)["recipients"] == 0
-    hear(world, to, clients)
+    received(world, to, clients)
 
 
 def key_of(number):
@@ -186,7 +186,7 @@ def test_a_publisher_that_died(deploy):
     new = [new_id(), taken, new_id()]
     status, refused = world.first.post("/api/v1/events", listed(new))
     assert (status, refused["error"]["code"]) == (409, "IN_PROGRESS")
-    hear(world, to, clients)
+    received(world, to, clients)
     world.redis.delete(key_of(taken))
     assert world.events(listed(new), at=world.last)["recipients"] == len(new) * len(clients)
-    hear(world, to, clients, *(Event(to, str(n), TYPE, id=number) for n, number in enumerate(new)))
+    received(world, to, clients, *(Event(to, str(n), TYPE, id=number) for n, number in enumerate(new)))

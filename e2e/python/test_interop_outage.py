@@ -61,7 +61,7 @@ def test_each_node_goes_on_alone(torn):
     for to in (user(name), channel(room), EVERYONE):
         torn.events(body(to))
         event = Event(to, DATA, TYPE)
-        torn.hear(event, *(client for client in near + far if client.shows(event)))
+        torn.receive(event, *(client for client in near + far if client.shows(event)))
 
 
 def all_hear(world, name, far):

@@ -91,10 +91,10 @@ def test_notify_merges(world):
         status, _ = world.first.post("/notify", sent)
         assert status == 200
         event = Event(EVERYONE, data, kind)
-        world.hear(event, *clients)
+        world.receive(event, *clients)
 
 
-def test_what_is_said_in_a_room(world):
+def test_messages_of_a_room(world):
     """Content and metadata are both byte for byte; without metadata there is an empty object."""
     room, name = world.name("task:"), world.name("speaker")
     speaker = world.rooms(name, room, at=world.first)
@@ -105,7 +105,7 @@ def test_what_is_said_in_a_room(world):
     ]:
         speaker.publish(room, content, metadata)
         data = f'{{"content":{content},"username":"{name}","user_id":"{name}","metadata":{metadata or "{}"}}}'
-        world.hear(Event(channel(room), data, "message", sender=name, connection=UUID), speaker, *clients)
+        world.receive(Event(channel(room), data, "message", sender=name, connection=UUID), speaker, *clients)
 
 
 # --- types ---
@@ -119,7 +119,7 @@ def test_without_a_type(world, kind, way):
     world.drain(*clients)
     sent = body(to, '{"n":1}', type=None)
     world.events(sent) if way == "http" else world.redis.publish("fanfare:events", sent)
-    world.hear(Event(to, '{"n":1}'), *clients)
+    world.receive(Event(to, '{"n":1}'), *clients)
 
 
 @pytest.mark.parametrize("kind", ["channel", "room"])
@@ -130,7 +130,7 @@ def test_any_json_on_a_redis_channel(world, kind, data):
     clients = listeners(world, to)
     world.drain(*clients)
     world.redis.publish(f"fanfare:channel:{to[1]}", data)
-    world.hear(Event(to, data), *clients)
+    world.receive(Event(to, data), *clients)
 
 
 @pytest.mark.parametrize("kind", DOORS)
@@ -158,7 +158,7 @@ def test_what_is_no_notification_is_dropped(world, message):
     failed = sum(node.server.metrics()["failed"] for node in world.deployment.nodes)
     world.redis.publish(f"user_noti:{to[1]}", message)
     world.redis.publish(f"user_noti:{to[1]}", '{"type":"t","payload":2,"more":3}')
-    world.hear(Event(to, "2", "t"), *clients)
+    world.receive(Event(to, "2", "t"), *clients)
     assert sum(node.server.metrics()["failed"] for node in world.deployment.nodes) == failed + 1
 
 
@@ -174,7 +174,7 @@ def test_a_service_that_names_itself(world, kind, way):
     sent = body(to, sender='"billing"', metadata=r'{ "n":1E400,"a":"\ud800" }')
     world.events(sent) if way == "http" else world.redis.publish("fanfare:events", sent)
     event = Event(to, '{"title":"Hi","price":1.10}', TYPE, sender="billing", metadata=r'{ "n":1E400,"a":"\ud800" }')
-    world.hear(event, *clients)
+    world.receive(event, *clients)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_clients_are_named_by_their_tokens(world, dialect, claims, name):
         said = f'{{"content":"A","username":{quoted(name or who)},"user_id":"{who}","metadata":{{}}}}'
         event = Event(channel(room), said, "message", sender=who, username=name, connection=UUID)
     speaker.publish(room, '"A"')
-    world.hear(event, *clients)
+    world.receive(event, *clients)
 
 
 @pytest.mark.parametrize("forged", [
@@ -216,7 +216,7 @@ def test_a_client_does_not_forge_its_sender(world, forged):
         assert UUID.fullmatch(f'"{connection}"') and frame["metadata"] == kept | {"senderId": who}
 
 
-def test_connections_of_one_user_are_told_apart(world):
+def test_connections_of_one_user_are_distinguished(world):
     """`senderConnectionId` is the id that realtime sends to its clients."""
     name, who = world.name("chat."), world.name("speaker")
     reader = world.topics(world.name("reader"), name)
@@ -231,7 +231,7 @@ def test_connections_of_one_user_are_told_apart(world):
 
 
 @pytest.mark.parametrize("sub, shown", [(12345, "12345"), ("12345", "12345"), ("007", '"007"'), ("12345.0", '"12345.0"')])
-def test_users_who_are_numbers(world, sub, shown):
+def test_users_with_numeric_ids(world, sub, shown):
     """A number in rooms; elsewhere, and in every name, its digits."""
     room, text = world.name("project:"), str(sub)
     member = world.rooms(sub, at=world.first)
@@ -239,13 +239,13 @@ def test_users_who_are_numbers(world, sub, shown):
     reader = world.topics(world.name("reader"), room)
     member.join(room)
     joined = Event(channel(room), f'{{"username":"{text}","user_id":{shown}}}', "user_joined", sender=text)
-    world.hear(joined, reader)
+    world.receive(joined, reader)
 
     clients = [world.notify(sub), world.broadcast(sub), world.topics(sub, f"user:{text}"), world.realtime(sub)]
     world.redis.publish(f"user_noti:{text}", '{"type":"t","payload":1}')
-    world.hear(Event(user(text), "1", "t"), member, *clients)
+    world.receive(Event(user(text), "1", "t"), member, *clients)
     world.realtime(sub).direct(text, "2")
-    world.hear(Event(user(text), "2", sender=text, connection=UUID), member, *clients)
+    world.receive(Event(user(text), "2", sender=text, connection=UUID), member, *clients)
 
 
 # --- ids and times ---
@@ -260,7 +260,7 @@ def test_an_id_of_the_publisher_counts_once(world, kind):
     assert world.events(sent)["ids"] == [number]
     assert world.events(sent, at=world.last)["ids"] == [number]
     assert world.events(f"[{sent}]")["ids"] == [number]
-    world.hear(Event(to, "1", TYPE, id=number), *clients)
+    world.receive(Event(to, "1", TYPE, id=number), *clients)
 
 
 def test_one_time_for_all(world):
@@ -285,4 +285,4 @@ def test_rooms_messages_need_no_room_of_their_own(world):
     to = channel(world.name("task:"))
     publish = rooms_message(world, to)
     reader = world.realtime(world.name("reader"), "task:*")
-    world.hear(publish('{"n":1}').event, reader)
+    world.receive(publish('{"n":1}').event, reader)

@@ -77,7 +77,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_who_speaks_what(world, way):
+def test_the_handshake_selects_the_dialect(world, way):
     arguments, expected = WAYS[way]
     name = world.name("user")
     proof = token(name)
@@ -99,7 +99,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("way", BAD)
-def test_who_is_turned_back_and_how(world, way):
+def test_refused_handshakes(world, way):
     """In the form of the dialect that the handshake requested."""
     how, status, error = BAD[way]
     got, answer = refused(world, **how)
@@ -126,7 +126,7 @@ def test_an_anonymous_realtime_client(world):
     client.send({"type": "Subscribe", "data": {"topics": ["chat.general", MARKER]}})
     assert client.json()["data"]["status"] == "subscribed"
     world.events(body(channel("chat.general")))
-    world.hear(Event(channel("chat.general"), DATA, TYPE), client)
+    world.receive(Event(channel("chat.general"), DATA, TYPE), client)
 
 
 # --- frames that do not make a notify client a realtime client ---
@@ -148,7 +148,7 @@ def test_other_frames_are_ignored(world, text):
     client = notify(world, name)
     client.send(text)
     world.redis.publish(f"user_noti:{name}", f'{{"type":"{TYPE}","payload":{DATA}}}')
-    world.hear(Event(user(name), DATA, TYPE), client)
+    world.receive(Event(user(name), DATA, TYPE), client)
 
 
 def test_no_frame_ever(world):
@@ -157,9 +157,9 @@ def test_no_frame_ever(world):
     client, reader = notify(world, name), world.topics(name, "**")
     for to in (user(name), EVERYONE):
         world.events(body(to))
-        world.hear(Event(to, DATA, TYPE), client, reader)
+        world.receive(Event(to, DATA, TYPE), client, reader)
     world.events(body(channel("chat.general")))
-    world.hear(Event(channel("chat.general"), DATA, TYPE), reader, unheard=[client])
+    world.receive(Event(channel("chat.general"), DATA, TYPE), reader, excluded=[client])
 
 
 # --- becoming realtime ---
@@ -209,7 +209,7 @@ def test_the_first_frame_is_a_broadcast(world):
     connection = json.loads(client.next())["data"]["details"]["connection_id"]
     ack = exactly('{"type":"Ack","data":{"message_id":', UUID_V7, '},"timestamp":', MILLISECONDS, "}")
     assert ack.fullmatch(client.next())
-    world.hear(Event(channel(topic), DATA, sender=name, connection=connection), reader)
+    world.receive(Event(channel(topic), DATA, sender=name, connection=connection), reader)
 
 
 def test_the_first_frame_is_a_direct_message(world):
@@ -217,7 +217,7 @@ def test_the_first_frame_is_a_direct_message(world):
     client, reader = notify(world, name), world.realtime(other)
     answer = become(client, f'{{"type":"DirectMessage","data":{{"target_user":"{other}","payload":{DATA}}}}}')
     assert answer["type"] == "Ack"
-    world.hear(Event(user(other), DATA, sender=name), reader)
+    world.receive(Event(user(other), DATA, sender=name), reader)
 
 
 def test_the_first_frame_is_a_pong(world):
@@ -237,18 +237,18 @@ def test_before_and_after(world):
     client, reader = notify(world, name), world.topics(name, "**")
     for to in (user(name), EVERYONE):
         world.events(body(to))
-        world.hear(Event(to, DATA, TYPE), client, reader)
+        world.receive(Event(to, DATA, TYPE), client, reader)
     assert become(client, f'{{"type":"Subscribe","data":{{"topics":["{topic}","{MARKER}"]}}}}')["type"] == "Status"
     for to in (user(name), channel(topic)):
         world.events(body(to))
-        world.hear(Event(to, DATA, TYPE), client, reader)
+        world.receive(Event(to, DATA, TYPE), client, reader)
     world.events(body(EVERYONE))
-    world.hear(Event(EVERYONE, DATA, TYPE), reader, unheard=[client])
+    world.receive(Event(EVERYONE, DATA, TYPE), reader, excluded=[client])
     assert client.send({"type": "Subscribe", "data": {"topics": ["notifications", "**"]}}) is None
     assert client.json()["data"]["status"] == "subscribed"
     for to in (user(name), channel(topic), EVERYONE):
         assert world.events(body(to))["recipients"] >= 2
-        world.hear(Event(to, DATA, TYPE), client, reader)
+        world.receive(Event(to, DATA, TYPE), client, reader)
 
 
 def test_no_event_is_lost_in_between(world):
@@ -327,7 +327,7 @@ def test_realtime_s_limit_holds(world, size, becomes):
         assert client.json()["type"] == "Pong"
     else:
         world.events(body(user(name)))
-        world.hear(Event(user(name), DATA, TYPE), client)
+        world.receive(Event(user(name), DATA, TYPE), client)
 
 
 @pytest.mark.parametrize("becomes", [False, True])
@@ -389,14 +389,14 @@ def figures(server):
     return health["websocket"]["active_connections"], health["active_connections"]
 
 
-def test_who_becomes_realtime_is_counted_there(cleanup):
+def test_a_client_that_becomes_realtime_counts_there(cleanup):
     server = cleanup.enter_context(listener("notify", "realtime"))
     client = opened(cleanup, server)
     wait_until(lambda: figures(server) == (1, 0), what="a notify client")
     become(client)
     assert figures(server) == (0, 1)
     client.close()
-    wait_until(lambda: figures(server) == (0, 0), what="nobody left")
+    wait_until(lambda: figures(server) == (0, 0), what="no connection left")
 
 
 @pytest.mark.parametrize("limits", [{"max_connections": 1}, {"max_connections_per_user": 1}, {"max_connections_per_ip": 1}])
@@ -433,7 +433,7 @@ def test_require_auth_leaves_notify_as_it_is(cleanup):
     assert failure.value.response.status_code == 401
 
 
-def test_one_s_own_limit_of_notify(cleanup):
+def test_notify_has_its_own_limit(cleanup):
     """A full notify refuses with 503 and an empty body; realtime's handshakes are still accepted."""
     server = cleanup.enter_context(listener("notify", "realtime", notify={"max_connections": 1}))
     opened(cleanup, server)

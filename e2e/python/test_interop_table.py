@@ -18,12 +18,12 @@ def cells(audience):
 def check(world, door, to, cast, dialect):
     """Publishes to `to` through `door`; `cast` opens the connections that must receive the event, and those that must not."""
     publish = door(world, to)
-    hearing, unheard = cast[dialect](world, to[1])
+    hearing, excluded = cast[dialect](world, to[1])
     if not hearing:
         hearing = [world.topics(world.name("witness"), to[1])]  # shows that there was an event
-    world.drain(*hearing, *unheard)
+    world.drain(*hearing, *excluded)
     event, recipients = publish()
-    world.hear(event, *hearing, unheard=unheard)
+    world.receive(event, *hearing, excluded=excluded)
     if recipients is not None and to != EVERYONE:
         assert recipients == len(hearing)
 
@@ -44,21 +44,21 @@ def topics_users(world, name):
     names = [f"notifications.user.{name}", f"user:{name}", f"user_noti:{name}"]
     patterns = ["notifications.user.*", "notifications.**", "user:*", "user_noti:*", "**"]
     hearing = [world.topics(name, one) for one in names + patterns] + [world.topics(name, *names, *patterns)]
-    unheard = [
+    excluded = [
         world.topics(name), world.topics(name, "notifications", "*", "user.*", "chat.**"), world.topics(None),
         world.topics(name + "x", "**", "notifications.user.*"),
     ]
-    return hearing, unheard
+    return hearing, excluded
 
 
 def realtime_users(world, name):
     names = [f"notifications.user.{name}", f"user:{name}", f"user_noti:{name}", "notifications.user.*", "**"]
     hearing = [world.realtime(name), world.realtime(name, "chat.general"), world.realtime(name, *names)]
-    unheard = [
+    excluded = [
         world.realtime(None), world.realtime(None, "**", "notifications.user.*", "user:*"),
         world.realtime(name + "x"), world.realtime(name + "y", "**", "notifications.**"),
     ]
-    return hearing, unheard
+    return hearing, excluded
 
 
 def rooms_users(world, name):
@@ -135,8 +135,8 @@ def topics_channel(world, name):
     left = opened(name, "**")
     left.unsubscribe(name)
     left.unsubscribe("**")
-    unheard = [opened(), left, opened(name + "x", first, "*", f"{name}.*", f"{name}.**"), world.topics(None)]
-    return hearing, [*unheard, opened(other + last, other + "*", other + "**")]
+    excluded = [opened(), left, opened(name + "x", first, "*", f"{name}.*", f"{name}.**"), world.topics(None)]
+    return hearing, [*excluded, opened(other + last, other + "*", other + "**")]
 
 
 def realtime_channel(world, name):
@@ -148,11 +148,11 @@ def realtime_channel(world, name):
     left = opened(name, "**")
     left.unsubscribe(name, "**")
     other = f"{first}{'.' if separator == ':' else ':'}"
-    unheard = [opened(), left, opened(name + "x", first, "*", f"{name}.**", other + last, other + "*"), world.realtime(None)]
+    excluded = [opened(), left, opened(name + "x", first, "*", f"{name}.**", other + last, other + "*"), world.realtime(None)]
     anonymous = world.realtime(None, *patterns)
     if separator == ":":
-        return hearing, [*unheard, anonymous]  # clients of rooms do not see them
-    return [*hearing, anonymous, world.realtime(None, name)], unheard
+        return hearing, [*excluded, anonymous]  # clients of rooms do not see them
+    return [*hearing, anonymous, world.realtime(None, name)], excluded
 
 
 def rooms_channel(world, name):

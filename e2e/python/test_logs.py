@@ -25,12 +25,12 @@ def knock(server, dialect, token):
 def test_a_start_names_each_address(launch):
     """Each listener has a line once it accepts connections."""
     server = launch(**all_dialects())
-    told = {entry["address"] for entry in entries(server, "listening")}
-    assert told >= {f"127.0.0.1:{port_of(server, name)}" for name in NAMES}
+    addresses = {entry["address"] for entry in entries(server, "listening")}
+    assert addresses >= {f"127.0.0.1:{port_of(server, name)}" for name in NAMES}
 
 
 @pytest.mark.parametrize("dialect", [name for name in NAMES if name != "topics"])
-def test_who_comes_in_and_who_does_not(launch, dialect):
+def test_accepted_and_refused_connections(launch, dialect):
     """A line for each refusal, with the dialect and the reason, and never a token."""
     server = launch(**all_dialects(log={"level": "debug"}))
     good, bad = token("ann"), token("ann", secret=OTHER_SECRET)

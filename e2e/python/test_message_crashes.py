@@ -63,19 +63,19 @@ class Listener(threading.Thread):
 
     def __init__(self, client):
         super().__init__(daemon=True)
-        self.client, self.heard = client.hear("messages").hear("messages.**"), collections.Counter()
+        self.client, self.arrived = client.subscribe("messages").subscribe("messages.**"), collections.Counter()
         self.start()
 
     def run(self):
         with contextlib.suppress(Exception):
             while True:
                 frame = self.client.next_json(120)
-                self.heard[frame["data"]["id"], frame["topic"]] += 1
+                self.arrived[frame["data"]["id"], frame["topic"]] += 1
 
     def end(self):
         self.client.close()
         self.join()
-        return self.heard
+        return self.arrived
 
 
 def kill_while_writing(server, name, database, chance):
@@ -125,12 +125,12 @@ def on_all_channels(stored, messages):
     return {(id, topic): 1 for id in messages for topic in stored[id]}
 
 
-def of_messages(heard, messages):
-    return {key: times for key, times in heard.items() if key[0] in messages}
+def of_messages(arrived, messages):
+    return {key: times for key, times in arrived.items() if key[0] in messages}
 
 
-def by_message(heard):
-    return {id for id, _ in heard}
+def by_message(arrived):
+    return {id for id, _ in arrived}
 
 
 def test_crashes(launch, speak, cleanup):
@@ -138,25 +138,25 @@ def test_crashes(launch, speak, cleanup):
     server, chance = launch(**all_dialects()), random.Random(SEED)
     wait_until(lambda: request(server, "root").status == 200, what="the file")
     database = cleanup.enter_context(contextlib.closing(Sqlite(server)))
-    acknowledged, told = set(), collections.Counter()
+    acknowledged, delivered = set(), collections.Counter()
     for crash in range(CRASHES):
         listener = Listener(speak(server, "topics", "root", claims=ADMIN))
         acknowledged |= kill_while_writing(server, f"w{crash}", database, chance)
-        told += listener.end()
+        delivered += listener.end()
         server.start()
     listener = Listener(speak(server, "topics", "root", claims=ADMIN))
     stored, left = stored_once(server, database, acknowledged), set(database.column(UNPUBLISHED))
     wait_until(lambda: not database.column(UNPUBLISHED), 60, "messages that are published after the last start")
-    wait_until(lambda: left <= by_message(listener.heard), what="messages that are heard after the last start")
+    wait_until(lambda: left <= by_message(listener.arrived), what="messages that arrive after the last start")
     late = listener.end()
 
     print(f"seed {SEED}: {len(acknowledged)} acknowledged, {len(stored)} stored, {len(left)} of these published late")
     assert not left & acknowledged, "acknowledged and not noted as published"
     assert late == on_all_channels(stored, left), "not once on each channel"
-    assert by_message(told) <= stored.keys(), "told and not stored"
-    assert of_messages(told, acknowledged) == on_all_channels(stored, acknowledged)
-    assert set(told.values()) == {1}, "told twice by one process"
-    assert by_message(told) | left == stored.keys(), "never told"
+    assert by_message(delivered) <= stored.keys(), "delivered and not stored"
+    assert of_messages(delivered, acknowledged) == on_all_channels(stored, acknowledged)
+    assert set(delivered.values()) == {1}, "delivered twice by one process"
+    assert by_message(delivered) | left == stored.keys(), "never delivered"
 
 
 class Postgres:
@@ -167,7 +167,7 @@ class Postgres:
         self.column, self.close = self.session.sql, self.session.close
 
 
-def test_crashes_of_one_node_of_two(launch, speak, real_redis, real_postgres, cleanup):
+def test_crashes_of_one_of_two_nodes(launch, speak, real_redis, real_postgres, cleanup):
     """PostgreSQL and Redis; a client of the surviving node receives each stored message once on each channel, acknowledged or not."""
     server, broker, chance = real_postgres(), real_redis(), random.Random(SEED)
     shared = {"broker": {"kind": "redis", "url": broker.url}, "storage": {"url": server.url}}
@@ -182,9 +182,9 @@ def test_crashes_of_one_node_of_two(launch, speak, real_redis, real_postgres, cl
         crashing.start()
     stored, left = stored_once(staying, database, acknowledged), set(database.column(UNPUBLISHED))
     wait_until(lambda: not database.column(UNPUBLISHED), 90, "messages that are published by either node")
-    wait_until(lambda: by_message(listener.heard) == stored.keys(), what="messages that are heard")
-    heard = listener.end()
+    wait_until(lambda: by_message(listener.arrived) == stored.keys(), what="messages that arrive")
+    arrived = listener.end()
 
     print(f"seed {SEED}: {len(acknowledged)} acknowledged, {len(stored)} stored, {len(left)} of these published late")
     assert not left & acknowledged, "acknowledged and not noted as published"
-    assert heard == on_all_channels(stored, stored), "not once on each channel"
+    assert arrived == on_all_channels(stored, stored), "not once on each channel"

@@ -41,7 +41,7 @@ def read(server, who, query="", **claims):
     return [message["content"] for message in data["messages"]], data["nextCursor"]
 
 
-def heard(client, *topics):
+def announced(client, *topics):
     """The next frames announce one message on these topics, and no other frame follows; returns the message."""
     frames = [client.next_json() for _ in topics]
     assert [frame["topic"] for frame in frames] == list(topics)
@@ -82,8 +82,8 @@ BAD = [
 ]
 
 
-def test_what_cannot_be_taken(server, speak):
-    watcher = speak(server, "topics", "root", claims={"roles": ["admin"]}).hear("messages")
+def test_messages_that_are_refused(server, speak):
+    watcher = speak(server, "topics", "root", claims={"roles": ["admin"]}).subscribe("messages")
     for body, field in BAD:
         answer = request(server, "ann", "POST", body=body)
         said = json.loads(answer.text)
@@ -140,23 +140,23 @@ def test_while_the_database_is_away(server):
 # --- receivers ---
 
 
-def test_who_hears_a_message(server, speak):
-    client = lambda user, *topics, **claims: [c := speak(server, "topics", user, claims=claims)] + [c.hear(t) for t in topics]
+def test_receivers_of_a_message(server, speak):
+    client = lambda user, *topics, **claims: [c := speak(server, "topics", user, claims=claims)] + [c.subscribe(t) for t in topics]
     exact, = client("x", "messages.channel.general")[:1]
     everything, = client("y", "messages.**", "messages")[:1]
     own, = client("ann", "messages.user.ann")[:1]
     single, = client("z", "messages.channel.*")[:1]
     stranger, = client("w", "messages.channel.other", "messages.user.bob")[:1]
     message = send(server, "ann", channelId="general")
-    assert heard(exact, "messages.channel.general") == message
-    assert heard(single, "messages.channel.general") == message
-    assert heard(own, "messages.user.ann") == message
-    assert heard(everything, "messages", "messages.user.ann", "messages.channel.general") == message
+    assert announced(exact, "messages.channel.general") == message
+    assert announced(single, "messages.channel.general") == message
+    assert announced(own, "messages.user.ann") == message
+    assert announced(everything, "messages", "messages.user.ann", "messages.channel.general") == message
     stranger.alive()
 
 
 def test_the_sender_is_the_user(server, speak):
-    client = speak(server, "topics", "bob").hear("messages.user.ann")
+    client = speak(server, "topics", "bob").subscribe("messages.user.ann")
     send(server, "ann")
     frame = client.next_json()
     assert frame["metadata"] == {"senderId": "ann"} and TIME.fullmatch(frame["timestamp"])
@@ -172,18 +172,18 @@ def test_a_private_message(server, speak, topic):
     may = [speak(server, "topics", user, claims=claims) for user, claims in (("ann", {}), ("bob", {}), ("root", {"roles": ["admin"]}))]
     others = [speak(server, "topics", "eve"), speak(server, "topics", "mod", claims={"roles": ["moderator"]})]
     for client in may + others:
-        client.hear(topic)
+        client.subscribe(topic)
     message = send(server, "ann", recipientId="bob", channelId="general")
     for client in may:
-        assert heard(client, *of) == message
+        assert announced(client, *of) == message
     for client in others:
         client.alive()
 
 
-def test_a_message_to_oneself_comes_once(server, speak):
-    client = speak(server, "topics", "ann").hear("messages.user.ann")
+def test_a_message_to_oneself_arrives_once(server, speak):
+    client = speak(server, "topics", "ann").subscribe("messages.user.ann")
     send(server, "ann", recipientId="ann")
-    heard(client, "messages.user.ann")
+    announced(client, "messages.user.ann")
 
 
 # --- rules ---
@@ -231,7 +231,7 @@ def post(server, who, claims=None, **fields):
 def test_writing_without_a_channel(launch, speak):
     """A message is published on `messages`, and users that may not publish there may not write it; the rule does not concern private messages."""
     server = launch(**all_dialects(channel=[{"pattern": "messages", "publish": "role:staff"}]))
-    watcher = speak(server, "topics", "root", claims={"roles": ["admin"]}).hear("messages")
+    watcher = speak(server, "topics", "root", claims={"roles": ["admin"]}).subscribe("messages")
     assert post(server, "ann") == 403 and read(server, "root", roles=["admin"]) == ([], None)
     watcher.alive()
     assert post(server, "ann", recipientId="bob") == 201 and post(server, "ann", channelId="general") == 201
@@ -253,23 +253,23 @@ TELLS = ["messages", "messages.user.sam", "messages.channel.project:9"]
 
 
 @pytest.mark.parametrize("dialect", ["topics", "realtime"])
-def test_who_hears_of_a_message_in_a_guarded_room(launch, speak, dialect):
+def test_receivers_of_a_message_in_a_guarded_room(launch, speak, dialect):
     """On any channel: users that may read the room, its author, and admins."""
     server = launch(**all_dialects(channel=[ROOM, {"pattern": "messages.**", "subscribe": "anyone"}]))
     everything = ["messages", "messages.user.sam", "messages.*.*", "messages.**", "*.*.*", "**"]
     may = [("sue", STAFF, [*everything, TELLS[2]]), ("root", {"roles": ["admin"]}, everything), ("sam", {}, everything)]
     others = [("cat", {}, everything)] + [(None, {}, everything[1:])] * (dialect == "realtime")
-    hears, does_not = ([
-        speak(server, dialect, user, claims=claims).hear(topic) for user, claims, topics in people for topic in topics
+    receivers, others = ([
+        speak(server, dialect, user, claims=claims).subscribe(topic) for user, claims, topics in people for topic in topics
     ] for people in (may, others))
     many = speak(server, dialect, "cat")
     for topic in everything:
-        many.hear(topic)
+        many.subscribe(topic)
     message = send(server, "sam", "secret", STAFF, channelId="project:9")
-    for client in hears:
+    for client in receivers:
         frame = client.next_json()
         assert (frame["data"] if dialect == "topics" else frame["data"]["payload"]) == message
-    for client in [*does_not, many]:
+    for client in [*others, many]:
         client.alive()
     assert read(server, "cat")[0] == [] and read(server, "sue", **STAFF)[0] == ["secret"]
     # All subscribers receive other events on that channel.
@@ -290,9 +290,9 @@ def test_the_channel_of_a_room_is_refused_with_the_room(launch, speak):
         assert speak(server, "topics", "cat").complaint(type="message", topic=topic, data=1)[0] == 403, topic
         assert speak(server, "realtime", "cat").complaint(type="Subscribe", data={"topics": [topic]})[0] == 403, topic
     for dialect in ("topics", "realtime"):
-        speak(server, dialect, "sue", claims=STAFF).hear("messages.channel.project:9")
-        speak(server, dialect, "bob").hear("messages.channel.user:bob")
-        speak(server, dialect, "cat").hear("messages.channel.project:8")
+        speak(server, dialect, "sue", claims=STAFF).subscribe("messages.channel.project:9")
+        speak(server, dialect, "bob").subscribe("messages.channel.user:bob")
+        speak(server, dialect, "cat").subscribe("messages.channel.project:8")
 
 
 def test_a_guarded_room_over_two_nodes(launch, speak, real_redis):
@@ -302,22 +302,22 @@ def test_a_guarded_room_over_two_nodes(launch, speak, real_redis):
     sue, root = speak(two, "topics", "sue", claims=STAFF), speak(two, "topics", "root", claims={"roles": ["admin"]})
     cat = speak(two, "topics", "cat")
     for client in (sue, root, cat):
-        client.hear("messages").hear("messages.**")
+        client.subscribe("messages").subscribe("messages.**")
     message = send(one, "sam", "secret", STAFF, channelId="project:9")
-    assert heard(sue, *TELLS) == message
-    assert heard(root, *TELLS[:2]) == message  # the rule of the room does not admit admins
+    assert announced(sue, *TELLS) == message
+    assert announced(root, *TELLS[:2]) == message  # the rule of the room does not admit admins
     cat.alive()
     public = send(one, "sam", "open", STAFF)
-    assert heard(cat, *TELLS[:2]) == public
+    assert announced(cat, *TELLS[:2]) == public
 
 
-def test_the_authorizer_is_asked_who_hears_of_a_room(launch, speak):
+def test_the_authorizer_decides_the_receivers_of_a_room(launch, speak):
     """A message of a room waits for the answer about the room, and later events on that channel wait behind it."""
     rules = [{"pattern": "messages", "subscribe": "anyone", "publish": "anyone"}, {"pattern": "messages.**", "subscribe": "anyone", "publish": "anyone"}]
     with contextlib.closing(Authorizer()) as authorizer:
         rules += [{"pattern": "project:gated", "publish": "anyone"}, {"pattern": "project:no", "publish": "anyone"}]
         server = launch(**all_dialects(channel=rules, authorizer={"url": authorizer.url, "timeout": "20s"}))
-        cat = speak(server, "topics", "cat").hear("messages")
+        cat = speak(server, "topics", "cat").subscribe("messages")
         messages = [send(server, "ann", **fields) for fields in ({"channelId": "project:gated"}, {"channelId": "project:no"}, {})]
         wait_until(lambda: authorizer.asked_about("project:gated") and authorizer.asked_about("project:no"), what="both questions")
         cat.alive()
@@ -329,7 +329,7 @@ def test_the_authorizer_is_asked_who_hears_of_a_room(launch, speak):
 # --- reading ---
 
 
-def test_what_one_may_read(server):
+def test_messages_that_a_user_may_read(server):
     send(server, "ann", "to all")
     send(server, "ann", "to bob", recipientId="bob")
     send(server, "bob", "to ann, in a channel", recipientId="ann", channelId="general")
@@ -403,7 +403,7 @@ def test_a_page_asks_so_many_questions_at_most(launch):
         assert found == ["last.yes", "first.yes"]
 
 
-def test_what_is_not_answered_is_no_end(launch):
+def test_a_missing_answer_is_not_the_end_of_the_list(launch):
     """One channel whose answer is missing: earlier channels are shown, and the cursor for the rest stays valid."""
     names = ["old.yes", "odd.gated", "new.yes"]
     with contextlib.closing(Authorizer()) as authorizer:

@@ -125,7 +125,7 @@ def test_a_server_without_tls_is_not_enough_for_tls(nats, launch):
     refused(launch(broker={"kind": "nats", "url": url(nats(""), "tls")}), "is away")
 
 
-def test_what_is_larger_than_max_payload_reaches_its_own_node_and_breaks_nothing(nats, nodes, connect):
+def test_an_event_above_max_payload_reaches_only_its_own_node(nats, nodes, connect):
     one, two = nodes(url=url(nats("max_payload: 64KB\n")))
     near, far = share(one, two, connect)
     before = one.prometheus("fanfare_publications_degraded_total")

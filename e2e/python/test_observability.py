@@ -138,7 +138,7 @@ def test_no_panel_is_empty(prometheus, panel):
 
 
 @pytest.mark.parametrize("alert", [name for name, _, _ in ALERTS])
-def test_each_alert_looks_at_what_is_there(prometheus, alert):
+def test_each_alert_uses_existing_metrics(prometheus, alert):
     """The alert's expression without its limit has a value, whatever the reason."""
     [expression] = [many or one for name, many, one in ALERTS if name == alert]
     expression = re.sub(r'(reason|outcome)="\w+"', r'\1=~".+"', expression)

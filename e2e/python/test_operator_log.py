@@ -66,7 +66,7 @@ def test_each_change_is_a_line(server):
         assert secret not in server.log()
 
 
-def test_what_is_refused_is_no_change(server):
+def test_a_refused_change_is_not_logged(server):
     for method, path, body in [
         ("DELETE", "/api/v1/connections/0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b", None),
         ("DELETE", "/api/v1/keys/none", None),

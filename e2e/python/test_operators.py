@@ -78,10 +78,10 @@ def test_an_unknown_proxy_is_warned_of_once(launch, header):
 def test_a_relative_folder_in_production_is_warned_of(tmp_path):
     arguments = ("config", "check", "--profile", "production", "--set", "auth.allowed_origins=*", "--set")
     secret = {"JWT_SECRET_KEY": fanfare.SECRET}
-    told = run(*arguments, "data_dir=data", cwd=tmp_path, **secret)
-    assert told.returncode == 0 and 'data_dir: found "data"' in told.stderr
-    told = run(*arguments, f"data_dir={tmp_path}", cwd=tmp_path, **secret)
-    assert (told.returncode, told.stderr) == (0, "")
+    result = run(*arguments, "data_dir=data", cwd=tmp_path, **secret)
+    assert result.returncode == 0 and 'data_dir: found "data"' in result.stderr
+    result = run(*arguments, f"data_dir={tmp_path}", cwd=tmp_path, **secret)
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 # --- figures and descriptions ---

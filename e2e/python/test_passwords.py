@@ -18,7 +18,7 @@ def log_in(door, password=PASSWORD, email="ann@example.com"):
     return door.call("POST", "/api/auth/login", {"email": email, "password": password})
 
 
-def test_register_and_login_tell_the_session(door):
+def test_register_and_login_return_the_session(door):
     for data in (door.register(), door.good("login", email="ann@example.com", password=PASSWORD)):
         assert data["sessionId"] == claims(data["token"])["sid"]
 

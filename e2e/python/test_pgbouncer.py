@@ -8,7 +8,7 @@ import pytest
 
 import fanfare
 from fanfare import free_port, program, wait_until
-from postgres import DATABASE, PASSWORD as DATABASE_PASSWORD, USER, as_somebody, somebody
+from postgres import DATABASE, PASSWORD as DATABASE_PASSWORD, USER, as_unprivileged_user, unprivileged_user
 from test_sessions import PASSWORD, Door
 
 
@@ -29,8 +29,8 @@ class PgBouncer:
         (self.folder / "ini").write_text("\n".join(["[databases]", server, "[pgbouncer]", *lines, ""]))
         if os.geteuid() == 0:
             for path in (self.folder, *self.folder.iterdir()):
-                os.chown(path, somebody().pw_uid, somebody().pw_gid)
-        command = [*as_somebody(), program("pgbouncer", "pgbouncer"), str(self.folder / "ini")]
+                os.chown(path, unprivileged_user().pw_uid, unprivileged_user().pw_gid)
+        command = [*as_unprivileged_user(), program("pgbouncer", "pgbouncer"), str(self.folder / "ini")]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
         self.url = f"postgres://{USER}:{DATABASE_PASSWORD}@127.0.0.1:{self.port}/{DATABASE}"
 

@@ -188,7 +188,7 @@ def test_a_redis_without_room_for_ids(node, launch, broker, connect, backend):
     ("rest", "error"),
     [("/99", "Redis answered ERR DB index is out of range"), ("/0", "authentication failed")],
 )
-def test_what_redis_answers_and_where_it_is_stands_in_the_log(real_redis, rest, error):
+def test_the_log_has_the_answer_and_the_address_of_redis(real_redis, rest, error):
     """The first password is right, the second is not."""
     broker = real_redis(password="s3cret")
     password = "s3cret" if rest == "/99" else "s3cret-too"
@@ -246,7 +246,7 @@ def test_an_outage(node, broker, connect, backend):
     assert node.get("/readyz").status == 200
 
 
-def test_a_longer_outage_with_clients_that_come_and_go(node, broker, connect, backend):
+def test_a_longer_outage_with_changing_clients(node, broker, connect, backend):
     stays, leaves = connect(node, "stays"), connect(node, "leaves")
     broker.kill()
     wait_until(lambda: redis_status(node) == "disconnected", what="the outage")
@@ -300,7 +300,7 @@ def test_the_first_client_of_a_node_misses_nothing(cleanup, connect, broker, bac
     assert client.next_json()["payload"] == "first"
 
 
-def test_killed_connections_come_back(node, connect, backend):
+def test_killed_connections_are_restored(node, connect, backend):
     """CLIENT KILL TYPE pubsub: the connection for subscriptions is cut while Redis itself works."""
     client = connect(node, "ann")
     backend.execute_command("CLIENT", "KILL", "TYPE", "pubsub")

@@ -33,8 +33,8 @@ def test_the_end_of_a_certificate_is_measured(secure):
 
 def test_a_reload_makes_no_secret(server):
     made = pathlib.Path(server.config["data_dir"]) / "jwt-secret"
-    told = hang_up(server, auth={"jwt_secret": ""})
-    assert "auth.jwt_secret" in told and "never at a reload" in told and "nothing is changed" in told
+    logged = hang_up(server, auth={"jwt_secret": ""})
+    assert "auth.jwt_secret" in logged and "never at a reload" in logged and "nothing is changed" in logged
     assert not made.exists() and tries(server, "ann", SECRET)
 
 
@@ -46,8 +46,8 @@ def test_a_file_of_a_key_that_needs_a_restart_is_shown_as_it_is_in_force(launch,
     shown = lambda: {own["key"]: own["value"] for own in server.json("/api/v1/configuration")["nodes"][0]["settings"]}
     before = shown()
     assert str(first) in json.dumps(before)
-    told = hang_up(server, storage={"url_file": str(second)})
-    assert "storage.url_file needs a restart" in told
+    logged = hang_up(server, storage={"url_file": str(second)})
+    assert "storage.url_file needs a restart" in logged
     assert shown() == before
 
 

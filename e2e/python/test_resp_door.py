@@ -97,7 +97,7 @@ def test_the_password_goes_with_the_default_user(launch, command, user, secret, 
         wait_until(lambda: "wrong user name on the Redis-protocol door" in server.log(), what="the reason in the log")
 
 
-def test_redis_py_sees_who_listens(launch, speak):
+def test_redis_py_reads_the_numbers_of_receivers(launch, speak):
     """Users, channels, everyone and patterns: the counts for a backend that checks for receivers before it publishes."""
     server = launch(**all_dialects())
     door = redis.Redis(port=server.resp_port, protocol=3)
@@ -107,8 +107,8 @@ def test_redis_py_sees_who_listens(launch, speak):
     assert counts() == [0] * len(names)
     assert (door.pubsub_channels(), door.pubsub_numpat()) == ([], 0)
     clients = [
-        speak(server, "topics", "ann").hear("chat.general").hear("chat.*"),
-        speak(server, "topics", "bob").hear("notifications").hear("chat.*").hear("**"),
+        speak(server, "topics", "ann").subscribe("chat.general").subscribe("chat.*"),
+        speak(server, "topics", "bob").subscribe("notifications").subscribe("chat.*").subscribe("**"),
         speak(server, "notify", "ann"),
     ]
     # Events for everyone: notify shows them, and topics to the subscribers of `notifications`.
@@ -124,7 +124,7 @@ def test_redis_py_sees_who_listens(launch, speak):
         b"notifications", b"notifications.user.ann", b"notifications.user.bob"]
     for client in clients:
         client.close()
-    wait_until(lambda: counts() == [0] * len(names) and door.pubsub_numpat() == 0, what="nobody there")
+    wait_until(lambda: counts() == [0] * len(names) and door.pubsub_numpat() == 0, what="no connection")
     assert door.pubsub_channels() == []
 
 

@@ -41,7 +41,7 @@ def backed_up(server):
     return server.folder / "copy.db", database, log
 
 
-def test_a_backup_comes_back_over_a_write_ahead_log(server):
+def test_a_backup_is_restored_over_a_write_ahead_log(server):
     copy, database, _ = backed_up(server)
     done = command(server, "restore", "copy.db")
     assert done.returncode == 0, done.stderr
@@ -118,7 +118,7 @@ def test_the_owner_stays(server, left):
     assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (65534, 65533, 0o600)
 
 
-def test_what_is_no_backup(server):
+def test_files_that_are_no_backup(server):
     copy, database, _ = backed_up(server)
     before = emails(server)
     whole = copy.read_bytes()
@@ -146,7 +146,7 @@ def test_what_is_no_backup(server):
     assert done.returncode == 1 and "pg_restore" in done.stderr and "hunter2" not in done.stderr
 
 
-def test_a_backup_says_what_is_not_in_it(tmp_path):
+def test_a_backup_warns_about_the_secret(tmp_path):
     """The warning is about the generated secret; a configured one is the operator's responsibility."""
     assert run("user", "add", "ann@example.com", cwd=tmp_path).returncode == 0
     assert "secret" not in run("backup", "one.db", cwd=tmp_path).stderr, "there is none yet"

@@ -109,8 +109,8 @@ def test_a_secret_is_rotated_on_two_nodes_and_no_client_is_refused(nodes, connec
         for node in nodes:
             node.signing.write_text(NEW + "\n")
             node.accepted.write_text(OLD + "\n")
-            told = node.reload()
-            assert "auth.accepted_jwt_secrets_file, auth.jwt_secret_file" in told and NEW not in told
+            logged = node.reload()
+            assert "auth.accepted_jwt_secrets_file, auth.jwt_secret_file" in logged and NEW not in logged
             load.go_on()
             for other in nodes:  # in between, one node signs with the new secret and one with the old
                 assert other.admits(one.issue()) and other.admits(two.issue())

@@ -93,7 +93,7 @@ def test_a_repeat_has_the_receipt_of_the_first_time(world):
         assert receipts(world, event({"user": name}, number), node) == [first[0] | {"duplicate": True}]
 
 
-def test_what_was_dropped(launch, speak):
+def test_dropped_events_in_a_receipt(launch, speak):
     """A connection that does not read accepts no more at some point: it matched, and got nothing."""
     server = launch(**all_dialects(notify={"send_queue": 8}))
     reader = speak(server, "notify", "slow")
@@ -104,7 +104,7 @@ def test_what_was_dropped(launch, speak):
         reader.next()
         return json.loads(answer.text)["receipts"][0]
 
-    wait_until(lambda: published() == {"matched": 2, "queued": 2, "dropped": 0, "nodes": 1}, what="both to hear")
+    wait_until(lambda: published() == {"matched": 2, "queued": 2, "dropped": 0, "nodes": 1}, what="both to receive it")
     wait_until(lambda: published() == {"matched": 2, "queued": 1, "dropped": 1, "nodes": 1}, what="one to be full")
     peer.close()
 
@@ -127,7 +127,7 @@ def test_the_same_id_is_delivered_once(world):
     for again in (event({"user": name}, number), [event({"user": name}, number)], event({"user": name}, number, data=2)):
         for node in (world.first, world.last):
             assert world.events(again, at=node) == repeated(first)
-    world.hear(Event(user(name), "1", id=number), reader)
+    world.receive(Event(user(name), "1", id=number), reader)
 
 
 def marks(answer):
@@ -136,7 +136,7 @@ def marks(answer):
     return ["duplicate" in receipt for receipt in answer["receipts"]]
 
 
-def test_doubles_in_one_array(world):
+def test_duplicates_in_one_array(world):
     """The first of them is published, and each is answered with its reach; the answer as a whole is not a repeat's."""
     name, number, other = world.name("ann"), str(uuid.uuid4()), str(uuid.uuid4())
     reader = world.notify(name)
@@ -169,7 +169,7 @@ def test_ids_are_one_name_in_all_spellings(world):
     for place, spelling in enumerate(spellings):
         answer = world.events(event({"user": name}, spelling))
         assert (answer["ids"], answer.get("duplicate", False)) == ([str(number)], place > 0)
-    world.hear(Event(user(name), "1", id=number), reader)
+    world.receive(Event(user(name), "1", id=number), reader)
 
 
 @pytest.mark.parametrize("text", ["order-{}", "{}é😀", " {} ", "{}\n\0", "{}" + 100 * "x"])
@@ -228,7 +228,7 @@ def test_fifty_at_once(world):
     [first] = [answer for answer in answers if "duplicate" not in answer]
     assert (first["ids"], first["recipients"]) == ([number], 1)
     assert [answer for answer in answers if answer is not first] == [repeated(first)] * 49
-    world.hear(Event(user(name), "1", id=number), reader)
+    world.receive(Event(user(name), "1", id=number), reader)
 
 
 def test_the_example_may_be_sent_again(world):
@@ -263,7 +263,7 @@ def test_an_array_is_all_or_nothing(world):
     assert "events[1]" in answer[1]["error"]["message"]
     taken = world.events(event({"user": name}, number))
     assert (taken["ids"], taken["recipients"]) == ([number], 1)
-    world.hear(Event(user(name), "1", id=number), reader)
+    world.receive(Event(user(name), "1", id=number), reader)
 
 
 @pytest.mark.parametrize(
@@ -358,4 +358,4 @@ def test_an_event_on_a_channel_counts_once_for_all(world):
     assert world.events(event({"channel": name}, number))["recipients"] == 1
     late = world.realtime(world.name("bob"), name)
     assert world.events(event({"channel": name}, number), at=world.last)["recipients"] == 1
-    world.hear(Event(channel(name), "1", id=number), early, unheard=[late])
+    world.receive(Event(channel(name), "1", id=number), early, excluded=[late])

@@ -22,7 +22,7 @@ def test_presence_counts_all_nodes_and_dialects(world):
     assert presence(world.first, name) == presence(world.last, name) == here
     for client in clients:
         client.close()
-    wait_until(lambda: presence(world.first, name) == nobody, what="nobody there")
+    wait_until(lambda: presence(world.first, name) == nobody, what="no connection")
     assert presence(world.last, name) == nobody
 
 

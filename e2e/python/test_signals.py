@@ -86,8 +86,8 @@ def test_a_renewed_certificate_is_served_and_old_connections_stay(secure, publis
     shutil.copy(FILES / "renewed-cert.txt", secure.cert)
     shutil.copy(FILES / "renewed-key.txt", secure.key)
     assert served(secure) == pem("cert.txt"), "nothing is read before the signal"
-    told = read_again(secure)
-    assert READ_AGAIN in told and "restart" not in told
+    logged = read_again(secure)
+    assert READ_AGAIN in logged and "restart" not in logged
     assert served(secure) == pem("renewed-cert.txt")
     renewed = trusting(FILES / "renewed-cert.txt")
     new = Client(f"wss://localhost:{secure.tls_port}/ws?token={token('ann')}", ssl=renewed)
@@ -98,8 +98,8 @@ def test_a_renewed_certificate_is_served_and_old_connections_stay(secure, publis
 
 def test_a_half_renewed_certificate_changes_nothing(secure):
     shutil.copy(FILES / "renewed-cert.txt", secure.cert)
-    told = hang_up(secure, auth={"jwt_secret": OTHER_SECRET})
-    assert "listener[1].tls.key" in told and "another certificate" in told and "nothing is changed" in told
+    logged = hang_up(secure, auth={"jwt_secret": OTHER_SECRET})
+    assert "listener[1].tls.key" in logged and "another certificate" in logged and "nothing is changed" in logged
     assert served(secure) == pem("cert.txt")
     assert tries(secure, "ann", SECRET) and not tries(secure, "ann", OTHER_SECRET)
 
@@ -215,12 +215,12 @@ def test_what_needs_a_restart_opens_nothing(launch, tmp_path):
     key, password = "first-key-of-the-service", "password-of-the-door"
     port = free_port()
     server = launch(api={"keys": [key]}, resp={"bind": f"0.0.0.0:{port}", "password": password})
-    told = hang_up(server, api={"keys": []}, resp={"bind": f"127.0.0.1:{port}", "password": ""})
-    assert "resp.password" in told and "nothing is changed" in told
+    logged = hang_up(server, api={"keys": []}, resp={"bind": f"127.0.0.1:{port}", "password": ""})
+    assert "resp.password" in logged and "nothing is changed" in logged
     with contextlib.closing(redis.Redis(port=port)) as publisher, pytest.raises(redis.AuthenticationError):
         publisher.publish("user_noti:ann", message(1))
-    told = hang_up(server, api={"trust_loopback": False}, resp={"password": password})
-    assert "api.keys" in told and "nothing is changed" in told
+    logged = hang_up(server, api={"trust_loopback": False}, resp={"password": password})
+    assert "api.keys" in logged and "nothing is changed" in logged
     assert server.get("/api/v1/connections").status == 401
     assert server.get("/api/v1/connections", Authorization=f"Bearer {key}").status == 200
 
@@ -230,8 +230,8 @@ def test_the_secret_stays_in_the_folder_of_the_start(launch, tmp_path):
     account = json.dumps({"email": "mia@example.com", "password": "correct horse battery"})
     access = json.loads(server.get("/api/auth/register", "POST", account).text)["data"]["accessToken"]
     elsewhere = tmp_path / "elsewhere"
-    told = hang_up(server, data_dir=str(elsewhere))
-    assert READ_AGAIN in told and "data_dir" in told
+    logged = hang_up(server, data_dir=str(elsewhere))
+    assert READ_AGAIN in logged and "data_dir" in logged
     assert server.get("/api/auth/me", Authorization=f"Bearer {access}").status == 200
     assert not elsewhere.exists()
 
@@ -249,8 +249,8 @@ def test_access_rules(launch, speak):
         return json.loads(answer.text)["recipients"]
 
     assert publish() == 2
-    told = hang_up(server, channel=closed)
-    assert READ_AGAIN in told and "restart" not in told
+    logged = hang_up(server, channel=closed)
+    assert READ_AGAIN in logged and "restart" not in logged
     assert ann.ask(type="subscribe", topic="board")["code"] == 403
     assert publish() == 1, "the exact subscription stays, the pattern shows it no more"
     hang_up(server, channel=[{"pattern": "other", "subscribe": "anyone"}])
@@ -260,8 +260,8 @@ def test_access_rules(launch, speak):
 
 def test_access_by_default(launch, speak):
     server = launch(**all_dialects())
-    told = hang_up(server, rooms={"default_access": "nobody"})
-    assert "restart" not in told
+    logged = hang_up(server, rooms={"default_access": "nobody"})
+    assert "restart" not in logged
     ann = speak(server, "rooms", "ann")
     ann.say(type="join_room", room="project:1")
     assert ann.next_json()["type"] == "error"
@@ -286,10 +286,10 @@ def test_the_log_level(launch):
 
 def test_what_needs_a_restart_is_named(launch):
     server = launch()
-    told = hang_up(server, notify={"ping_interval": "7s"}, shutdown={"timeout": "11s"})
-    assert "what differs in notify.ping_interval, shutdown.timeout needs a restart" in told
-    told = read_again(server)
-    assert "notify.ping_interval, shutdown.timeout needs a restart" in told, "it still does"
+    logged = hang_up(server, notify={"ping_interval": "7s"}, shutdown={"timeout": "11s"})
+    assert "what differs in notify.ping_interval, shutdown.timeout needs a restart" in logged
+    logged = read_again(server)
+    assert "notify.ping_interval, shutdown.timeout needs a restart" in logged, "it still does"
     listeners = server.config["listener"] + [{"bind": f"127.0.0.1:{free_port()}", "dialects": ["notify"]}]
     assert "what differs in listener, notify.ping_interval, shutdown" in hang_up(server, listener=listeners)
 
@@ -298,9 +298,9 @@ def test_limits(launch, connect):
     """They apply from then on; existing connections stay."""
     server = launch(limits={"requests_per_second_per_ip": 0, "burst": 1})
     ann = connect(server, "ann")
-    told = hang_up(server, notify={"max_connections": 1}, limits={"requests_per_second_per_ip": 1, "max_body_size": 100})
-    assert "restart" not in told
-    assert "changed: limits.max_body_size, limits.requests_per_second_per_ip, notify.max_connections" in told
+    logged = hang_up(server, notify={"max_connections": 1}, limits={"requests_per_second_per_ip": 1, "max_body_size": 100})
+    assert "restart" not in logged
+    assert "changed: limits.max_body_size, limits.requests_per_second_per_ip, notify.max_connections" in logged
     with pytest.raises(websockets.InvalidStatus) as refused:
         connect(server, "ben")
     assert refused.value.response.status_code == 503
@@ -392,15 +392,15 @@ def test_who_may_reload(launch):
 # --- broken files, floods, drains ---
 
 
-def test_a_broken_file_changes_nothing_and_each_error_is_told(launch, connect):
+def test_a_broken_file_changes_nothing_and_each_error_is_logged(launch, connect):
     server = launch()
     client = connect(server, "ann")
     good = server.config_file.read_text()
     broken = good.replace(SECRET, OTHER_SECRET) + '\nnonsense = 1\n[log]\nlevel = "loud"\n'
     server.config_file.write_text(broken)
-    told = read_again(server).splitlines()
-    errors = [line for line in told if '"ERROR"' in line]
-    assert len(errors) == 3, told
+    logged = read_again(server).splitlines()
+    errors = [line for line in logged if '"ERROR"' in line]
+    assert len(errors) == 3, logged
     assert "nonsense" in errors[0] and "log.level" in errors[1] and "nothing is changed" in errors[2]
     assert OTHER_SECRET not in server.log()
     server.config_file.unlink()

@@ -16,7 +16,7 @@ from fanfare import free_port, token, toml, wait_until
 
 @pytest.fixture
 def manager(tmp_path):
-    """A socket that receives notifications; `told` has them, each as a list of its lines."""
+    """A socket that receives notifications; `messages` has them, each as a list of its lines."""
 
     class Manager:
         def __init__(self):
@@ -24,17 +24,17 @@ def manager(tmp_path):
             self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self.socket.bind(self.path)
             self.socket.setblocking(False)
-            self.told = []
+            self.messages = []
 
-        def tells(self, line):
+        def has(self, line):
             try:
                 while True:
-                    self.told.append(self.socket.recv(4096).decode().splitlines())
+                    self.messages.append(self.socket.recv(4096).decode().splitlines())
             except BlockingIOError:
-                return any(line in message for message in self.told)
+                return any(line in message for message in self.messages)
 
         def await_(self, line):
-            wait_until(lambda: self.tells(line), what=line)
+            wait_until(lambda: self.has(line), what=line)
 
     made = Manager()
     yield made
@@ -44,12 +44,12 @@ def manager(tmp_path):
 def test_notifications(launch, manager):
     server = launch(env={"NOTIFY_SOCKET": manager.path})
     manager.await_("READY=1")
-    assert manager.told == [["READY=1"]], "nothing is told before the server serves, and no watchdog was asked for"
+    assert manager.messages == [["READY=1"]], "no message is sent before the server serves, and no watchdog was asked for"
     server.signal(signal.SIGHUP)
     manager.await_("RELOADING=1")
-    wait_until(lambda: manager.tells("READY=1") and len(manager.told) == 3, what="the end of the reload")
-    assert manager.told[1][0] == "RELOADING=1" and manager.told[1][1].startswith("MONOTONIC_USEC=")
-    assert manager.told[2] == ["READY=1"]
+    wait_until(lambda: manager.has("READY=1") and len(manager.messages) == 3, what="the end of the reload")
+    assert manager.messages[1][0] == "RELOADING=1" and manager.messages[1][1].startswith("MONOTONIC_USEC=")
+    assert manager.messages[2] == ["READY=1"]
     client = Client(server.ws("ann"))
     server.signal(signal.SIGTERM)
     assert client.closed()[0] == 1001
@@ -62,24 +62,24 @@ def test_a_reload_of_a_broken_file_ends_too(launch, manager):
     manager.await_("READY=1")
     server.config_file.write_text("nonsense = 1\n")
     server.signal(signal.SIGHUP)
-    wait_until(lambda: manager.tells("RELOADING=1") and manager.told[-1] == ["READY=1"], what="the end of the reload")
+    wait_until(lambda: manager.has("RELOADING=1") and manager.messages[-1] == ["READY=1"], what="the end of the reload")
     assert "nothing is changed" in server.log()
 
 
 def test_the_watchdog_is_fed(launch, manager):
     server = launch(env={"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "300000"})
-    wait_until(lambda: manager.tells("WATCHDOG=1") and manager.told.count(["WATCHDOG=1"]) >= 3, what="three signs of life")
+    wait_until(lambda: manager.has("WATCHDOG=1") and manager.messages.count(["WATCHDOG=1"]) >= 3, what="three signs of life")
     os.kill(server.process.pid, signal.SIGSTOP)
     try:
         state = lambda: pathlib.Path(f"/proc/{server.process.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
         wait_until(lambda: state() == "T", what="a process that is stopped")
-        manager.tells("")
-        before = manager.told.count(["WATCHDOG=1"])
+        manager.has("")
+        before = manager.messages.count(["WATCHDOG=1"])
         with pytest.raises(AssertionError):
-            wait_until(lambda: manager.tells("") or manager.told.count(["WATCHDOG=1"]) > before, timeout=1.5)
+            wait_until(lambda: manager.has("") or manager.messages.count(["WATCHDOG=1"]) > before, timeout=1.5)
     finally:
         os.kill(server.process.pid, signal.SIGCONT)
-    wait_until(lambda: manager.tells("") or manager.told.count(["WATCHDOG=1"]) > before, what="another sign of life")
+    wait_until(lambda: manager.has("") or manager.messages.count(["WATCHDOG=1"]) > before, what="another sign of life")
 
 
 # Passes descriptor 3 on, as a service manager does; LISTEN_PID must be the server's.

@@ -82,7 +82,7 @@ def test_a_suite_that_failed_or_ran_nothing_fails(machine, javascript, python, c
     assert "FAILED" in done.stdout
 
 
-@pytest.mark.parametrize("name, script, told", [
+@pytest.mark.parametrize("name, script, expected", [
     ("node", "echo v16.20.2", "Node.js 16.20.2 is too old: 18.20 or newer is needed"),
     ("npm", "echo 6.14.4", "npm 6.14.4 is too old: 9 or newer is needed"),
     ("python3", "echo Python 3.9.2", "Python 3.9.2 is too old: 3.11 or newer is needed"),
@@ -90,7 +90,7 @@ def test_a_suite_that_failed_or_ran_nothing_fails(machine, javascript, python, c
     ("rustc", "echo rustc 1.60.0-nightly", "rustc 1.60.0 is too old: "),
     ("cargo", None, "cargo is missing: install Rust "),
 ])
-def test_what_is_too_old_or_missing_is_named_before_anything_is_built(machine, name, script, told):
+def test_old_or_missing_programs_are_reported_before_the_build(machine, name, script, expected):
     for tool in ("cargo", "rustc"):
         machine.program(tool, f"[ \"$1\" = --version ] && echo {tool} 9.0.0 && exit; echo built >{machine.folder}/built")
     if script:
@@ -100,7 +100,7 @@ def test_what_is_too_old_or_missing_is_named_before_anything_is_built(machine, n
     done = machine.test(FANFARE_BIN=None)
     assert done.returncode == 2
     [line] = done.stderr.splitlines()
-    assert line.startswith(f"test: {told}") and ("install" in line or "rustup" in line)
+    assert line.startswith(f"test: {expected}") and ("install" in line or "rustup" in line)
     assert not (machine.folder / "built").exists()
 
 

@@ -144,7 +144,7 @@ def rooms_message(world, to):
         client.publish(to[1], '"Hello"', data)
         said = f'{{"content":"Hello","username":"{who["username"]}","user_id":"{user}","metadata":{data}}}'
         event = Event(to, said, "message", None, user, who["username"], UUID)
-        assert client.shows(event).fullmatch(heard := client.next()), heard
+        assert client.shows(event).fullmatch(arrived := client.next()), arrived
         return Published(event, None)
 
     return publish
@@ -159,10 +159,10 @@ def rooms_join(world, to):
         client.send({"type": "join_room", "room": to[1]})
         came = f'{{"username":"{who["username"]}","user_id":"{user}"}}'
         event = Event(to, came, "user_joined", None, user, who["username"])
-        joined, heard = client.next(), client.next()
+        joined, arrived = client.next(), client.next()
         note = f'{{"type":"joined_room","room":{quoted(to[1])},"data":{{"message":"Joined room {to[1]}"}},"timestamp":'
         assert exactly(note, TIME, "}").fullmatch(joined), joined
-        assert client.shows(event).fullmatch(heard), heard
+        assert client.shows(event).fullmatch(arrived), arrived
         return Published(event, None)
 
     return publish

@@ -163,11 +163,11 @@ class World:
             for frame, wanted in zip(came, frames):
                 assert wanted.fullmatch(frame), f"{client.dialect}:\n  came      {frame}\n  expected  {wanted.pattern}"
 
-    def hear(self, event, *clients, unheard=()):
-        """Asserts that `clients` receive `event` in their own form, exactly once, and that `unheard` receive nothing."""
+    def receive(self, event, *clients, excluded=()):
+        """Asserts that `clients` receive `event` in their own form, exactly once, and that `excluded` receive nothing."""
         hearing = {client: [client.shows(event)] for client in clients}
         assert None not in (frame for frames in hearing.values() for frame in frames), "no such rendering"
-        self.get(hearing | {client: [] for client in unheard})
+        self.get(hearing | {client: [] for client in excluded})
 
     def drain(self, *clients):
         """Discards what the clients have received so far, and returns when no more is under way."""
