@@ -123,7 +123,7 @@ mod tests {
     use crate::config::{self, Sources};
 
     #[test]
-    fn the_configuration_is_one_that_the_server_takes_without_a_warning() {
+    fn the_server_accepts_the_configuration_without_a_warning() {
         let folder = tempfile::tempdir().unwrap();
         let [clients, door] = [4001, 4002].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
         let file = folder.path().join("fanfare.toml");

@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn check_says_ok_and_what_will_run() {
+    async fn check_prints_ok_and_a_summary() {
         let folder = tempfile::tempdir().unwrap();
         let toml = "[broker]\nurl = \"redis://:hunter2@10.0.0.1/0\"\n[auth]\njwt_secret = \"hunter2 hunter2 hunter2 hunter2 hunter2\"\n";
         let sources = sources(&folder, toml);

@@ -124,7 +124,7 @@ fn depth_does_not_overflow_the_stack() {
 }
 
 #[test]
-fn many_problems_are_all_told() {
+fn all_problems_are_reported() {
     let mut text = String::new();
     for number in 0..500 {
         let _ = writeln!(text, "nonsense{number} = 1");

@@ -10,7 +10,7 @@ use super::pairs;
 
 /// environment → listeners of the default profile
 #[test]
-fn where_a_dialect_listens() {
+fn listeners_after_variables() {
     const NOTIFY: &str = "0.0.0.0:8081 notify+chat";
     const CHAT: &str = "0.0.0.0:8082 chat";
     const FEED: &str = "0.0.0.0:3000 feed";
@@ -52,7 +52,7 @@ fn where_a_dialect_listens() {
 }
 
 #[test]
-fn every_profile_obeys() {
+fn variables_hold_in_every_profile() {
     let check = |profile: &str, env: &[(&str, &str)], expected: &[&str]| {
         let mut env = pairs(env);
         env.extend(pairs(&[
@@ -78,7 +78,7 @@ fn every_profile_obeys() {
 }
 
 #[test]
-fn what_is_refused() {
+fn refused_variables() {
     let check = |env: &[(&str, &str)], expected: &str| refused("", env, &[expected]);
     check(
         &[("FEED_PORT", "65536")],
@@ -149,7 +149,7 @@ fn configured_listeners_stay() {
 }
 
 #[test]
-fn show_tells_the_variables() {
+fn show_names_the_variables() {
     let env = [
         ("FEED_PORT", "4000"),
         ("FEED_HOST", "127.0.0.1"),

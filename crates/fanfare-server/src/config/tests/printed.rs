@@ -148,7 +148,7 @@ fn the_example_is_the_default() {
 }
 
 #[test]
-fn what_is_shown_can_be_loaded_again() {
+fn shown_values_can_be_loaded_again() {
     let toml = "[chat]\nburst = 5\nroles = [\"a\"]\n[[listener]]\nbind = \"127.0.0.1:0\"\ndialects = [\"chat\"]\n\
                 prefix = \"/a\"\ntls = { cert = \"/dev/null\", key = \"/dev/null\" }\n[limits]\n\
                 trusted_proxies = [\"10.1.2.3\"]\n[[channel]]\npattern = \"a.{user}\"\nsubscribe = \"owner\"\n";
@@ -160,7 +160,7 @@ fn what_is_shown_can_be_loaded_again() {
 }
 
 #[test]
-fn show_tells_origins_and_keeps_secrets() {
+fn show_prints_origins_and_hides_secrets() {
     let toml = "[auth]\njwt_secret = \"hunter2\"\nallowed_origins = [\"*\"]\n[api]\nkeys = [\"hunter2\", \"hunter2hunter2hunter2\"]\n\
                 [[listener]]\nbind = \"127.0.0.1:0\"\ndialects = []\n\
                 [listener.tls]\ncert = \"DIR/cert.pem\"\nkey = \"DIR/key.pem\"\n";
