@@ -68,7 +68,7 @@ impl Drop for Door {
 }
 
 /// Returns the command that publishes to `audience` so that a client of `dialect` receives [`FRAME_LEN`] bytes.
-pub(crate) fn publish(dialect: &dyn DialectKind, audience: &Audience) -> Result<Vec<u8>, String> {
+pub(crate) fn publish(dialect: &DialectKind, audience: &Audience) -> Result<Vec<u8>, String> {
     let channel = wire::redis_channel(audience);
     let text = "x".repeat(payload_len(dialect, audience)?);
     let message = format!(r#"{{"type":"{KIND}","payload":"{text}"}}"#);
@@ -81,13 +81,13 @@ pub(crate) fn publish(dialect: &dyn DialectKind, audience: &Audience) -> Result<
 const KIND: &str = "bench";
 
 /// Returns the length of the payload's text, without its quotes.
-fn payload_len(dialect: &dyn DialectKind, audience: &Audience) -> Result<usize, String> {
+fn payload_len(dialect: &DialectKind, audience: &Audience) -> Result<usize, String> {
     let empty = RawJson::parse(&Bytes::from_static(b"\"\"")).map_err(|error| error.to_string())?;
     let event = Event::new(audience.clone(), Some(KIND), empty, SystemTime::now());
-    let rendering = dialect.open(&Options::default()).render(&event);
+    let rendering = (dialect.open)(&Options::default()).render(&event);
     let around = rendering.map(|rendering| HEADER_LEN + rendering.payload().len());
     let len = around.and_then(|around| FRAME_LEN.checked_sub(around));
-    let name = dialect.name();
+    let name = dialect.name;
     len.ok_or_else(|| format!("{name} does not show {audience:?} in {FRAME_LEN} bytes"))
 }
 
@@ -167,7 +167,7 @@ mod tests {
             let command = publish(dialect, &audience).unwrap();
             let message = command.split(|byte| *byte == b'\n').nth(6).unwrap().trim_ascii();
             let parsed = wire::parse_event(audience, &message.to_vec().into(), SystemTime::now());
-            let dialect = dialect.open(&Options::default());
+            let dialect = (dialect.open)(&Options::default());
             let text = dialect.render(&parsed.unwrap().0).unwrap();
             let frame = fanfare_ws::encode::frame(fanfare_ws::Opcode::Text, text.payload(), false);
             assert_eq!(frame.len(), FRAME_LEN, "{listeners:?}");

@@ -18,8 +18,8 @@ pub(crate) enum Listeners {
 }
 
 impl Listeners {
-    pub(crate) fn plan(self, dialect: &dyn DialectKind, number: usize, token: &str) -> Option<ListenPlan> {
-        dialect.listen(&Listening {
+    pub(crate) fn plan(self, dialect: &DialectKind, number: usize, token: &str) -> Option<ListenPlan> {
+        (dialect.listen)(&Listening {
             token: Some(token),
             own: self == Self::Own,
             channels: &self.channels(number),
@@ -33,9 +33,9 @@ impl Listeners {
         }
     }
 
-    pub(crate) fn dialect(self) -> Result<&'static dyn DialectKind, String> {
+    pub(crate) fn dialect(self) -> Result<&'static DialectKind, String> {
         let mut dialects = fanfare_dialects::REGISTRY.iter();
-        let found = dialects.find(|dialect| self.plan(*dialect, 0, "").is_some());
+        let found = dialects.find(|dialect| self.plan(dialect, 0, "").is_some());
         found.ok_or_else(|| format!("this build has no dialect for clients that listen to {self:?}"))
     }
 

@@ -28,7 +28,7 @@ pub(crate) struct Server {
     child: Child,
     pub(crate) clients: SocketAddr,
     pub(crate) door: SocketAddr,
-    pub(crate) dialect: &'static dyn DialectKind,
+    pub(crate) dialect: &'static DialectKind,
     secret: String,
     folder: TempDir,
 }
@@ -62,7 +62,7 @@ impl Server {
         let secret = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
         let file = folder.path().join(CONFIGURATION);
         let text = ServerSettings {
-            dialect: dialect.name(),
+            dialect: dialect.name,
             data: &folder.path().join("data"),
             clients,
             door,
@@ -111,7 +111,7 @@ impl Server {
 
     /// Returns how the users with the numbers 0 to `count` connect to listen to `listeners`.
     pub(crate) fn upgrades(&self, listeners: Listeners, count: usize) -> Result<Vec<Upgrade>, String> {
-        let (secret, name) = (self.secret.as_bytes(), self.dialect.name());
+        let (secret, name) = (self.secret.as_bytes(), self.dialect.name);
         let upgrade = |number| {
             let token = mint(secret, &user(number)?, TOKEN_TTL, &Map::new(), SystemTime::now());
             let plan = listeners.plan(self.dialect, number, &token);

@@ -92,12 +92,7 @@ async fn measure_all(users: usize, options: &Options, workloads: &mut [Workload]
 }
 
 /// Returns the publishing commands, `len` in each piece.
-fn pieces(
-    dialect: &dyn DialectKind,
-    users: usize,
-    order: UserOrder,
-    len: usize,
-) -> Result<Vec<Vec<u8>>, String> {
+fn pieces(dialect: &DialectKind, users: usize, order: UserOrder, len: usize) -> Result<Vec<Vec<u8>>, String> {
     let command = |number| door::publish(dialect, &Audience::User(server::user(number)?));
     let commands: Vec<_> = (0..users).map(command).collect::<Result<_, String>>()?;
     let pick = |nth: usize| match order {

@@ -144,10 +144,10 @@ pub use broker::{
 };
 pub use client_network::ClientNetwork;
 pub use dialect::{
-    About, Accept, Call, Command, Context, Conversation, Converse, Description, Dialect, DialectDefaults,
-    DialectKind, Draft, Endpoint, HttpError, HttpReply, ListenMessage, ListenPlan, Listening, Message, Offer,
-    Opening, Outcome, Plan, Receives, Reception, Registry, Rejection, Render, Rendering, RequestHead,
-    Respond, Resume, Right, Step, Steps, Token, path_matches,
+    About, Accept, Call, Command, Context, Conversation, Converse, Dialect, DialectKind, Draft, Endpoint,
+    HttpError, HttpReply, ListenMessage, ListenPlan, Listening, Message, Offer, Opening, Outcome, Plan,
+    Receives, Reception, Registry, Rejection, Render, Rendering, RequestHead, Respond, Resume, Right, Step,
+    Steps, Token, path_matches,
 };
 pub use duration::{DurationText, LONGEST, format_duration, parse_duration};
 pub use ending::{Denial, Ending, Refusal};

@@ -160,12 +160,6 @@ impl OptionsType {
     }
 }
 
-impl Default for OptionsType {
-    fn default() -> Self {
-        Self::of::<NoOptions>()
-    }
-}
-
 impl Options {
     /// Returns the options as the dialect's own type. Another type than they were checked by is a bug of the dialect: a
     /// debug build panics, a release build returns the defaults.
@@ -259,7 +253,7 @@ mod tests {
         let schema = options.schema();
         assert_eq!(schema["properties"]["grace"], grace);
         assert_eq!(schema["properties"]["access"]["items"]["x-kind"], "pattern");
-        assert_eq!(OptionsType::default().defaults(), "{}");
+        assert_eq!(OptionsType::of::<NoOptions>().defaults(), "{}");
     }
 
     #[test]

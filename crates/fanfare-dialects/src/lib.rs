@@ -11,7 +11,7 @@
 //!
 //! | file | contents |
 //! |---|---|
-//! | `mod.rs` | the [`DialectKind`](fanfare_core::DialectKind): name, path, defaults; and the configured [`Dialect`](fanfare_core::Dialect) |
+//! | `mod.rs` | `KIND`, the [`DialectKind`](fanfare_core::DialectKind): name, path, defaults; and the configured [`Dialect`](fanfare_core::Dialect) |
 //! | `options.rs` | the options of this dialect |
 //! | `handshake.rs` | [`Accept`](fanfare_core::Accept): which clients may connect, and the form of a refusal |
 //! | `conversation.rs` | [`Converse`](fanfare_core::Converse), and the [`Conversation`](fanfare_core::Conversation) of one connection |
@@ -33,7 +33,7 @@
 //! use fanfare_core::{Context, Message, Options, Step};
 //!
 //! let kind = fanfare_dialects::REGISTRY.find("echo").expect("it is registered");
-//! let dialect = kind.open(&Options::default());
+//! let dialect = (kind.open)(&Options::default());
 //! let mut conversation = dialect.converse(None);
 //! let context = Context::new(SystemTime::now(), uuid::Uuid::nil(), None);
 //! let mut steps = Vec::new();
@@ -57,13 +57,13 @@ mod topics;
 /// Every dialect, in the order of reports; then the host and the guest of each path that two of them share.
 pub static REGISTRY: Registry = Registry::new(
     &[
-        &notify::Kind,
-        &broadcast::Kind,
-        &topics::Kind,
-        &realtime::Kind,
-        &rooms::Kind,
-        &stream::Kind,
-        &echo::Kind,
+        &notify::KIND,
+        &broadcast::KIND,
+        &topics::KIND,
+        &realtime::KIND,
+        &rooms::KIND,
+        &stream::KIND,
+        &echo::KIND,
     ],
     &[("notify", "realtime")],
 );

@@ -13,7 +13,7 @@ use super::{DialectCounters, DialectSettings};
 /// A dialect to be mounted.
 pub struct Mounting {
     /// What it is.
-    pub kind: &'static dyn DialectKind,
+    pub kind: &'static DialectKind,
     /// The protocol, configured.
     pub dialect: Arc<dyn Dialect>,
     /// Its limits and times.
@@ -49,9 +49,9 @@ impl MountedDialect {
     pub(super) fn new(number: usize, mounting: Mounting) -> Arc<Self> {
         Arc::new(Self {
             number,
-            name: mounting.kind.name(),
-            path: mounting.kind.path(),
-            hidden: mounting.kind.defaults().is_hidden(),
+            name: mounting.kind.name,
+            path: mounting.kind.path,
+            hidden: mounting.kind.is_hidden(),
             hearing: mounting.dialect.receives(),
             dialect: mounting.dialect,
             settings: ArcSwap::from_pointee(mounting.settings),

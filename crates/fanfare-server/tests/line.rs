@@ -16,7 +16,7 @@ use std::{
 use arc_swap::ArcSwap;
 use fanfare_accounts::{Accounts, AccountsOptions, mint::mint, storage::Storage};
 use fanfare_core::{
-    Dialect, DialectKind, Options, Registry,
+    DialectKind, Options, Registry,
     policy::{AccessControl, KnownNames, Policy, PolicyOptions, RoomAccess},
 };
 use fanfare_engine::{
@@ -40,7 +40,7 @@ const SHARDS: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The registry of such a build.
-static REGISTRY: Registry = Registry::new(&[&line::Kind, &Everywhere], &[]);
+static REGISTRY: Registry = Registry::new(&[&line::KIND, &EVERYWHERE], &[]);
 
 /// A running server; its threads end with the test's process.
 struct Server {
@@ -138,7 +138,7 @@ fn node(gate: Arc<Gate>) -> Arc<Node> {
             .iter()
             .map(|kind| Mounting {
                 kind,
-                dialect: kind.open(&Options::default()),
+                dialect: (kind.open)(&Options::default()),
                 settings: settings(),
             })
             .collect(),
@@ -147,7 +147,7 @@ fn node(gate: Arc<Gate>) -> Arc<Node> {
             Policy::new(PolicyOptions {
                 rooms: RoomAccess::Nobody,
                 names: KnownNames {
-                    rooms: line::Kind.rooms().to_vec(),
+                    rooms: line::KIND.rooms.to_vec(),
                     feed: None,
                 },
                 ..PolicyOptions::default()
@@ -161,25 +161,12 @@ fn node(gate: Arc<Gate>) -> Arc<Node> {
 }
 
 /// The same dialect at any path of one segment.
-struct Everywhere;
-
-impl DialectKind for Everywhere {
-    fn name(&self) -> &'static str {
-        "everywhere"
-    }
-
-    fn path(&self) -> &'static str {
-        "/{app}"
-    }
-
-    fn summary(&self) -> &'static str {
-        line::Kind.summary()
-    }
-
-    fn open(&self, options: &Options) -> Arc<dyn Dialect> {
-        line::Kind.open(options)
-    }
-}
+static EVERYWHERE: DialectKind = DialectKind {
+    name: "everywhere",
+    path: "/{app}",
+    rooms: &[],
+    ..line::KIND
+};
 
 async fn accounts(folder: &tempfile::TempDir) -> Accounts {
     let url = format!("sqlite://{}", folder.path().join("accounts.db").display());
@@ -378,7 +365,7 @@ async fn the_path_decides_who_is_let_in() {
 /// A new dialect is a line in the registry: the configuration, its documents and the command line follow.
 #[test]
 fn the_configuration_follows_from_the_registry() {
-    let registry = Registry::new(&[&line::Kind], &[]);
+    static LINE: Registry = Registry::new(&[&line::KIND], &[]);
     let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     let sources = Sources {
         env: vec![set("FANFARE_LINE_MAX_CONNECTIONS", "7")],
@@ -388,7 +375,7 @@ fn the_configuration_follows_from_the_registry() {
         )],
         ..Sources::default()
     };
-    let loaded = config::load(&sources, registry).unwrap();
+    let loaded = config::load(&sources, LINE).unwrap();
     assert_eq!(loaded.config.dialects["line"].max_connections, 7);
     assert_eq!(loaded.config.listener[0].dialects, ["line"]);
     let shown = config::show(&loaded);

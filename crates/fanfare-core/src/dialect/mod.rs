@@ -20,7 +20,7 @@ pub use conversation::{
 };
 pub use handshake::{About, Accept, Offer, Opening, Rejection};
 pub use http::{Call, Endpoint, HttpError, HttpReply, Plan, Respond};
-pub use kind::{Description, DialectDefaults, DialectKind};
+pub use kind::DialectKind;
 pub use listening::{ListenMessage, ListenPlan, Listening};
 pub use registry::Registry;
 pub use render::{Render, Rendering};

@@ -1,14 +1,12 @@
 //! The dialects of a build.
 
-use std::fmt;
-
 use super::DialectKind;
 
 /// The dialects of a build, in the order of reports; a dialect's index is its number in the engine. The program's
 /// `main` takes it once and passes it on; nothing else names a dialect.
-#[derive(Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Registry {
-    dialects: &'static [&'static dyn DialectKind],
+    dialects: &'static [&'static DialectKind],
     sharing: &'static [(&'static str, &'static str)],
 }
 
@@ -17,48 +15,40 @@ impl Registry {
     /// listener: the guest gets the handshakes that it claims, and the connections that send a message which it
     /// recognizes.
     pub const fn new(
-        dialects: &'static [&'static dyn DialectKind],
+        dialects: &'static [&'static DialectKind],
         sharing: &'static [(&'static str, &'static str)],
     ) -> Self {
         Self { dialects, sharing }
     }
 
     /// Returns the dialects.
-    pub fn iter(self) -> impl Iterator<Item = &'static dyn DialectKind> + Clone {
+    pub fn iter(self) -> impl Iterator<Item = &'static DialectKind> + Clone {
         self.dialects.iter().copied()
     }
 
     /// Returns the dialects that have a default address, at which `--dialect` serves them.
-    pub fn addressed(self) -> impl Iterator<Item = &'static dyn DialectKind> + Clone {
-        self.iter().filter(|kind| !kind.defaults().binds.is_empty())
+    pub fn addressed(self) -> impl Iterator<Item = &'static DialectKind> + Clone {
+        self.iter().filter(|kind| !kind.binds.is_empty())
     }
 
     /// Returns the numbers of the dialects that every listener serves.
     pub fn everywhere(self) -> impl Iterator<Item = usize> {
         let numbered = self.iter().enumerate();
-        numbered.filter_map(|(number, kind)| kind.defaults().everywhere.then_some(number))
+        numbered.filter_map(|(number, kind)| kind.everywhere.then_some(number))
     }
 
     /// Returns the number of the dialect of that name.
     pub fn number(self, name: &str) -> Option<usize> {
-        self.iter().position(|kind| kind.name() == name)
+        self.iter().position(|kind| kind.name == name)
     }
 
     /// Returns the dialect of that name.
-    pub fn find(self, name: &str) -> Option<&'static dyn DialectKind> {
-        self.iter().find(|kind| kind.name() == name)
+    pub fn find(self, name: &str) -> Option<&'static DialectKind> {
+        self.iter().find(|kind| kind.name == name)
     }
 
     /// Returns whether `guest` may be the guest of `host` on one path.
     pub fn is_guest(self, host: &str, guest: &str) -> bool {
         self.sharing.contains(&(host, guest))
-    }
-}
-
-impl fmt::Debug for Registry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.iter().map(DialectKind::name))
-            .finish()
     }
 }

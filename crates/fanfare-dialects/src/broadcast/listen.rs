@@ -8,11 +8,11 @@ use crate::listen;
 const TEST: &str = "test_notification";
 
 /// Needs a token, which proves the user. There are no channels here.
-pub(super) fn plan(path: &str, wanted: &Listening<'_>) -> Option<ListenPlan> {
+pub(super) fn plan(wanted: &Listening<'_>) -> Option<ListenPlan> {
     let token = wanted.token.filter(|_| wanted.channels.is_empty())?;
     Some(ListenPlan {
         confirmations: 1, // the welcome
-        ..ListenPlan::connect(path, &[("token", token)], classify)
+        ..ListenPlan::connect(super::PATH, &[("token", token)], classify)
     })
 }
 

@@ -15,56 +15,29 @@ mod render;
 
 use std::{sync::Arc, time::Duration};
 
-use fanfare_core::{
-    Description, Dialect, DialectDefaults, DialectKind, DurationText, ListenPlan, Listening, Options,
-    OptionsType,
-};
-
+use fanfare_core::{DialectKind, DurationText, OptionsType};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use smart_default::SmartDefault;
 
 use crate::describe;
 
-pub(crate) struct Kind;
+const PATH: &str = "/ws";
 
-impl DialectKind for Kind {
-    fn name(&self) -> &'static str {
-        "broadcast"
-    }
-
-    fn path(&self) -> &'static str {
-        "/ws"
-    }
-
-    fn listen(&self, wanted: &Listening<'_>) -> Option<ListenPlan> {
-        listen::plan(self.path(), wanted)
-    }
-
-    fn summary(&self) -> &'static str {
-        "Announcements: every client receives what is posted to /notify."
-    }
-
-    fn describe(&self) -> Description {
-        Description {
-            openapi: describe::refusing::<http::Api, errors::BroadcastError<'_>>(),
-            asyncapi: include_str!("asyncapi.json"),
-        }
-    }
-
-    fn defaults(&self) -> DialectDefaults {
-        DialectDefaults {
-            binds: &["0.0.0.0:8000"],
-            max_connections: 1000,
-            options: OptionsType::of::<Broadcast>(),
-            ..DialectDefaults::default()
-        }
-    }
-
-    fn open(&self, options: &Options) -> Arc<dyn Dialect> {
-        Arc::new(options.get::<Broadcast>())
-    }
-}
+pub(crate) static KIND: DialectKind = DialectKind {
+    binds: &["0.0.0.0:8000"],
+    max_connections: 1000,
+    options: OptionsType::of::<Broadcast>(),
+    openapi: describe::refusing::<http::Api, errors::BroadcastError<'_>>,
+    asyncapi: include_str!("asyncapi.json"),
+    listen: listen::plan,
+    ..DialectKind::new(
+        "broadcast",
+        PATH,
+        "Announcements: every client receives what is posted to /notify.",
+        |options| Arc::new(options.get::<Broadcast>()),
+    )
+};
 
 /// The configured dialect: its options.
 #[derive(Deserialize, Serialize, JsonSchema, SmartDefault)]
@@ -86,7 +59,7 @@ impl Broadcast {
 
 #[cfg(test)]
 mod tests {
-    use fanfare_core::{Receives, Reception};
+    use fanfare_core::{Options, Receives, Reception};
     use serde_json::json;
 
     use super::*;
@@ -101,21 +74,21 @@ mod tests {
             ),
             (json!({ "notification_interval": "0s" }), None),
         ] {
-            let options = Kind.defaults().options.read(given).expect("a duration");
-            assert_eq!(Kind.open(&options).tick_interval(), expected, "{options:?}");
+            let options = KIND.options.read(given).expect("a duration");
+            assert_eq!((KIND.open)(&options).tick_interval(), expected, "{options:?}");
         }
     }
 
     #[test]
     fn nothing_need_be_subscribed_to() {
-        let dialect = Kind.open(&Options::default());
+        let dialect = (KIND.open)(&Options::default());
         let Reception { user, everyone } = dialect.receives();
         assert_eq!((user, everyone), (Receives::Always, Receives::Always));
     }
 
     #[test]
     fn routes_are_for_services_only() {
-        let dialect = Kind.open(&Options::default());
+        let dialect = (KIND.open)(&Options::default());
         let routes = dialect.endpoints().iter();
         let routes: Vec<_> = routes
             .map(|route| (route.method, route.path, route.guarded))

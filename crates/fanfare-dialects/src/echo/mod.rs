@@ -4,29 +4,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fanfare_core::{
-    About, Accept, Context, Conversation, Converse, Dialect, DialectKind, Offer, Options, Receives,
-    Reception, Refusal, Rejection, Render, RequestHead, Respond, Step, Steps,
+    About, Accept, Context, Conversation, Converse, DialectKind, Offer, Receives, Reception, Refusal,
+    Rejection, Render, RequestHead, Respond, Step, Steps,
 };
 
-pub(crate) struct Kind;
-
-impl DialectKind for Kind {
-    fn name(&self) -> &'static str {
-        "echo"
-    }
-
-    fn path(&self) -> &'static str {
-        "/echo"
-    }
-
-    fn summary(&self) -> &'static str {
-        "Sends every message back. For protocol test suites; mounted only where a listener names it."
-    }
-
-    fn open(&self, _options: &Options) -> Arc<dyn Dialect> {
-        Arc::new(Echo)
-    }
-}
+pub(crate) static KIND: DialectKind = DialectKind::new(
+    "echo",
+    "/echo",
+    "Sends every message back. For protocol test suites; mounted only where a listener names it.",
+    |_| Arc::new(Echo),
+);
 
 /// The dialect. It renders no event and has no routes.
 struct Echo;

@@ -8,53 +8,32 @@ mod render;
 
 use std::sync::Arc;
 
-use fanfare_core::{
-    Description, Dialect, DialectDefaults, DialectKind, ListenMessage, ListenPlan, Listening, Options,
-};
+use fanfare_core::{DialectKind, ListenMessage, ListenPlan, Listening};
 
 use crate::describe;
 
-pub(crate) struct Kind;
+const PATH: &str = "/ws";
+
+pub(crate) static KIND: DialectKind = DialectKind {
+    binds: &["0.0.0.0:8081"],
+    max_message_size: 512,
+    openapi: describe::part::<http::Api>,
+    asyncapi: include_str!("asyncapi.json"),
+    listen,
+    ..DialectKind::new(
+        "notify",
+        PATH,
+        "Per-user push: a client listens, backends publish to its user.",
+        |_| Arc::new(Notify),
+    )
+};
 
 struct Notify;
 
-impl DialectKind for Kind {
-    fn name(&self) -> &'static str {
-        "notify"
-    }
-
-    fn path(&self) -> &'static str {
-        "/ws"
-    }
-
-    fn summary(&self) -> &'static str {
-        "Per-user push: a client listens, backends publish to its user."
-    }
-
-    fn defaults(&self) -> DialectDefaults {
-        DialectDefaults {
-            binds: &["0.0.0.0:8081"],
-            max_message_size: 512,
-            ..DialectDefaults::default()
-        }
-    }
-
-    fn open(&self, _options: &Options) -> Arc<dyn Dialect> {
-        Arc::new(Notify)
-    }
-
-    fn describe(&self) -> Description {
-        Description {
-            openapi: describe::part::<http::Api>(),
-            asyncapi: include_str!("asyncapi.json"),
-        }
-    }
-
-    fn listen(&self, wanted: &Listening<'_>) -> Option<ListenPlan> {
-        let token = wanted.token.filter(|_| wanted.channels.is_empty())?;
-        // Every message of this protocol is an event.
-        Some(ListenPlan::connect(self.path(), &[("token", token)], |_| {
-            ListenMessage::Event
-        }))
-    }
+fn listen(wanted: &Listening<'_>) -> Option<ListenPlan> {
+    let token = wanted.token.filter(|_| wanted.channels.is_empty())?;
+    // Every message of this protocol is an event.
+    Some(ListenPlan::connect(PATH, &[("token", token)], |_| {
+        ListenMessage::Event
+    }))
 }

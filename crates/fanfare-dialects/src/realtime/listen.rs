@@ -7,7 +7,7 @@ use crate::listen;
 
 /// Events for the user need no subscription. For all others it subscribes, and the confirmations show when that is
 /// done.
-pub(super) fn plan(path: &str, wanted: &Listening<'_>) -> Option<ListenPlan> {
+pub(super) fn plan(wanted: &Listening<'_>) -> Option<ListenPlan> {
     if wanted.own && wanted.token.is_none() {
         return None; // an anonymous client has no events of its own
     }
@@ -19,7 +19,7 @@ pub(super) fn plan(path: &str, wanted: &Listening<'_>) -> Option<ListenPlan> {
     Some(ListenPlan {
         frames: vec![json!({ "type": "Subscribe", "data": { "topics": topics } }).to_string()],
         confirmations: 1,
-        ..ListenPlan::connect(path, &query, classify)
+        ..ListenPlan::connect(super::PATH, &query, classify)
     })
 }
 

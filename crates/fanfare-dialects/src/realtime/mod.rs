@@ -13,68 +13,30 @@ mod tests;
 
 use std::sync::Arc;
 
-use fanfare_core::{
-    Description, Dialect, DialectDefaults, DialectKind, ListenPlan, Listening, Options, OptionsType, Pattern,
-    policy::PolicyOptions,
-};
-
+use fanfare_core::{DialectKind, Options, OptionsType, Pattern, policy::PolicyOptions};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::describe;
 
-/// The dialect, before it is configured.
-pub(crate) struct Kind;
+const PATH: &str = "/ws";
 
-impl DialectKind for Kind {
-    fn name(&self) -> &'static str {
-        "realtime"
-    }
-
-    fn path(&self) -> &'static str {
-        "/ws"
-    }
-
-    fn listen(&self, wanted: &Listening<'_>) -> Option<ListenPlan> {
-        listen::plan(self.path(), wanted)
-    }
-
-    fn summary(&self) -> &'static str {
-        "Channels and direct messages: clients subscribe, broadcast, and send messages to each other."
-    }
-
-    fn describe(&self) -> Description {
-        Description {
-            openapi: describe::refusing::<http::Api, errors::ApiError<'_>>(),
-            asyncapi: include_str!("asyncapi.json"),
-        }
-    }
-
-    fn defaults(&self) -> DialectDefaults {
-        DialectDefaults {
-            binds: &["0.0.0.0:8081", "0.0.0.0:8082"],
-            options: OptionsType::of::<Realtime>(),
-            production: &[("realtime.require_auth", "true")],
-            ..DialectDefaults::default()
-        }
-    }
-
-    fn open(&self, options: &Options) -> Arc<dyn Dialect> {
-        Arc::new(options.get::<Realtime>())
-    }
-
-    /// If `public` is empty, the policy's default decides.
-    fn shape_policy(&self, options: &Options, policy: &mut PolicyOptions) {
-        let Realtime { public, .. } = options.get();
-        if !public.is_empty() {
-            policy.public = Some(public);
-        }
-    }
-
-    fn policy_options(&self) -> &'static [&'static str] {
-        &["public"]
-    }
-}
+pub(crate) static KIND: DialectKind = DialectKind {
+    binds: &["0.0.0.0:8081", "0.0.0.0:8082"],
+    options: OptionsType::of::<Realtime>(),
+    production: &[("realtime.require_auth", "true")],
+    shape_policy,
+    policy_options: &["public"],
+    openapi: describe::refusing::<http::Api, errors::ApiError<'_>>,
+    asyncapi: include_str!("asyncapi.json"),
+    listen: listen::plan,
+    ..DialectKind::new(
+        "realtime",
+        PATH,
+        "Channels and direct messages: clients subscribe, broadcast, and send messages to each other.",
+        |options| Arc::new(options.get::<Realtime>()),
+    )
+};
 
 /// The configured dialect: its options.
 #[derive(Default, Deserialize, Serialize, JsonSchema)]
@@ -89,4 +51,12 @@ struct Realtime {
     /// The channels that anonymous clients may use; rooms and personal channels are never public. An empty list means
     /// all except `messages` and the channels under it.
     public: Vec<Pattern>,
+}
+
+/// If `public` is empty, the policy's default decides.
+fn shape_policy(options: &Options, policy: &mut PolicyOptions) {
+    let Realtime { public, .. } = options.get();
+    if !public.is_empty() {
+        policy.public = Some(public);
+    }
 }

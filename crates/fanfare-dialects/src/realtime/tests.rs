@@ -3,13 +3,11 @@
 
 use std::time::UNIX_EPOCH;
 
-use fanfare_core::{
-    Command, Context, Conversation, DialectKind, Message, Options, Receives, Reception, Step, Steps,
-};
+use fanfare_core::{Command, Context, Conversation, Message, Options, Receives, Reception, Step, Steps};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Kind, conversation::Client};
+use super::{KIND, conversation::Client};
 
 /// Returns the steps of an anonymous client's message.
 fn say(text: &str) -> Steps {
@@ -115,9 +113,9 @@ fn an_idle_connection_is_small() {
 
 #[test]
 fn declared() {
-    assert_eq!((Kind.name(), Kind.path()), ("realtime", "/ws"));
+    assert_eq!((KIND.name, KIND.path), ("realtime", "/ws"));
 
-    let defaults = Kind.defaults();
+    let defaults = &KIND;
     assert_eq!(defaults.binds, ["0.0.0.0:8081", "0.0.0.0:8082"]);
     assert_eq!(
         (defaults.max_connections, defaults.max_message_size),
@@ -136,7 +134,7 @@ fn declared() {
         .read(serde_json::json!({ "public": ["news.**"] }));
     assert_eq!(given.unwrap().get::<super::Realtime>().public.len(), 1);
 
-    let dialect = Kind.open(&options);
+    let dialect = (KIND.open)(&options);
     let hearing = Reception {
         user: Receives::Always,
         everyone: Receives::Subscribed,

@@ -8,7 +8,7 @@ use crate::listen;
 
 /// Needs a token. Events for the user and for everyone need no subscription; the welcome shows that the token is valid.
 /// For a room's events it joins the room, and the members see it. Other channels cannot be received here.
-pub(super) fn plan(path: &str, wanted: &Listening<'_>) -> Option<ListenPlan> {
+pub(super) fn plan(wanted: &Listening<'_>) -> Option<ListenPlan> {
     let token = wanted.token?;
     let rooms = wanted.channels;
     if rooms.iter().any(|room| frames::named(room).is_err()) {
@@ -18,7 +18,7 @@ pub(super) fn plan(path: &str, wanted: &Listening<'_>) -> Option<ListenPlan> {
     Some(ListenPlan {
         frames: rooms.iter().map(join).collect(),
         confirmations: 1 + rooms.len(),
-        ..ListenPlan::connect(path, &[("token", token)], classify)
+        ..ListenPlan::connect(super::PATH, &[("token", token)], classify)
     })
 }
 

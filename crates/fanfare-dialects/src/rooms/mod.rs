@@ -11,10 +11,7 @@ mod render;
 
 use std::sync::Arc;
 
-use fanfare_core::{
-    Description, Dialect, DialectDefaults, DialectKind, ListenPlan, Listening, Options, Respond,
-    policy::PolicyOptions,
-};
+use fanfare_core::{DialectKind, OptionsType, Respond};
 
 use options::Rooms;
 
@@ -22,53 +19,26 @@ use options::Rooms;
 const UNAUTHENTICATED: u16 = 4401;
 /// The close code for a room without access. The protocol fixes the reason.
 const FORBIDDEN: (u16, &str) = (4403, "Forbidden");
+const PATH: &str = "/api/v1/ws/connect";
 
-pub(crate) struct Kind;
-
-impl DialectKind for Kind {
-    fn name(&self) -> &'static str {
-        "rooms"
-    }
-
-    fn path(&self) -> &'static str {
-        "/api/v1/ws/connect"
-    }
-
-    fn listen(&self, wanted: &Listening<'_>) -> Option<ListenPlan> {
-        listen::plan(self.path(), wanted)
-    }
-
-    fn summary(&self) -> &'static str {
-        "Rooms with access control: clients join, send messages, and learn who joins and leaves."
-    }
-
-    fn describe(&self) -> Description {
-        Description {
-            asyncapi: include_str!("asyncapi.json"),
-            ..Description::default()
-        }
-    }
-
-    fn defaults(&self) -> DialectDefaults {
-        options::defaults()
-    }
-
-    fn open(&self, options: &Options) -> Arc<dyn Dialect> {
-        Arc::new(options.get::<Rooms>())
-    }
-
-    fn shape_policy(&self, options: &Options, policy: &mut PolicyOptions) {
-        policy.rooms = options.get::<Rooms>().default_access;
-    }
-
-    fn rooms(&self) -> &'static [&'static str] {
-        frames::ROOMS
-    }
-
-    fn policy_options(&self) -> &'static [&'static str] {
-        &["default_access"]
-    }
-}
+pub(crate) static KIND: DialectKind = DialectKind {
+    binds: &["0.0.0.0:8000"],
+    max_connections_per_user: 5,
+    options: OptionsType::of::<Rooms>(),
+    inherited: options::INHERITED,
+    production: &[("rooms.default_access", "\"nobody\"")],
+    shape_policy: |options, policy| policy.rooms = options.get::<Rooms>().default_access,
+    policy_options: &["default_access"],
+    rooms: frames::ROOMS,
+    asyncapi: include_str!("asyncapi.json"),
+    listen: listen::plan,
+    ..DialectKind::new(
+        "rooms",
+        PATH,
+        "Rooms with access control: clients join, send messages, and learn who joins and leaves.",
+        |options| Arc::new(options.get::<Rooms>()),
+    )
+};
 
 impl Respond for Rooms {}
 
@@ -76,7 +46,7 @@ impl Respond for Rooms {}
 mod tests {
     use std::time::SystemTime;
 
-    use fanfare_core::{Identity, RawObject, Target, Unit, UserId, policy::RoomAccess, string};
+    use fanfare_core::{Identity, Options, RawObject, Target, Unit, UserId, policy::RoomAccess, string};
 
     use super::*;
 
@@ -85,7 +55,7 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH;
         let context = fanfare_core::Context::new(now, uuid::Uuid::nil(), None);
         let alice = Identity::new(UserId::new("alice").expect("a name"), now);
-        let own = Kind.open(&Options::default());
+        let own = (KIND.open)(&Options::default());
         let own = own.own_types();
         for text in [
             render::connected(&alice, &context),
@@ -111,8 +81,8 @@ mod tests {
 
     #[test]
     fn where_clients_expect_it() {
-        assert_eq!(Kind.path(), "/api/v1/ws/connect");
-        let defaults = Kind.defaults();
+        assert_eq!(KIND.path, "/api/v1/ws/connect");
+        let defaults = &KIND;
         assert_eq!(defaults.binds, ["0.0.0.0:8000"]);
         assert_eq!(
             (defaults.max_connections, defaults.max_message_size),
@@ -126,7 +96,7 @@ mod tests {
 
     #[test]
     fn what_may_be_configured() {
-        let defaults = Kind.defaults();
+        let defaults = &KIND;
         for (given, expected) in [
             ("{}", Some(RoomAccess::Authenticated)),
             (

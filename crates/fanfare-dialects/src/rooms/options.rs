@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fanfare_core::{DialectDefaults, DurationText, Inherited, OptionsType, Target, Unit, policy::RoomAccess};
+use fanfare_core::{DurationText, Inherited, Target, Unit, policy::RoomAccess};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -20,18 +20,7 @@ pub(super) struct Rooms {
     pub(super) leave_grace: Duration,
 }
 
-pub(super) fn defaults() -> DialectDefaults {
-    DialectDefaults {
-        binds: &["0.0.0.0:8000"],
-        max_connections_per_user: 5,
-        options: OptionsType::of::<Rooms>(),
-        inherited: INHERITED,
-        production: &[("rooms.default_access", "\"nobody\"")],
-        ..DialectDefaults::default()
-    }
-}
-
-const INHERITED: &[Inherited] = &[
+pub(super) const INHERITED: &[Inherited] = &[
     Inherited::key("MAX_CONNECTIONS_PER_USER", "rooms.max_connections_per_user"),
     Inherited::new(
         "WS_HEARTBEAT_INTERVAL",

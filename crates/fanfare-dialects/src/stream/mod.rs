@@ -8,49 +8,26 @@ mod render;
 
 use std::{sync::Arc, time::Duration};
 
-use fanfare_core::{Description, Dialect, DialectDefaults, DialectKind, Options, OptionsType};
+use fanfare_core::{DialectKind, OptionsType};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::describe;
 
-pub(crate) struct Kind;
-
-impl DialectKind for Kind {
-    fn name(&self) -> &'static str {
-        "stream"
-    }
-
-    fn path(&self) -> &'static str {
-        "/api/v1/stream"
-    }
-
-    fn summary(&self) -> &'static str {
-        "Events over HTTP, as server-sent events or lines of JSON; on every listener."
-    }
-
-    fn describe(&self) -> Description {
-        Description {
-            openapi: describe::part::<http::Api>(),
-            ..Description::default()
-        }
-    }
-
-    fn defaults(&self) -> DialectDefaults {
-        DialectDefaults {
-            everywhere: true,
-            // Proxies close a stream without bytes for half a minute.
-            ping_interval: Duration::from_secs(15),
-            options: OptionsType::of::<Stream>(),
-            production: &[("stream.require_auth", "true")],
-            ..DialectDefaults::default()
-        }
-    }
-
-    fn open(&self, options: &Options) -> Arc<dyn Dialect> {
-        Arc::new(options.get::<Stream>())
-    }
-}
+pub(crate) static KIND: DialectKind = DialectKind {
+    everywhere: true,
+    // Proxies close a stream without bytes for half a minute.
+    ping_interval: Duration::from_secs(15),
+    options: OptionsType::of::<Stream>(),
+    production: &[("stream.require_auth", "true")],
+    openapi: describe::part::<http::Api>,
+    ..DialectKind::new(
+        "stream",
+        "/api/v1/stream",
+        "Events over HTTP, as server-sent events or lines of JSON; on every listener.",
+        |options| Arc::new(options.get::<Stream>()),
+    )
+};
 
 /// The configured dialect: its options.
 #[derive(Default, Deserialize, Serialize, JsonSchema)]
@@ -67,9 +44,9 @@ mod tests {
 
     #[test]
     fn every_listener_serves_it() {
-        let defaults = Kind.defaults();
+        let defaults = &KIND;
         assert!(defaults.everywhere && defaults.binds.is_empty() && !defaults.is_hidden());
-        assert_eq!(Kind.path(), "/api/v1/stream");
+        assert_eq!(KIND.path, "/api/v1/stream");
         assert_eq!(defaults.ping_interval, Duration::from_secs(15));
     }
 

@@ -9,7 +9,7 @@ use crate::listen;
 const PERSONAL: &str = "notifications.user.**";
 
 /// Sends `auth`, then one `subscribe` for all topics; each topic has its own reply.
-pub(super) fn plan(path: &str, wanted: &Listening<'_>) -> Option<ListenPlan> {
+pub(super) fn plan(wanted: &Listening<'_>) -> Option<ListenPlan> {
     let token = wanted.token?;
     let own = [PERSONAL, EVERYONE_CHANNEL].into_iter().filter(|_| wanted.own);
     let topics: Vec<_> = own.chain(wanted.channels.iter().map(String::as_str)).collect();
@@ -19,7 +19,7 @@ pub(super) fn plan(path: &str, wanted: &Listening<'_>) -> Option<ListenPlan> {
             json!({ "type": "auth", "token": token }).to_string(),
             json!({ "type": "subscribe", "topics": topics }).to_string(),
         ],
-        ..ListenPlan::connect(path, &[], classify)
+        ..ListenPlan::connect(super::PATH, &[], classify)
     })
 }
 

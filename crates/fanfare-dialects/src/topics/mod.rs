@@ -16,46 +16,29 @@ mod tests;
 
 use std::sync::Arc;
 
-use fanfare_core::{Description, Dialect, DialectDefaults, DialectKind, ListenPlan, Listening, Options};
+use fanfare_core::{DialectKind, OptionsType};
 
 use crate::describe;
 use options::AuthTimeouts;
 
-/// The dialect, before it is configured.
-pub(crate) struct Kind;
+const PATH: &str = "/ws";
 
-impl DialectKind for Kind {
-    fn name(&self) -> &'static str {
-        "topics"
-    }
-
-    fn path(&self) -> &'static str {
-        "/ws"
-    }
-
-    fn listen(&self, wanted: &Listening<'_>) -> Option<ListenPlan> {
-        listen::plan(self.path(), wanted)
-    }
-
-    fn summary(&self) -> &'static str {
-        "Publish and subscribe: clients subscribe to topics, with wildcards, and publish on them."
-    }
-
-    fn describe(&self) -> Description {
-        Description {
-            openapi: describe::refusing::<http::Api, http::FailedError<'_>>(),
-            asyncapi: include_str!("asyncapi.json"),
-        }
-    }
-
-    fn defaults(&self) -> DialectDefaults {
-        options::defaults()
-    }
-
-    fn open(&self, options: &Options) -> Arc<dyn Dialect> {
-        Arc::new(Topics(Arc::new(options.get::<AuthTimeouts>())))
-    }
-}
+pub(crate) static KIND: DialectKind = DialectKind {
+    binds: &["0.0.0.0:3000"],
+    max_connections_per_ip: 100,
+    max_message_size: 1024 * 1024,
+    options: OptionsType::of::<AuthTimeouts>(),
+    inherited: options::INHERITED,
+    openapi: describe::refusing::<http::Api, http::FailedError<'_>>,
+    asyncapi: include_str!("asyncapi.json"),
+    listen: listen::plan,
+    ..DialectKind::new(
+        "topics",
+        PATH,
+        "Publish and subscribe: clients subscribe to topics, with wildcards, and publish on them.",
+        |options| Arc::new(Topics(Arc::new(options.get::<AuthTimeouts>()))),
+    )
+};
 
 /// The configured dialect.
 struct Topics(Arc<AuthTimeouts>);

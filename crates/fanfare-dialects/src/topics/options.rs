@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fanfare_core::{DialectDefaults, DurationText, Inherited, OptionsType, Target, Unit};
+use fanfare_core::{DurationText, Inherited, Target, Unit};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use smart_default::SmartDefault;
@@ -24,18 +24,7 @@ pub(super) struct AuthTimeouts {
     pub(super) reauth_grace: Duration,
 }
 
-pub(super) fn defaults() -> DialectDefaults {
-    DialectDefaults {
-        binds: &["0.0.0.0:3000"],
-        max_connections_per_ip: 100,
-        max_message_size: 1024 * 1024,
-        options: OptionsType::of::<AuthTimeouts>(),
-        inherited: INHERITED,
-        ..DialectDefaults::default()
-    }
-}
-
-const INHERITED: &[Inherited] = &[
+pub(super) const INHERITED: &[Inherited] = &[
     Inherited::new("WEBSOCKET_ENABLED", Target::Enabled, Unit::Plain),
     Inherited::new("WEBSOCKET_PORT", Target::Port, Unit::Plain),
     Inherited::new("WEBSOCKET_HOST", Target::Host, Unit::Plain),

@@ -5,13 +5,13 @@
 use std::{sync::Arc, time::Duration, time::SystemTime};
 
 use fanfare_core::{
-    Command, Context, Conversation, DialectKind, Identity, MAX_DEPTH, Message, Options, Outcome, Receives,
-    Reception, Step, Steps, Target, Unit, UserId,
+    Command, Context, Conversation, Identity, MAX_DEPTH, Message, Options, Outcome, Receives, Reception,
+    Step, Steps, Target, Unit, UserId,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Kind, conversation::Talk, metadata, options::AuthTimeouts};
+use super::{KIND, conversation::Talk, metadata, options::AuthTimeouts};
 
 /// A connection of the user alice.
 struct Alice {
@@ -80,8 +80,8 @@ fn nested(depth: usize) -> String {
 
 #[test]
 fn the_facts_that_the_server_reads_of_this_protocol() {
-    let defaults = Kind.defaults();
-    assert_eq!((Kind.name(), Kind.path()), ("topics", "/ws"));
+    let defaults = &KIND;
+    assert_eq!((KIND.name, KIND.path), ("topics", "/ws"));
     assert_eq!(defaults.binds, ["0.0.0.0:3000"]);
     assert_eq!(
         (
@@ -93,7 +93,7 @@ fn the_facts_that_the_server_reads_of_this_protocol() {
         (10_000, 100, 0, 1_048_576)
     );
 
-    let dialect = Kind.open(&Options::default());
+    let dialect = (KIND.open)(&Options::default());
     let hearing = Reception {
         user: Receives::Subscribed,
         everyone: Receives::Subscribed,
@@ -140,7 +140,7 @@ fn variables_of_other_servers() {
             Unit::Plain,
         ),
     ];
-    let inherited = Kind.defaults().inherited.iter();
+    let inherited = KIND.inherited.iter();
     let found: Vec<_> = inherited
         .map(|one| (one.variable, one.target, one.unit))
         .collect();
@@ -149,7 +149,7 @@ fn variables_of_other_servers() {
 
 #[test]
 fn options_out_of_bounds() {
-    let options = Kind.defaults().options;
+    let options = KIND.options;
     for (name, value, fits) in [
         ("auth_timeout", "1ms", true),
         ("auth_timeout", "0s", false),

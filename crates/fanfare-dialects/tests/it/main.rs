@@ -31,22 +31,22 @@ const GIVEN: &str = "given.txt";
 
 fn main() -> ExitCode {
     let mut trials = vec![Trial::test("registry::names_are_unique", names_are_unique)];
-    let line: &dyn DialectKind = &line::Kind;
+    let line = &line::KIND;
     let registered = fanfare_dialects::REGISTRY.iter().map(|kind| ("src", kind));
     for (place, kind) in registered.chain([("tests", line)]) {
         let found = scenes(kind, place);
         trials.extend(
-            found.unwrap_or_else(|error| vec![Trial::test(kind.name(), move || Err(Failed::from(error)))]),
+            found.unwrap_or_else(|error| vec![Trial::test(kind.name, move || Err(Failed::from(error)))]),
         );
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
 /// Returns one test for each scene of a dialect's transcripts; `place` is the dialect's folder.
-fn scenes(kind: &'static dyn DialectKind, place: &str) -> Result<Vec<Trial>, String> {
+fn scenes(kind: &'static DialectKind, place: &str) -> Result<Vec<Trial>, String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join(place)
-        .join(kind.name())
+        .join(kind.name)
         .join("transcripts");
     let within = |error| format!("{}: {error}", folder.display());
     let mut trials = Vec::new();
@@ -55,7 +55,7 @@ fn scenes(kind: &'static dyn DialectKind, place: &str) -> Result<Vec<Trial>, Str
         let text = fs::read_to_string(&path).map_err(within)?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         for scene in script::parse(&text).map_err(|error| format!("{}:{error}", path.display()))? {
-            let name = format!("{}::{stem}::{}", kind.name(), scene.name());
+            let name = format!("{}::{stem}::{}", kind.name, scene.name());
             let (path, title) = (path.clone(), scene.title.to_owned());
             trials.push(Trial::test(name, move || check(kind, &path, &title)));
         }
@@ -67,7 +67,7 @@ fn scenes(kind: &'static dyn DialectKind, place: &str) -> Result<Vec<Trial>, Str
 }
 
 /// Plays one scene and compares the result with the file, or writes it there.
-fn check(kind: &'static dyn DialectKind, path: &Path, title: &str) -> Result<(), Failed> {
+fn check(kind: &'static DialectKind, path: &Path, title: &str) -> Result<(), Failed> {
     let update = env::var_os("UPDATE_EXPECT").is_some_and(|value| value != "0");
     let mut file = File::options().read(true).write(update).open(path)?;
     if update {
@@ -111,8 +111,8 @@ fn prologue(file: &PathBuf, title: &str) -> Result<String, String> {
 
 fn names_are_unique() -> Result<(), Failed> {
     for (number, dialect) in fanfare_dialects::REGISTRY.iter().enumerate() {
-        if fanfare_dialects::REGISTRY.number(dialect.name()) != Some(number) {
-            return Err(format!("{} is registered twice", dialect.name()).into());
+        if fanfare_dialects::REGISTRY.number(dialect.name) != Some(number) {
+            return Err(format!("{} is registered twice", dialect.name).into());
         }
     }
     Ok(())

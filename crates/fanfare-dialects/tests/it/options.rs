@@ -3,8 +3,8 @@
 use fanfare_core::{DialectKind, Options};
 
 /// Returns the options of `kind`: those of the JSON object `text`, and the defaults of all others.
-pub(crate) fn options(kind: &dyn DialectKind, text: &str) -> Options {
+pub(crate) fn options(kind: &DialectKind, text: &str) -> Options {
     let given = serde_json::from_str(text).expect("options are JSON");
-    let read = kind.defaults().options.read(given);
+    let read = kind.options.read(given);
     read.unwrap_or_else(|error| panic!("options: {error}"))
 }

@@ -28,7 +28,7 @@ pub(crate) type Given<'a> = dyn Fn(&str) -> Result<String, String> + 'a;
 
 /// A dialect with one connection, and its actions that no line has expected yet.
 struct Stage {
-    kind: &'static dyn DialectKind,
+    kind: &'static DialectKind,
     dialect: Arc<dyn Dialect>,
     name: Option<String>,
     identity: Option<Arc<Identity>>,
@@ -47,10 +47,10 @@ struct Stage {
 /// Plays a scene; returns its lines, with the actual instead of the expected ones.
 ///
 /// A scene without a difference is returned as it was. Panics if a step cannot be done.
-pub(crate) fn play(kind: &'static dyn DialectKind, body: &str, given: &Given<'_>) -> String {
+pub(crate) fn play(kind: &'static DialectKind, body: &str, given: &Given<'_>) -> String {
     let mut stage = Stage {
         kind,
-        dialect: kind.open(&options(kind, "{}")),
+        dialect: (kind.open)(&options(kind, "{}")),
         name: None,
         identity: None,
         opening: None,
@@ -123,9 +123,9 @@ impl Stage {
     /// Steps that happen to the connection.
     fn acts(&mut self, word: &str, rest: &str) -> bool {
         match word {
-            "options" => self.dialect = self.kind.open(&options(self.kind, rest)),
+            "options" => self.dialect = (self.kind.open)(&options(self.kind, rest)),
             "asks" => {
-                self.opening = with_handshake(self.kind.path(), rest, |handshake| {
+                self.opening = with_handshake(self.kind.path, rest, |handshake| {
                     let offer = self.dialect.offer(handshake);
                     offer.expect("an offer").opening
                 });
@@ -172,16 +172,16 @@ impl Stage {
     /// Steps before there is a connection: handshakes, admission, refusals.
     fn connects(&mut self, word: &str, rest: &str) -> bool {
         let seen = match word {
-            "offer" => with_handshake(self.kind.path(), rest, |handshake| self.offered(handshake)),
+            "offer" => with_handshake(self.kind.path, rest, |handshake| self.offered(handshake)),
             "claims" => {
-                with_handshake(self.kind.path(), rest, |handshake| self.dialect.claims(handshake)).to_string()
+                with_handshake(self.kind.path, rest, |handshake| self.dialect.claims(handshake)).to_string()
             }
             "recognizes" => self.dialect.recognizes(rest).to_string(),
             "put-off" => {
                 let (label, rest) = script::split(rest);
                 let refusal = Refusal::ALL.iter().find(|refusal| refusal.label() == label);
                 let refusal = *refusal.expect("a refusal's label");
-                let body = with_handshake(self.kind.path(), rest, |request| {
+                let body = with_handshake(self.kind.path, rest, |request| {
                     self.dialect.put_off(request, refusal, &about(None))
                 });
                 body.map_or("no".into(), |body| words::escaped(&body))
@@ -317,7 +317,7 @@ impl Stage {
             own,
             channels: &channels,
         };
-        let Some(plan) = self.kind.listen(&wanted) else {
+        let Some(plan) = (self.kind.listen)(&wanted) else {
             return self.seen.push_back("no way".into());
         };
         self.classify = Some(plan.classify);

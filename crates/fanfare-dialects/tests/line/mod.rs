@@ -11,12 +11,18 @@ mod render;
 
 use std::sync::Arc;
 
-use fanfare_core::{Dialect, DialectDefaults, DialectKind, Options, OptionsType};
+use fanfare_core::{DialectKind, OptionsType};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The dialect, before it is configured.
-pub(crate) struct Kind;
+pub(crate) static KIND: DialectKind = DialectKind {
+    options: OptionsType::of::<Line>(),
+    rooms: &["room:"],
+    ..DialectKind::new("line", "/line/{app}", "Lines of words, for tests.", |options| {
+        Arc::new(options.get::<Line>())
+    })
+};
 
 /// The configured dialect: its options.
 #[derive(Deserialize, Serialize, JsonSchema)]
@@ -30,35 +36,6 @@ impl Default for Line {
     fn default() -> Self {
         let apps = vec!["demo".to_owned()];
         Self { apps }
-    }
-}
-
-impl DialectKind for Kind {
-    fn name(&self) -> &'static str {
-        "line"
-    }
-
-    fn path(&self) -> &'static str {
-        "/line/{app}"
-    }
-
-    fn summary(&self) -> &'static str {
-        "Lines of words, for tests."
-    }
-
-    fn defaults(&self) -> DialectDefaults {
-        DialectDefaults {
-            options: OptionsType::of::<Line>(),
-            ..DialectDefaults::default()
-        }
-    }
-
-    fn open(&self, options: &Options) -> Arc<dyn Dialect> {
-        Arc::new(options.get::<Line>())
-    }
-
-    fn rooms(&self) -> &'static [&'static str] {
-        &["room:"]
     }
 }
 

@@ -15,7 +15,7 @@ use super::*;
 use crate::{
     DialectSettings, Mounting,
     tests::{
-        plain::{Plain, PlainKind},
+        plain::{PLAIN, Plain},
         settings,
     },
 };
@@ -44,7 +44,7 @@ type Frame = (u8, String);
 impl Pair {
     fn new(settings: DialectSettings) -> Self {
         let mounting = Mounting {
-            kind: &PlainKind,
+            kind: &PLAIN,
             dialect: Arc::new(Plain::default()),
             settings,
         };

@@ -20,7 +20,7 @@ use super::{
     client::{Client, in_memory},
     fakes::FakeAuthenticator,
     history_model::{self, play_for},
-    plain::{Plain, PlainKind},
+    plain::{PLAIN, Plain},
     world::{MAX_RECEIVERS, on, settings, who},
 };
 use crate::{
@@ -52,7 +52,7 @@ impl Site {
         };
         let node = Node::new(NodeOptions {
             dialects: vec![Mounting {
-                kind: &PlainKind,
+                kind: &PLAIN,
                 dialect: Arc::new(Plain::default()),
                 settings,
             }],

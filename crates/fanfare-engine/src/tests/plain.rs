@@ -7,9 +7,9 @@ use std::{collections::VecDeque, sync::Arc, time::Duration, time::SystemTime};
 use bytes::Bytes;
 use fanfare_core::{
     About, Accept, Announcement, Audience, Channel, Command, Context, Conversation, Converse, Denial,
-    Dialect, DialectFacts, DialectKind, Draft, Ending, Event, Identity, Member, NodeFacts, Offer, Options,
-    Outcome, Presence, RawJson, Receives, Reception, Refusal, Rejection, Render, Rendering, RequestHead,
-    Respond, Resume, Right, Step, Steps, Subscription, Token, UserId, history::Since,
+    DialectFacts, DialectKind, Draft, Ending, Event, Identity, Member, NodeFacts, Offer, Outcome, Presence,
+    RawJson, Receives, Reception, Refusal, Rejection, Render, Rendering, RequestHead, Respond, Resume, Right,
+    Step, Steps, Subscription, Token, UserId, history::Since,
 };
 use uuid::Uuid;
 
@@ -57,22 +57,7 @@ impl Plain {
 }
 
 /// There is one kind, whatever its dialects do.
-pub(crate) struct PlainKind;
-
-impl DialectKind for PlainKind {
-    fn name(&self) -> &'static str {
-        "plain"
-    }
-    fn path(&self) -> &'static str {
-        "/"
-    }
-    fn summary(&self) -> &'static str {
-        ""
-    }
-    fn open(&self, _options: &Options) -> Arc<dyn Dialect> {
-        Arc::new(Plain::default())
-    }
-}
+pub(crate) static PLAIN: DialectKind = DialectKind::new("plain", "/", "", |_| Arc::new(Plain::default()));
 
 impl Accept for Plain {
     fn offer<'a>(&self, _: &RequestHead<'a>) -> Result<Offer<'a>, Refusal> {

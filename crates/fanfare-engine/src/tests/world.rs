@@ -18,7 +18,7 @@ pub(super) use super::client::{Client, in_memory, sockets};
 use super::{
     fakes::{FakeAuthenticator, FakeAuthorizer, FakeBroker},
     pipe::Control,
-    plain::{Plain, PlainKind},
+    plain::{PLAIN, Plain},
 };
 use crate::{
     Admission, Clock, Conflict, DialectSettings, Mounting, NewConnection, Node, NodeOptions, ObserveLimits,
@@ -112,7 +112,7 @@ impl Setup {
 
     fn build(self) -> World {
         let mounting = |dialect: Plain| Mounting {
-            kind: &PlainKind,
+            kind: &PLAIN,
             dialect: Arc::new(dialect),
             settings: self.settings.clone(),
         };

@@ -127,7 +127,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let [clients, door] = [4001, 4002].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
         let file = folder.path().join("fanfare.toml");
-        let dialect = fanfare_dialects::REGISTRY.iter().next().unwrap().name();
+        let dialect = fanfare_dialects::REGISTRY.iter().next().unwrap().name;
         for (limits, attempts) in [(LoginLimits::Default, (10, 60)), (LoginLimits::Off, (0, 0))] {
             let settings = ServerSettings {
                 dialect,

@@ -6,7 +6,7 @@ use reqwest::Url;
 use super::{CommandFailure, remote, usage};
 use crate::config::{Config, Listener};
 
-type ServedDialect = &'static dyn DialectKind;
+type ServedDialect = &'static DialectKind;
 
 pub(super) struct Destination {
     pub(super) dialect: &'static str,
@@ -37,9 +37,9 @@ pub(super) fn find(
     }
     for ServedPlace { base, dialects } in &places {
         for dialect in dialects {
-            if let Some(plan) = dialect.listen(wanted) {
+            if let Some(plan) = (dialect.listen)(wanted) {
                 return Ok(Destination {
-                    dialect: dialect.name(),
+                    dialect: dialect.name,
                     url: format!("{base}{}", plan.target),
                     plan,
                 });
@@ -80,7 +80,7 @@ fn place_at(config: &Config, url: &str) -> Result<ServedPlace, CommandFailure> {
     }
     let path = url.path().trim_end_matches('/');
     let dialects = likely(config, path, url.port_or_known_default());
-    let endpoint = dialects.first().map_or("", |dialect| dialect.path());
+    let endpoint = dialects.first().map_or("", |dialect| dialect.path);
     let prefix = path.strip_suffix(endpoint).unwrap_or(path);
     Ok(ServedPlace {
         base: format!("{scheme}://{authority}{prefix}"),
@@ -89,7 +89,7 @@ fn place_at(config: &Config, url: &str) -> Result<ServedPlace, CommandFailure> {
 }
 
 fn conversing(registry: Registry) -> impl Iterator<Item = ServedDialect> {
-    registry.iter().filter(|dialect| !dialect.defaults().everywhere)
+    registry.iter().filter(|dialect| !dialect.everywhere)
 }
 
 /// Returns the dialects that a path and port may serve: those whose path it is, and of those the ones that the
@@ -101,13 +101,13 @@ fn likely(config: &Config, path: &str, port: Option<u16>) -> Vec<ServedDialect> 
             dialects.retain(is_likely);
         }
     };
-    narrow(&|dialect| path.ends_with(dialect.path()));
+    narrow(&|dialect| path.ends_with(dialect.path));
     let mut listeners = config.listener.iter();
     if let Some(listener) = listeners.find(|listener| Some(listener.bind.port()) == port) {
-        narrow(&|dialect| listener.serves(dialect.name()));
+        narrow(&|dialect| listener.serves(dialect.name));
     } else if let Some(port) = port {
         let port = format!(":{port}");
-        narrow(&|dialect| dialect.defaults().binds.iter().any(|bind| bind.ends_with(&port)));
+        narrow(&|dialect| dialect.binds.iter().any(|bind| bind.ends_with(&port)));
     }
     dialects
 }
@@ -120,15 +120,15 @@ fn narrow(
     name: &str,
     is_remote: bool,
 ) -> Result<(), CommandFailure> {
-    let Some(dialect) = conversing(registry).find(|dialect| dialect.name() == name) else {
-        let names: Vec<_> = conversing(registry).map(DialectKind::name).collect();
+    let Some(dialect) = conversing(registry).find(|dialect| dialect.name == name) else {
+        let names: Vec<_> = conversing(registry).map(|kind| kind.name).collect();
         return Err(usage(format!("--dialect: expected one of {}", names.join(", "))));
     };
     for place in &mut *places {
         if is_remote {
             place.dialects = vec![dialect];
         } else {
-            place.dialects.retain(|served| served.name() == name);
+            place.dialects.retain(|served| served.name == name);
         }
     }
     places.retain(|place| !place.dialects.is_empty());
@@ -142,7 +142,7 @@ fn narrow(
 
 fn no_way(places: &[ServedPlace], wanted: &Listening<'_>) -> CommandFailure {
     let served = places.iter().flat_map(|place| &place.dialects);
-    let mut names: Vec<_> = served.map(|dialect| dialect.name()).collect();
+    let mut names: Vec<_> = served.map(|dialect| dialect.name).collect();
     names.dedup();
     let names = names.join(", ");
     let what = match (wanted.own, wanted.channels) {

@@ -47,9 +47,9 @@ fn storage(merged: &mut Merged) {
 
 /// Doubles the ping interval for the timeout if another server's variable set the interval and there is none for the
 /// timeout. Otherwise that variable could cause an error that its server did not have.
-fn ping_timeout(merged: &mut Merged, kind: &dyn DialectKind) {
-    let [interval, timeout] = ["ping_interval", "ping_timeout"].map(|key| format!("{}.{key}", kind.name()));
-    let mut variables = kind.defaults().inherited.iter();
+fn ping_timeout(merged: &mut Merged, kind: &DialectKind) {
+    let [interval, timeout] = ["ping_interval", "ping_timeout"].map(|key| format!("{}.{key}", kind.name));
+    let mut variables = kind.inherited.iter();
     if !merged.origins.of(&interval).is_inherited() || variables.any(|variable| variable.sets(&timeout)) {
         return;
     }

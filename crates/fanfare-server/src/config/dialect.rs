@@ -74,14 +74,13 @@ pub struct DialectConfig {
 }
 
 impl DialectConfig {
-    pub(super) fn defaults_of(kind: &dyn DialectKind) -> Self {
-        let defaults = kind.defaults();
+    pub(super) fn defaults_of(kind: &DialectKind) -> Self {
         Self {
-            max_connections: defaults.max_connections,
-            max_connections_per_ip: defaults.max_connections_per_ip,
-            max_connections_per_user: defaults.max_connections_per_user,
-            max_message_size: defaults.max_message_size,
-            ping_interval: defaults.ping_interval,
+            max_connections: kind.max_connections,
+            max_connections_per_ip: kind.max_connections_per_ip,
+            max_connections_per_user: kind.max_connections_per_user,
+            max_message_size: kind.max_message_size,
+            ping_interval: kind.ping_interval,
             ..Self::default()
         }
     }

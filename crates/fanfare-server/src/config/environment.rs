@@ -44,10 +44,10 @@ pub(super) static INHERITED: [Inherited; 4] = [
 /// Returns all inherited variables of a build, each with the dialect that declares it.
 pub(super) fn inherited(
     registry: Registry,
-) -> impl Iterator<Item = (Option<&'static dyn DialectKind>, &'static Inherited)> {
+) -> impl Iterator<Item = (Option<&'static DialectKind>, &'static Inherited)> {
     let common = INHERITED.iter().map(|inherited| (None, inherited));
     common.chain(registry.iter().flat_map(|kind| {
-        let own = kind.defaults().inherited.iter();
+        let own = kind.inherited.iter();
         own.map(move |inherited| (Some(kind), inherited))
     }))
 }

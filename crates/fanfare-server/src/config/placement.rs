@@ -40,7 +40,7 @@ pub(super) fn read(registry: Registry, env: &[(String, String)]) -> (Vec<Placeme
     let (mut placements, mut problems) = (Vec::new(), Vec::new());
     for kind in registry.iter() {
         let mut taken: Vec<Target> = Vec::new();
-        for inherited in kind.defaults().inherited {
+        for inherited in kind.inherited {
             let Some(text) = variable(env, inherited.variable) else {
                 continue;
             };
@@ -50,7 +50,7 @@ pub(super) fn read(registry: Registry, env: &[(String, String)]) -> (Vec<Placeme
             taken.push(inherited.target);
             match effect(inherited, text) {
                 Some(Ok(effect)) => placements.push(Placement {
-                    dialect: kind.name(),
+                    dialect: kind.name,
                     variable: inherited.variable,
                     effect,
                 }),

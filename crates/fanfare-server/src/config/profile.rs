@@ -29,7 +29,7 @@ const PRODUCTION_VALUES: &[(&str, &str)] = &[
 ];
 
 fn production_values(registry: Registry) -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-    let of_dialects = registry.iter().flat_map(|kind| kind.defaults().production);
+    let of_dialects = registry.iter().flat_map(|kind| kind.production);
     PRODUCTION_VALUES.iter().chain(of_dialects)
 }
 
@@ -125,10 +125,10 @@ pub(super) fn read(
     merged: &mut Merged,
 ) {
     let name = choice.profile.as_str();
-    let with_address = |name: &str| registry.addressed().find(|kind| kind.name() == name);
+    let with_address = |name: &str| registry.addressed().find(|kind| kind.name == name);
     let mut reader = Reader::new(schema, by_profile(name), merged);
     // A dialect's name is the default profile with only that dialect.
-    let mut chosen: Vec<&dyn DialectKind> = with_address(name).into_iter().collect();
+    let mut chosen: Vec<&DialectKind> = with_address(name).into_iter().collect();
     if chosen.is_empty() && name != DEFAULT_PROFILE && name != PRODUCTION {
         let names = list(registry).into_iter().map(|(name, _)| name);
         return reader.problem(0, "", unknown("profile", name, &names.collect::<Vec<_>>()));
@@ -141,10 +141,10 @@ pub(super) fn read(
     let mut reader = Reader::new(schema, choice.source.clone(), merged);
     for name in &choice.dialects {
         match with_address(name) {
-            Some(kind) if chosen.iter().all(|known| known.name() != kind.name()) => chosen.push(kind),
+            Some(kind) if chosen.iter().all(|known| known.name != kind.name) => chosen.push(kind),
             Some(_) => {}
             None => {
-                let names: Vec<String> = registry.addressed().map(|kind| kind.name().to_owned()).collect();
+                let names: Vec<String> = registry.addressed().map(|kind| kind.name.to_owned()).collect();
                 reader.problem(0, "", unknown(&format!("dialect {}", quoted(name)), name, &names));
             }
         }
@@ -176,16 +176,16 @@ fn note_placements(merged: &mut Merged, places: &[ProfileListener], placements: 
 /// Returns one listener for each documented address, with all dialects that are documented there.
 pub(super) fn documented_listeners(registry: Registry) -> Vec<ProfileListener> {
     listeners(registry.addressed().flat_map(|kind| {
-        let binds = kind.defaults().binds.iter();
-        binds.map(|bind| (*bind, kind.name()))
+        let binds = kind.binds.iter();
+        binds.map(|bind| (*bind, kind.name))
     }))
 }
 
 /// Returns the address on which `--dialect` serves each of these dialects, with its name.
 fn first_addresses<'a>(
-    kinds: impl Iterator<Item = &'a dyn DialectKind>,
+    kinds: impl Iterator<Item = &'a DialectKind>,
 ) -> impl Iterator<Item = (&'static str, &'static str)> {
-    kinds.filter_map(|kind| Some((*kind.defaults().binds.first()?, kind.name())))
+    kinds.filter_map(|kind| Some((*kind.binds.first()?, kind.name)))
 }
 
 /// Returns one listener for each address, with the dialects that are named with it.

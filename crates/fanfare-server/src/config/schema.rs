@@ -113,18 +113,18 @@ impl Schema {
             if before_dialects {
                 for kind in registry.iter() {
                     let (json, defaults) = dialect_table(kind);
-                    schema.json["properties"][kind.name()] = json;
-                    schema.specimen.insert(kind.name().to_owned(), defaults.into());
+                    schema.json["properties"][kind.name] = json;
+                    schema.specimen.insert(kind.name.to_owned(), defaults.into());
                 }
             }
         }
         read_keys("", &mut schema.json, &schema.specimen, &mut schema.keys);
-        for kind in registry.iter().filter(|kind| kind.defaults().is_hidden()) {
-            for key in schema.keys.iter_mut().filter(|key| key.path == kind.name()) {
+        for kind in registry.iter().filter(|kind| kind.is_hidden()) {
+            for key in schema.keys.iter_mut().filter(|key| key.path == kind.name) {
                 key.hidden = true;
             }
             if let Some(tables) = schema.json["properties"].as_object_mut() {
-                tables.remove(kind.name());
+                tables.remove(kind.name);
             }
         }
         schema
@@ -218,9 +218,8 @@ pub(super) fn environment_name(path: &str) -> String {
 }
 
 /// Returns the JSON schema of a dialect's table, and its defaults.
-fn dialect_table(kind: &dyn DialectKind) -> (Json, Table) {
-    let declared = kind.defaults();
-    let (mut json, mut own) = (schema_of::<DialectConfig>(), declared.options.schema());
+fn dialect_table(kind: &DialectKind) -> (Json, Table) {
+    let (mut json, mut own) = (schema_of::<DialectConfig>(), kind.options.schema());
     if let (Some(all), Some(own)) = (
         json["properties"].as_object_mut(),
         own["properties"].as_object_mut(),
@@ -228,11 +227,11 @@ fn dialect_table(kind: &dyn DialectKind) -> (Json, Table) {
         all.append(own);
     }
     let mut defaults = Table::try_from(DialectConfig::defaults_of(kind)).unwrap_or_default();
-    defaults.extend(serde_json::from_str::<Table>(&declared.options.defaults()).unwrap_or_default());
+    defaults.extend(serde_json::from_str::<Table>(&kind.options.defaults()).unwrap_or_default());
     for (name, default) in &defaults {
         json["properties"][name]["default"] = serde_json::to_value(default).unwrap_or_default();
     }
-    json["description"] = Json::from(kind.summary());
+    json["description"] = Json::from(kind.summary);
     if let Some(object) = json.as_object_mut() {
         object.remove("$schema");
         object.remove("title");

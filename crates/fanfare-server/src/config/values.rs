@@ -69,8 +69,8 @@ pub(super) fn typed(registry: Registry, values: SettingValues) -> Result<Config,
     let mut root = values.0;
     let mut dialects = BTreeMap::new();
     for kind in registry.iter() {
-        if let Some(Value::Table(table)) = root.remove(kind.name()) {
-            dialects.insert(kind.name().to_owned(), dialect_config(kind, table)?);
+        if let Some(Value::Table(table)) = root.remove(kind.name) {
+            dialects.insert(kind.name.to_owned(), dialect_config(kind, table)?);
         }
     }
     let config = Config::deserialize(root).map_err(|error| error.message().to_owned())?;
@@ -82,15 +82,11 @@ pub(super) fn typed(registry: Registry, values: SettingValues) -> Result<Config,
 }
 
 /// Returns the settings of a dialect, its own options included.
-fn dialect_config(kind: &dyn DialectKind, table: Table) -> Result<DialectConfig, String> {
+fn dialect_config(kind: &DialectKind, table: Table) -> Result<DialectConfig, String> {
     let all_have = Table::try_from(DialectConfig::default()).map_err(|error| error.to_string())?;
     let (common, own): (Table, Table) = table.into_iter().partition(|(key, _)| all_have.contains_key(key));
     let own = serde_json::to_value(own).map_err(|error| error.to_string())?;
-    let options = kind
-        .defaults()
-        .options
-        .read(own)
-        .map_err(|error| error.to_string())?;
+    let options = kind.options.read(own).map_err(|error| error.to_string())?;
     let common = DialectConfig::deserialize(common).map_err(|error| error.message().to_owned())?;
     Ok(DialectConfig { options, ..common })
 }

@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use fanfare_core::{
-    DialectKind,
-    policy::{KnownNames, Policy, PolicyOptions, RoomAccess},
-};
+use fanfare_core::policy::{KnownNames, Policy, PolicyOptions, RoomAccess};
 use tokio::runtime::Handle;
 
 use super::settings;
@@ -29,13 +26,13 @@ fn defaults(config: &Config) -> PolicyOptions {
     let kinds = config.registry.iter();
     let mut options = PolicyOptions {
         names: KnownNames {
-            rooms: kinds.flat_map(DialectKind::rooms).copied().collect(),
+            rooms: kinds.flat_map(|kind| kind.rooms).copied().collect(),
             feed: Some(MESSAGES_CHANNEL),
         },
         ..PolicyOptions::default()
     };
     for kind in config.registry.iter() {
-        kind.shape_policy(&settings::configured(config, kind).options, &mut options);
+        (kind.shape_policy)(&settings::configured(config, kind).options, &mut options);
     }
     options
 }

@@ -45,7 +45,7 @@ impl Exposure<'_> {
         }
         let is_served = |mounting: &&Mounting| {
             let serves = |name| self.config.listener.iter().any(|listener| listener.serves(name));
-            mounting.kind.defaults().everywhere || serves(mounting.kind.name())
+            mounting.kind.everywhere || serves(mounting.kind.name)
         };
         let served = self.dialects.iter().filter(is_served);
         let to_anyone = served.filter_map(|mounting| mounting.dialect.open_to_anyone());

@@ -103,9 +103,9 @@ fn is_applied(registry: Registry, key: &str) -> bool {
         let is_limit = table == "limits" && !LIMITS_KEEP.contains(&option);
         return is_limit || APPLIED.contains(&key);
     };
-    let own = kind.defaults().options.schema();
+    let own = kind.options.schema();
     let is_own = own["properties"].get(option).is_some();
-    kind.policy_options().contains(&option) || !(is_own || DIALECTS_KEEP.contains(&option))
+    kind.policy_options.contains(&option) || !(is_own || DIALECTS_KEEP.contains(&option))
 }
 
 /// The listeners, whatever their certificates are.

@@ -7,11 +7,11 @@ use crate::config::{Config, DialectConfig};
 
 /// Returns the engine's dialects: all registered ones, so that reports are the same on every listener.
 pub(crate) fn dialects(config: &Config) -> Vec<Mounting> {
-    let mount = |kind: &'static dyn DialectKind| {
+    let mount = |kind: &'static DialectKind| {
         let configured = configured(config, kind);
         Mounting {
             kind,
-            dialect: kind.open(&configured.options),
+            dialect: (kind.open)(&configured.options),
             settings: settings(config, &configured),
         }
     };
@@ -19,8 +19,8 @@ pub(crate) fn dialects(config: &Config) -> Vec<Mounting> {
 }
 
 /// Returns the settings of a dialect; its defaults if the configuration has none.
-pub(super) fn configured(config: &Config, kind: &dyn DialectKind) -> DialectConfig {
-    let given = config.dialects.get(kind.name()).cloned();
+pub(super) fn configured(config: &Config, kind: &DialectKind) -> DialectConfig {
+    let given = config.dialects.get(kind.name).cloned();
     given.unwrap_or_default()
 }
 

@@ -74,7 +74,7 @@ fn unused_placements(checker: &mut Checker<'_>, listeners: &[Listener]) {
 
 fn names(checker: &mut Checker<'_>, key: &str, listener: &Listener) {
     let registry = checker.config.registry;
-    let known: Vec<&str> = registry.addressed().map(DialectKind::name).collect();
+    let known: Vec<&str> = registry.addressed().map(|kind| kind.name).collect();
     for (index, name) in listener.dialects.iter().enumerate() {
         if listener.dialects[..index].contains(name) {
             checker.wrong(key, format!("found \"{name}\" twice, expected each dialect once"));
@@ -89,17 +89,17 @@ fn names(checker: &mut Checker<'_>, key: &str, listener: &Listener) {
 
 fn paths(checker: &mut Checker<'_>, key: &str, listener: &Listener) {
     let registry = checker.config.registry;
-    let is_served = |kind: &&dyn DialectKind| listener.serves(kind.name());
+    let is_served = |kind: &&DialectKind| listener.serves(kind.name);
     let served: Vec<_> = registry.iter().filter(is_served).collect();
     for (index, one) in served.iter().enumerate() {
         for other in &served[..index] {
-            let (name, earlier) = (one.name(), other.name());
+            let (name, earlier) = (one.name, other.name);
             let may_share = registry.is_guest(name, earlier) || registry.is_guest(earlier, name);
-            let overlap = path_matches(one.path(), other.path()) && path_matches(other.path(), one.path());
+            let overlap = path_matches(one.path, other.path) && path_matches(other.path, one.path);
             if overlap && !may_share {
                 let text = format!(
                     "found \"{earlier}\" and \"{name}\", which both claim {}, expected each on a `[[listener]]` of its own",
-                    one.path()
+                    one.path
                 );
                 checker.wrong(key, text);
             }

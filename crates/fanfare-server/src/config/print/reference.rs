@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _; // writing to a string cannot fail
 
-use fanfare_core::{DialectKind, Inherited, Registry, Target, Unit};
+use fanfare_core::{Inherited, Registry, Target, Unit};
 
 use super::guarded;
 use crate::config::environment::{self, RESERVED};
@@ -21,7 +21,7 @@ pub fn reference(registry: Registry) -> String {
     };
     let variables = RESERVED.map(|(name, doc)| (name.to_owned(), doc.to_owned()));
     let inherited = environment::inherited(registry).map(|(kind, inherited)| {
-        let effect = effect(kind.map(DialectKind::name), inherited);
+        let effect = effect(kind.map(|kind| kind.name), inherited);
         (inherited.variable.to_owned(), effect)
     });
     let files = DEFAULT_FILES.map(|file| format!("`{file}`")).join(" and ");

@@ -1,74 +1,38 @@
 //! Registries for tests.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use fanfare_core::{
-    Dialect, DialectDefaults, DialectKind, DurationText, Inherited, Options, OptionsType, Pattern, Registry,
-    Target, Unit, policy::RoomAccess,
+    DialectKind, DurationText, Inherited, OptionsType, Pattern, Registry, Target, Unit, policy::RoomAccess,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A dialect that is configured and never opened.
-struct Described {
-    name: &'static str,
-    doc: &'static str,
-    path: &'static str,
-    defaults: DialectDefaults,
-}
-
-impl DialectKind for Described {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn path(&self) -> &'static str {
-        self.path
-    }
-
-    fn summary(&self) -> &'static str {
-        self.doc
-    }
-
-    fn defaults(&self) -> DialectDefaults {
-        self.defaults
-    }
-
-    fn open(&self, _: &Options) -> Arc<dyn Dialect> {
-        panic!("no test opens it")
-    }
-}
-
-fn described(name: &'static str, doc: &'static str, defaults: DialectDefaults) -> Described {
-    Described {
-        name,
-        doc,
-        path: "/ws",
-        defaults,
-    }
+const fn described(name: &'static str, doc: &'static str) -> DialectKind {
+    DialectKind::new(name, "/ws", doc, |_| panic!("no test opens it"))
 }
 
 /// Returns the registry of these dialects. It stays for the rest of the test's process, as that of a build does.
-fn registry(kinds: Vec<Described>, sharing: &'static [(&'static str, &'static str)]) -> Registry {
+fn registry(kinds: Vec<DialectKind>, sharing: &'static [(&'static str, &'static str)]) -> Registry {
     let kinds = kinds
         .into_iter()
-        .map(|kind| -> &'static dyn DialectKind { Box::leak(Box::new(kind)) });
+        .map(|kind| -> &'static DialectKind { Box::leak(Box::new(kind)) });
     Registry::new(Box::leak(kinds.collect()), sharing)
 }
 
 /// The released dialects: one, and a hidden one for tests.
-fn released_kinds() -> Vec<Described> {
-    let notify = DialectDefaults {
-        binds: &["0.0.0.0:8081"],
-        max_message_size: 512,
-        ..DialectDefaults::default()
-    };
+fn released_kinds() -> Vec<DialectKind> {
     let doc = "The notify dialect: a push stream for each user, with nothing for clients to say.";
     vec![
-        described("notify", doc, notify),
-        Described {
+        DialectKind {
+            binds: &["0.0.0.0:8081"],
+            max_message_size: 512,
+            ..described("notify", doc)
+        },
+        DialectKind {
             path: "/",
-            ..described("echo", "Echoes.", DialectDefaults::default())
+            ..described("echo", "Echoes.")
         },
     ]
 }
@@ -133,24 +97,20 @@ pub(crate) fn large_with(path: &'static str, sharing: &'static [(&'static str, &
         Inherited::new("FEED_OTHER_PORT", Target::Port, Unit::Plain),
         Inherited::new("FEED_HOST", Target::Host, Unit::Plain),
     ];
-    let chat = DialectDefaults {
+    let mut kinds = released_kinds();
+    kinds.push(DialectKind {
+        path,
         binds: &["0.0.0.0:8081", "0.0.0.0:8082"],
         max_connections: 1000,
         options: OptionsType::of::<Chat>(),
         inherited: CHAT,
         production: &[("chat.access", "\"nobody\"")],
-        ..DialectDefaults::default()
-    };
-    let feed = DialectDefaults {
+        ..described("chat", "The chat dialect.")
+    });
+    kinds.push(DialectKind {
         binds: &["0.0.0.0:3000"],
         inherited: FEED,
-        ..DialectDefaults::default()
-    };
-    let mut kinds = released_kinds();
-    kinds.push(Described {
-        path,
-        ..described("chat", "The chat dialect.", chat)
+        ..described("feed", "The feed dialect.")
     });
-    kinds.push(described("feed", "The feed dialect.", feed));
     registry(kinds, sharing)
 }

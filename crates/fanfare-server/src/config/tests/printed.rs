@@ -89,15 +89,15 @@ fn declarations_of_dialects_hold() {
         let production = load(&sources, registry).unwrap();
         let default = load(&Sources::default(), registry).unwrap();
         for kind in registry.iter() {
-            let (name, defaults) = (kind.name(), kind.defaults());
-            let declared = serde_json::from_str(&defaults.options.defaults()).unwrap();
+            let name = kind.name;
+            let declared = serde_json::from_str(&kind.options.defaults()).unwrap();
             let options = &default.config.dialects[name].options;
-            assert_eq!(*options, defaults.options.read(declared).unwrap(), "{name}");
-            assert!(defaults.options.read(json!({ "nonsense": 1 })).is_err(), "{name}");
-            for (key, _) in defaults.production {
+            assert_eq!(*options, kind.options.read(declared).unwrap(), "{name}");
+            assert!(kind.options.read(json!({ "nonsense": 1 })).is_err(), "{name}");
+            for (key, _) in kind.production {
                 assert_ne!(*production.origins.of(key), Origin::Default, "{key}");
             }
-            for inherited in defaults.inherited {
+            for inherited in kind.inherited {
                 if let Target::Key(key) = inherited.target {
                     assert!(schema.find(key).is_some(), "{key}");
                 }
@@ -138,7 +138,7 @@ fn the_example_is_the_default() {
         for key in Schema::new(registry).leaves() {
             let path = &key.path;
             let table = path.split('.').next().and_then(|table| registry.find(table));
-            let hidden = table.is_some_and(|kind| kind.defaults().is_hidden());
+            let hidden = table.is_some_and(|kind| kind.is_hidden());
             // A repeated table without a default is described, and has no value to uncomment.
             let described = key.repeats() && default.values.get(path) == Some(&Value::Array(vec![]));
             let written = !hidden && !described && !key.is_file_form;

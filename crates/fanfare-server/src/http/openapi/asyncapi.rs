@@ -21,9 +21,9 @@ pub(super) fn document(registry: Registry) -> Value {
     });
     let kinds = registry.iter();
     // They are compiled in, and a test reads them.
-    let part = |kind: &dyn DialectKind| serde_json::from_str(kind.describe().asyncapi).ok();
+    let part = |kind: &DialectKind| serde_json::from_str(kind.asyncapi).ok();
     merge(&mut document, merged(kinds.clone().filter_map(part)));
-    for kind in kinds.filter(|kind| !kind.describe().asyncapi.is_empty()) {
+    for kind in kinds.filter(|kind| !kind.asyncapi.is_empty()) {
         merge(&mut document, server(kind));
     }
     document
@@ -51,15 +51,15 @@ fn history() -> Value {
 }
 
 /// Returns where a dialect is served by default.
-fn server(kind: &dyn DialectKind) -> Value {
-    let (name, binds) = (kind.name(), kind.defaults().binds);
+fn server(kind: &DialectKind) -> Value {
+    let (name, binds) = (kind.name, kind.binds);
     let bind = binds.first().and_then(|bind| bind.rsplit_once(':'));
     let port = bind.map_or("8081", |(_, port)| port);
     json!({
         "servers": { name: {
             "host": format!("localhost:{port}"),
             "protocol": "ws",
-            "description": format!("{} The address is the default.", kind.summary()),
+            "description": format!("{} The address is the default.", kind.summary),
         }},
         "channels": { name: { "servers": [{ "$ref": format!("#/servers/{name}") }] } },
     })

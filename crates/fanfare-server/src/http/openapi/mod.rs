@@ -58,7 +58,7 @@ fn groups() -> Value {
 fn describe(registry: Registry) -> Documents {
     let asyncapi = asyncapi::document(registry);
     let own = registry.iter();
-    let own = own.map(|kind| of_dialect(kind.describe().openapi, kind.name()));
+    let own = own.map(|kind| of_dialect((kind.openapi)(), kind.name));
     let mut openapi = merged(std::iter::once(groups()).chain(own));
     merge::merge(&mut openapi, upgrades::routes(&asyncapi["channels"]));
     openapi["info"]["summary"] = SUMMARY.into(); // utoipa knows no such field
@@ -207,13 +207,13 @@ mod tests {
     fn dialects_describe_their_routes_and_paths() {
         let Documents { openapi, asyncapi } = documents();
         for kind in fanfare_dialects::REGISTRY.iter() {
-            let (described, options) = (kind.describe(), Options::default());
+            let options = Options::default();
             assert!(
-                described.asyncapi.is_empty() || serde_json::from_str::<Value>(described.asyncapi).is_ok(),
+                kind.asyncapi.is_empty() || serde_json::from_str::<Value>(kind.asyncapi).is_ok(),
                 "{}",
-                kind.name()
+                kind.name
             );
-            for endpoint in kind.open(&options).endpoints() {
+            for endpoint in (kind.open)(&options).endpoints() {
                 let operation = &openapi["paths"][endpoint.path][endpoint.method.to_lowercase()];
                 assert!(operation.is_object(), "{} {}", endpoint.method, endpoint.path);
                 assert_eq!(
@@ -223,14 +223,10 @@ mod tests {
                     endpoint.path
                 );
             }
-            let channel = &asyncapi["channels"][kind.name()];
-            if !described.asyncapi.is_empty() {
-                assert_eq!(channel["address"], kind.path());
-                assert!(
-                    openapi["paths"][kind.path()]["get"].is_object(),
-                    "{}",
-                    kind.path()
-                );
+            let channel = &asyncapi["channels"][kind.name];
+            if !kind.asyncapi.is_empty() {
+                assert_eq!(channel["address"], kind.path);
+                assert!(openapi["paths"][kind.path]["get"].is_object(), "{}", kind.path);
             }
         }
     }
