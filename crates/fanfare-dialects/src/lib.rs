@@ -38,7 +38,7 @@
 //! let context = Context::new(SystemTime::now(), uuid::Uuid::nil(), None);
 //! let mut steps = Vec::new();
 //! conversation.received(Message::Text("hello"), &context, &mut steps);
-//! assert_eq!(steps, [Step::SendText("hello".into())]);
+//! assert_eq!(steps, [Step::text("hello")]);
 //! ```
 
 use fanfare_core::Registry;

@@ -48,9 +48,7 @@ pub(super) fn of_message(message: Message<'_>) -> u64 {
 /// Returns the work for `step`.
 pub(super) fn of_step(step: &Step) -> u64 {
     match step {
-        Step::SendText(bytes) | Step::SendBinary(bytes) | Step::SendForms([bytes, _]) => {
-            SEND + bytes.len() as u64 * BYTE
-        }
+        Step::Send(message) => SEND + message.payload().len() as u64 * BYTE,
         Step::Ask(command) => match command {
             Command::Authenticate(_) => AUTHENTICATE,
             Command::SubscribeBy { .. } => AUTHENTICATE + SUBSCRIPTION,

@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration, time::SystemTime};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::Opening;
+use super::{Opening, Rendering};
 use crate::{
     Audience, Channel, Denial, DialectFacts, Ending, Identity, Member, RawJson, Subscription,
     history::{Resumption, Since},
@@ -144,13 +144,8 @@ pub type Steps = Vec<Step>;
 /// One action that a conversation requests.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
-    /// Send this text to the client.
-    SendText(Bytes),
-    /// Send these bytes to the client.
-    SendBinary(Bytes),
-    /// Send this part of the response's body, in the form that the client chose
-    /// ([`Rendering::Forms`](crate::Rendering)).
-    SendForms([Bytes; 2]),
+    /// Send this message to the client.
+    Send(Rendering),
     /// Carry out this command, then call [`Conversation::answered`].
     Ask(Command),
     /// The client has sent its protocol's own ping or pong. It counts as an answered WebSocket ping.
@@ -164,6 +159,13 @@ pub enum Step {
     Close(u16, Cow<'static, str>),
     /// End the connection for a reason of the server, with the dialect's text.
     End(Ending),
+}
+
+impl Step {
+    /// Returns the step that sends this text.
+    pub fn text(text: impl Into<Bytes>) -> Self {
+        Self::Send(Rendering::Text(text.into()))
+    }
 }
 
 /// A conversation's command to the server.

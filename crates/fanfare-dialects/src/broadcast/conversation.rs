@@ -38,13 +38,13 @@ impl Client {
     fn welcome(&mut self, context: &Context<'_>) -> Step {
         let name = self.name.take();
         let name = name.unwrap_or_else(|| handshake::name_for(context.connection).into());
-        Step::SendText(render::welcome(&name, self.interval_seconds, context))
+        Step::text(render::welcome(&name, self.interval_seconds, context))
     }
 
     fn error(&mut self, message: &str, code: u16, context: &Context<'_>) -> Step {
         self.errors = self.errors.wrapping_add(1);
         let id = format!("error_{}_{}", handshake::tail(context.connection), self.errors);
-        Step::SendText(render::error(&id, message, code, context.now))
+        Step::text(render::error(&id, message, code, context.now))
     }
 }
 
@@ -61,7 +61,7 @@ impl Conversation for Client {
         match frames::read(text) {
             Ok(Frame::Ping) => {
                 steps.push(Step::Pinged);
-                steps.push(Step::SendText(render::pong(context.now)));
+                steps.push(Step::text(render::pong(context.now)));
             }
             Ok(Frame::Pong) => steps.push(Step::Pinged),
             Ok(Frame::StatusRequest) => steps.push(Step::Ask(Command::Facts)),
@@ -72,7 +72,7 @@ impl Conversation for Client {
     fn answered(&mut self, answer: Result<Outcome, Denial>, context: &Context<'_>, steps: &mut Steps) {
         steps.push(match answer {
             Ok(Outcome::Resumed) => self.welcome(context),
-            Ok(Outcome::Facts(own)) => Step::SendText(render::status_response(&own, context.now)),
+            Ok(Outcome::Facts(own)) => Step::text(render::status_response(&own, context.now)),
             _ => self.error("Status is not available", BAD_MESSAGE, context),
         });
     }

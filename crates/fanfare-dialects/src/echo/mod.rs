@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fanfare_core::{
     About, Accept, Context, Conversation, Converse, DialectKind, Offer, Receives, Reception, Refusal,
-    Rejection, Render, RequestHead, Respond, Step, Steps,
+    Rejection, Render, Rendering, RequestHead, Respond, Step, Steps,
 };
 
 pub(crate) static KIND: DialectKind = DialectKind::new(
@@ -58,10 +58,10 @@ struct Mirror;
 
 impl Conversation for Mirror {
     fn text(&mut self, text: &str, _context: &Context<'_>, steps: &mut Steps) {
-        steps.push(Step::SendText(Bytes::copy_from_slice(text.as_bytes())));
+        steps.push(Step::text(text.to_owned()));
     }
 
     fn binary(&mut self, bytes: &[u8], _context: &Context<'_>, steps: &mut Steps) {
-        steps.push(Step::SendBinary(Bytes::copy_from_slice(bytes)));
+        steps.push(Step::Send(Rendering::Binary(Bytes::copy_from_slice(bytes))));
     }
 }

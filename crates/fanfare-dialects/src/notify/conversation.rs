@@ -28,7 +28,7 @@ impl Conversation for Listener {
         let Context { connection, now, .. } = *context;
         let resumed = context.resumed;
         let resumed = resumed.and_then(|resumed| Notify.missed(resumed, connection, now));
-        steps.extend(resumed.map(|frame| Step::SendText(frame.payload().clone())));
+        steps.extend(resumed.map(Step::Send));
     }
 
     fn text(&mut self, _text: &str, _context: &Context<'_>, _steps: &mut Steps) {}

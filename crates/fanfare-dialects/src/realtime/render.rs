@@ -78,7 +78,7 @@ fn status(status: &str, details: &str, context: &Context<'_>) -> Step {
 }
 
 fn reply(kind: &str, data: &str, now: SystemTime) -> Step {
-    Step::SendText(frame(kind, &[data.as_bytes()], now))
+    Step::text(frame(kind, &[data.as_bytes()], now))
 }
 
 /// Renders a message. `data` are the parts of one JSON text; `kind` needs no escapes.

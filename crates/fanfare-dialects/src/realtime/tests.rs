@@ -3,7 +3,9 @@
 
 use std::time::UNIX_EPOCH;
 
-use fanfare_core::{Command, Context, Conversation, Message, Options, Receives, Reception, Step, Steps};
+use fanfare_core::{
+    Command, Context, Conversation, Message, Options, Receives, Reception, Rendering, Step, Steps,
+};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -20,7 +22,7 @@ fn say(text: &str) -> Steps {
 /// Returns the code and the message of the error that answers `text`.
 fn error(text: &str) -> (u64, String) {
     let steps = say(text);
-    let [Step::SendText(reply)] = &*steps else {
+    let [Step::Send(Rendering::Text(reply))] = &*steps else {
         panic!("{text:.60}: {steps:?}")
     };
     let reply: Value = serde_json::from_slice(reply).unwrap();
@@ -97,7 +99,7 @@ fn broken_messages() {
             for replaced in ["\"", "{", "]", "\\", "0", "é", "\u{0}", ""] {
                 let text = format!("{}{replaced}{}", &whole[..end], &whole[end + 1..]);
                 for step in say(&text) {
-                    if let Step::SendText(reply) = step {
+                    if let Step::Send(Rendering::Text(reply)) = step {
                         assert!(serde_json::from_slice::<Value>(&reply).is_ok(), "{text}");
                     }
                 }

@@ -100,7 +100,7 @@ impl Conversation for Member {
 impl Member {
     fn welcome(&self, context: &Context<'_>) -> Option<Step> {
         let user = self.user.as_ref()?;
-        Some(Step::SendText(render::connected(user, context)))
+        Some(Step::text(render::connected(user, context)))
     }
 
     /// Joins the next room of the handshake. After the last one, requests the missed events of all.
@@ -143,7 +143,7 @@ impl Member {
     fn act(&mut self, frame: Frame<'_>, context: &Context<'_>, steps: &mut Steps) {
         match frame {
             Frame::Ping => {
-                steps.extend([Step::SendText(render::pong(context.now)), Step::Pinged]);
+                steps.extend([Step::text(render::pong(context.now)), Step::Pinged]);
             }
             Frame::Join(room, wants_members, resume) => {
                 let command = Command::Join {
@@ -177,10 +177,10 @@ fn settle(asked: Asked, answer: Result<Outcome, Denial>, context: &Context<'_>, 
                 Outcome::Joined { members } => members,
                 _ => None,
             };
-            steps.push(Step::SendText(render::joined_room(&room, members, context)));
+            steps.push(Step::text(render::joined_room(&room, members, context)));
         }
         (Asked::Leave(room), Ok(_)) => {
-            steps.push(Step::SendText(render::left_room(&room, context.now)));
+            steps.push(Step::text(render::left_room(&room, context.now)));
         }
         (Asked::Join(room), Err(denial)) => {
             send_error(&denied(denial, &room), context, steps);
@@ -217,7 +217,7 @@ fn refuse(frame_error: &FrameError<'_>, context: &Context<'_>, steps: &mut Steps
 }
 
 fn send_error(words: &str, context: &Context<'_>, steps: &mut Steps) {
-    steps.push(Step::SendText(render::error(words, context.now)));
+    steps.push(Step::text(render::error(words, context.now)));
 }
 
 fn send_away() -> Step {

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use fanfare_core::{
-    Command, Context, Conversation, Converse, Denial, Ending, Opening, Outcome, Receives, Reception, Resume,
-    Step, Steps, Subscription, history::Since,
+    Command, Context, Conversation, Converse, Denial, Ending, Opening, Outcome, Receives, Reception,
+    Rendering, Resume, Step, Steps, Subscription, history::Since,
 };
 
 use uuid::Uuid;
@@ -64,7 +64,10 @@ impl Conversation for Reader {
         let denied = pairs.find_map(|(name, verdict)| Some((name, verdict.err()?)));
         steps.push(match (denied, context.resumed) {
             (Some((name, denial)), _) => denied_step(denial, name),
-            (None, Some(resumed)) => Step::SendForms(render::opening(resumed, retry_ms(context.connection))),
+            (None, Some(resumed)) => Step::Send(Rendering::Forms(render::opening(
+                resumed,
+                retry_ms(context.connection),
+            ))),
             (None, None) => Step::End(Ending::InternalError),
         });
     }
@@ -72,7 +75,7 @@ impl Conversation for Reader {
     fn caught_up(&mut self, _context: &Context<'_>, steps: &mut Steps) {
         if self.polls {
             let reason = "complete";
-            steps.push(Step::SendForms(render::end(reason)));
+            steps.push(Step::Send(Rendering::Forms(render::end(reason))));
             steps.push(Step::Close(COMPLETE, Cow::Borrowed(reason)));
         }
     }

@@ -66,7 +66,7 @@ impl Reply<'_> {
             timestamp: timestamp(now).to_string(),
         };
         // Texts and numbers under fixed names always serialise.
-        Step::SendText(serde_json::to_vec(&frame).unwrap_or_default().into())
+        Step::text(serde_json::to_vec(&frame).unwrap_or_default())
     }
 }
 

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration, time::SystemTime};
 
 use fanfare_core::{
     Command, Context, Conversation, Identity, MAX_DEPTH, Message, Options, Outcome, Receives, Reception,
-    Step, Steps, Target, Unit, UserId,
+    Rendering, Step, Steps, Target, Unit, UserId,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -68,7 +68,7 @@ fn context(identity: &Arc<Identity>) -> Context<'_> {
 }
 
 fn frame(step: &Step) -> Value {
-    let Step::SendText(text) = step else {
+    let Step::Send(Rendering::Text(text)) = step else {
         panic!("nothing is sent: {step:?}")
     };
     serde_json::from_slice(text).unwrap()

@@ -57,9 +57,9 @@ pub(crate) fn escaped(bytes: &Bytes) -> String {
 /// Returns a step as transcripts write it.
 pub(crate) fn step(step: &Step) -> String {
     match step {
-        Step::SendText(text) => format!("< {}", String::from_utf8_lossy(text)),
-        Step::SendBinary(bytes) => format!("<< {}", hex(bytes)),
-        Step::SendForms(all) => forms(all),
+        Step::Send(Rendering::Text(text)) => format!("< {}", String::from_utf8_lossy(text)),
+        Step::Send(Rendering::Binary(bytes)) => format!("<< {}", hex(bytes)),
+        Step::Send(Rendering::Forms(all)) => forms(all),
         Step::Ask(command) => format!("ask {}", self::command(command)),
         Step::Timer(Some(time)) => format!("timer {}", time.as_secs_f64()),
         Step::Timer(None) => "timer off".into(),

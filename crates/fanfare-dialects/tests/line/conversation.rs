@@ -99,5 +99,5 @@ fn command(line: &str) -> Option<Command> {
 }
 
 fn say(line: String) -> Step {
-    Step::SendText(line.into())
+    Step::text(line)
 }

@@ -43,6 +43,7 @@ use super::{
     clock::{Moment, millis},
     codec::Codec,
     counters::Tally,
+    framing::opcode,
 };
 
 /// What is known of a connection when it is let in.
@@ -337,11 +338,7 @@ impl Connection {
     /// Does one of the things that the conversation wants done, or returns it.
     pub(crate) fn perform(&mut self, step: Step, codec: &mut Codec, moment: Moment) -> Option<Wish> {
         match step {
-            Step::SendText(text) => return Some(self.answer(Opcode::Text, &text, codec)),
-            Step::SendBinary(bytes) => return Some(self.answer(Opcode::Binary, &bytes, codec)),
-            Step::SendForms(forms) => {
-                return Some(Wish::Send(self.framing().frame(&Rendering::Forms(forms))));
-            }
+            Step::Send(message) => return Some(self.answer(&message, codec)),
             Step::Ask(command) => return self.is_open().then_some(Wish::Ask(command)),
             Step::Timer(after) => self.liveness.set_timer(after, moment.ms),
             Step::Pinged => self.liveness.pinged(moment.ms),
@@ -359,13 +356,14 @@ impl Connection {
         None
     }
 
-    fn answer(&self, opcode: Opcode, payload: &[u8], codec: &mut Codec) -> Wish {
+    fn answer(&self, message: &Rendering, codec: &mut Codec) -> Wish {
+        let (framing, payload) = (self.framing(), message.payload());
         let threshold = self.mounted().settings().compression_threshold;
-        Wish::Send(match self.framing() {
+        Wish::Send(match framing {
             Framing::WebSocket(Some(params)) if payload.len() >= threshold => {
-                codec.deflater.frame(opcode, payload, params)
+                codec.deflater.frame(opcode(message), payload, params)
             }
-            _ => encode::frame(opcode, payload, false),
+            _ => framing.frame(message),
         })
     }
 }

@@ -358,5 +358,5 @@ fn json(text: &str) -> RawJson {
 }
 
 fn say(text: &str) -> Step {
-    Step::SendText(Bytes::copy_from_slice(text.as_bytes()))
+    Step::text(text.to_owned())
 }
