@@ -125,12 +125,7 @@ pub struct About<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rejection {
     /// As an HTTP response instead of the upgrade.
-    Http {
-        /// The status code.
-        status: u16,
-        /// The JSON body; empty for none.
-        body: Cow<'static, str>,
-    },
+    Http(HttpReply),
     /// As a close frame right after the upgrade, for browsers, which hide the HTTP response from the page.
     Close {
         /// The close code.
@@ -168,17 +163,15 @@ impl<'a> Offer<'a> {
 
 impl From<HttpReply> for Rejection {
     fn from(reply: HttpReply) -> Self {
-        Self::http(reply.status, reply.body)
+        Self::Http(reply)
     }
 }
 
 impl Rejection {
-    /// Returns an HTTP response with this JSON body.
-    pub fn http(status: u16, body: impl Into<Cow<'static, str>>) -> Self {
-        Self::Http {
-            status,
-            body: body.into(),
-        }
+    /// Returns an HTTP response with this JSON body; empty for none.
+    pub fn http(status: u16, body: &'static str) -> Self {
+        let body = body.into();
+        Self::Http(HttpReply { status, body })
     }
 
     /// Returns a close frame.

@@ -1,6 +1,6 @@
 //! A dialect's HTTP side: its own routes, as plans without I/O, and its fields on the server's routes.
 
-use std::time::SystemTime;
+use std::{borrow::Cow, time::SystemTime};
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -102,14 +102,14 @@ pub struct HttpReply {
     /// The status code.
     pub status: u16,
     /// The body, which is JSON: text, so that a reply can repeat a caller's value as it was written.
-    pub body: String,
+    pub body: Cow<'static, str>,
 }
 
 impl HttpReply {
     /// Returns a reply with this body, its fields sorted by name.
     pub fn json(status: u16, body: &impl Serialize) -> Self {
         // Bodies are structs and maps with string keys, so this cannot fail.
-        let body = serde_json::to_value(body).unwrap_or_default().to_string();
+        let body = serde_json::to_value(body).unwrap_or_default().to_string().into();
         Self { status, body }
     }
 }

@@ -88,7 +88,7 @@ fn answer(notification: &RawValue, receipt: Receipt, now: SystemTime) -> HttpRep
         timestamp: timestamp(now).to_string(),
     };
     // Writing to memory, with names for keys, cannot fail.
-    let body = serde_json::to_string(&reply).unwrap_or_default();
+    let body = serde_json::to_string(&reply).unwrap_or_default().into();
     HttpReply { status: 200, body }
 }
 

@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use fanfare_core::{
-    Audience, Channel, Command, Denial, DialectFacts, Draft, Event, Identity, ListenMessage, Member, Outcome,
-    Pattern, RawJson, Rejection, Rendering, Right, Sender, Step, Subscription, UserId,
+    Audience, Channel, Command, Denial, DialectFacts, Draft, Event, HttpReply, Identity, ListenMessage,
+    Member, Outcome, Pattern, RawJson, Rejection, Rendering, Right, Sender, Step, Subscription, UserId,
     history::{Resumption, Since, Unrecovered},
 };
 use serde_json::Value;
@@ -257,7 +257,7 @@ pub(crate) fn event(line: &str) -> Event {
 
 pub(crate) fn rejection(rejection: &Rejection) -> String {
     match rejection {
-        Rejection::Http { status, body } => format!("rejected {status} {body}"),
+        Rejection::Http(HttpReply { status, body }) => format!("rejected {status} {body}"),
         Rejection::Close { code, reason } => format!("rejected close {code} {reason}"),
     }
 }

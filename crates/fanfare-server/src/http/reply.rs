@@ -110,7 +110,7 @@ pub(super) fn failed(mounted: &MountedDialect, status: StatusCode, message: &str
 
 pub(super) fn planned(answer: HttpReply) -> Reply {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    text(status, JSON, answer.body)
+    text(status, JSON, answer.body.into_owned())
 }
 
 pub(super) fn allow(mut answer: Reply, allowed: &[Method]) -> Reply {

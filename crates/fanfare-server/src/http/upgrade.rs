@@ -284,9 +284,8 @@ impl UpgradeRequest<'_> {
             return body_stream::whole(self.mounted, body);
         }
         match dialect.refuse(refusal, &about) {
-            Rejection::Http { status, body } => {
-                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
-                let answer = reply::text(status, reply::JSON, body.into_owned());
+            Rejection::Http(answer) => {
+                let answer = reply::planned(answer);
                 if refusal == Refusal::KeysUnavailable {
                     reply::later(answer)
                 } else if dialect.streams() {
