@@ -58,8 +58,8 @@
 //!
 //! # Receivers
 //!
-//! Three indexes lead an event to its receivers. A node asks the [`Broker`] for the users in [`Interests`] and the channels in
-//! [`ChannelInterests`]; both also count which shards have a receiver. The shard's [`SubscriptionIndex`] finds the connections:
+//! Two indexes lead an event to its receivers. A node requests the users and channels in [`Interests`] from the [`Broker`];
+//! [`Interests`] also counts which shards have a receiver. The shard's [`SubscriptionIndex`] finds the connections:
 //!
 //! ```
 //! use fanfare_core::{Channel, Pattern, SubscriptionIndex};
@@ -158,7 +158,7 @@ pub use guarded_url::{GuardedUrl, HIDDEN};
 pub use histogram::{Histogram, HistogramSnapshot, NativeBuckets};
 pub use identity::{ADMIN_ROLE, Identity};
 pub use index::SubscriptionIndex;
-pub use interests::{ChannelInterests, Interests, ShardSet, UserFull};
+pub use interests::{Interests, ShardSet, UserFull};
 pub use json::{MAX_DEPTH, NotJson, RawJson, deeper_than, without_mark};
 pub use log_throttle::LogThrottle;
 pub use memory::give_back;

@@ -102,8 +102,8 @@ impl Node {
                 Audience::Everyone => ShardSet::first(handles.len()),
                 // The only shard's own index says as much for less.
                 Audience::User(_) if handles.len() == 1 => ShardSet::first(1),
-                Audience::User(user) => self.interests.shards_of(user),
-                Audience::Channel(channel) => self.channels.shards_of(channel),
+                Audience::User(user) => self.interests.shards_of_user(user),
+                Audience::Channel(channel) => self.interests.shards_of_channel(channel),
             };
             for (shard, share) in shares.iter_mut().enumerate() {
                 if concerned.contains(shard) {

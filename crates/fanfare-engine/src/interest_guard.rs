@@ -35,7 +35,7 @@ impl InterestGuard {
     ) -> Result<(Self, InForce), UserFull> {
         let (dialect, most) = (mounted.number, mounted.settings().max_connections_per_user);
         let first = || subscribe(node, Interest::User(user.clone()));
-        let in_force = node.interests.acquire(user, (shard, dialect), most, first)?;
+        let in_force = node.interests.acquire_user(user, (shard, dialect), most, first)?;
         let in_force = pending(node, in_force);
         let on = On::User {
             user: user.clone(),
@@ -47,7 +47,7 @@ impl InterestGuard {
     /// Counts one more connection on `channel`.
     pub(super) fn channel(node: &Arc<Node>, shard: usize, channel: &Channel) -> (Self, InForce) {
         let first = || subscribe(node, Interest::Channel(channel.clone()));
-        let in_force = node.channels.acquire(channel, shard, first);
+        let in_force = node.interests.acquire_channel(channel, shard, first);
         (
             Self::new(node, shard, On::Channel(channel.clone())),
             pending(node, in_force),
@@ -57,7 +57,7 @@ impl InterestGuard {
     /// Counts one more subscription to `pattern`.
     pub(super) fn pattern(node: &Arc<Node>, shard: usize, pattern: &Pattern) -> (Self, InForce) {
         let first = || subscribe(node, Interest::AllChannels);
-        let in_force = node.channels.acquire_pattern(pattern, shard, first);
+        let in_force = node.interests.acquire_pattern(pattern, shard, first);
         (
             Self::new(node, shard, On::Pattern(pattern.clone())),
             pending(node, in_force),
@@ -90,11 +90,7 @@ impl WatchGuard {
     /// Holds `interest`, and asks the broker for it if nothing on this node has.
     pub(super) fn new(node: &Arc<Node>, interest: Interest) -> (Self, InForce) {
         let first = || subscribe(node, interest.clone());
-        let in_force = match &interest {
-            Interest::User(user) => node.interests.watch(user, first),
-            Interest::Channel(channel) => node.channels.watch(channel, first),
-            Interest::AllChannels => node.channels.watch_all(first),
-        };
+        let in_force = node.interests.watch(&interest, first);
         let (in_force, node) = (pending(node, in_force), node.clone());
         (Self { node, interest }, in_force)
     }
@@ -103,11 +99,7 @@ impl WatchGuard {
 impl Drop for WatchGuard {
     fn drop(&mut self) {
         let last = || self.node.broker().unsubscribe(self.interest.clone());
-        match &self.interest {
-            Interest::User(user) => self.node.interests.unwatch(user, last),
-            Interest::Channel(channel) => self.node.channels.unwatch(channel, last),
-            Interest::AllChannels => self.node.channels.unwatch_all(last),
-        }
+        self.node.interests.unwatch(&self.interest, last);
     }
 }
 
@@ -130,15 +122,17 @@ impl Drop for InterestGuard {
             None => {}
             Some(On::User { user, dialect }) => {
                 let last = || unsubscribe(Interest::User(user.clone()));
-                self.node.interests.release(user, (self.shard, *dialect), last);
+                self.node
+                    .interests
+                    .release_user(user, (self.shard, *dialect), last);
             }
             Some(On::Channel(channel)) => {
                 let last = || unsubscribe(Interest::Channel(channel.clone()));
-                self.node.channels.release(channel, self.shard, last);
+                self.node.interests.release_channel(channel, self.shard, last);
             }
             Some(On::Pattern(pattern)) => {
                 let last = || unsubscribe(Interest::AllChannels);
-                self.node.channels.release_pattern(pattern, self.shard, last);
+                self.node.interests.release_pattern(pattern, self.shard, last);
             }
         }
     }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use fanfare_core::{
-    Audience, BoxFuture, Broker, BrokerError, ChannelInterests, ConnectionFacts, DialectFacts,
+    Audience, BoxFuture, Broker, BrokerError, ConnectionFacts, DialectFacts,
     EVERYONE_CHANNEL, Event, Interests, NodeFacts, PublishOptions, Receipt, Receives, Rendering, UserId,
     history::RESERVED_TYPES, policy::AccessControl,
 };
@@ -42,7 +42,6 @@ pub struct Node {
     pub clock: Clock,
     pub(super) authenticator: Arc<dyn Authenticator>,
     pub(super) interests: Interests<InForce>,
-    pub(super) channels: ChannelInterests<InForce>,
     /// What operators watch.
     pub(super) observers: Observers,
     pub(super) max_fan_out_receivers: usize,
@@ -108,7 +107,6 @@ impl Node {
             access: options.access,
             clock: options.clock,
             interests: Interests::new(count),
-            channels: ChannelInterests::default(),
             observers: Observers::new(options.observe),
             max_fan_out_receivers: options.max_fan_out_receivers,
             reserved_types,
@@ -235,7 +233,7 @@ impl Node {
 
     /// How many connections `user` has on this node.
     pub fn connections_of(&self, user: &str) -> usize {
-        self.interests.connections_of(user)
+        self.interests.connections_of_user(user)
     }
 
     /// The users this node holds, in no order.
@@ -248,7 +246,7 @@ impl Node {
     pub fn listeners(&self, audience: &Audience) -> u64 {
         match audience {
             Audience::User(user) => self.connections_of(user) as u64,
-            Audience::Channel(channel) => self.channels.connections_of(channel) as u64,
+            Audience::Channel(channel) => self.interests.connections_of_channel(channel) as u64,
             Audience::Everyone => {
                 let hearing = |how| {
                     self.dialects
@@ -257,7 +255,7 @@ impl Node {
                 };
                 let always = hearing(Receives::Always).map(|own| own.counters.active.load(Relaxed));
                 let subscribed = match hearing(Receives::Subscribed).next() {
-                    Some(_) => self.channels.connections_of(EVERYONE_CHANNEL) as u64,
+                    Some(_) => self.interests.connections_of_channel(EVERYONE_CHANNEL) as u64,
                     None => 0,
                 };
                 always.sum::<u64>() + subscribed
@@ -269,14 +267,14 @@ impl Node {
     pub fn audiences(&self) -> Vec<Audience> {
         let everyone = Some(Audience::Everyone).filter(|everyone| self.listeners(everyone) > 0);
         let users = self.users().into_iter().map(Audience::User);
-        let channels = self.channels.channels().into_iter();
+        let channels = self.interests.channels().into_iter();
         let channels = channels.map(|(channel, _)| Audience::Channel(channel));
         everyone.into_iter().chain(users).chain(channels).collect()
     }
 
     /// How many different patterns this node's connections subscribe to.
     pub fn patterns(&self) -> u64 {
-        self.channels.patterns_held() as u64
+        self.interests.patterns_held() as u64
     }
 
     /// Since the node started.
@@ -319,9 +317,9 @@ impl Node {
     /// What its connections listen to, all together.
     pub fn holdings(&self) -> Holdings {
         Holdings {
-            channels: self.channels.channels_held() as u64,
-            channel_subscriptions: self.channels.subscriptions(),
-            pattern_subscriptions: self.channels.pattern_subscriptions() as u64,
+            channels: self.interests.channels_held() as u64,
+            channel_subscriptions: self.interests.channel_subscriptions(),
+            pattern_subscriptions: self.interests.pattern_subscriptions() as u64,
             rooms: self.broker().rooms() as u64,
         }
     }

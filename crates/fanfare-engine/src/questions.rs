@@ -302,7 +302,7 @@ impl Node {
     }
 
     fn own_channels(&self, names: &NameRange) -> Counts {
-        names.cut(self.channels.channels(), |(name, _)| name, |(_, count)| *count)
+        names.cut(self.interests.channels(), |(name, _)| name, |(_, count)| *count)
     }
 
     fn own_users(&self, names: &NameRange) -> Counts {

@@ -1,22 +1,39 @@
-//! The users with connections on this node, over all shards.
+//! The users, channels and patterns that this node's connections need, over all shards.
 
-mod channels;
 mod held;
 mod shards;
+#[cfg(test)]
+mod tests;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Mutex,
+    atomic::{AtomicU64, Ordering},
+};
 
-use self::held::{Held, WATCHED};
-pub use self::{channels::ChannelInterests, shards::ShardSet};
-use crate::{UserId, striped::Striped};
+use self::held::{Held, ShardAndDialect, WATCHED};
+pub use self::shards::ShardSet;
+use crate::{
+    Channel, Interest, Pattern, UserId,
+    striped::{Striped, forget, locked},
+};
 
-/// Counts, per user, the connections of each shard and dialect: a publish goes only to shards with a receiver, and the
-/// node asks the broker only for users with a connection. `T` is the broker's answer to the user's first connection;
-/// each further one waits for a copy.
+/// Counts the connections of each shard on each user and channel: a publish goes only to shards with a receiver, and the node
+/// requests from the broker only what a connection needs. `T` is the broker's answer to the first request; each further
+/// connection waits for a copy.
+///
+/// Patterns are counted together: a node with any pattern requests every channel, and a shard with any receives every
+/// channel's events, because only its own index knows which match.
 #[derive(Debug)]
 pub struct Interests<T> {
     users: Striped<UserId, Held<T>>,
     users_per_dialect: Vec<AtomicU64>,
+    channels: Striped<Channel, Held<T>>,
+    channel_subscriptions: AtomicU64,
+    /// Subscriptions to each pattern, for the metrics.
+    patterns: Striped<Pattern, usize>,
+    any_pattern: Mutex<Option<Held<T>>>,
+    /// The shards with patterns, readable without the lock.
+    pattern_shards: AtomicU64,
 }
 
 /// The user has its maximum of connections in that dialect.
@@ -24,21 +41,29 @@ pub struct Interests<T> {
 #[error("the user has too many connections")]
 pub struct UserFull;
 
+// Channels are not counted by dialect; every subscription counts as one of this.
+const NO_DIALECT: usize = 0;
+
 impl<T: Clone> Interests<T> {
-    /// Returns counts without any user. `dialects` is the number of dialects.
+    /// Returns empty counts for this number of dialects.
     pub fn new(dialects: usize) -> Self {
         Self {
             users: Striped::default(),
             users_per_dialect: (0..dialects).map(|_| AtomicU64::new(0)).collect(),
+            channels: Striped::default(),
+            channel_subscriptions: AtomicU64::default(),
+            patterns: Striped::default(),
+            any_pattern: Mutex::default(),
+            pattern_shards: AtomicU64::default(),
         }
     }
 
     /// Counts one more connection of `user`. `first` runs under the lock if it is the user's first on the node,
-    /// so that its request to the broker and that of [`Interests::release`] keep their order.
+    /// so that its request to the broker and that of [`Interests::release_user`] keep their order.
     ///
     /// # Errors
     /// If the user has `most` connections in this dialect already (0 for no limit).
-    pub fn acquire(
+    pub fn acquire_user(
         &self,
         user: &UserId,
         (shard, dialect): (usize, usize),
@@ -58,32 +83,111 @@ impl<T: Clone> Interests<T> {
     }
 
     /// Removes one connection of `user` from the count. `last` runs under the lock if it was the last on the node.
-    pub fn release(&self, user: &UserId, (shard, dialect): (usize, usize), last: impl FnOnce()) {
+    pub fn release_user(&self, user: &UserId, (shard, dialect): (usize, usize), last: impl FnOnce()) {
         if self.users.let_go(user, (shard, dialect), last) == Some(0) {
             self.users_per_dialect[dialect].fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    /// Holds `user` for a watcher, which counts as no connection. `first` runs under the lock if nothing held it yet.
-    pub fn watch(&self, user: &UserId, first: impl FnOnce() -> T) -> T {
-        self.users.hold(user, WATCHED, first)
+    /// Counts one more connection of `shard` on `channel`; `first` is as in [`Interests::acquire_user`].
+    pub fn acquire_channel(&self, channel: &Channel, shard: usize, first: impl FnOnce() -> T) -> T {
+        let placed = self.channels.hold(channel, (shard, NO_DIALECT), first);
+        self.channel_subscriptions.fetch_add(1, Ordering::Relaxed);
+        placed
     }
 
-    /// Releases the hold of [`Interests::watch`]. `last` runs under the lock if nothing holds the user any more.
-    pub fn unwatch(&self, user: &UserId, last: impl FnOnce()) {
-        self.users.let_go(user, WATCHED, last);
+    /// Removes one connection of `shard` from the count of `channel`. `last` runs under the lock if it was the last
+    /// one.
+    pub fn release_channel(&self, channel: &Channel, shard: usize, last: impl FnOnce()) {
+        if self.channels.let_go(channel, (shard, NO_DIALECT), last).is_some() {
+            self.channel_subscriptions.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a subscription of `shard` to `pattern`. `first` runs under the lock if the node had no pattern.
+    pub fn acquire_pattern(&self, pattern: &Pattern, shard: usize, first: impl FnOnce() -> T) -> T {
+        *self.patterns.lock(pattern).entry(pattern.clone()).or_default() += 1;
+        self.hold_any((shard, NO_DIALECT), first)
+    }
+
+    /// Removes a subscription to `pattern` from the count. `last` runs under the lock if the node has no pattern left.
+    pub fn release_pattern(&self, pattern: &Pattern, shard: usize, last: impl FnOnce()) {
+        if !self.release_any((shard, NO_DIALECT), last) {
+            return;
+        }
+        let mut stripe = self.patterns.lock(pattern);
+        if let Some(subscriptions) = stripe.get_mut(&**pattern) {
+            *subscriptions -= 1;
+            if *subscriptions == 0 {
+                forget(&mut stripe, pattern);
+            }
+        }
+    }
+
+    /// Holds `interest` for a watcher, which counts as no connection. `first` runs under the lock if nothing held it.
+    pub fn watch(&self, interest: &Interest, first: impl FnOnce() -> T) -> T {
+        match interest {
+            Interest::User(user) => self.users.hold(user, WATCHED, first),
+            Interest::Channel(channel) => self.channels.hold(channel, WATCHED, first),
+            Interest::AllChannels => self.hold_any(WATCHED, first),
+        }
+    }
+
+    /// Releases the hold of [`Interests::watch`]. `last` runs under the lock if nothing holds `interest` any more.
+    pub fn unwatch(&self, interest: &Interest, last: impl FnOnce()) {
+        match interest {
+            Interest::User(user) => drop(self.users.let_go(user, WATCHED, last)),
+            Interest::Channel(channel) => drop(self.channels.let_go(channel, WATCHED, last)),
+            Interest::AllChannels => drop(self.release_any(WATCHED, last)),
+        }
+    }
+
+    fn hold_any(&self, place: ShardAndDialect, first: impl FnOnce() -> T) -> T {
+        let mut any = locked(&self.any_pattern);
+        let held = any.get_or_insert_with(|| Held::new(first()));
+        let placed = held.add(place);
+        self.pattern_shards.store(held.shards().bits(), Ordering::Release);
+        placed
+    }
+
+    /// Releases the hold of [`Interests::hold_any`]; returns whether `place` had one.
+    fn release_any(&self, place: ShardAndDialect, last: impl FnOnce()) -> bool {
+        let mut any = locked(&self.any_pattern);
+        let Some(held) = &mut *any else {
+            return false;
+        };
+        if !held.remove(place) {
+            return false;
+        }
+        self.pattern_shards.store(held.shards().bits(), Ordering::Release);
+        if held.is_empty() {
+            *any = None;
+            last();
+        }
+        true
     }
 
     /// Returns the shards with a connection of `user`, and one more for a watcher.
-    pub fn shards_of(&self, user: &str) -> ShardSet {
+    pub fn shards_of_user(&self, user: &str) -> ShardSet {
         let stripe = self.users.lock(user);
         stripe.get(user).map(Held::shards).unwrap_or_default()
     }
 
+    /// Returns the shards that may have receivers of an event on `channel`: with a subscriber, or with any pattern.
+    pub fn shards_of_channel(&self, channel: &str) -> ShardSet {
+        let exact = self.channels.lock(channel).get(channel).map(Held::shards);
+        exact.unwrap_or_default() | ShardSet::from_bits(self.pattern_shards.load(Ordering::Acquire))
+    }
+
     /// Returns the number of connections of `user` on this node, in all dialects.
-    pub fn connections_of(&self, user: &str) -> usize {
-        let stripe = self.users.lock(user);
-        stripe.get(user).map_or(0, Held::connections)
+    pub fn connections_of_user(&self, user: &str) -> usize {
+        self.users.lock(user).get(user).map_or(0, Held::connections)
+    }
+
+    /// Returns the number of connections subscribed to exactly `channel`.
+    pub fn connections_of_channel(&self, channel: &str) -> usize {
+        let stripe = self.channels.lock(channel);
+        stripe.get(channel).map_or(0, Held::connections)
     }
 
     /// Returns every user with a connection, in any order.
@@ -96,78 +200,32 @@ impl<T: Clone> Interests<T> {
     pub fn users_in(&self, dialect: usize) -> u64 {
         self.users_per_dialect[dialect].load(Ordering::Relaxed)
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_and_the_last_connection_are_reported() {
-        let interests = Interests::new(2);
-        let alice = UserId::new("alice").expect("a name");
-        let acquire = |place, word| interests.acquire(&alice, place, 0, || word);
-        assert_eq!(acquire((0, 0), "first"), Ok("first"));
-        assert_eq!(acquire((3, 1), "second"), Ok("first"));
-        assert_eq!(acquire((3, 1), "third"), Ok("first"));
-        let shards = interests.shards_of("alice");
-        assert_eq!(
-            (
-                shards.len(),
-                shards.contains(0),
-                shards.contains(1),
-                shards.contains(3)
-            ),
-            (2, true, false, true)
-        );
-        assert_eq!((interests.users_in(0), interests.users_in(1)), (1, 1));
-        assert_eq!(interests.connections_of("alice"), 3);
-
-        let mut released = 0;
-        for (place, expected) in [((3, 1), 0), ((0, 0), 0), ((0, 0), 0), ((3, 1), 1)] {
-            interests.release(&alice, place, || released += 1);
-            assert_eq!(released, expected);
-        }
-        assert!(interests.shards_of("alice").is_empty() && interests.users().is_empty());
-        assert_eq!((interests.users_in(0), interests.users_in(1)), (0, 0));
+    /// Returns every channel with the number of its subscribers, in any order. Copies the list.
+    pub fn channels(&self) -> Vec<(Channel, usize)> {
+        let held = |channel: &Channel, held: &Held<T>| (channel.clone(), held.connections());
+        let mut all = self.channels.collect(held);
+        all.retain(|(_, subscribers)| *subscribers > 0); // the rest is only watched
+        all
     }
 
-    #[test]
-    fn watchers_hold_a_user_and_count_as_no_connection() {
-        let interests = Interests::new(1);
-        let alice = UserId::new("alice").expect("a name");
-        assert_eq!(interests.watch(&alice, || "asked"), "asked");
-        assert_eq!(interests.acquire(&alice, (0, 0), 1, || "again"), Ok("asked"));
-        assert_eq!(
-            (interests.connections_of("alice"), interests.users().len()),
-            (1, 1)
-        );
-        let mut released = 0;
-        interests.release(&alice, (0, 0), || released += 1);
-        assert_eq!(
-            (released, interests.connections_of("alice")),
-            (0, 0),
-            "it is watched"
-        );
-        assert!(interests.users().is_empty());
-        interests.unwatch(&alice, || released += 1);
-        interests.unwatch(&alice, || released += 1);
-        assert_eq!(released, 1);
+    /// Returns the number of different channels, including those that are only watched.
+    pub fn channels_held(&self) -> usize {
+        self.channels.count()
     }
 
-    #[test]
-    fn a_user_has_at_most_its_share_of_a_dialect() {
-        let interests = Interests::new(2);
-        let bob = UserId::new("bob").expect("a name");
-        for (place, expected) in [
-            ((0, 0), Ok(())),
-            ((1, 0), Ok(())),
-            ((1, 0), Err(UserFull)),
-            ((1, 1), Ok(())),
-        ] {
-            assert_eq!(interests.acquire(&bob, place, 2, || ()), expected);
-        }
-        interests.release(&bob, (0, 0), || ());
-        assert_eq!(interests.acquire(&bob, (1, 0), 2, || ()), Ok(()));
+    /// Returns the number of all subscriptions to channels.
+    pub fn channel_subscriptions(&self) -> u64 {
+        self.channel_subscriptions.load(Ordering::Relaxed)
+    }
+
+    /// Returns the number of different patterns.
+    pub fn patterns_held(&self) -> usize {
+        self.patterns.count()
+    }
+
+    /// Returns the number of all subscriptions to patterns.
+    pub fn pattern_subscriptions(&self) -> usize {
+        locked(&self.any_pattern).as_ref().map_or(0, Held::connections)
     }
 }

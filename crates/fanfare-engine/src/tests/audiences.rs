@@ -249,7 +249,7 @@ fn shards_are_handed_what_they_hold() {
             world.connect_on(1, "bob").await,
         );
         let concerned = |channel: &str| {
-            let shards = world.node.channels.shards_of(channel);
+            let shards = world.node.interests.shards_of_channel(channel);
             (shards.contains(0), shards.contains(1))
         };
         for (asker, asked, on_a, on_b) in [

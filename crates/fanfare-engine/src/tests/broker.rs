@@ -48,7 +48,7 @@ fn the_second_on_a_channel_waits_like_the_first() {
         alice.say("sub a").await;
         until(|| world.broker.interests().len() == 4).await;
         bob.say("sub a").await;
-        until(|| world.node.channels.connections_of("a") == 2).await;
+        until(|| world.node.interests.connections_of_channel("a") == 2).await;
         drop(alice); // the one who asked the broker; its answer serves the other
         world.broker.confirm();
         bob.receives(&["sub: ok"]).await;
@@ -83,7 +83,7 @@ fn a_further_connection_waits_while_its_node_subscribes_again() {
         let mut third = Box::pin(world.connect("alice"));
         assert!((&mut third).now_or_never().is_none(), "no welcome");
         second.say_all(&["sub a", "sub b.*"]).await;
-        until(|| world.node.channels.connections_of("a") == 2).await;
+        until(|| world.node.interests.connections_of_channel("a") == 2).await;
         assert_eq!(world.waiting(), 1, "no answer");
         world.broker.renewed.open();
         third.await;

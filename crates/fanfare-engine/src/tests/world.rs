@@ -334,10 +334,13 @@ impl World {
         let node = &self.node;
         assert_eq!((node.active(), node.users().len()), (0, 0));
         assert_eq!(
-            (node.channels.channels_held(), node.channels.subscriptions()),
+            (
+                node.interests.channels_held(),
+                node.interests.channel_subscriptions()
+            ),
             (0, 0)
         );
-        assert_eq!(node.channels.pattern_subscriptions(), 0);
+        assert_eq!(node.interests.pattern_subscriptions(), 0);
         for shard in &self.shards {
             crate::sweep::leave_due(shard, u64::MAX);
         }
