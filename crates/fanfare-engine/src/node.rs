@@ -10,9 +10,9 @@ use std::{
 };
 
 use fanfare_core::{
-    Audience, BoxFuture, Broker, BrokerError, ConnectionFacts, DialectFacts,
-    EVERYONE_CHANNEL, Event, Interests, NodeFacts, PublishOptions, Receipt, Receives, Rendering, UserId,
-    history::RESERVED_TYPES, policy::AccessControl,
+    Audience, BoxFuture, Broker, BrokerError, ConnectionFacts, DialectFacts, EVERYONE_CHANNEL, Event,
+    Interests, NodeFacts, PublishOptions, Receipt, Receives, Rendering, UserId, history::RESERVED_TYPES,
+    policy::AccessControl,
 };
 use tokio::sync::oneshot;
 use uuid::Uuid;

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fanfare_core::Target;
+use fanfare_core::{DialectKind, Target};
 use serde_json::{Value as Json, json};
 use toml::Value;
 
@@ -138,7 +138,7 @@ fn the_example_is_the_default() {
         for key in Schema::new(registry).leaves() {
             let path = &key.path;
             let table = path.split('.').next().and_then(|table| registry.find(table));
-            let hidden = table.is_some_and(|kind| kind.is_hidden());
+            let hidden = table.is_some_and(DialectKind::is_hidden);
             // A repeated table without a default is described, and has no value to uncomment.
             let described = key.repeats() && default.values.get(path) == Some(&Value::Array(vec![]));
             let written = !hidden && !described && !key.is_file_form;
