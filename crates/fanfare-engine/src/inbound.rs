@@ -22,7 +22,7 @@ impl Inbound for Node {
     fn deliver(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Reach>> {
         self.counters.events.fetch_add(events.len() as u64, Relaxed);
         let (arrived, delivery) = (Instant::now(), self.counters.delivery.clone());
-        let spans = Spans::of(self.span_recorder(), events.iter(), |recorder, event| {
+        let spans = Spans::of(self.span_recorder.get(), events.iter(), |recorder, event| {
             recorder.deliver(event, &self.access)
         });
         // Handed to the shards now, so that the order of calls is the order of delivery.

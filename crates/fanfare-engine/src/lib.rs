@@ -69,7 +69,6 @@
 
 mod acknowledged;
 mod admission;
-mod authenticator;
 mod batch;
 mod broadcast;
 mod census;
@@ -100,11 +99,11 @@ mod observe;
 mod once;
 mod pace;
 mod perform;
+mod ports;
 mod publisher;
 mod questions;
 mod receivers;
 mod replay;
-mod reporter;
 mod row;
 mod run;
 mod seat;
@@ -127,7 +126,6 @@ mod write;
 mod tests;
 
 pub use admission::Admission;
-pub use authenticator::Authenticator;
 pub use batch::{Prepared, Variant};
 pub use clock::Clock;
 pub use command::{ShardCommands, ShardHandle};
@@ -145,12 +143,11 @@ pub use observe::{
 };
 pub use once::{Conflict, InProgress};
 pub use pace::Pace;
+pub use ports::{Authenticator, EndSpan, Reporter, SpanRecorder};
 pub use questions::{Counts, Gathered, NameRange, RoomMember};
-pub use reporter::Reporter;
 pub use row::{Filter, Row, RowDetail, RowPage};
 pub use seat::Seat;
 pub use settings::DialectSettings;
 pub use shard::Shard;
-pub use spans::{EndSpan, SpanRecorder};
 pub use tail::{Tail, TailsFull};
 pub use transport::Transport;

@@ -40,6 +40,10 @@ pub struct Node {
     pub access: AccessControl,
     /// Its clocks.
     pub clock: Clock,
+    /// Answers [`Node::reports`] for this node, once it is set.
+    pub reporter: OnceLock<Arc<dyn Reporter>>,
+    /// Records this node's spans, if it is set.
+    pub span_recorder: OnceLock<Arc<dyn SpanRecorder>>,
     pub(super) authenticator: Arc<dyn Authenticator>,
     pub(super) interests: Interests<InForce>,
     /// What operators watch.
@@ -49,8 +53,6 @@ pub struct Node {
     pub(super) reserved_types: HashSet<&'static str>,
     shards: OnceLock<Vec<ShardHandle>>,
     broker: OnceLock<Arc<dyn Broker>>,
-    reporter: OnceLock<Arc<dyn Reporter>>,
-    span_recorder: OnceLock<Arc<dyn SpanRecorder>>,
     draining: AtomicBool,
     connections: AtomicU64,
 }
@@ -126,29 +128,6 @@ impl Node {
         let _ = self.broker.set(broker);
     }
 
-    /// Gives the node what answers [`Node::reports`] for it.
-    pub fn attach_reporter(&self, reporter: Arc<dyn Reporter>) {
-        let _ = self.reporter.set(reporter); // as above
-    }
-
-    /// Gives the node what records its spans.
-    pub fn attach_span_recorder(&self, recorder: Arc<dyn SpanRecorder>) {
-        let _ = self.span_recorder.set(recorder); // as above
-    }
-
-    /// Returns what became of the finished spans since the start; `None` if none are recorded.
-    pub fn span_counts(&self) -> Option<Vec<(&'static str, u64)>> {
-        self.span_recorder().map(|recorder| recorder.counts())
-    }
-
-    pub(super) fn span_recorder(&self) -> Option<&Arc<dyn SpanRecorder>> {
-        self.span_recorder.get()
-    }
-
-    pub(super) fn reporter(&self) -> Option<&Arc<dyn Reporter>> {
-        self.reporter.get()
-    }
-
     /// Publishes `events` by the broker, in order, and returns a receipt for each: the one way in of every door.
     ///
     /// Events whose ids the server chose are placed at the call, in the order of calls. An event whose publisher chose the id
@@ -167,7 +146,7 @@ impl Node {
             Now(BoxFuture<'static, Vec<Receipt>>),
             Once(BoxFuture<'static, Result<Vec<Receipt>, InProgress>>),
         }
-        let spans = Spans::of(self.span_recorder(), events.iter_mut(), |recorder, event| {
+        let spans = Spans::of(self.span_recorder.get(), events.iter_mut(), |recorder, event| {
             recorder.publish(event, &self.access)
         });
         self.access.mark_history(&mut events);
@@ -277,16 +256,11 @@ impl Node {
         self.interests.patterns_held() as u64
     }
 
-    /// Since the node started.
-    pub fn uptime(&self) -> Duration {
-        self.clock.uptime()
-    }
-
     /// The figures for reports.
     pub fn facts(&self) -> NodeFacts {
         NodeFacts {
             now: self.clock.wall(),
-            uptime: self.uptime(),
+            uptime: self.clock.uptime(),
             started_at: self.clock.started_at(),
             version: env!("CARGO_PKG_VERSION"),
             publications_received: self.counters.publications_received.load(Relaxed),

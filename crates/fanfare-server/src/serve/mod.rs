@@ -104,7 +104,7 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     let commands = attach(&node, config, shards)?;
     let upkeep = Arc::<Upkeep>::default();
     let report = NodeReport::new(&node, accounts.clone(), upkeep.clone(), loaded.clone());
-    node.attach_reporter(report.clone());
+    let _ = node.reporter.set(report.clone()); // nothing else sets it
     let looking = report.spawn_looking();
     let exporting = prepared.exporter.map(|exporter| trace(config, exporter, &node));
     let rate_limits = doors::rate_limits(&config.limits);
@@ -169,7 +169,7 @@ fn spawn_ticks(node: &Arc<Node>) {
 /// Records the node's spans, and sends them with `exporter`.
 fn trace(config: &Config, exporter: SpanExporter, node: &Node) -> Exporting {
     let (recorder, exporting) = otlp::start(&config.telemetry.otlp, exporter, node.id);
-    node.attach_span_recorder(Arc::new(recorder));
+    let _ = node.span_recorder.set(Arc::new(recorder)); // nothing else sets it
     exporting
 }
 

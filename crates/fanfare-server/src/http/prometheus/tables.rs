@@ -200,7 +200,7 @@ pub(super) fn add_labelled(node: &Node, gate: &Gate, accounts: &Accounts, upkeep
          "Clients that asked for what they missed: recovered, or why not: it is not kept any more (expired), the \
           cursor is of another history (epoch), it is more than history.replay_limit (limit), or it is no cursor \
           (unknown)"),
-        ("fanfare_spans_total", "result", node.span_counts().unwrap_or_default(),
+        ("fanfare_spans_total", "result", node.span_recorder.get().map_or_else(Vec::new, |recorder| recorder.counts()),
          "What became of the spans for the collector: exported, dropped (too many waited for it), failed (it was \
           away, slow or refused them)"),
         ("fanfare_authorizer_answers_total", "answer", answers.into(),
