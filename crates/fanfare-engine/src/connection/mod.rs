@@ -1,11 +1,10 @@
 //! One connection as a state machine: it is given bytes, answers and the time, and returns bytes and wishes. It knows no
 //! socket, shard, broker or clock; its driver has those.
 //!
-//! Its parts change for reasons of their own: what is not written yet ([`outbox`]), when it is pinged and ends
-//! ([`liveness`]), who it is and what it receives ([`subscriber`]), and what its dialect is about ([`dialogue`]).
+//! Its parts are in modules of their own: the frames that are not written yet ([`outbox`]), its times ([`liveness`]), its identity and
+//! subscriptions ([`subscriber`]).
 
 mod closing;
-mod dialogue;
 mod holding;
 mod liveness;
 mod meter;
@@ -24,12 +23,12 @@ use fanfare_core::{
     Channel, Command, Context, Conversation, Denial, Ending, Identity, Message, Opening, Outcome, Rendering,
     Step, Steps,
 };
-use fanfare_ws::{Opcode, encode};
+use fanfare_ws::{Decoder, Limits, Opcode, encode};
 use uuid::Uuid;
 
 use self::{
-    dialogue::Dialogue,
     liveness::{Due, Liveness},
+    meter::Meter,
     outbox::Outbox,
 };
 pub(crate) use self::{
@@ -100,7 +99,14 @@ pub(crate) struct Connection {
     pub(crate) admission: Admission,
     pub(crate) subscriber: Subscriber,
     pub(crate) liveness: Liveness,
-    dialogue: Dialogue,
+    conversation: Box<dyn Conversation>,
+    decoder: Decoder,
+    meter: Option<Box<Meter>>,
+    /// The number of commands that are not answered yet. Nothing is read meanwhile.
+    open_commands: u32,
+    framing: Framing,
+    /// The dialect that the client may turn out to speak.
+    successor: Option<Arc<MountedDialect>>,
     /// The frames that wait for the socket; in a box, because most of the time there are none.
     outbox: Option<Box<Outbox>>,
     phase: Phase,
@@ -124,7 +130,12 @@ impl Connection {
         let mut connection = Self {
             id: new.id,
             number,
-            dialogue: Dialogue::new(mounted, admission.name(), new.framing, new.successor),
+            conversation: mounted.dialect.converse(admission.name()),
+            decoder: Decoder::new(),
+            meter: Meter::new(&mounted.settings()),
+            open_commands: 0,
+            framing: new.framing,
+            successor: new.successor,
             subscriber: Subscriber {
                 identity: new.identity,
                 ..Subscriber::default()
@@ -155,12 +166,12 @@ impl Connection {
     }
 
     pub(crate) fn framing(&self) -> Framing {
-        self.dialogue.framing
+        self.framing
     }
 
     #[cfg(test)]
     pub(crate) fn set_framing(&mut self, framing: Framing) {
-        self.dialogue.framing = framing;
+        self.framing = framing;
     }
 
     pub(crate) fn has_begun(&self) -> bool {
@@ -185,9 +196,19 @@ impl Connection {
         self.is_open() && !self.subscriber.is_shut
     }
 
+    /// Returns what the client may send, by the settings of its dialect or of the one that it may turn out to speak.
+    fn limits(&self) -> Limits {
+        let settings = self.successor.as_ref().unwrap_or(self.mounted()).settings();
+        Limits {
+            max_message_size: settings.max_message_size,
+            max_fragments: settings.max_fragments,
+            deflate: self.framing.deflate(),
+        }
+    }
+
     /// Whether a command of its conversation is not answered yet.
     pub(crate) fn is_asked(&self) -> bool {
-        self.dialogue.open > 0
+        self.open_commands > 0
     }
 
     /// Whether what it asked for is not answered yet, or not sent. It is not read from meanwhile.
@@ -299,21 +320,22 @@ impl Connection {
             ..Context::new(moment.wall, self.id, self.subscriber.proven())
         };
         let mut steps = Steps::new();
-        act(&mut *self.dialogue.conversation, &context, &mut steps);
+        act(&mut *self.conversation, &context, &mut steps);
         steps
     }
 
     /// Is of the dialect of `admission` from now on.
     pub(crate) fn switch(&mut self, mut admission: Admission, moment: Moment) {
         self.liveness.set_timer(None, moment.ms); // was the old conversation's
-        self.dialogue.switch(admission.dialect());
+        self.meter = Meter::new(&admission.dialect().settings());
+        self.conversation = admission.dialect().dialect.converse(None);
         admission.note_user_agent(self.admission.take_user_agent());
         self.admission = admission;
     }
 
     /// The dialect that its client may turn out to speak, once.
     pub(crate) fn take_successor(&mut self) -> Option<Arc<MountedDialect>> {
-        self.dialogue.successor.take()
+        self.successor.take()
     }
 
     /// Takes a new credential of its user, or its first.
@@ -326,12 +348,12 @@ impl Connection {
 
     /// A command waits for its answer.
     pub(crate) fn wait(&mut self) {
-        self.dialogue.open += 1;
+        self.open_commands += 1;
     }
 
     /// The answer has come.
     pub(crate) fn resume(&mut self, moment: Moment) {
-        self.dialogue.open -= 1;
+        self.open_commands -= 1;
         self.liveness.read(moment.ms); // it was not read from meanwhile
     }
 

@@ -107,8 +107,8 @@ fn take_message(
     moment: Moment,
     done: &mut Done,
 ) -> Taken {
-    let limits = own.dialogue.limits(own.admission.dialect());
-    let mut decoder = std::mem::take(&mut own.dialogue.decoder);
+    let limits = own.limits();
+    let mut decoder = std::mem::take(&mut own.decoder);
     let is_open = own.is_open();
     let taken = match decoder.next(input, &limits, &mut codec.inflater) {
         Err(violation) => Taken::Bad(violation),
@@ -122,13 +122,13 @@ fn take_message(
             _ => Received::NOTHING_TO_DO,
         }),
     };
-    own.dialogue.decoder = decoder;
+    own.decoder = decoder;
     taken
 }
 
 /// Counts a frame.
 fn rule(own: &mut Connection, now: u64) -> Ruling {
-    let meter = own.dialogue.meter.as_mut();
+    let meter = own.meter.as_mut();
     let ruling = meter.map_or(Ruling::Pass, |meter| meter.rule(now));
     if ruling != Ruling::Pass {
         own.mounted().counters.rate_limited.fetch_add(1, Relaxed);
@@ -177,7 +177,7 @@ fn on_message(own: &mut Connection, message: Message<'_>, moment: Moment, done: 
         }
         Ruling::End => return too_much(own, moment),
     }
-    if let (Some(successor), Message::Text(text)) = (&own.dialogue.successor, message)
+    if let (Some(successor), Message::Text(text)) = (&own.successor, message)
         && successor.dialect.recognizes(text)
     {
         return Received::Foreign(text.into());
