@@ -33,12 +33,7 @@ impl Shard {
         let user = new.identity.as_ref().map(|identity| identity.user.clone());
         let mounted = new.admission.dialect().clone();
         let (seat, in_force) = self.insert(new)?;
-        let slot = async {
-            match user {
-                Some(user) => slots::of_user(&self.node, &mounted, &user).await,
-                None => Ok(None),
-            }
-        };
+        let slot = slots::of_user(&self.node, &mounted, user.as_ref());
         let ((), slot) = tokio::join!(in_force::wait(in_force), slot);
         let slot = slot.map_err(|_| Refusal::UserAtCapacity)?;
         turn::take(self, seat.key, |turn| turn.connection().admission.keep(slot));

@@ -27,14 +27,14 @@ pub(super) async fn of_name(node: &Arc<Node>, mounted: &MountedDialect, name: &s
     acquire(node.clone(), slot, 1).await
 }
 
-/// Takes one of the places of `user` in the dialect; nothing where there is no limit.
+/// Takes one of the places of `user` in the dialect; none without a user or a limit.
 pub(super) fn of_user(
     node: &Arc<Node>,
     mounted: &MountedDialect,
-    user: &UserId,
+    user: Option<&UserId>,
 ) -> impl Future<Output = Result<Option<HeldSlot>, UserFull>> + use<> {
     let (node, most) = (node.clone(), mounted.settings().max_connections_per_user);
-    let slot = (most > 0).then(|| Slot {
+    let slot = user.filter(|_| most > 0).map(|user| Slot {
         scope: SlotScope::User,
         dialect: mounted.name,
         name: (**user).into(),

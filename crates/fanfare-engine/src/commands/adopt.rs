@@ -26,14 +26,8 @@ pub(crate) fn adopt(turn: &mut Turn<'_>, text: Box<str>) -> Doing {
     let (Ok(hold), Ok(mut admission)) = (hold, admission) else {
         return close(turn, 1013, "at capacity");
     };
-    let slot = user.map(|user| slots::of_user(node, &mounted, user));
-    let work = async move {
-        match slot {
-            Some(slot) => slot.await,
-            None => Ok(None),
-        }
-    };
-    after(work, move |turn, slot| match slot {
+    let slot = slots::of_user(node, &mounted, user);
+    after(slot, move |turn, slot| match slot {
         Ok(slot) => {
             admission.keep(slot);
             let hold = hold.map(|(hold, _)| hold); // the user's events reach the node already

@@ -46,7 +46,7 @@ fn become_user(turn: &mut Turn<'_>, identity: Arc<Identity>) -> Doing {
     let Ok((hold, placed)) = InterestGuard::user(node, shard, &mounted, &identity.user) else {
         return denied(Denial::UserAtCapacity);
     };
-    let slot = slots::of_user(node, &mounted, &identity.user);
+    let slot = slots::of_user(node, &mounted, Some(&identity.user));
     let work = async move {
         let ((), slot) = tokio::join!(in_force::wait(placed), slot);
         (identity, hold, slot)
