@@ -244,24 +244,14 @@ impl Batch {
         if parts == 0 {
             batch.finish();
         }
-        let share = |(shard, events): (usize, Vec<u32>)| {
-            (
-                shard,
-                Part {
-                    batch: batch.clone(),
-                    events,
-                },
-            )
-        };
-        (
-            shares
-                .into_iter()
-                .enumerate()
-                .filter(|(_, events)| !events.is_empty())
-                .map(share)
-                .collect(),
-            reported,
-        )
+        let shares = shares.into_iter().enumerate();
+        let parts = shares
+            .filter(|(_, events)| !events.is_empty())
+            .map(|(shard, events)| {
+                let batch = batch.clone();
+                (shard, Part { batch, events })
+            });
+        (parts.collect(), reported)
     }
 
     fn finish(&self) {

@@ -1,7 +1,8 @@
 //! What the nodes of a cluster ask each other, so that an operator gets one answer for all.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    cmp::Reverse,
+    collections::{BTreeMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -155,10 +156,8 @@ impl Node {
         asked.map(|each| {
             let mut sums = BTreeMap::<Box<str>, RoomMember>::new();
             for member in each.into_iter().flatten() {
-                match sums.entry(member.user.clone()) {
-                    Entry::Occupied(mut known) => known.get_mut().add(&member),
-                    Entry::Vacant(free) => _ = free.insert(member),
-                }
+                let sum = sums.entry(member.user.clone());
+                sum.and_modify(|known| known.add(&member)).or_insert(member);
             }
             sums.into_values().take(limit).collect()
         })
@@ -204,18 +203,12 @@ impl Node {
         let question = Question::Traces { order, limit };
         let asked = self.ask_all::<Vec<TraceSummary>>(&question).await;
         asked.map(|each| {
-            let mut first = BTreeMap::<Uuid, TraceSummary>::new();
-            for one in each.into_iter().flatten() {
-                match first.entry(one.event.id) {
-                    Entry::Occupied(mut known) if known.get().recorded_at_us > one.recorded_at_us => {
-                        known.insert(one);
-                    }
-                    Entry::Occupied(_) => {}
-                    Entry::Vacant(free) => _ = free.insert(one),
-                }
-            }
-            let mut all: Vec<_> = first.into_values().collect();
-            all.sort_by_key(|one| std::cmp::Reverse(one.recorded_at_us));
+            let mut all: Vec<_> = each.into_iter().flatten().collect();
+            // Of the records of one event the first counts.
+            all.sort_by_key(|one| (one.recorded_at_us, Reverse(one.event.id)));
+            let mut known = HashSet::new();
+            all.retain(|one| known.insert(one.event.id));
+            all.reverse();
             all.truncate(limit);
             all
         })
@@ -265,7 +258,7 @@ impl Node {
             Question::Channels(names) => serde_json::to_vec(&self.own_channels(&names)),
             Question::Users(names) => serde_json::to_vec(&self.own_users(&names)),
             Question::Report(name) => {
-                let report = match self.reporter() {
+                let report = match self.reporter.get() {
                     Some(reporter) => reporter.report(&name).await,
                     None => None,
                 };
