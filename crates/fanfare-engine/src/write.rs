@@ -1,9 +1,6 @@
 //! Writes events to one connection. Each event is framed once for each kind of receiver.
 
-use std::{
-    borrow::{Borrow, Cow},
-    sync::Arc,
-};
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use fanfare_core::Reach;
@@ -99,21 +96,10 @@ pub(super) fn send_new(
             shown.push(at);
         }
     }
-    send(driver, &frames, &shown, reached, moment)
-}
-
-/// Sends frames, each of the event at its place.
-fn send(
-    driver: &mut Driver,
-    frames: &[impl Borrow<Bytes>],
-    places: &[usize],
-    reached: &mut [Reach],
-    moment: Moment,
-) -> Tally {
     let mut tally = Tally::default();
-    for (frames, places) in frames.chunks(RUN).zip(places.chunks(RUN)) {
+    for (frames, shown) in frames.chunks(RUN).zip(shown.chunks(RUN)) {
         let sent = driver.send_run(frames, moment);
-        count_each(sent, places, reached);
+        count_each(sent, shown, reached);
         tally += sent;
     }
     tally
