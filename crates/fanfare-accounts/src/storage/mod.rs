@@ -14,7 +14,6 @@ mod connect;
 mod error;
 mod location;
 mod messages;
-mod passwords;
 mod restore;
 mod schema;
 mod session_ends;
@@ -124,13 +123,8 @@ impl Storage {
     /// # Errors
     /// If the database cannot be used at the moment, or is newer than this build.
     pub async fn prepare(&self) -> Result<()> {
-        let (storage, start) = (self.clone(), Instant::now());
-        transaction::detached(async move {
-            let prepared = timeout(LONGEST, storage.prepared()).await;
-            let prepared = prepared.unwrap_or_else(|_| Err(Outage::Slow.into()));
-            storage.judged(start, prepared, |()| false)
-        })
-        .await
+        let prepare = |storage: Self| async move { storage.prepared().await };
+        self.operate(prepare, |()| false).await
     }
 
     async fn prepared(&self) -> Result<()> {
@@ -231,18 +225,27 @@ impl Storage {
         work: Work<T>,
         has_written: fn(&T) -> bool,
     ) -> Result<T> {
+        let run = move |storage: Self| async move {
+            storage.prepared().await?;
+            let turn = storage.turn(begin).await?;
+            let done = transaction::run(&storage.inner.pool, begin, work).await?;
+            if turn.is_some() {
+                storage.inner.turns_done.fetch_add(1, Relaxed);
+            }
+            Ok(done)
+        };
+        self.operate(run, has_written).await
+    }
+
+    /// Runs an operation within the time limit, to its end even if the caller is dropped, and records its result.
+    async fn operate<T: Send + 'static, F: Future<Output = Result<T>> + Send>(
+        &self,
+        work: impl FnOnce(Self) -> F + Send + 'static,
+        has_written: fn(&T) -> bool,
+    ) -> Result<T> {
         let (storage, start) = (self.clone(), Instant::now());
         transaction::detached(async move {
-            let work = async {
-                storage.prepared().await?;
-                let turn = storage.turn(begin).await?;
-                let done = transaction::run(&storage.inner.pool, begin, work).await?;
-                if turn.is_some() {
-                    storage.inner.turns_done.fetch_add(1, Relaxed);
-                }
-                Ok(done)
-            };
-            let done = timeout(LONGEST, work).await;
+            let done = timeout(LONGEST, work(storage.clone())).await;
             storage.judged(
                 start,
                 done.unwrap_or_else(|_| Err(Outage::Slow.into())),
