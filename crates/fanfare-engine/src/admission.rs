@@ -1,4 +1,4 @@
-//! Whether one more connection is admitted: a dialect's total, its limit per address, and one connection of each name.
+//! Admits connections: within a dialect's limit and its limit per address, and one connection of each name.
 
 use std::{
     collections::hash_map::Entry,
@@ -15,19 +15,19 @@ use super::{
     slots::{self, HeldSlot},
 };
 
-/// How long a handshake waits for a name that is taken. A client that closes a connection and opens the next at once may be
-/// served before the server has read the end of the old one, which may be another node's.
+/// How long a handshake waits for a name that is taken: a client that reconnects at once may arrive before the end of its old
+/// connection, which may be on another node.
 const NAME_GRACE: Duration = Duration::from_millis(250);
-/// Between two tries.
+/// The time between two tries.
 const NAME_RETRY: Duration = Duration::from_millis(25);
 
-/// A place taken among a dialect's connections; given back when dropped.
+/// A place among a dialect's connections. Dropping it releases the place.
 pub struct Admission {
     dialect: Arc<MountedDialect>,
     address: IpAddr,
-    /// Whether it counts among those of its address.
+    /// Whether it is counted in `MountedDialect::networks`.
     counted: bool,
-    /// Few connections have any, and all would pay for their size.
+    /// In a box, because only few connections have any.
     held: Option<Box<Held>>,
 }
 
@@ -37,12 +37,12 @@ struct Held {
     name: Option<Box<str>>,
     name_slot: Option<HeldSlot>,
     user_slot: Option<HeldSlot>,
-    /// What program its client says it is, if its dialect keeps that.
+    /// The client's program, if the dialect keeps it.
     user_agent: Option<Box<str>>,
 }
 
 impl Admission {
-    /// Takes a place on this node for a connection from `address` that is called `name`, where connections have names.
+    /// Takes a place on this node for a connection from `address`, which may have a `name`.
     ///
     /// # Errors
     /// [`Refusal::AtCapacity`], [`Refusal::AddressAtCapacity`] or [`Refusal::NameTaken`].
@@ -81,8 +81,8 @@ impl Admission {
         Ok(admission)
     }
 
-    /// Takes a place for a connection from `address` that is called `name`, where connections have names. The name must be
-    /// free on all nodes; one that is taken is waited for a moment.
+    /// Takes a place for a connection from `address`, which may have a `name`. The name must be free on all nodes; if it is
+    /// taken, this waits a moment.
     ///
     /// # Errors
     /// [`Refusal::AtCapacity`], [`Refusal::AddressAtCapacity`] or [`Refusal::NameTaken`].
@@ -124,14 +124,14 @@ impl Admission {
         }
     }
 
-    /// Notes what program its client says it is.
+    /// Stores the client's program.
     pub(super) fn note_user_agent(&mut self, user_agent: Option<Box<str>>) {
         if user_agent.is_some() {
             self.held.get_or_insert_default().user_agent = user_agent;
         }
     }
 
-    /// What program its client says it is, if its dialect keeps that.
+    /// Returns the client's program, if the dialect keeps it.
     pub(super) fn user_agent(&self) -> Option<&str> {
         self.held.as_ref()?.user_agent.as_deref()
     }
@@ -140,7 +140,7 @@ impl Admission {
         self.held.as_mut()?.user_agent.take()
     }
 
-    /// Lets other connections have the name and the user's place.
+    /// Releases the name and the user's place.
     pub(super) fn release(&mut self) {
         let Some(mut held) = self.held.take() else { return };
         let name = held.name.take();
@@ -150,17 +150,17 @@ impl Admission {
         }
     }
 
-    /// The client's address.
+    /// Returns the client's address.
     pub fn address(&self) -> IpAddr {
         self.address
     }
 
-    /// What the connection is called.
+    /// Returns the connection's name, if it has one.
     pub fn name(&self) -> Option<&str> {
         self.held.as_ref()?.name.as_deref()
     }
 
-    /// The dialect the place is in.
+    /// Returns the dialect.
     pub fn dialect(&self) -> &Arc<MountedDialect> {
         &self.dialect
     }

@@ -1,4 +1,4 @@
-//! Events on their way to this node's connections, shared by its shards.
+//! Events that are being delivered to this node's connections, shared by its shards.
 
 use std::{
     borrow::Cow,
@@ -25,19 +25,19 @@ use super::{
     observe::Traced,
 };
 
-/// An event with its renderings, each made when the first receiver needs it and shared by all.
+/// An event with its renderings. Each is made when the first receiver needs it, and shared by all.
 pub struct Prepared {
-    /// What was published.
+    /// The event.
     pub event: Event,
-    /// How many dialects there are.
+    /// The number of dialects.
     dialects: usize,
     renderings: Renderings,
-    /// The same with its cursor in it; only if a receiver asked for cursors.
+    /// The renderings with cursor, if a receiver wants cursors.
     with_cursor: OnceLock<Box<Renderings>>,
 }
 
-/// An event's renderings; `None` inside says "not for this dialect". Most events are shown in one dialect, whose rendering needs no
-/// memory of its own.
+/// An event's renderings; `None` inside means that the dialect does not show it. Most events are rendered in one dialect only, which
+/// needs no further allocation.
 #[derive(Default)]
 struct Renderings {
     /// The first that was needed, with the number of its dialect.
@@ -47,7 +47,7 @@ struct Renderings {
 }
 
 impl Renderings {
-    /// The rendering in the dialect of this `number`, of so many.
+    /// Returns the rendering in the dialect of this `number`, of so many.
     fn get(&self, number: usize, dialects: usize, render: impl Fn() -> Option<Framed>) -> Option<&Framed> {
         let (first, framed) = self.first.get_or_init(|| (number, render()));
         if *first == number {
@@ -60,14 +60,14 @@ impl Renderings {
     }
 }
 
-/// What decides which bytes a connection is sent for an event.
+/// The properties of a connection that decide the bytes of an event.
 #[derive(Clone, Copy)]
 pub struct Variant<'a> {
     /// Its dialect.
     pub mounted: &'a Arc<MountedDialect>,
-    /// What its messages are wrapped in.
+    /// Its framing.
     pub framing: Framing,
-    /// Whether it asked for cursors.
+    /// Whether it wants cursors.
     pub cursors: bool,
 }
 
@@ -76,14 +76,14 @@ pub(super) struct Framed {
     opcode: Opcode,
     /// Its frame for WebSocket, uncompressed; empty for a part of a body.
     frame: Bytes,
-    /// Where in it the payload begins.
+    /// Where the payload begins in it.
     payload_at: usize,
-    /// By framing, for the others. Nearly always one entry. Of a part of a body, its forms as they are come first.
+    /// The other frames, by framing; nearly always one. For a part of a body, its plain forms come first.
     others: Mutex<Vec<(Framing, Bytes)>>,
 }
 
 impl Prepared {
-    /// Nothing is rendered yet.
+    /// Returns the event without any rendering.
     pub fn new(event: Event, dialects: usize) -> Self {
         Self {
             event,
@@ -93,9 +93,9 @@ impl Prepared {
         }
     }
 
-    /// The event framed for connections of `variant`, compressed where that is negotiated and worth it.
+    /// Returns the event's frame for connections of `variant`, compressed if that is negotiated and worth it.
     ///
-    /// It is borrowed where that is possible, since a copy costs as much as a good part of the rest of a delivery.
+    /// It is borrowed if possible, because a copy costs a good part of a delivery.
     pub fn frame(&self, variant: Variant<'_>, deflater: &mut Deflater) -> Option<Cow<'_, Bytes>> {
         let Variant { mounted, framing, .. } = variant;
         match self.event.history {
@@ -116,7 +116,7 @@ impl Prepared {
     }
 
     fn render(&self, mounted: &MountedDialect, cursor: Option<Cursor>) -> Option<Framed> {
-        // A dialect that panics over an event must not take the shard's deliveries down with it.
+        // A panic in a dialect must not end the shard's deliveries.
         let rendered = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match cursor {
             None => mounted.dialect.render(&self.event),
             Some(cursor) => mounted
@@ -146,7 +146,7 @@ impl Framed {
         }
     }
 
-    /// The frame for connections of `mounted` with this framing, compressed where that is negotiated and worth it.
+    /// Returns the frame for connections of `mounted` with this framing, compressed if that is negotiated and worth it.
     pub(super) fn frame(
         &self,
         mounted: &MountedDialect,
@@ -167,7 +167,7 @@ impl Framed {
         &self.frame[self.payload_at..]
     }
 
-    /// The frame for `framing`, which `produce` makes of those that are known.
+    /// Returns the frame for `framing`; `produce` makes it from the existing ones.
     fn other(&self, framing: Framing, produce: impl FnOnce(&[(Framing, Bytes)]) -> Bytes) -> Bytes {
         let mut known = locked(&self.others);
         if let Some((_, frame)) = known.iter().find(|(made_for, _)| *made_for == framing) {
@@ -179,8 +179,8 @@ impl Framed {
     }
 }
 
-/// A text that a node sends to all of its own connections of one dialect: a tick, or the notice that a drain begins. It is
-/// not an event, so it does not pass the broker.
+/// A message of a node to all its connections of one dialect: a tick, or the notice of a drain. It is no event and does not
+/// pass the broker.
 pub(super) struct Broadcast {
     pub(super) mounted: Arc<MountedDialect>,
     pub(super) framed: Framed,
@@ -195,35 +195,35 @@ impl Broadcast {
     }
 }
 
-/// Whether exactly the same connections should have `one` and `other`.
+/// Returns whether exactly the same connections receive `one` and `other`.
 pub(super) fn same(one: &Event, other: &Event) -> bool {
     one.audience == other.audience
         && (&one.private_to, &one.readers_of, one.except)
             == (&other.private_to, &other.readers_of, other.except)
 }
 
-/// Several events that go to the shards together.
+/// Events that go to the shards together.
 pub(super) struct Batch {
     pub(super) events: Vec<Prepared>,
-    /// When the broker brought them.
+    /// When they arrived.
     pub(super) arrived: Instant,
-    /// Those of them that are traced, each with its place; nearly always none.
+    /// The traced events, by place; nearly always none.
     traced: Vec<(u32, Arc<Traced>)>,
     reaches: Mutex<Vec<Reach>>,
     parts_left: AtomicUsize,
     done: Mutex<Option<oneshot::Sender<Vec<Reach>>>>,
 }
 
-/// One shard's share of a batch. When the last one is dropped, however that comes about, the publisher is answered.
+/// One shard's share of a batch. When the last part is dropped, for any reason, the publisher is answered.
 pub(super) struct Part {
     pub(super) batch: Arc<Batch>,
-    /// Which of the batch's events concern this shard, in order.
+    /// The places of the events for this shard, in order.
     pub(super) events: Vec<u32>,
 }
 
 impl Batch {
-    /// Splits `events` by `shares`: for each shard, which events concern it. Answers the parts of those shards that
-    /// have any, and what resolves when all parts are done.
+    /// Splits `events` by `shares`, the places of each shard's events. Returns the parts of the shards that have any, and a
+    /// receiver that resolves when all parts are done.
     pub(super) fn split(
         events: Vec<Prepared>,
         shares: Vec<Vec<u32>>,
@@ -263,12 +263,12 @@ impl Batch {
 }
 
 impl Part {
-    /// The events of this part, in order.
+    /// Returns the events of this part, in order.
     pub(super) fn prepared(&self) -> impl Iterator<Item = &Prepared> {
         self.events.iter().map(|at| &self.batch.events[*at as usize])
     }
 
-    /// Makes a part of its own for some of the events, whose reach is then reported by that one.
+    /// Splits off a part for some of the events. The reach of those is then reported by it.
     pub(super) fn split(&self, events: Range<usize>) -> Self {
         self.batch.parts_left.fetch_add(1, AcqRel); // this part is one of them, so the batch is not finished yet
         Self {
@@ -277,19 +277,19 @@ impl Part {
         }
     }
 
-    /// Whether an event of the batch is traced.
+    /// Returns whether an event of the batch is traced.
     pub(super) fn is_traced(&self) -> bool {
         !self.batch.traced.is_empty()
     }
 
-    /// The events of this part, in order, each with its trace if it has one.
+    /// Returns the events of this part, in order, each with its trace if it has one.
     pub(super) fn traced(&self) -> impl Iterator<Item = (&Prepared, Option<&Arc<Traced>>)> {
         let trace_of = |at: u32| self.batch.traced.iter().find(|(place, _)| *place == at);
         let own = self.events.iter().zip(self.prepared());
         own.map(move |(at, event)| (event, trace_of(*at).map(|(_, traced)| traced)))
     }
 
-    /// Adds what this shard reached; `reached` goes along with [`Part::prepared`].
+    /// Adds this shard's reach; `reached` has the order of [`Part::prepared`].
     pub(super) fn report(&self, reached: &[Reach]) {
         let mut totals = locked(&self.batch.reaches);
         for (at, reach) in self.events.iter().zip(reached) {

@@ -1,4 +1,4 @@
-//! A broadcast to the connections of one dialect on one shard.
+//! Sends a broadcast to the connections of one dialect on one shard.
 
 use super::{
     Shard, Variant,
@@ -7,11 +7,11 @@ use super::{
     counters::Tally,
 };
 
-/// Connections served before other tasks of the shard get a turn.
+/// The connections that are served before the shard yields to its other tasks.
 const CHUNK: usize = 256;
 
 impl Shard {
-    /// Sends `broadcast` to this shard's connections of its dialect, with pauses, since they may be many.
+    /// Sends `broadcast` to this shard's connections of its dialect, with pauses, because they may be many.
     pub(super) async fn broadcast(&self, broadcast: &Broadcast) {
         let keys = receivers(&self.connections.borrow(), broadcast);
         for chunk in keys.chunks(CHUNK) {

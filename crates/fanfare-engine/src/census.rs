@@ -1,4 +1,4 @@
-//! What is known of the connections that are open on one node.
+//! Lists and ends the open connections of one shard.
 
 use std::{rc::Rc, time::Duration};
 
@@ -13,9 +13,9 @@ use super::{
     row::{Filter, Row, RowDetail, RowPage},
 };
 
-/// Slots of a shard that are looked at between two pauses: a walk over all connections must not hold up deliveries.
+/// The slots that are visited between two pauses: a walk over all connections must not delay deliveries.
 const SLOTS_PER_STEP: usize = 256;
-/// Connections that are described between two pauses: each may have a thousand subscriptions.
+/// The connections that are described between two pauses: each may have a thousand subscriptions.
 const ROWS_PER_STEP: usize = 16;
 
 /// Whether a subscription of the connection covers `audience`.
@@ -54,7 +54,7 @@ fn texts(connection: &Connection) -> impl Iterator<Item = Box<str>> {
     })
 }
 
-/// When an id of version 7 was made, in milliseconds of Unix time. Unlike an age, that is the same whenever one asks.
+/// Returns when an id of version 7 was made, in milliseconds of Unix time. Unlike an age, it is the same in every answer.
 fn made_at_ms(id: Uuid) -> u64 {
     u64::try_from(id.as_u128() >> 80).unwrap_or_default()
 }
@@ -149,7 +149,7 @@ impl Shard {
         }
     }
 
-    /// Whether the connection does not receive the channel that was asked about, though a pattern covers it: events that a pattern
+    /// Returns whether the connection may not read the covered channel, although a pattern of it matches: events that a pattern
     /// matches are judged one by one. A subscription to the channel itself was judged when it was made.
     fn refuses(&self, own: &Connection, covered: Option<&Audience>) -> bool {
         let Some(Audience::Channel(channel)) = covered else {
@@ -169,7 +169,7 @@ impl Shard {
         }
     }
 
-    /// What is known of this shard's open connections of a dialect.
+    /// Returns this shard's open connections of a dialect.
     pub(super) fn list(&self, dialect: usize) -> Vec<ConnectionFacts> {
         let moment = self.node.now();
         let at = |then: u64| moment.wall - Duration::from_millis(moment.ms.saturating_sub(then));
@@ -186,7 +186,7 @@ impl Shard {
             .collect()
     }
 
-    /// Ends the connections for which `ends` returns true, and returns how many.
+    /// Ends the connections for which `ends` returns true, and returns their number.
     pub(super) fn end_those(&self, ending: Ending, ends: impl Fn(&Connection) -> bool) -> u64 {
         let connections = self.connections.borrow();
         let of = |(key, driver): (Key, &Driver)| {

@@ -1,4 +1,4 @@
-//! A shard's connections, and the keys that name them.
+//! A shard's connections, by key.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::driver::Driver;
 
-/// Names a connection on its shard; never the same for two connections, even in one slot.
+/// Identifies a connection on its shard. Two connections never have the same key, even in one slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     slot: u32,
@@ -15,23 +15,23 @@ pub struct Key {
 }
 
 impl Key {
-    /// The place of the connection among its shard's, which a later connection may have.
+    /// Returns the connection's slot, which a later connection may reuse.
     pub(super) fn slot(self) -> usize {
         self.slot as usize
     }
 }
 
-/// Connections, in the order they are written to.
+/// Connections, in the order of writing.
 pub(super) type Receivers = SmallVec<[Key; 8]>;
 
-/// The connections of one page: as many as fit into 32 KiB, which the allocator has a class for. A box for each connection
-/// would be rounded up to the allocator's next class, and one block for all would be copied when it grows.
+/// The connections of one page: as many as fit into 32 KiB, a size class of the allocator. A box for each connection would be rounded
+/// up to the next class, and one block for all would be copied when it grows.
 const PAGE: usize = 32 * 1024 / size_of::<Driver>();
 
-/// The connections of one shard. A key whose connection has gone finds none.
+/// The connections of one shard. The key of a connection that is gone finds none.
 #[derive(Default)]
 pub(super) struct Connections {
-    /// Each has room for [`PAGE`], or none while it is empty.
+    /// Each has room for [`PAGE`] connections, or none while it is empty.
     pages: Vec<Slab<Driver>>,
     /// The pages that are not full. The first one is filled first, so that the last ones become empty.
     with_room: BTreeSet<usize>,
@@ -80,30 +80,30 @@ impl Connections {
         (driver.generation == key.generation).then_some(driver)
     }
 
-    /// The same, if it takes events.
+    /// Returns the connection, if it takes events.
     pub(super) fn receiver_at(&mut self, key: Key) -> Option<&mut Driver> {
         self.at(key).filter(|driver| driver.connection.takes_events())
     }
 
-    /// The same, if it takes events now or when they are held back for it no longer.
+    /// Returns the connection, if it takes events now or after they were held back.
     pub(super) fn later_receiver_at(&mut self, key: Key) -> Option<&mut Driver> {
         self.at(key)
             .filter(|driver| driver.connection.takes_events_later())
     }
 
-    /// The connection in a slot; slots are numbered up to [`Self::slots`].
+    /// Returns the connection in a slot; slots are numbered up to [`Self::slots`].
     pub(super) fn in_slot(&mut self, slot: usize) -> Option<(Key, &mut Driver)> {
         let (number, place) = location(slot);
         let driver = self.pages.get_mut(number)?.get_mut(place)?;
         Some((key(slot, driver), driver))
     }
 
-    /// How many connections there have been; see [`Self::is_among`].
+    /// Returns the number of connections so far; see [`Self::is_among`].
     pub(super) fn generation(&self) -> u32 {
         self.generation
     }
 
-    /// Whether the connection of `key` was among the first `generation`.
+    /// Returns whether the connection of `key` was among the first `generation`.
     pub(super) fn is_among(key: Key, generation: u32) -> bool {
         generation.wrapping_sub(key.generation) <= u32::MAX / 2
     }
@@ -127,7 +127,7 @@ impl Connections {
         pages.flat_map(|page| page.iter_mut().map(|(_, driver)| driver))
     }
 
-    /// Forgets the empty pages at the end, so that they are not looked at any more.
+    /// Removes the empty pages at the end, so that they are not visited any more.
     pub(super) fn shrink(&mut self) {
         while self.pages.pop_if(|page| page.is_empty()).is_some() {
             self.with_room.remove(&self.pages.len());
@@ -135,7 +135,7 @@ impl Connections {
     }
 }
 
-/// The page of a slot, and the place in it.
+/// Returns the page of a slot, and its place in the page.
 fn location(slot: usize) -> (usize, usize) {
     (slot / PAGE, slot % PAGE)
 }

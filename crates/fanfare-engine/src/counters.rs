@@ -1,4 +1,4 @@
-//! Figures that only grow, and a few that also fall. Written in batches where messages are many.
+//! The counters and gauges of a node and its dialects.
 
 use std::{
     collections::BTreeMap,
@@ -11,81 +11,81 @@ use std::{
 
 use fanfare_core::{Histogram, locked};
 
-/// The node's own.
+/// The counters of a node.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Publications that came in by the broker or the Redis-protocol door.
+    /// Publications that arrived by the broker or the Redis-protocol door.
     pub publications_received: AtomicU64,
-    /// Publications dropped because they were not of the documented form.
+    /// Publications that were dropped because their form was wrong.
     pub publications_rejected: AtomicU64,
     /// Events that the broker brought to this node.
     pub events: AtomicU64,
-    /// From then until every matching connection of this node had them, written or queued; once for each batch that
-    /// matched a connection.
+    /// The time from the arrival of a batch until its events were written or queued for every matching connection of this
+    /// node; only of batches that matched a connection.
     pub delivery: Arc<Histogram>,
-    /// From then until a shard took them up; once for each of its turns, by the batch that waited longest, and
-    /// once for each fan-out.
+    /// The time from the arrival of a batch until a shard began with it: once for each of its turns, by the batch that waited
+    /// longest, and once for each fan-out.
     pub queue_wait: Histogram,
-    /// Times that the fan-outs of a shard reached their limit.
+    /// How often the fan-outs of a shard reached their limit.
     pub fan_outs_full: AtomicU64,
-    /// From a WebSocket handshake's request until its connection was admitted.
+    /// The time from a WebSocket handshake's request until its connection was admitted.
     pub handshake: Histogram,
-    /// Connections accepted that were never upgraded or answered in time.
+    /// Accepted connections that were not upgraded or answered in time.
     pub handshakes_timed_out: AtomicU64,
-    /// Requests whose handlers are at work now.
+    /// Requests whose handlers are running now.
     pub requests_in_progress: AtomicU64,
-    /// Requests and handshakes refused because their address came too often.
+    /// Requests and handshakes that were refused because their address sent too many.
     pub requests_rate_limited: AtomicU64,
-    /// Events that wait now until the authorizer has decided whether a connection may have them.
+    /// Events that wait now for the authorizer's decision.
     pub events_undecided: AtomicU64,
-    /// What became of the questions of clients for what they missed: `recovered`, or why not.
+    /// The results of clients' requests to resume: `recovered`, or why not.
     pub resumes: Labelled,
     /// Events that were replayed to clients.
     pub replayed: AtomicU64,
-    /// `accept` failed, most often for want of file descriptors.
+    /// Failures of `accept`, mostly because the process has no file descriptor left.
     pub accept_errors: AtomicU64,
 }
 
-/// One dialect's.
+/// The counters of one dialect.
 #[derive(Debug, Default)]
 pub struct DialectCounters {
-    /// Connections open now, those being upgraded included.
+    /// Connections that are open or being upgraded now.
     pub active: AtomicU64,
-    /// Connections opened.
+    /// Connections that were opened.
     pub opened: AtomicU64,
-    /// Messages written or queued to clients.
+    /// Messages that were written or queued to clients.
     pub sent: AtomicU64,
-    /// Of those, answers to what clients said themselves, welcomes included.
+    /// Of those, answers to clients' messages, welcomes included.
     pub answers: AtomicU64,
-    /// Of those, messages that were queued to a connection which ended before it had taken them.
+    /// Of those, messages that were queued when their connection ended.
     pub abandoned: AtomicU64,
-    /// Messages not queued because the client's queue was full.
+    /// Messages that were not queued because the client's queue was full.
     pub dropped: AtomicU64,
-    /// Messages received from clients.
+    /// Messages from clients.
     pub received: AtomicU64,
-    /// Of those, messages dropped unread because their client sent too many.
+    /// Of those, messages that were dropped because the client sent too many.
     pub rate_limited: AtomicU64,
     /// Subscriptions that connections have now.
     pub subscriptions: AtomicU64,
-    /// Connections ended by a violation of the protocol, a transport error or a fault of ours.
+    /// Connections that ended by a protocol violation, a transport error or a bug.
     pub errors: AtomicU64,
-    /// Renderings that failed by a fault of ours.
+    /// Renderings that failed by a bug.
     pub render_faults: AtomicU64,
-    /// Connections ended by the server, by reason.
+    /// Connections that the server ended, by reason.
     pub endings: Labelled,
-    /// Handshakes refused, by reason.
+    /// Refused handshakes, by reason.
     pub refusals: Labelled,
 }
 
 impl DialectCounters {
-    /// Counts what became of frames.
+    /// Counts sent and dropped frames.
     pub(super) fn count(&self, sent: Tally) {
         add(&self.sent, sent.queued);
         add(&self.dropped, sent.dropped);
     }
 }
 
-/// A counter per label, for things that are rare enough for a lock.
+/// A counter for each label, for events that are rare enough for a lock.
 #[derive(Debug, Default)]
 pub struct Labelled(Mutex<BTreeMap<&'static str, u64>>);
 
@@ -95,21 +95,21 @@ impl Labelled {
         *locked(&self.0).entry(label).or_default() += 1;
     }
 
-    /// Everything counted so far.
+    /// Returns all counts.
     pub fn all(&self) -> Vec<(&'static str, u64)> {
         let counts = locked(&self.0);
         counts.iter().map(|(label, count)| (*label, *count)).collect()
     }
 }
 
-/// Adds `count` to a counter, skipping the write when there is nothing to add.
+/// Adds `count` to a counter, and writes nothing for 0.
 pub(super) fn add(counter: &AtomicU64, count: u64) {
     if count > 0 {
         counter.fetch_add(count, Relaxed);
     }
 }
 
-/// Frames queued to a connection, and frames it could not take.
+/// The frames that were queued to connections, and those that were dropped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) queued: u64,

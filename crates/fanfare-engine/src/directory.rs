@@ -1,4 +1,4 @@
-//! Which of a shard's connections receive what, kept in step with their subscriptions and with what the node holds for them.
+//! A shard's index of connections by subscription, kept in step with their subscriptions and the node's interests.
 
 use std::{
     cell::{Ref, RefCell},
@@ -24,7 +24,7 @@ pub(super) struct Grant {
     pub(super) traits: Traits,
 }
 
-/// A shard's index, with the node whose broker is asked for what is in it.
+/// A shard's index.
 pub(super) struct Directory {
     node: Arc<Node>,
     shard: usize,
@@ -61,7 +61,7 @@ impl Directory {
             Subscription::Personal(_) => {}
         }
         if let Some(hold) = hold {
-            hold.keep(); // given back by `release`
+            hold.keep(); // released by `release`
         }
         let own = connection.subscriber.subscriptions.get_or_insert_default();
         own.put(wanted, traits);
@@ -79,7 +79,7 @@ impl Directory {
         }
     }
 
-    /// Ends the subscription to `wanted`; returns what was known of it. A room's members are not informed.
+    /// Ends the subscription to `wanted`, without leaving the room, and returns its traits.
     fn remove(&self, key: Key, connection: &mut Connection, wanted: &Subscription) -> Option<Traits> {
         let subscriber = &mut connection.subscriber;
         let own = subscriber.subscriptions.as_mut()?;
@@ -93,7 +93,7 @@ impl Directory {
         Some(traits)
     }
 
-    /// Takes a subscription out of the index, and gives back what the node holds for it.
+    /// Removes a subscription from the index, and releases the node's interest.
     fn release(&self, key: Key, wanted: &Subscription) {
         let mut index = self.index.borrow_mut();
         let held = match wanted {
@@ -112,9 +112,9 @@ impl Directory {
 
     /// Recomputes whether the connection receives its user's events, and those for everyone.
     pub(super) fn refresh(&self, key: Key, connection: &mut Connection) {
-        let hearing = connection.mounted().hearing;
+        let reception = connection.mounted().reception;
         let subscriber = &mut connection.subscriber;
-        let (user, everyone) = subscriber.should_receive(hearing);
+        let (user, everyone) = subscriber.should_receive(reception);
         subscriber.receives_everyone = everyone;
         let Some(identity) = &subscriber.identity else {
             return;
@@ -130,7 +130,7 @@ impl Directory {
         }
     }
 
-    /// Takes the connection out of the index, for good; returns the rooms that it was a member of, which it has still to leave.
+    /// Removes the connection from the index for good. Returns its rooms, which the caller must leave.
     pub(super) fn withdraw(&self, key: Key, connection: &mut Connection) -> Vec<Channel> {
         let mut rooms = Vec::new();
         if let Some(own) = connection.subscriber.subscriptions.take() {
@@ -151,7 +151,7 @@ impl Directory {
         rooms
     }
 
-    /// Counts the connection among its user's on this node, by `hold`.
+    /// Counts the connection among those of its user on this node, by `hold`.
     pub(super) fn keep_user(connection: &mut Connection, hold: Option<InterestGuard>) {
         connection.subscriber.holds_user = hold.is_some();
         if let Some(hold) = hold {
@@ -159,7 +159,7 @@ impl Directory {
         }
     }
 
-    /// Counts it no longer among its user's connections of the dialect.
+    /// Stops counting the connection among those of its user in the dialect.
     pub(super) fn release_user(&self, connection: &mut Connection) {
         let holds = std::mem::take(&mut connection.subscriber.holds_user);
         if let (true, Some(identity)) = (holds, &connection.subscriber.identity) {
@@ -173,7 +173,7 @@ impl Directory {
     }
 }
 
-/// Where its subscriptions are counted.
+/// Returns the counter of its dialect's subscriptions.
 fn counted(connection: &Connection) -> &AtomicU64 {
     &connection.mounted().counters.subscriptions
 }

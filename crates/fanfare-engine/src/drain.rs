@@ -1,16 +1,16 @@
-//! How the closes of a drain are spread over its time.
+//! Spreads the closes of a drain over its time.
 
 use std::time::Duration;
 
 use super::clock::millis;
 
-/// A drain under way on one shard.
+/// The drain of one shard.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Drain {
-    /// By the node's clock, in milliseconds.
+    /// When it began, in milliseconds of the node's clock.
     began: u64,
     window_ms: u64,
-    /// Connections there were when it began.
+    /// The number of connections when it began.
     total: usize,
     pub(super) closed: usize,
 }
@@ -25,11 +25,11 @@ impl Drain {
         }
     }
 
-    /// How many connections should be closed by now.
+    /// Returns how many connections should be closed at `now`.
     pub(super) fn due(&self, now: u64) -> usize {
         let passed = now.saturating_sub(self.began);
         if passed >= self.window_ms {
-            return usize::MAX; // those that were opened at the last moment, too
+            return usize::MAX; // those that were opened at the last moment included
         }
         let share = self.total as u64 * passed / self.window_ms;
         usize::try_from(share).unwrap_or(usize::MAX)

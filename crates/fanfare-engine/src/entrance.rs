@@ -1,4 +1,4 @@
-//! How events enter, for those that are traced.
+//! Records how traced events enter.
 
 use fanfare_core::{
     Audience, Event, Identity,
@@ -26,7 +26,7 @@ impl Entrance {
 }
 
 impl Node {
-    /// Records that `events` enter by a door, if they are traced. Costs a relaxed load while nothing is watched.
+    /// Records that `events` enter by a door, if they are traced. While nothing is watched, it costs a relaxed load.
     pub fn note_entry(&self, by: Entrance, events: &[Event]) {
         if self.observers.is_watching() {
             for event in events {
@@ -35,7 +35,7 @@ impl Node {
         }
     }
 
-    /// Records that a client of `dialect` publishes `event`, and what allows it to.
+    /// Records that a client of `dialect` publishes `event`, and the rule that allows it.
     pub(super) fn note_client_entry(&self, dialect: &'static str, who: Option<&Identity>, event: &Event) {
         if self.observers.is_watching() {
             let by = Entrance::new("client", Some(dialect));

@@ -5,10 +5,10 @@ use fanfare_core::{Channel, EntryTicket, UserId, history::Since};
 
 use super::{connections::Key, directory::Grant};
 
-/// Bits of an [`EntryTicket`] that number the entries of one shard; the bits above are the shard's number.
+/// The lower bits of an [`EntryTicket`], which number the entries of one shard. The others are the shard's number.
 const NUMBER_BITS: u32 = 56;
 
-/// One shard's entries, by the ticket under which the broker reports each.
+/// One shard's entries, by the ticket with which the broker reports each.
 #[derive(Default)]
 pub(super) struct Entries {
     pending: AHashMap<EntryTicket, PendingEntry>,
@@ -22,7 +22,7 @@ pub(super) struct PendingEntry {
     pub(super) room: Channel,
     /// The subscription to the room; `None` if the connection is in the room already.
     pub(super) grant: Option<Grant>,
-    /// It also asked for what it missed in the room.
+    /// From where the client resumes the room, if it asked for that.
     pub(super) resume: Option<Since>,
 }
 
@@ -44,7 +44,7 @@ impl Entries {
     }
 }
 
-/// The shard that waits for the entry of that ticket.
+/// Returns the shard that waits for the entry with this ticket.
 pub(super) fn shard_of(ticket: EntryTicket) -> usize {
     usize::try_from(ticket.0 >> NUMBER_BITS).unwrap_or(usize::MAX)
 }

@@ -1,4 +1,4 @@
-//! How messages become bytes on a connection's socket: frames of WebSocket, or parts of a response's body.
+//! Frames messages for a connection's socket: as WebSocket frames, or as parts of a response's body.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use fanfare_core::Rendering;
@@ -7,14 +7,14 @@ use fanfare_ws::{DeflateParams, Opcode, encode};
 /// The chunk that ends a body (RFC 9112, section 7.1).
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-/// What a connection's messages are wrapped in.
+/// How a connection's messages are framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
     /// RFC 6455, with the compression that was negotiated.
     WebSocket(Option<DeflateParams>),
-    /// The body of a response, of which nothing is ever received. Its pings are whatever the dialect sends in their place.
+    /// The body of a response. Nothing is received, and the dialect provides the pings.
     Body {
-        /// Which of the dialect's forms the client reads.
+        /// The number of the dialect's form that the client reads.
         form: u8,
         /// Whether the body is chunked. If not, it ends with the connection.
         chunked: bool,
@@ -43,7 +43,7 @@ impl Framing {
         }
     }
 
-    /// Frames the one of `bare` that is of its form.
+    /// Frames the one of `bare` in this framing's form.
     pub(super) fn of_bare(self, bare: &[(Self, Bytes)]) -> Bytes {
         let Self::Body { form, chunked } = self else {
             return Bytes::new();
@@ -57,7 +57,7 @@ impl Framing {
         }
     }
 
-    /// Returns what ends the server's side; nothing if the end of the connection does.
+    /// Returns the last frame; `None` if the end of the connection ends the body.
     pub(super) fn close(self, code: u16, reason: &str) -> Option<Bytes> {
         match self {
             Self::WebSocket(_) => Some(encode::close_frame(code, reason)),
@@ -65,7 +65,7 @@ impl Framing {
         }
     }
 
-    /// Returns whether a frame is of the protocol, and not a message (RFC 6455, section 5.2).
+    /// Returns whether a frame is a control frame, not a message (RFC 6455, section 5.2).
     pub(super) fn is_control(self, frame: &Bytes) -> bool {
         match self {
             Self::WebSocket(_) => frame.first().is_some_and(|first| first & 0x08 != 0),
@@ -74,7 +74,7 @@ impl Framing {
     }
 }
 
-/// Returns the forms of a part of a body, each with the framing that adds nothing.
+/// Returns the forms of a part of a body, each with its framing, which adds nothing.
 pub(super) fn bare(forms: &[Bytes; 2]) -> [(Framing, Bytes); 2] {
     let bare = |form| Framing::Body { form, chunked: false };
     [(bare(0), forms[0].clone()), (bare(1), forms[1].clone())]

@@ -1,4 +1,4 @@
-//! Users whose connection was lost stay in their rooms for a while, in case they come back.
+//! Users whose connection was lost and who stay in their rooms for a while, in case they reconnect.
 
 use std::collections::hash_map::Entry;
 
@@ -11,8 +11,8 @@ use fanfare_core::{Channel, UserId};
 pub(super) struct Absentees(AHashMap<(Channel, UserId), u64>);
 
 impl Absentees {
-    /// Notes that `user` stays in `room` until `until`, if no later time is noted. Returns whether the user was noted already,
-    /// for another connection.
+    /// Notes that `user` stays in `room` until `until`, unless a later time is noted. Returns whether the user was already noted for
+    /// another connection.
     pub(super) fn note(&mut self, room: &Channel, user: &UserId, until: u64) -> bool {
         match self.0.entry((room.clone(), user.clone())) {
             Entry::Occupied(mut noted) => {
@@ -27,7 +27,7 @@ impl Absentees {
         }
     }
 
-    /// Takes those whose time is over at `now`, in the order of their times.
+    /// Takes the users whose time is over at `now`, in the order of their times.
     pub(super) fn take_due(&mut self, now: u64) -> impl Iterator<Item = (Channel, UserId)> + use<> {
         let due = self.0.extract_if(|_, until| *until <= now);
         let mut due: Vec<_> = due.map(|(key, until)| (until, key)).collect();

@@ -1,9 +1,8 @@
-//! When what a node asked its broker for reaches it.
+//! When an interest of a node is in force at the broker.
 
 use futures_util::future::{BoxFuture, Shared};
 
-/// The broker's promise that an interest is in force; `None` if it is at once. In a box, because a node keeps one for each user
-/// and each channel.
+/// Resolves when an interest is in force; `None` if it is already. In a box, because a node keeps one for each user and channel.
 pub(super) type InForce = Option<Box<Shared<BoxFuture<'static, ()>>>>;
 
 /// Resolves when the interest is in force.

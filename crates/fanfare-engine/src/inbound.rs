@@ -1,4 +1,4 @@
-//! What the broker calls: it hands this node its events.
+//! The broker's calls of this node.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -25,11 +25,11 @@ impl Inbound for Node {
         let spans = Spans::of(self.span_recorder.get(), events.iter(), |recorder, event| {
             recorder.deliver(event, &self.access)
         });
-        // Handed to the shards now, so that the order of calls is the order of delivery.
-        let reached = self.hand_out(events, arrived);
+        // Sent to the shards now, so that the order of calls is the order of delivery.
+        let reached = self.distribute(events, arrived);
         Box::pin(async move {
             let reached = reached.await.unwrap_or_default();
-            // What has no receivers is done at once, and would hide how long the rest takes.
+            // Events without receivers are done at once, and would hide the time of the others.
             if reached.iter().any(|reach| reach.matched > 0) {
                 delivery.observe(arrived.elapsed());
             }
@@ -75,7 +75,6 @@ impl Inbound for Node {
     }
 
     fn entered(&self, ticket: EntryTicket, entered: Entered) {
-        // Its shard waits for it.
         if let Some(shard) = self.shards().get(entries::shard_of(ticket)) {
             shard.send(ShardCommand::Entered(ticket, entered));
         }
@@ -87,8 +86,8 @@ impl Inbound for Node {
 }
 
 impl Node {
-    /// Gives each shard its part of `events`; what they reached comes when all parts are done.
-    fn hand_out(&self, events: Vec<Event>, arrived: Instant) -> oneshot::Receiver<Vec<Reach>> {
+    /// Sends each shard its part of `events`. Resolves with their reach when all parts are done.
+    fn distribute(&self, events: Vec<Event>, arrived: Instant) -> oneshot::Receiver<Vec<Reach>> {
         let handles = self.shards();
         let traced = if self.observers.is_watching() {
             self.observers.received(self.id, &events, self.clock.wall())
@@ -100,7 +99,7 @@ impl Node {
         for (at, event) in (0u32..).zip(events) {
             let concerned = match &event.audience {
                 Audience::Everyone => ShardSet::first(handles.len()),
-                // The only shard's own index says as much for less.
+                // The index of a single shard gives the same answer for less work.
                 Audience::User(_) if handles.len() == 1 => ShardSet::first(1),
                 Audience::User(user) => self.interests.shards_of_user(user),
                 Audience::Channel(channel) => self.interests.shards_of_channel(channel),
@@ -123,7 +122,7 @@ impl Node {
         reached
     }
 
-    /// The event that announces `member` in `room`. A dialect that panics over it leaves the change unannounced.
+    /// Returns the event that announces `member` in `room`; `None` if the dialect has none or panics.
     fn announce(&self, change: Presence, room: &Channel, member: &Member) -> Option<Event> {
         let mounted = self.dialects.iter().find(|own| own.name == &*member.dialect)?;
         let announce = AssertUnwindSafe(|| mounted.dialect.announce(change, member));

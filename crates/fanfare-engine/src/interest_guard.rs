@@ -1,4 +1,4 @@
-//! What a connection has this node receive, given back when it is dropped.
+//! A connection's share in the interests of its node, released when it is dropped.
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use super::{MountedDialect, Node, in_force::InForce};
 pub(super) struct InterestGuard {
     node: Arc<Node>,
     shard: usize,
-    /// `None` once the connection keeps it.
+    /// `None` after [`InterestGuard::keep`].
     on: Option<On>,
 }
 
-/// See [`InterestGuard`].
+/// The object of an [`InterestGuard`].
 pub(super) enum On {
     User { user: UserId, dialect: usize },
     Channel(Channel),
@@ -23,10 +23,10 @@ pub(super) enum On {
 }
 
 impl InterestGuard {
-    /// Counts one more connection of `user`, and asks the broker for its events with the first.
+    /// Counts one more connection of `user`. The first requests the user's events from the broker.
     ///
     /// # Errors
-    /// When the user has as many connections in the dialect as it may.
+    /// If the user has the most connections in the dialect.
     pub(super) fn user(
         node: &Arc<Node>,
         shard: usize,
@@ -64,7 +64,7 @@ impl InterestGuard {
         )
     }
 
-    /// What was [kept](Self::keep) before.
+    /// Returns the guard of a share that was [kept](Self::keep) before.
     pub(super) fn new(node: &Arc<Node>, shard: usize, on: On) -> Self {
         Self {
             node: node.clone(),
@@ -73,21 +73,21 @@ impl InterestGuard {
         }
     }
 
-    /// Leaves it to the caller to give back what is held, by dropping another ([`Self::new`]).
-    /// A connection with a guard for each of its subscriptions would be twice as large.
+    /// Keeps the share after the guard is gone. The caller releases it by dropping a new guard of it ([`Self::new`]): a connection
+    /// with a guard for each of its subscriptions would be twice as large.
     pub(super) fn keep(mut self) {
         self.on = None;
     }
 }
 
-/// An interest of this node that an operator watches. It counts as no connection's.
+/// An interest of this node for an operator, without a connection.
 pub(super) struct WatchGuard {
     node: Arc<Node>,
     interest: Interest,
 }
 
 impl WatchGuard {
-    /// Holds `interest`, and asks the broker for it if nothing on this node has.
+    /// Holds `interest`, and requests it from the broker if this node has not.
     pub(super) fn new(node: &Arc<Node>, interest: Interest) -> (Self, InForce) {
         let first = || subscribe(node, interest.clone());
         let in_force = node.interests.watch(&interest, first);
@@ -109,7 +109,7 @@ fn subscribe(node: &Node, interest: Interest) -> InForce {
     (!is_in_force).then(|| Box::new(placed.shared()))
 }
 
-/// What a connection waits for. The answer to the node's first request may be from before the connection to the broker was lost.
+/// Returns what a connection waits for. A reply to the node's first request may be older than the last loss of the broker.
 fn pending(node: &Node, placed: InForce) -> InForce {
     let placed = placed.filter(|placed| placed.peek().is_none());
     placed.or_else(|| Some(Box::new(node.broker().renewal()?.shared())))

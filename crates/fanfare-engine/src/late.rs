@@ -1,4 +1,4 @@
-//! Events that are sent late, once the authorizer has decided.
+//! Sends events late, after the authorizer has decided.
 
 use std::{rc::Rc, sync::atomic::Ordering::Relaxed};
 
@@ -10,7 +10,7 @@ use fanfare_core::{
 use super::{Prepared, Shard, connections::Key, counters::add};
 
 impl Shard {
-    /// Keeps `events`, and everything that follows for this connection, until the authorizer has answered.
+    /// Holds back `events`, and all later events of this connection, until the authorizer has answered.
     pub(super) fn hold_back_all(&self, key: Key, events: impl Iterator<Item = Event>) {
         self.catch_up([key].into_iter());
         let moment = self.node.now();
@@ -28,8 +28,8 @@ impl Shard {
         driver.wake();
     }
 
-    /// Keeps `events` until the authorizer has answered all that is asked, and what waits before them has gone; then
-    /// sends them or not.
+    /// Keeps `events` until the authorizer has answered and the earlier events of this channel are decided; then sends or drops
+    /// them.
     pub(super) fn hold_back(
         self: &Rc<Self>,
         key: Key,
@@ -75,7 +75,7 @@ impl Shard {
         });
     }
 
-    /// Sends what the authorizer allowed for the connection's own credential, or for a subscription's (`borrowed`).
+    /// Sends events that the authorizer allowed, for the connection's own credential or a subscription's (`borrowed`).
     fn send_late(self: &Rc<Self>, key: Key, channel: &Channel, events: Vec<Event>, borrowed: bool) {
         self.catch_up([key].into_iter());
         let mut connections = self.connections.borrow_mut();
@@ -93,7 +93,7 @@ impl Shard {
             let is_allowed = if driver.connection.subscriber.borrows(channel) == borrowed {
                 access.may_see(who, &event) != Permission::Denied // the authorizer has just been asked
             } else {
-                // The subscription's credential has lapsed, and the answer with it. The connection's own was not asked about.
+                // The subscription's credential has lapsed, so the answer is void, and the connection's own was not judged.
                 match access.may_receive(who, &event, channel, access.readers(channel)) {
                     Permission::Allowed => true,
                     Permission::Denied => false,

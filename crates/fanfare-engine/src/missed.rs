@@ -1,5 +1,5 @@
-//! Clients that asked for cursors learn that they may have missed something: events were lost on the way to this node and no journal
-//! has them, or a connection was paused.
+//! Tells clients with cursors that they may have missed events: some were lost before this node and are in no journal, or the
+//! connection was paused.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{MountedDialect, Shard, batch::Framed, clock::Moment, connection::Connection, turn::Turn};
 
 impl Shard {
-    /// Sends a resume object to the connections that asked for cursors and may have missed something.
+    /// Sends a resume object to the connections with cursors that may have missed events.
     pub(super) fn report_gap(&self, gap: &Gap) {
         let resumption = Resumption {
             cursor: Some(gap.present),
@@ -45,7 +45,7 @@ impl Shard {
     }
 }
 
-/// Sends `resumption` to one connection, before what is held back for it.
+/// Sends `resumption` to one connection, before the events that are held back for it.
 pub(super) fn report(turn: &mut Turn<'_>, resumption: &Resumption) {
     let mounted = turn.connection().mounted().clone();
     if let Some(words) = words(&mounted, resumption, turn.moment) {
@@ -56,7 +56,7 @@ pub(super) fn report(turn: &mut Turn<'_>, resumption: &Resumption) {
     }
 }
 
-/// Whether the connection receives what was lost.
+/// Returns whether the connection receives the audience of the lost events.
 fn concerns(gap: &Gap, connection: &Connection) -> bool {
     let subscriber = &connection.subscriber;
     match &gap.audience {
@@ -70,7 +70,7 @@ fn concerns(gap: &Gap, connection: &Connection) -> bool {
     }
 }
 
-/// The dialect's words for it. A dialect that panics over them says nothing.
+/// Returns the dialect's message; `None` if it has none or panics.
 fn words(mounted: &MountedDialect, resumption: &Resumption, moment: Moment) -> Option<Rendering> {
     let words = AssertUnwindSafe(|| mounted.dialect.missed(resumption, Uuid::now_v7(), moment.wall));
     catch_unwind(words).ok()?

@@ -1,4 +1,4 @@
-//! A dialect as a node runs it: with its limits and its figures.
+//! A dialect on a node, with its limits and its counters.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -12,7 +12,7 @@ use super::{DialectCounters, DialectSettings};
 
 /// A dialect to be mounted.
 pub struct Mounting {
-    /// What it is.
+    /// Its kind.
     pub kind: &'static DialectKind,
     /// The protocol, configured.
     pub dialect: Arc<dyn Dialect>,
@@ -20,23 +20,23 @@ pub struct Mounting {
     pub settings: DialectSettings,
 }
 
-/// A dialect with what this node allows it and counts of it.
+/// A dialect on a node.
 pub struct MountedDialect {
-    /// Its place among the dialects.
+    /// Its index among the dialects.
     pub number: usize,
     /// Its name.
     pub name: &'static str,
     /// The path its clients connect to.
     pub path: &'static str,
-    /// Whether it is for tests: reports show it only where it is used.
+    /// Whether it is for tests: reports show it only if it is used.
     pub hidden: bool,
     /// The protocol.
     pub dialect: Arc<dyn Dialect>,
     /// Which events its connections receive without a subscription.
-    pub hearing: Reception,
-    /// Its limits and times; a reload replaces them.
+    pub reception: Reception,
+    /// Its limits and times, which a reload replaces.
     settings: ArcSwap<DialectSettings>,
-    /// Its figures.
+    /// Its counters.
     pub counters: DialectCounters,
     /// The number of connections from each client network; only if that is limited.
     pub(super) networks: Mutex<HashMap<ClientNetwork, usize>>,
@@ -52,7 +52,7 @@ impl MountedDialect {
             name: mounting.kind.name,
             path: mounting.kind.path,
             hidden: mounting.kind.is_hidden(),
-            hearing: mounting.dialect.receives(),
+            reception: mounting.dialect.receives(),
             dialect: mounting.dialect,
             settings: ArcSwap::from_pointee(mounting.settings),
             counters: DialectCounters::default(),
@@ -61,17 +61,17 @@ impl MountedDialect {
         })
     }
 
-    /// Its limits and times at the moment. Keep them for one use only: a reload replaces them.
+    /// Returns the current limits and times. Use them once only: a reload replaces them.
     pub fn settings(&self) -> Guard<Arc<DialectSettings>> {
         self.settings.load()
     }
 
-    /// Uses these limits from now on. A connection keeps the rate of messages and the offer of compression that it opened with.
+    /// Applies these limits from now on. A connection keeps its rate of messages and its compression.
     pub fn replace_settings(&self, settings: DialectSettings) {
         self.settings.store(Arc::new(settings));
     }
 
-    /// The settings that reports show.
+    /// Returns the settings that reports show.
     pub fn report(&self) -> DialectReport {
         let settings = self.settings();
         DialectReport {

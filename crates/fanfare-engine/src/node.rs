@@ -1,4 +1,4 @@
-//! What all shards share.
+//! A node: the state that all of its shards share.
 
 use std::{
     collections::HashSet,
@@ -30,11 +30,11 @@ use super::{
 
 /// One node: its dialects, its shards, its broker.
 pub struct Node {
-    /// This node's name among others.
+    /// Its id, unique in the cluster.
     pub id: Uuid,
     /// Every registered dialect, by its number.
     pub dialects: Vec<Arc<MountedDialect>>,
-    /// The node's own figures.
+    /// The node's counters.
     pub counters: Counters,
     /// Decides who may use which channel.
     pub access: AccessControl,
@@ -46,7 +46,7 @@ pub struct Node {
     pub span_recorder: OnceLock<Arc<dyn SpanRecorder>>,
     pub(super) authenticator: Arc<dyn Authenticator>,
     pub(super) interests: Interests<InForce>,
-    /// What operators watch.
+    /// The traces and tails of operators.
     pub(super) observers: Observers,
     pub(super) max_fan_out_receivers: usize,
     /// The event types that no client may publish.
@@ -57,9 +57,9 @@ pub struct Node {
     connections: AtomicU64,
 }
 
-/// What a node is made of.
+/// The parts of a node.
 pub struct NodeOptions {
-    /// Its dialects; their order gives them their numbers.
+    /// Its dialects, in the order of their numbers.
     pub dialects: Vec<Mounting>,
     /// Verifies the credentials that clients send while connected.
     pub authenticator: Arc<dyn Authenticator>,
@@ -69,12 +69,12 @@ pub struct NodeOptions {
     pub clock: Clock,
     /// Limits of what operators may watch.
     pub observe: ObserveLimits,
-    /// The most receivers, of eight bytes each, of all fan-outs of a shard together, without those of the last. From there on
-    /// the shard completes the first fan-out before it takes another event.
+    /// The most receivers, of eight bytes each, of all fan-outs of a shard except the last. Beyond it the shard completes the first
+    /// fan-out before it takes another event.
     pub max_fan_out_receivers: usize,
 }
 
-/// How much a node's connections listen to. Personal channels are not in it: those come with the user.
+/// The subscriptions of a node's connections, without personal channels, which come with the user.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Holdings {
     /// Different channels with subscribers, rooms included.
@@ -88,7 +88,7 @@ pub struct Holdings {
 }
 
 impl Node {
-    /// A node without shards and broker yet.
+    /// Returns a node without shards and broker.
     pub fn new(options: NodeOptions) -> Arc<Self> {
         let own_types = options
             .dialects
@@ -128,14 +128,14 @@ impl Node {
         let _ = self.broker.set(broker);
     }
 
-    /// Publishes `events` by the broker, in order, and returns a receipt for each: the one way in of every door.
+    /// Publishes `events` by the broker, in order, and returns a receipt for each. All doors use it.
     ///
-    /// Events whose ids the server chose are placed at the call, in the order of calls. An event whose publisher chose the id
-    /// ([`Event::named`]) is published once in the cluster, however often it is sent; `conflict` says what happens while another
-    /// publisher has the id in hand.
+    /// Events whose ids the server chose go to the broker at the call, in the order of calls. An event whose publisher chose the id
+    /// ([`Event::named`]) is published once in the cluster, however often it is sent; `conflict` decides what happens while another
+    /// publisher has claimed the id.
     ///
     /// # Errors
-    /// When another publisher had the id of an event in hand for too long. Then nothing was published.
+    /// If another publisher had claimed the id of an event for too long. Then nothing was published.
     pub fn publish(
         &self,
         mut events: Vec<Event>,
@@ -176,7 +176,7 @@ impl Node {
         self.broker.get().expect("a node is attached to its broker first")
     }
 
-    /// Closes every connection over `window` and refuses new ones from now on.
+    /// Refuses new connections from now on, and closes all others within `window`.
     pub fn drain(&self, window: Duration) {
         self.draining.store(true, Relaxed);
         for mounted in &self.dialects {
@@ -197,12 +197,12 @@ impl Node {
         }
     }
 
-    /// Whether the node drains.
+    /// Returns whether the node is draining.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Relaxed)
     }
 
-    /// Connections open now, of every dialect.
+    /// Returns the number of open connections of all dialects.
     pub fn active(&self) -> u64 {
         self.dialects
             .iter()
@@ -210,30 +210,30 @@ impl Node {
             .sum()
     }
 
-    /// How many connections `user` has on this node.
+    /// Returns the number of connections of `user` on this node.
     pub fn connections_of(&self, user: &str) -> usize {
         self.interests.connections_of_user(user)
     }
 
-    /// The users this node holds, in no order.
+    /// Returns the users with a connection on this node, in any order.
     pub fn users(&self) -> Vec<UserId> {
         self.interests.users()
     }
 
-    /// How many of this node's connections an event for `audience` may reach, those that only a pattern would show it to not
-    /// counted.
+    /// Returns how many of this node's connections an event for `audience` may reach, without those that only a pattern would show
+    /// it to.
     pub fn listeners(&self, audience: &Audience) -> u64 {
         match audience {
             Audience::User(user) => self.connections_of(user) as u64,
             Audience::Channel(channel) => self.interests.connections_of_channel(channel) as u64,
             Audience::Everyone => {
-                let hearing = |how| {
+                let receiving = |how| {
                     self.dialects
                         .iter()
-                        .filter(move |own| own.hearing.everyone == how)
+                        .filter(move |own| own.reception.everyone == how)
                 };
-                let always = hearing(Receives::Always).map(|own| own.counters.active.load(Relaxed));
-                let subscribed = match hearing(Receives::Subscribed).next() {
+                let always = receiving(Receives::Always).map(|own| own.counters.active.load(Relaxed));
+                let subscribed = match receiving(Receives::Subscribed).next() {
                     Some(_) => self.interests.connections_of_channel(EVERYONE_CHANNEL) as u64,
                     None => 0,
                 };
@@ -242,7 +242,7 @@ impl Node {
         }
     }
 
-    /// The users, channels and, where there are connections, everyone: each with a listener on this node, in no order.
+    /// Returns the audiences with a listener on this node, in any order: users, channels, and everyone.
     pub fn audiences(&self) -> Vec<Audience> {
         let everyone = Some(Audience::Everyone).filter(|everyone| self.listeners(everyone) > 0);
         let users = self.users().into_iter().map(Audience::User);
@@ -251,12 +251,12 @@ impl Node {
         everyone.into_iter().chain(users).chain(channels).collect()
     }
 
-    /// How many different patterns this node's connections subscribe to.
+    /// Returns the number of different patterns with a subscription on this node.
     pub fn patterns(&self) -> u64 {
         self.interests.patterns_held() as u64
     }
 
-    /// The figures for reports.
+    /// Returns the figures for reports.
     pub fn facts(&self) -> NodeFacts {
         NodeFacts {
             now: self.clock.wall(),
@@ -269,7 +269,7 @@ impl Node {
         }
     }
 
-    /// The figures of one dialect.
+    /// Returns the figures of one dialect.
     pub fn dialect_facts(&self, mounted: &MountedDialect) -> DialectFacts {
         let counters = &mounted.counters;
         DialectFacts {
@@ -288,7 +288,7 @@ impl Node {
         }
     }
 
-    /// What its connections listen to, all together.
+    /// Returns the number of its connections' subscriptions.
     pub fn holdings(&self) -> Holdings {
         Holdings {
             channels: self.interests.channels_held() as u64,
@@ -298,7 +298,7 @@ impl Node {
         }
     }
 
-    /// What is known of this node's open connections of `mounted`, oldest first.
+    /// Returns this node's open connections of `mounted`, oldest first.
     pub async fn list(&self, mounted: &MountedDialect) -> Vec<ConnectionFacts> {
         let asked = self.ask_shards(|reply| ShardCommand::List(mounted.number, reply));
         let mut all: Vec<_> = asked.await.into_iter().flatten().flatten().collect();
@@ -306,7 +306,7 @@ impl Node {
         all
     }
 
-    /// Passes a marker through every shard's queue of deliveries and waits for all.
+    /// Sends a marker through the command queue of every shard, and waits for all.
     pub(super) async fn probe_shards(&self) -> Result<(), BrokerError> {
         let answers = self.ask_shards(ShardCommand::Probe).await;
         answers
@@ -324,7 +324,7 @@ impl Node {
         self.clock.now()
     }
 
-    /// Asks every shard, and returns their answers: `None` for a shard that has stopped.
+    /// Asks every shard, and returns the answers; `None` for a shard that has stopped.
     pub(super) async fn ask_shards<T>(
         &self,
         command: impl Fn(oneshot::Sender<T>) -> ShardCommand,

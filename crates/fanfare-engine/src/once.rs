@@ -1,5 +1,5 @@
-//! Events whose publisher chose the id are published once in the whole cluster, however often they are sent (contract:
-//! an id is remembered for ten minutes). A repeat gets the receipt of the first.
+//! Publishes events whose publisher chose the id once in the whole cluster, however often they are sent. An id is remembered for
+//! ten minutes (contract). A repeat gets the receipt of the first.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -13,14 +13,14 @@ use uuid::Uuid;
 #[cfg(test)]
 mod tests;
 
-/// How long other publishers that have the same ids are waited for, all of them together.
+/// How long a call waits for other publishers of the same ids, in total.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// From the first look at what has become of an id to the second, and the most from one to the next: each time twice as
-/// long, since with many ids a look is much work.
+/// The first and the longest pause between two claims of the same ids. It doubles each time, because a claim of many ids is much
+/// work.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 
-/// What a call does about an id that another publisher has claimed, and not published yet.
+/// How a call treats an id that another publisher has claimed and not published yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Conflict {
     /// Waits for the other publisher, two seconds at most. Then nothing is published.
@@ -53,21 +53,21 @@ pub(super) async fn publish_once(
         && let Some(taken) = publication.first_taken()
     {
         // Two publishers that wait for each other's ids would deadlock: none holds an id while it waits for a lower one.
-        publication.give_back(|id| id > taken).await;
+        publication.release(|id| id > taken).await;
         if !publication.look_again().await {
-            publication.give_back(|_| true).await;
+            publication.release(|_| true).await;
             return Err(InProgress);
         }
     }
     publication.publish().await;
     while publication.is_open() && publication.look_again().await {
-        // What another publisher gave back without publishing it.
+        // Ids that another publisher released without publishing them.
         publication.publish().await;
     }
     Ok(publication.receipts())
 }
 
-/// What is known of an id.
+/// The state of an id.
 enum Known {
     /// It is this publication's, and not published yet.
     Ours,
@@ -79,7 +79,7 @@ enum Known {
     Receipt(Receipt),
 }
 
-/// Events on their way. Ids that it has claimed and not published are given back when it is dropped.
+/// A publication in progress. Dropping it releases the ids that it has claimed and not published.
 struct Publication<'a> {
     broker: &'a dyn Broker,
     options: PublishOptions,
@@ -89,7 +89,7 @@ struct Publication<'a> {
     named: Vec<Option<Uuid>>,
     /// The events that are not published, in their places.
     events: Vec<Option<Event>>,
-    /// What became of the events without such an id, in their places.
+    /// The receipts of events without such an id, in their places.
     receipts: Vec<Receipt>,
     until: Instant,
     pause: Duration,
@@ -121,20 +121,20 @@ impl<'a> Publication<'a> {
         publication
     }
 
-    /// The lowest id that another publisher has claimed and not published.
+    /// Returns the lowest id that another publisher has claimed and not published.
     fn first_taken(&self) -> Option<Uuid> {
         let mut ids = self.ids.iter();
         ids.find_map(|(id, known)| matches!(known, Known::Taken).then_some(*id))
     }
 
-    /// Whether there is an id of which more may become known.
+    /// Returns whether the state of an id may still change.
     fn is_open(&self) -> bool {
         self.ids
             .values()
             .any(|known| matches!(known, Known::Taken | Known::Published))
     }
 
-    /// Looks once more at all ids that are open, after a pause; answers whether there was time for it.
+    /// Claims all open ids again, after a pause. Returns whether there was time for it.
     async fn look_again(&mut self) -> bool {
         if Instant::now() >= self.until {
             return false;
@@ -145,7 +145,7 @@ impl<'a> Publication<'a> {
         true
     }
 
-    /// Claims all ids that are open, together.
+    /// Claims all open ids, together.
     async fn look(&mut self) {
         let open = self
             .ids
@@ -178,7 +178,7 @@ impl<'a> Publication<'a> {
         let mut places = Vec::new();
         let mut new = Vec::new();
         for (place, (event, named)) in self.events.iter_mut().zip(&self.named).enumerate() {
-            // Of doubles in one request the first counts.
+            // Of duplicates in one request the first counts.
             let is_due =
                 named.is_none_or(|id| matches!(self.ids.get(&id), Some(Known::Ours)) && taken.insert(id));
             if is_due && let Some(event) = event.take() {
@@ -189,7 +189,7 @@ impl<'a> Publication<'a> {
         if new.is_empty() {
             return;
         }
-        let receipts = self.broker.publish(new, self.options); // placed, so that the ids are not given back any more
+        let receipts = self.broker.publish(new, self.options); // from here on the ids are not released any more
         self.ids
             .extend(taken.into_iter().map(|id| (id, Known::Published)));
         let mut named = Vec::new();
@@ -204,8 +204,8 @@ impl<'a> Publication<'a> {
         drop(self.broker.record(named)); // begun at the call
     }
 
-    /// Gives back those of its ids of which `which` says so.
-    async fn give_back(&mut self, which: impl Fn(Uuid) -> bool) {
+    /// Releases those of its ids for which `which` returns true.
+    async fn release(&mut self, which: impl Fn(Uuid) -> bool) {
         let mut given = Vec::new();
         for (id, known) in &mut self.ids {
             if matches!(known, Known::Ours) && which(*id) {
@@ -218,8 +218,8 @@ impl<'a> Publication<'a> {
         }
     }
 
-    /// A receipt for each event. It is empty where the first publisher's process ended after it had published and before
-    /// it knew the receipt.
+    /// Returns a receipt for each event. It is empty if the first publisher's process ended between its publication and its
+    /// receipt.
     fn receipts(mut self) -> Vec<Receipt> {
         let receipts = std::mem::take(&mut self.receipts).into_iter();
         let places = receipts.zip(&self.named).zip(&self.events);

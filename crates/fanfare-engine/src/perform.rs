@@ -1,4 +1,4 @@
-//! Does what conversations want done, and hands them the answers.
+//! Performs the steps of conversations, and passes them the answers.
 
 use std::{panic::AssertUnwindSafe, rc::Rc};
 
@@ -14,7 +14,7 @@ use super::{
     work,
 };
 
-/// Does each of `steps`.
+/// Performs `steps`.
 pub(super) fn perform(turn: &mut Turn<'_>, steps: Steps) {
     for step in steps {
         turn.done.work += work::of_step(&step);
@@ -30,7 +30,7 @@ pub(super) fn perform(turn: &mut Turn<'_>, steps: Steps) {
     }
 }
 
-/// Goes on as far as it goes now; what takes longer goes on in a task of its own. Nothing is read from the client meanwhile.
+/// Continues a command as far as possible now. If it must wait, a task continues it, and nothing is read from the client meanwhile.
 fn settle(turn: &mut Turn<'_>, mut doing: Doing) {
     loop {
         doing = match doing {
@@ -56,11 +56,11 @@ fn settle(turn: &mut Turn<'_>, mut doing: Doing) {
     }
 }
 
-/// Sends what waits for the connection, if its conversation has been answered.
+/// Sends the items that wait for the connection, if its conversation has its answer.
 fn go_on(turn: &mut Turn<'_>) {
     let connection = turn.connection();
     if connection.is_asked() {
-        return; // a step of the answer was another question
+        return; // a step after the answer was another command
     }
     if connection.take_interruption() {
         let doing = commands::report_interruption(turn);
@@ -71,7 +71,7 @@ fn go_on(turn: &mut Turn<'_>) {
     }
 }
 
-/// Sends what waits for the connection; `false` if nothing could be sent. Its conversation is called when nothing waits any more.
+/// Sends the items that wait for the connection; returns `false` if none could be sent. After the last, calls its conversation.
 pub(super) fn advance(turn: &mut Turn<'_>) -> bool {
     let is_sent = replay::advance(turn);
     if turn.connection().is_open() && !turn.connection().is_holding() {
@@ -90,7 +90,7 @@ fn wait(turn: &mut Turn<'_>, work: impl Future<Output = commands::Next> + 'stati
         turn::take(&shard, key, |turn| {
             let moment = turn.moment;
             turn.connection().resume(moment);
-            turn.driver.wake(); // the task goes on after this turn
+            turn.driver.wake(); // its task continues after this turn
             match done {
                 Ok(next) if turn.connection().is_open() => {
                     let doing = next(turn);
@@ -103,12 +103,12 @@ fn wait(turn: &mut Turn<'_>, work: impl Future<Output = commands::Next> + 'stati
     });
 }
 
-/// The upgrade is answered. Events that reached the connection before follow what its conversation sends first.
+/// Begins the conversation after the upgrade. Earlier events follow its first messages.
 pub(super) fn open(turn: &mut Turn<'_>) {
     let moment = turn.moment;
     let connection = turn.connection();
     if !connection.is_open() {
-        return; // ended before; the close frame waits in its outbox
+        return; // it ended before, and its close frame is queued
     }
     let queued = connection.take_queued();
     let steps = connection.opened(moment);
@@ -116,24 +116,24 @@ pub(super) fn open(turn: &mut Turn<'_>) {
     let connection = turn.connection();
     connection.put_back(queued);
     connection.forget_opening();
-    // What it asked for was not wanted of the server by its conversation.
+    // The client asked to resume, and the conversation has not.
     if !connection.is_asked() && connection.is_holding() && !connection.is_replaying() {
         connection.release();
     }
 }
 
-/// The connection's client turned out to speak another dialect with `text`.
+/// Switches the connection to another dialect, whose first message is `text`.
 pub(super) fn adopt(turn: &mut Turn<'_>, text: Box<str>) {
     let doing = commands::adopt(turn, text);
     settle(turn, doing);
 }
 
-/// The broker reports an entry. If its connection has ended meanwhile, the room is left again.
+/// Completes the entry that the broker reports. If its connection has ended meanwhile, it leaves the room.
 pub(super) fn entered(shard: &Rc<Shard>, ticket: EntryTicket, entered: Entered) {
     let Some(mut pending) = shard.entries.borrow_mut().take(ticket) else {
         return;
     };
-    // Whether the room counts one connection more than it has.
+    // Whether the room counts one connection too many.
     let mut is_surplus = true;
     turn::take(shard, pending.key, |turn| {
         if let Some(doing) = commands::entered(turn, &mut pending, entered, &mut is_surplus) {
@@ -145,7 +145,7 @@ pub(super) fn entered(shard: &Rc<Shard>, ticket: EntryTicket, entered: Entered) 
     }
 }
 
-/// The time may call for something: does it.
+/// Does what is due at this time.
 pub(super) fn keep_time(turn: &mut Turn<'_>) {
     let moment = turn.moment;
     let was_holding = turn.connection().is_holding();
@@ -166,7 +166,7 @@ pub(super) fn keep_time(turn: &mut Turn<'_>) {
         turn.driver.flush_or_wake();
         let is_released = was_holding && !turn.connection().is_holding();
         if is_released || !turn.connection().is_open() {
-            turn.driver.wake(); // it is read from again
+            turn.driver.wake(); // it may be read from again
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the nodes of a cluster ask each other, so that an operator gets one answer for all.
+//! The questions that nodes ask each other, so that an operator gets one answer for all.
 
 use std::{
     cmp::Reverse,
@@ -21,24 +21,24 @@ use super::{
     observe::{EventTrace, Subject, TraceOrder, TraceSummary},
 };
 
-/// How often it is looked whether an armed trace has ended.
+/// The time between two checks whether an armed trace has ended.
 const ARMED_CHECK: Duration = Duration::from_secs(1);
 
-/// A question to every node. Its form is shared by nodes of different versions: a node that does not know all of it has no answer.
+/// A question to every node. Nodes of different versions exchange it: a node that does not know a field does not answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum Question {
-    /// How many connections this user has.
+    /// The number of this user's connections.
     Presence(Box<str>),
-    /// Which connections are open.
+    /// The open connections.
     Connections(Filter),
-    /// Which channels are held: at most `limit`, with names after `after`.
+    /// The channels with subscribers.
     Channels(NameRange),
-    /// Which users are connected: at most `limit`, with ids after `after`.
+    /// The connected users.
     Users(NameRange),
-    /// What the server has to report under this name ([`super::Reporter`]).
+    /// The report of this name ([`super::Reporter`]).
     Report(Box<str>),
-    /// Which members of this room are on the node: at most `limit`, with ids after `after`.
+    /// The members of this room on the node: at most `limit`, with ids after `after`.
     Room {
         room: Box<str>,
         after: Box<str>,
@@ -50,9 +50,9 @@ enum Question {
     Arm(TraceOrder),
     /// End this armed trace.
     Disarm(Uuid),
-    /// Which traced events are kept: at most `limit`, those of one order if it is named.
+    /// The traced events: at most `limit`, and only those of `order`, if given.
     Traces { order: Option<Uuid>, limit: usize },
-    /// What is known of this traced event.
+    /// The trace of this event.
     Trace(Uuid),
 }
 
@@ -65,22 +65,22 @@ pub struct NameRange {
     /// Only names with this prefix.
     #[serde(default, skip_serializing_if = "str::is_empty")]
     pub prefix: Box<str>,
-    /// At most so many.
+    /// The most names.
     pub limit: usize,
 }
 
-/// Something every node should know.
+/// A notice to every node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Notice {
-    /// This login session is over.
+    /// This login session has ended.
     SessionTerminated(Box<str>),
 }
 
 /// The answers of all nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gathered<T> {
-    /// The sum of the answers.
+    /// All answers, summed.
     pub answer: T,
     /// Whether every node has answered.
     pub complete: bool,
@@ -91,39 +91,39 @@ pub struct Gathered<T> {
 pub struct RoomMember {
     /// The user.
     pub user: Box<str>,
-    /// What to call the user.
+    /// The user's name.
     pub username: Box<str>,
     /// The user's connections in the room.
     pub connections: u64,
-    /// The nodes that hold them.
+    /// The number of nodes with such connections.
     pub nodes: u64,
     /// When the first of them entered, in milliseconds of Unix time.
     pub since_ms: u64,
 }
 
-/// Names with the number of connections: of channels, those subscribed to exactly that name; of users, their own.
+/// Names with numbers of connections: for a channel, those subscribed to exactly that name; for a user, their own.
 pub type Counts = BTreeMap<Box<str>, u64>;
 
 impl Node {
-    /// How many connections `user` has on all nodes.
+    /// Returns the number of connections of `user` on all nodes.
     pub async fn presence(&self, user: &str) -> Gathered<u64> {
         let asked = self.ask_all::<u64>(&Question::Presence(user.into())).await;
         asked.map(|counts| counts.into_iter().sum())
     }
 
-    /// The open connections of all nodes that `filter` asks for, by id.
+    /// Returns the open connections of all nodes that `filter` asks for.
     pub async fn connections(&self, filter: Filter) -> Gathered<RowPage> {
         let asked = self.ask_all(&Question::Connections(filter.clone())).await;
         asked.map(|pages| filter.join(pages))
     }
 
-    /// The channels that are held on any node, by name.
+    /// Returns the channels with subscribers on any node, by name.
     pub async fn channels(&self, names: NameRange) -> Gathered<Counts> {
         let limit = names.limit;
         self.counts(&Question::Channels(names), limit).await
     }
 
-    /// The users that are connected to any node, by id.
+    /// Returns the users that are connected to any node, by id.
     pub async fn online_users(&self, names: NameRange) -> Gathered<Counts> {
         let limit = names.limit;
         self.counts(&Question::Users(names), limit).await
@@ -140,12 +140,12 @@ impl Node {
         })
     }
 
-    /// What the [`super::Reporter`] of each node says under `name`.
+    /// Returns the report `name` of each node's [`super::Reporter`].
     pub async fn reports<T: DeserializeOwned>(&self, name: &str) -> Gathered<Vec<T>> {
         self.ask_all(&Question::Report(name.into())).await
     }
 
-    /// At most `limit` members of `room` on all nodes, by id, after the id `after`.
+    /// Returns at most `limit` members of `room` on all nodes, by id, after the id `after`.
     pub async fn room_members(&self, room: &Channel, after: &str, limit: usize) -> Gathered<Vec<RoomMember>> {
         let question = Question::Room {
             room: (**room).into(),
@@ -163,14 +163,14 @@ impl Node {
         })
     }
 
-    /// Ends the connection of that id, wherever it is; answers whether there was one.
+    /// Ends the connection with this id, on any node. Returns whether there was one.
     pub async fn end_connection(&self, id: Uuid) -> Gathered<bool> {
         let asked = self.ask_all::<u64>(&Question::End(id)).await;
         asked.map(|ended| ended.into_iter().any(|count| count > 0))
     }
 
-    /// Arms a trace on every node, and has the broker bring this node what it asks for meanwhile, so that an event is recorded
-    /// although no node has a connection for it. Returns whether all nodes had room for it.
+    /// Arms a trace on every node. Meanwhile this node requests the traced events from the broker, so that they are recorded even if
+    /// no node has a connection for them. Returns whether all nodes had room for the trace.
     pub async fn arm_trace(self: &Arc<Self>, order: TraceOrder) -> Gathered<bool> {
         let interests = order.subjects.iter().filter_map(Subject::interest);
         let watched = interests.map(|interest| WatchGuard::new(self, interest));
@@ -182,7 +182,7 @@ impl Node {
             }
             let node = self.clone();
             tokio::spawn(async move {
-                // A trace that has its events ends before its time.
+                // A trace that has all its events ends early.
                 while let Some(end) = node.observers.traces.armed_until(order.id) {
                     tokio::time::sleep_until(end.min(Instant::now() + ARMED_CHECK)).await;
                 }
@@ -192,13 +192,13 @@ impl Node {
         asked.map(|armed| armed.into_iter().all(|armed| armed))
     }
 
-    /// Ends an armed trace on every node; returns whether it was armed anywhere.
+    /// Ends an armed trace on every node. Returns whether any node had it.
     pub async fn disarm_trace(&self, order: Uuid) -> Gathered<bool> {
         let asked = self.ask_all::<bool>(&Question::Disarm(order)).await;
         asked.map(|disarmed| disarmed.into_iter().any(|disarmed| disarmed))
     }
 
-    /// The traced events of all nodes, the latest first; those of one order, if it is named.
+    /// Returns the traced events of all nodes, the latest first; only those of `order`, if given.
     pub async fn traces(&self, order: Option<Uuid>, limit: usize) -> Gathered<Vec<TraceSummary>> {
         let question = Question::Traces { order, limit };
         let asked = self.ask_all::<Vec<TraceSummary>>(&question).await;
@@ -214,21 +214,21 @@ impl Node {
         })
     }
 
-    /// What each node that has answered knows of the traced event of that id; `None` for one that has no trace of it.
+    /// Returns each node's trace of the event with this id; `None` for a node without one.
     pub async fn trace(&self, id: Uuid) -> Gathered<Vec<Option<EventTrace>>> {
         self.ask_all(&Question::Trace(id)).await
     }
 
-    /// Ends the connections of this node whose credentials have been revoked.
+    /// Ends the connections of this node whose credentials were revoked.
     pub fn end_refused(&self) {
         for shard in self.shards() {
             shard.send(ShardCommand::EndRefused);
         }
     }
 
-    /// Notifies all nodes that a login session was ended, so that its tokens are refused and its connections end.
+    /// Notifies all nodes that a login session has ended, so that its tokens are refused and its connections end.
     pub fn terminate_session(&self, session: &str) {
-        // Written to memory, so there is nothing that could fail.
+        // Writing to memory does not fail.
         let notice = serde_json::to_vec(&Notice::SessionTerminated(session.into())).unwrap_or_default();
         self.broker().broadcast(notice.into());
     }
@@ -247,7 +247,7 @@ impl Node {
         }
     }
 
-    /// Answers a question of any node, this one included. What is not understood is answered by nothing.
+    /// Answers a question of any node, this one included. The answer to an unknown question is empty.
     pub(super) async fn answer_question(&self, question: Bytes) -> Bytes {
         let Ok(question) = serde_json::from_slice(&question) else {
             return Bytes::new();
@@ -280,10 +280,9 @@ impl Node {
         answer.unwrap_or_default().into()
     }
 
-    /// Takes in a notice of any node, this one included.
+    /// Handles a notice of any node, this one included.
     pub(super) fn take_notice(&self, notice: &Bytes) {
         match serde_json::from_slice(notice) {
-            // What follows from it is up to the accounts.
             Ok(Notice::SessionTerminated(session)) => self.authenticator.revoke_session(&session),
             Err(_) => tracing::debug!("a notice of another node is not understood"),
         }
@@ -320,11 +319,11 @@ impl Node {
 }
 
 impl NameRange {
-    /// Those of `all` that it asks for, each with its count.
+    /// Returns those of `all` that are in the range, each with its count.
     fn cut<T>(&self, mut all: Vec<T>, name: impl Fn(&T) -> &str, count: impl Fn(&T) -> usize) -> Counts {
         all.retain(|own| *name(own) > *self.after && name(own).starts_with(&*self.prefix));
         if all.len() > self.limit {
-            // The page is put in order by its map; the rest need none.
+            // The map sorts the page; the rest needs no order.
             all.select_nth_unstable_by(self.limit, |a, b| name(a).cmp(name(b)));
             all.truncate(self.limit);
         }
@@ -344,7 +343,7 @@ impl RoomMember {
         }
     }
 
-    /// The same user on other nodes.
+    /// Adds the same user on other nodes.
     fn add(&mut self, other: &Self) {
         self.connections += other.connections;
         self.nodes += other.nodes;

@@ -1,4 +1,4 @@
-//! Replaying: what a connection missed, and then what was held back for it, as far as its queue has room.
+//! Sends a connection the events that it missed, and then those that were held back, as far as its queue has room.
 
 use fanfare_core::{
     Audience, Event, Subscription,
@@ -14,10 +14,11 @@ use super::{
     work,
 };
 
-/// What a replayed event costs besides its bytes: it is judged, rendered and framed.
+/// The work for a replayed event besides its bytes: it is judged, rendered and framed.
 const EVENT: u64 = 2_000;
 
-/// Sends what waits for the connection, in order; `false` if nothing could be sent. When nothing waits any more, nothing is held back.
+/// Sends the items that wait for the connection, in order; returns `false` if none could be sent. After the last, events are no
+/// longer held back.
 pub(super) fn advance(turn: &mut Turn<'_>) -> bool {
     let mut is_first = true;
     while turn.done.work < work::TURN && turn.connection().is_replaying() {
@@ -30,16 +31,16 @@ pub(super) fn advance(turn: &mut Turn<'_>) -> bool {
         turn.driver.flush_or_wake();
     }
     if !turn.connection().is_holding() {
-        turn.driver.wake(); // it is read from again
+        turn.driver.wake(); // it may be read from again
     }
     !is_first
 }
 
-/// Sends what comes next; `false` if there is no room.
+/// Sends the next item; returns `false` if there is no room.
 fn send_next(turn: &mut Turn<'_>) -> bool {
     let moment = turn.moment;
     let Some(next) = turn.driver.connection.next_waiting(moment.ms) else {
-        return true; // nothing is held back any more
+        return true; // nothing waits any more
     };
     turn.done.work += EVENT;
     match next {
@@ -66,7 +67,7 @@ fn send_next(turn: &mut Turn<'_>) -> bool {
     true
 }
 
-/// Has the authorizer decide; what follows waits.
+/// Asks the authorizer about an event; all later ones wait.
 fn ask(turn: &mut Turn<'_>, event: Arc<Event>, open: OpenQuestions) {
     let hold = turn.connection().begin_asking();
     let (shard, key) = (turn.shard.clone(), turn.key);
@@ -76,7 +77,7 @@ fn ask(turn: &mut Turn<'_>, event: Arc<Event>, open: OpenQuestions) {
         turn::take(&shard, key, |turn| {
             let connection = turn.connection();
             if !connection.end_asking(hold) {
-                return; // it was paused, and what waited was dropped
+                return; // it was paused, and the waiting items were dropped
             }
             if is_allowed {
                 connection.put_back_waiting(HeldItem::Allowed(event));
@@ -103,7 +104,7 @@ fn send(turn: &mut Turn<'_>, event: Arc<Event>) -> bool {
     true
 }
 
-/// Whether a frame fits into the connection's queue, after an attempt to write what is in it.
+/// Returns whether a frame fits into the connection's queue, after an attempt to write the queue.
 fn has_room(turn: &mut Turn<'_>, bytes: usize) -> bool {
     if !turn.connection().has_room(bytes) {
         turn.driver.flush_or_wake();
@@ -111,7 +112,7 @@ fn has_room(turn: &mut Turn<'_>, bytes: usize) -> bool {
     turn.connection().has_room(bytes) || !turn.connection().is_open()
 }
 
-/// Whether the connection may see a replayed event, by today's rules and subscriptions.
+/// Judges whether the connection may see a replayed event, by the current rules and subscriptions.
 pub(super) fn judge(connection: &Connection, node: &Node, event: &Event) -> Permission {
     let subscriber = &connection.subscriber;
     if event.except == Some(connection.id) {
@@ -141,7 +142,7 @@ pub(super) fn judge(connection: &Connection, node: &Node, event: &Event) -> Perm
     };
     match node.access.may_see(own, event) {
         Permission::Allowed if is_shown => Permission::Allowed,
-        // Only an event on a channel waits for the authorizer.
+        // Only events on channels wait for the authorizer.
         Permission::Allowed | Permission::Denied | Permission::Pending(_) => Permission::Denied,
     }
 }

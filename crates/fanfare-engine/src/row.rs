@@ -6,76 +6,76 @@ use fanfare_core::MAX_MESSAGE_BYTES;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Which connections are asked for. A field is sent only if something is asked by it: a node of a version that does not know it
-/// refuses the question, and the answers are incomplete; it must not answer with more than was asked for.
+/// Which connections to list. A field is sent only if it is set: a node of a version without it then refuses the question, and the
+/// answers are incomplete, instead of answering with more than was asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Filter {
-    /// The connection of this id.
+    /// The connection with this id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<Uuid>,
-    /// Of this dialect.
+    /// Connections of this dialect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dialect: Option<Box<str>>,
-    /// Of this user.
+    /// Connections of this user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<Box<str>>,
-    /// With a subscription of exactly this text: a channel, a pattern or a room.
+    /// Connections with a subscription of exactly this text: a channel, a pattern or a room.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channel: Option<Box<str>>,
-    /// With a subscription that covers this channel: the channel itself or a pattern that matches it.
+    /// Connections with a subscription that covers this channel: the channel itself or a pattern that matches it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub covers: Option<Box<str>>,
-    /// Whose client has this address.
+    /// Connections from this address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
-    /// Those with the most waiting messages, in place of those with the least ids.
+    /// Those with the most waiting messages first, instead of those with the lowest ids.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub by_queue: bool,
-    /// At most so many subscriptions of each; `None` for all.
+    /// The most subscriptions of each; `None` is all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subscriptions: Option<usize>,
-    /// With a greater id than this. Ids grow with the time of opening.
+    /// Connections with a higher id. Ids grow with the time of opening.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<Uuid>,
-    /// At most so many, those with the least ids.
+    /// The most connections.
     pub limit: usize,
 }
 
-/// Connections that were found, in order.
+/// A part of the list of connections, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowPage {
     /// The connections.
     pub rows: Vec<Row>,
-    /// There may be more, behind the last one.
+    /// Whether there may be more behind the last one.
     pub more: bool,
 }
 
 /// One open connection, as the service API shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
-    /// Its id, unlike any other's in the cluster.
+    /// Its id, unique in the cluster.
     pub id: Uuid,
     /// Its dialect.
     pub dialect: Box<str>,
-    /// Who it proved to be.
+    /// Its user.
     pub user: Option<Box<str>>,
     /// The login session that its credential belongs to.
     pub session: Option<Box<str>>,
-    /// What it is called, where connections have names.
+    /// Its name, if the dialect has names.
     pub name: Option<Box<str>>,
     /// Its client's address.
     pub address: IpAddr,
     /// When it was opened, in milliseconds of Unix time.
     pub opened_at_ms: u64,
-    /// What it subscribed to, and the rooms it is in, sorted; as many as were asked for.
+    /// Its subscriptions and rooms, sorted; as many as requested.
     pub subscriptions: Vec<Box<str>>,
-    /// More about it. A node of an earlier version leaves this out.
+    /// More about it. A node of an earlier version omits this.
     #[serde(default)]
     pub detail: RowDetail,
 }
 
-/// What an operator wants to know of one connection.
+/// The state of one connection, for an operator.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
@@ -86,28 +86,28 @@ pub struct RowDetail {
     pub queued: usize,
     /// The bytes of all frames that wait for its socket.
     pub queued_bytes: usize,
-    /// How many subscriptions it has, those that were not asked for included.
+    /// The number of all its subscriptions.
     pub subscription_count: usize,
-    /// What program its client says it is, where its dialect keeps that.
+    /// The client's program, if the dialect keeps it.
     pub user_agent: Option<Box<str>>,
-    /// Since its client sent anything, in milliseconds.
+    /// The time since its client last sent anything, in milliseconds.
     pub silent_ms: u64,
     /// When its credential expires, in milliseconds of Unix time.
     pub expires_at_ms: Option<u64>,
-    /// Its credential has expired, and it gets no events until there is another.
+    /// Whether its credential has expired; it receives no events until there is a new one.
     pub paused: bool,
-    /// It receives the events for its user.
+    /// Whether it receives the events for its user.
     pub gets_user: bool,
-    /// It receives the events for everyone.
+    /// Whether it receives the events for everyone.
     pub gets_everyone: bool,
-    /// Messages are compressed.
+    /// Whether messages are compressed.
     pub compressed: bool,
-    /// The access rules, or an authorizer's known answer, refuse it the channel that [`Filter::covers`] names.
+    /// Whether the access rules, or a known answer of the authorizer, refuse it the channel in [`Filter::covers`].
     pub refused: bool,
 }
 
 impl Filter {
-    /// One page of several. Where one ends before all were found, nothing behind its end is shown: it could have more that come first.
+    /// Merges pages. If one of them has more, the merged page ends where that one ends: its further connections could come first.
     pub(super) fn join(&self, pages: impl IntoIterator<Item = RowPage>) -> RowPage {
         let rank = |row: &Row| self.rank(row.detail.queued, row.id);
         let (mut rows, mut end) = (Vec::new(), None);
@@ -124,7 +124,7 @@ impl Filter {
         RowPage { rows, more }
     }
 
-    /// The place of a connection among others; the least come first.
+    /// Returns the rank of a connection; the lowest comes first.
     pub(super) fn rank(&self, queued: usize, id: Uuid) -> (usize, Uuid) {
         let most_first = if self.by_queue { usize::MAX - queued } else { 0 };
         (most_first, id)
@@ -132,7 +132,7 @@ impl Filter {
 }
 
 impl RowPage {
-    /// The page as JSON, without as many of the last connections as have no room in a message.
+    /// Returns the page as JSON, without those of the last connections that have no room in a message.
     pub(super) fn written(mut self) -> serde_json::Result<Vec<u8>> {
         loop {
             let text = serde_json::to_vec(&self)?;

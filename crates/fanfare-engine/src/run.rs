@@ -1,4 +1,4 @@
-//! A shard's thread: it works off what other threads ask.
+//! A shard's thread: runs the commands of other threads.
 
 use std::{panic::AssertUnwindSafe, rc::Rc, time::Duration, vec};
 
@@ -8,14 +8,14 @@ use tokio::task::JoinHandle;
 
 use super::{Shard, ShardCommands, batch::Part, command::ShardCommand, drain::Drain, perform, sweep};
 
-/// Commands taken at once.
+/// The most commands that are received at once.
 const COMMANDS: usize = 256;
 
-/// Commands that were received.
+/// Received commands.
 #[derive(Default)]
 struct ReceivedCommands {
     commands: Vec<ShardCommand>,
-    /// How many of them, from the first, are known to be fan-outs.
+    /// The number of them, from the first, that are known to be fan-outs.
     fan_outs: usize,
 }
 
@@ -27,7 +27,7 @@ impl ReceivedCommands {
 }
 
 impl Shard {
-    /// Works off commands and keeps the connections' times, for ever. Runs on the shard's own thread.
+    /// Runs the shard, forever, on its own thread.
     pub async fn run(self: Rc<Self>, ShardCommands(mut commands): ShardCommands) {
         let beside = [
             tokio::task::spawn_local(sweep::run(self.clone())),
@@ -39,7 +39,7 @@ impl Shard {
         loop {
             let is_free = self.fan_outs.borrow().is_empty();
             if !is_free {
-                // Only what is there already.
+                // Only commands that have arrived.
                 _ = commands.recv_many(&mut waiting.commands, COMMANDS).now_or_never();
             } else if waiting.commands.is_empty()
                 && commands.recv_many(&mut waiting.commands, COMMANDS).await == 0
@@ -51,14 +51,14 @@ impl Shard {
             } else {
                 self.due(&mut waiting)
             };
-            self.work_off(due).await;
+            self.run_all(due).await;
             self.continue_fan_outs().await;
         }
         beside.iter().for_each(JoinHandle::abort);
     }
 
-    /// What is worked off between two chunks of a fan-out: all up to the last that is not another fan-out. What follows waits,
-    /// so that events for one audience can go together.
+    /// Returns the commands to run between two chunks of a fan-out: all up to the last that is not another fan-out. Later ones
+    /// wait, so that events for one audience can go together.
     fn due<'a>(&self, waiting: &'a mut ReceivedCommands) -> vec::Drain<'a, ShardCommand> {
         let is_another =
             |command: &ShardCommand| matches!(command, ShardCommand::Deliver(part) if self.is_for_many(part));
@@ -73,7 +73,7 @@ impl Shard {
         waiting.commands.drain(..due)
     }
 
-    async fn work_off(self: &Rc<Self>, commands: impl Iterator<Item = ShardCommand>) {
+    async fn run_all(self: &Rc<Self>, commands: impl Iterator<Item = ShardCommand>) {
         let mut parts = Vec::new();
         for command in commands {
             if let ShardCommand::Deliver(part) = command {
@@ -88,15 +88,15 @@ impl Shard {
                 }
                 ShardCommand::Missed(_) | ShardCommand::Drain(_) => {
                     self.complete_fan_outs().await;
-                    self.obey(command);
+                    self.run_command(command);
                 }
-                other => self.obey(other),
+                other => self.run_command(other),
             }
         }
         self.deliver_safely(parts).await;
     }
 
-    /// A fault over one batch loses that batch; the shard goes on.
+    /// Delivers `parts`. A panic loses only them.
     async fn deliver_safely(self: &Rc<Self>, parts: Vec<Part>) {
         if AssertUnwindSafe(self.deliver(parts))
             .catch_unwind()
@@ -110,10 +110,10 @@ impl Shard {
         }
     }
 
-    fn obey(self: &Rc<Self>, command: ShardCommand) {
+    fn run_command(self: &Rc<Self>, command: ShardCommand) {
         // A caller that has given up needs no reply.
         match command {
-            // Both are done where there can be pauses.
+            // Both need pauses, so `run_all` runs them.
             ShardCommand::Deliver(_) | ShardCommand::Broadcast(_) => {}
             ShardCommand::Missed(gap) => self.report_gap(&gap),
             ShardCommand::Entered(ticket, entered) => perform::entered(self, ticket, entered),
@@ -141,7 +141,7 @@ impl Shard {
         }
     }
 
-    /// Starts to close all connections, spread over `window`.
+    /// Begins to close all connections within `window`.
     fn begin_drain(&self, window: Duration) {
         let moment = self.node.now();
         self.drain.set(Some(Drain::new(window, self.len(), moment.ms)));

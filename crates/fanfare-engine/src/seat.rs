@@ -1,4 +1,4 @@
-//! A connection's place on its shard, from before its upgrade is answered until after it is over.
+//! A connection's place on its shard, from before the reply to its upgrade until after its end.
 
 use std::{future::poll_fn, rc::Rc, sync::atomic::Ordering::Relaxed, task::Poll};
 
@@ -16,16 +16,15 @@ use super::{
     perform, slots, turn,
 };
 
-/// A connection's place on its shard. Dropping it forgets the connection, whatever state it is in.
+/// A connection's place on its shard. Dropping it removes the connection, in any state.
 pub struct Seat {
     pub(super) shard: Rc<Shard>,
     pub(super) key: Key,
 }
 
 impl Shard {
-    /// Lets a connection in before its upgrade is answered, so that nothing published from the answer on is missed:
-    /// what reaches it earlier is queued. Resolves when the broker sends this node the user's events, and the user has a place
-    /// among those of all nodes.
+    /// Admits a connection before the reply to its upgrade, so that it misses no event from the reply on; earlier events are
+    /// queued. Resolves when this node receives the user's events, and the user has a place among those of all nodes.
     ///
     /// # Errors
     /// [`Refusal::UserAtCapacity`].
@@ -43,12 +42,12 @@ impl Shard {
     fn insert(self: &Rc<Self>, new: NewConnection) -> Result<(Seat, InForce), Refusal> {
         let node = &self.node;
         let identity = new.identity.clone();
-        // What was revoked after this is found by the look at all connections that follows it.
+        // A later revocation is followed by a look at all connections.
         let is_revoked = |identity| node.authenticator.is_revoked(identity);
         if identity.as_deref().is_some_and(is_revoked) {
             return Err(Refusal::BadCredential);
         }
-        // Before anything is taken that would have to be given back, should the dialect fail.
+        // First, because the dialect may panic, and nothing is acquired yet.
         let mut connection = Connection::new(new, node.next_connection(), node.now());
         let hold = identity
             .map(|identity| InterestGuard::user(node, self.number, connection.mounted(), &identity.user));
@@ -88,10 +87,10 @@ impl Shard {
 }
 
 impl Seat {
-    /// Begins the conversation before the client is answered. Resolves when nothing that it asked for is open.
+    /// Begins the conversation before the reply to the client. Resolves when all its commands are answered.
     ///
     /// # Errors
-    /// What the client is to be answered instead, a status and a message, if the conversation refuses it.
+    /// The status and message of the reply, if the conversation refuses the client.
     pub async fn begin(&mut self) -> Result<(), (u16, Box<str>)> {
         turn::take(&self.shard, self.key, perform::open);
         poll_fn(|cx| {

@@ -1,4 +1,4 @@
-//! A connection's own task: it reads, lets the conversation answer, and writes what was queued.
+//! A connection's own task: reads, calls the conversation, and writes queued frames.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -28,17 +28,17 @@ use super::{
 enum Progress {
     /// There may be more.
     Again,
-    /// There is more, and others come first.
+    /// There is more, but other connections come first.
     Spent,
-    /// Nothing to do until something wakes the task.
+    /// There is nothing to do until the task is woken.
     Wait,
     /// The connection is over.
     Over,
 }
 
 impl Seat {
-    /// Gives the connection its socket, now that the upgrade is answered, and spawns the task that serves it to its
-    /// end. `leftover` is what the client sent right behind its request.
+    /// Gives the connection its socket after the reply to its upgrade, and spawns the task that serves it to its end. `leftover` are
+    /// the client's bytes behind its request.
     pub fn serve(self, transport: Transport, leftover: &[u8]) {
         turn::take(&self.shard, self.key, |turn| {
             let connection = turn.connection();
@@ -61,20 +61,20 @@ impl Seat {
     }
 }
 
-/// Serves a connection to its end. It is no `async fn`, which would make each idle connection's task three times as large.
+/// Serves a connection to its end. An `async fn` would make the task of an idle connection three times as large.
 pub(super) struct Service {
     seat: Seat,
     turn: NextTurn,
 }
 
-/// What a connection's task waits for, apart from its socket and its shard.
+/// What a connection's task waits for, besides its socket and its shard.
 #[derive(Clone, Copy)]
 enum NextTurn {
     /// Nothing.
     Free,
-    /// Others are polled first in this pass.
+    /// Its place among the connections of a later pass.
     Paced(Place),
-    /// It has had the shard work much lately, and waits for a whole turn.
+    /// Its place among the connections that have recently caused much work. It waits for a whole turn.
     Busy(Place),
 }
 
@@ -111,7 +111,7 @@ impl Future for Service {
     }
 }
 
-/// One turn of a connection's task: looks at its socket until there is no more or the turn's work is done. One that has been
+/// One turn of a connection's task: looks at its socket until there is nothing more or the turn's work is done. A connection that was
 /// `called` has the whole turn, whatever it owes.
 fn poll(shard: &Rc<Shard>, key: Key, cx: &mut Context<'_>, called: bool) -> Progress {
     let (mut work, moment) = (0, shard.node.now()); // a turn is short
@@ -124,7 +124,7 @@ fn poll(shard: &Rc<Shard>, key: Key, cx: &mut Context<'_>, called: bool) -> Prog
         let tools = &mut *shard.tools.borrow_mut();
         let mut turn = Turn::new(shard, (key, driver), &mut tools.codec, moment);
         let buffer = &mut tools.read_buffer;
-        // A panic in a dialect or in our own code for this connection is this connection's alone.
+        // A panic in a dialect or in the server's code must end only this connection.
         let looked = catch_unwind(AssertUnwindSafe(|| look(&mut turn, buffer, cx, called)));
         let (done, driver) = (work::LOOK + turn.done.work, turn.driver);
         work += done;
@@ -161,7 +161,7 @@ fn look(turn: &mut Turn<'_>, buffer: &mut [u8], cx: &mut Context<'_>, called: bo
     if !called && turn.driver.debt.is_large(turn.moment.ms) {
         return Progress::Spent;
     }
-    // What the client asks for is answered behind what was published before.
+    // The answers to the client's messages follow earlier events.
     turn.catch_up();
     if let Some(mut unread) = turn.driver.take_unread() {
         let rest = receive(turn, &mut unread);
@@ -178,8 +178,8 @@ fn look(turn: &mut Turn<'_>, buffer: &mut [u8], cx: &mut Context<'_>, called: bo
     Progress::Again
 }
 
-/// Hands the connection bytes from its client; returns how many of them, at the end, must wait: until others had their turn,
-/// until the client has read its answers, or until it has them.
+/// Passes the connection bytes from its client. Returns how many of them, at the end, must wait: for other connections' turns, for
+/// the client to read its answers, or for an answer.
 pub(super) fn receive(turn: &mut Turn<'_>, bytes: &mut [u8]) -> usize {
     let mut input = Input::new(bytes);
     while turn.connection().is_readable() {
@@ -198,7 +198,7 @@ pub(super) fn receive(turn: &mut Turn<'_>, bytes: &mut [u8]) -> usize {
         turn.driver.queue(pong, turn.moment);
     }
     flush(turn);
-    // After its end nothing has a meaning.
+    // Bytes behind its end have no meaning.
     if turn.connection().is_readable() {
         input.rest().len()
     } else {
@@ -206,7 +206,7 @@ pub(super) fn receive(turn: &mut Turn<'_>, bytes: &mut [u8]) -> usize {
     }
 }
 
-/// The same as [`super::driver::Driver::is_congested`]; what is acknowledged is placed at the broker before it is written.
+/// As [`super::driver::Driver::is_congested`], but publishes events before their acknowledgements are written.
 fn is_congested(turn: &mut Turn<'_>) -> bool {
     if turn.connection().is_congested() {
         turn.shard.publisher.place();
@@ -214,7 +214,7 @@ fn is_congested(turn: &mut Turn<'_>) -> bool {
     turn.driver.is_congested()
 }
 
-/// Writes what is queued. What it acknowledges is placed at the broker first.
+/// Writes queued frames. Events are published before their acknowledgements are written.
 fn flush(turn: &mut Turn<'_>) {
     if !turn.connection().is_outbox_empty() {
         turn.shard.publisher.place();

@@ -1,4 +1,4 @@
-//! One thread and the connections it owns.
+//! A shard: one thread with its connections.
 
 use std::{
     cell::{Cell, RefCell},
@@ -11,35 +11,35 @@ use super::{
     fan_out::FanOuts, grace::Absentees, publisher::Publisher, undecided::Undecided,
 };
 
-/// Connections polled in one pass over what is ready. To end one takes about ten microseconds.
+/// The most connections that are polled in one pass over the ready tasks. Ending one takes about ten microseconds.
 const CONNECTIONS_PER_PASS: usize = 64;
 
-/// A thread's connections and what it needs to serve them. Lives on that thread alone.
+/// The connections of a thread, and all that it needs to serve them. It never leaves the thread.
 pub struct Shard {
-    /// Its place among the node's shards.
+    /// Its index among the node's shards.
     pub number: usize,
-    /// The node it belongs to.
+    /// Its node.
     pub node: Arc<Node>,
     pub(super) connections: RefCell<Connections>,
     pub(super) directory: Directory,
     pub(super) tools: RefCell<Tools>,
     pub(super) publisher: Rc<Publisher>,
     pub(super) undecided: RefCell<Undecided>,
-    /// What is written to many connections; borrowed before `connections`, except in a turn.
+    /// Deliveries to many connections. Borrow it before `connections`, except in a turn.
     pub(super) fan_outs: RefCell<FanOuts>,
     pub(super) entries: RefCell<Entries>,
     pub(super) absentees: RefCell<Absentees>,
     pub(super) drain: Cell<Option<Drain>>,
-    /// Its connections take turns by this one when many are ready at once.
+    /// Its connections take turns here when many are ready at once.
     pub(super) pace: Rc<Pace>,
-    /// By this one those whose clients have made it work much lately, one at a time.
+    /// Connections whose clients have recently caused much work take turns here, one at a time.
     pub(super) busy: Rc<Pace>,
-    /// When a connection was forgotten last, by the node's clock, until its memory was given back.
+    /// When a connection last ended, by the node's clock, until its memory was returned.
     pub(super) forgot_at: Cell<Option<u64>>,
 }
 
 impl Shard {
-    /// A shard without connections.
+    /// Returns a shard without connections.
     pub fn new(number: usize, node: Arc<Node>) -> Rc<Self> {
         Rc::new(Self {
             number,
@@ -59,12 +59,12 @@ impl Shard {
         })
     }
 
-    /// How many connections it holds.
+    /// Returns the number of its connections.
     pub fn len(&self) -> usize {
         self.connections.borrow().len()
     }
 
-    /// Whether it holds none.
+    /// Returns whether it has no connections.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -1,4 +1,4 @@
-//! Places of which there is a limited number on all nodes together: a connection's name, and the connections of one user.
+//! Places that are limited over all nodes: a connection's name, and the connections of one user.
 
 use std::{future::Future, sync::Arc};
 
@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::{MountedDialect, Node};
 
-/// A place that a connection of this node has. Dropping it releases the place.
+/// A place of a connection on this node. Dropping it releases the place.
 pub(super) struct SlotGuard {
     node: Arc<Node>,
     slot: Slot,
@@ -17,7 +17,7 @@ pub(super) struct SlotGuard {
 /// A guard on the heap, because few connections have one and all would pay for its size.
 pub(super) type HeldSlot = Box<SlotGuard>;
 
-/// Takes the only place of `name` in the dialect. `None`: another connection has it.
+/// Takes the only place of `name` in the dialect; `None` if another connection has it.
 pub(super) async fn of_name(node: &Arc<Node>, mounted: &MountedDialect, name: &str) -> Option<HeldSlot> {
     let slot = Slot {
         scope: SlotScope::Name,
@@ -45,7 +45,7 @@ pub(super) fn of_user(
     }
 }
 
-/// Takes one of `most` places. If the caller stops waiting, a place that it would have got is released.
+/// Takes one of `most` places. If the caller is dropped while it waits, its place is released.
 async fn acquire(node: Arc<Node>, slot: Slot, most: usize) -> Option<HeldSlot> {
     let mut acquiring = node.broker().acquire_slot(slot.clone(), most);
     let guard = move |is_mine: bool| is_mine.then(|| Box::new(SlotGuard { node, slot }));
@@ -54,7 +54,7 @@ async fn acquire(node: Arc<Node>, slot: Slot, most: usize) -> Option<HeldSlot> {
     }
     let (report, acquired) = oneshot::channel();
     tokio::spawn(async move {
-        // Where the caller has gone, the guard is dropped here.
+        // If the caller is gone, the guard is dropped here.
         let _ = report.send(guard(acquiring.await));
     });
     // An error means that the broker panicked.

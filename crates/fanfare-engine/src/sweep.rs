@@ -1,5 +1,5 @@
-//! Times of connections, kept by a look at all of them now and then instead of a timer for each: pings, silence,
-//! expired tokens, unanswered closes, and the spread of closes at a drain.
+//! Looks at all connections from time to time, instead of a timer for each: pings, silence, expired tokens, unanswered closes, and
+//! the closes of a drain.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -11,18 +11,18 @@ use fanfare_core::Ending;
 
 use super::{Shard, clock::Moment, perform, turn::Turn};
 
-/// Between two looks. Times are kept to within this.
+/// The time between two looks, which is the precision of connections' times.
 const EVERY: Duration = Duration::from_millis(250);
-/// The same while draining, so that closes are spread finely.
+/// The same while draining, so that closes are spread evenly.
 const EVERY_DRAINING: Duration = Duration::from_millis(50);
-/// How long after connections were forgotten their memory is given back, and the block whose release makes the
-/// allocator do so: it acts on what it is asked only, and only blocks of its largest kind make it look around.
+/// How long after the end of connections their memory is returned, and the size of the block whose release makes the allocator do
+/// so: it acts only on a release, and only that of a block of its largest kind.
 const GIVE_BACK_AFTER_MS: u64 = 1_500;
 const GIVE_BACK_BLOCK: usize = 1 << 20;
-/// Connections looked at before other tasks of the shard get a turn.
+/// The connections that are visited before the shard yields to its other tasks.
 const CHUNK: usize = 1024;
 
-/// Looks at all connections for ever.
+/// Looks at all connections, forever.
 pub(super) async fn run(shard: Rc<Shard>) {
     loop {
         let is_draining = shard.drain.get().is_some();
@@ -38,7 +38,7 @@ pub(super) async fn run(shard: Rc<Shard>) {
     }
 }
 
-/// Closes as many more connections as the time that has passed calls for.
+/// Closes the connections that are due at this time of the drain.
 pub(super) fn continue_drain(shard: &Shard, moment: Moment) {
     let Some(mut drain) = shard.drain.get() else {
         return;
@@ -55,7 +55,7 @@ pub(super) fn continue_drain(shard: &Shard, moment: Moment) {
     shard.drain.set(Some(drain));
 }
 
-/// Leaves the rooms of users who were lost and whose time to come back is over at `now`.
+/// Leaves the rooms of absent users whose grace is over at `now`.
 pub(super) fn leave_due(shard: &Shard, now: u64) {
     let due = shard.absentees.borrow_mut().take_due(now);
     for (room, user) in due {
@@ -63,7 +63,7 @@ pub(super) fn leave_due(shard: &Shard, now: u64) {
     }
 }
 
-/// Looks at some connections; `false` when it has come to the end.
+/// Looks at the next connections; returns `false` after the last.
 pub(super) fn sweep_chunk(shard: &Rc<Shard>, from: &mut usize, moment: Moment) -> bool {
     let mut connections = shard.connections.borrow_mut();
     let mut tools = shard.tools.borrow_mut();
@@ -77,7 +77,7 @@ pub(super) fn sweep_chunk(shard: &Rc<Shard>, from: &mut usize, moment: Moment) -
             continue; // its conversation has not begun
         }
         let mut turn = Turn::new(shard, (key, driver), &mut tools.codec, moment);
-        // A conversation may be called here, and a panic in it is its connection's alone.
+        // A panic in a conversation must end only its connection.
         if catch_unwind(AssertUnwindSafe(|| perform::keep_time(&mut turn))).is_err() {
             turn.driver.failed(moment);
         }
@@ -86,7 +86,7 @@ pub(super) fn sweep_chunk(shard: &Rc<Shard>, from: &mut usize, moment: Moment) -
     to < end
 }
 
-/// Once after every wave of closes, has the allocator return what the closed connections held.
+/// Returns the memory of ended connections to the system, once after a wave of closes.
 fn give_back(shard: &Shard, now: u64) {
     let is_due = |at: u64| now >= at + GIVE_BACK_AFTER_MS;
     if shard.forgot_at.get().is_some_and(is_due) {

@@ -1,4 +1,4 @@
-//! Tails of one node: what is published, live, from all nodes.
+//! Tails: live copies of published events from all nodes, read at one node.
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use super::{
     observe::{ObserveFigures, Subject, TailQueue, TailedEvent},
 };
 
-/// A live copy of the events of some subjects, as they reach this node. Ends when it is dropped.
+/// A live copy of the events of some subjects, as they reach this node. It ends when it is dropped.
 pub struct Tail {
     node: Arc<Node>,
     queue: Arc<TailQueue>,
-    /// Given back when it is dropped.
+    /// Released when it is dropped.
     watched: Vec<WatchGuard>,
 }
 
@@ -25,7 +25,7 @@ pub struct Tail {
 pub struct TailsFull;
 
 impl Node {
-    /// Opens a tail. Resolves when the broker brings this node what is watched, or cannot be reached.
+    /// Opens a tail. Resolves when this node receives the watched events, or the broker cannot be reached.
     ///
     /// # Errors
     /// If the node has as many tails as it may.
@@ -45,14 +45,14 @@ impl Node {
         Ok(tail)
     }
 
-    /// What this node has counted of its traces and tails.
+    /// Returns the figures about this node's traces and tails.
     pub fn observe_figures(&self) -> ObserveFigures {
         self.observers.figures()
     }
 }
 
 impl Tail {
-    /// Returns the next event. It may be dropped and called again.
+    /// Returns the next event. The future may be dropped, and no event is lost.
     pub async fn next(&self) -> TailedEvent {
         self.queue.next().await
     }

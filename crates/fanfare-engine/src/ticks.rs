@@ -1,4 +1,4 @@
-//! The ticks of a dialect, which all of its connections on this node receive.
+//! Sends the ticks of a dialect to its connections on this node.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{MountedDialect, Node};
 
 impl Node {
-    /// Sends the ticks of `mounted` for ever; returns at once if it has none.
+    /// Sends the ticks of `mounted`, forever; returns at once if it has none.
     pub async fn tick(self: Arc<Self>, mounted: Arc<MountedDialect>) {
         let Some(every) = mounted.dialect.tick_interval() else {
             return;

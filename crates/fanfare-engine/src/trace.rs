@@ -1,4 +1,4 @@
-//! The delivery of an event that is traced: as any other, with a record for each connection.
+//! Delivers a traced event: as any other, with a record for each connection.
 
 use std::{borrow::Cow, rc::Rc, sync::Arc, time::Duration};
 
@@ -22,23 +22,22 @@ use super::{
     write::{count, hold_back},
 };
 
-/// Connections that are walked over between two pauses.
+/// The connections that are visited between two pauses.
 const STEP: usize = 256;
-/// Connections whose sockets are looked at between two pauses, with four system calls each.
+/// The sockets that are examined between two pauses, with four system calls each.
 const SOCKETS: usize = 64;
-/// When it is looked again at what the sockets have taken and their peers acknowledged, in milliseconds, each after the one
-/// before: about ten seconds in all.
+/// The pauses between two looks at the sockets, in milliseconds: about ten seconds in all.
 const LOOKS_MS: [u64; 9] = [10, 20, 50, 100, 300, 500, 1000, 3000, 5000];
-/// After those, the pause between two looks at a frame that still waits.
+/// The later pauses, for frames that still wait.
 const LATE_LOOK_MS: u64 = 5000;
 
-/// A connection whose socket or peer has not all of the frame yet.
+/// A frame whose peer has not acknowledged all of it yet.
 struct Pending {
     key: Key,
     connection: Uuid,
     frame: Bytes,
     is_written: bool,
-    /// How many bytes the peer must have acknowledged, once that is known.
+    /// The number of acknowledged bytes that completes the frame, once it is known.
     acknowledged_at: Option<u64>,
 }
 
@@ -63,12 +62,12 @@ impl Pending {
 }
 
 impl Shard {
-    /// Delivers `event` and records in `traced` what became of it at each connection, as far as there is room. Connections
-    /// without room receive it as they would an event that is not traced, so a crowd costs what it always costs.
+    /// Delivers `event` and records its outcome at each connection, as far as `traced` has room. Other connections receive it
+    /// like an event that is not traced, so a crowd costs no more than usual.
     pub(super) async fn trace(self: &Rc<Self>, event: &Prepared, traced: &Arc<Traced>, reach: &mut Reach) {
         let candidates = self.candidates(&event.event);
         let receivers = self.receivers(&[event]);
-        // Without a pause: an answer of the authorizer, which comes in one, changes what is recorded.
+        // Without a pause, because an answer of the authorizer arrives in one and changes the records.
         self.note_withheld(candidates, &receivers, event, traced);
         let (recorded, others): (Receivers, Receivers) =
             receivers.into_iter().partition(|key| self.has_room(*key, traced));
@@ -88,7 +87,7 @@ impl Shard {
         }
     }
 
-    /// Takes a place among the recorded connections for one that is about to be recorded; returns whether there was one.
+    /// Takes a place among the recorded connections; returns whether there was one.
     fn has_room(&self, key: Key, traced: &Traced) -> bool {
         let mut connections = self.connections.borrow_mut();
         let user = connections
@@ -97,7 +96,7 @@ impl Shard {
         traced.has_room(user.map(|identity| &*identity.user))
     }
 
-    /// The connections whose subscriptions cover `event`, whether they may have it or not.
+    /// Returns the connections whose subscriptions cover `event`, whether they may receive it or not.
     fn candidates(&self, event: &Event) -> Receivers {
         let index = self.directory.index();
         match &event.audience {
@@ -111,7 +110,7 @@ impl Shard {
         }
     }
 
-    /// Sends the event to `receivers`.
+    /// Sends the event to `receivers` and records it.
     fn send_traced(
         &self,
         receivers: &[Key],
@@ -168,9 +167,9 @@ impl Shard {
         }
     }
 
-    /// Records why `candidates` that are no receivers are none.
+    /// Records why the `candidates` that are not receivers do not receive the event.
     fn note_withheld(&self, candidates: Receivers, receivers: &Receivers, event: &Prepared, traced: &Traced) {
-        // Each receiver is a candidate: where there are as many, none was withheld.
+        // Each receiver is a candidate: if there are as many, nothing was withheld.
         if candidates.len() == receivers.len() {
             return;
         }
@@ -186,7 +185,7 @@ impl Shard {
         traced.leave_out(left_out, left_out);
     }
 
-    /// What is to be recorded of a subscribed connection that is no receiver.
+    /// Returns the record of a subscribed connection that does not receive the event.
     fn withheld(&self, own: &Connection, event: &Event) -> ConnectionTrace {
         let record = record(own);
         if let Some(fate) = closed(own) {
@@ -218,7 +217,7 @@ impl Shard {
                 _ => Fate::Undecided,
             },
             Permission::Denied if by_rule.is_none() => Fate::Private,
-            // Allowed since, by a reload between the two looks.
+            // A reload has allowed it since the receivers were found.
             Permission::Denied | Permission::Allowed => Fate::Refused,
         };
         let by_rule = by_rule.filter(|_| fate != Fate::Private);
@@ -230,7 +229,7 @@ impl Shard {
         }
     }
 
-    /// Records the other connections of the user that the trace is about.
+    /// Records the other connections of the user whom the trace is about.
     async fn note_others(&self, traced: &Traced) {
         let Some(user) = traced.focus() else { return };
         let mut slot = 0;
@@ -261,7 +260,7 @@ impl Shard {
         }
     }
 
-    /// An event that waited for the authorizer was sent to a connection as `frame`, or found its queue full.
+    /// Records that an event which waited for the authorizer was sent as `frame`, or found the queue full.
     pub(super) fn note_late(self: &Rc<Self>, key: Key, driver: &Driver, event: Uuid, frame: Option<Bytes>) {
         let Some(traced) = self.node.observers.traces.find(event) else {
             return;
@@ -280,7 +279,7 @@ impl Shard {
         tokio::task::spawn_local(self.clone().follow(followed, vec![pending]));
     }
 
-    /// The authorizer has refused `events` to a connection.
+    /// Records that the authorizer has refused `events` to a connection.
     pub(super) fn note_refused(&self, key: Key, events: &[Event]) {
         let mut connections = self.connections.borrow_mut();
         let Some(driver) = connections.at(key) else { return };
@@ -291,7 +290,7 @@ impl Shard {
         }
     }
 
-    /// Looks from time to time at what the sockets have taken, and what their peers have acknowledged, as long as the trace is kept.
+    /// Examines the sockets from time to time, as long as the trace is kept: what they have taken and their peers acknowledged.
     async fn follow(self: Rc<Self>, mut followed: Followed, mut pending: Vec<Pending>) {
         let system = SocketStates::open();
         for number in 0.. {
@@ -315,7 +314,7 @@ impl Shard {
         }
     }
 
-    /// Looks at `some`, and moves those of which more may become known to `open`.
+    /// Examines `some`, and moves those that are not complete to `open`.
     fn look_at(
         &self,
         some: Vec<Pending>,
@@ -336,7 +335,7 @@ impl Shard {
     }
 }
 
-/// Keeps the event behind a replay that waits for the connection, and returns it as long as it waits.
+/// Keeps the event behind a replay, and returns it if it waits.
 fn hold_back_traced(
     key: Key,
     driver: &mut Driver,
@@ -367,7 +366,7 @@ fn hold_back_traced(
     Some(Pending::new(key, driver, frame))
 }
 
-/// Records how far `one` is; returns whether more may become known of it.
+/// Records the state of `one`; returns whether it may still change.
 fn look(traced: &Traced, driver: &Driver, one: &mut Pending, system: Option<&SocketStates>) -> bool {
     let id = driver.connection.id;
     if !one.is_written {
@@ -375,7 +374,7 @@ fn look(traced: &Traced, driver: &Driver, one: &mut Pending, system: Option<&Soc
             return true;
         }
         let (mounted, own) = (driver.connection.mounted(), &driver.connection);
-        // What waits for a slow reader is dropped when it is ended.
+        // The end of a slow reader drops its waiting frames.
         let was_dropped =
             own.is_gone() || !own.is_open() && own.close_code == mounted.dialect.end(Ending::SlowConsumer).0;
         if was_dropped {
@@ -391,7 +390,7 @@ fn look(traced: &Traced, driver: &Driver, one: &mut Pending, system: Option<&Soc
     let Some(state) = system.and_then(|system| driver.acknowledgements(system)) else {
         return false;
     };
-    // What was written since is in the first look's count, too: it is never too early.
+    // The first look also counts later bytes, so the frame is never reported as acknowledged too early.
     let end = *one
         .acknowledged_at
         .get_or_insert(state.acknowledged + state.unacknowledged);
@@ -405,7 +404,7 @@ fn look(traced: &Traced, driver: &Driver, one: &mut Pending, system: Option<&Soc
     false
 }
 
-/// Why a connection is no receiver for the moment, if it is none.
+/// Returns why a connection takes no events now; `None` if it does.
 fn closed(own: &Connection) -> Option<Fate> {
     if !own.is_open() {
         Some(Fate::Closing)
@@ -416,7 +415,7 @@ fn closed(own: &Connection) -> Option<Fate> {
     }
 }
 
-/// What is recorded of a connection before it is known how far the event came.
+/// Returns the record of a connection, without the outcome of the event.
 fn record(own: &Connection) -> ConnectionTrace {
     let identity = own.subscriber.identity.as_ref();
     ConnectionTrace {

@@ -1,4 +1,4 @@
-//! Events that wait until the authorizer has decided whether a connection may read them, in the order of their channel.
+//! The events that wait until the authorizer has decided whether a connection may read them, in the order of their channel.
 
 use std::collections::VecDeque;
 
@@ -10,33 +10,33 @@ use fanfare_core::{
 
 use super::connections::Key;
 
-/// Events that wait for one connection, whatever their channels. More are dropped, and counted as such.
+/// The most events that wait for one connection, on all channels. More are dropped and counted.
 const MAX_WAITING: usize = 256;
 
-/// What waits, by channel and connection.
+/// The waiting events, by channel and connection.
 #[derive(Default)]
 pub(super) struct Undecided {
     lines: AHashMap<Channel, AHashMap<Key, Line>>,
-    /// How many events wait for a connection.
+    /// The number of waiting events of each connection.
     events: AHashMap<Key, usize>,
 }
 
-/// What waits for one connection on one channel, the oldest first.
+/// The waiting events of one connection on one channel, the oldest first.
 type Line = VecDeque<Waiting>;
 
-/// Events in a row that wait for the same.
+/// Consecutive events that wait for the same answer.
 struct Waiting {
     asked: OpenQuestions,
-    /// Whether it is asked for the credential of a subscription, not for the connection's own.
+    /// Whether the question is about a subscription's credential, not the connection's own.
     borrowed: bool,
-    /// Gone while it is waited for.
+    /// `None` while a task waits for it.
     answer: Option<BoxFuture<'static, AuthorizerAnswer>>,
     events: Vec<Event>,
 }
 
-/// What became of events that were to wait.
+/// The result of [`Undecided::put`].
 pub(super) struct Put {
-    /// Whether they are the first for that connection and channel.
+    /// Whether no other event waited for that connection and channel.
     pub(super) first: bool,
     pub(super) kept: u64,
     pub(super) dropped: u64,
@@ -48,19 +48,19 @@ impl Undecided {
         self.lines.is_empty()
     }
 
-    /// Whether something on `channel` waits for any connection.
+    /// Returns whether an event on `channel` waits for any connection.
     pub(super) fn waits_on(&self, channel: &Channel) -> bool {
         !self.lines.is_empty() && self.lines.contains_key(channel)
     }
 
-    /// Whether something waits already, so that what comes later must wait, too.
+    /// Returns whether an event waits already, so that later ones must wait behind it.
     pub(super) fn waits(&self, key: Key, channel: &Channel) -> bool {
         self.lines
             .get(channel)
             .is_some_and(|lines| lines.contains_key(&key))
     }
 
-    /// Keeps `events` until what is `asked` is answered, as far as there is room.
+    /// Keeps `events` until the authorizer has answered `asked`, as far as there is room.
     pub(super) fn put(
         &mut self,
         key: Key,
@@ -103,7 +103,7 @@ impl Undecided {
         put
     }
 
-    /// The next answer to be waited for; where there is none, nothing waits any more.
+    /// Returns the next answer to wait for; `None` if nothing waits any more.
     pub(super) fn next(
         &mut self,
         key: Key,
@@ -122,7 +122,7 @@ impl Undecided {
         answer
     }
 
-    /// The events that waited for the answer which has come, and whether it is for the credential of a subscription.
+    /// Takes the events that waited for the answer that has arrived, and whether it is about a subscription's credential.
     pub(super) fn take(&mut self, key: Key, channel: &Channel) -> (Vec<Event>, bool) {
         let line = self.lines.get_mut(channel).and_then(|lines| lines.get_mut(&key));
         let taken = line.and_then(VecDeque::pop_front);

@@ -67,7 +67,7 @@ impl Asking {
                 .settings()
                 .max_subscriptions
                 .saturating_sub(connection.subscriber.count()),
-            everyone_matters: mounted.hearing.everyone == Receives::Subscribed,
+            everyone_matters: mounted.reception.everyone == Receives::Subscribed,
         }
     }
 

@@ -95,12 +95,12 @@ fn scope(turn: &Turn<'_>, resume: Resume, named: Vec<Subscription>) -> (ReplaySc
         scope.everyone = subscriber.receives_everyone;
         subscriber.all().cloned().collect()
     } else {
-        let hearing = connection.mounted().hearing;
+        let reception = connection.mounted().reception;
         let shows_own = |user: &_| named.iter().any(|wanted| shows_user(wanted, user));
         let is_own =
-            |user: &_| hearing.user == Receives::Subscribed && subscriber.receives_user && shows_own(user);
+            |user: &_| reception.user == Receives::Subscribed && subscriber.receives_user && shows_own(user);
         scope.user = user().filter(is_own);
-        scope.everyone = hearing.everyone == Receives::Subscribed
+        scope.everyone = reception.everyone == Receives::Subscribed
             && subscriber.receives_everyone
             && named.iter().any(shows_everyone);
         named

@@ -183,7 +183,7 @@ impl Subscriber {
     }
 
     /// Whether it should receive its user's events, and those for everyone, by its dialect's rule and its subscriptions.
-    pub(crate) fn should_receive(&self, hearing: Reception) -> (bool, bool) {
+    pub(crate) fn should_receive(&self, reception: Reception) -> (bool, bool) {
         let own = self.subscriptions.as_ref();
         let showing = own.map_or((0, 0), |own| (own.showing_user, own.showing_everyone));
         let receives = |how: Receives, showing: u32| match how {
@@ -192,8 +192,8 @@ impl Subscriber {
             Receives::Subscribed => showing > 0,
         };
         (
-            self.identity.is_some() && receives(hearing.user, showing.0),
-            receives(hearing.everyone, showing.1),
+            self.identity.is_some() && receives(reception.user, showing.0),
+            receives(reception.everyone, showing.1),
         )
     }
 

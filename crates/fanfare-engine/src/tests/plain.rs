@@ -16,7 +16,7 @@ use uuid::Uuid;
 /// What a test dialect may do in one way or another.
 #[derive(Clone)]
 pub(crate) struct Plain {
-    pub(super) hearing: Reception,
+    pub(super) reception: Reception,
     /// At the end of a credential, events pause until there is another.
     pub(super) pauses: bool,
     /// Says so to all, that often.
@@ -34,7 +34,7 @@ pub(crate) struct Plain {
 impl Default for Plain {
     fn default() -> Self {
         Self {
-            hearing: Reception::both(Receives::Always),
+            reception: Reception::both(Receives::Always),
             pauses: false,
             ticks: None,
             notice: None,
@@ -50,7 +50,7 @@ impl Plain {
     /// Receives only what it subscribed to.
     pub(super) fn by_subscription() -> Self {
         Self {
-            hearing: Reception::both(Receives::Subscribed),
+            reception: Reception::both(Receives::Subscribed),
             ..Self::default()
         }
     }
@@ -88,7 +88,7 @@ impl Converse for Plain {
         })
     }
     fn receives(&self) -> Reception {
-        self.hearing
+        self.reception
     }
     fn leave_grace(&self) -> Duration {
         self.grace
