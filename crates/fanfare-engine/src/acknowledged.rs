@@ -1,12 +1,11 @@
-//! How far the peers of sockets have acknowledged what was written to them, as the kernel counts it.
+//! Reads from the kernel how many bytes the peers of sockets have acknowledged.
 //!
-//! Linux answers by `sock_diag(7)`: for one TCP socket, how many bytes its peer has acknowledged, and how many it has not. That is
-//! what userspace can know of a delivery: the peer's kernel has the bytes. Whether its program has read them is not in it, and
-//! behind a proxy the peer is the proxy.
+//! Linux reports this by `sock_diag(7)`. It shows that the peer's kernel has the bytes, not that its program has read them;
+//! behind a proxy, the peer is the proxy.
 
 use tokio::net::TcpStream;
 
-/// The bytes that a socket was given.
+/// The bytes that were written to a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SocketState {
     /// Those that the peer has acknowledged.
@@ -15,7 +14,7 @@ pub(super) struct SocketState {
     pub(super) unacknowledged: u64,
 }
 
-/// A way to ask for the state of sockets.
+/// Reads the state of sockets.
 pub(super) struct SocketStates {
     #[cfg(target_os = "linux")]
     netlink: rustix::fd::OwnedFd,
@@ -43,25 +42,25 @@ mod linux {
 
     use super::{SocketState, SocketStates, TcpStream};
 
-    /// The type of the request and of its answer.
+    /// The type of the request and its answer.
     const SOCK_DIAG_BY_FAMILY: u16 = 20;
     const NLM_F_REQUEST: u16 = 1;
     const IPPROTO_TCP: u8 = 6;
-    /// The families, as the protocol numbers them.
+    /// The address families in the protocol.
     const INET: u8 = 2;
     const INET6: u8 = 10;
-    /// The attribute with `struct tcp_info`, and the bit that asks for it.
+    /// The attribute with `struct tcp_info`, and the bit that requests it.
     const INET_DIAG_INFO: u16 = 2;
     const WANTS_INFO: u8 = 1 << (INET_DIAG_INFO - 1);
-    /// The lengths of `struct nlmsghdr` and `struct inet_diag_msg`, and the place of `idiag_wqueue` in the second.
+    /// The lengths of `struct nlmsghdr` and `struct inet_diag_msg`, and the offset of `idiag_wqueue` in the second.
     const HEADER: usize = 16;
     const MESSAGE: usize = 72;
     const WQUEUE: usize = 60;
-    /// The place of `tcpi_bytes_acked` in `struct tcp_info`.
+    /// The offset of `tcpi_bytes_acked` in `struct tcp_info`.
     const BYTES_ACKED: usize = 120;
 
     impl SocketStates {
-        /// Opens the way; `None` where the system does not allow it.
+        /// Opens a netlink socket; `None` if the system does not allow it.
         pub(crate) fn open() -> Option<Self> {
             let netlink = rustix::net::socket_with(
                 AddressFamily::NETLINK,
@@ -72,13 +71,13 @@ mod linux {
             netlink.ok().map(|netlink| Self { netlink })
         }
 
-        /// Returns the state of `socket`, if the kernel gives it.
+        /// Returns the state of `socket`, if the kernel reports it.
         pub(crate) fn of(&self, socket: &TcpStream) -> Option<SocketState> {
             let request = request(socket.local_addr().ok()?, socket.peer_addr().ok()?);
             let kernel = SocketAddrNetlink::new(0, 0);
             rustix::net::sendto(&self.netlink, &request, SendFlags::empty(), &kernel).ok()?;
             let mut answer = [0; 1024];
-            // The kernel has put the answer there before the request returned.
+            // The kernel has written the answer before the request returned.
             let (_, length) = rustix::net::recv(&self.netlink, &mut answer[..], RecvFlags::DONTWAIT).ok()?;
             state(answer.get(..length)?)
         }
@@ -118,7 +117,7 @@ mod linux {
     /// Reads a `struct inet_diag_msg` and the `struct tcp_info` behind it.
     fn state(answer: &[u8]) -> Option<SocketState> {
         if u16_at(answer, 4)? != SOCK_DIAG_BY_FAMILY {
-            return None; // an error, such as that there is no such socket
+            return None; // an error, for example no such socket
         }
         let unacknowledged = u32_at(answer, HEADER + WQUEUE)?;
         let mut attribute = HEADER + MESSAGE;

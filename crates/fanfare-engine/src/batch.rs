@@ -36,8 +36,8 @@ pub struct Prepared {
     with_cursor: OnceLock<Box<Renderings>>,
 }
 
-/// An event's renderings; `None` inside means that the dialect does not show it. Most events are rendered in one dialect only, which
-/// needs no further allocation.
+/// An event's renderings; `None` inside means that the dialect does not show it. Most events are rendered in one dialect only,
+/// which needs no further allocation.
 #[derive(Default)]
 struct Renderings {
     /// The first that was needed, with the number of its dialect.

@@ -24,8 +24,8 @@ impl Key {
 /// Connections, in the order of writing.
 pub(super) type Receivers = SmallVec<[Key; 8]>;
 
-/// The connections of one page: as many as fit into 32 KiB, a size class of the allocator. A box for each connection would be rounded
-/// up to the next class, and one block for all would be copied when it grows.
+/// The connections of one page: as many as fit into 32 KiB, a size class of the allocator. A box for each connection would be
+/// rounded up to the next class, and one block for all would be copied when it grows.
 const PAGE: usize = 32 * 1024 / size_of::<Driver>();
 
 /// The connections of one shard. The key of a connection that is gone finds none.

@@ -11,8 +11,8 @@ use fanfare_core::{Channel, UserId};
 pub(super) struct Absentees(AHashMap<(Channel, UserId), u64>);
 
 impl Absentees {
-    /// Notes that `user` stays in `room` until `until`, unless a later time is noted. Returns whether the user was already noted for
-    /// another connection.
+    /// Notes that `user` stays in `room` until `until`, unless a later time is noted. Returns whether the user was already noted
+    /// for another connection.
     pub(super) fn note(&mut self, room: &Channel, user: &UserId, until: u64) -> bool {
         match self.0.entry((room.clone(), user.clone())) {
             Entry::Occupied(mut noted) => {

@@ -1,21 +1,20 @@
 //! Fanfare's engine: connections, shards, fan-out.
 //!
-//! A [`Node`] is what all threads share. Each [`Shard`] is one thread that owns its connections outright, so nothing
-//! on the path of a message takes a lock: it accepts, reads, delivers and writes for them. Publications enter by
-//! [`Node::publish`], pass the broker, and return by [`fanfare_core::Inbound`] as batches; `batch` hands each
-//! shard its part, `deliver` walks the receivers and writes straight to their sockets, and only what a socket does
-//! not take is queued in an `outbox`.
+//! All threads share a [`Node`]. Each [`Shard`] is one thread that owns its connections: it accepts, reads, delivers and writes
+//! for them, and no message takes a lock. Publications enter by [`Node::publish`], pass the broker, and return by
+//! [`fanfare_core::Inbound`] as batches. `batch` splits them by shard, `deliver` writes to the sockets of the receivers, and an
+//! `outbox` keeps only the frames that a socket does not take.
 //!
 //! A connection itself (`connection`) is a state machine: bytes, answers and the time in, frames and wishes out. Its `driver`
-//! owns the socket, `commands` do what its conversation asks for. ARCHITECTURE.md has the layers.
+//! owns the socket; `commands` runs the commands of its conversation. ARCHITECTURE.md has the layers.
 //!
-//! This crate must never know HTTP, a configuration file, how figures are exported, how a credential is verified, which
-//! dialects there are, or how nodes reach each other. It gets all of that as values ([`NodeOptions`], [`DialectSettings`])
-//! and ports ([`Authenticator`], [`fanfare_core::Dialect`], [`fanfare_core::Broker`], [`fanfare_core::policy::Authorizer`]).
+//! This crate contains no HTTP, no configuration file, no export of figures, no verification of credentials, no dialect and no
+//! transport between nodes. It gets them as values ([`NodeOptions`], [`DialectSettings`]) and ports ([`Authenticator`],
+//! [`fanfare_core::Dialect`], [`fanfare_core::Broker`], [`fanfare_core::policy::Authorizer`]).
 //!
 //! # Examples
 //!
-//! A node publishes by its broker, and learns how many connections received the event:
+//! A node publishes by its broker, and the receipt shows how many connections received the event:
 //!
 //! ```
 //! use std::{sync::Arc, time::SystemTime};
@@ -29,7 +28,7 @@
 //!     Authenticator, Clock, Conflict, MAX_FAN_OUT_RECEIVERS, Node, NodeOptions, ObserveLimits, ShardHandle,
 //! };
 //!
-//! /// Believes no token.
+//! /// Refuses every token.
 //! struct Closed;
 //!
 //! impl Authenticator for Closed {

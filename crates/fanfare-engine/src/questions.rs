@@ -169,8 +169,8 @@ impl Node {
         asked.map(|ended| ended.into_iter().any(|count| count > 0))
     }
 
-    /// Arms a trace on every node. Meanwhile this node requests the traced events from the broker, so that they are recorded even if
-    /// no node has a connection for them. Returns whether all nodes had room for the trace.
+    /// Arms a trace on every node. Meanwhile this node requests the traced events from the broker, so that they are recorded even
+    /// if no node has a connection for them. Returns whether all nodes had room for the trace.
     pub async fn arm_trace(self: &Arc<Self>, order: TraceOrder) -> Gathered<bool> {
         let interests = order.subjects.iter().filter_map(Subject::interest);
         let watched = interests.map(|interest| WatchGuard::new(self, interest));

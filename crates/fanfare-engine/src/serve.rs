@@ -37,8 +37,8 @@ enum Progress {
 }
 
 impl Seat {
-    /// Gives the connection its socket after the reply to its upgrade, and spawns the task that serves it to its end. `leftover` are
-    /// the client's bytes behind its request.
+    /// Gives the connection its socket after the reply to its upgrade, and spawns the task that serves it to its end. `leftover`
+    /// are the client's bytes behind its request.
     pub fn serve(self, transport: Transport, leftover: &[u8]) {
         turn::take(&self.shard, self.key, |turn| {
             let connection = turn.connection();
@@ -111,8 +111,8 @@ impl Future for Service {
     }
 }
 
-/// One turn of a connection's task: looks at its socket until there is nothing more or the turn's work is done. A connection that was
-/// `called` has the whole turn, whatever it owes.
+/// One turn of a connection's task: looks at its socket until there is nothing more or the turn's work is done. A connection that
+/// was `called` has the whole turn, whatever it owes.
 fn poll(shard: &Rc<Shard>, key: Key, cx: &mut Context<'_>, called: bool) -> Progress {
     let (mut work, moment) = (0, shard.node.now()); // a turn is short
     while work < work::TURN {

@@ -16,8 +16,9 @@ use tokio::{io::Interest, net::TcpStream};
 #[cfg(test)]
 use crate::tests::pipe::ServerEnd;
 
-/// The most bytes of several slices that are copied into one buffer, because `send` is cheaper than `writev`: 1.7 µs instead of 2.6 for eight
-/// frames of 132 bytes, the copy included, and 2.3 instead of 5.6 for 64. Eight frames of 2 KiB cost 4.2 instead of 3.6.
+/// The most bytes of several slices that are copied into one buffer, because `send` is cheaper than `writev`: 1.7 µs instead of
+/// 2.6 for eight frames of 132 bytes, the copy included, and 2.3 instead of 5.6 for 64. Eight frames of 2 KiB cost 4.2 instead of
+/// 3.6.
 const MAX_JOINED: usize = 0x4000;
 
 /// The most plaintext that TLS gets before its records have left, which bounds its buffer.

@@ -1,4 +1,4 @@
-//! A client turns out to speak another dialect than the one of its path.
+//! Switches a connection whose client speaks another dialect than the one of its path.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -7,11 +7,11 @@ use fanfare_core::UserFull;
 use super::{Doing, after};
 use crate::{Admission, directory::Directory, interest_guard::InterestGuard, slots, turn::Turn};
 
-/// Has the connection be of the dialect that its client turned out to speak with `text`, if that has room for it.
+/// Switches the connection to the dialect that its client speaks with `text`, if that dialect admits it.
 pub(crate) fn adopt(turn: &mut Turn<'_>, text: Box<str>) -> Doing {
     let connection = &mut turn.driver.connection;
     let Some(mounted) = connection.take_successor() else {
-        return Doing::Closed; // it was adopted already
+        return Doing::Closed; // it was switched already
     };
     let identity = connection.subscriber.identity.clone();
     if mounted.dialect.admit(identity.as_deref()).is_err() {
@@ -30,7 +30,7 @@ pub(crate) fn adopt(turn: &mut Turn<'_>, text: Box<str>) -> Doing {
     after(slot, move |turn, slot| match slot {
         Ok(slot) => {
             admission.keep(slot);
-            let hold = hold.map(|(hold, _)| hold); // the user's events reach the node already
+            let hold = hold.map(|(hold, _)| hold); // the node receives the user's events already
             switch(turn, admission, hold);
             Doing::Adopted(text)
         }
@@ -48,7 +48,7 @@ fn switch(turn: &mut Turn<'_>, admission: Admission, hold: Option<InterestGuard>
     directory.refresh(turn.key, connection);
 }
 
-/// RFC 6455 leaves 1013 to the registry: "try again later".
+/// Closes the connection. The code 1013 means "try again later"; it is in the registry of RFC 6455.
 fn close(turn: &mut Turn<'_>, code: u16, reason: &str) -> Doing {
     turn.driver.connection.close(code, reason, turn.moment.ms);
     Doing::Closed

@@ -1,4 +1,4 @@
-//! A client proves who it is, or that it still is.
+//! Authenticates a client, or renews its credential.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use fanfare_core::{
 use super::{Doing, after, denied};
 use crate::{directory::Directory, in_force, interest_guard::InterestGuard, slots, turn::Turn};
 
-/// Has the credential judged, and goes on with the identity that it proves.
+/// Verifies the credential, and continues with its identity.
 pub(super) fn identify(
     turn: &mut Turn<'_>,
     credential: Token,
@@ -39,7 +39,7 @@ pub(super) fn authenticate(turn: &mut Turn<'_>, credential: Token) -> Doing {
     })
 }
 
-/// An anonymous connection is its user's from now on, if the user may have one more.
+/// Makes an anonymous connection the user's, if the user may have one more.
 fn become_user(turn: &mut Turn<'_>, identity: Arc<Identity>) -> Doing {
     let mounted = turn.connection().mounted().clone();
     let (node, shard) = (&turn.shard.node, turn.shard.number);
@@ -65,7 +65,7 @@ fn become_user(turn: &mut Turn<'_>, identity: Arc<Identity>) -> Doing {
     })
 }
 
-/// Takes a new credential of its user. Subscriptions that it does not allow any more end.
+/// Applies a new credential, and ends the subscriptions that it does not allow.
 fn renew(turn: &mut Turn<'_>, identity: Arc<Identity>) -> Doing {
     let access = &turn.shard.node.access;
     let connection = &mut turn.driver.connection;
@@ -74,7 +74,7 @@ fn renew(turn: &mut Turn<'_>, identity: Arc<Identity>) -> Doing {
         Permission::Denied => {
             !matches!(wanted, Subscription::Channel(channel) if subscriber.borrows(channel))
         }
-        Permission::Allowed | Permission::Pending(_) => false, // what the authorizer decided stands
+        Permission::Allowed | Permission::Pending(_) => false, // the authorizer's decision stands
     };
     let ended: Vec<_> = subscriber.all().filter(ends).cloned().collect();
     let everyone = Channel::new(EVERYONE_CHANNEL).ok().and_then(|channel| {

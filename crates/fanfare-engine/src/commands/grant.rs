@@ -1,4 +1,4 @@
-//! Grants subscriptions: asks the authorizer where no rule decides, and waits for the broker.
+//! Grants subscriptions: asks the authorizer if no rule decides, and waits for the broker.
 
 use std::sync::Arc;
 
@@ -17,29 +17,29 @@ use crate::{
     turn::Turn,
 };
 
-/// Questions to the authorizer at once, for one request.
+/// The most concurrent questions to the authorizer for one request.
 const QUESTIONS: usize = 16;
 
-/// What a request depends on.
+/// The state that a request depends on.
 pub(super) struct Asking {
     node: Arc<Node>,
     shard: usize,
     pub(super) who: Option<Arc<Identity>>,
-    /// How many more subscriptions the connection may have.
+    /// The number of further subscriptions that the connection may have.
     room: usize,
-    /// Whether it matters to the connection if a subscription shows what is for everyone.
+    /// Whether the connection receives events for everyone only by a subscription.
     everyone_matters: bool,
 }
 
-/// A subscription that a connection wants, as far as it is decided without waiting.
+/// A requested subscription, as far as it is decided without waiting.
 pub(super) enum Request {
-    /// It has it already.
+    /// The connection has it already.
     Held,
-    /// It may, if the authorizer allows what is still open.
+    /// The connection may have it, if the authorizer allows the open questions.
     Take(Subscription, OpenQuestions),
     /// The same, in place of a subscription to it by another credential.
     Replace(Subscription, OpenQuestions),
-    /// It may not.
+    /// The connection may not have it.
     Denied(Denial),
 }
 
@@ -55,7 +55,7 @@ impl Request {
 }
 
 impl Asking {
-    /// The connection asks for itself.
+    /// Returns the state for a request of the connection by its own credential.
     pub(super) fn of(turn: &Turn<'_>) -> Self {
         let connection = &turn.driver.connection;
         let mounted = connection.mounted();
@@ -71,7 +71,7 @@ impl Asking {
         }
     }
 
-    /// Whether `wanted`, which is allowed, shows what is for everyone. A pattern shows no more than the exact name would.
+    /// Whether `wanted`, which is allowed, shows events for everyone. A pattern shows no more than the exact name would.
     async fn shows_everyone(&self, wanted: &Subscription) -> bool {
         match wanted {
             Subscription::Channel(channel) => **channel == *EVERYONE_CHANNEL,
@@ -92,7 +92,7 @@ impl Asking {
         }
     }
 
-    /// Has the node receive what is published on `wanted`.
+    /// Makes the node receive the events of `wanted`.
     fn hold(&self, wanted: &Subscription) -> (Option<InterestGuard>, InForce) {
         let (hold, in_force) = match wanted {
             Subscription::Channel(channel) => InterestGuard::channel(&self.node, self.shard, channel),
@@ -111,7 +111,7 @@ impl Asking {
         }
     }
 
-    /// What becomes of one request; the flag is whether it shows what is for everyone.
+    /// Decides one request. The flag is whether the subscription shows events for everyone.
     async fn decide(&self, request: Request) -> Result<Option<(Subscription, bool)>, Denial> {
         let wanted = match request {
             Request::Held => return Ok(None),
@@ -128,14 +128,14 @@ impl Asking {
     }
 }
 
-/// Has the node receive what is requested, as far as there is room; resolves when it does. Returns `None` for what the connection
-/// has already. If `whole`, one denial is the answer to all.
+/// Grants the requests, as far as there is room, and waits until the node receives their events. Returns `None` for a subscription
+/// that the connection has already. If `whole`, one denial denies all.
 pub(super) async fn grant(
     asking: Asking,
     requests: Vec<Request>,
     whole: bool,
 ) -> Result<Vec<Result<Option<Grant>, Denial>>, Denial> {
-    // The authorizer is not asked about what there is no room for.
+    // The authorizer is not asked about subscriptions without room.
     let mut room = asking.room;
     let within = requests.into_iter().map(|request| match request {
         Request::Take(..) => match room.checked_sub(1) {

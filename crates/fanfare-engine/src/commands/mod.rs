@@ -1,5 +1,4 @@
-//! What conversations ask for, done. Nothing here waits while the connection is borrowed: what may take time is a future of
-//! its own.
+//! The commands of conversations. Nothing waits while the connection is borrowed: a command that takes time is a future of its own.
 
 mod adopt;
 mod authenticate;
@@ -22,32 +21,32 @@ pub(super) use self::{
     subscribe::lapse,
 };
 
-/// What became of something that was asked for.
+/// The answer to a command.
 pub(super) type Answer = Result<Outcome, Denial>;
 
-/// How far a command is.
+/// The progress of a command.
 pub(super) enum Doing {
     /// It is done, or denied.
     Answered(Answer),
-    /// It goes on when this is done.
+    /// It continues when this is done.
     Waiting(Pin<Box<dyn Future<Output = Next>>>),
     /// The broker has been asked and reports to the shard.
     AwaitsReport,
-    /// The connection is of another dialect now, in which this is the first message.
+    /// The connection has another dialect now, whose first message this is.
     Adopted(Box<str>),
     /// The connection was closed instead.
     Closed,
-    /// The server has spoken by itself; no command is answered.
+    /// The server sent a message without a command, so nothing is answered.
     Reported,
 }
 
-/// The rest of a command, once what it waited for is there.
+/// The rest of a command, after its wait.
 pub(super) type Next = Box<dyn FnOnce(&mut Turn<'_>) -> Doing>;
 
-/// Begins what a conversation asked for.
+/// Begins a command.
 pub(super) fn begin(turn: &mut Turn<'_>, command: Command) -> Doing {
     if !matches!(command, Command::Publish(_)) {
-        turn.shard.publisher.place(); // what the client sent before
+        turn.shard.publisher.place(); // the client's earlier events
     }
     match command {
         Command::Authenticate(token) => authenticate::authenticate(turn, token),
@@ -73,7 +72,7 @@ pub(super) fn begin(turn: &mut Turn<'_>, command: Command) -> Doing {
     }
 }
 
-/// Goes on with `next` when `work` is done.
+/// Continues with `next` when `work` is done.
 fn after<T: 'static>(
     work: impl Future<Output = T> + 'static,
     next: impl FnOnce(&mut Turn<'_>, T) -> Doing + 'static,

@@ -1,4 +1,4 @@
-//! A client publishes.
+//! Publishes a client's event.
 
 use std::rc::Rc;
 
@@ -35,12 +35,12 @@ pub(super) fn publish(turn: &Turn<'_>, draft: Draft) -> Doing {
     })
 }
 
-/// To a user it is known only afterwards whether it arrived.
+/// For an event to a user, only the receipt shows whether it arrived.
 fn awaits_receipt(event: &Event) -> bool {
     matches!(event.audience, Audience::User(_))
 }
 
-/// Returns what the authorizer is to be asked, if it decides.
+/// Returns the questions for the authorizer, if it decides.
 fn may_publish(turn: &Turn<'_>, draft: &Draft) -> Result<Option<OpenQuestions>, Denial> {
     let (node, subscriber) = (&turn.shard.node, &turn.driver.connection.subscriber);
     let kind = draft.kind.as_deref();
@@ -60,7 +60,7 @@ fn may_publish(turn: &Turn<'_>, draft: &Draft) -> Result<Option<OpenQuestions>, 
     }
 }
 
-/// The event of a client's draft: id, sender and time are the server's.
+/// Returns the event of a client's draft. The server sets its id, sender and time.
 fn event(turn: &Turn<'_>, draft: Draft) -> Event {
     let connection = &turn.driver.connection;
     let sender = connection.subscriber.identity.as_ref().map(|identity| {
@@ -90,7 +90,7 @@ async fn send(
         return Err(Denial::Forbidden);
     }
     let receipts = publisher.publish(event, PublishOptions { receipt }).await;
-    // Without a receipt nothing is known.
+    // Without a receipt the outcome is unknown.
     let is_missed =
         |receipts: Vec<Receipt>| receipts.first().is_none_or(|receipt| receipt.reach.matched == 0);
     if receipt && receipts.await.is_ok_and(is_missed) {

@@ -1,7 +1,7 @@
-//! A client asks for what it missed: the journal is read, the conversation is answered, and what was missed follows.
+//! Resumes a client: reads the journal, answers the conversation, and sends the missed events.
 //!
-//! What is live is held back from the turn on in which a subscription enters the index, or from before the upgrade is answered. So
-//! between what is replayed and what is live there is neither a gap nor a repeat: what is in both is dropped by its number.
+//! Live events are held back from the turn in which a subscription enters the index, or from before the reply to the upgrade. So
+//! there is no gap between replayed and live events, and no repeat: an event in both is dropped by its number.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,7 +21,7 @@ use crate::{
     turn::Turn,
 };
 
-/// Tells a client that asked for cursors from where on it misses nothing again, after its connection was paused.
+/// Sends a client with cursors the cursor from which it has all events again, after its connection was paused.
 pub(crate) fn report_interruption(turn: &mut Turn<'_>) -> Doing {
     let (since, of_all) = (Since::Now, true);
     read_for(
@@ -38,19 +38,19 @@ pub(crate) fn report_interruption(turn: &mut Turn<'_>) -> Doing {
     )
 }
 
-/// What was missed of all that the connection receives.
+/// Resumes all that the connection receives.
 pub(super) fn of_all(turn: &mut Turn<'_>, since: Since) -> Doing {
     let resume = Resume { since, of_all: true };
     read(turn, resume, Vec::new(), Ok(Outcome::Resumed))
 }
 
-/// Asks for what was missed of the subscriptions `named`, which the connection has; `answer` is given with the result.
+/// Resumes the subscriptions `named`, which the connection has, and answers with `answer`.
 pub(super) fn read(turn: &mut Turn<'_>, resume: Resume, named: Vec<Subscription>, answer: Answer) -> Doing {
     read_for(turn, resume, named, move |turn, mut replay, named| {
         let (shard, driver) = (turn.shard, &mut turn.driver);
         let node = &shard.node;
         let connection = &driver.connection;
-        // Only what the authorizer decides is judged when its turn comes.
+        // Events that the authorizer decides are judged when their turn comes.
         replay
             .events
             .retain(|event| !matches!(judge(connection, node, event), Permission::Denied));
@@ -63,7 +63,7 @@ pub(super) fn read(turn: &mut Turn<'_>, resume: Resume, named: Vec<Subscription>
     })
 }
 
-/// Reads the journal while what is live is held back, and goes on with what it has and the subscriptions that it was asked for.
+/// Reads the journal while live events are held back, and continues with the result and the resumed subscriptions.
 fn read_for(
     turn: &mut Turn<'_>,
     resume: Resume,
@@ -74,7 +74,7 @@ fn read_for(
     let moment = turn.moment;
     turn.connection().hold_for(scope.clone(), moment.ms);
     if resume.of_all {
-        turn.connection().take_interruption(); // the client asks for itself
+        turn.connection().take_interruption(); // the client resumes by itself
     }
     let node = Arc::clone(&turn.shard.node);
     let work = async move {
@@ -84,7 +84,7 @@ fn read_for(
     after(work, move |turn, (replay, named)| next(turn, replay, named))
 }
 
-/// What the question is about: audiences, and the subscriptions that show them.
+/// Returns the audiences to read, and the subscriptions that show them.
 fn scope(turn: &Turn<'_>, resume: Resume, named: Vec<Subscription>) -> (ReplayScope, Vec<Subscription>) {
     let connection = &turn.driver.connection;
     let subscriber = &connection.subscriber;
@@ -111,9 +111,9 @@ fn scope(turn: &Turn<'_>, resume: Resume, named: Vec<Subscription>) -> (ReplaySc
     (scope, named)
 }
 
-/// Reads what `scope` has since then.
+/// Reads the events of `scope` since then.
 async fn ask(node: &Arc<Node>, scope: ReplayScope, since: Since) -> Replay {
-    // Of what keeps nothing, nothing can be recovered; and nothing of nothing is all of it.
+    // A scope without history cannot be recovered; an empty scope has nothing to recover.
     let is_lost = !scope.is_empty() && !keeps_any(node, &scope);
     let from = match since {
         Since::Now | Since::Unknown => ReplayFrom::Present,

@@ -1,8 +1,7 @@
-//! Rooms: a connection enters and leaves them by the broker, which counts for all nodes.
+//! Enters and leaves rooms by the broker, which counts the members of all nodes.
 //!
-//! The broker is asked to enter, and its reply arrives in the order of deliveries, through the shard's own queue. There, in
-//! one turn, the connection goes into the index and the conversation is answered: so it misses nothing that is published
-//! after that, and receives nothing from before.
+//! The broker's reply arrives in the order of deliveries, through the shard's own queue. Then, in one turn, the connection enters
+//! the index and its conversation is answered: it receives every event that is published later, and none from before.
 
 use std::{mem, rc::Rc};
 
@@ -43,7 +42,7 @@ pub(super) fn join(turn: &mut Turn<'_>, room: Channel, wants_members: bool, resu
     })
 }
 
-/// Asks the broker to enter the room. A connection that is in it already is confirmed at once, unless it wants the list.
+/// Asks the broker to enter the room. A connection that is already in it gets its answer at once, unless it wants the list.
 fn enter(
     turn: &mut Turn<'_>,
     room: Channel,
@@ -76,7 +75,7 @@ fn enter(
     Doing::AwaitsReport
 }
 
-/// The connection is in the room; also asks for what it missed there.
+/// Answers that the connection is in the room, and resumes the room if requested.
 fn joined(turn: &mut Turn<'_>, room: Channel, members: Option<Vec<Member>>, resume: Option<Since>) -> Doing {
     let answer = Ok(Outcome::Joined { members });
     let Some(since) = resume else {
@@ -86,8 +85,8 @@ fn joined(turn: &mut Turn<'_>, room: Channel, members: Option<Vec<Member>>, resu
     resume::read(turn, Resume { since, of_all }, named, answer)
 }
 
-/// The broker has reported `pending`. Returns how the join goes on, unless the connection has ended; `is_surplus` becomes false if the
-/// room counts the connection rightly.
+/// Completes the entry `pending` that the broker has reported. Returns how the join continues, unless the connection has ended.
+/// Sets `is_surplus` to false if the room counts the connection correctly.
 pub(crate) fn entered(
     turn: &mut Turn<'_>,
     pending: &mut PendingEntry,
@@ -132,8 +131,8 @@ pub(super) fn leave(turn: &mut Turn<'_>, room: &Channel) -> Answer {
     Ok(Outcome::Left)
 }
 
-/// Receives nothing any more, and leaves its rooms. That does not wait for the client to hang up: one that has vanished never
-/// does.
+/// Removes the connection from the index and from its rooms. That does not wait for the client to hang up, because a client that
+/// has vanished never does.
 pub(crate) fn depart(shard: &Rc<Shard>, key: Key, connection: &mut Connection, moment: Moment) {
     if mem::replace(&mut connection.subscriber.has_departed, true) {
         return;
@@ -145,7 +144,7 @@ pub(crate) fn depart(shard: &Rc<Shard>, key: Key, connection: &mut Connection, m
     leave_all(shard, connection, rooms, moment);
 }
 
-/// Leaves each of `rooms`, now or, if the client was lost, when its time to come back is over.
+/// Leaves each of `rooms`, now or, if the client was lost, after the grace.
 fn leave_all(shard: &Shard, connection: &Connection, rooms: Vec<Channel>, moment: Moment) {
     let Some(identity) = &connection.subscriber.identity else {
         return;
@@ -154,7 +153,7 @@ fn leave_all(shard: &Shard, connection: &Connection, rooms: Vec<Channel>, moment
     let stays = connection.is_lost && !grace.is_zero() && !shard.node.is_draining();
     let until = moment.ms.saturating_add(millis(grace));
     for room in rooms {
-        // If the user was lost in the room before, the earlier connection goes on holding it.
+        // If the user was already noted for the room, that note keeps the membership.
         if stays && !shard.absentees.borrow_mut().note(&room, &identity.user, until) {
             continue;
         }

@@ -1,4 +1,4 @@
-//! A client subscribes and unsubscribes; and subscriptions by a credential of their own end with it.
+//! Subscribes and unsubscribes a client, and ends subscriptions whose own credential has lapsed.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub(super) fn subscribe(
     to: Vec<Subscription>,
     (whole, resume): (bool, Option<Resume>),
 ) -> Doing {
-    // A name that is there twice is asked for once, and answered as often as it is there.
+    // A repeated name is requested once, and answered as often as it is repeated.
     let mut first = ahash::AHashMap::with_capacity(to.len());
     let mut requests = Vec::with_capacity(to.len());
     let mut places = Vec::with_capacity(to.len());
@@ -104,7 +104,8 @@ pub(crate) fn lapse(turn: &mut Turn<'_>) -> Vec<Channel> {
     lapsed
 }
 
-/// Judges whether `who` may receive `wanted`. What the connection receives by its own right is confirmed; what it borrows is judged anew.
+/// Judges whether `who` may subscribe to `wanted`. A subscription by the connection's own credential is confirmed; one by another
+/// credential is judged again.
 fn request(turn: &Turn<'_>, wanted: &Subscription, who: Option<&Identity>) -> Request {
     let subscriber = &turn.driver.connection.subscriber;
     let is_borrowed = matches!(wanted, Subscription::Channel(channel) if subscriber.borrows(channel));

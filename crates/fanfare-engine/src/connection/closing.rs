@@ -1,4 +1,4 @@
-//! How a connection ends.
+//! The end of a connection.
 
 use std::{io, sync::atomic::Ordering::Relaxed};
 
@@ -7,18 +7,18 @@ use fanfare_core::Ending;
 use super::{Connection, Phase};
 use crate::clock::Moment;
 
-/// How long a client may take to answer our close frame.
+/// How long a client may take to answer the close frame.
 const CLOSE_ANSWER_MS: u64 = 5_000;
 /// How long a client may take to hang up after both close frames are sent.
 const HANG_UP_MS: u64 = 2_000;
-/// How long a client that is ended because it does not read may take to read again: the close frame, which says why it is
-/// ended, waits for it behind what the socket has taken already. Nothing else is kept for it.
+/// How long a client that is ended because it does not read may take to read again: the close frame with the reason waits behind
+/// the bytes that the socket has already taken. Nothing else is kept for it.
 const SLOW_READER_MS: u64 = 10_000;
 /// How long a client may take to read the rest of a response, as long as it is never [silent](SLOW_READER_MS).
 const REST_MS: u64 = 60_000;
 
 impl Connection {
-    /// Ends the connection for a reason of ours, in its dialect's words.
+    /// Ends the connection for a reason of the server's, with its dialect's close code and last message.
     pub(crate) fn end(&mut self, ending: Ending, moment: Moment) {
         if !self.is_open() {
             return;
@@ -31,7 +31,7 @@ impl Connection {
             let untaken = self.outbox.as_mut().map_or(0, |outbox| outbox.abandon());
             mounted.counters.abandoned.fetch_add(untaken, Relaxed);
         }
-        // A slow WebSocket client learns the reason by the close frame alone.
+        // A slow WebSocket client gets the reason only by the close frame.
         if !is_slow || self.framing().is_body() {
             let words = mounted.dialect.last_words(ending, moment.wall);
             if let Some(words) = words {
@@ -47,7 +47,7 @@ impl Connection {
         }
     }
 
-    /// Sends a close frame behind what is queued, and waits for the client's.
+    /// Queues a close frame, and waits for the client's.
     pub(crate) fn close(&mut self, code: u16, reason: &str, now: u64) {
         if self.is_open() {
             self.close_code = code;
@@ -56,7 +56,7 @@ impl Connection {
                 self.push(frame);
             }
             let rest = if self.framing().is_body() {
-                self.liveness.read(now); // its silence counts from here on
+                self.liveness.read(now); // its silence counts from now on
                 REST_MS
             } else {
                 CLOSE_ANSWER_MS
@@ -66,7 +66,7 @@ impl Connection {
         }
     }
 
-    /// Waits for the client to hang up. `parted`: it has sent its close frame, and nothing behind it.
+    /// Waits for the client to hang up. `parted` is whether it has sent its close frame, and nothing behind it.
     pub(super) fn finish(&mut self, parted: bool, now: u64) {
         self.phase = Phase::Finishing {
             until: now + HANG_UP_MS,
@@ -75,22 +75,22 @@ impl Connection {
         };
     }
 
-    /// Whether the client has sent its close frame, and nothing behind it: then the socket can be closed at once, since no unread
-    /// byte makes the system reset the connection.
+    /// Whether the client has sent its close frame, and nothing behind it. Then the socket may be closed at once: no unread byte
+    /// makes the system reset the connection.
     pub(crate) fn has_parted(&self) -> bool {
         matches!(self.phase, Phase::Finishing { parted: true, .. })
     }
 
-    /// Whether the client of a response takes nothing of its rest, or does not hang up after it.
+    /// Whether the client of a response has stopped reading its rest, or does not hang up after it.
     pub(super) fn has_left_rest(&self, now: u64) -> bool {
         self.framing().is_body() && self.liveness.silence(now) >= SLOW_READER_MS
     }
 
-    /// Whether everything is written and nothing will follow, so that the stream is to be shut down. `true` only once.
+    /// Returns whether the stream is to be shut down, because the last frame is written; `true` only once.
     pub(crate) fn take_end_of_stream(&mut self) -> bool {
         let is_body = self.framing().is_body();
         match &mut self.phase {
-            // Its client answers no close.
+            // The client of a response answers no close.
             Phase::Closing { until } if is_body && self.outbox.is_none() => {
                 self.phase = Phase::Finishing {
                     until: *until,
@@ -104,7 +104,7 @@ impl Connection {
         }
     }
 
-    /// The socket failed.
+    /// Notes that the socket failed.
     pub(crate) fn broken(&mut self, error: &io::Error) {
         if !self.is_gone() {
             tracing::debug!(connection = self.number, error = %error.kind(), "socket failed");
@@ -113,7 +113,7 @@ impl Connection {
         }
     }
 
-    /// The client has hung up.
+    /// Notes that the client has hung up.
     pub(crate) fn hung_up(&mut self) {
         self.phase = Phase::Gone;
     }

@@ -1,4 +1,4 @@
-//! Holding back: a connection's events while it is replayed what it missed.
+//! Holds back a connection's live events while it is sent the events that it missed.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::{Connection, HeldItem, Splice, Tally};
 use crate::clock::Moment;
 
 impl Connection {
-    /// Notes what it asked for in its handshake. If that is what it missed, nothing that is live comes before it.
+    /// Notes the requests in its handshake. If it resumes, missed events come before live ones.
     pub(super) fn open_with(&mut self, opening: Option<Box<Opening>>, now: u64) {
         let Some(opening) = opening else { return };
         if opening.resume.is_some() {
@@ -22,26 +22,26 @@ impl Connection {
         self.subscriber.extras.get_or_insert_default().opening = Some(opening);
     }
 
-    /// Keeps what the server answers a client that waits for its response.
+    /// Keeps the refusal for a client that waits for its response.
     pub(super) fn keep_refusal(&mut self, code: u16, reason: &str) {
         if self.framing().is_body() && (400..600).contains(&code) {
             self.subscriber.extras.get_or_insert_default().refusal = Some((code, reason.into()));
         }
     }
 
-    /// Returns why its conversation has refused the client that waits for its response: a status and a message.
+    /// Takes the refusal of its conversation for a client that waits for its response: a status and a message.
     pub(crate) fn take_refusal(&mut self) -> Option<(u16, Box<str>)> {
         self.subscriber.extras.as_mut()?.refusal.take()
     }
 
-    /// Its conversation has begun.
+    /// Forgets the requests in its handshake, after its conversation has begun.
     pub(crate) fn forget_opening(&mut self) {
         if let Some(extras) = &mut self.subscriber.extras {
             extras.opening = None;
         }
     }
 
-    /// Whether the client has taken nothing for `patience`, although something waits for it.
+    /// Whether the client has taken nothing for `patience`, although items wait for it.
     pub(super) fn is_stuck(&self, now: u64, patience: u64) -> bool {
         self.subscriber
             .splice()
@@ -58,18 +58,18 @@ impl Connection {
         self.subscriber.splice().is_some_and(Splice::is_holding)
     }
 
-    /// Whether it takes events, now or when they are held back no longer.
+    /// Whether it takes events now, or after they were held back.
     pub(crate) fn takes_events_later(&self) -> bool {
         self.is_open() && !self.subscriber.is_paused
     }
 
-    /// Holds back what is live from now on; its events carry cursors.
+    /// Holds back live events from now on. Its events carry cursors.
     pub(crate) fn hold(&mut self, now: u64) {
         self.splice().hold(now);
         self.subscriber.is_shut = true;
     }
 
-    /// Holds back what is live while the journal is read for `scope`.
+    /// Holds back live events while the journal is read for `scope`.
     pub(crate) fn hold_for(&mut self, scope: ReplayScope, now: u64) {
         self.splice().read(scope, now);
         self.subscriber.is_shut = true;
@@ -80,7 +80,7 @@ impl Connection {
         extras.splice.get_or_insert_default()
     }
 
-    /// Keeps a frame behind what waits, or ends the connection if more waits than may.
+    /// Keeps a frame behind the waiting items, or ends the connection if it is over its limits.
     pub(crate) fn keep_back(
         &mut self,
         frame: Bytes,
@@ -103,7 +103,7 @@ impl Connection {
         Tally::QUEUED
     }
 
-    /// Keeps an event that must be judged behind what waits, or ends the connection if more waits than may.
+    /// Keeps an event that must be judged behind the waiting items, or ends the connection if it is over its limits.
     pub(crate) fn keep_back_undecided(&mut self, event: Event, moment: Moment) -> bool {
         let limit = self.mounted().settings().send_queue;
         self.hold(moment.ms);
@@ -116,12 +116,12 @@ impl Connection {
         true
     }
 
-    /// Whether live events may have been replayed to it.
+    /// Whether live events may be repeats of replayed ones.
     pub(crate) fn has_windows(&self) -> bool {
         self.subscriber.splice().is_some_and(Splice::has_windows)
     }
 
-    /// Whether a live event has been replayed to it.
+    /// Whether a live event was already replayed to it.
     pub(crate) fn is_repeat(&mut self, event: &Event) -> bool {
         let Some(position) = event.history.position() else {
             return false;
@@ -131,7 +131,7 @@ impl Connection {
             .is_some_and(|splice| splice.is_repeat(&event.audience, position))
     }
 
-    /// The journal has answered; see [`Splice::take`]. Its conversation is given the result with the next answer.
+    /// Takes the answer of the journal; see [`Splice::take`]. Its conversation gets the result with the next answer.
     pub(crate) fn take_replay(
         &mut self,
         replay: Replay,
@@ -146,21 +146,21 @@ impl Connection {
         resumption
     }
 
-    /// The conversation knows what became of its question.
+    /// Forgets the result of a resume, after its conversation has it.
     pub(crate) fn forget_resumption(&mut self) {
         if let Some(splice) = self.subscriber.splice_mut() {
             splice.resumed = None;
         }
     }
 
-    /// Whether something that waits can be sent now.
+    /// Whether a waiting item can be sent now.
     pub(crate) fn is_replaying(&self) -> bool {
         self.subscriber
             .splice()
             .is_some_and(|splice| splice.is_holding() && !splice.is_awaiting())
     }
 
-    /// Takes what comes next for the client. When nothing waits any more, nothing is held back.
+    /// Takes the next item for the client. After the last, events are no longer held back.
     pub(crate) fn next_waiting(&mut self, now: u64) -> Option<HeldItem> {
         let next = self.subscriber.splice_mut()?.next(now);
         if next.is_none() {
@@ -173,14 +173,14 @@ impl Connection {
         self.splice().put_back(waiting);
     }
 
-    /// The authorizer is asked about what waits first. Returns the number of the hold that the answer is for.
+    /// Notes that the authorizer is asked about the first item. Returns the number of the hold that the answer is for.
     pub(crate) fn begin_asking(&mut self) -> u64 {
         let splice = self.splice();
         splice.set_asking(true);
         splice.hold_number()
     }
 
-    /// The authorizer has answered. Returns whether what it was asked about still waits: the hold of this number may have ended.
+    /// Notes that the authorizer has answered. Returns whether the item still waits: the hold with this number may have ended.
     pub(crate) fn end_asking(&mut self, hold: u64) -> bool {
         let splice = self.subscriber.splice_mut();
         let splice = splice.filter(|splice| splice.is_holding() && splice.hold_number() == hold);
@@ -191,7 +191,7 @@ impl Connection {
         is_current
     }
 
-    /// Whether its client must be told that it may have missed events. Returns `true` once.
+    /// Returns whether its client must learn that it may have missed events; `true` once.
     pub(crate) fn take_interruption(&mut self) -> bool {
         !self.subscriber.is_paused
             && self
@@ -200,14 +200,14 @@ impl Connection {
                 .is_some_and(Splice::take_interruption)
     }
 
-    /// It has lost an event: what it resumes from now on is replayed, even if it was before.
+    /// Notes that it has lost an event: later resumes replay even what was replayed before.
     pub(crate) fn lose(&mut self) {
         if let Some(splice) = self.subscriber.splice_mut() {
             splice.lose();
         }
     }
 
-    /// Holds nothing back any more, and drops what waits.
+    /// Ends the hold, and drops the waiting items.
     pub(crate) fn release(&mut self) {
         if let Some(splice) = self.subscriber.splice_mut() {
             splice.release();

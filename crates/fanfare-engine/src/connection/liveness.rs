@@ -1,5 +1,5 @@
-//! When a connection is pinged, when it is taken for dead, when its credential expires, and when its conversation wants to be
-//! called. The credential expires by the time of day, everything else goes by the clock that never jumps.
+//! The times of a connection: pings, silence, the expiry of its credential, and its conversation's timer. The credential expires by
+//! the time of day; all others use the monotonic clock.
 
 use std::time::Duration;
 
@@ -12,18 +12,18 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Liveness {
     pub(crate) opened_at: u64,
-    /// When bytes arrived last.
+    /// When bytes last arrived.
     last_read: u64,
     next_ping: u64,
-    /// When the conversation wants to be called.
+    /// When the conversation is to be called.
     timer: u64,
     /// When the client last pinged or answered a ping; 0 for never.
     pub(crate) pinged_at: u64,
-    /// When the credential expires, in milliseconds since 1970: the time of day may be corrected meanwhile.
+    /// When the credential expires, in milliseconds since 1970, because the time of day may be corrected.
     expiry: u64,
 }
 
-/// What a connection's times call for.
+/// An action that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
     /// The credential has expired.
@@ -46,32 +46,32 @@ impl Liveness {
         }
     }
 
-    /// Bytes arrived, or could not be read until now.
+    /// Notes that bytes arrived, or could not be read until now.
     pub(crate) fn read(&mut self, now: u64) {
         self.last_read = now;
     }
 
-    /// Since bytes arrived last, in milliseconds.
+    /// Returns the time since bytes last arrived, in milliseconds.
     pub(crate) fn silence(&self, now: u64) -> u64 {
         now.saturating_sub(self.last_read)
     }
 
-    /// When the credential expires, in milliseconds since 1970; `None` for never.
+    /// Returns when the credential expires, in milliseconds since 1970; `None` is never.
     pub(crate) fn expires_at(&self) -> Option<u64> {
         Some(self.expiry).filter(|expiry| *expiry < u64::MAX)
     }
 
-    /// The client pinged or answered a ping.
+    /// Notes that the client pinged or answered a ping.
     pub(super) fn pinged(&mut self, now: u64) {
         self.pinged_at = now.max(1);
     }
 
-    /// Sets the conversation's timer; without a time it is cleared.
+    /// Sets the conversation's timer; `None` clears it.
     pub(super) fn set_timer(&mut self, after: Option<Duration>, now: u64) {
         self.timer = after.map_or(u64::MAX, |after| now.saturating_add(millis(after)));
     }
 
-    /// Sets when the credential expires, in milliseconds since 1970; `u64::MAX` for never.
+    /// Sets when the credential expires, in milliseconds since 1970; `u64::MAX` is never.
     pub(super) fn set_expiry(&mut self, expiry: u64) {
         self.expiry = expiry;
     }
@@ -85,7 +85,7 @@ impl Liveness {
         is_over
     }
 
-    /// Returns what is due, once. A client is not silent while the connection is not read from (`is_waiting`).
+    /// Returns what is due, once. Silence does not count while the connection is not read from (`is_waiting`).
     pub(super) fn take_due(
         &mut self,
         settings: &DialectSettings,

@@ -1,4 +1,4 @@
-//! How many messages a client may send.
+//! The rate limit of a client's messages.
 
 use std::{cell::Cell, num::NonZeroU32, time::Duration};
 
@@ -12,19 +12,19 @@ use governor::{
 
 use crate::DialectSettings;
 
-/// How long a client may be over its rate before it is closed.
+/// How long a client may be over its rate before its connection ends.
 const PATIENCE_MS: u64 = 10_000;
-/// A pause in which nothing was dropped and after which patience begins anew.
+/// How long nothing must be dropped before patience begins anew.
 const GOOD_AGAIN_MS: u64 = 1_000;
 
 /// One client's rate.
 pub(crate) struct Meter {
     limiter: RateLimiter<NotKeyed, InMemoryState, GivenTime, NoOpMiddleware<Nanos>>,
-    /// When the first and the last message of a row were dropped.
+    /// When the first and the last message of a row of dropped ones arrived.
     over: Option<(u64, u64)>,
 }
 
-/// The time that the limiter was given last: it reads no clock.
+/// The limiter's time, which is set before each check: it reads no clock.
 #[derive(Debug, Default)]
 struct GivenTime(Cell<Duration>);
 
@@ -36,19 +36,19 @@ impl Clock for GivenTime {
     }
 }
 
-/// What becomes of a message.
+/// The decision about a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ruling {
     /// It is read.
     Pass,
     /// It is dropped.
     Drop,
-    /// It is dropped, like too many before it.
+    /// It is dropped, and the connection ends.
     End,
 }
 
 impl Meter {
-    /// A meter where `settings` limit the rate.
+    /// Returns a meter if `settings` limit the rate.
     pub(crate) fn new(settings: &DialectSettings) -> Option<Box<Self>> {
         let rate = NonZeroU32::new(settings.max_messages_per_second)?;
         let burst = NonZeroU32::new(settings.message_burst).unwrap_or(rate);
@@ -57,7 +57,7 @@ impl Meter {
         Some(Box::new(Self { limiter, over: None }))
     }
 
-    /// Counts a message at `now`, in milliseconds of the node's clock.
+    /// Counts a message at `now`, in milliseconds of the node's clock, and decides about it.
     pub(crate) fn rule(&mut self, now: u64) -> Ruling {
         self.limiter.clock().0.set(Duration::from_millis(now));
         let within = self.limiter.check().is_ok();

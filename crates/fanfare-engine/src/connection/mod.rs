@@ -1,8 +1,8 @@
-//! One connection as a state machine: it is given bytes, answers and the time, and returns bytes and wishes. It knows no
-//! socket, shard, broker or clock; its driver has those.
+//! One connection as a state machine: bytes, answers and the time in, frames and wishes out. Its driver has the socket, the shard,
+//! the broker and the clock.
 //!
-//! Its parts are in modules of their own: the frames that are not written yet ([`outbox`]), its times ([`liveness`]), its identity and
-//! subscriptions ([`subscriber`]).
+//! Its parts are in modules of their own: the frames that are not written yet ([`outbox`]), its times ([`liveness`]), its
+//! identity and subscriptions ([`subscriber`]).
 
 mod closing;
 mod holding;
@@ -45,21 +45,21 @@ use super::{
     framing::opcode,
 };
 
-/// What is known of a connection when it is let in.
+/// A connection that is to be admitted.
 pub struct NewConnection {
     /// Its place among its dialect's connections.
     pub admission: Admission,
-    /// Who it proved to be.
+    /// Its verified identity.
     pub identity: Option<Arc<Identity>>,
-    /// Its id, unlike any other's in the cluster.
+    /// Its id, unique in the cluster.
     pub id: Uuid,
-    /// What program its client says it is, where its dialect keeps that.
+    /// The client's program, if the dialect keeps it.
     pub user_agent: Option<Box<str>>,
-    /// The dialect it may turn out to speak.
+    /// The dialect that the client may turn out to speak.
     pub successor: Option<Arc<MountedDialect>>,
-    /// What its messages are wrapped in.
+    /// Its framing.
     pub framing: Framing,
-    /// What the client asked for in its handshake.
+    /// The requests in its handshake.
     pub opening: Option<Box<Opening>>,
 }
 
@@ -68,17 +68,17 @@ pub struct NewConnection {
 pub(crate) enum Phase {
     /// Messages flow.
     Open,
-    /// Our close frame is queued; the client's answer is awaited until then.
+    /// The server's close frame is queued. The client may answer it until then.
     Closing { until: u64 },
-    /// Our side has sent all; the client is to hang up until then.
+    /// The server has sent everything. The client may hang up until then.
     Finishing {
         until: u64,
-        /// The stream was shut down.
+        /// Whether the stream was shut down.
         finished: bool,
-        /// The client has sent its close frame, and nothing behind it.
+        /// Whether the client has sent its close frame, and nothing behind it.
         parted: bool,
     },
-    /// Nothing more can be done but to forget it.
+    /// It only remains to remove it.
     Gone,
 }
 
@@ -87,7 +87,7 @@ pub(crate) enum Phase {
 pub(crate) enum Wish {
     /// Make room if there is none, then [queue](Connection::queue_answer) this frame.
     Send(Bytes),
-    /// Do this, then call [`Connection::answered`].
+    /// Run this command, then call [`Connection::answered`].
     Ask(Command),
 }
 
@@ -112,9 +112,9 @@ pub(crate) struct Connection {
     phase: Phase,
     /// The close code that the client will see or has sent; 0 if there was none.
     pub(crate) close_code: u16,
-    /// If it ended now, its client would be lost: neither has the client closed it, nor has the server decided to.
+    /// Whether its end now would count as a loss: neither the client nor the server has decided to close it.
     pub(crate) is_lost: bool,
-    /// Its conversation has begun.
+    /// Whether its conversation has begun.
     has_begun: bool,
 }
 
@@ -156,7 +156,7 @@ impl Connection {
         self.admission.dialect()
     }
 
-    /// What decides which bytes it is sent for an event.
+    /// Returns the properties that decide the bytes of an event.
     pub(crate) fn variant(&self) -> Variant<'_> {
         Variant {
             mounted: self.mounted(),
@@ -182,7 +182,7 @@ impl Connection {
         self.phase == Phase::Open
     }
 
-    /// Whether what arrives may have a meaning.
+    /// Whether arriving bytes may have a meaning.
     pub(crate) fn is_readable(&self) -> bool {
         matches!(self.phase, Phase::Open | Phase::Closing { .. })
     }
@@ -191,7 +191,7 @@ impl Connection {
         self.phase == Phase::Gone
     }
 
-    /// One that is closing is no receiver any more, and one whose credential has expired is none for now.
+    /// Whether it takes events now: not while it is closing, its credential has expired, or events are held back.
     pub(crate) fn takes_events(&self) -> bool {
         self.is_open() && !self.subscriber.is_shut
     }
@@ -211,26 +211,26 @@ impl Connection {
         self.open_commands > 0
     }
 
-    /// Whether what it asked for is not answered yet, or not sent. It is not read from meanwhile.
+    /// Whether a command is not answered yet, or events are held back. Nothing is read meanwhile.
     pub(crate) fn is_waiting(&self) -> bool {
         self.is_asked() || self.is_holding()
     }
 }
 
-/// What it is given: calls that the conversation may answer.
+/// Input: calls that the conversation may answer.
 impl Connection {
-    /// The upgrade is answered, so the conversation begins.
+    /// Begins the conversation, after the upgrade.
     pub(crate) fn opened(&mut self, moment: Moment) -> Steps {
         self.has_begun = true;
         self.think(moment, |talk, context, steps| talk.opened(context, steps))
     }
 
-    /// Nothing of what it missed waits any more.
+    /// Tells the conversation that the replay is complete.
     pub(crate) fn caught_up(&mut self, moment: Moment) -> Steps {
         self.think(moment, |talk, context, steps| talk.caught_up(context, steps))
     }
 
-    /// The oldest open command was done, or denied.
+    /// Passes the conversation the answer to its oldest open command.
     pub(crate) fn answered(&mut self, answer: Result<Outcome, Denial>, moment: Moment) -> Steps {
         let steps = self.think(moment, |talk, context, steps| {
             talk.answered(answer, context, steps);
@@ -239,27 +239,27 @@ impl Connection {
         steps
     }
 
-    /// The credential of the subscription to `channel` has expired, and the subscription has ended.
+    /// Tells the conversation that the subscription to `channel` has ended with its credential.
     pub(crate) fn lapsed(&mut self, channel: &Channel, moment: Moment) -> Steps {
         self.think(moment, |talk, context, steps| {
             talk.lapsed(channel, context, steps);
         })
     }
 
-    /// Hands a message to the conversation past the stream.
+    /// Passes the conversation a message.
     pub(crate) fn message(&mut self, message: Message<'_>, moment: Moment) -> Steps {
         self.think(moment, |talk, context, steps| {
             talk.received(message, context, steps);
         })
     }
 
-    /// The conversation's timer may be over. `None` if it is not.
+    /// Calls the conversation if its timer is over; returns `None` if it is not.
     pub(crate) fn timer(&mut self, moment: Moment) -> Option<Steps> {
         let is_over = self.is_open() && self.liveness.take_timer(moment.ms);
         is_over.then(|| self.think(moment, |talk, context, steps| talk.timer(context, steps)))
     }
 
-    /// Does what its times call for. `None` if nothing was due.
+    /// Does what is due at this time; returns `None` if nothing is.
     pub(crate) fn timeout(&mut self, moment: Moment) -> Option<Steps> {
         let now = moment.ms;
         match self.phase {
@@ -267,8 +267,8 @@ impl Connection {
             Phase::Closing { .. } | Phase::Finishing { .. } if self.has_left_rest(now) => {
                 self.phase = Phase::Gone;
             }
-            // The client was sent the close frame and does not answer it. It is let read to the end: a socket that is closed
-            // while something is unread resets the connection, and what was sent may be lost.
+            // The client does not answer the close frame. It may still read to the end: a socket that is closed with unread bytes
+            // resets the connection, and sent bytes may be lost.
             Phase::Closing { until } if now >= until && self.is_outbox_empty() => self.finish(false, now),
             Phase::Closing { until } | Phase::Finishing { until, .. } if now >= until => {
                 self.phase = Phase::Gone;
@@ -283,7 +283,7 @@ impl Connection {
         let is_waiting = self.is_waiting();
         let patience = millis(settings.ping_timeout);
         if self.framing().is_body() && self.is_outbox_empty() {
-            self.liveness.read(moment.ms); // it answers nothing, and takes all that it is sent
+            self.liveness.read(moment.ms); // its client sends nothing, and has taken everything
         }
         if self.is_stuck(moment.ms, patience) {
             self.end(Ending::SlowConsumer, moment);
@@ -294,7 +294,7 @@ impl Connection {
                 return Some(self.think(moment, |talk, context, steps| talk.expired(context, steps)));
             }
             Due::Silence => self.end(Ending::PingTimeout, moment),
-            // A client whose queue is full is not pinged: it would be ended for being slow at the next message anyway.
+            // A client with queued frames is not pinged. If it does not read them, it ends as a slow consumer.
             Due::Ping if self.is_outbox_empty() => {
                 let words = self.mounted().dialect.ping(moment.wall);
                 if !self.framing().is_body() {
@@ -324,21 +324,21 @@ impl Connection {
         steps
     }
 
-    /// Is of the dialect of `admission` from now on.
+    /// Switches to the dialect of `admission`.
     pub(crate) fn switch(&mut self, mut admission: Admission, moment: Moment) {
-        self.liveness.set_timer(None, moment.ms); // was the old conversation's
+        self.liveness.set_timer(None, moment.ms); // it was the old conversation's
         self.meter = Meter::new(&admission.dialect().settings());
         self.conversation = admission.dialect().dialect.converse(None);
         admission.note_user_agent(self.admission.take_user_agent());
         self.admission = admission;
     }
 
-    /// The dialect that its client may turn out to speak, once.
+    /// Takes the dialect that the client may turn out to speak.
     pub(crate) fn take_successor(&mut self) -> Option<Arc<MountedDialect>> {
         self.successor.take()
     }
 
-    /// Takes a new credential of its user, or its first.
+    /// Applies a new credential of its user, or the first one.
     pub(crate) fn identify(&mut self, identity: Arc<Identity>) {
         self.liveness.set_expiry(identity.expires_at_ms);
         self.subscriber.is_paused = false;
@@ -346,18 +346,18 @@ impl Connection {
         self.subscriber.identity = Some(identity);
     }
 
-    /// A command waits for its answer.
+    /// Notes that a command waits for its answer.
     pub(crate) fn wait(&mut self) {
         self.open_commands += 1;
     }
 
-    /// The answer has come.
+    /// Notes that a command has its answer.
     pub(crate) fn resume(&mut self, moment: Moment) {
         self.open_commands -= 1;
         self.liveness.read(moment.ms); // it was not read from meanwhile
     }
 
-    /// Does one of the things that the conversation wants done, or returns it.
+    /// Performs a step of the conversation, or returns it if that needs the driver.
     pub(crate) fn perform(&mut self, step: Step, codec: &mut Codec, moment: Moment) -> Option<Wish> {
         match step {
             Step::Send(message) => return Some(self.answer(&message, codec)),

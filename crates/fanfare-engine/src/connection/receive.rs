@@ -1,4 +1,4 @@
-//! Bytes from a client: what a connection makes of each message, and how much of them it takes in one turn.
+//! Reads messages from a client's bytes, as many as one turn allows.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -9,42 +9,42 @@ use fanfare_ws::{Incoming, Input, Violation, encode};
 use super::{Connection, meter::Ruling};
 use crate::{clock::Moment, codec::Codec, work};
 
-/// Pings that are answered one by one in one turn. Of more only the latest is, as RFC 6455 allows (section 5.5.3): a flood of
-/// pings is no flood of pongs.
+/// The pings that are answered one by one in one turn. Of further ones only the latest is answered, as RFC 6455 allows (section
+/// 5.5.3), so a flood of pings causes no flood of pongs.
 const PONGS: u32 = 16;
 
-/// What was read of a client's stream.
+/// The next message of a client's stream.
 pub(crate) enum Received {
-    /// No whole message is there, or what follows is not read in this turn.
+    /// There is no complete message, or no more is read in this turn.
     Nothing,
-    /// Something, and what the conversation wants done for it.
+    /// A message, and the conversation's steps for it.
     Steps(Steps),
-    /// A message of the dialect that this connection may turn out to speak.
+    /// A message of the dialect that the client may turn out to speak.
     Foreign(Box<str>),
     /// A ping, and the pong to be queued.
     Ping(Bytes),
 }
 
-/// What was done in a turn.
+/// The work of a turn.
 #[derive(Default)]
 pub(crate) struct Done {
     /// See [`work`].
     pub(crate) work: u64,
-    /// Pings that were answered.
+    /// The number of answered pings.
     pongs: u32,
     /// The answer to the latest of the pings beyond [`PONGS`].
     latest_pong: Option<Bytes>,
 }
 
-/// What was taken from a client's stream.
+/// The next item of a client's stream.
 enum Taken {
-    /// No whole message is there.
+    /// There is no complete message.
     NoMore,
-    /// A message or a frame, and what is to be done for it.
+    /// A message or a frame.
     Read(Received),
     /// The close frame, and its code.
     Closed(Option<u16>),
-    /// Something that makes no sense.
+    /// A violation of the protocol.
     Bad(Violation),
 }
 
@@ -53,13 +53,13 @@ impl Received {
 }
 
 impl Done {
-    /// The pong that is due at the end of the turn.
+    /// Takes the pong that is due at the end of the turn.
     pub(crate) fn take_pong(&mut self) -> Option<Bytes> {
         self.latest_pong.take()
     }
 }
 
-/// Takes the next message from `input`. To be repeated until it returns [`Received::Nothing`].
+/// Takes the next message from `input`. Call it until it returns [`Received::Nothing`].
 pub(crate) fn receive(
     own: &mut Connection,
     input: &mut Input<'_>,
@@ -69,7 +69,7 @@ pub(crate) fn receive(
 ) -> Received {
     let (left, frames) = (input.rest().len(), input.frames());
     if own.framing().is_body() {
-        input.discard(); // after its request, nothing that the client sends has a meaning
+        input.discard(); // bytes behind its request have no meaning
         done.work += work::of_stream(left, 0);
         return Received::Nothing;
     }
@@ -92,14 +92,14 @@ pub(crate) fn receive(
     Received::Nothing
 }
 
-/// Counts the `frames` of which something was taken beyond the one that the message itself counts for: those of a message
-/// in many. Returns whether there were too many for too long.
+/// Counts the further `frames` of a message in several frames: the message itself counts for one. Returns whether the client was
+/// over its rate for too long.
 fn exceeds(own: &mut Connection, taken: &Taken, frames: u32, now: u64) -> bool {
     let counted = u32::from(!matches!(taken, Taken::NoMore | Taken::Bad(_)));
     (counted..frames).any(|_| rule(own, now) == Ruling::End)
 }
 
-/// Takes the next message. It lies in buffers that what comes of it may need, so that is left to the caller.
+/// Takes the next message. The caller performs its steps, because they may need the buffers that it lies in.
 fn take_message(
     own: &mut Connection,
     input: &mut Input<'_>,
@@ -142,8 +142,8 @@ fn too_much(own: &mut Connection, moment: Moment) -> Received {
     Received::NOTHING_TO_DO
 }
 
-/// The client pinged, with a payload that is to come back, or answered a ping. One over the rate gets no answer: the error
-/// that a message gets would be more work than the pong.
+/// Handles a ping, with the payload of its pong, or a pong. A ping over the rate gets no answer: an error message would be more
+/// work than the pong.
 fn on_ping(own: &mut Connection, payload: Option<&[u8]>, moment: Moment, done: &mut Done) -> Received {
     match rule(own, moment.ms) {
         Ruling::Pass => {}
@@ -162,8 +162,8 @@ fn on_ping(own: &mut Connection, payload: Option<&[u8]>, moment: Moment, done: &
     Received::NOTHING_TO_DO
 }
 
-/// Hands the conversation a message, unless its client sends too many, speaks another dialect or is at its end. A message
-/// that is not handed on was decompressed and checked, too.
+/// Passes the conversation a message, unless its client sends too many, speaks another dialect or has ended. Each message counts as
+/// work, because it was decompressed and checked.
 fn on_message(own: &mut Connection, message: Message<'_>, moment: Moment, done: &mut Done) -> Received {
     done.work += work::of_message(message);
     if !own.is_open() {
@@ -186,7 +186,7 @@ fn on_message(own: &mut Connection, message: Message<'_>, moment: Moment, done: 
 }
 
 impl Connection {
-    /// The client sent its close frame: answers it, if it is not itself an answer. `is_last`: nothing came behind it.
+    /// Handles the client's close frame, and answers it unless it is an answer. `is_last` is whether nothing came behind it.
     fn closed_by_client(&mut self, code: Option<u16>, is_last: bool, now: u64) {
         if self.is_open() {
             self.close_code = code.unwrap_or(1005);
@@ -199,7 +199,7 @@ impl Connection {
         self.finish(is_last, now);
     }
 
-    /// The client's stream makes no sense: sends a close frame behind what is queued and reads no more.
+    /// Handles a violation of the protocol: queues a close frame and reads no more.
     fn violated(&mut self, violation: Violation, now: u64) {
         tracing::debug!(
             connection = self.number,

@@ -1,5 +1,5 @@
-//! Where a connection that asked for what it missed goes over to what is live: what it is replayed, what is held back meanwhile, and
-//! which live events it has been replayed already.
+//! The transition of a resumed connection from replayed to live events: what is replayed, what is held back meanwhile, and which
+//! live events were already replayed.
 
 use std::{collections::VecDeque, mem, sync::Arc};
 
@@ -12,43 +12,43 @@ use fanfare_core::{
 
 use super::subscriptions::{shows_channel, shows_everyone, shows_user};
 
-/// The most windows of one connection. Beyond it the oldest goes, and an event that is still on its way may be repeated.
+/// The most windows of one connection. A further one replaces the oldest, and an event that is still in flight may be repeated.
 const MAX_WINDOWS: usize = 64;
 
-/// What is known of a connection that asked for cursors.
+/// The state of a connection whose events carry cursors.
 #[derive(Default)]
 pub(crate) struct Splice {
-    /// The answer that its conversation has not been given yet.
+    /// The result that its conversation does not have yet.
     pub(super) resumed: Option<Resumption>,
     hold: Option<Hold>,
-    /// What was read, until everything that is live has passed it.
+    /// The reads of the journal, until all live events have passed them.
     windows: Vec<Window>,
-    /// From where on a subscription that was resumed is complete.
+    /// The cursor from which each resumed subscription is complete.
     complete: Vec<(Subscription, Cursor)>,
-    /// Counts the holds that have ended, so that an answer that was meant for one of them is recognised.
+    /// The number of holds that have ended, so that an answer for one of them is recognised.
     released: u64,
-    /// The connection received nothing for a while, and its client was not told so yet.
+    /// Whether the connection received nothing for a while, and its client does not know yet.
     is_interrupted: bool,
 }
 
-/// What waits while events are held back.
+/// The items that wait while events are held back.
 #[derive(Default)]
 struct Hold {
-    /// The journal is being read for these: of all that waits, what has been there before.
+    /// The scope for which the journal is being read, and the number of items that waited before.
     reading: Option<(ReplayScope, usize)>,
-    /// The authorizer is being asked about the first one.
+    /// Whether the authorizer is being asked about the first item.
     is_asking: bool,
     waiting: VecDeque<HeldItem>,
-    /// Replayed events among it.
+    /// The number of replayed events among them.
     replayed: usize,
-    /// The live frames among it, and their bytes.
+    /// The number of live frames among them, and their bytes.
     frames: usize,
     bytes: usize,
-    /// When the client took something last, in milliseconds of the node's clock.
+    /// When the client last took an item, in milliseconds of the node's clock.
     progress_at: u64,
 }
 
-/// Something for the client, in order.
+/// An item for the client.
 pub(crate) enum HeldItem {
     /// An event that is judged when its turn comes.
     Event(Arc<Event>),
@@ -58,20 +58,20 @@ pub(crate) enum HeldItem {
     Frame(Bytes, Option<(Audience, Position)>),
 }
 
-/// What one look into the journal covered.
+/// The range of one read of the journal.
 struct Window {
     scope: ReplayScope,
     up_to: Cursor,
-    /// Nothing was replayed.
+    /// Whether nothing was replayed.
     is_empty: bool,
-    /// A subscription was resumed that had been resumed before: what it was replayed then is not in this window.
+    /// Whether a subscription was resumed again: its earlier replay is not in this window.
     is_again: bool,
-    /// What the connection received besides, and whether from an earlier cursor on.
+    /// The connection's other subscriptions, each with the cursor from which it is complete.
     others: Vec<(Subscription, Option<Cursor>)>,
 }
 
 impl Window {
-    /// Whether `other` covers nothing that this one does not.
+    /// Whether this window covers all that `other` does.
     fn includes(&self, other: &Self) -> bool {
         !self.is_again
             && self.scope == other.scope
@@ -79,7 +79,7 @@ impl Window {
             && self.up_to.number >= other.up_to.number
     }
 
-    /// Whether another subscription showed the event, so that it was not replayed.
+    /// Whether another subscription showed the event, so it was not replayed.
     fn is_shown_besides(&self, audience: &Audience, position: Position) -> bool {
         self.others.iter().any(|(other, complete)| {
             let is_complete =
@@ -88,7 +88,7 @@ impl Window {
         })
     }
 
-    /// Whether a live event is one that was replayed, or that came before the place that an answer named.
+    /// Whether a live event was replayed, or is older than the cursor of the answer.
     fn has(&self, audience: &Audience, position: Position) -> bool {
         self.up_to.epoch == position.epoch
             && position.number <= self.up_to.number
@@ -96,7 +96,7 @@ impl Window {
             && !self.is_shown_besides(audience, position)
     }
 
-    /// Whether what is held back is such an event.
+    /// Whether a held item is such an event.
     fn has_held(&self, held: &HeldItem) -> bool {
         match held {
             HeldItem::Event(event) | HeldItem::Allowed(event) => {
@@ -110,7 +110,7 @@ impl Window {
 }
 
 impl Hold {
-    /// Puts what is replayed behind the first `before` that wait, and drops what it covers of the others.
+    /// Inserts the replayed events behind the first `before` items, and drops later items that the window covers.
     fn take(&mut self, replayed: Vec<Arc<Event>>, before: usize, window: &Window) {
         let later = self.waiting.split_off(before.min(self.waiting.len()));
         self.replayed += replayed.len();
@@ -135,17 +135,17 @@ fn shows(wanted: &Subscription, audience: &Audience) -> bool {
 }
 
 impl Splice {
-    /// Holds back what is live from now on.
+    /// Holds back live events from now on.
     pub(super) fn hold(&mut self, now: u64) {
         let hold = self.hold.get_or_insert_default();
         hold.progress_at = now;
     }
 
-    /// The journal is read for `scope`.
+    /// Notes that the journal is read for `scope`.
     pub(super) fn read(&mut self, scope: ReplayScope, now: u64) {
         self.hold(now);
         if let Some(hold) = &mut self.hold {
-            // What was held back since a handshake is looked at, too.
+            // Items that were held back since the handshake may be repeats.
             let before = if self.windows.is_empty() && self.complete.is_empty() {
                 0
             } else {
@@ -159,7 +159,7 @@ impl Splice {
         self.resumed.as_ref()
     }
 
-    /// How much waits besides what is replayed.
+    /// Returns the number of waiting items that are not replayed.
     pub(super) fn live(&self) -> usize {
         self.hold
             .as_ref()
@@ -170,14 +170,14 @@ impl Splice {
         self.hold.is_some()
     }
 
-    /// Whether it waits for an answer, of the journal or of the authorizer.
+    /// Whether it waits for the journal or the authorizer.
     pub(super) fn is_awaiting(&self) -> bool {
         self.hold
             .as_ref()
             .is_some_and(|hold| hold.reading.is_some() || hold.is_asking)
     }
 
-    /// Whether the client has taken nothing for `patience` although something waits for it.
+    /// Whether the client has taken nothing for `patience`, although items wait for it.
     pub(super) fn is_stuck(&self, now: u64, patience: u64) -> bool {
         self.hold.as_ref().is_some_and(|hold| {
             !hold.waiting.is_empty()
@@ -186,7 +186,7 @@ impl Splice {
         })
     }
 
-    /// The live frames that wait, and their bytes.
+    /// Returns the number of live frames that wait, and their bytes.
     pub(super) fn held(&self) -> (usize, usize) {
         self.hold
             .as_ref()
@@ -212,7 +212,7 @@ impl Splice {
         hold.waiting.push_back(waiting);
     }
 
-    /// The journal has answered. `others` are the connection's other subscriptions; `named` those that the question was about.
+    /// Takes the answer of the journal. `named` are the resumed subscriptions, `others` the connection's other ones.
     pub(super) fn take(
         &mut self,
         replay: Replay,
@@ -228,7 +228,7 @@ impl Splice {
         let (scope, before) = hold.reading.take().unwrap_or_default();
         let again = match replay.unrecovered {
             None => again(&self.complete, since, &named),
-            Some(_) => Vec::new(), // the client begins anew
+            Some(_) => Vec::new(), // the client starts over
         };
         let window = Window {
             scope,
@@ -270,7 +270,7 @@ impl Splice {
         }
     }
 
-    /// Adds a window, in place of those that it includes. Without a newer event none ends, however often a client resumes.
+    /// Adds a window, and removes those that it includes: without newer events none would end, however often a client resumes.
     fn add(&mut self, window: Window) {
         self.windows.retain(|other| !window.includes(other));
         if self.windows.len() >= MAX_WINDOWS {
@@ -279,7 +279,7 @@ impl Splice {
         self.windows.push(window);
     }
 
-    /// A subscription has ended.
+    /// Notes that a subscription has ended.
     pub(super) fn forget(&mut self, ended: &Subscription) {
         self.complete.retain(|(own, _)| own != ended);
     }
@@ -288,19 +288,19 @@ impl Splice {
         !self.windows.is_empty()
     }
 
-    /// Whether a live event has been replayed.
+    /// Whether a live event was replayed.
     pub(super) fn is_repeat(&mut self, audience: &Audience, position: Position) -> bool {
         if self.windows.is_empty() {
             return false;
         }
-        // Events arrive in the order of their numbers: what is behind a window shows that all before it has arrived.
+        // Events arrive in the order of their numbers: one behind a window shows that all events in it have arrived.
         let is_before =
             |window: &Window| window.up_to.epoch == position.epoch && position.number <= window.up_to.number;
         self.windows.retain(is_before);
         self.windows.iter().any(|window| window.has(audience, position))
     }
 
-    /// Takes what comes next, unless it is not known yet. `None` if nothing waits any more.
+    /// Takes the next item; returns `None` if nothing waits any more.
     pub(super) fn next(&mut self, now: u64) -> Option<HeldItem> {
         let hold = self.hold.as_mut()?;
         let next = hold.waiting.pop_front()?;
@@ -314,7 +314,7 @@ impl Splice {
         Some(next)
     }
 
-    /// Puts back what was taken and cannot be sent now.
+    /// Puts back an item that cannot be sent now.
     pub(super) fn put_back(&mut self, waiting: HeldItem) {
         let Some(hold) = &mut self.hold else { return };
         if let HeldItem::Frame(frame, _) = &waiting {
@@ -326,42 +326,42 @@ impl Splice {
         hold.waiting.push_front(waiting);
     }
 
-    /// The authorizer is asked, or has answered.
+    /// Notes whether the authorizer is being asked.
     pub(super) fn set_asking(&mut self, is_asking: bool) {
         if let Some(hold) = &mut self.hold {
             hold.is_asking = is_asking;
         }
     }
 
-    /// The connection receives nothing for a while, of which its client must be told.
+    /// Notes that the connection receives nothing for a while, which its client must learn.
     pub(super) fn interrupt(&mut self) {
         self.lose();
         self.is_interrupted = true;
     }
 
-    /// Takes the note that the client must be told of an interruption.
+    /// Takes the note of an interruption.
     pub(super) fn take_interruption(&mut self) -> bool {
         mem::take(&mut self.is_interrupted)
     }
 
-    /// Something was lost: nothing that was resumed is complete any more.
+    /// Notes that an event was lost, so no resumed subscription is complete any more.
     pub(super) fn lose(&mut self) {
         self.complete.clear();
     }
 
-    /// The number of the hold, unlike that of any other of the connection.
+    /// Returns the number of the hold, unique for the connection.
     pub(super) fn hold_number(&self) -> u64 {
         self.released
     }
 
-    /// Holds nothing back any more, and drops what waits.
+    /// Ends the hold, and drops the waiting items.
     pub(super) fn release(&mut self) {
         self.released += u64::from(self.hold.is_some());
         drop(mem::take(&mut self.hold));
     }
 }
 
-/// Those of `named` that were resumed before: what came behind their cursors was shown. A rewind asks for that again.
+/// Returns those of `named` that were resumed before: the events behind their cursors were shown. A rewind shows them again.
 fn again(
     complete: &[(Subscription, Cursor)],
     since: Since,
@@ -375,7 +375,7 @@ fn again(
         .collect()
 }
 
-/// Each of `subscriptions` with the cursor from which on it is `complete`, if it was resumed.
+/// Returns each of `subscriptions` with the cursor from which it is `complete`, if it was resumed.
 fn with_cursors(
     complete: &[(Subscription, Cursor)],
     subscriptions: Vec<Subscription>,
@@ -389,7 +389,8 @@ fn with_cursors(
         .map(move |wanted| (wanted.clone(), complete_from(&wanted)))
 }
 
-/// From where on a connection has everything, after a journal at `present` has answered, whose first event is at `first`.
+/// Returns the cursor from which a connection has all events, after the answer of a journal at `present` whose first event is at
+/// `first`.
 fn behind(
     since: Since,
     (present, unrecovered): (Option<Cursor>, Option<Unrecovered>),
@@ -405,7 +406,7 @@ fn behind(
     }
 }
 
-/// The earlier of two cursors of one journal; of two journals, the first.
+/// Returns the earlier of two cursors of one journal; for two journals, the first argument.
 fn earlier(one: Cursor, other: Cursor) -> Cursor {
     if one.epoch == other.epoch && other.number < one.number {
         other

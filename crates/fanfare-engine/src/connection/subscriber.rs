@@ -1,4 +1,4 @@
-//! Who a connection proved to be, and what it receives.
+//! A connection's identity and subscriptions.
 
 use std::sync::Arc;
 
@@ -16,43 +16,43 @@ use super::{
     reason = "each is a state of its own, and any may go with any"
 )]
 pub(crate) struct Subscriber {
-    /// Who it proved to be. Stays when the credential has expired, since no other user may take its place.
+    /// Its verified identity. It stays after the credential has expired, because no other user may take its place.
     pub(crate) identity: Option<Arc<Identity>>,
     pub(crate) subscriptions: Option<Box<Subscriptions>>,
-    /// What few connections have, in one box: an idle connection would pay for each.
+    /// In one box, because only few connections have any.
     pub(super) extras: Option<Box<Extras>>,
-    /// It counts among its user's connections on this node.
+    /// Whether it counts among its user's connections on this node.
     pub(crate) holds_user: bool,
-    /// It receives its user's events.
+    /// Whether it receives its user's events.
     pub(crate) receives_user: bool,
-    /// It receives events for everyone.
+    /// Whether it receives events for everyone.
     pub(crate) receives_everyone: bool,
-    /// The credential has expired: no events until there is another.
+    /// Whether the credential has expired; it receives no events until there is a new one.
     pub(crate) is_paused: bool,
-    /// It takes no events now: it is paused, or they are held back for it.
+    /// Whether it takes no events now, because it is paused or they are held back.
     pub(super) is_shut: bool,
-    /// It was removed from its rooms and from the index.
+    /// Whether it was removed from its rooms and the index.
     pub(crate) has_departed: bool,
 }
 
 /// See [`Subscriber::extras`].
 #[derive(Default)]
 pub(super) struct Extras {
-    /// Those subscriptions that end with a credential of their own.
+    /// The subscriptions that end with a credential of their own.
     borrowed: Borrowed,
-    /// There if it asked for cursors.
+    /// Set if its events carry cursors.
     pub(super) splice: Option<Splice>,
-    /// What it asked for in its handshake, until its conversation has begun.
+    /// The requests in its handshake, until its conversation has begun.
     pub(super) opening: Option<Box<Opening>>,
-    /// Why its conversation has refused the client that waits for its response.
+    /// The refusal of its conversation, for a client that waits for its response.
     pub(super) refusal: Option<(u16, Box<str>)>,
 }
 
-/// Subscriptions by other credentials than the connection's own, each with that.
+/// Subscriptions by other credentials than the connection's own.
 #[derive(Default)]
 struct Borrowed {
     each: Vec<(Channel, Arc<Identity>)>,
-    /// When they are looked at, in milliseconds since 1970: now (0), or when the first of the credentials expires.
+    /// When to check them, in milliseconds since 1970: now (0), or when the first credential expires.
     due: u64,
 }
 
@@ -72,7 +72,7 @@ impl Borrowed {
         each.find_map(|(own, credential)| (own == channel).then_some(&**credential))
     }
 
-    /// The channels whose credential has expired by `now` or `is_revoked`, once they are due.
+    /// Returns the channels whose credential has expired by `now` or `is_revoked`, if a check is due.
     fn lapsed(&mut self, now: u64, is_revoked: impl Fn(&Identity) -> bool) -> Vec<Channel> {
         let mut lapsed = Vec::new();
         if self.due > now {
@@ -92,17 +92,17 @@ impl Borrowed {
 }
 
 impl Subscriber {
-    /// Who it proved to be, unless the credential has expired.
+    /// Returns its identity, unless the credential has expired.
     pub(crate) fn proven(&self) -> Option<&Arc<Identity>> {
         self.identity.as_ref().filter(|_| !self.is_paused)
     }
 
-    /// Everything that it subscribed to.
+    /// Returns its subscriptions.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Subscription> {
         self.subscriptions.iter().flat_map(|own| own.all())
     }
 
-    /// How many subscriptions it has.
+    /// Returns the number of its subscriptions.
     pub(crate) fn count(&self) -> usize {
         self.subscriptions.as_ref().map_or(0, |own| own.len())
     }
@@ -119,7 +119,7 @@ impl Subscriber {
         self.subscriptions.as_ref()?.get(wanted)
     }
 
-    /// Whether something that it subscribed to shows `channel`.
+    /// Whether one of its subscriptions shows `channel`.
     pub(crate) fn is_shown(&self, channel: &Channel) -> bool {
         self.all().any(|wanted| shows_channel(wanted, channel))
     }
@@ -133,12 +133,12 @@ impl Subscriber {
         self.borrowed(channel).is_some()
     }
 
-    /// The credential by which it receives `channel`: the subscription's, or else the connection's own.
+    /// Returns the credential by which it receives `channel`: the subscription's, or else the connection's own.
     pub(crate) fn reader(&self, channel: &Channel) -> Option<&Identity> {
         self.borrowed(channel).or(self.identity.as_deref())
     }
 
-    /// Is subscribed to `channel` by `credential`.
+    /// Notes that it is subscribed to `channel` by `credential`.
     pub(crate) fn borrow_from(&mut self, channel: Channel, credential: Arc<Identity>) {
         self.extras
             .get_or_insert_default()
@@ -146,7 +146,7 @@ impl Subscriber {
             .note(channel, credential);
     }
 
-    /// A subscription has ended.
+    /// Notes that a subscription has ended.
     pub(crate) fn forget(&mut self, ended: &Subscription) {
         let Some(extras) = &mut self.extras else { return };
         if let Subscription::Channel(channel) = ended {
@@ -169,20 +169,20 @@ impl Subscriber {
         self.extras.as_mut()?.splice.as_mut()
     }
 
-    /// Looks at all borrowed credentials soon: one was revoked.
+    /// Schedules a check of all borrowed credentials, because one was revoked.
     pub(crate) fn lapse_soon(&mut self) {
         if let Some(extras) = &mut self.extras {
             extras.borrowed.due = 0;
         }
     }
 
-    /// The channels whose own credential has expired by `now`, in milliseconds since 1970, or `is_revoked`.
+    /// Returns the channels whose own credential has expired by `now`, in milliseconds since 1970, or `is_revoked`.
     pub(crate) fn lapsed(&mut self, now: u64, is_revoked: impl Fn(&Identity) -> bool) -> Vec<Channel> {
         let extras = self.extras.as_mut();
         extras.map_or_else(Vec::new, |extras| extras.borrowed.lapsed(now, is_revoked))
     }
 
-    /// Whether it should receive its user's events, and those for everyone, by its dialect's rule and its subscriptions.
+    /// Returns whether it should receive its user's events, and those for everyone, by its dialect's rule and its subscriptions.
     pub(crate) fn should_receive(&self, reception: Reception) -> (bool, bool) {
         let own = self.subscriptions.as_ref();
         let showing = own.map_or((0, 0), |own| (own.showing_user, own.showing_everyone));
@@ -197,8 +197,8 @@ impl Subscriber {
         )
     }
 
-    /// Recomputes what its subscriptions show, after its identity has changed. `everyone` is whether a pattern may show what is
-    /// for everyone, if that is known.
+    /// Recomputes what its subscriptions show, after its identity has changed. `everyone` is whether a pattern may show events for
+    /// everyone, if that is known.
     pub(crate) fn reassess(&mut self, everyone: Option<bool>) {
         let (Some(own), Some(identity)) = (&mut self.subscriptions, &self.identity) else {
             return;

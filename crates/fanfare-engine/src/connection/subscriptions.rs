@@ -1,10 +1,10 @@
-//! What one connection subscribes to.
+//! The subscriptions of one connection.
 
 use ahash::AHashMap;
 use fanfare_core::{Channel, EVERYONE_CHANNEL, Pattern, Subscription, UserId, personal_names};
 
-/// Subscriptions kept in a row; more are kept in a table. Most connections have none or few, and a table of its own
-/// would be the largest part of an idle connection.
+/// The most subscriptions in a list; more are in a table. Most connections have few, and a table would be the largest part of an
+/// idle connection.
 const FEW: usize = 8;
 
 /// A connection's subscriptions.
@@ -16,19 +16,19 @@ pub(crate) struct Subscriptions {
         reason = "few have one, and all would pay for its size"
     )]
     many: Option<Box<AHashMap<Subscription, Traits>>>,
-    /// How many of them show what is for the connection's user, and what is for everyone.
+    /// The number of those that show events for the connection's user, and for everyone.
     pub(super) showing_user: u32,
     pub(super) showing_everyone: u32,
 }
 
-/// What is known of one subscription.
+/// The properties of a subscription.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Traits {
-    /// Whether the connection is in the channel as in a room.
+    /// Whether the channel is a room and the connection its member.
     pub(crate) member: bool,
-    /// Whether it shows what is for everyone, as far as the connection may see that.
+    /// Whether it shows events for everyone, and the connection may see them.
     pub(crate) shows_everyone: bool,
-    /// Whether it shows what is for the connection's user.
+    /// Whether it shows events for the connection's user.
     pub(crate) shows_user: bool,
 }
 
@@ -90,10 +90,10 @@ impl Subscriptions {
     }
 }
 
-/// Whether `wanted` is a subscription to what is for `user`.
+/// Whether a subscription shows events for `user`.
 pub(crate) fn shows_user(wanted: &Subscription, user: &UserId) -> bool {
     let matches = |pattern: &Pattern| {
-        // Whatever the id is made of, `*` stands for it as for any other.
+        // `*` matches an id of any form.
         let whole = UserId::new(&user.replace(['.', ':'], "_"));
         let names = personal_names(user).chain(whole.iter().flat_map(personal_names));
         names.into_iter().any(|name| pattern.matches(&name))

@@ -1,5 +1,4 @@
-//! What operators watch on one node: traces of single events, and tails. While nothing is watched, an event costs one relaxed
-//! load for its batch.
+//! The traces and tails of one node's operators. While there is none, a batch of events costs one relaxed load.
 
 mod record;
 mod subject;
@@ -75,7 +74,7 @@ pub struct ObserveLimits {
     pub max_tail_events_per_second: u32,
 }
 
-/// What a node has counted of its traces and tails.
+/// The figures about a node's traces and tails.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ObserveFigures {
     /// Armed traces now.
@@ -128,8 +127,7 @@ impl Observers {
         armed
     }
 
-    /// The broker has brought `events`: copies them to the tails, and returns the traces of those that are traced, each with its
-    /// place.
+    /// Copies arriving `events` to the tails, and returns the traces of those that are traced, each with its place.
     pub(crate) fn received(&self, node: Uuid, events: &[Event], now: SystemTime) -> Vec<(u32, Arc<Traced>)> {
         self.refresh();
         let mut traced = Vec::new();
@@ -167,8 +165,8 @@ impl Observers {
         }
     }
 
-    /// Two calls at once may leave the flag set for nothing, which the next event mends; or unset although something has just
-    /// begun to be watched, so it is set once more after it was looked at.
+    /// Sets the flag. Of two concurrent calls, one may leave it set for nothing, which the next event corrects, or clear it just
+    /// after a trace or tail began; so each checks once more.
     fn refresh(&self) {
         let is_watched = || self.traces.sizes().0 > 0 || self.tails.len() > 0;
         self.is_watching.store(is_watched(), Relaxed);

@@ -1,4 +1,4 @@
-//! What one node knows of a traced event. Nodes exchange these forms.
+//! The trace of an event on one node. Nodes exchange these forms.
 
 use fanfare_core::{Event, policy::DecidingRule};
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ pub struct EventTrace {
     pub event: TracedEvent,
     /// How the event entered the cluster, if it entered on this node.
     pub entry: Option<EntryTrace>,
-    /// What became of it here, if the broker brought it to this node.
+    /// Its delivery on this node, if it arrived here.
     pub delivery: Option<DeliveryTrace>,
 }
 
@@ -57,9 +57,9 @@ pub struct EntryTrace {
     pub dialect: Option<Box<str>>,
     /// When, in microseconds of Unix time by the clock of this node.
     pub at_us: u64,
-    /// What allowed a client to publish it: a sentence.
+    /// Why a client was allowed to publish it, in a sentence.
     pub allowed_by: Option<Box<str>>,
-    /// The rule that did.
+    /// The rule that allowed it.
     pub rule: Option<TraceRule>,
 }
 
@@ -77,7 +77,7 @@ pub struct TraceSummary {
 /// The outcome of an event on one node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliveryTrace {
-    /// When the broker brought it, in microseconds of Unix time by the clock of this node.
+    /// When it arrived, in microseconds of Unix time by the clock of this node.
     pub at_us: u64,
     /// The shards that may have receivers.
     pub shards: usize,
@@ -89,7 +89,7 @@ pub struct DeliveryTrace {
     pub queued: u64,
     /// Connections that could not take it because their queue was full.
     pub dropped: u64,
-    /// Subscribed connections that were not to receive it.
+    /// Subscribed connections that were not allowed to receive it.
     pub filtered: u64,
     /// The connections, in order; at most as many as the node records.
     pub connections: Vec<ConnectionTrace>,
@@ -108,7 +108,7 @@ pub struct ConnectionTrace {
     pub user: Option<Box<str>>,
     /// How far the event came.
     pub fate: Fate,
-    /// What decided, in a sentence.
+    /// The reason, in a sentence.
     pub reason: Option<Box<str>>,
     /// The access rule that decided.
     pub rule: Option<TraceRule>,

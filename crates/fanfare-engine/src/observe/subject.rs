@@ -1,4 +1,4 @@
-//! What an operator watches: the events of a user, on channels, for everyone, or of one id.
+//! The events that an operator watches: of a user, on channels, for everyone, or of one id.
 
 use fanfare_core::{
     Audience, BadName, Channel, EVERYONE_CHANNEL, Event, Interest, Pattern, Subscription, UserId,
@@ -53,8 +53,7 @@ impl Subject {
         }
     }
 
-    /// Returns what a node must ask its broker for, so that these events reach it; `None` for those that do anyway, or that
-    /// nothing can be asked for.
+    /// Returns the interest that a node requests so that these events reach it; `None` if they reach it anyway, or by no interest.
     pub(crate) fn interest(&self) -> Option<Interest> {
         match self {
             Self::User(user) => UserId::new(user).ok().map(Interest::User),

@@ -34,7 +34,7 @@ pub(crate) struct Tails {
     pub(super) lost: AtomicU64,
 }
 
-/// What waits for the reader of one tail.
+/// The events that wait for the reader of one tail.
 pub(crate) struct TailQueue {
     subjects: Vec<Subject>,
     /// The time of one event at the tail's rate.

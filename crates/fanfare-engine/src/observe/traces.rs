@@ -20,7 +20,7 @@ use super::{
 };
 use crate::clock::{unix_micros, unix_millis};
 
-/// How long an armed trace that has its events goes on to record what becomes of them.
+/// How long an armed trace that has all its events continues to record their outcome.
 const AFTERMATH: Duration = Duration::from_secs(5);
 
 /// An order to record the next events of some subjects, for a time. Nodes exchange it.
@@ -32,9 +32,9 @@ pub struct TraceOrder {
     pub subjects: Vec<Subject>,
     /// The user whose connections are recorded even if they do not match.
     pub user: Option<Box<str>>,
-    /// So many events on each node, at most.
+    /// The most events on each node.
     pub events: usize,
-    /// For so long.
+    /// How long it is armed.
     pub seconds: u64,
 }
 
@@ -56,14 +56,14 @@ struct Kept {
 pub(crate) struct Traces {
     limits: ObserveLimits,
     kept: Mutex<Kept>,
-    /// An event was traced since the start: without one, nothing is looked up.
+    /// Whether an event was traced since the start. If not, `find` need not search.
     is_used: AtomicBool,
     pub(super) evicted: AtomicU64,
     pub(super) refused: AtomicU64,
     pub(super) tallies: Arc<TraceTallies>,
 }
 
-/// What traced events count for their node.
+/// The counters of a node's traced events.
 #[derive(Default)]
 pub(super) struct TraceTallies {
     /// Connections that were not recorded since the start.
@@ -85,8 +85,7 @@ pub(crate) struct Traced {
     tallies: Arc<TraceTallies>,
 }
 
-/// The connections of a traced event whose sockets are looked at. Ends with the trace: one that is evicted shows nobody what
-/// would become known.
+/// The connections of a traced event whose sockets are examined. It ends with the trace, because an evicted trace is not shown.
 pub(crate) struct Followed {
     traced: Weak<Traced>,
     connections: usize,
@@ -230,7 +229,7 @@ impl Arm {
         self.left > 0 && self.covers(event)
     }
 
-    /// Begins no further trace. What becomes of the events it has is still recorded for a moment.
+    /// Ends the order: no further event is traced. The outcome of its events is still recorded for a moment.
     fn end(&mut self) {
         self.left = 0;
         self.until = self.until.min(Instant::now() + AFTERMATH);
@@ -243,7 +242,7 @@ impl Traced {
         locked(&self.trace).entry.get_or_insert(entry);
     }
 
-    /// Records that the broker has brought the event to this node, for so many of its shards.
+    /// Records that the event has arrived, for so many shards.
     pub(crate) fn received(&self, at_us: u64, shards: usize) {
         let mut trace = locked(&self.trace);
         let delivery = trace.delivery.get_or_insert_default();
@@ -269,7 +268,7 @@ impl Traced {
             .is_ok()
     }
 
-    /// Records what became of the event at a connection for which there was [room](Self::has_room).
+    /// Records the outcome at a connection for which there was [room](Self::has_room).
     pub(crate) fn record(&self, connection: ConnectionTrace) {
         let mut trace = locked(&self.trace);
         let delivery = trace.delivery.get_or_insert_default();
@@ -277,14 +276,14 @@ impl Traced {
         delivery.connections.push(connection);
     }
 
-    /// Returns whether something is recorded of a connection.
+    /// Returns whether a connection is recorded.
     pub(crate) fn knows(&self, connection: Uuid) -> bool {
         let trace = locked(&self.trace);
         let mut all = trace.delivery.iter().flat_map(|delivery| &delivery.connections);
         all.any(|one| one.id == connection)
     }
 
-    /// Counts connections without a record of each, `filtered` of which were not to receive the event.
+    /// Counts connections that are not recorded; `filtered` of them were not allowed to receive the event.
     pub(crate) fn leave_out(&self, connections: u64, filtered: u64) {
         let mut trace = locked(&self.trace);
         let delivery = trace.delivery.get_or_insert_default();
@@ -303,7 +302,7 @@ impl Traced {
         }
     }
 
-    /// Changes what is recorded of a connection; does nothing if that is not recorded.
+    /// Changes the record of a connection, if it has one.
     pub(crate) fn amend(&self, connection: Uuid, change: impl FnOnce(&mut ConnectionTrace)) {
         let mut trace = locked(&self.trace);
         let delivery = trace.delivery.iter_mut();
@@ -313,7 +312,7 @@ impl Traced {
         }
     }
 
-    /// Records that a shard has written or queued all that it had.
+    /// Records that a shard has finished its delivery.
     pub(crate) fn finished(&self, reach: Reach) {
         let mut trace = locked(&self.trace);
         let delivery: &mut DeliveryTrace = trace.delivery.get_or_insert_default();
@@ -323,7 +322,7 @@ impl Traced {
         delivery.dropped += reach.dropped;
     }
 
-    /// Returns what is known so far.
+    /// Returns the trace so far.
     pub(crate) fn snapshot(&self) -> EventTrace {
         locked(&self.trace).clone()
     }
@@ -344,7 +343,7 @@ impl Followed {
         self.traced.upgrade()
     }
 
-    /// Follows so many connections from now on, fewer than before.
+    /// Reduces the number of followed connections.
     pub(crate) fn remain(&mut self, connections: usize) {
         let ended = self.connections.saturating_sub(connections);
         self.tallies.followed.fetch_sub(ended as u64, Relaxed);
