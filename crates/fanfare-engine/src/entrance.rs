@@ -11,26 +11,12 @@ use super::{
     observe::{EntryTrace, TraceRule},
 };
 
-/// A door, and the dialect it belongs to.
-#[derive(Debug, Clone, Copy)]
-pub struct Entrance {
-    door: &'static str,
-    dialect: Option<&'static str>,
-}
-
-impl Entrance {
-    /// Returns the entrance by `door`.
-    pub fn new(door: &'static str, dialect: Option<&'static str>) -> Self {
-        Self { door, dialect }
-    }
-}
-
 impl Node {
-    /// Records that `events` enter by a door, if they are traced. While nothing is watched, it costs a relaxed load.
-    pub fn note_entry(&self, by: Entrance, events: &[Event]) {
+    /// Records that `events` enter by a door, or by one of a dialect, if they are traced. While nothing is watched, it costs a relaxed load.
+    pub fn note_entry(&self, door: &'static str, dialect: Option<&'static str>, events: &[Event]) {
         if self.observers.is_watching() {
             for event in events {
-                self.record_entry(by, event, || None);
+                self.record_entry(door, dialect, event, || None);
             }
         }
     }
@@ -38,8 +24,7 @@ impl Node {
     /// Records that a client of `dialect` publishes `event`, and the rule that allows it.
     pub(super) fn note_client_entry(&self, dialect: &'static str, who: Option<&Identity>, event: &Event) {
         if self.observers.is_watching() {
-            let by = Entrance::new("client", Some(dialect));
-            self.record_entry(by, event, || match &event.audience {
+            self.record_entry("client", Some(dialect), event, || match &event.audience {
                 channel @ Audience::Channel(_) => self.access.explain(who, Action::Publish, channel),
                 Audience::User(_) | Audience::Everyone => None,
             });
@@ -48,7 +33,8 @@ impl Node {
 
     fn record_entry(
         &self,
-        by: Entrance,
+        door: &'static str,
+        dialect: Option<&'static str>,
         event: &Event,
         explain: impl FnOnce() -> Option<ExplainedPermission>,
     ) {
@@ -58,8 +44,8 @@ impl Node {
         };
         let explained = explain();
         traced.entered(EntryTrace {
-            door: by.door.into(),
-            dialect: by.dialect.map(Into::into),
+            door: door.into(),
+            dialect: dialect.map(Into::into),
             at_us: unix_micros(now),
             allowed_by: explained
                 .as_ref()

@@ -13,10 +13,7 @@ use fanfare_core::{
 };
 use tokio::sync::oneshot;
 
-use super::{
-    Node, Prepared, batch::Batch, clock::unix_micros, command::ShardCommand, entrance::Entrance, entries,
-    spans::Spans,
-};
+use super::{Node, Prepared, batch::Batch, clock::unix_micros, command::ShardCommand, entries, spans::Spans};
 
 impl Inbound for Node {
     fn deliver(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Reach>> {
@@ -148,8 +145,7 @@ impl Node {
                 self.clock.wall(),
             )
         };
-        let by = Entrance::new("presence", Some(mounted.name));
-        self.note_entry(by, std::slice::from_ref(&event));
+        self.note_entry("presence", Some(mounted.name), std::slice::from_ref(&event));
         Some(event)
     }
 }

@@ -131,7 +131,6 @@ pub use command::{ShardCommands, ShardHandle};
 pub use connection::NewConnection;
 pub use connections::Key;
 pub use counters::{Counters, DialectCounters};
-pub use entrance::Entrance;
 pub use fan_out::MAX_FAN_OUT_RECEIVERS;
 pub use framing::Framing;
 pub use mounted::{MountedDialect, Mounting};

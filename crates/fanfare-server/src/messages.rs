@@ -16,7 +16,7 @@ use fanfare_core::{
     policy::{KnownNames, Place},
     timestamp,
 };
-use fanfare_engine::{Conflict, Entrance, Node};
+use fanfare_engine::{Conflict, Node};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::task::JoinHandle;
@@ -100,7 +100,7 @@ async fn publish_unless(
         tracing::error!(message = message.id, "a stored message cannot be published");
         return false;
     };
-    node.note_entry(Entrance::new("messages", None), &events);
+    node.note_entry("messages", None, &events);
     let options = PublishOptions { receipt: false };
     if let Err(error) = node.publish(events, options, conflict).await {
         tracing::debug!(message = message.id, %error, "left for later");

@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use fanfare_core::{Call, Endpoint, HttpReply, Plan, PublishOptions, Report, RequestHead, path_matches};
-use fanfare_engine::{Conflict, Entrance, MountedDialect};
+use fanfare_engine::{Conflict, MountedDialect};
 use http::{Method, Request, StatusCode, request::Parts};
 use uuid::Uuid;
 
@@ -100,8 +100,8 @@ async fn carry_out(
         Plan::Reply(answer) => answer,
         Plan::Publish(mut event, then) => {
             event.traceparent = traceparent;
-            let by = Entrance::new("dialect_route", Some(mounted.name));
-            site.node.note_entry(by, std::slice::from_ref(&*event));
+            let events = std::slice::from_ref(&*event);
+            site.node.note_entry("dialect_route", Some(mounted.name), events);
             let options = PublishOptions { receipt: true };
             let published = site.node.publish(vec![*event], options, Conflict::Wait).await;
             let receipt = published.ok().and_then(|receipts| receipts.first().copied());

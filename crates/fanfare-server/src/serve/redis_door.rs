@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fanfare_accounts::{Accounts, KeyNeed, Scope};
 use fanfare_cluster::wire;
 use fanfare_core::{Audience, BoxFuture, Event, Inbound, PublishOptions, Receipt};
-use fanfare_engine::{Conflict, Entrance, Node};
+use fanfare_engine::{Conflict, Node};
 
 use super::keys;
 use crate::{
@@ -46,7 +46,7 @@ struct NodeHost {
 impl Host for NodeHost {
     fn publish(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Receipt>> {
         // What another publisher has in hand reached no connection by this command, and holds up no other command.
-        self.node.note_entry(Entrance::new("redis_door", None), &events);
+        self.node.note_entry("redis_door", None, &events);
         let options = PublishOptions { receipt: true };
         let publishing = self.node.publish(events, options, Conflict::Skip);
         Box::pin(async { publishing.await.unwrap_or_default() })

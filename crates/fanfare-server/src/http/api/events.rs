@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use fanfare_cluster::wire::{Publication, parse_publication};
 use fanfare_core::{PublishOptions, Receipt};
-use fanfare_engine::{Conflict, Entrance};
+use fanfare_engine::Conflict;
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -142,7 +142,7 @@ pub(in crate::http) async fn publish(call: RouteCall<'_>) -> Result<Reply, ApiFa
         }
     }
     let ids: Vec<_> = events.iter().map(|event| event.id).collect();
-    site.node.note_entry(Entrance::new("service_api", None), &events);
+    site.node.note_entry("service_api", None, &events);
     let options = PublishOptions { receipt: true };
     // A task of its own, so that a fault in it is answered.
     let published = tokio::spawn(site.node.publish(events, options, Conflict::Wait)).await;
