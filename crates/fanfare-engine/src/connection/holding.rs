@@ -175,20 +175,13 @@ impl Connection {
 
     /// Notes that the authorizer is asked about the first item. Returns the number of the hold that the answer is for.
     pub(crate) fn begin_asking(&mut self) -> u64 {
-        let splice = self.splice();
-        splice.set_asking(true);
-        splice.hold_number()
+        self.splice().begin_asking()
     }
 
     /// Notes that the authorizer has answered. Returns whether the item still waits: the hold with this number may have ended.
     pub(crate) fn end_asking(&mut self, hold: u64) -> bool {
         let splice = self.subscriber.splice_mut();
-        let splice = splice.filter(|splice| splice.is_holding() && splice.hold_number() == hold);
-        let is_current = splice.is_some();
-        if let Some(splice) = splice {
-            splice.set_asking(false);
-        }
-        is_current
+        splice.is_some_and(|splice| splice.end_asking(hold))
     }
 
     /// Returns whether its client must learn that it may have missed events; `true` once.

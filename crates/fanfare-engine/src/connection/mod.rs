@@ -316,7 +316,10 @@ impl Connection {
     ) -> Steps {
         let context = Context {
             opening: self.subscriber.opening(),
-            resumed: self.subscriber.splice().and_then(Splice::resumed),
+            resumed: self
+                .subscriber
+                .splice()
+                .and_then(|splice| splice.resumed.as_ref()),
             ..Context::new(moment.wall, self.id, self.subscriber.proven())
         };
         let mut steps = Steps::new();

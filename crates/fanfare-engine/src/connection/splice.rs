@@ -155,10 +155,6 @@ impl Splice {
         }
     }
 
-    pub(super) fn resumed(&self) -> Option<&Resumption> {
-        self.resumed.as_ref()
-    }
-
     /// Returns the number of waiting items that are not replayed.
     pub(super) fn live(&self) -> usize {
         self.hold
@@ -326,11 +322,18 @@ impl Splice {
         hold.waiting.push_front(waiting);
     }
 
-    /// Notes whether the authorizer is being asked.
-    pub(super) fn set_asking(&mut self, is_asking: bool) {
+    /// Notes that the authorizer is asked about the first item, and returns the number of the hold.
+    pub(super) fn begin_asking(&mut self) -> u64 {
         if let Some(hold) = &mut self.hold {
-            hold.is_asking = is_asking;
+            hold.is_asking = true;
         }
+        self.released
+    }
+
+    /// Notes that the authorizer has answered for the hold of that number, and returns whether it lasts.
+    pub(super) fn end_asking(&mut self, number: u64) -> bool {
+        let hold = self.hold.as_mut().filter(|_| self.released == number);
+        hold.map(|hold| hold.is_asking = false).is_some()
     }
 
     /// Notes that the connection receives nothing for a while, which its client must learn.
@@ -347,11 +350,6 @@ impl Splice {
     /// Notes that an event was lost, so no resumed subscription is complete any more.
     pub(super) fn lose(&mut self) {
         self.complete.clear();
-    }
-
-    /// Returns the number of the hold, unique for the connection.
-    pub(super) fn hold_number(&self) -> u64 {
-        self.released
     }
 
     /// Ends the hold, and drops the waiting items.
