@@ -64,7 +64,7 @@ impl Accounts {
         };
         let changed = changed.await;
         if !matches!(changed, Err(AccountError::WrongPassword)) {
-            attempt.give_back();
+            attempt.uncount();
         }
         changed
     }

@@ -72,7 +72,7 @@ impl Accounts {
         let attempt = self.inner.throttle.begin(&email, client)?;
         let checked = self.check(&email, password, user_agent).await;
         if checked.as_ref().err() != Some(&AccountError::BadCredentials) {
-            attempt.give_back();
+            attempt.uncount();
         }
         checked
     }

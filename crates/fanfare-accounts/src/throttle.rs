@@ -1,7 +1,7 @@
 //! Limits on failed logins, for one account and from one address; on refused tokens and on registrations, from one
 //! address.
 //!
-//! A login is counted when it begins and given back when it succeeds, so that a thousand concurrent attempts count as a
+//! A login is counted when it begins and uncounted when it succeeds, so that a thousand concurrent attempts count as a
 //! thousand. A refresh is counted when it has failed: one address may refresh for many users at once. Memory is
 //! bounded: the least recently tried accounts and addresses are forgotten first.
 
@@ -39,7 +39,7 @@ struct Count {
     since: Instant,
 }
 
-/// A login or a registration in progress. It counts unless it is given back.
+/// A login or a registration in progress.
 pub(crate) struct Attempt {
     counted: [Option<Arc<Count>>; 2],
 }
@@ -92,16 +92,16 @@ impl Throttle {
         let account = self.accounts.count(email.into())?;
         // An attempt from an address that is over its limit must not lock an account.
         let address = client.map_or(Ok(None), |client| self.addresses.count(client.into()));
-        let address = address.inspect_err(|_| give_back(account.as_ref()))?;
+        let address = address.inspect_err(|_| uncount(account.as_ref()))?;
         let counted = [account, address];
         Ok(Attempt { counted })
     }
 }
 
 impl Attempt {
-    /// Gives the attempt back: it did not fail, or not by the client's fault.
-    pub(crate) fn give_back(self) {
-        self.counted.iter().for_each(|count| give_back(count.as_ref()));
+    /// Removes the attempt from the counts: it did not fail, or not by the client's fault.
+    pub(crate) fn uncount(self) {
+        self.counted.iter().for_each(|count| uncount(count.as_ref()));
     }
 }
 
@@ -132,7 +132,7 @@ impl<K: Hash + Eq + Send + Sync + 'static> Counts<K> {
         if count.tries.fetch_add(1, Ordering::Relaxed) < self.limit() {
             return Ok(Some(count));
         }
-        give_back(Some(&count));
+        uncount(Some(&count));
         Err(count.refusal())
     }
 
@@ -168,7 +168,7 @@ impl Count {
     }
 }
 
-fn give_back(count: Option<&Arc<Count>>) {
+fn uncount(count: Option<&Arc<Count>>) {
     if let Some(count) = count {
         count.tries.fetch_sub(1, Ordering::Relaxed);
     }
@@ -197,7 +197,7 @@ mod tests {
     fn failures_are_limited_and_successes_are_not() {
         let throttle = throttle(3, 0);
         for _ in 0..10 {
-            throttle.begin("alice", None).unwrap().give_back();
+            throttle.begin("alice", None).unwrap().uncount();
         }
         for allowed in [true, true, true, false, false] {
             assert_eq!(fails(&throttle, "alice", None), allowed);
@@ -258,7 +258,7 @@ mod tests {
     fn registrations_are_counted_from_each_address() {
         let throttle = throttle(0, 0);
         let register = |text: &str| throttle.register(Some(text.parse().unwrap()));
-        register("192.0.2.1").unwrap().give_back();
+        register("192.0.2.1").unwrap().uncount();
         assert!(register("192.0.2.1").is_ok() && register("192.0.2.1").is_ok());
         assert!(register("192.0.2.1").is_err());
         assert!(register("192.0.2.2").is_ok());

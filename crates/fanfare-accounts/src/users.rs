@@ -30,7 +30,7 @@ impl Accounts {
                 let ended = self.try_register(email, password, name, user_agent).await;
                 // A created account counts, and so does finding out that an address is taken.
                 if !matches!(ended, Ok(_) | Err(AccountError::Taken)) {
-                    attempt.give_back();
+                    attempt.uncount();
                 }
                 ended
             }
