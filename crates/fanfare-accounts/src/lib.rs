@@ -2,11 +2,11 @@
 //!
 //! A server calls [`Accounts`]. Each method is one request of a client, a backend or the command line, and each refusal
 //! is a variant of [`AccountError`]. The checks of every token and every request ([`Revocations::is_refused`],
-//! [`Accounts::api_key`]) read memory, which [`Accounts::spawn_watch`] keeps fresh. Below it, [`storage`] keeps rows
-//! and knows no rule; [`mint`] signs access tokens.
+//! [`Accounts::api_key`]) read memory, which [`Accounts::spawn_watch`] keeps fresh. [`storage`] keeps the rows, without
+//! any rule; [`mint`] signs access tokens.
 //!
-//! This crate must never know HTTP, a client protocol, a connection, or a configuration file: a server fills
-//! [`AccountsOptions`] and renders each [`AccountError`] itself. It verifies no tokens but its own refresh tokens.
+//! This crate contains no HTTP, no client protocol, no connection and no configuration file: a server fills
+//! [`AccountsOptions`] and renders each [`AccountError`]. The only tokens that it verifies are refresh and reset tokens.
 //!
 //! # Examples
 //!
@@ -99,7 +99,7 @@ struct Inner {
     throttle: Throttle,
     revocations: Revocations,
     keys: api_keys::KnownKeys,
-    /// The time up to which the database's revocations are known, in milliseconds since 1970; 0 for none.
+    /// The time up to which the database's revocations were read, in milliseconds since 1970; 0 is never.
     seen_until: AtomicI64,
 }
 
@@ -129,7 +129,7 @@ impl Accounts {
         &self.inner.revocations
     }
 
-    /// Returns whether tokens are issued here. Without tokens, an account opens nothing.
+    /// Returns whether tokens are issued here. If not, no user can log in.
     pub fn issues_tokens(&self) -> bool {
         self.inner.signing.load().is_some()
     }

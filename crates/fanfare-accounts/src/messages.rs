@@ -209,7 +209,7 @@ fn check(new: &NewMessage<'_>) -> Result<(), AccountError> {
     Ok(())
 }
 
-/// Returns the id of the last message that was looked at, in a form that is opaque to clients.
+/// Returns the cursor behind the message with this id, in a form that is opaque to clients.
 fn to_cursor(id: &str) -> String {
     let bytes = Uuid::try_parse(id).unwrap_or_default().into_bytes();
     URL_SAFE_NO_PAD.encode(bytes)

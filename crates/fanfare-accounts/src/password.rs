@@ -141,7 +141,7 @@ impl Passwords {
         let job = move || {
             // Held until the work is done, even if the caller was dropped.
             let _held = (place, thread);
-            make_way();
+            lower_priority();
             let _ = reply.send(work());
         };
         // A new thread each time: starting it costs little beside a hash, and a shared thread could not get its normal
@@ -164,7 +164,7 @@ async fn permit(of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, AccountErro
     permit.map_err(|_| AccountError::Busy)
 }
 
-fn make_way() {
+fn lower_priority() {
     // On Linux this affects only the calling thread (elsewhere the process). A lower priority is never refused, and a
     // failure would only leave the thread at the normal one.
     #[cfg(target_os = "linux")]

@@ -9,8 +9,7 @@ use std::sync::{PoisonError, RwLock};
 use ahash::{AHashMap, AHashSet};
 use tokio::sync::broadcast;
 
-/// How many revocations a listener may be behind. Beyond that it receives `Lagged`, and must check each of its
-/// connections.
+/// How many revocations a listener may lag behind. Beyond that it receives `Lagged`, and must check all its connections.
 const BEHIND: usize = 4096;
 
 /// A change that makes tokens invalid, or valid again.

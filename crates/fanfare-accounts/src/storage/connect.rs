@@ -46,7 +46,7 @@ pub(super) fn pool(url: &StorageUrl, max_connections: u32) -> Result<(AnyPool, A
             read.map_err(|_| StorageError::Location("the driver does not understand it"))?;
             let own = renewal.clone();
             let options =
-                options.before_acquire(move |_, connection| Box::pin(ready(Ok(own.spares(connection.age)))));
+                options.before_acquire(move |_, connection| Box::pin(ready(Ok(own.allows(connection.age)))));
             (options, text)
         }
     };
@@ -56,7 +56,7 @@ pub(super) fn pool(url: &StorageUrl, max_connections: u32) -> Result<(AnyPool, A
     Ok((pool, renewal))
 }
 
-/// The time up to which connections must not be used any more.
+/// The time before which opened connections must not be used any more.
 #[derive(Default)]
 pub(super) struct Renewal(Mutex<Option<Instant>>);
 
@@ -67,7 +67,7 @@ impl Renewal {
     }
 
     /// Returns whether a connection of this age may be used.
-    fn spares(&self, age: Duration) -> bool {
+    fn allows(&self, age: Duration) -> bool {
         locked(&self.0).is_none_or(|at| age <= at.elapsed())
     }
 }
@@ -105,7 +105,7 @@ fn sqlite(options: AnyPoolOptions, path: PathBuf, renewal: Arc<Renewal>) -> AnyP
         .before_acquire(move |_, connection| {
             let unchanged_since = before_use.0.unchanged_since(&before_use.1);
             let is_current = unchanged_since.is_some_and(|since| connection.age <= since.elapsed());
-            let is_good = is_current && renewal.spares(connection.age);
+            let is_good = is_current && renewal.allows(connection.age);
             Box::pin(ready(Ok(is_good)))
         })
 }

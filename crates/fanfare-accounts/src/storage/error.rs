@@ -1,4 +1,4 @@
-//! Errors of the database, sorted by what the caller can do about them.
+//! The errors of the database, by what the caller can do about them.
 //!
 //! No text here repeats the database's message, which may quote values. The error code is enough to look it up.
 

@@ -1,11 +1,10 @@
 //! The data that outlives the process: users, sessions, messages and API keys, in SQLite or PostgreSQL.
 //!
 //! One schema and one set of queries serve both (`$1` is a placeholder in both), through sqlx's `Any` driver. The
-//! differences are in `connect` and `schema`. Passwords, tokens and rules are not known here; the modules above have
-//! them.
+//! differences are in `connect`, `schema` and `transaction`. The rules are in the modules above.
 //!
-//! A [`Storage`] connects at its first use and again whenever it must, so a database that is down when the server
-//! starts is found later. Every operation ends within seconds, if need be with [`StorageError::Unavailable`].
+//! A [`Storage`] connects at its first use and reconnects if needed, so the database may be down when the server starts.
+//! Every operation ends within seconds, at the latest with [`StorageError::Unavailable`].
 
 mod api_keys;
 mod backup;
@@ -83,7 +82,7 @@ struct Database {
     /// The turn to write, with SQLite, which has one writer at a time. Writers that poll SQLite's own lock may starve;
     /// here they wait in order.
     turn: Semaphore,
-    /// The number of turns that ended well: a queue that moves is not an outage.
+    /// The number of successful turns: a queue that moves is not an outage.
     turns_done: AtomicU64,
     /// The mode of the SQLite file, if other users may access it.
     exposed: Mutex<Option<u32>>,
@@ -255,8 +254,8 @@ impl Storage {
         .await
     }
 
-    /// Waits for the turn of a transaction that begins with `begin`; returns `None` if it needs none. Fails when no
-    /// turn has ended well for a while, not because the queue is long.
+    /// Waits for the turn of a transaction that begins with `begin`; returns `None` if it needs none. Fails only if no
+    /// turn has succeeded for a while, however long the queue is.
     async fn turn(&self, begin: Option<&'static str>) -> Result<Option<SemaphorePermit<'_>>> {
         if begin.is_none() || !self.inner.url.is_sqlite() {
             return Ok(None);

@@ -148,7 +148,7 @@ async fn check(copy: &Path) -> Result<(), RestoreError> {
         // With a log, readers and a writer do not block each other; a backup has none.
         let wal = lease.execute("PRAGMA journal_mode = WAL").await;
         wal.map_err(StorageError::from)?;
-        lease.give_back();
+        lease.release();
         Ok(())
     };
     let checked = checked.await;

@@ -1,5 +1,5 @@
-//! How an operation gets a connection and a transaction, and how both end. Every operation runs in its own task, so a
-//! caller that is dropped cancels nothing. Its connection returns to the pool only after a commit or a rollback that
+//! Runs operations: each gets a connection and a transaction, in its own task, so a caller that is dropped cancels
+//! nothing. Its connection returns to the pool only after a commit or a rollback that
 //! the database has confirmed. Any other end closes the connection: an error of `BEGIN`, a panic, a timeout. So the
 //! pool never has a connection with an open transaction.
 
@@ -21,7 +21,7 @@ pub(super) fn statement(sql: &'static str) -> Statement {
 pub(super) type Work<T> =
     Box<dyn for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, sqlx::Result<T>> + Send>;
 
-/// A connection that is closed when it is dropped, unless it was given back.
+/// A connection that is closed when it is dropped, unless it was released.
 pub(super) struct Lease(Option<PoolConnection<Any>>);
 
 impl Lease {
@@ -30,7 +30,7 @@ impl Lease {
     }
 
     /// Returns the connection to the pool. It must be in no transaction.
-    pub(super) fn give_back(mut self) {
+    pub(super) fn release(mut self) {
         drop(self.0.take());
     }
 }
@@ -47,7 +47,7 @@ impl Drop for Lease {
 impl Deref for Lease {
     type Target = AnyConnection;
 
-    #[allow(clippy::expect_used)] // only `give_back` and `drop` take it, and both end the lease
+    #[allow(clippy::expect_used)] // only `release` and `drop` take it, and both end the lease
     fn deref(&self) -> &AnyConnection {
         self.0.as_ref().expect("a lease has its connection")
     }
@@ -66,19 +66,19 @@ pub(super) async fn run<T>(pool: &AnyPool, begin: Option<&'static str>, work: Wo
     let Some(begin) = begin else {
         let done = work(&mut lease).await;
         // A failed single statement leaves nothing open.
-        lease.give_back();
+        lease.release();
         return done;
     };
     let mut transaction = lease.begin_with(begin).await?;
     match work(&mut transaction).await {
         Ok(done) => {
             transaction.commit().await?;
-            lease.give_back();
+            lease.release();
             Ok(done)
         }
         Err(error) => {
             if transaction.rollback().await.is_ok() {
-                lease.give_back();
+                lease.release();
             }
             Err(error)
         }
