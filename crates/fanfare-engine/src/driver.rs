@@ -38,15 +38,16 @@ pub(super) struct Driver {
     waker: Option<Waker>,
 }
 
-/// How far the queued frames were written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Written {
-    /// As far as possible now.
-    Enough,
-    /// The socket may take more.
+/// How far a look at the socket, or a turn, came.
+pub(super) enum Progress {
+    /// There may be more.
     Again,
-    /// The client must read before the server reads from it.
-    Blocked,
+    /// There is more, but other connections come first.
+    Spent,
+    /// There is nothing to do until the task is woken.
+    Wait,
+    /// The connection is over.
+    Over,
 }
 
 impl Driver {
@@ -191,10 +192,10 @@ impl Driver {
         self.connection.is_congested()
     }
 
-    /// Writes queued frames if the socket is writable; otherwise wakes the task when it is.
-    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, moment: Moment) -> Written {
+    /// Writes queued frames if the socket is writable; otherwise wakes the task when it is. Returns `None` if reading may follow.
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, moment: Moment) -> Option<Progress> {
         if self.connection.is_outbox_empty() && !self.transport.wants_flush() {
-            return Written::Enough;
+            return None;
         }
         match self.transport.poll_write_ready(cx) {
             Poll::Ready(_) => {
@@ -203,16 +204,16 @@ impl Driver {
                 }
                 match self.flush() {
                     Ok(true) => {}
-                    Ok(false) => return Written::Again, // the next look registers for write readiness
+                    Ok(false) => return Some(Progress::Again), // the next look registers for write readiness
                     Err(error) => self.broken(&error),
                 }
             }
             Poll::Pending if self.connection.is_open() && self.connection.is_congested() => {
-                return Written::Blocked;
+                return Some(Progress::Wait); // its client must read first
             }
             Poll::Pending => {}
         }
-        Written::Enough
+        None
     }
 
     /// Ends the stream after the last frame.

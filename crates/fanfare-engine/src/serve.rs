@@ -16,25 +16,13 @@ use super::{
     commands::depart,
     connection::{self, Received},
     connections::Key,
-    driver::Written,
+    driver::Progress,
     pace::Place,
     perform,
     seat::Seat,
     turn::{self, Turn},
     work,
 };
-
-/// How far a look at the socket, or a turn, came.
-enum Progress {
-    /// There may be more.
-    Again,
-    /// There is more, but other connections come first.
-    Spent,
-    /// There is nothing to do until the task is woken.
-    Wait,
-    /// The connection is over.
-    Over,
-}
 
 impl Seat {
     /// Gives the connection its socket after the reply to its upgrade, and spawns the task that serves it to its end. `leftover`
@@ -140,10 +128,8 @@ fn poll(shard: &Rc<Shard>, key: Key, cx: &mut Context<'_>, called: bool) -> Prog
 }
 
 fn look(turn: &mut Turn<'_>, buffer: &mut [u8], cx: &mut Context<'_>, called: bool) -> Progress {
-    match turn.driver.poll_write(cx, turn.moment) {
-        Written::Enough => {}
-        Written::Again => return Progress::Again,
-        Written::Blocked => return Progress::Wait,
+    if let Some(progress) = turn.driver.poll_write(cx, turn.moment) {
+        return progress;
     }
     if !turn.connection().is_open() {
         depart(turn.shard, turn.key, &mut turn.driver.connection, turn.moment);
