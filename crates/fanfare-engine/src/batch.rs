@@ -26,9 +26,9 @@ use super::{
 };
 
 /// An event with its renderings. Each is made when the first receiver needs it, and shared by all.
-pub struct Prepared {
+pub(super) struct Prepared {
     /// The event.
-    pub event: Event,
+    pub(super) event: Event,
     /// The number of dialects.
     dialects: usize,
     renderings: Renderings,
@@ -62,13 +62,13 @@ impl Renderings {
 
 /// The properties of a connection that decide the bytes of an event.
 #[derive(Clone, Copy)]
-pub struct Variant<'a> {
+pub(super) struct Variant<'a> {
     /// Its dialect.
-    pub mounted: &'a Arc<MountedDialect>,
+    pub(super) mounted: &'a Arc<MountedDialect>,
     /// Its framing.
-    pub framing: Framing,
+    pub(super) framing: Framing,
     /// Whether it wants cursors.
-    pub cursors: bool,
+    pub(super) cursors: bool,
 }
 
 /// A message framed once for each framing that its receivers have.
@@ -84,7 +84,7 @@ pub(super) struct Framed {
 
 impl Prepared {
     /// Returns the event without any rendering.
-    pub fn new(event: Event, dialects: usize) -> Self {
+    pub(super) fn new(event: Event, dialects: usize) -> Self {
         Self {
             event,
             dialects,
@@ -96,7 +96,7 @@ impl Prepared {
     /// Returns the event's frame for connections of `variant`, compressed if that is negotiated and worth it.
     ///
     /// It is borrowed if possible, because a copy costs a good part of a delivery.
-    pub fn frame(&self, variant: Variant<'_>, deflater: &mut Deflater) -> Option<Cow<'_, Bytes>> {
+    pub(super) fn frame(&self, variant: Variant<'_>, deflater: &mut Deflater) -> Option<Cow<'_, Bytes>> {
         let Variant { mounted, framing, .. } = variant;
         match self.event.history {
             History::Late(_) if variant.cursors => return None,
@@ -184,15 +184,6 @@ impl Framed {
 pub(super) struct Broadcast {
     pub(super) mounted: Arc<MountedDialect>,
     pub(super) framed: Framed,
-}
-
-impl Broadcast {
-    pub(super) fn new(mounted: &Arc<MountedDialect>, rendering: &Rendering) -> Self {
-        Self {
-            mounted: mounted.clone(),
-            framed: Framed::new(rendering),
-        }
-    }
 }
 
 /// Returns whether exactly the same connections receive `one` and `other`.

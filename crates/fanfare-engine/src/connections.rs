@@ -9,7 +9,7 @@ use super::driver::Driver;
 
 /// Identifies a connection on its shard. Two connections never have the same key, even in one slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
+pub(super) struct Key {
     slot: u32,
     generation: u32,
 }

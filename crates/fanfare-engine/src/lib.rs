@@ -125,11 +125,9 @@ mod write;
 mod tests;
 
 pub use admission::Admission;
-pub use batch::{Prepared, Variant};
 pub use clock::Clock;
 pub use command::{ShardCommands, ShardHandle};
 pub use connection::NewConnection;
-pub use connections::Key;
 pub use counters::{Counters, DialectCounters};
 pub use fan_out::MAX_FAN_OUT_RECEIVERS;
 pub use framing::Framing;
@@ -149,3 +147,5 @@ pub use settings::DialectSettings;
 pub use shard::Shard;
 pub use tail::{Tail, TailsFull};
 pub use transport::Transport;
+
+use batch::{Prepared, Variant};

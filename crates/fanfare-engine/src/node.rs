@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::{
     Authenticator, Clock, Counters, MountedDialect, Mounting, Reporter, ShardHandle, SpanRecorder,
-    batch::Broadcast,
+    batch::{Broadcast, Framed},
     clock::Moment,
     command::ShardCommand,
     in_force::InForce,
@@ -191,7 +191,10 @@ impl Node {
     /// Sends `rendering` to all connections of one dialect on this node.
     pub(super) fn broadcast(&self, mounted: &Arc<MountedDialect>, rendering: Option<Rendering>) {
         let Some(rendering) = rendering else { return };
-        let broadcast = Arc::new(Broadcast::new(mounted, &rendering));
+        let broadcast = Arc::new(Broadcast {
+            mounted: mounted.clone(),
+            framed: Framed::new(&rendering),
+        });
         for shard in self.shards() {
             shard.send(ShardCommand::Broadcast(broadcast.clone()));
         }

@@ -41,7 +41,7 @@ pub enum Transport {
 
 impl Transport {
     /// Ready when a read may succeed; otherwise wakes the task then.
-    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             #[cfg(test)]
             Self::Pipe(pipe) => pipe.poll_read_ready(cx),
@@ -52,7 +52,7 @@ impl Transport {
     }
 
     /// Ready when a write may succeed; otherwise wakes the task then.
-    pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             #[cfg(test)]
             Self::Pipe(pipe) => pipe.poll_write_ready(cx),
@@ -62,11 +62,8 @@ impl Transport {
         }
     }
 
-    /// Reads the available bytes, and returns their number; 0 at the end of the stream.
-    ///
-    /// # Errors
-    /// `WouldBlock` if there are none; other errors end the connection.
-    pub fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    /// Reads the available bytes, and returns their number; 0 at the end of the stream, `WouldBlock` if there are none.
+    pub(super) fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Upgrading => Err(ErrorKind::WouldBlock.into()),
             Self::Plain(socket) => read_some(socket, buffer),
@@ -76,11 +73,8 @@ impl Transport {
         }
     }
 
-    /// Writes as much of `slices` as the socket takes, and returns the number of bytes.
-    ///
-    /// # Errors
-    /// `WouldBlock` if it takes nothing now; other errors end the connection.
-    pub fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    /// Writes as much of `slices` as the socket takes, and returns the number of bytes; `WouldBlock` if it takes nothing now.
+    pub(super) fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Self::Upgrading => Err(ErrorKind::WouldBlock.into()),
             Self::Plain(socket) => write_plain(socket, slices),
@@ -91,15 +85,12 @@ impl Transport {
     }
 
     /// Returns whether TLS holds records that the socket has not taken yet.
-    pub fn wants_flush(&self) -> bool {
+    pub(super) fn wants_flush(&self) -> bool {
         matches!(self, Self::Tls(stream) if stream.1.wants_write())
     }
 
-    /// Writes the records that TLS holds.
-    ///
-    /// # Errors
-    /// `WouldBlock` if the socket takes no more now.
-    pub fn try_flush(&mut self) -> io::Result<()> {
+    /// Writes the records that TLS holds; `WouldBlock` if the socket takes no more now.
+    pub(super) fn try_flush(&mut self) -> io::Result<()> {
         match self {
             Self::Tls(stream) => pump(&stream.0, &mut stream.1),
             _ => Ok(()),
@@ -107,7 +98,7 @@ impl Transport {
     }
 
     /// Returns whether TLS has decrypted bytes that were not read yet. The readiness of the socket does not show them.
-    pub fn has_read_ahead(&mut self) -> bool {
+    pub(super) fn has_read_ahead(&mut self) -> bool {
         match self {
             Self::Tls(stream) => stream
                 .1
@@ -142,12 +133,12 @@ impl Transport {
 
     /// Returns whether dropping the socket lets the peer read all sent bytes and then the end, if none of the peer's bytes are
     /// unread. TLS needs a `close_notify` first.
-    pub fn ends_when_dropped(&self) -> bool {
+    pub(super) fn ends_when_dropped(&self) -> bool {
         !matches!(self, Self::Tls(_))
     }
 
     /// Ends the stream, so that the peer reads all sent bytes and then the end.
-    pub fn finish_writing(&mut self) {
+    pub(super) fn finish_writing(&mut self) {
         if let Self::Tls(stream) = self {
             stream.1.send_close_notify();
             let _ = pump(&stream.0, &mut stream.1); // the peer may be gone
