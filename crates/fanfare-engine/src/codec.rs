@@ -11,6 +11,7 @@ pub(super) struct Tools {
 }
 
 /// The compression state of a thread.
+#[derive(Default)]
 pub(super) struct Codec {
     pub(super) inflater: Inflater,
     pub(super) deflater: Deflater,
@@ -20,16 +21,7 @@ impl Tools {
     pub(super) fn new() -> Self {
         Self {
             read_buffer: vec![0; READ_BUFFER].into(),
-            codec: Codec::new(),
-        }
-    }
-}
-
-impl Codec {
-    pub(super) fn new() -> Self {
-        Self {
-            inflater: Inflater::new(),
-            deflater: Deflater::new(),
+            codec: Codec::default(),
         }
     }
 }

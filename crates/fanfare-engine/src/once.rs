@@ -79,6 +79,13 @@ enum Known {
     Receipt(Receipt),
 }
 
+impl Known {
+    /// Returns whether the state may still change.
+    fn is_open(&self) -> bool {
+        matches!(self, Self::Taken | Self::Published)
+    }
+}
+
 /// A publication in progress. Dropping it releases the ids that it has claimed and not published.
 struct Publication<'a> {
     broker: &'a dyn Broker,
@@ -129,9 +136,7 @@ impl<'a> Publication<'a> {
 
     /// Returns whether the state of an id may still change.
     fn is_open(&self) -> bool {
-        self.ids
-            .values()
-            .any(|known| matches!(known, Known::Taken | Known::Published))
+        self.ids.values().any(Known::is_open)
     }
 
     /// Claims all open ids again, after a pause. Returns whether there was time for it.
@@ -147,10 +152,7 @@ impl<'a> Publication<'a> {
 
     /// Claims all open ids, together.
     async fn look(&mut self) {
-        let open = self
-            .ids
-            .iter()
-            .filter(|(_, known)| matches!(known, Known::Taken | Known::Published));
+        let open = self.ids.iter().filter(|(_, known)| known.is_open());
         let open: Vec<Uuid> = open.map(|(id, _)| *id).collect();
         let claims = self.broker.claim(open.clone()).await;
         let mut forgotten = Vec::new();

@@ -20,7 +20,7 @@ pub(crate) struct Liveness {
     /// When the client last pinged or answered a ping; 0 for never.
     pub(crate) pinged_at: u64,
     /// When the credential expires, in milliseconds since 1970, because the time of day may be corrected.
-    expiry: u64,
+    pub(super) expiry: u64,
 }
 
 /// An action that is due.
@@ -69,11 +69,6 @@ impl Liveness {
     /// Sets the conversation's timer; `None` clears it.
     pub(super) fn set_timer(&mut self, after: Option<Duration>, now: u64) {
         self.timer = after.map_or(u64::MAX, |after| now.saturating_add(millis(after)));
-    }
-
-    /// Sets when the credential expires, in milliseconds since 1970; `u64::MAX` is never.
-    pub(super) fn set_expiry(&mut self, expiry: u64) {
-        self.expiry = expiry;
     }
 
     /// Returns whether the conversation's timer is over, and clears it.
@@ -146,7 +141,7 @@ mod tests {
     #[test]
     fn a_credential_expires_once_and_by_the_time_of_day() {
         let mut liveness = Liveness::new(&settings(), 0);
-        liveness.set_expiry(5_000);
+        liveness.expiry = 5_000;
         for (now, wall, due) in [
             (10_000, 4_999, None),
             (1, 5_000, Some(Due::Expiry)),

@@ -125,7 +125,7 @@ impl Connection {
         let mounted = admission.dialect();
         let mut liveness = Liveness::new(&mounted.settings(), moment.ms);
         if let Some(identity) = &new.identity {
-            liveness.set_expiry(identity.expires_at_ms);
+            liveness.expiry = identity.expires_at_ms;
         }
         let mut connection = Self {
             id: new.id,
@@ -343,7 +343,7 @@ impl Connection {
 
     /// Applies a new credential of its user, or the first one.
     pub(crate) fn identify(&mut self, identity: Arc<Identity>) {
-        self.liveness.set_expiry(identity.expires_at_ms);
+        self.liveness.expiry = identity.expires_at_ms;
         self.subscriber.is_paused = false;
         self.subscriber.is_shut = self.is_holding();
         self.subscriber.identity = Some(identity);
@@ -373,7 +373,7 @@ impl Connection {
                 if let Some(splice) = self.subscriber.splice_mut() {
                     splice.interrupt();
                 }
-                self.liveness.set_expiry(u64::MAX);
+                self.liveness.expiry = u64::MAX;
             }
             Step::Close(code, reason) => self.close(code, &reason, moment.ms),
             Step::End(ending) => self.end(ending, moment),

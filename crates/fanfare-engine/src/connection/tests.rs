@@ -68,7 +68,7 @@ impl Pair {
         };
         let mut pair = Self {
             server: Connection::new(new, 1, moment),
-            codec: Codec::new(),
+            codec: Codec::default(),
             moment,
             sent: Vec::new(),
             chunk: usize::MAX,
