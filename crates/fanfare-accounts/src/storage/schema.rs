@@ -52,24 +52,23 @@ pub(super) async fn migrate(pool: &AnyPool, url: &StorageUrl) -> Result<bool, St
             run(connection).await
         })
     });
-    transaction::run(pool, Some(url.begin_writing()), work).await?
+    let found = transaction::run(pool, Some(url.begin_writing()), work).await?;
+    Ok(!missing(found)?.is_empty())
 }
 
-async fn run(connection: &mut AnyConnection) -> sqlx::Result<Result<bool, StorageError>> {
+/// Runs the missing scripts, and returns the version before. A newer database stays as it is.
+async fn run(connection: &mut AnyConnection) -> sqlx::Result<i64> {
     let create = "CREATE TABLE IF NOT EXISTS fanfare_schema (version BIGINT NOT NULL PRIMARY KEY)";
     connection.execute(create).await?;
-    let to_run = match missing(version(&mut *connection).await?) {
-        Ok(to_run) => to_run,
-        Err(newer) => return Ok(Err(newer)),
-    };
-    for (version, script) in &to_run {
-        connection.execute(*script).await?;
+    let found = version(&mut *connection).await?;
+    for (version, script) in missing(found).into_iter().flatten() {
+        connection.execute(script).await?;
         statement("INSERT INTO fanfare_schema (version) VALUES ($1)")
-            .bind(*version)
+            .bind(version)
             .execute(&mut *connection)
             .await?;
     }
-    Ok(Ok(!to_run.is_empty()))
+    Ok(found)
 }
 
 /// Returns the version of the database; 0 for none.
