@@ -38,7 +38,7 @@ pub trait Host: Send + Sync {
     /// The number of different patterns with a subscriber.
     fn patterns(&self) -> u64;
 
-    /// Returns whether keys besides [`Secrets::keys`] exist, existed or may exist, so that a client without a secret is
+    /// Returns whether keys besides [`Login::keys`] exist, existed or may exist, so that a client without a secret is
     /// refused. The door asks for each command.
     fn needs_key(&self) -> bool;
 
@@ -46,50 +46,29 @@ pub trait Host: Send + Sync {
     fn holds_key(&self, secret: &[u8]) -> bool;
 }
 
-/// The credentials of publishers.
-#[derive(Debug, Clone, Default)]
-pub struct Secrets {
+/// How publishers log in; a reload replaces it.
+pub struct Login {
     /// The password, which goes with the user name `default` or none.
     pub password: Credentials,
     /// API keys, which go with any user name.
     pub keys: Credentials,
+    /// How long a connection may take to log in, if a login is required.
+    pub timeout: Duration,
 }
+
+/// How long a command may be on its way, and how long a reply may wait to be taken.
+pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How a door is made.
 pub struct DoorOptions {
     /// The rest of the server.
     pub host: Arc<dyn Host>,
-    /// The credentials that open the door.
-    pub secrets: Secrets,
     /// The longest message, in bytes.
     pub max_message: usize,
     /// The port it listens on, for `INFO`.
     pub port: u16,
-    /// How long a connection may take to log in, where that is needed.
-    pub login_timeout: Duration,
-    /// How long a command may be on its way, and how long a reply may wait to be taken.
+    /// [`COMMAND_TIMEOUT`], except in tests.
     pub command_timeout: Duration,
-}
-
-impl DoorOptions {
-    /// Options with every default and no secret: messages up to 8 MiB and a little, 10 s to log in, 60 s for a command.
-    pub fn new(host: Arc<dyn Host>) -> Self {
-        Self {
-            host,
-            secrets: Secrets::default(),
-            // A body of 8 MiB is legal everywhere else, so it is here too, whatever wraps it.
-            max_message: (8 << 20) + 64 * 1024,
-            port: 6379,
-            login_timeout: Duration::from_secs(10),
-            command_timeout: Duration::from_secs(60),
-        }
-    }
-}
-
-/// How publishers log in; a reload replaces it.
-pub(super) struct Login {
-    secrets: Secrets,
-    pub(super) timeout: Duration,
 }
 
 /// The state that all connections of the door share.
@@ -107,13 +86,10 @@ pub struct RedisDoor {
 
 impl RedisDoor {
     /// A door without connections.
-    pub fn new(options: DoorOptions) -> Self {
+    pub fn new(options: DoorOptions, login: Login) -> Self {
         Self {
             limits: RequestLimits::with_max_bulk(options.max_message),
-            login: ArcSwap::from_pointee(Login {
-                secrets: options.secrets.clone(),
-                timeout: options.login_timeout,
-            }),
+            login: ArcSwap::from_pointee(login),
             options,
             stats: Stats::default(),
             since: Instant::now(),
@@ -125,13 +101,13 @@ impl RedisDoor {
     }
 
     /// Replaces the secrets and the time to log in. A connection that has logged in stays logged in.
-    pub fn replace_login(&self, secrets: Secrets, timeout: Duration) {
-        self.login.store(Arc::new(Login { secrets, timeout }));
+    pub fn replace_login(&self, login: Login) {
+        self.login.store(Arc::new(login));
     }
 
-    /// Returns the door's counters.
-    pub fn stats(&self) -> &Stats {
-        &self.stats
+    /// Returns the number of open connections.
+    pub fn connected(&self) -> u64 {
+        self.stats.connected.load(Relaxed)
     }
 
     /// Logs that a connection beyond the `most` allowed is refused, at most once in five seconds.
@@ -147,17 +123,17 @@ impl RedisDoor {
 
     /// Returns whether every peer that can connect may publish. Such a door belongs on the loopback interface only.
     pub fn is_open(&self) -> bool {
-        let secrets = &self.login.load().secrets;
-        secrets.password.is_open() && secrets.keys.is_open() && !self.options.host.needs_key()
+        let login = self.login.load();
+        login.password.is_open() && login.keys.is_open() && !self.options.host.needs_key()
     }
 
     pub(super) fn holds_password(&self, secret: &[u8]) -> bool {
-        self.login.load().secrets.password.hold(secret)
+        self.login.load().password.hold(secret)
     }
 
     /// Whether `secret` is an API key that may publish.
     pub(super) fn holds_key(&self, secret: &[u8]) -> bool {
-        self.login.load().secrets.keys.hold(secret) || self.options.host.holds_key(secret)
+        self.login.load().keys.hold(secret) || self.options.host.holds_key(secret)
     }
 
     pub(super) fn next_id(&self) -> u64 {

@@ -19,8 +19,7 @@ mod wire;
 pub mod writer;
 
 pub use connection::serve;
-pub use door::{DoorOptions, Host, MAX_CLIENTS, RedisDoor, Secrets};
-pub use stats::{Stats, Totals};
+pub use door::{COMMAND_TIMEOUT, DoorOptions, Host, Login, MAX_CLIENTS, RedisDoor};
 
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use super::keys;
 use crate::{
     auth::Credentials,
     config::{Config, Secret},
-    resp::{DoorOptions, Host, RedisDoor, Secrets},
+    resp::{COMMAND_TIMEOUT, DoorOptions, Host, Login, RedisDoor},
 };
 
 pub(super) fn door(config: &Config, node: &Arc<Node>, accounts: &Accounts, port: u16) -> RedisDoor {
@@ -20,20 +20,21 @@ pub(super) fn door(config: &Config, node: &Arc<Node>, accounts: &Accounts, port:
         accounts: accounts.clone(),
         trust_loopback: config.api.trust_loopback,
     });
-    RedisDoor::new(DoorOptions {
+    let options = DoorOptions {
+        host,
         max_message: config.resp.max_message_size,
-        login_timeout: config.limits.handshake_timeout,
         port,
-        secrets: secrets(config),
-        ..DoorOptions::new(host)
-    })
+        command_timeout: COMMAND_TIMEOUT,
+    };
+    RedisDoor::new(options, login(config))
 }
 
-pub(super) fn secrets(config: &Config) -> Secrets {
+pub(super) fn login(config: &Config) -> Login {
     let password = config.resp.password.as_ref();
-    Secrets {
+    Login {
         password: Credentials::new(password.map(Secret::expose)),
         keys: keys::api_keys(config),
+        timeout: config.limits.handshake_timeout,
     }
 }
 

@@ -223,7 +223,7 @@ impl Reloader {
         // A stream that an API key opened ends with the key.
         serving.node.end_refused();
         for door in &self.redis_doors {
-            door.replace_login(redis_door::secrets(&config), config.limits.handshake_timeout);
+            door.replace_login(redis_door::login(&config));
         }
         if let Some(log) = &self.start.log
             && let Err(error) = log.replace(&staged.loaded.log_filter)

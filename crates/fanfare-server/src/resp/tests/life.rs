@@ -14,14 +14,16 @@ async fn connections_are_counted() {
     house.connect().expect("CLIENT ID\n", ":2\r\n").await;
     peer.stream.shutdown().await.unwrap();
     peer.rest().await;
-    let totals = house.door.stats().totals();
-    assert_eq!((totals.connections, totals.commands), (2, 2));
-    assert!(totals.connected < 2);
+    let counted = |counter: &AtomicU64| counter.load(Relaxed);
+    let stats = &house.door.stats;
+    assert_eq!((counted(&stats.connections), counted(&stats.commands)), (2, 2));
+    assert!(house.door.connected() < 2);
 }
 
 #[tokio::test]
 async fn who_does_not_log_in_is_sent_away() {
-    let house = house(&["password"], |options| options.login_timeout = SOON);
+    let house = house(&["password"], |_| {});
+    house.door.replace_login(login(&["password"], SOON));
     assert_eq!(house.connect().rest().await, "");
     let mut talks = house.connect();
     talks
@@ -126,7 +128,8 @@ async fn the_first_key_closes_the_door_to_who_was_in_before() {
 
 #[tokio::test]
 async fn who_is_out_by_the_first_key_has_as_long_to_log_in_as_anybody() {
-    let house = house(&[], |options| options.login_timeout = SOON);
+    let house = house(&[], |_| {});
+    house.door.replace_login(login(&[], SOON));
     let mut peer = house.connect();
     tokio::time::sleep(2 * SOON).await;
     peer.expect("PING\n", "+PONG\r\n").await;

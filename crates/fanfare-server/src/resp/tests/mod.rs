@@ -21,7 +21,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{DoorOptions, Host, RedisDoor, serve};
+use super::{DoorOptions, Host, Login, RedisDoor, serve};
 use crate::auth::Credentials;
 
 /// What backends publish.
@@ -102,13 +102,26 @@ struct House {
 /// The first of `secrets` is the password, the others are API keys.
 fn house(secrets: &[&str], change: impl FnOnce(&mut DoorOptions)) -> House {
     let host = Arc::<FakeHost>::default();
-    let mut options = DoorOptions::new(host.clone());
-    options.secrets.password = Credentials::new(secrets.first().copied());
-    options.secrets.keys = Credentials::new(secrets.iter().skip(1).copied());
+    let mut options = DoorOptions {
+        host: host.clone(),
+        max_message: 8 << 20,
+        port: 6379,
+        command_timeout: Duration::from_secs(60),
+    };
     change(&mut options);
+    let login = login(secrets, Duration::from_secs(10));
     House {
         host,
-        door: Arc::new(RedisDoor::new(options)),
+        door: Arc::new(RedisDoor::new(options, login)),
+    }
+}
+
+/// The first of `secrets` is the password, the others are API keys.
+fn login(secrets: &[&str], timeout: Duration) -> Login {
+    Login {
+        password: Credentials::new(secrets.first().copied()),
+        keys: Credentials::new(secrets.iter().skip(1).copied()),
+        timeout,
     }
 }
 
