@@ -37,8 +37,7 @@ fn argument<'a>(mut rest: &'a [u8], text: &mut Vec<u8>) -> Result<&'a [u8], Prot
         let behind_quote = match rest {
             [] => return Ok(rest),
             [byte, ..] if is_blank(*byte) => return Ok(rest),
-            [b'"', tail @ ..] => double_quoted(tail, text)?,
-            [b'\'', tail @ ..] => single_quoted(tail, text)?,
+            [quote @ (b'"' | b'\''), tail @ ..] => quoted(tail, *quote, text)?,
             [byte, tail @ ..] => {
                 text.push(*byte);
                 rest = tail;
@@ -53,28 +52,15 @@ fn argument<'a>(mut rest: &'a [u8], text: &mut Vec<u8>) -> Result<&'a [u8], Prot
     }
 }
 
-fn double_quoted<'a>(mut rest: &'a [u8], text: &mut Vec<u8>) -> Result<&'a [u8], ProtocolError> {
+/// Reads up to the closing `quote`. In single quotes only `\'` is an escape.
+fn quoted<'a>(mut rest: &'a [u8], quote: u8, text: &mut Vec<u8>) -> Result<&'a [u8], ProtocolError> {
+    let has_escapes = quote == b'"';
     loop {
         let (byte, tail) = match rest {
             [] => return Err(ProtocolError::UnbalancedQuotes),
-            [b'"', tail @ ..] => return Ok(tail),
-            [b'\\', b'x', high, low, tail @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-                (hex(*high) << 4 | hex(*low), tail)
-            }
-            [b'\\', escaped, tail @ ..] => (unescape(*escaped), tail),
-            [byte, tail @ ..] => (*byte, tail),
-        };
-        text.push(byte);
-        rest = tail;
-    }
-}
-
-fn single_quoted<'a>(mut rest: &'a [u8], text: &mut Vec<u8>) -> Result<&'a [u8], ProtocolError> {
-    loop {
-        let (byte, tail) = match rest {
-            [] => return Err(ProtocolError::UnbalancedQuotes),
-            [b'\'', tail @ ..] => return Ok(tail),
+            [end, tail @ ..] if *end == quote => return Ok(tail),
             [b'\\', b'\'', tail @ ..] => (b'\'', tail),
+            [b'\\', escaped @ ..] if has_escapes && !escaped.is_empty() => unescaped(escaped),
             [byte, tail @ ..] => (*byte, tail),
         };
         text.push(byte);
@@ -82,22 +68,23 @@ fn single_quoted<'a>(mut rest: &'a [u8], text: &mut Vec<u8>) -> Result<&'a [u8],
     }
 }
 
-fn unescape(letter: u8) -> u8 {
-    match letter {
+/// Returns the byte that stands behind a backslash, and what follows it.
+fn unescaped(escaped: &[u8]) -> (u8, &[u8]) {
+    let digit = |at: usize| char::from(*escaped.get(at)?).to_digit(16);
+    if escaped[0] == b'x'
+        && let (Some(high), Some(low)) = (digit(1), digit(2))
+    {
+        return (u8::try_from(high << 4 | low).unwrap_or_default(), &escaped[3..]);
+    }
+    let byte = match escaped[0] {
         b'n' => b'\n',
         b'r' => b'\r',
         b't' => b'\t',
         b'b' => 8,
         b'a' => 7,
         other => other,
-    }
-}
-
-fn hex(digit: u8) -> u8 {
-    match digit {
-        b'0'..=b'9' => digit - b'0',
-        _ => (digit | 0x20) - b'a' + 10,
-    }
+    };
+    (byte, &escaped[1..])
 }
 
 fn is_blank(byte: u8) -> bool {
