@@ -74,7 +74,7 @@ impl ClaimRules {
         by_secret: bool,
         now: SystemTime,
     ) -> Result<Verified, TokenError> {
-        let Claims(claims) = serde_json::from_slice(payload).map_err(|_| TokenError::Malformed)?;
+        let UniqueMap(claims) = serde_json::from_slice(payload).map_err(|_| TokenError::Malformed)?;
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         let expires_at = self.expiry(&claims, now)?;
         self.not_before(&claims, now)?;
@@ -173,31 +173,32 @@ fn numeric_date(value: &Value) -> Option<Duration> {
     Some(Duration::try_from_secs_f64(seconds.max(0.0)).map_or(latest, |date| date.min(latest)))
 }
 
-/// The claims set. Names must be unique (RFC 7519 section 4): with repeated ones, two readers could see two users.
-struct Claims(Map<String, Value>);
+/// A token's claims or header. Names must be unique (RFC 7519 section 4, RFC 7515 section 4): with repeated ones, two readers could
+/// see two users.
+pub(super) struct UniqueMap(pub(super) Map<String, Value>);
 
-impl<'de> Deserialize<'de> for Claims {
+impl<'de> Deserialize<'de> for UniqueMap {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ClaimsVisitor;
+        struct UniqueVisitor;
 
-        impl<'de> Visitor<'de> for ClaimsVisitor {
-            type Value = Claims;
+        impl<'de> Visitor<'de> for UniqueVisitor {
+            type Value = UniqueMap;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a JWT claims set")
+                formatter.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Claims, A::Error> {
-                let mut claims = Map::new();
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<UniqueMap, A::Error> {
+                let mut unique = Map::new();
                 while let Some((name, value)) = map.next_entry::<String, Value>()? {
-                    if claims.insert(name, value).is_some() {
-                        return Err(A::Error::custom("repeated claim"));
+                    if unique.insert(name, value).is_some() {
+                        return Err(A::Error::custom("repeated name"));
                     }
                 }
-                Ok(Claims(claims))
+                Ok(UniqueMap(unique))
             }
         }
 
-        deserializer.deserialize_map(ClaimsVisitor)
+        deserializer.deserialize_map(UniqueVisitor)
     }
 }

@@ -1,16 +1,18 @@
 //! The JWS compact serialization (RFC 7515 section 7.1), strictly: three base64url parts, no padding, no white space.
 
-use std::fmt;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
 
+use super::claims::UniqueMap;
 use super::error::TokenError;
 use super::{Algorithm, keys::VerifyingKey};
 
 /// The longest token that is looked at, in bytes. Beyond it a token is malformed, before any of it is parsed.
 pub(crate) const MAX_TOKEN_BYTES: usize = 8 * 1024;
+
+/// The most header parameters, more than all registered names together.
+const MAX_PARAMETERS: usize = 32;
 
 /// How many keys are tried for one token: the bound on the work that a stranger's token can cause.
 const MAX_KEYS_TRIED: usize = 8;
@@ -45,18 +47,29 @@ impl<'a> Jws<'a> {
         if payload.contains('.') {
             return Err(TokenError::Malformed); // five parts would be a JWE
         }
-        let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| TokenError::Malformed)?;
-        if header.has_critical {
+        let header = serde_json::from_slice(&decode(header)?);
+        let UniqueMap(header) = header.map_err(|_| TokenError::Malformed)?;
+        if header.len() > MAX_PARAMETERS {
+            return Err(TokenError::Malformed);
+        }
+        let algorithm = header.get("alg").and_then(Value::as_str);
+        let algorithm = algorithm.ok_or(TokenError::Malformed)?;
+        let key_id = match header.get("kid") {
+            None => None,
+            Some(Value::String(id)) => Some(id.as_str().into()),
+            Some(_) => return Err(TokenError::Malformed),
+        };
+        if header.contains_key("crit") {
             return Err(TokenError::UnsupportedAlgorithm);
         }
         // `none` in any spelling is not an `Algorithm`, so it is refused here like every unknown name.
-        let algorithm: Algorithm = header.alg.parse().map_err(|_| TokenError::UnsupportedAlgorithm)?;
+        let algorithm: Algorithm = algorithm.parse().map_err(|_| TokenError::UnsupportedAlgorithm)?;
         if !accepted.contains(&algorithm) {
             return Err(TokenError::UnsupportedAlgorithm);
         }
         Ok(Self {
             algorithm,
-            key_id: header.kid,
+            key_id,
             signing_input,
             payload,
             signature,
@@ -100,55 +113,4 @@ impl<'a> Jws<'a> {
 /// one content has exactly one spelling.
 fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
     URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed)
-}
-
-/// The header parameters that decide anything here.
-struct Header {
-    alg: Box<str>,
-    kid: Option<Box<str>>,
-    has_critical: bool,
-}
-
-impl<'de> Deserialize<'de> for Header {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(HeaderVisitor)
-    }
-}
-
-/// By hand, because parameter names must be unique (RFC 7515 section 4) and a derived reader lets unknown ones repeat.
-struct HeaderVisitor;
-
-impl<'de> Visitor<'de> for HeaderVisitor {
-    type Value = Header;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a JOSE header")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
-        /// More than all registered names together; it bounds the search for repeated ones.
-        const MAX_PARAMETERS: usize = 32;
-        let mut seen: Vec<Box<str>> = Vec::with_capacity(4);
-        let (mut alg, mut kid, mut has_critical) = (None, None, false);
-        while let Some(name) = map.next_key::<Box<str>>()? {
-            if seen.len() == MAX_PARAMETERS || seen.contains(&name) {
-                return Err(A::Error::custom("repeated or too many header parameters"));
-            }
-            match &*name {
-                "alg" => alg = Some(map.next_value()?),
-                "kid" => kid = Some(map.next_value()?),
-                other => {
-                    has_critical |= other == "crit";
-                    map.next_value::<IgnoredAny>()?;
-                }
-            }
-            seen.push(name);
-        }
-        let alg = alg.ok_or_else(|| A::Error::missing_field("alg"))?;
-        Ok(Header {
-            alg,
-            kid,
-            has_critical,
-        })
-    }
 }
