@@ -26,15 +26,7 @@ const CLAIM: &str = "local claims = {} \
 
 impl IdStore for Connection {
     fn claim<'a>(&'a self, ids: &'a [WantedId]) -> BoxFuture<'a, Stored<Vec<Option<Claim>>>> {
-        Box::pin(async move {
-            let arrived = ids.first().is_some_and(|wanted| wanted.receiving_since.is_some());
-            let (value, lifetime) = if arrived {
-                (TOGETHER, CLAIM_LIFETIME)
-            } else {
-                (CLAIMED, UNANSWERED_LIFETIME)
-            };
-            self.claims(ids, value, lifetime).await
-        })
+        Box::pin(self.claims(ids))
     }
 
     fn settle<'a>(&'a self, receipts: &'a [(Uuid, Receipt)]) -> BoxFuture<'a, Stored<()>> {
@@ -42,7 +34,7 @@ impl IdStore for Connection {
             let commands = receipts
                 .iter()
                 .map(|(id, receipt)| self.set_if_there(id, &id_values::settled(receipt)));
-            self.store(commands.collect()).await
+            self.carry_out(commands.collect()).await.map(drop)
         })
     }
 
@@ -50,8 +42,8 @@ impl IdStore for Connection {
         Box::pin(async move {
             let keys = ids
                 .iter()
-                .map(|id| redis::cmd("DEL").arg(self.names.key(id)).to_owned());
-            self.store(keys.collect()).await
+                .map(|id| redis::cmd("DEL").arg(self.names.id(id)).to_owned());
+            self.carry_out(keys.collect()).await.map(drop)
         })
     }
 }
@@ -65,15 +57,20 @@ impl Connection {
     /// Sets an id's key to `value`, if it is there.
     fn set_if_there(&self, id: &Uuid, value: &[u8]) -> Cmd {
         let mut set = redis::cmd("SET");
-        set.arg(self.names.key(id)).arg(value);
+        set.arg(self.names.id(id)).arg(value);
         set.arg("PX").arg(millis(CLAIM_LIFETIME)).arg("XX");
         set
     }
 
-    /// Claims `ids` as `value` for that long; one answer for each.
-    async fn claims(&self, ids: &[WantedId], value: &[u8], lifetime: Duration) -> Stored<Vec<Option<Claim>>> {
+    async fn claims(&self, ids: &[WantedId]) -> Stored<Vec<Option<Claim>>> {
+        let arrived = ids.first().is_some_and(|wanted| wanted.receiving_since.is_some());
+        let (value, lifetime) = if arrived {
+            (TOGETHER, CLAIM_LIFETIME)
+        } else {
+            (CLAIMED, UNANSWERED_LIFETIME)
+        };
         let commands = ids.chunks(IDS).map(|ids| {
-            let keys: Vec<String> = ids.iter().map(|wanted| self.names.key(&wanted.id)).collect();
+            let keys: Vec<String> = ids.iter().map(|wanted| self.names.id(&wanted.id)).collect();
             let mut eval = redis::cmd("EVAL");
             eval.arg(CLAIM).arg(keys.len()).arg(keys);
             eval.arg(value).arg(millis(lifetime)).to_owned()
@@ -94,10 +91,6 @@ impl Connection {
         })
     }
 
-    async fn store(&self, commands: Vec<Cmd>) -> Stored<()> {
-        self.carry_out(commands).await.map(|_| ())
-    }
-
     /// Carries out `commands`, some at a time; one answer for each.
     pub(super) async fn carry_out(&self, commands: Vec<Cmd>) -> Stored<Vec<Value>> {
         let mut stored = Stored::<Vec<Value>>::default();
@@ -106,7 +99,7 @@ impl Connection {
             for command in some {
                 pipe.add_command(command.clone());
             }
-            let Some(mut answers) = self.send(&pipe, some.len()).await else {
+            let Some(mut answers) = self.send(&pipe).await else {
                 stored.lost = true;
                 return stored;
             };

@@ -1,5 +1,7 @@
 //! What subjects are called on Redis.
 
+use std::fmt::Display;
+
 use fanfare_cluster::{
     transport::{
         Subject,
@@ -15,21 +17,8 @@ use crate::{MAX_PREFIX_BYTES, OpenError};
 const NODES: &str = "fanfare:nodes";
 /// One node listens here; its id follows.
 const NODE: &str = "fanfare:node:";
-/// The key of a claimed id; the id follows.
-const ID: &str = "fanfare:id:";
-/// Before the id in a Cluster: of a key with braces, Redis Cluster chooses the slot by what is between them.
+/// Stands in every key in a Cluster: of a key with braces, Redis Cluster chooses the slot by what is between them.
 const SLOT: &str = "{fanfare}";
-/// The key of all leases.
-const LEASES: &str = "fanfare:leases";
-/// The key of what a lease may hold; the lease follows.
-const INDEX: &str = "fanfare:lease:";
-/// The key of a room's members; the room follows.
-const ROOM: &str = "fanfare:room:";
-/// The key of a slot's places; the slot follows.
-const PLACES: &str = "fanfare:slot:";
-
-/// The key of the journal's state, and the beginning of its other keys.
-const JOURNAL: &str = "fanfare:journal:";
 
 /// Names, all with the same prefix.
 #[derive(Debug, Clone)]
@@ -65,49 +54,53 @@ impl Names {
         })
     }
 
-    /// A key in the slot of all keys, which is never set.
-    pub(super) fn hub(&self) -> String {
-        format!("{}{ID}{}", self.prefix, self.slot)
-    }
-
     pub(super) fn has_prefix(&self) -> bool {
         !self.prefix.is_empty()
     }
 
+    fn key(&self, kind: &str, name: impl Display) -> String {
+        format!("{}fanfare:{kind}{}{name}", self.prefix, self.slot)
+    }
+
+    /// A key in the slot of all keys, which is never set.
+    pub(super) fn hub(&self) -> String {
+        self.key("id:", "")
+    }
+
     /// The key of a claimed id.
-    pub(super) fn key(&self, id: &uuid::Uuid) -> String {
-        format!("{}{ID}{}{}", self.prefix, self.slot, id.simple())
+    pub(super) fn id(&self, id: &uuid::Uuid) -> String {
+        self.key("id:", id.simple())
     }
 
     /// The key of all leases.
     pub(super) fn leases(&self) -> String {
-        format!("{}{LEASES}{}", self.prefix, self.slot)
+        self.key("leases", "")
     }
 
     /// The key of what `lease` may hold.
     pub(super) fn index(&self, lease: LeaseId) -> String {
-        format!("{}{INDEX}{}{lease}", self.prefix, self.slot)
+        self.key("lease:", lease)
     }
 
     /// The key of the members of `room`.
     pub(super) fn room(&self, room: &Channel) -> String {
-        format!("{}{ROOM}{}{room}", self.prefix, self.slot)
+        self.key("room:", room)
     }
 
     /// The key of the places of `slot`.
     pub(super) fn slot(&self, slot: &SlotName) -> String {
-        format!("{}{PLACES}{}{slot}", self.prefix, self.slot)
+        self.key("slot:", slot)
     }
 
-    /// The journal's state, the last numbers of its audiences, what the names of its streams begin with, and the recorder's lease.
+    /// The journal's state, the last numbers of its audiences, the beginning of its streams' names, and the recorder's lease.
     pub(super) fn journal_keys(&self) -> [String; 4] {
-        ["state", "tops", "", "recorder"].map(|name| format!("{}{JOURNAL}{}{name}", self.prefix, self.slot))
+        ["state", "tops", "", "recorder"].map(|name| self.key("journal:", name))
     }
 
     /// The stream of `audience` in this epoch.
     pub(super) fn stream(&self, epoch: Epoch, audience: &Audience) -> String {
         let audience = wire::redis_channel(audience);
-        format!("{}{JOURNAL}{}{:016x}:{audience}", self.prefix, self.slot, epoch.0)
+        self.key("journal:", format_args!("{:016x}:{audience}", epoch.0))
     }
 
     /// What stands before every name.
@@ -200,7 +193,7 @@ mod tests {
         let names = Names::in_one_slot("eu:").unwrap();
         assert_eq!(names.hub(), "eu:fanfare:id:{fanfare}");
         assert_eq!(
-            names.key(&id),
+            names.id(&id),
             "eu:fanfare:id:{fanfare}00000000000000000000000000000001"
         );
         for bad in ["{}", "{", "a}"] {
