@@ -17,23 +17,6 @@ use fanfare_core::{
 /// Audiences that are read at once.
 const AUDIENCES: usize = 64;
 
-/// Where a journal was when it was asked.
-pub(crate) struct JournalState {
-    pub(crate) present: Cursor,
-    /// No audience of which nothing is known has a higher number.
-    pub(crate) forgotten: u64,
-    /// Behind a lower number, publications are missing that were never kept.
-    pub(crate) floor: u64,
-    /// By the server's clock, in milliseconds.
-    pub(crate) now: u64,
-    /// The last numbers of the audiences that were asked for; 0 for one of which nothing is known.
-    pub(crate) tops: Vec<u64>,
-    /// Further audiences with a higher number than the one that was asked with.
-    pub(crate) others: Vec<(Audience, u64)>,
-    /// How many audiences are known; 0 if they are not counted.
-    pub(crate) journals: u64,
-}
-
 /// What to read of an audience: between two numbers, both exclusive.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Range {
@@ -54,13 +37,13 @@ pub(crate) fn matches(scope: &ReplayScope, audience: &Audience) -> bool {
 
 /// A journal's server.
 pub(crate) trait JournalReader: Sync {
-    /// Returns where the journal is, the last numbers of `audiences`, and the channels that are `wanted` and have a number behind the one
-    /// beside it.
+    /// Returns the last numbers of `audiences`, and the channels that are `wanted` and have a number behind the one beside it. Also returns
+    /// the server's time, in milliseconds.
     fn state(
         &self,
         audiences: &[Audience],
         wanted: Option<(u64, &ReplayScope)>,
-    ) -> impl Future<Output = Result<JournalState, Failed>> + Send;
+    ) -> impl Future<Output = Result<(Tops, u64), Failed>> + Send;
 
     /// Returns what is kept of each of `audiences`, and perhaps what comes behind the range.
     fn range(
@@ -69,12 +52,6 @@ pub(crate) trait JournalReader: Sync {
         audiences: &[Audience],
         range: Range,
     ) -> impl Future<Output = Result<Vec<Vec<TimedMessage>>, Failed>> + Send;
-}
-
-/// The audiences of a question with their last numbers, the highest first, and whether one of them may be forgotten.
-struct Scoped {
-    audiences: Vec<(Audience, u64)>,
-    may_be_forgotten: bool,
 }
 
 /// Answers `query`.
@@ -96,9 +73,8 @@ pub(crate) async fn read(journal: &impl JournalReader, query: &ReplayQuery) -> R
     }
     let has_patterns = !query.scope.patterns.is_empty() && query.from != ReplayFrom::Present;
     let wanted = has_patterns.then_some((after, &query.scope));
-    let state = journal.state(&named, wanted).await?;
-    let present = state.present;
-    let scoped = scoped(&query.scope, named, &state);
+    let (tops, now) = journal.state(&named, wanted).await?;
+    let (present, floor) = (tops.present, tops.floor);
     let bad = |cursor: Cursor| {
         if cursor.epoch == present.epoch {
             (cursor.number > present.number).then_some(Unrecovered::Unknown)
@@ -108,8 +84,11 @@ pub(crate) async fn read(journal: &impl JournalReader, query: &ReplayQuery) -> R
     };
     let reading = Reading {
         journal,
-        state: &state,
-        scoped,
+        present,
+        now,
+        may_be_forgotten: !query.scope.patterns.is_empty() || tops.tops.contains(&0),
+        forgotten: tops.forgotten,
+        audiences: by_last_number(named, tops),
         limit: query.limit,
     };
     let (messages, unrecovered) = match query.from {
@@ -123,7 +102,7 @@ pub(crate) async fn read(journal: &impl JournalReader, query: &ReplayQuery) -> R
         },
         ReplayFrom::Newest(count) => (reading.newest(count, 0).await?, None),
         ReplayFrom::Within(age) => {
-            let since = state.now.saturating_sub(millis(age));
+            let since = now.saturating_sub(millis(age));
             (reading.newest(query.limit, since).await?, None)
         }
         ReplayFrom::Page { since, reverse } => {
@@ -136,7 +115,7 @@ pub(crate) async fn read(journal: &impl JournalReader, query: &ReplayQuery) -> R
     Ok(StoredReplay {
         present,
         unrecovered,
-        floor: state.floor,
+        floor,
         messages,
     })
 }
@@ -155,36 +134,32 @@ pub(crate) async fn tops(
         ..ReplayScope::default()
     };
     let wanted = behind.map(|behind| (behind, &all));
-    let state = journal.state(audiences, wanted).await?;
-    Ok(Tops {
-        present: state.present,
-        tops: state.tops,
-        others: state.others,
-        forgotten: state.forgotten,
-        floor: state.floor,
-        journals: state.journals,
-    })
+    Ok(journal.state(audiences, wanted).await?.0)
 }
 
-fn scoped(scope: &ReplayScope, named: Vec<Audience>, state: &JournalState) -> Scoped {
-    let may_be_forgotten = !scope.patterns.is_empty() || state.tops.contains(&0);
-    let mut audiences: Vec<(Audience, u64)> = named.into_iter().zip(state.tops.iter().copied()).collect();
-    audiences.extend(state.others.iter().cloned());
+/// The audiences that have a last number, the highest first.
+fn by_last_number(named: Vec<Audience>, tops: Tops) -> Vec<(Audience, u64)> {
+    let mut audiences: Vec<(Audience, u64)> = named.into_iter().zip(tops.tops).collect();
+    audiences.extend(tops.others);
     audiences.retain(|(_, top)| *top > 0);
     audiences.sort_by_key(|(_, top)| Reverse(*top));
     // Two audiences never have one number.
     audiences.dedup_by_key(|(_, top)| *top);
-    Scoped {
-        audiences,
-        may_be_forgotten,
-    }
+    audiences
 }
 
 /// One question being answered.
 struct Reading<'a, J> {
     journal: &'a J,
-    state: &'a JournalState,
-    scoped: Scoped,
+    present: Cursor,
+    /// The server's time, in milliseconds.
+    now: u64,
+    /// The audiences of the question with their last numbers, the highest first.
+    audiences: Vec<(Audience, u64)>,
+    /// Nothing may be known of an audience of the question.
+    may_be_forgotten: bool,
+    /// No audience of which nothing is known has a higher number.
+    forgotten: u64,
     limit: usize,
 }
 
@@ -214,7 +189,7 @@ impl<J: JournalReader> Reading<'_, J> {
         let count = count.min(self.limit);
         let mut messages = Vec::new();
         // The newest `count` of all are in the `count` audiences that were last published to.
-        let audiences = &self.scoped.audiences[..self.scoped.audiences.len().min(count)];
+        let audiences = &self.audiences[..self.audiences.len().min(count)];
         for some in audiences.chunks(AUDIENCES) {
             let range = self.range(0, count, true);
             let read = self.read(some, range).await?;
@@ -260,7 +235,7 @@ impl<J: JournalReader> Reading<'_, J> {
     fn range(&self, after: u64, count: usize, newest: bool) -> Range {
         Range {
             after,
-            before: self.state.present.number.saturating_add(1),
+            before: self.present.number.saturating_add(1),
             count,
             newest,
         }
@@ -268,23 +243,22 @@ impl<J: JournalReader> Reading<'_, J> {
 
     /// The audiences with a number behind `after`.
     fn behind(&self, after: u64) -> &[(Audience, u64)] {
-        let count = self.scoped.audiences.partition_point(|(_, top)| *top > after);
-        &self.scoped.audiences[..count]
+        let count = self.audiences.partition_point(|(_, top)| *top > after);
+        &self.audiences[..count]
     }
 
     /// Whether an audience of which nothing is known may have had something behind `after`.
     fn is_forgotten(&self, after: u64) -> bool {
-        self.scoped.may_be_forgotten && self.state.forgotten > after
+        self.may_be_forgotten && self.forgotten > after
     }
 
     /// What is kept of each audience and not too old. What was numbered since the state was read may come along.
     async fn read(&self, some: &[(Audience, u64)], range: Range) -> Result<Vec<Vec<TimedMessage>>, Failed> {
         let audiences: Vec<Audience> = some.iter().map(|(audience, _)| audience.clone()).collect();
-        let mut read = self.journal.range(self.state.present, &audiences, range).await?;
+        let mut read = self.journal.range(self.present, &audiences, range).await?;
         for messages in &mut read {
-            messages.retain(|(message, _, expires)| {
-                *expires > self.state.now && message.position.number > range.after
-            });
+            messages
+                .retain(|(message, _, expires)| *expires > self.now && message.position.number > range.after);
         }
         Ok(read)
     }
@@ -360,19 +334,19 @@ mod tests {
             &self,
             audiences: &[Audience],
             _: Option<(u64, &ReplayScope)>,
-        ) -> Result<JournalState, Failed> {
-            Ok(JournalState {
+        ) -> Result<(Tops, u64), Failed> {
+            let tops = Tops {
                 present: Cursor {
                     epoch: EPOCH,
                     number: 5,
                 },
                 forgotten: 0,
                 floor: 0,
-                now: self.now,
                 tops: vec![5; audiences.len()],
                 others: Vec::new(),
                 journals: 1,
-            })
+            };
+            Ok((tops, self.now))
         }
 
         async fn range(

@@ -149,6 +149,17 @@ fn received(message: &redis::Msg, names: &Names) -> Received {
     }
 }
 
+fn bytes(value: &Value) -> Option<&[u8]> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes),
+        _ => None,
+    }
+}
+
+fn text(value: &Value) -> Option<&str> {
+    std::str::from_utf8(bytes(value)?).ok()
+}
+
 /// Both streams as one, which ends with the first.
 fn both<T: Send + 'static>(
     first: impl Stream<Item = T> + Send + 'static,
@@ -175,8 +186,9 @@ struct Connection {
 }
 
 impl Connection {
-    /// Sends the `count` commands of `pipe`. Returns their answers; `None` when the connection is lost.
-    async fn send(&self, pipe: &Pipeline, count: usize) -> Option<Vec<Value>> {
+    /// Sends the commands of `pipe`. Returns their answers; `None` when the connection is lost.
+    async fn send(&self, pipe: &Pipeline) -> Option<Vec<Value>> {
+        let count = pipe.len();
         let mut connection = self.server.connection.clone();
         // The connection's own response timeout ends this.
         let answers = connection.send_packed_commands(pipe, 0, count).await.ok()?;

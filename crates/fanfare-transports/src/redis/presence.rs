@@ -16,8 +16,9 @@ use fanfare_core::{Audience, BoxFuture, Channel, Member, UserId, millis};
 use redis::Value;
 
 use super::{
-    Connection,
+    Connection, bytes,
     scripts::{self, Calls},
+    text,
 };
 
 /// Changes in one pipeline: events travel between two of them.
@@ -407,15 +408,4 @@ fn named_by(entry: &[u8]) -> Option<Held> {
         "s" => Some(Held::Slot(SlotName::new(name))),
         _ => None,
     }
-}
-
-fn bytes(value: &Value) -> Option<&[u8]> {
-    match value {
-        Value::BulkString(bytes) => Some(bytes),
-        _ => None,
-    }
-}
-
-fn text(value: &Value) -> Option<&str> {
-    std::str::from_utf8(bytes(value)?).ok()
 }

@@ -1,52 +1,30 @@
-//! Publishing: one pipeline of commands for a batch of messages.
+//! Publishes a batch of messages by one pipeline of commands.
 
-use std::{iter, sync::atomic::Ordering};
+use std::sync::atomic::Ordering;
 
-use fanfare_cluster::transport::{Accepted, Batch, Failed, Message, PublishError, Subject};
+use fanfare_cluster::transport::{Accepted, Batch, Failed, Message, PublishError, Published, Subject};
 use fanfare_core::history::Position;
 use redis::{Cmd, Pipeline, Value};
 
-use super::{
-    Connection,
-    journal::{self, Kept},
-};
-
-/// What became of a message.
-struct Carried {
-    listeners: Value,
-    position: Option<Position>,
-    /// Why it was not kept, though it should have been.
-    unkept: Option<String>,
-}
-
-impl Carried {
-    fn unkept(listeners: Value, unkept: Option<String>) -> Self {
-        Self {
-            listeners,
-            position: None,
-            unkept,
-        }
-    }
-}
+use super::{Connection, bytes, journal};
 
 impl Connection {
-    /// Publishes `messages` in order, and counts who is subscribed to `counted`; `None` when the connection is lost.
+    /// Publishes `messages` in order, and counts the subscribers of `counted`; `None` when the connection is lost.
     pub(super) async fn publish_all(&self, messages: &[Message], counted: &[Subject]) -> Option<Batch> {
         let mut pipe = Pipeline::with_capacity(2 * messages.len());
         let with_text = !self.knows_journal.load(Ordering::Relaxed);
-        let (mut count, mut id_commands) = (0, Vec::new());
+        let mut notes = Vec::new();
         for run in journal::runs(messages) {
-            match Kept::of(run) {
-                Some(kept) => pipe.add_command(kept.call(self, with_text)),
-                None => pipe.add_command(self.publication(&run[0])),
-            };
-            let ids = run.iter().filter_map(|message| message.id);
-            let commands: Vec<Cmd> = ids.map(|id| self.published_id(&id)).collect();
-            for command in &commands {
-                pipe.add_command(command.clone());
+            pipe.add_command(if journal::is_kept(&run[0]) {
+                self.keep(run, with_text)
+            } else {
+                self.publication(&run[0])
+            });
+            for id in run.iter().filter_map(|message| message.id) {
+                let note = self.published_id(&id);
+                pipe.add_command(note.clone());
+                notes.push(note);
             }
-            count += 1 + commands.len();
-            id_commands.extend(commands);
         }
         if !counted.is_empty() {
             let mut question = redis::cmd("PUBSUB");
@@ -55,34 +33,31 @@ impl Connection {
                 question.arg(self.names.channel(subject));
             }
             pipe.add_command(question);
-            count += 1;
         }
-        let mut answers = self.send(&pipe, count).await?;
+        let mut answers = self.send(&pipe).await?;
         let counts = if counted.is_empty() { None } else { answers.pop() };
         let counts = counts.map_or(Ok(Vec::new()), |answer| self.counts(answer));
         let mut answers = answers.into_iter();
-        let (mut carried, mut id_answers) = (Vec::with_capacity(messages.len()), Vec::new());
+        let (mut published, mut id_answers) = (Vec::with_capacity(messages.len()), Vec::new());
         for run in journal::runs(messages) {
             let answer = answers.next()?;
-            match Kept::of(run) {
-                Some(kept) => carried.extend(self.kept(&kept, answer).await?),
-                None => carried.push(Carried::unkept(answer, None)),
+            if journal::is_kept(&run[0]) {
+                published.extend(self.kept(run, answer).await?);
+            } else {
+                published.push(self.published(&answer, None, None));
             }
             let ids = run.iter().filter(|message| message.id.is_some()).count();
             id_answers.extend(answers.by_ref().take(ids));
         }
-        self.servers.follow(&id_commands, &mut id_answers).await;
-        let mut id_answers = id_answers.iter();
-        let published = messages.iter().zip(carried).map(|(message, carried)| {
-            let id_answer = message.id.and_then(|_| id_answers.next());
-            Ok(Accepted {
-                listeners: Some(self.listeners(&carried.listeners)?),
-                position: carried.position,
-                id_refused: id_answer.and_then(|answer| self.refusal(answer)),
-                unkept: carried.unkept,
-            })
-        });
-        Some((published.collect(), counts))
+        self.servers.follow(&notes, &mut id_answers).await;
+        let with_ids = messages.iter().zip(&mut published);
+        let with_ids = with_ids.filter(|(message, _)| message.id.is_some());
+        for ((_, published), answer) in with_ids.zip(&id_answers) {
+            if let Ok(accepted) = published {
+                accepted.id_refused = self.refusal(answer);
+            }
+        }
+        Some((published, counts))
     }
 
     fn publication(&self, message: &Message) -> Cmd {
@@ -93,48 +68,38 @@ impl Connection {
             .to_owned()
     }
 
-    /// What the journal's script returned for a run. A run that it did not carry out is published without it.
-    async fn kept(&self, run: &Kept<'_>, mut answer: Value) -> Option<Vec<Carried>> {
+    /// Reads what the journal's script returned for `run`. If it did not carry out the run, the run is published without it.
+    async fn kept(&self, run: &[Message], mut answer: Value) -> Option<Vec<Published>> {
         if journal::is_unknown(&answer) {
             let mut pipe = Pipeline::with_capacity(1);
-            pipe.add_command(run.call(self, true));
-            answer = self.send(&pipe, 1).await?.pop()?;
+            pipe.add_command(self.keep(run, true));
+            answer = self.send(&pipe).await?.pop()?;
         }
-        let count = run.messages().len();
         if let Value::Array(answers) = answer {
             self.knows_journal.store(true, Ordering::Relaxed);
-            let mut answers = answers.into_iter();
-            let refused = self.script_error(&answers.next()?);
-            let carried = iter::from_fn(|| {
-                let (listeners, place) = (answers.next()?, answers.next()?);
-                let position = match &place {
-                    Value::BulkString(text) => journal::place(text),
-                    _ => None,
-                };
-                Some(Carried {
-                    listeners,
-                    unkept: refused.clone().filter(|_| position.is_none()),
-                    position,
-                })
+            let (refused, answers) = answers.split_first()?;
+            let refused = self.script_error(refused);
+            let published = answers.chunks_exact(2).take(run.len()).map(|answer| {
+                let position = bytes(&answer[1]).and_then(journal::place);
+                let unkept = refused.clone().filter(|_| position.is_none());
+                self.published(&answer[0], position, unkept)
             });
-            return Some(carried.take(count).collect());
+            return Some(published.collect());
         }
         // The server carried out nothing of it.
         let refused = self.refusal(&answer);
-        let mut pipe = Pipeline::with_capacity(count);
-        for message in run.messages() {
+        let mut pipe = Pipeline::with_capacity(run.len());
+        for message in run {
             pipe.add_command(self.publication(message));
         }
-        let answers = self.send(&pipe, count).await?;
-        let carried = answers.into_iter().zip(iter::repeat(refused));
-        Some(
-            carried
-                .map(|(answer, refused)| Carried::unkept(answer, refused))
-                .collect(),
-        )
+        let answers = self.send(&pipe).await?;
+        let published = answers
+            .iter()
+            .map(|answer| self.published(answer, None, refused.clone()));
+        Some(published.collect())
     }
 
-    /// How many connections are subscribed to each name that was asked about.
+    /// Returns the subscribers of each name that was asked about.
     fn counts(&self, answer: Value) -> Result<Vec<u32>, Failed> {
         let Value::Array(answers) = answer else {
             return self.refusal(&answer).map_or(Ok(Vec::new()), Err);
@@ -146,23 +111,23 @@ impl Connection {
         Ok(counts.collect())
     }
 
-    /// How many received a message.
-    fn listeners(&self, answer: &Value) -> Result<u32, PublishError> {
-        match answer {
-            Value::Int(listeners) => Ok(u32::try_from(*listeners).unwrap_or(0)),
-            other => Err(self
-                .refusal(other)
-                .or_else(|| self.script_error(other))
-                .map_or(PublishError::Lost, PublishError::Refused)),
-        }
+    /// Reads the `answer` to a publication: the number of its receivers, or an error.
+    fn published(&self, answer: &Value, position: Option<Position>, unkept: Option<String>) -> Published {
+        let Value::Int(listeners) = answer else {
+            let refused = self.refusal(answer).or_else(|| self.script_error(answer));
+            return Err(refused.map_or(PublishError::Lost, PublishError::Refused));
+        };
+        Ok(Accepted {
+            listeners: Some(u32::try_from(*listeners).unwrap_or(0)),
+            id_refused: None,
+            position,
+            unkept,
+        })
     }
 
-    /// The error that Redis returned to a script, as the script passes it on; empty for none.
+    /// Returns the error of Redis that a script passes on, if there is one.
     fn script_error(&self, answer: &Value) -> Option<String> {
-        let Value::BulkString(text) = answer else {
-            return None;
-        };
-        let text = String::from_utf8_lossy(text);
+        let text = String::from_utf8_lossy(bytes(answer)?);
         let (code, detail) = text.split_once(' ').unwrap_or((&text, ""));
         (!text.is_empty()).then(|| self.servers.texts.answered(code, Some(detail)))
     }

@@ -1,7 +1,10 @@
 //! Reading the stream, audience by audience: JetStream returns the next message on a subject from a number on.
 
 use bytes::Bytes;
-use fanfare_cluster::transport::{Failed, Subject, journal::StoredMessage};
+use fanfare_cluster::transport::{
+    Failed, Subject,
+    journal::{StoredMessage, Tops},
+};
 use fanfare_core::{
     Audience,
     history::{Cursor, Position, Retention},
@@ -13,7 +16,7 @@ use serde_json::json;
 
 use super::{Answer, Journal, epoch_of, purged_to, retention};
 use crate::{
-    journal_reads::{JournalReader, JournalState, Range, TimedMessage, matches},
+    journal_reads::{JournalReader, Range, TimedMessage, matches},
     nats::{
         jetstream::{self, api},
         protocol::{Publish, ServerMessage},
@@ -35,7 +38,7 @@ impl JournalReader for Journal {
         &self,
         audiences: &[Audience],
         wanted: Option<(u64, &ReplayScope)>,
-    ) -> Result<JournalState, Failed> {
+    ) -> Result<(Tops, u64), Failed> {
         self.state_of(audiences, wanted).await.map_err(Unanswered::reason)
     }
 
@@ -57,7 +60,7 @@ impl Journal {
         &self,
         audiences: &[Audience],
         wanted: Option<(u64, &ReplayScope)>,
-    ) -> Result<JournalState, Unanswered> {
+    ) -> Result<(Tops, u64), Unanswered> {
         self.epoch().await?;
         let info = self.info().await?;
         let now = self.ids.prepare().await?.now_ms();
@@ -73,15 +76,15 @@ impl Journal {
             let tops = self.last_numbers(&matching).await?;
             others.extend(matching.into_iter().zip(tops).filter(|(_, top)| *top > after));
         }
-        Ok(JournalState {
+        let tops = Tops {
             present,
-            forgotten: info.state.first_seq.saturating_sub(1).min(present.number),
-            now,
             tops: self.last_numbers(audiences).await?,
             others,
+            forgotten: info.state.first_seq.saturating_sub(1).min(present.number),
             floor: 0,
             journals: info.state.num_subjects,
-        })
+        };
+        Ok((tops, now))
     }
 
     /// What JetStream reports of the stream.

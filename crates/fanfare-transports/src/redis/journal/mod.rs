@@ -21,13 +21,9 @@ use fanfare_core::{
 };
 use redis::{Cmd, Value};
 
-use super::{Connection, scripts::Script};
-use crate::journal_reads::JournalState;
+use super::{Connection, scripts::Script, text};
 
-pub(super) use publish::{Kept, place, position, runs};
-
-/// Audiences in one question.
-const AUDIENCES: usize = 1024;
+pub(super) use publish::{is_kept, place, position, runs};
 
 impl JournalStore for Connection {
     fn read<'a>(&'a self, query: &'a ReplayQuery) -> BoxFuture<'a, Result<StoredReplay, Failed>> {
@@ -48,36 +44,17 @@ impl JournalStore for Connection {
 }
 
 impl Connection {
-    /// Returns where the journal is, the last numbers of `audiences`, and if wanted all audiences with a number behind `after`.
-    async fn look(&self, audiences: &[Audience], after: Option<u64>) -> Result<JournalState, Failed> {
-        let mut first: Option<JournalState> = None;
-        let mut chunks = audiences.chunks(AUDIENCES);
-        loop {
-            // Once, though there are no audiences.
-            let chunk = match chunks.next() {
-                Some(chunk) => chunk,
-                None if first.is_none() => &[],
-                None => break,
-            };
-            let after = after.filter(|_| first.is_none());
-            let answer = self
-                .ask(&scripts::TOPS, |call| {
-                    call.arg(after.map_or_else(String::new, |after| after.to_string()));
-                    for audience in chunk {
-                        call.arg(wire::redis_channel(audience));
-                    }
-                })
-                .await?;
-            let state = state(answer, chunk.len(), after.is_some()).ok_or(NOT_UNDERSTOOD)?;
-            match &mut first {
-                Some(first) if first.present.epoch != state.present.epoch => {
-                    return Err("the journal began anew meanwhile".to_owned());
-                }
-                Some(first) => first.tops.extend(state.tops),
-                None => first = Some(state),
+    /// Returns the last numbers of `audiences`, and of all others that have one behind `after`. Also returns the server's time, in
+    /// milliseconds.
+    async fn tops_of(&self, audiences: &[Audience], after: Option<u64>) -> Result<(Tops, u64), Failed> {
+        let answer = self.ask(&scripts::TOPS, |call| {
+            call.arg(after.map_or_else(String::new, |after| after.to_string()));
+            for audience in audiences {
+                call.arg(wire::redis_channel(audience));
             }
-        }
-        first.ok_or_else(|| NOT_UNDERSTOOD.to_owned())
+        });
+        let tops = tops(&answer.await?, audiences.len(), after.is_some());
+        tops.ok_or_else(|| NOT_UNDERSTOOD.to_owned())
     }
 
     /// A call of `script` with the journal's keys, the recorder's, and a name for the next epoch.
@@ -111,7 +88,7 @@ pub(super) fn is_unknown(answer: &Value) -> bool {
     matches!(answer, Value::ServerError(error) if error.code() == "NOSCRIPT")
 }
 
-fn state(answer: Value, audiences: usize, has_others: bool) -> Option<JournalState> {
+fn tops(answer: &Value, audiences: usize, has_others: bool) -> Option<(Tops, u64)> {
     let Value::Array(parts) = answer else { return None };
     let number = |at: usize| text(parts.get(at)?)?.parse::<u64>().ok();
     let present = Cursor {
@@ -132,25 +109,18 @@ fn state(answer: Value, audiences: usize, has_others: bool) -> Option<JournalSta
         (true, _) => return None,
         (false, _) => Vec::new(),
     };
-    Some(JournalState {
+    let tops = Tops {
         present,
-        forgotten: number(2)?,
-        now: number(3)?,
         tops: tops?,
         others,
-        journals: number(4)?,
+        forgotten: number(2)?,
         floor: number(5)?,
-    })
+        journals: number(4)?,
+    };
+    Some((tops, number(3)?))
 }
 
 /// The epoch called `name`.
 fn epoch(name: &str) -> Option<Epoch> {
     u64::from_str_radix(name, 16).ok().map(Epoch)
-}
-
-fn text(value: &Value) -> Option<&str> {
-    match value {
-        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
-        _ => None,
-    }
 }

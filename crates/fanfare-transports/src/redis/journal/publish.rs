@@ -19,9 +19,6 @@ const FIELD: &[u8] = b",\"kept\":\"";
 /// The longest such field: an epoch, two numbers of 20 digits, and what is between and around them.
 const MAX_FIELD_BYTES: usize = FIELD.len() + 16 + 1 + 20 + 1 + 20 + 2;
 
-/// Messages that are to be kept, and are published by one call.
-pub(in crate::redis) struct Kept<'a>(&'a [Message]);
-
 /// Splits `messages` into runs that are published by one command each: one message, or some to be kept. The message with an id is the last
 /// of its run, so that the note that it is published stands right behind it.
 pub(in crate::redis) fn runs(messages: &[Message]) -> impl Iterator<Item = &[Message]> {
@@ -30,32 +27,21 @@ pub(in crate::redis) fn runs(messages: &[Message]) -> impl Iterator<Item = &[Mes
 }
 
 /// Whether the journal keeps `message`.
-fn is_kept(message: &Message) -> bool {
+pub(in crate::redis) fn is_kept(message: &Message) -> bool {
     message.keep.is_some()
         && matches!(message.subject, Subject::Audience(_))
         // The script writes the place behind the last field.
         && message.payload.ends_with(b"}")
 }
 
-impl<'a> Kept<'a> {
-    /// The run `messages`, if it is to be kept.
-    pub(in crate::redis) fn of(messages: &'a [Message]) -> Option<Self> {
-        messages.first().is_some_and(is_kept).then_some(Self(messages))
-    }
-
-    pub(in crate::redis) fn messages(&self) -> &[Message] {
-        self.0
-    }
-
-    /// The call that keeps and publishes it.
-    pub(in crate::redis) fn call(&self, connection: &Connection, with_text: bool) -> Cmd {
-        let mut call = connection.call(&scripts::KEEP, with_text);
-        connection.add_messages(self.0, &mut call);
+impl Connection {
+    /// The call that keeps and publishes `messages`, all of which are to be kept.
+    pub(in crate::redis) fn keep(&self, messages: &[Message], with_text: bool) -> Cmd {
+        let mut call = self.call(&scripts::KEEP, with_text);
+        self.add_messages(messages, &mut call);
         call
     }
-}
 
-impl Connection {
     /// Adds what the script is told of `messages`.
     pub(super) fn add_messages(&self, messages: &[Message], call: &mut Cmd) {
         call.arg(self.max_journals).arg(self.names.prefix());

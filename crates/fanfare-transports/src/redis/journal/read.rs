@@ -1,7 +1,10 @@
 //! Reading the streams of audiences.
 
 use bytes::Bytes;
-use fanfare_cluster::transport::{Failed, journal::StoredMessage};
+use fanfare_cluster::transport::{
+    Failed,
+    journal::{StoredMessage, Tops},
+};
 use fanfare_core::{
     Audience,
     history::{Cursor, Position},
@@ -9,19 +12,31 @@ use fanfare_core::{
 };
 use redis::Value;
 
-use super::{Connection, text};
-use crate::journal_reads::{JournalReader, JournalState, Range, TimedMessage, matches};
+use super::super::{Connection, text};
+use crate::journal_reads::{JournalReader, Range, TimedMessage, matches};
+
+/// Audiences in one question.
+const AUDIENCES: usize = 1024;
 
 impl JournalReader for Connection {
     async fn state(
         &self,
         audiences: &[Audience],
         wanted: Option<(u64, &ReplayScope)>,
-    ) -> Result<JournalState, Failed> {
-        let mut state = self.look(audiences, wanted.map(|(after, _)| after)).await?;
+    ) -> Result<(Tops, u64), Failed> {
+        let mut chunks = audiences.chunks(AUDIENCES);
+        let first = chunks.next().unwrap_or_default();
+        let (mut tops, now) = self.tops_of(first, wanted.map(|(after, _)| after)).await?;
         let is_wanted = |audience: &Audience| wanted.is_some_and(|(_, scope)| matches(scope, audience));
-        state.others.retain(|(audience, _)| is_wanted(audience));
-        Ok(state)
+        tops.others.retain(|(audience, _)| is_wanted(audience));
+        for chunk in chunks {
+            let (more, _) = self.tops_of(chunk, None).await?;
+            if more.present.epoch != tops.present.epoch {
+                return Err("the journal began anew meanwhile".to_owned());
+            }
+            tops.tops.extend(more.tops);
+        }
+        Ok((tops, now))
     }
 
     async fn range(

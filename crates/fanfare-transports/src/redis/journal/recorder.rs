@@ -7,7 +7,7 @@ use fanfare_cluster::transport::{
 use fanfare_core::BoxFuture;
 use redis::Value;
 
-use super::{Connection, NOT_UNDERSTOOD, scripts, text};
+use super::{super::text, Connection, NOT_UNDERSTOOD, scripts};
 
 /// Milliseconds between two ticks.
 const TICK_MS: u64 = 150;
