@@ -136,8 +136,8 @@ def test_config_check_names_the_line(here, text, line):
     ("url", "problem"),
     [
         ("redis://:hunter2@ss#x@h", "found a fragment"),
-        ("redis://h?password=hunter2", "found a password among the query parameters"),
-        ("redis://h?hunter2", "found an unknown query parameter"),
+        ("redis://h?password=hunter2", "found a query (what follows a `?`), expected none but `protocol`"),
+        ("redis://h?hunter2", "found a query (what follows a `?`), expected none but `protocol`"),
         ("redis:///hunter2", "found no host"),
         ("redis://h/hunter2", "found a path that is no number"),
     ],
