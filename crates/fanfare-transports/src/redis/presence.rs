@@ -23,23 +23,14 @@ use super::{
 
 /// Changes in one pipeline: events travel between two of them.
 const CHANGES: usize = 256;
-/// The command that publishes an announcement.
-const PUBLISH: &str = "PUBLISH";
-
-/// A term that does not end.
-const NO_TERM: &str = "";
 
 impl PresenceStore for Connection {
     fn renew(&self, lease: Lease) -> BoxFuture<'_, Stored<Option<Renewal>>> {
         Box::pin(async move {
-            let mut calls = Calls::default();
-            calls
-                .call(&scripts::RENEW, &self.names.leases())
-                .arg(lease.id.to_string())
-                .arg(lease.until)
-                .arg(millis(LEASE_LIFETIME))
-                .arg(millis(CLEANED_MEMORY));
-            let answers = self.carry_out(calls.commands).await;
+            let mut call = scripts::RENEW.of(&self.names.leases());
+            call.arg(lease.id.to_string()).arg(lease.until);
+            call.arg(millis(LEASE_LIFETIME)).arg(millis(CLEANED_MEMORY));
+            let answers = self.carry_out(vec![call]).await;
             answers.map(|answers| answers.first().and_then(|answer| renewal(answer, lease.id)))
         })
     }
@@ -73,13 +64,10 @@ impl PresenceStore for Connection {
 
     fn claim_cleaning(&self, dead: LeaseId, cleaner: LeaseId) -> BoxFuture<'_, Stored<bool>> {
         Box::pin(async move {
-            let mut calls = Calls::default();
-            calls
-                .call(&scripts::CLAIM_CLEANING, &self.names.leases())
-                .arg(dead.to_string())
-                .arg(cleaner.to_string())
-                .arg(millis(CLAIM_LIFETIME));
-            let answers = self.carry_out(calls.commands).await;
+            let mut call = scripts::CLAIM_CLEANING.of(&self.names.leases());
+            call.arg(dead.to_string()).arg(cleaner.to_string());
+            call.arg(millis(CLAIM_LIFETIME));
+            let answers = self.carry_out(vec![call]).await;
             answers.map(|answers| answers == [Value::Int(1)])
         })
     }
@@ -90,26 +78,22 @@ impl PresenceStore for Connection {
 
     fn forget(&self, id: LeaseId, cleaned: bool) -> BoxFuture<'_, Stored<()>> {
         Box::pin(async move {
-            let mut calls = Calls::default();
-            let (leases, lease) = (self.names.leases(), id.to_string());
-            if cleaned {
-                calls.call(&scripts::CLEANED, &leases).arg(lease);
+            let leases = self.names.leases();
+            let mut call = if cleaned {
+                scripts::CLEANED.of(&leases)
             } else {
-                calls
-                    .commands
-                    .push(redis::cmd("HDEL").arg(leases).arg(lease).to_owned());
-            }
-            self.carry_out(calls.commands).await.map(drop)
+                redis::cmd("HDEL").arg(leases).to_owned()
+            };
+            call.arg(id.to_string());
+            self.carry_out(vec![call]).await.map(drop)
         })
     }
 
     fn expire(&self, id: LeaseId) -> BoxFuture<'_, Stored<()>> {
         Box::pin(async move {
-            let mut calls = Calls::default();
-            calls
-                .call(&scripts::EXPIRE, &self.names.leases())
-                .arg(id.to_string());
-            self.carry_out(calls.commands).await.map(drop)
+            let mut call = scripts::EXPIRE.of(&self.names.leases());
+            call.arg(id.to_string());
+            self.carry_out(vec![call]).await.map(drop)
         })
     }
 }
@@ -122,7 +106,7 @@ impl Connection {
         until: Option<u64>,
         changes: &[Change],
     ) -> Stored<Vec<Option<Applied>>> {
-        let term = until.map_or_else(|| NO_TERM.to_owned(), |until| until.to_string());
+        let term = until.map_or_else(String::new, |until| until.to_string());
         let mut all = Stored::<Vec<Option<Applied>>>::default();
         for some in changes.chunks(CHANGES) {
             let applied = self.change_some(lease, &term, some).await;
@@ -181,7 +165,8 @@ impl Connection {
 
     /// Adds the call that carries out `change` to `calls`.
     fn record(&self, calls: &mut Calls, term: &str, lease: &str, change: &Change) {
-        let (room, user, words, announcement) = match change {
+        let mut most = String::new();
+        let (room, user, what, described, announcement) = match change {
             Change::Enter {
                 room,
                 member,
@@ -189,14 +174,11 @@ impl Connection {
                 announcement,
                 list,
             } => {
+                if *list {
+                    most = self.max_known_members.to_string();
+                }
                 let described = format!("{since_ms} {}", wire::write_member(member));
-                let words = [
-                    "enter".to_owned(),
-                    described,
-                    list.then_some(self.max_known_members)
-                        .map_or_else(String::new, |most| most.to_string()),
-                ];
-                (room, &member.user, words, announcement)
+                (room, &member.user, "enter", described, announcement)
             }
             Change::Leave {
                 room,
@@ -204,13 +186,8 @@ impl Connection {
                 announcement,
                 even_if_unheld,
             } => {
-                let word = if *even_if_unheld { "lost" } else { "leave" };
-                (
-                    room,
-                    user,
-                    [word.to_owned(), String::new(), String::new()],
-                    announcement,
-                )
+                let what = if *even_if_unheld { "lost" } else { "leave" };
+                (room, user, what, String::new(), announcement)
             }
             Change::Slot { slot, count, most } => {
                 let most = most.map_or_else(String::new, |most| most.to_string());
@@ -220,14 +197,14 @@ impl Connection {
             }
         };
         let call = calls.call(&scripts::ROOM, &self.names.room(room));
-        call.arg(term).arg(lease).arg(&**user).arg(&words);
+        call.arg(term).arg(lease).arg(&**user);
+        call.arg(what).arg(described).arg(most);
         if let Some(text) = announcement {
-            let channel = self
-                .names
-                .channel(&Subject::Audience(Audience::Channel(room.clone())));
-            call.arg(PUBLISH).arg(channel).arg(&*text.head).arg(&*text.tail);
+            let channel = Subject::Audience(Audience::Channel(room.clone()));
+            call.arg(self.names.channel(&channel));
+            call.arg(&*text.head).arg(&*text.tail);
         } else {
-            call.arg(&["", "", "", ""]);
+            call.arg("");
         }
     }
 

@@ -22,6 +22,11 @@ impl Script {
         }
     }
 
+    /// A call with the script's text and `key`. Arguments are added.
+    pub(super) fn of(&self, key: &str) -> Cmd {
+        self.call(true).arg(1).arg(key).to_owned()
+    }
+
     /// A call by the script's digest, or with its text. Keys and arguments are added.
     pub(super) fn call(&self, with_text: bool) -> Cmd {
         if with_text {
@@ -85,8 +90,8 @@ script!(
     /// Changes who holds a user in the room `KEYS[1]`.
     ///
     /// `ARGV`: the end of the lease's term or nothing, the lease, the user, `enter`, `leave` or `lost` (leaves, even if the record
-    /// is missing), when the user came and how to describe the user, the most members to list or nothing for no list, the command that publishes or nothing,
-    /// the channel, the message before its version, the message after it.
+    /// is missing), when the user came and how to describe the user, the most members to list or nothing for no list, the channel of the announcement or
+    /// nothing, the announcement before its version and after it.
     ///
     /// Returns -1 if the term is over, else whether it was a transition (1 or 0), or with a list that, the version, and the room, or 0 if it
     /// has more members.
@@ -122,7 +127,7 @@ if changed == 1 then
   version = math.max(version + 1, time[1] * 1000000 + time[2])
   local text = string.format('%.0f', version)
   redis.call('HSET', KEYS[1], '', text)
-  if ARGV[7] ~= '' then redis.call(ARGV[7], ARGV[8], ARGV[9] .. text .. ARGV[10]) end
+  if ARGV[7] ~= '' then redis.call('PUBLISH', ARGV[7], ARGV[8] .. text .. ARGV[9]) end
 end
 if #holders == 0 and redis.call('HLEN', KEYS[1]) == redis.call('HEXISTS', KEYS[1], '') then redis.call('DEL', KEYS[1]) end
 local most = tonumber(ARGV[6])
