@@ -208,20 +208,9 @@ impl Listener {
     async fn note_changes(&mut self, time: Option<Duration>) {
         self.answer();
         let note = async {
-            while let Some(SubscriptionChange {
-                names,
-                subscribe,
-                done,
-            }) = self.changes.recv().await
-            {
-                if subscribe {
-                    self.wanted.extend(names);
-                } else {
-                    for name in &names {
-                        self.wanted.remove(name);
-                    }
-                }
-                let _ = done.send(());
+            while let Some(change) = self.changes.recv().await {
+                note(&mut self.wanted, &change);
+                let _ = change.done.send(());
             }
         };
         match time {
@@ -300,23 +289,12 @@ impl Listener {
 
     async fn carry_out(
         &mut self,
-        SubscriptionChange {
-            names,
-            subscribe: is_wanted,
-            done,
-        }: SubscriptionChange,
+        wish: SubscriptionChange,
         connection: &ClusterConnection<MultiplexedConnection>,
     ) -> Result<(), RedisError> {
-        let result = if is_wanted {
-            self.wanted.extend(names.iter().cloned());
-            change(connection, &names, true).await
-        } else {
-            for name in &names {
-                self.wanted.remove(name);
-            }
-            change(connection, &names, false).await
-        };
-        self.unanswered.push(done);
+        note(&mut self.wanted, &wish);
+        let result = change(connection, &wish.names, wish.subscribe).await;
+        self.unanswered.push(wish.done);
         result
     }
 
@@ -344,6 +322,17 @@ impl Listener {
             let _ = self.messages.send(message);
         }
         true
+    }
+}
+
+/// Adds the names of `change` to `wanted`, or removes them.
+fn note(wanted: &mut HashSet<String>, change: &SubscriptionChange) {
+    if change.subscribe {
+        wanted.extend(change.names.iter().cloned());
+    } else {
+        for name in &change.names {
+            wanted.remove(name);
+        }
     }
 }
 
