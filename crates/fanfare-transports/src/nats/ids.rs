@@ -71,7 +71,7 @@ impl IdStore for Ids {
                 let released = some
                     .iter()
                     .map(|id| self.bucket.put(&key(id), RELEASED.into(), None));
-                for answer in self.questions.ask(&released.collect::<Vec<_>>()).await {
+                for answer in self.questions.ask(released).await {
                     let _ = note(&mut stored, jetstream::change(answer));
                 }
             }
@@ -156,7 +156,7 @@ impl Ids {
                 self.bucket
                     .put(&key(&ids[at].id), value(at).into(), Some(sequence))
             });
-            let answers = self.questions.ask(&puts.collect::<Vec<_>>()).await;
+            let answers = self.questions.ask(puts).await;
             let mut held_by_others = Vec::new();
             for (&(at, _), answer) in wanted.iter().zip(answers) {
                 match note(stored, jetstream::change(answer)) {
@@ -171,7 +171,7 @@ impl Ids {
             let gets = held_by_others
                 .iter()
                 .map(|&at| self.bucket.get(&key(&ids[at].id)));
-            let answers = self.questions.ask(&gets.collect::<Vec<_>>()).await;
+            let answers = self.questions.ask(gets).await;
             wanted.clear();
             for (at, answer) in held_by_others.into_iter().zip(answers) {
                 match note(stored, jetstream::found(answer)) {
@@ -201,7 +201,7 @@ impl Ids {
         let mut wanted: Vec<&(Uuid, Receipt)> = receipts.iter().collect();
         for _ in 0..ROUNDS {
             let gets = wanted.iter().map(|(id, _)| self.bucket.get(&key(id)));
-            let answers = self.questions.ask(&gets.collect::<Vec<_>>()).await;
+            let answers = self.questions.ask(gets).await;
             let mut there = Vec::new();
             for (receipt, answer) in wanted.into_iter().zip(answers) {
                 if let Some(Some(found)) = note(stored, jetstream::found(answer))
@@ -214,7 +214,7 @@ impl Ids {
                 let value = id_values::settled(receipt).into();
                 self.bucket.put(&key(id), value, Some(*sequence))
             });
-            let answers = self.questions.ask(&puts.collect::<Vec<_>>()).await;
+            let answers = self.questions.ask(puts).await;
             wanted = Vec::new();
             for ((receipt, _), answer) in there.into_iter().zip(answers) {
                 if note(stored, jetstream::change(answer)) == Some(None) {

@@ -161,7 +161,10 @@ impl Bucket {
     pub(super) fn put(&self, key: &str, value: Bytes, expected: Option<u64>) -> Publish {
         Publish {
             subject: format!("{}{key}", self.subject),
-            headers: expected.map(expecting).into_iter().collect(),
+            headers: expected
+                .map(|sequence| ("Nats-Expected-Last-Subject-Sequence", sequence.to_string()))
+                .into_iter()
+                .collect(),
             payload: value,
         }
     }
@@ -291,11 +294,6 @@ pub(super) fn found(answer: Result<ServerMessage, Unanswered>) -> Result<Option<
 
 fn read(answer: &ServerMessage) -> Result<Answer, Unanswered> {
     serde_json::from_slice(&answer.payload).map_err(|_| not_understood())
-}
-
-/// The header of a change that expects this number of the last one.
-fn expecting(sequence: u64) -> (&'static str, String) {
-    ("Nats-Expected-Last-Subject-Sequence", sequence.to_string())
 }
 
 pub(super) fn not_understood() -> Unanswered {

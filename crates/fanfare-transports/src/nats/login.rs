@@ -4,7 +4,7 @@ use std::{fmt, path::Path};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use nkeys::KeyPair;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::protocol::Info;
 
@@ -62,27 +62,25 @@ impl KeyFile {
 /// # Errors
 /// When the login needs what this server does not offer.
 pub(super) fn connect_line(login: &Login, info: &Info, is_encrypted: bool) -> Result<Vec<u8>, String> {
-    let mut fields = Map::new();
-    let mut set = |name: &str, value: Value| fields.insert(name.to_owned(), value);
-    set("verbose", json!(false));
-    set("pedantic", json!(false));
-    set("tls_required", json!(is_encrypted));
-    set("name", json!("fanfare"));
-    set("lang", json!("rust"));
-    set("version", json!(env!("CARGO_PKG_VERSION")));
-    set("protocol", json!(1));
-    set("echo", json!(true));
-    set("headers", json!(true));
-    set("no_responders", json!(true));
+    let mut line = json!({
+        "verbose": false,
+        "pedantic": false,
+        "tls_required": is_encrypted,
+        "name": "fanfare",
+        "lang": "rust",
+        "version": env!("CARGO_PKG_VERSION"),
+        "protocol": 1,
+        "echo": true,
+        "headers": true,
+        "no_responders": true,
+    });
     match login {
         Login::Nothing => {}
         Login::Password { user, password } => {
-            set("user", json!(user));
-            set("pass", json!(password));
+            line["user"] = json!(user);
+            line["pass"] = json!(password);
         }
-        Login::Token(token) => {
-            set("auth_token", json!(token));
-        }
+        Login::Token(token) => line["auth_token"] = json!(token),
         Login::Key(KeyFile { jwt, seed }) => {
             let unusable = |_| "the key in the credentials file is not usable".to_owned();
             let key = KeyPair::from_seed(seed).map_err(unusable)?;
@@ -92,19 +90,21 @@ pub(super) fn connect_line(login: &Login, info: &Info, is_encrypted: bool) -> Re
                 );
             }
             let signature = key.sign(info.nonce.as_bytes()).map_err(unusable)?;
-            set("sig", json!(URL_SAFE_NO_PAD.encode(signature)));
+            line["sig"] = json!(URL_SAFE_NO_PAD.encode(signature));
             match jwt {
-                Some(jwt) => set("jwt", json!(jwt)),
-                None => set("nkey", json!(key.public_key())),
-            };
+                Some(jwt) => line["jwt"] = json!(jwt),
+                None => line["nkey"] = json!(key.public_key()),
+            }
         }
     }
-    Ok(format!("CONNECT {}\r\n", Value::Object(fields)).into_bytes())
+    Ok(format!("CONNECT {line}\r\n").into_bytes())
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+
+    use serde_json::Value;
 
     use super::*;
 

@@ -26,7 +26,7 @@ use super::{
     ids::Ids,
     jetstream::{self, Bucket},
     names::Names,
-    protocol::{Publish, ServerMessage},
+    protocol::ServerMessage,
     questions::{Learned, Questions, Unanswered, note},
     records::{LeaseState, Room, lease_names, write_lease_names},
 };
@@ -166,11 +166,10 @@ impl Presence {
 
     /// What is stored for each of `keys`, and the number of that change.
     async fn get(&self, keys: &[String]) -> Vec<Result<Option<(Bytes, u64)>, Unanswered>> {
-        let requests: Vec<Publish> = keys.iter().map(|key| self.bucket.get(key)).collect();
-        let answers = self.questions.ask(&requests).await.into_iter();
-        let found =
-            answers.map(|answer| Ok(jetstream::found(answer)?.map(|found| (found.value, found.sequence))));
-        found.collect()
+        let requests = keys.iter().map(|key| self.bucket.get(key));
+        let answers = self.questions.ask(requests).await.into_iter();
+        let found = |answer| Ok(jetstream::found(answer)?.map(|found| (found.value, found.sequence)));
+        answers.map(found).collect()
     }
 
     /// Changes the value of `key`, again and again until no other node came before.
@@ -278,13 +277,11 @@ impl Presence {
 
     /// Removes the records that have been empty for long; each that was changed meanwhile is not there under its number.
     async fn remove_empty_records(&self) {
-        let due = self.empty.take_due();
-        let due: Vec<Publish> = due
-            .into_iter()
-            .map(|sequence| self.bucket.delete(sequence))
-            .collect();
+        let due = self.empty.take_due().into_iter();
         // What is not removed takes some bytes until the record is used again.
-        self.questions.ask(&due).await;
+        self.questions
+            .ask(due.map(|sequence| self.bucket.delete(sequence)))
+            .await;
     }
 
     /// Some of what the index of `dead` names, without the records that do not name `dead`: these are removed from it.
@@ -318,12 +315,11 @@ impl Presence {
                 }
             }
             // A late write of `dead` expects the change before this one.
-            let fences: Vec<Publish> = unheld
+            let fences = unheld
                 .iter()
-                .map(|(key, value, sequence)| self.bucket.put(key, value.clone(), Some(*sequence)))
-                .collect();
+                .map(|(key, value, sequence)| self.bucket.put(key, value.clone(), Some(*sequence)));
             let mut removable = Vec::new();
-            for ((key, value, _), answer) in unheld.iter().zip(self.questions.ask(&fences).await) {
+            for ((key, value, _), answer) in unheld.iter().zip(self.questions.ask(fences).await) {
                 if let Some(sequence) = jetstream::change(answer)? {
                     removable.push(index_key(dead, key));
                     if value.is_empty() {

@@ -119,7 +119,11 @@ impl Questions {
     }
 
     /// Asks all of `requests` in one go; one answer for each.
-    pub(super) async fn ask(&self, requests: &[Publish]) -> Vec<Result<ServerMessage, Unanswered>> {
+    pub(super) async fn ask(
+        &self,
+        requests: impl IntoIterator<Item = Publish>,
+    ) -> Vec<Result<ServerMessage, Unanswered>> {
+        let requests: Vec<Publish> = requests.into_iter().collect();
         // How long JetStream takes is measured from when it is asked.
         let count = u32::try_from(requests.len().min(OPEN_QUESTIONS)).unwrap_or(1);
         let _turns = self.turns.acquire_many(count).await;
@@ -134,7 +138,7 @@ impl Questions {
 
     /// As [`Self::ask`], for one.
     pub(super) async fn ask_one(&self, request: Publish) -> Result<ServerMessage, Unanswered> {
-        self.ask(&[request]).await.pop().unwrap_or(Err(Unanswered::Lost))
+        self.ask([request]).await.pop().unwrap_or(Err(Unanswered::Lost))
     }
 
     /// Writes `request` behind `out`.

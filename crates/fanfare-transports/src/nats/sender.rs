@@ -73,9 +73,7 @@ impl Connection {
             _tasks: tasks,
         })
     }
-}
 
-impl Connection {
     /// Publishes `messages` by the journal. What it does not keep is published without it.
     async fn keep(&self, messages: &[Message]) -> Vec<Published> {
         let mut published = Vec::with_capacity(messages.len());

@@ -19,7 +19,7 @@ use crate::{
     journal_reads::{JournalReader, Range, TimedMessage, matches},
     nats::{
         jetstream::{self, api},
-        protocol::{Publish, ServerMessage},
+        protocol::ServerMessage,
         questions::Unanswered,
     },
 };
@@ -120,11 +120,10 @@ impl Journal {
     async fn last_numbers(&self, audiences: &[Audience]) -> Result<Vec<u64>, Unanswered> {
         let mut numbers = Vec::with_capacity(audiences.len());
         for some in audiences.chunks(256) {
-            let requests: Vec<Publish> = some
+            let requests = some
                 .iter()
-                .map(|audience| jetstream::last(&self.stream, &self.subject_of(audience)))
-                .collect();
-            for answer in self.questions.ask(&requests).await {
+                .map(|audience| jetstream::last(&self.stream, &self.subject_of(audience)));
+            for answer in self.questions.ask(requests).await {
                 numbers.push(jetstream::found(answer)?.map_or(0, |found| found.sequence));
             }
         }

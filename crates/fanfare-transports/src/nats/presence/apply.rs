@@ -59,10 +59,9 @@ impl Presence {
         let taken = groups
             .iter()
             .filter(|(_, group)| group.changes.iter().any(|(_, change)| change.takes()));
-        let entries: Vec<Publish> = taken
-            .map(|(key, _)| self.bucket.put(&index(key), Bytes::new(), None))
-            .collect();
-        for answer in self.questions.ask(&entries).await {
+        let entries = taken.map(|(key, _)| self.bucket.put(&index(key), Bytes::new(), None));
+        let entries: Vec<Publish> = entries.collect();
+        for answer in self.questions.ask(entries).await {
             jetstream::change(answer)?;
         }
         let mut attempts = Attempts::default();
@@ -124,7 +123,7 @@ impl Presence {
                 group.finish(outcome, now, &mut all.value[start..]);
             }
         }
-        for (answer, (key, outcome)) in self.questions.ask(&puts).await.into_iter().zip(changed) {
+        for (answer, (key, outcome)) in self.questions.ask(puts).await.into_iter().zip(changed) {
             let Some(group) = groups.get_mut(&key) else {
                 continue;
             };
@@ -169,7 +168,7 @@ impl Presence {
         for found in self.get(keys).await {
             deletions.extend(found?.map(|(_, sequence)| self.bucket.delete(sequence)));
         }
-        for answer in self.questions.ask(&deletions).await {
+        for answer in self.questions.ask(deletions).await {
             answer?;
         }
         Ok(())
