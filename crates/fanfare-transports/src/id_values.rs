@@ -6,8 +6,6 @@ use fanfare_core::{Claim, Reach, Receipt};
 
 /// The value of an id that one caller claimed, until its event is published.
 pub(crate) const CLAIMED: &[u8] = b"";
-/// Stands before a receipt.
-const RECEIPT: u8 = b'=';
 /// The value of an id that was published, until its receipt is stored.
 pub(crate) const PUBLISHED: &[u8] = b"+";
 /// The value of an id that was claimed by all nodes that received it.
@@ -26,11 +24,15 @@ pub(crate) fn claim(value: &[u8], age: Duration, receiving: Option<Duration>) ->
     state_in(value)
 }
 
-/// The value of an id whose event has this receipt.
+/// The value of an id whose event has this receipt: `=queued,matched,dropped,nodes`, and `,degraded` if it is.
 pub(crate) fn settled(receipt: &Receipt) -> Vec<u8> {
-    let mut value = vec![RECEIPT];
-    value.extend_from_slice(receipt_text(receipt).as_bytes());
-    value
+    let Reach {
+        matched,
+        queued,
+        dropped,
+    } = receipt.reach;
+    let degraded = if receipt.degraded { ",degraded" } else { "" };
+    format!("={queued},{matched},{dropped},{}{degraded}", receipt.nodes).into_bytes()
 }
 
 /// What the value of a claimed id's key means. A value that no node of this version wrote means that the event was
@@ -38,26 +40,9 @@ pub(crate) fn settled(receipt: &Receipt) -> Vec<u8> {
 fn state_in(value: &[u8]) -> Claim {
     match value.split_first() {
         None => Claim::Taken,
-        Some((&RECEIPT, receipt)) => Claim::Published(receipt_in(receipt)),
+        Some((b'=', receipt)) => Claim::Published(receipt_in(receipt)),
         Some(_) => Claim::Published((value == TOGETHER).then(Receipt::default)),
     }
-}
-
-/// A receipt as it is stored: `queued,matched,dropped,nodes`, and `,degraded` where it is.
-fn receipt_text(receipt: &Receipt) -> String {
-    let Receipt {
-        reach,
-        nodes,
-        degraded,
-        is_duplicate: _,
-    } = receipt;
-    let Reach {
-        matched,
-        queued,
-        dropped,
-    } = reach;
-    let degraded = if *degraded { ",degraded" } else { "" };
-    format!("{queued},{matched},{dropped},{nodes}{degraded}")
 }
 
 fn receipt_in(text: &[u8]) -> Option<Receipt> {
@@ -93,7 +78,7 @@ mod tests {
                 degraded,
                 is_duplicate: false,
             };
-            assert_eq!(receipt_text(&receipt), text);
+            assert_eq!(settled(&receipt), format!("={text}").as_bytes());
             assert_eq!(receipt_in(text.as_bytes()), Some(receipt));
         }
         for bad in [

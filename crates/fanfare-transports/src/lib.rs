@@ -61,7 +61,7 @@ pub const MAX_JOURNALS: usize = 100_000;
 pub const MAX_PREFIX_BYTES: usize = 64;
 
 /// What a broker needs to know.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct BrokerOptions {
     /// Where its server is, such as `redis://:password@127.0.0.1:6379`.
     pub url: String,
@@ -98,13 +98,6 @@ pub struct SentinelOptions {
     pub username: String,
     /// Its password.
     pub password: String,
-}
-
-impl std::fmt::Debug for SentinelOptions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut shown = f.debug_struct("SentinelOptions");
-        shown.field("master", &self.master).finish_non_exhaustive()
-    }
 }
 
 impl Default for BrokerOptions {
