@@ -36,28 +36,10 @@ impl fmt::Debug for SecretFile {
     }
 }
 
+/// Why there is no token secret: a text that names the file or the folder.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum SecretFileError {
-    #[error("no random numbers from the system for a new token secret: {0}")]
-    Random(String),
-    #[error("the data folder {} cannot be made: {source}", path.display())]
-    Folder { path: PathBuf, source: io::Error },
-    #[error("the token secret {} cannot be read: {source}", path.display())]
-    Read { path: PathBuf, source: io::Error },
-    #[error("a new token secret cannot be written to {}: {source}", path.display())]
-    Write { path: PathBuf, source: io::Error },
-    /// The file is there, but no secret is in it.
-    #[error(
-        "{} holds {bytes} bytes, which is no token secret (32 to 4096 bytes). Restore it from a backup, \
-         or delete it: the next start makes a new one, and all tokens signed with the old one end",
-        path.display()
-    )]
-    Unusable {
-        path: PathBuf,
-        /// 4097 stands for more.
-        bytes: usize,
-    },
-}
+#[error("{0}")]
+pub(crate) struct SecretFileError(String);
 
 pub(crate) fn secret_file(data_dir: &Path) -> PathBuf {
     data_dir.join(SECRET_FILE_NAME)
@@ -75,21 +57,15 @@ pub(crate) fn load_or_create_secret(data_dir: &Path) -> Result<SecretFile, Secre
             path,
         });
     }
-    private_file::make_folder(data_dir).map_err(|source| SecretFileError::Folder {
-        path: data_dir.to_owned(),
-        source,
-    })?;
+    private_file::make_folder(data_dir).map_err(|error| no_folder(data_dir, &error))?;
     let text = random_text()?;
     let created = write_new(&path, text.as_bytes(), |from, to| fs::hard_link(from, to));
-    let created = created.map_err(|source| SecretFileError::Write {
-        path: path.clone(),
-        source,
+    let created = created.map_err(|error| {
+        let path = path.display();
+        SecretFileError(format!("a new token secret cannot be written to {path}: {error}"))
     })?;
     // Read back in both cases: what counts is what the next start will find.
-    let secret = read(&path)?.ok_or_else(|| SecretFileError::Read {
-        path: path.clone(),
-        source: ErrorKind::NotFound.into(),
-    })?;
+    let secret = read(&path)?.ok_or_else(|| unreadable(&path, &ErrorKind::NotFound.into()))?;
     Ok(SecretFile {
         secret,
         created,
@@ -103,10 +79,7 @@ pub(crate) fn secret_to_be(data_dir: &Path) -> Result<SecretFile, SecretFileErro
     let path = secret_file(data_dir);
     let found = read(&path)?;
     if found.is_none() {
-        can_be_made(data_dir).map_err(|source| SecretFileError::Folder {
-            path: data_dir.to_owned(),
-            source,
-        })?;
+        can_be_made(data_dir).map_err(|error| no_folder(data_dir, &error))?;
     }
     let secret = found.map_or_else(|| random_text().map(String::into_bytes), Ok)?;
     Ok(SecretFile {
@@ -114,6 +87,20 @@ pub(crate) fn secret_to_be(data_dir: &Path) -> Result<SecretFile, SecretFileErro
         created: false,
         path,
     })
+}
+
+fn no_folder(folder: &Path, error: &io::Error) -> SecretFileError {
+    SecretFileError(format!(
+        "the data folder {} cannot be made: {error}",
+        folder.display()
+    ))
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> SecretFileError {
+    SecretFileError(format!(
+        "the token secret {} cannot be read: {error}",
+        path.display()
+    ))
 }
 
 /// Whether this process may write in a folder, or make it where it is missing.
@@ -134,10 +121,7 @@ fn can_be_made(folder: &Path) -> io::Result<()> {
 
 /// The secret in a file; `None` if there is no file.
 fn read(path: &Path) -> Result<Option<Vec<u8>>, SecretFileError> {
-    let failed = |source| SecretFileError::Read {
-        path: path.to_owned(),
-        source,
-    };
+    let failed = |error| unreadable(path, &error);
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -156,10 +140,11 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, SecretFileError> {
         secret.pop(); // an editor's doing
     }
     if secret.len() < MIN_BYTES || bytes > MAX_BYTES {
-        return Err(SecretFileError::Unusable {
-            path: path.to_owned(),
-            bytes,
-        });
+        let path = path.display(); // 4097 bytes stand for more
+        return Err(SecretFileError(format!(
+            "{path} holds {bytes} bytes, which is no token secret (32 to 4096 bytes). Restore it from a backup, or delete it: \
+             the next start makes a new one, and all tokens signed with the old one end"
+        )));
     }
     Ok(Some(secret))
 }
@@ -167,7 +152,11 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, SecretFileError> {
 fn random_text() -> Result<String, SecretFileError> {
     let mut bytes = [0; RANDOM_BYTES];
     let filled = rand::rngs::OsRng.try_fill_bytes(&mut bytes);
-    filled.map_err(|error| SecretFileError::Random(error.to_string()))?;
+    filled.map_err(|error| {
+        SecretFileError(format!(
+            "no random numbers from the system for a new token secret: {error}"
+        ))
+    })?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
@@ -292,7 +281,8 @@ mod tests {
             let path = data.path().join(SECRET_FILE_NAME);
             fs::write(&path, content).unwrap();
             let error = load_or_create_secret(data.path()).unwrap_err();
-            assert!(matches!(&error, SecretFileError::Unusable { bytes, .. } if *bytes == content.len()));
+            let holds = format!("holds {} bytes", content.len());
+            assert!(error.to_string().contains(&holds), "{error}");
             assert!(error.to_string().contains("delete it"), "{error}");
             assert_eq!(fs::read(&path).unwrap(), content);
         }
@@ -315,21 +305,14 @@ mod tests {
         let data = folder();
         fs::create_dir(data.path().join(SECRET_FILE_NAME)).unwrap();
         let error = load_or_create_secret(data.path()).unwrap_err();
-        assert!(matches!(error, SecretFileError::Read { .. }), "{error}");
+        assert!(error.to_string().contains("cannot be read"), "{error}");
 
         let file = data.path().join("a file");
         fs::write(&file, "").unwrap();
         let error = load_or_create_secret(&file.join("data")).unwrap_err();
-        assert!(
-            matches!(
-                error,
-                SecretFileError::Read { .. } | SecretFileError::Folder { .. }
-            ),
-            "{error}"
-        );
         assert!(error.to_string().contains("a file"), "{error}");
 
         let error = load_or_create_secret(Path::new("/proc/fanfare")).unwrap_err();
-        assert!(matches!(error, SecretFileError::Folder { .. }), "{error}");
+        assert!(error.to_string().contains("cannot be made"), "{error}");
     }
 }
