@@ -181,13 +181,8 @@ pub struct TokenRules {
     cache: SharedLru<CacheKey, Arc<Identity>>,
 }
 
-/// What a cached identity stands under: the token itself is a secret, and is not kept.
-#[derive(PartialEq, Eq, Hash)]
-struct CacheKey {
-    token: [u8; SHA256_OUTPUT_LEN],
-    /// The keys that the token was verified with.
-    keys_version: u64,
-}
+/// The digest of a token, which is a secret itself, and the version of the keys that the token was verified with.
+type CacheKey = ([u8; SHA256_OUTPUT_LEN], u64);
 
 impl TokenRules {
     /// Returns rules with a cache of at most `max_cached_tokens`.
@@ -202,13 +197,10 @@ impl TokenRules {
     /// Call it before the token is verified: the keys may be replaced meanwhile, and what the old ones accept must not stand under the
     /// version of the new ones.
     fn cache_key(&self, token: &str) -> CacheKey {
-        let mut key = CacheKey {
-            token: [0; SHA256_OUTPUT_LEN],
-            keys_version: self.verifier.keys_version(),
-        };
-        key.token
-            .copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
-        key
+        let keys_version = self.verifier.keys_version();
+        let mut key = [0; SHA256_OUTPUT_LEN];
+        key.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+        (key, keys_version)
     }
 
     fn verify(&self, token: &str, now: SystemTime) -> Result<Arc<Identity>, TokenError> {

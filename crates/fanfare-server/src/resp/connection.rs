@@ -142,7 +142,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> DoorConnection<'_, S> {
 
     /// Reads the events of the last `PUBLISH`, if it is a large one, before the next command. What came before does not wait for that.
     async fn parse_large(&mut self) -> io::Result<()> {
-        let Some(publication) = self.session.take_large() else {
+        let Some(publication) = self.session.large.take() else {
             return Ok(());
         };
         self.flush().await?;

@@ -111,7 +111,8 @@ pub(super) struct Session<'a> {
     pub(super) transaction: Option<Transaction>,
     /// The commands of the transaction that `EXEC` committed.
     pub(super) executing: Vec<(&'static Spec, Request)>,
-    large: Option<Request>,
+    /// The last `PUBLISH`, if it is a large one. It is parsed and [added](Session::add) before the next command.
+    pub(super) large: Option<Request>,
     /// Counted here first, and for all to see once in each read.
     commands: u64,
     publications: u64,
@@ -275,7 +276,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// `PUBLISH`: the reply is written when the broker has returned the receipt. A large one is left for [`Session::take_large`].
+    /// `PUBLISH`: the reply is written when the broker has returned the receipt. A large one is left in [`Session::large`].
     pub(super) fn publish(&mut self, request: &Request) {
         self.publications += 1;
         if parsing::is_large(request.arg(2)) {
@@ -284,11 +285,6 @@ impl<'a> Session<'a> {
         }
         let now = self.batch.now;
         self.add(|events| wire::parse_message(request.arg(1), &request.slice(2), now, events));
-    }
-
-    /// Takes the last `PUBLISH`, if it is a large one, which is to be parsed and [added](Session::add) before the next command.
-    pub(super) fn take_large(&mut self) -> Option<Request> {
-        self.large.take()
     }
 
     /// Has `read` add the events of a `PUBLISH` to the batch.

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use crate::resp::{
     request::Request,
     session::{RefusedCommand, Session, printable},
+    writer::Writer,
 };
 
 /// The longest name a client may give itself or its library, in bytes. Redis has no limit, but memory does.
@@ -23,12 +24,17 @@ pub(super) fn get_name(session: &mut Session<'_>, _request: &Request) {
 }
 
 pub(super) fn set_name(session: &mut Session<'_>, request: &Request) {
-    match checked_name(request.arg(2), "Client names") {
+    let name = checked_name(request.arg(2), "Client names");
+    store(&mut session.writer, name, &mut session.names.name);
+}
+
+fn store(writer: &mut Writer, name: Result<Box<str>, RefusedCommand>, field: &mut Box<str>) {
+    match name {
         Ok(name) => {
-            session.names.name = name;
-            session.writer.simple("OK");
+            *field = name;
+            writer.simple("OK");
         }
-        Err(error) => session.writer.error(&error),
+        Err(error) => writer.error(&error),
     }
 }
 
@@ -43,13 +49,7 @@ pub(super) fn set_info(session: &mut Session<'_>, request: &Request) {
             return session.writer.error(&error);
         }
     };
-    match checked_name(request.arg(3), what) {
-        Ok(name) => {
-            *field = name;
-            session.writer.simple("OK");
-        }
-        Err(error) => session.writer.error(&error),
-    }
+    store(&mut session.writer, checked_name(request.arg(3), what), field);
 }
 
 /// `CLIENT NO-EVICT ON|OFF` and `CLIENT NO-TOUCH ON|OFF`, of which neither has anything to switch.
