@@ -1,4 +1,4 @@
-//! What a store keeps for a claimed id, and what that means to a node that claims the id, too.
+//! The value that a store keeps for a claimed id, and its meaning for the next caller that claims the id.
 
 use std::time::Duration;
 
@@ -10,14 +10,13 @@ pub(crate) const CLAIMED: &[u8] = b"";
 pub(crate) const PUBLISHED: &[u8] = b"+";
 /// The value of an id that was claimed by all nodes that received it.
 pub(crate) const TOGETHER: &[u8] = b"!";
-/// How much older a claim must be than a node's connection for the node to have missed the message that it was made for.
-/// Redis counts milliseconds, by a clock of its own.
+/// The tolerance between the age of a claim and that of a connection: Redis counts milliseconds, by its own clock.
 const SLACK: Duration = Duration::from_millis(20);
 
-/// What `value`, stored that long ago, means to a node whose connection has been receiving for that long, or which claims
-/// alone.
+/// Returns the claim of a caller that finds `value`, stored `age` ago. `receiving` is how long the caller's connection has been receiving
+/// if all nodes that received the message claim its id jointly, else `None`.
 pub(crate) fn claim(value: &[u8], age: Duration, receiving: Option<Duration>) -> Claim {
-    // A node that was receiving then got the same message; had it been another, the node would know the id.
+    // A node that was receiving then has received this very message: if it were another one, the node would know the id.
     if value == TOGETHER && receiving.is_some_and(|receiving| age <= receiving + SLACK) {
         return Claim::New;
     }
@@ -35,8 +34,7 @@ pub(crate) fn settled(receipt: &Receipt) -> Vec<u8> {
     format!("={queued},{matched},{dropped},{}{degraded}", receipt.nodes).into_bytes()
 }
 
-/// What the value of a claimed id's key means. A value that no node of this version wrote means that the event was
-/// published: an id is never published twice because of it.
+/// Reads the value of a claimed id. An unknown value, of another version, counts as published, so that no id is published twice.
 fn state_in(value: &[u8]) -> Claim {
     match value.split_first() {
         None => Claim::Taken,

@@ -1,5 +1,5 @@
-//! How a question to a journal is answered, whatever server keeps it: which audiences it is about, whether they are complete, and their
-//! messages in one order.
+//! Answers a question to a journal, in the same way for every server: finds its audiences, reads their messages in one order, and decides
+//! whether they are complete.
 
 use std::cmp::Reverse;
 
@@ -17,7 +17,7 @@ use fanfare_core::{
 /// Audiences that are read at once.
 const AUDIENCES: usize = 64;
 
-/// What to read of an audience: between two numbers, both exclusive.
+/// The messages of an audience to read: those between two numbers, both exclusive.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Range {
     pub(crate) after: u64,
@@ -27,15 +27,15 @@ pub(crate) struct Range {
     pub(crate) newest: bool,
 }
 
-/// A message with the times at which it was kept and expires.
+/// A message, when it was kept, and when it expires, in milliseconds.
 pub(crate) type TimedMessage = (StoredMessage, u64, u64);
 
-/// Whether a channel that `scope` does not name is in it.
+/// Returns whether `audience` is a channel that `scope` matches.
 pub(crate) fn matches(scope: &ReplayScope, audience: &Audience) -> bool {
     matches!(audience, Audience::Channel(channel) if scope.matches(channel))
 }
 
-/// A journal's server.
+/// Reads a journal on its server.
 pub(crate) trait JournalReader: Sync {
     /// Returns the last numbers of `audiences`, and the channels that are `wanted` and have a number behind the one beside it. Also returns
     /// the server's time, in milliseconds.
@@ -45,7 +45,7 @@ pub(crate) trait JournalReader: Sync {
         wanted: Option<(u64, &ReplayScope)>,
     ) -> impl Future<Output = Result<(Tops, u64), Failed>> + Send;
 
-    /// Returns what is kept of each of `audiences`, and perhaps what comes behind the range.
+    /// Returns the kept messages of each of `audiences` in `range`, and possibly some behind it.
     fn range(
         &self,
         present: Cursor,
@@ -57,7 +57,7 @@ pub(crate) trait JournalReader: Sync {
 /// Answers `query`.
 ///
 /// # Errors
-/// When the connection is lost or the server refuses.
+/// If the connection is lost or the server refuses.
 pub(crate) async fn read(journal: &impl JournalReader, query: &ReplayQuery) -> Result<StoredReplay, Failed> {
     let after = match query.from {
         ReplayFrom::After(cursor) => cursor.number,
@@ -123,7 +123,7 @@ pub(crate) async fn read(journal: &impl JournalReader, query: &ReplayQuery) -> R
 /// Returns where the journal is, the last numbers of `audiences`, and the channels with a number above `behind`.
 ///
 /// # Errors
-/// When the connection is lost or the server refuses.
+/// If the connection is lost or the server refuses.
 pub(crate) async fn tops(
     journal: &impl JournalReader,
     audiences: &[Audience],
@@ -156,15 +156,15 @@ struct Reading<'a, J> {
     now: u64,
     /// The audiences of the question with their last numbers, the highest first.
     audiences: Vec<(Audience, u64)>,
-    /// Nothing may be known of an audience of the question.
+    /// An audience of the question may have no known number.
     may_be_forgotten: bool,
-    /// No audience of which nothing is known has a higher number.
+    /// No audience without a known number has a higher one.
     forgotten: u64,
     limit: usize,
 }
 
 impl<J: JournalReader> Reading<'_, J> {
-    /// Everything behind `after`, or why that is not to be had.
+    /// Returns all messages behind `after`, or why they cannot be recovered.
     async fn all_behind(&self, after: u64) -> Result<Result<Vec<StoredMessage>, Unrecovered>, Failed> {
         let range = self.range(after, self.limit.saturating_add(1), false);
         let mut messages = Vec::new();
@@ -184,7 +184,7 @@ impl<J: JournalReader> Reading<'_, J> {
         Ok(Ok(in_order(messages)))
     }
 
-    /// The newest `count` messages that were kept at `since` or later, up to the limit, the oldest first.
+    /// Returns the newest `count` messages that were kept at `since` or later, up to the limit, the oldest first.
     async fn newest(&self, count: usize, since: u64) -> Result<Vec<StoredMessage>, Failed> {
         let count = count.min(self.limit);
         let mut messages = Vec::new();
@@ -200,7 +200,7 @@ impl<J: JournalReader> Reading<'_, J> {
         Ok(in_order(messages))
     }
 
-    /// A page, and why it does not go on where the last one ended.
+    /// Returns a page, and why it does not continue where the last page ended.
     async fn page(
         &self,
         since: Option<Cursor>,
@@ -231,7 +231,7 @@ impl<J: JournalReader> Reading<'_, J> {
         Ok((messages, (!is_complete).then_some(Unrecovered::Expired)))
     }
 
-    /// Up to the present: what was numbered since is not considered.
+    /// Returns a range up to the present, without messages that were numbered later.
     fn range(&self, after: u64, count: usize, newest: bool) -> Range {
         Range {
             after,
@@ -247,12 +247,12 @@ impl<J: JournalReader> Reading<'_, J> {
         &self.audiences[..count]
     }
 
-    /// Whether an audience of which nothing is known may have had something behind `after`.
+    /// Returns whether an audience without a known number may have had messages behind `after`.
     fn is_forgotten(&self, after: u64) -> bool {
         self.may_be_forgotten && self.forgotten > after
     }
 
-    /// What is kept of each audience and not too old. What was numbered since the state was read may come along.
+    /// Reads the messages of each audience that have not expired, and possibly some that were numbered since the numbers were read.
     async fn read(&self, some: &[(Audience, u64)], range: Range) -> Result<Vec<Vec<TimedMessage>>, Failed> {
         let audiences: Vec<Audience> = some.iter().map(|(audience, _)| audience.clone()).collect();
         let mut read = self.journal.range(self.present, &audiences, range).await?;
@@ -264,7 +264,7 @@ impl<J: JournalReader> Reading<'_, J> {
     }
 }
 
-/// Whether of each audience all of `range` was read, up to the count.
+/// Returns whether the whole `range` of each audience was read, up to the count.
 fn is_whole(audiences: &[(Audience, u64)], read: &[Vec<TimedMessage>], range: Range) -> bool {
     audiences.len() == read.len()
         && audiences.iter().zip(read).all(|((_, top), messages)| {
@@ -283,14 +283,14 @@ fn within(read: Vec<Vec<TimedMessage>>, range: Range) -> impl Iterator<Item = Ti
     messages.filter(move |(message, ..)| message.position.number < range.before)
 }
 
-/// Whether each message follows the one before it: one in the middle may have been removed from the server.
+/// Returns whether each message follows the one before it: the server may have removed one in the middle.
 fn has_no_hole(messages: &[TimedMessage]) -> bool {
     messages
         .windows(2)
         .all(|pair| pair[1].0.position.prev <= pair[0].0.position.number)
 }
 
-/// Leaves the newest `count`.
+/// Drops all but the newest `count`.
 fn keep_newest(messages: &mut Vec<TimedMessage>, count: usize) {
     messages.sort_unstable_by_key(|(message, ..)| Reverse(message.position.number));
     messages.truncate(count);

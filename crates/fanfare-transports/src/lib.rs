@@ -60,10 +60,10 @@ pub const MAX_JOURNALS: usize = 100_000;
 /// The longest prefix.
 pub const MAX_PREFIX_BYTES: usize = 64;
 
-/// What a broker needs to know.
+/// The options of a broker.
 #[derive(Clone)]
 pub struct BrokerOptions {
-    /// Where its server is, such as `redis://:password@127.0.0.1:6379`.
+    /// The server's URL, such as `redis://:password@127.0.0.1:6379`.
     pub url: String,
     /// The Sentinels that name the server. Excludes `url`.
     pub sentinel: Option<SentinelOptions>,
@@ -71,32 +71,32 @@ pub struct BrokerOptions {
     pub cluster: Vec<String>,
     /// A PEM file with the only authorities that may sign the servers' certificates; without it, those of the system.
     pub ca_file: Option<PathBuf>,
-    /// A PEM file with the certificate that this node shows to servers which ask for one, and those that lead to its authority.
+    /// A PEM file with this node's client certificate, and the certificates up to its authority.
     pub client_cert_file: Option<PathBuf>,
     /// A PEM file with the certificate's key.
     pub client_key_file: Option<PathBuf>,
-    /// A file that logs in to NATS, in place of a user and a password in the URL.
+    /// A NATS credentials file, in place of a user and a password in the URL.
     pub credentials_file: Option<PathBuf>,
-    /// Stands before every name on the server.
+    /// The prefix of every name on the server.
     pub prefix: String,
-    /// What is the node's own, whatever server there is.
+    /// The options that do not depend on the kind of broker.
     pub node: ClusterOptions,
-    /// The bytes of history that a broker in the process keeps at most.
+    /// The most bytes of history that the embedded broker keeps.
     pub max_history_bytes: usize,
-    /// The audiences of which a journal on a server knows something, at most.
+    /// The most audiences that a journal on a server knows.
     pub max_journals: usize,
 }
 
-/// The Sentinels that know which server is the master.
+/// The Sentinels that name the master.
 #[derive(Clone, Default)]
 pub struct SentinelOptions {
-    /// The name that the Sentinels know the master by.
+    /// The master's name at the Sentinels.
     pub master: String,
-    /// Their URLs, each with what logs in to the Sentinel.
+    /// The Sentinels' URLs, with the credentials for the Sentinels.
     pub urls: Vec<String>,
-    /// Logs in to the master. Without a user and a password, what the first URL has does.
+    /// The user at the master; if empty, the one of the first URL.
     pub username: String,
-    /// Its password.
+    /// The password at the master; if empty, the one of the first URL.
     pub password: String,
 }
 
@@ -118,7 +118,7 @@ impl Default for BrokerOptions {
     }
 }
 
-/// Why there is no broker.
+/// Why a broker cannot be opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     /// The URL is not understood. The reason contains no part of it, since it may have a password.
@@ -127,9 +127,9 @@ pub enum OpenError {
     /// The setting of this name, below `broker`, is not usable. The reason contains no secret.
     #[error("{reason}")]
     BadSetting {
-        /// Its name.
+        /// The setting's name.
         name: &'static str,
-        /// Why.
+        /// Why it is not usable.
         reason: String,
     },
     /// The prefix is too long, or no text for a name.
@@ -137,11 +137,11 @@ pub enum OpenError {
     BadPrefix,
 }
 
-/// Opens a broker of this kind. It connects in the background; a server that is away is no error. Call it inside a
+/// Opens a broker of this kind. It connects in the background; an unavailable server is no error. Call it inside a
 /// runtime, which then drives the broker's tasks until the broker is dropped.
 ///
 /// # Errors
-/// If its options make no sense.
+/// If its options are not usable.
 pub fn open(
     kind: BrokerKind,
     options: &BrokerOptions,

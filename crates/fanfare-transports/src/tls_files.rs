@@ -1,4 +1,4 @@
-//! The files that TLS to a broker needs: the authorities, and the certificate and the key of this node.
+//! Reads the files for TLS to a broker: the authorities, and this node's certificate and key.
 
 use std::path::Path;
 
@@ -11,9 +11,9 @@ use rustls::{
 
 use crate::{BrokerOptions, OpenError};
 
-/// What was read, checked, in PEM.
+/// The checked contents of the files, in PEM.
 pub(crate) struct TlsFiles {
-    /// The only authorities, where they are configured.
+    /// The only authorities to trust, if configured.
     pub(crate) authorities: Option<Vec<u8>>,
     pub(crate) client: Option<ClientFiles>,
 }
@@ -28,7 +28,7 @@ impl TlsFiles {
     /// Reads the files in `options`.
     ///
     /// # Errors
-    /// When one cannot be read or is none of its kind. The text contains nothing of a file.
+    /// If a file cannot be read, or has the wrong content. The text contains no part of a file.
     pub(crate) fn read(options: &BrokerOptions) -> Result<Self, OpenError> {
         Ok(Self {
             authorities: options.ca_file.as_deref().map(authorities).transpose()?,
@@ -41,7 +41,7 @@ impl TlsFiles {
         })
     }
 
-    /// The setting of a file that is given.
+    /// Returns the name of a setting that names a file, if one does.
     pub(crate) fn given(&self) -> Option<&'static str> {
         let client = self.client.as_ref().map(|_| "client_cert_file");
         self.authorities.as_ref().map(|_| "ca_file").or(client)
@@ -67,7 +67,7 @@ impl ClientFiles {
         }
     }
 
-    /// The certificate, and those that lead to its authority.
+    /// Returns the certificate, and those up to its authority.
     pub(crate) fn chain(&self) -> Vec<CertificateDer<'static>> {
         CertificateDer::pem_slice_iter(&self.certificate)
             .flatten()

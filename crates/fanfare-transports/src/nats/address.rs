@@ -1,4 +1,4 @@
-//! Where the NATS servers are: their URLs, read and checked without connecting.
+//! The URLs of the NATS servers, read and checked without connecting.
 
 use std::{
     net::Ipv6Addr,
@@ -23,7 +23,7 @@ use crate::{BrokerOptions, OpenError, tls_files::TlsFiles};
 const FORM: &str = "expected nats://[user:password@]host[:port], or several with commas between them";
 const PORT: u16 = 4222;
 
-/// The NATS servers that can be connected to, each as good as another.
+/// The NATS servers, any of which can be used.
 pub(super) struct Address {
     servers: Vec<ServerAddress>,
     /// The hosts and ports.
@@ -42,16 +42,16 @@ pub(super) struct Address {
 pub(super) struct ServerAddress {
     pub(super) host: String,
     pub(super) port: u16,
-    /// Nothing but TLS will do.
+    /// The connection must use TLS.
     pub(super) needs_tls: bool,
     login: Login,
 }
 
 impl Address {
-    /// Reads the options; it connects to nothing.
+    /// Reads the options without connecting.
     ///
     /// # Errors
-    /// When a URL or a file is not usable. The text contains no part of a URL, since any part may be a password.
+    /// If a URL or a file is not usable. The text contains no part of a URL, since any part may be a password.
     pub(super) fn new(options: &BrokerOptions) -> Result<Self, OpenError> {
         let servers = options
             .url
@@ -84,13 +84,13 @@ impl Address {
         })
     }
 
-    /// The servers in the order in which to try them, each with the number for [`Self::is_at`].
+    /// Returns the servers in the order in which to try them, each with the number for [`Self::is_at`].
     pub(super) fn servers(&self) -> impl Iterator<Item = (usize, &ServerAddress)> {
         let (first, count) = (self.first.load(Ordering::Relaxed), self.servers.len());
         (first..first + count).filter_map(move |number| Some((number, self.servers.get(number % count)?)))
     }
 
-    /// The next attempt begins with the server of this number.
+    /// Sets the server with which the next attempt begins.
     pub(super) fn is_at(&self, number: usize) {
         self.first
             .store(number % self.servers.len().max(1), Ordering::Relaxed);
@@ -105,10 +105,10 @@ impl Address {
         }
     }
 
-    /// What logs in to `server`. The file is read for each connection, so that it can be replaced.
+    /// Returns the credentials for `server`. The file is read for each connection, so that it can be replaced.
     ///
     /// # Errors
-    /// When the file cannot be read or is none of its kind.
+    /// If the file cannot be read, or is no credentials file.
     pub(super) fn login(&self, server: &ServerAddress) -> Result<Login, String> {
         match &self.credentials_file {
             Some(path) => KeyFile::read(path).map(Login::Key),
@@ -116,10 +116,10 @@ impl Address {
         }
     }
 
-    /// How certificates are judged.
+    /// Returns the TLS settings.
     ///
     /// # Errors
-    /// When there is no authority to judge them by.
+    /// If there is no authority to trust.
     pub(super) fn tls(&self) -> Result<Arc<ClientConfig>, String> {
         if let Some(config) = self.tls.get() {
             return Ok(Arc::clone(config));

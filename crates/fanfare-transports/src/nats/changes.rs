@@ -15,24 +15,24 @@ const MAX_HEADER_BYTES: usize = 65_535 - OTHER_HEADER_BYTES;
 /// Room for the headers of a message that are not announcements.
 const OTHER_HEADER_BYTES: usize = 512;
 
-/// What is announced.
+/// The header with an announcement.
 pub(super) const ANNOUNCEMENT: &str = "Fanfare-Announcement";
-/// What begins a room's key.
+/// The first token of a room's key.
 pub(super) const ROOM: &str = "r";
 
-/// Changes of one record, and their places among all.
+/// The changes of one record, each with its index among all.
 pub(super) struct Group<'a> {
     pub(super) changes: Vec<(usize, &'a Change)>,
     pub(super) is_done: bool,
-    /// Whether the lease holds anything in it, once it is done.
+    /// Whether the lease holds anything in the record after them.
     pub(super) is_held: bool,
 }
 
-/// What the first changes of a record come to: as many as one message has room for.
+/// The result of the first changes of a record: of as many as fit in one message.
 pub(super) struct Outcome {
     /// The record.
     pub(super) value: Vec<u8>,
-    /// Whether the lease holds anything in it.
+    /// Whether the lease holds anything in the record.
     is_held: bool,
     pub(super) results: Vec<Applied>,
     pub(super) announcements: Vec<String>,
@@ -40,8 +40,8 @@ pub(super) struct Outcome {
 }
 
 impl Group<'_> {
-    /// What the changes come to if the record is `value` now, and the largest message has `limit` bytes. Cleaning changes a record
-    /// even where it holds nothing of the lease, so that a late write of that lease expects another change.
+    /// Returns the result of the changes on the record `value`, in a message of at most `limit` bytes. Cleaning changes a record even if the
+    /// lease holds nothing in it, so that a late write of that lease fails.
     pub(super) fn outcome(&self, lease: LeaseId, value: &[u8], is_cleaning: bool, limit: usize) -> Outcome {
         let mut announcements = Vec::new();
         let mut results = Vec::with_capacity(self.changes.len());
@@ -71,7 +71,7 @@ impl Group<'_> {
                 let changed = size_after(&room, size, lease, change);
                 let fits = changed + more <= limit;
                 if fits && (changed + headers + more > limit || headers + more > MAX_HEADER_BYTES) {
-                    // The next message has room for it.
+                    // It fits in the next message.
                     break;
                 }
                 let transition = fits && change_room(&mut room, lease, change);
@@ -103,8 +103,8 @@ impl Group<'_> {
         }
     }
 
-    /// The first changes are done, in the record as it is now: notes their results. The versions of lists count from `before`, the
-    /// one before these changes.
+    /// Notes the results of the first changes, which are stored. The versions of lists count from `before`, the version before these
+    /// changes.
     pub(super) fn finish(&mut self, outcome: Outcome, before: u64, all: &mut [Option<Applied>]) {
         let Outcome { is_held, results, .. } = outcome;
         self.is_held = is_held;
@@ -126,13 +126,13 @@ impl Group<'_> {
         self.is_done = self.changes.is_empty();
     }
 
-    /// What became of the changes is not known; the lease may hold something.
+    /// Notes that the result of the changes is unknown: the lease may hold something.
     pub(super) fn give_up(&mut self) {
         self.is_done = true;
         self.is_held = true;
     }
 
-    /// The changes are not made: the lease's term is over, or other nodes came before.
+    /// Notes that the changes are not made: the lease's term is over, or other nodes preempted them.
     pub(super) fn fence(&mut self, all: &mut [Option<Applied>]) {
         self.is_done = true;
         for (at, _) in &self.changes {
@@ -141,7 +141,7 @@ impl Group<'_> {
     }
 }
 
-/// Changes who is in `room`. Returns whether it was a transition.
+/// Changes the members of `room`. Returns whether it was a transition.
 fn change_room(room: &mut Room, lease: LeaseId, change: &Change) -> bool {
     match change {
         Change::Enter { member, since_ms, .. } => room.enter(lease, member, *since_ms),
@@ -152,7 +152,7 @@ fn change_room(room: &mut Room, lease: LeaseId, change: &Change) -> bool {
     }
 }
 
-/// The bytes of `room`, which has `size` of them, after `change`.
+/// Returns the size of `room` after `change`; it has `size` bytes before.
 fn size_after(room: &Room, size: usize, lease: LeaseId, change: &Change) -> usize {
     match change {
         Change::Enter { member, since_ms, .. } if room.size_of(lease, &member.user) == 0 => {
@@ -163,7 +163,7 @@ fn size_after(room: &Room, size: usize, lease: LeaseId, change: &Change) -> usiz
     }
 }
 
-/// What announces `change` if it is a transition.
+/// Returns the announcement of `change`, for a transition.
 fn announcement_of(change: &Change) -> Option<&AnnouncementText> {
     match change {
         Change::Enter { announcement, .. } | Change::Leave { announcement, .. } => announcement.as_ref(),
@@ -171,14 +171,14 @@ fn announcement_of(change: &Change) -> Option<&AnnouncementText> {
     }
 }
 
-/// `announcement` as the value of a header; its version is known by where it stands.
+/// Returns `announcement` as the value of a header. Its position among the headers gives its version.
 fn header(announcement: &AnnouncementText) -> String {
     let text = [&*announcement.head, b"0", &*announcement.tail].concat();
     // In JSON a line break can only stand where a space can.
     String::from_utf8_lossy(&text).replace(['\r', '\n'], " ")
 }
 
-/// The changes of each record, in order.
+/// Groups `changes` by their records, in order.
 pub(super) fn groups(changes: &[Change]) -> BTreeMap<String, Group<'_>> {
     let mut groups = BTreeMap::new();
     for (at, change) in changes.iter().enumerate() {
@@ -194,7 +194,7 @@ pub(super) fn groups(changes: &[Change]) -> BTreeMap<String, Group<'_>> {
 
 // Keys.
 
-/// What a record is about.
+/// The subject of a record.
 pub(super) enum Name {
     Room(Channel),
     Slot(SlotName),
@@ -227,7 +227,7 @@ pub(super) fn read_key(key: &str) -> Option<Name> {
     }
 }
 
-/// The index entry of `lease` for the record `key`.
+/// Returns the index entry of `lease` for the record `key`.
 pub(super) fn index_key(lease: LeaseId, key: &str) -> String {
     format!("x.{lease}.{key}")
 }

@@ -1,4 +1,4 @@
-//! A connection to a NATS server: opened, logged in, and split into what reads and what writes.
+//! Opens a connection to a NATS server, logs in, and splits it into a reader and a writer.
 
 use std::io;
 
@@ -17,7 +17,7 @@ use super::{
     protocol::{self, Info, ServerOp},
 };
 
-/// Room for what is read at once.
+/// The room for one read, in bytes.
 const READ_BYTES: usize = 64 * 1024;
 
 trait Socket: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
@@ -41,15 +41,15 @@ pub(super) struct Reader {
 /// Writes to the server.
 pub(super) struct Writer(WriteHalf<Box<dyn Socket>>);
 
-/// Connects to the first server that lets this node in.
+/// Connects to the first server that accepts this node.
 ///
 /// # Errors
-/// When none does: why the last one did not, without secrets.
+/// If none does: the last server's reason, without secrets.
 pub(super) async fn open(address: &Address) -> Result<Open, String> {
     let _turn = address.opening.lock().await;
     let mut last = String::new();
     for (number, server) in address.servers() {
-        // If the caller's patience ends at a server that does not answer, the next attempt begins behind it.
+        // If the caller gives up at a server that does not answer, the next attempt begins with the next server.
         address.is_at(number + 1);
         match connect(address, server).await {
             Ok(open) => {
@@ -118,10 +118,10 @@ fn split(socket: Box<dyn Socket>) -> (Reader, Writer) {
 }
 
 impl Reader {
-    /// What the server sends next; `None` at the end. Nothing is lost if the future is dropped.
+    /// Returns the server's next operation; `None` at the end. Nothing is lost if the future is dropped.
     ///
     /// # Errors
-    /// When the connection fails, or the server sends what is not of the protocol.
+    /// If the connection fails, or the server violates the protocol.
     pub(super) async fn next(&mut self) -> Result<Option<ServerOp>, String> {
         loop {
             if let Some(op) = protocol::next(&mut self.buffer).map_err(|error| error.to_string())? {
@@ -142,8 +142,8 @@ impl Writer {
         self.0.flush().await
     }
 
-    /// Writes what comes in, whole operations, until there is no sender of it, or the connection fails; its reader finds
-    /// that out. It runs in a task of its own, so that no caller who goes away leaves half an operation behind.
+    /// Writes the operations in `outgoing` until their senders are gone or the connection fails, which the reader finds. It runs in its own
+    /// task, so a caller that is dropped leaves no incomplete operation.
     pub(super) async fn run(mut self, mut outgoing: mpsc::UnboundedReceiver<Vec<u8>>) {
         while let Some(bytes) = outgoing.recv().await {
             if self.write(&bytes).await.is_err() {
@@ -154,7 +154,7 @@ impl Writer {
     }
 }
 
-/// Describes what the server refused: one line, without anything published.
+/// Describes a refusal of the server: one line, without anything published.
 pub(super) fn refused(error: &str) -> String {
     let error: String = error.chars().filter(|c| !c.is_control()).take(160).collect();
     format!("NATS answered {error}")

@@ -1,4 +1,4 @@
-//! The records of presence that nothing is held in, until they are removed.
+//! The presence records without holders, until they are removed.
 
 use std::{
     collections::VecDeque,
@@ -10,20 +10,20 @@ use fanfare_core::locked;
 
 /// How long an empty record stays.
 const EMPTY_LIFETIME: Duration = Duration::from_secs(60);
-/// Empty records that are removed at once.
+/// The most empty records to remove at once.
 const EMPTY: usize = 256;
 
-/// When records were left empty, and the numbers of these changes.
+/// The changes that left records empty: their times and numbers.
 #[derive(Default)]
 pub(super) struct Empty(Mutex<VecDeque<(Instant, u64)>>);
 
 impl Empty {
-    /// A record was left empty by the change of this number.
+    /// Notes that the change of this number left a record empty.
     pub(super) fn add(&self, sequence: u64) {
         locked(&self.0).push_back((Instant::now(), sequence));
     }
 
-    /// The numbers of some that have been empty for long.
+    /// Takes the numbers of some that have been empty for [`EMPTY_LIFETIME`].
     pub(super) fn take_due(&self) -> Vec<u64> {
         let (mut empty, mut due) = (locked(&self.0), Vec::new());
         while due.len() < EMPTY

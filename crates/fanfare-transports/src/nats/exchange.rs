@@ -1,4 +1,4 @@
-//! What is sent on a connection, and the server's signs that it has gone through it.
+//! Sends operations on a connection and waits until the server has processed them: it answers each `PING` in order.
 
 use std::{collections::VecDeque, sync::Mutex};
 
@@ -11,10 +11,10 @@ use super::{
     protocol::{self, ServerMessage, ServerOp},
 };
 
-/// What a server refused of some operations: its errors, each of which names the subject.
+/// The server's errors for some operations, each of which names its subject.
 pub(super) struct Refusals(Vec<String>);
 
-/// What was sent, and who waits for the server to have gone through it.
+/// The outgoing side of a connection, and the callers that wait for the server.
 pub(super) struct Exchange {
     outgoing: mpsc::UnboundedSender<Vec<u8>>,
     waiting: Mutex<OpenPings>,
@@ -24,7 +24,7 @@ pub(super) struct Exchange {
 struct OpenPings {
     /// One for each `PING` that has no `PONG` yet, in order.
     pings: VecDeque<oneshot::Sender<Refusals>>,
-    /// What was refused since the last `PONG`.
+    /// The errors since the last `PONG`.
     refused: Vec<String>,
     is_lost: bool,
 }
@@ -39,10 +39,10 @@ impl Exchange {
         (this, bytes)
     }
 
-    /// Sends `operations` and waits until the server has gone through them. It answers errors first.
+    /// Sends `operations` and waits until the server has processed them. Its errors arrive before the `PONG`.
     ///
     /// # Errors
-    /// When the connection is lost, or the server does not answer in time.
+    /// If the connection is lost, or the server does not answer in time.
     pub(super) async fn carry_out(&self, mut operations: Vec<u8>) -> Result<Refusals, &'static str> {
         operations.extend_from_slice(protocol::PING);
         let (done, gone_through) = oneshot::channel();
@@ -59,7 +59,7 @@ impl Exchange {
         answer.map_err(|_| "timed out")?.map_err(|_| "connection lost")
     }
 
-    /// Takes what the server sent. Returns it if it is a message.
+    /// Handles an operation of the server. Returns it if it is a message.
     pub(super) fn take(&self, op: ServerOp) -> Option<ServerMessage> {
         match op {
             ServerOp::Message(message) => return Some(message),
@@ -79,7 +79,7 @@ impl Exchange {
         None
     }
 
-    /// The connection is lost.
+    /// Notes that the connection is lost.
     pub(super) fn lost(&self) {
         let mut waiting = locked(&self.waiting);
         waiting.is_lost = true;
@@ -88,7 +88,7 @@ impl Exchange {
 }
 
 impl Refusals {
-    /// Why the operation on `subject` was refused.
+    /// Returns why the operation on `subject` was refused, if it was.
     pub(super) fn of(&self, subject: &str) -> Option<String> {
         let quoted = format!("\"{subject}\"");
         self.0
@@ -97,7 +97,7 @@ impl Refusals {
             .map(|error| refused(error))
     }
 
-    /// Why anything was refused.
+    /// Returns why an operation was refused, if one was.
     pub(super) fn any(&self) -> Option<String> {
         self.0.first().map(|error| refused(error))
     }

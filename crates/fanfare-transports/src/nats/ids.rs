@@ -19,17 +19,17 @@ use super::{
 };
 use crate::id_values::{self, CLAIMED, PUBLISHED, TOGETHER};
 
-/// What the bucket is called; the prefix stands before it.
+/// The bucket's name, behind the prefix.
 const BUCKET: &str = "fanfare-ids";
 /// The value of an id that was released.
 const RELEASED: &[u8] = b"-";
 /// The key by which nodes read the server's clock: ages are judged by the clock that all nodes share.
 const CLOCK: &str = "clock";
-/// How long a reading of the server's clock serves. The bucket is made again then, should it have gone.
+/// How long a reading of the server's clock is used. The next one creates the bucket again if it is gone.
 const CLOCK_LIFETIME: Duration = Duration::from_secs(60);
-/// Ids in one go.
+/// The most ids in one batch.
 const IDS: usize = 512;
-/// How often a change is tried again that another node came before.
+/// The most attempts of a change that other nodes preempt.
 const ROUNDS: usize = 4;
 
 /// The store of ids on one connection.
@@ -39,7 +39,7 @@ pub(super) struct Ids {
     clock: Learned<Clock>,
 }
 
-/// What the server's clock said.
+/// A reading of the server's clock.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Clock {
     said: SystemTime,
@@ -89,15 +89,15 @@ impl Ids {
         }
     }
 
-    /// The request that notes that `id` was published, until its receipt is stored.
+    /// Returns the request that notes that `id` was published, until its receipt is stored.
     pub(super) fn published(&self, id: &Uuid) -> Publish {
         self.bucket.put(&key(id), PUBLISHED.into(), None)
     }
 
-    /// Makes the bucket, and reads the server's clock.
+    /// Creates the bucket if it is missing, and reads the server's clock.
     ///
     /// # Errors
-    /// When JetStream does not do it.
+    /// If JetStream refuses or does not answer.
     pub(super) async fn prepare(&self) -> Result<Clock, Unanswered> {
         let serves = |clock: &Clock| clock.read.elapsed() < CLOCK_LIFETIME;
         self.clock.get(&self.questions, serves, self.make()).await
@@ -111,7 +111,7 @@ impl Ids {
                 .ask_one(bucket.put(CLOCK, bytes::Bytes::new(), None))
                 .await,
         );
-        // What an account may not make it may use.
+        // An account may use a bucket that it may not create.
         match (created, put) {
             (_, Ok(_)) => {}
             (Err(reason), _) | (Ok(_), Err(reason)) => return Err(reason),
@@ -149,7 +149,7 @@ impl Ids {
             Some(_) => TOGETHER,
             None => CLAIMED,
         };
-        // The ids' places, and which change is expected to be the last.
+        // The ids' indices, and for each the number of the change that is expected to be the last.
         let mut wanted: Vec<(usize, u64)> = (0..ids.len()).map(|at| (at, 0)).collect();
         for _ in 0..ROUNDS {
             let puts = wanted.iter().map(|&(at, sequence)| {
@@ -184,7 +184,7 @@ impl Ids {
                             claims[at] = Some(id_values::claim(&found.value, age, receiving));
                         }
                     }
-                    // Its life has ended just now.
+                    // It has expired since.
                     Some(None) => wanted.push((at, 0)),
                     None => {}
                 }
@@ -192,7 +192,7 @@ impl Ids {
         }
     }
 
-    /// Stores receipts of ids that are there.
+    /// Stores the receipts of ids that are still remembered.
     async fn settle_some(&self, receipts: &[(Uuid, Receipt)], stored: &mut Stored<()>) {
         let prepared = self.prepare().await;
         let Some(clock) = note(stored, prepared) else {
@@ -233,18 +233,18 @@ impl Clock {
         self.said + self.read.elapsed()
     }
 
-    /// The time by the server's clock, in milliseconds since 1970.
+    /// Returns the time by the server's clock, in milliseconds since 1970.
     pub(super) fn now_ms(&self) -> u64 {
         unix_millis(self.now())
     }
 
-    /// How long ago it was `at` by the server's clock.
+    /// Returns how long ago `at` was by the server's clock.
     fn age(&self, at: SystemTime) -> Duration {
         self.now().duration_since(at).unwrap_or_default()
     }
 }
 
-/// What the store reports of a message that it carries, by the answer to the note that its id was published.
+/// Returns the result for a message that was carried. `note` is the answer to the request that noted its id as published.
 pub(super) fn accepted(
     note: Option<Result<ServerMessage, Unanswered>>,
     position: Option<Position>,
@@ -257,7 +257,7 @@ pub(super) fn accepted(
     }
 }
 
-/// Whether an id with this value may be claimed. JetStream forgets all values after the longest of their lives.
+/// Returns whether an id with this value may be claimed. JetStream keeps every value for the longest of their lifetimes.
 fn is_free(value: &[u8], age: Duration) -> bool {
     value == RELEASED || (value == CLAIMED && age > UNANSWERED_LIFETIME)
 }

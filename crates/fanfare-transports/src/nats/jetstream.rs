@@ -14,29 +14,29 @@ use super::{
     questions::{Questions, Unanswered},
 };
 
-/// The longest that a message's own id is remembered; JetStream wants it no longer than messages live.
+/// The longest window for duplicates; JetStream refuses one that is longer than messages live.
 const DUPLICATES: Duration = Duration::from_secs(120);
-/// The error of a stream that is there, and was made otherwise.
+/// The error if the stream exists with another configuration.
 const NAME_IN_USE: u32 = 10_058;
 /// The errors of a server, and of an account, without JetStream.
 const NOT_ENABLED: [u32; 2] = [10_076, 10_039];
 /// The error of a change that expects another last change.
 const WRONG_SEQUENCE: u32 = 10_071;
 
-/// When a stream was made that another node's request is making at this moment.
+/// The creation time of a stream that another node's request is still creating.
 const BEING_MADE: &str = "0001-01-01T00:00:00Z";
-/// How often, and after how long, the server is asked again then.
+/// How often, and after what time, the server is asked again then.
 const ATTEMPTS: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// A bucket of keys.
 pub(super) struct Bucket {
     stream: String,
-    /// Stands before each key.
+    /// The prefix of each key.
     subject: String,
 }
 
-/// What is stored for a key.
+/// The value of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Stored {
     pub(super) value: Bytes,
@@ -46,7 +46,7 @@ pub(super) struct Stored {
     pub(super) at: SystemTime,
 }
 
-/// What JetStream answers; each answer has some of these fields.
+/// An answer of JetStream, which has some of these fields.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Answer {
@@ -59,18 +59,18 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// When the stream was made.
+    /// Returns when the stream was created.
     ///
     /// # Errors
-    /// When the answer does not say so.
+    /// If the answer has no such time.
     pub(super) fn made_at(&self) -> Result<SystemTime, Unanswered> {
         humantime::parse_rfc3339(&self.created).map_err(|_| not_understood())
     }
 
-    /// The answer, unless it is an error.
+    /// Reads an answer.
     ///
     /// # Errors
-    /// Then.
+    /// If it is an error, or not understood.
     pub(super) fn read(answer: &ServerMessage) -> Result<Self, Unanswered> {
         let mut answer = read(answer)?;
         match answer.error.take() {
@@ -111,12 +111,12 @@ impl Bucket {
         }
     }
 
-    /// Makes the bucket unless it is there. One that an administrator made otherwise serves, too. Its values live for `lifetime`,
-    /// or for ever; with `republish`, the headers of changes below the first of the two names are published below the second.
-    /// Returns when it was made.
+    /// Creates the bucket if it is missing. An existing one is used as an administrator configured it. Its values live for `lifetime`, or
+    /// for ever; with `republish`, the headers of changes below the first of the two names are published below the second.
+    /// Returns when it was created.
     ///
     /// # Errors
-    /// When it is not there, or does not republish.
+    /// If it is missing and cannot be created, or does not republish.
     pub(super) async fn create(
         &self,
         questions: &Questions,
@@ -141,7 +141,7 @@ impl Bucket {
         make(questions, &self.stream, &config).await?.made_at()
     }
 
-    /// The keys that begin with `start`, which ends at a dot.
+    /// Returns the keys that begin with `start`, which ends at a dot.
     pub(super) async fn keys(&self, questions: &Questions, start: &str) -> Result<Vec<String>, Unanswered> {
         let (filter, mut keys) = (format!("{}{start}>", self.subject), Vec::new());
         subjects(questions, &self.stream, &filter, |subject| {
@@ -151,13 +151,13 @@ impl Bucket {
         Ok(keys)
     }
 
-    /// The request that deletes the change of this number, if it is still there.
+    /// Returns the request that deletes the change of this number, if it still exists.
     pub(super) fn delete(&self, sequence: u64) -> Publish {
         let question = json!({"seq": sequence, "no_erase": true});
         api("STREAM.MSG.DELETE", &self.stream, &question)
     }
 
-    /// The request that stores `value` for `key`, if its last change is the `expected` one; 0 stands for none.
+    /// Returns the request that stores `value` for `key`, if its last change is the `expected` one; 0 stands for none.
     pub(super) fn put(&self, key: &str, value: Bytes, expected: Option<u64>) -> Publish {
         Publish {
             subject: format!("{}{key}", self.subject),
@@ -169,13 +169,13 @@ impl Bucket {
         }
     }
 
-    /// The request for what is stored for `key`.
+    /// Returns the request for the value of `key`.
     pub(super) fn get(&self, key: &str) -> Publish {
         last(&self.stream, &format!("{}{key}", self.subject))
     }
 }
 
-/// The request `what` about a stream.
+/// Returns the request `what` about a stream.
 pub(super) fn api(what: &str, stream: &str, question: &Value) -> Publish {
     Publish {
         subject: format!("$JS.API.{what}.{stream}"),
@@ -184,7 +184,7 @@ pub(super) fn api(what: &str, stream: &str, question: &Value) -> Publish {
     }
 }
 
-/// The request for the last message on `subject` in a stream.
+/// Returns the request for the last message on `subject` in a stream.
 pub(super) fn last(stream: &str, subject: &str) -> Publish {
     Publish {
         subject: format!("$JS.API.DIRECT.GET.{stream}.{subject}"),
@@ -193,10 +193,10 @@ pub(super) fn last(stream: &str, subject: &str) -> Publish {
     }
 }
 
-/// Has `take` take each of the subjects in a stream that match `filter`.
+/// Calls `take` with each subject in a stream that matches `filter`.
 ///
 /// # Errors
-/// When JetStream does not name them all.
+/// If JetStream does not return all of them.
 pub(super) async fn subjects(
     questions: &Questions,
     stream: &str,
@@ -218,10 +218,10 @@ pub(super) async fn subjects(
     }
 }
 
-/// Makes the stream unless it is there, in whichever way it was made.
+/// Creates the stream if it is missing. An existing one is used with its own configuration.
 ///
 /// # Errors
-/// When it is not there, or does not republish as `config` says.
+/// If it is missing and cannot be created, or does not republish as in `config`.
 pub(super) async fn make(questions: &Questions, stream: &str, config: &Value) -> Result<Answer, Unanswered> {
     let info = async || read(&questions.ask_one(api("STREAM.INFO", stream, &json!({}))).await?);
     let mut made = read(&questions.ask_one(api("STREAM.CREATE", stream, config)).await?)?;
@@ -252,10 +252,10 @@ pub(super) async fn make(questions: &Questions, stream: &str, config: &Value) ->
     Ok(made)
 }
 
-/// The number of a change that JetStream stored; `None` if the last change was another than the expected one.
+/// Returns the number of a change that JetStream stored; `None` if the last change was not the expected one.
 ///
 /// # Errors
-/// When it was refused.
+/// If it was refused.
 pub(super) fn change(answer: Result<ServerMessage, Unanswered>) -> Result<Option<u64>, Unanswered> {
     let Answer { seq, error, .. } = read(&answer?)?;
     match error {
@@ -265,10 +265,10 @@ pub(super) fn change(answer: Result<ServerMessage, Unanswered>) -> Result<Option
     }
 }
 
-/// What is stored for the key that was asked for.
+/// Returns the value that was asked for; `None` if there is none.
 ///
 /// # Errors
-/// When the question was refused.
+/// If the question was refused.
 pub(super) fn found(answer: Result<ServerMessage, Unanswered>) -> Result<Option<Stored>, Unanswered> {
     let answer = answer?;
     match answer.status() {

@@ -1,4 +1,4 @@
-//! How a node logs in to a NATS server, and the words that do it.
+//! The credentials for a NATS server, and the `CONNECT` line that sends them.
 
 use std::{fmt, path::Path};
 
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::protocol::Info;
 
-/// What logs in.
+/// The credentials for a server.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Login {
     Nothing,
@@ -23,7 +23,7 @@ impl fmt::Debug for Login {
     }
 }
 
-/// A credentials file: a key, and the account's statement about it (a JWT) where there is one.
+/// A credentials file: a key, and the account's JWT for it, if there is one.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct KeyFile {
     jwt: Option<String>,
@@ -34,7 +34,7 @@ impl KeyFile {
     /// Reads the file at `path`: a `.creds` file, or one with the seed of a user's key alone.
     ///
     /// # Errors
-    /// When it cannot be read or has no key in it. The text contains none of it.
+    /// If it cannot be read, or has no key in it. The text contains no part of it.
     pub(super) fn read(path: &Path) -> Result<Self, String> {
         let name = path.display();
         let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {name}: {error}"))?;
@@ -57,10 +57,10 @@ impl KeyFile {
     }
 }
 
-/// The line that begins a connection: `CONNECT` and what the server must know.
+/// Returns the `CONNECT` line, which begins a connection.
 ///
 /// # Errors
-/// When the login needs what this server does not offer.
+/// If the server does not offer what the login needs.
 pub(super) fn connect_line(login: &Login, info: &Info, is_encrypted: bool) -> Result<Vec<u8>, String> {
     let mut line = json!({
         "verbose": false,

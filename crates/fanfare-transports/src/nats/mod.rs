@@ -1,4 +1,4 @@
-//! NATS: messages travel by core publish and subscribe, and what must be remembered is in JetStream.
+//! NATS: messages travel by core publish and subscribe. Ids, presence and the journal are in JetStream.
 
 mod address;
 mod changes;
@@ -36,27 +36,27 @@ use tokio::time::timeout;
 use self::{address::Address, empty::Empty, names::Names, questions::Unanswered, sender::Connection};
 use crate::{BrokerOptions, OpenError};
 
-/// How long a new connection waits for JetStream: events go on without it, and the connection must not be given up for it.
+/// How long a new connection waits for JetStream: events flow without it, so the connection must not fail for it.
 const PATIENCE: Duration = ANSWER_TIMEOUT.checked_div(2).unwrap();
-const NO_JETSTREAM: &str = "this NATS server has no JetStream, and Fanfare remembers ids and who is in a room there: start it with \
+const NO_JETSTREAM: &str = "this NATS server has no JetStream, in which Fanfare stores ids and presence: start it with \
                             `-js`, or enable JetStream for the account";
 
 /// NATS servers.
 pub(crate) struct Nats {
     address: Address,
     names: Names,
-    /// JetStream answered once. Should it go away later, events go on without it.
+    /// JetStream has answered once. If it becomes unavailable later, events flow without it.
     has_jetstream: AtomicBool,
-    /// Outlives connections.
+    /// Outlives the connections.
     empty: Arc<Empty>,
     max_history_bytes: usize,
 }
 
 impl Nats {
-    /// The servers in `options`; it connects to nothing.
+    /// Reads `options` without connecting.
     ///
     /// # Errors
-    /// When the URLs, the files or the prefix are not usable.
+    /// If the URLs, the files or the prefix are not usable.
     pub(crate) fn new(options: &BrokerOptions) -> Result<Self, OpenError> {
         Ok(Self {
             address: Address::new(options)?,
@@ -96,7 +96,7 @@ impl Transport for Nats {
                     return Err(NO_JETSTREAM.to_owned());
                 }
                 Ok(Err(Unanswered::Lost)) => return Err(Unanswered::Lost.reason()),
-                // Each claim says so again.
+                // Each claim reports it again.
                 Ok(Err(_)) | Err(_) => {}
             }
             Ok(Box::new(connection) as Box<dyn Sender>)

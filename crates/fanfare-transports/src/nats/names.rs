@@ -1,4 +1,4 @@
-//! What subjects are called on NATS, and what the buckets of keys are called.
+//! The names of subjects and buckets on NATS.
 //!
 //! A name becomes tokens of a NATS subject: everything but `A-Z a-z 0-9 _ -` is percent-encoded, so that no name can hold a
 //! wildcard or end a token. A channel's `.` separates tokens; every other name is one token. Each name has one spelling.
@@ -15,13 +15,13 @@ use crate::{MAX_PREFIX_BYTES, OpenError};
 
 const EVERYONE: &str = "fanfare.everyone";
 const EVENTS: &str = "fanfare.events";
-/// All nodes subscribe to this.
+/// The subject of all nodes.
 const NODES: &str = "fanfare.nodes";
 /// Events for a user; the user's id follows.
 const USER: &str = "user_noti.";
 /// Events for a channel; its name follows.
 const CHANNEL: &str = "fanfare.channel.";
-/// One node subscribes to this; its id follows.
+/// The subject of one node; its id follows.
 const NODE: &str = "fanfare.node.";
 
 const BAD_PREFIX: &str = "expected the beginning of a NATS subject such as \"eu.\": without empty tokens, `*` and `>`, and not a \
@@ -35,7 +35,7 @@ pub(super) struct Names {
 
 impl Names {
     /// # Errors
-    /// When NATS could not take `prefix` as the beginning of a subject, or it reaches into the server's own subjects.
+    /// If `prefix` is no valid beginning of a subject, or reaches into the server's own subjects.
     pub(super) fn new(prefix: &str) -> Result<Self, OpenError> {
         let is_bad = |c: char| c.is_control() || c.is_whitespace();
         if prefix.len() > MAX_PREFIX_BYTES || prefix.chars().any(is_bad) {
@@ -54,7 +54,7 @@ impl Names {
         })
     }
 
-    /// The NATS subject for `subject`; for [`Subject::AllChannels`] a wildcard.
+    /// Returns the NATS subject for `subject`; for [`Subject::AllChannels`] a wildcard.
     pub(super) fn subject(&self, subject: &Subject) -> String {
         let mut name = self.prefix.to_string();
         match subject {
@@ -85,10 +85,10 @@ impl Names {
         name
     }
 
-    /// The subject that the NATS subject `name` stands for, to which this node is subscribed.
+    /// Reads the NATS subject `name`, to which this node is subscribed.
     ///
     /// # Errors
-    /// When it is not one of this node's, or not spelled as [`Self::subject`] spells it: no other node would receive it.
+    /// If it is not one of this node's, or not spelled as [`Self::subject`] spells it: no other node would receive it.
     pub(super) fn read(&self, name: &[u8]) -> Result<Subject, Rejected> {
         let name = std::str::from_utf8(name).map_err(|_| Rejected::BadChannel)?;
         let rest = name.strip_prefix(&*self.prefix).ok_or(Rejected::BadChannel)?;
@@ -105,18 +105,18 @@ impl Names {
         }
     }
 
-    /// Whether the NATS subject `name` is one of the nodes alone.
+    /// Returns whether only nodes publish on the NATS subject `name`.
     pub(super) fn is_of_nodes(&self, name: &[u8]) -> bool {
         let rest = name.strip_prefix(self.prefix.as_bytes());
         rest.is_some_and(|rest| rest == NODES.as_bytes() || rest.starts_with(NODE.as_bytes()))
     }
 
-    /// What stands before each channel, without the dot behind it.
+    /// Returns the subject above all channels, without a dot at its end.
     pub(super) fn channels(&self) -> String {
         format!("{}{}", self.prefix, CHANNEL.trim_end_matches('.'))
     }
 
-    /// The bucket called `name`: what a bucket may be called has fewer characters than a prefix.
+    /// Returns the bucket called `name`, behind the encoded prefix: names of buckets allow fewer characters than subjects.
     pub(super) fn bucket(&self, name: &str) -> String {
         let mut bucket = String::new();
         for byte in self.prefix.bytes() {
@@ -131,7 +131,7 @@ impl Names {
     }
 }
 
-/// The subject behind the part of a name that says its kind.
+/// Reads a name that has a kind and a text behind it.
 fn named(rest: &str) -> Result<Subject, Rejected> {
     if let Some(id) = rest.strip_prefix(USER) {
         let id = decode(id).ok_or(Rejected::BadUser)?;
@@ -139,7 +139,7 @@ fn named(rest: &str) -> Result<Subject, Rejected> {
         Ok(Subject::Audience(Audience::User(user)))
     } else if let Some(channel) = rest.strip_prefix(CHANNEL) {
         let channel = decode(channel).ok_or(Rejected::BadChannel)?;
-        // Rejects a user's own channel, too.
+        // Also rejects a user's own channel.
         wire::audience(&format!("{}{channel}", wire::CHANNEL)).map(Subject::Audience)
     } else if let Some(node) = rest.strip_prefix(NODE) {
         let node = decode(node).ok_or(Rejected::BadChannel)?;
@@ -149,7 +149,7 @@ fn named(rest: &str) -> Result<Subject, Rejected> {
     }
 }
 
-/// Writes `name` to `tokens`: what is not in `plain` and no letter, digit, `_` or `-` as `%` and two hex digits.
+/// Appends `name` to `tokens`: letters, digits, `_`, `-` and the characters of `plain` as they are, others as `%` and two hex digits.
 pub(super) fn encode(name: &str, plain: &str, tokens: &mut String) {
     for byte in name.bytes() {
         let is_plain =
@@ -162,7 +162,7 @@ pub(super) fn encode(name: &str, plain: &str, tokens: &mut String) {
     }
 }
 
-/// The name that [`encode`] wrote so.
+/// Reads a name that [`encode`] wrote.
 pub(super) fn decode(tokens: &str) -> Option<String> {
     let name = percent_encoding::percent_decode_str(tokens).decode_utf8();
     name.ok().map(std::borrow::Cow::into_owned)

@@ -1,8 +1,8 @@
-//! The order of what the presence bucket republishes: each change of a room waits for the change before it.
+//! Orders the messages that the presence bucket republishes: each change of a room waits for the change before it.
 //!
 //! nats-server 2.9 stores a message under the stream's lock and republishes it after the lock, so the changes of two nodes may
 //! arrive the wrong way round. Each republished message names the room's change before it (`Nats-Last-Sequence`). While a change waits,
-//! the messages of nodes wait behind it: a node relies on all that was published before its probe having arrived with the probe.
+//! the messages of nodes wait behind it: a node relies on receiving its probe after everything that was published before the probe.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -21,9 +21,9 @@ use super::{
 /// How long a change waits for the one before it. The server republishes that one within microseconds, or never did. A probe that waits
 /// behind it must not look lost.
 const PATIENCE: Duration = ANSWER_TIMEOUT.checked_div(2).unwrap();
-/// Messages that may wait.
+/// The most messages that wait.
 const MOST_WAITING: usize = 1024;
-/// Rooms of one generation. A room that has not changed while that many others have is forgotten: its next change waits for none.
+/// The rooms of one generation. A room that has not changed while so many others have is forgotten: its next change does not wait.
 const ROOMS: usize = 65_536;
 
 /// Passes messages on, the changes of each room in order.
@@ -32,7 +32,7 @@ pub(super) struct Order {
     /// The stream of the journal, whose messages have an order of their own.
     journal: String,
     window: Window,
-    /// Other messages that arrived while messages of the journal waited, and the highest number of these: nothing overtakes.
+    /// Messages that arrived while messages of the journal waited, each with the highest number of these, which it must not overtake.
     behind: VecDeque<(u64, ServerMessage, bool)>,
     ready: VecDeque<ServerMessage>,
     /// Changes, and messages of nodes behind them.
@@ -73,13 +73,13 @@ impl Order {
         self.ready.pop_front()
     }
 
-    /// When the first of those that wait has waited for long enough.
+    /// Returns when the first waiting message is passed on in any case.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let change = self.waiting.front().map(|waiting| waiting.until);
         change.into_iter().chain(self.window.deadline()).min()
     }
 
-    /// `message` arrived `now`, from a node or from anyone else.
+    /// Takes a message that arrived `now`.
     pub(super) fn arrived(&mut self, message: ServerMessage, is_of_nodes: bool, now: Instant) {
         if let Some(number) = journal::number(&self.journal, &message) {
             self.window.arrived(number, message, now, &mut self.ready);
@@ -91,7 +91,7 @@ impl Order {
         }
     }
 
-    /// Passes on what arrived behind messages of the journal that wait no longer.
+    /// Passes on the messages that waited behind messages of the journal.
     fn pass_behind(&mut self, now: Instant) {
         while let Some((highest, ..)) = self.behind.front()
             && *highest <= self.window.last()
@@ -101,7 +101,7 @@ impl Order {
         }
     }
 
-    /// A message arrived that is not the journal's.
+    /// Takes a message that is not the journal's.
     fn arrived_besides(&mut self, message: ServerMessage, is_of_nodes: bool, now: Instant) {
         let change = self.change(&message);
         let must_wait = match change {
@@ -123,7 +123,7 @@ impl Order {
         }
     }
 
-    /// Passes on what has waited for long enough at `now`.
+    /// Passes on the messages whose time is over at `now`.
     pub(super) fn expire(&mut self, now: Instant) {
         let is_over = |waiting: &WaitingMessage| waiting.until <= now;
         while self.waiting.front().is_some_and(is_over) {
@@ -133,7 +133,7 @@ impl Order {
         self.pass_behind(now);
     }
 
-    /// Nothing more arrives: passes on whatever waits.
+    /// Passes on all waiting messages, because no more arrive.
     pub(super) fn end(&mut self) {
         while !self.waiting.is_empty() {
             self.pass_first();
@@ -149,11 +149,11 @@ impl Order {
         }
     }
 
-    /// Passes on `message`, and what waits for it.
+    /// Passes on `message`, and the messages that wait for it.
     fn pass(&mut self, message: ServerMessage, change: Option<RoomChange>) {
         self.ready.push_back(message);
         let Some(change) = change else { return };
-        // A record's first change may have a lower number than what was known: the bucket was made anew.
+        // A record's first change may have a lower number than the last known: then the bucket was created again.
         let before = self.last(change.room).filter(|_| change.previous > 0);
         let mut last = change.sequence.max(before.unwrap_or(0));
         while let Some((next, message)) = self.take_waiting(change.room, last) {
@@ -170,7 +170,7 @@ impl Order {
         }
     }
 
-    /// The change of `room` that waits for no change after `last`.
+    /// Takes the change of `room` that waits for no change after `last`.
     fn take_waiting(&mut self, room: RoomHash, last: u64) -> Option<(RoomChange, ServerMessage)> {
         let follows = |change: RoomChange| change.room == room && change.previous <= last;
         let at = self

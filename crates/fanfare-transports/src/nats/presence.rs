@@ -4,7 +4,7 @@
 //! A room's announcements are headers of the very message that changes its record. The bucket republishes the headers on the
 //! room's channel, in the order of the changes. An index entry is a key for each record that a lease may hold something in.
 //!
-//! A record that nothing is held in stays for a while as an empty one: a late write that expects none would otherwise succeed.
+//! A record without holders stays for a while as an empty one: otherwise a late write that expects no record would succeed.
 
 mod apply;
 
@@ -31,27 +31,28 @@ use super::{
     records::{LeaseState, Room, lease_names, write_lease_names},
 };
 
-/// What the bucket is called; the prefix stands before it.
+/// The bucket's name, behind the prefix.
 const BUCKET: &str = "fanfare-presence";
 /// The key that lists the leases.
 const LEASES: &str = "leases";
-/// When the bucket was made, in microseconds: versions begin there, so that they grow though a bucket is made anew.
+/// The header with the bucket's time of creation, in microseconds. Versions begin there, so that they grow even if the bucket is created
+/// again.
 const EPOCH: &str = "Fanfare-Epoch";
-/// Changes in one go, of which all of one room are announced by one message.
+/// The most changes in one batch, of which one message announces all of one room.
 const CHANGES: usize = 256;
-/// The versions of one message.
+/// The most versions of one message.
 const VERSIONS: u64 = 1024;
-/// How long a change is tried again that other nodes come before, until the caller is asked to try it again later.
+/// How long a change is retried that other nodes preempt. After that, the caller retries it later.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// The bucket on one connection, and what is known of it.
+/// The bucket, through one connection.
 pub(super) struct Presence {
     questions: Arc<Questions>,
     ids: Arc<Ids>,
     bucket: Bucket,
-    /// Below what rooms are announced.
+    /// The subject below which rooms are announced.
     channels: String,
-    /// When the bucket was made.
+    /// The bucket's time of creation, in microseconds.
     epoch: Learned<u64>,
     empty: Arc<Empty>,
     opened: Instant,
@@ -148,7 +149,7 @@ impl PresenceStore for Presence {
 }
 
 impl Presence {
-    /// Makes the bucket. Returns when it was made, in microseconds.
+    /// Creates the bucket if it is missing. Returns its time of creation, in microseconds.
     async fn epoch(&self) -> Result<u64, Unanswered> {
         let make = async {
             let republish = Some((ROOM, &*self.channels));
@@ -159,12 +160,12 @@ impl Presence {
         self.epoch.get(&self.questions, |_| true, make).await
     }
 
-    /// The time by the server's clock, in milliseconds.
+    /// Returns the time by the server's clock, in milliseconds.
     async fn server_time(&self) -> Result<u64, Unanswered> {
         Ok(self.ids.prepare().await?.now_ms())
     }
 
-    /// What is stored for each of `keys`, and the number of that change.
+    /// Returns the value of each of `keys`, and the number of its last change.
     async fn get(&self, keys: &[String]) -> Vec<Result<Option<(Bytes, u64)>, Unanswered>> {
         let requests = keys.iter().map(|key| self.bucket.get(key));
         let answers = self.questions.ask(requests).await.into_iter();
@@ -172,7 +173,7 @@ impl Presence {
         answers.map(found).collect()
     }
 
-    /// Changes the value of `key`, again and again until no other node came before.
+    /// Changes the value of `key`. Retries as long as other nodes change it first.
     async fn change_key<T>(
         &self,
         key: &str,
@@ -235,16 +236,16 @@ impl Presence {
         if lease.until == 0 {
             self.list_lease(lease.id, true).await?;
         }
-        // The lease is renewed, whether or not the others can be read.
+        // The lease is renewed even if the others cannot be read.
         let mut expired = self.expired_leases(lease.id).await.unwrap_or_default();
-        // Right after this connection was opened, other nodes may not have had the time to renew theirs: the server was away.
+        // Right after this connection was opened, other nodes may not have renewed theirs yet: the server was unavailable.
         if self.opened.elapsed() < LEASE_LIFETIME {
             expired.clear();
         }
         Ok(Renewal::Renewed { until, expired })
     }
 
-    /// The leases besides `own` that a cleaner may claim. Forgets those that were cleaned long ago.
+    /// Returns the leases besides `own` that a cleaner may claim. Forgets those that were cleaned long ago.
     async fn expired_leases(&self, own: LeaseId) -> Result<Vec<LeaseId>, Unanswered> {
         let listed = self.get(&[LEASES.to_owned()]).await.pop();
         let (list, _) = listed.unwrap_or(Err(Unanswered::Lost))?.unwrap_or_default();
@@ -275,16 +276,16 @@ impl Presence {
         Ok(expired)
     }
 
-    /// Removes the records that have been empty for long; each that was changed meanwhile is not there under its number.
+    /// Removes the records that have been empty for long. One that was changed meanwhile has another number, so it stays.
     async fn remove_empty_records(&self) {
         let due = self.empty.take_due().into_iter();
-        // What is not removed takes some bytes until the record is used again.
+        // A record that is not removed takes some bytes until it is used again.
         self.questions
             .ask(due.map(|sequence| self.bucket.delete(sequence)))
             .await;
     }
 
-    /// Some of what the index of `dead` names, without the records that do not name `dead`: these are removed from it.
+    /// Returns some records in the index of `dead`. Removes from the index those that do not name `dead`.
     async fn held_by(&self, dead: LeaseId, most: usize) -> Result<Vec<Held>, Unanswered> {
         self.epoch().await?;
         let start = index_key(dead, "");
@@ -341,14 +342,14 @@ fn lease_key(id: LeaseId) -> String {
     format!("l.{id}")
 }
 
-/// What arrived on a room's channel by the bucket: its announcements, and the version of each. `None` for a message of another
-/// origin.
+/// Returns the announcements in a message that the bucket republished on a room's channel, each with its version. `None` for a message of
+/// another origin.
 pub(super) fn announcements(message: &ServerMessage) -> Option<Vec<(Bytes, u64)>> {
     // Both are written by JetStream itself.
     message.header("Nats-Stream")?;
     let sequence = message.header("Nats-Sequence")?.parse().ok()?;
     let Some(epoch) = message.header(EPOCH).and_then(|epoch| epoch.parse().ok()) else {
-        // Nothing is announced by this change.
+        // This change announces nothing.
         return Some(Vec::new());
     };
     let texts = message
@@ -362,7 +363,7 @@ pub(super) fn announcements(message: &ServerMessage) -> Option<Vec<(Bytes, u64)>
     )
 }
 
-/// The version of the announcement of this `number` in the change `sequence`.
+/// Returns the version of the announcement of this `number` in the change `sequence`.
 fn version(epoch: u64, sequence: u64, number: u64) -> u64 {
     epoch
         .saturating_add(sequence)
@@ -376,7 +377,7 @@ fn stored<T: Default>(result: Result<T, Unanswered>) -> Stored<T> {
     stored.map(|()| value)
 }
 
-/// The attempts to make a change that other nodes come before.
+/// The attempts of a change that other nodes preempt.
 struct Attempts {
     first: Instant,
     last: Instant,
@@ -395,13 +396,13 @@ impl Default for Attempts {
 }
 
 impl Attempts {
-    /// Whether the change has been tried for long enough.
+    /// Returns whether the change has been retried for [`PATIENCE`].
     fn are_over(&self) -> bool {
         self.first.elapsed() > PATIENCE
     }
 
-    /// Lets other nodes go first. One of all attempts that are made at once succeeds, so a node waits by the time that its attempt
-    /// took: after a fixed time, most of what a slow server does would be in vain.
+    /// Waits for a random time, at most a multiple of the last attempt's duration. Of simultaneous attempts one succeeds, so after a fixed
+    /// time a slow server would work mostly in vain.
     async fn pause(&mut self) {
         let part = uuid::Uuid::new_v4().as_u128() % 1024;
         let longest = self.last.elapsed() * (1 << self.count.min(2));

@@ -1,20 +1,20 @@
-//! NATS' client protocol: what a server sends, read, and what a client sends, written. Nothing here does I/O.
+//! NATS' client protocol: reads what a server sends and writes what a client sends. Nothing here does I/O.
 //!
-//! ARCHITECTURE.md says why `async-nats` does not serve here.
+//! ARCHITECTURE.md has the reasons against `async-nats`.
 
 use std::io::Write as _;
 
 use bytes::{Buf, Bytes, BytesMut};
 use serde::Deserialize;
 
-/// The longest line that a server sends, of which `INFO` with the addresses of many servers is the longest.
+/// The longest line of a server, in bytes: an `INFO` with the addresses of many servers.
 const MAX_LINE_BYTES: usize = 128 * 1024;
-/// The largest message that a server can be configured to carry.
+/// The largest message that a server can be configured to carry, in bytes.
 const MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
-/// What begins the headers of a message.
+/// The beginning of a message's headers.
 const VERSION: &str = "NATS/1.0";
 
-/// What a server sends.
+/// An operation of the server.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ServerOp {
     Info(Box<Info>),
@@ -22,11 +22,11 @@ pub(super) enum ServerOp {
     Ping,
     Pong,
     Ok,
-    /// Something was refused.
+    /// The server refused something.
     Error(String),
 }
 
-/// What a server says of itself. Only what is used here is read, and none of it has to be there.
+/// A server's description of itself: the fields that are used here, all of them optional.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(super) struct Info {
@@ -34,7 +34,7 @@ pub(super) struct Info {
     /// The largest message that it carries.
     pub(super) max_payload: usize,
     pub(super) tls_required: bool,
-    /// What a key signs.
+    /// The text that a key signs.
     pub(super) nonce: String,
 }
 
@@ -49,18 +49,18 @@ pub(super) struct ServerMessage {
 }
 
 impl ServerMessage {
-    /// The status that stands for an answer, such as `503` where nobody listens.
+    /// Returns the status in place of an answer, such as `503` if there is no subscriber.
     pub(super) fn status(&self) -> Option<u16> {
         let line = self.lines().next()?.strip_prefix(VERSION)?.trim();
         line.get(..3)?.parse().ok()
     }
 
-    /// The value of the header `name`.
+    /// Returns the value of the header `name`.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers(name).next()
     }
 
-    /// The values of the headers `name`, in order.
+    /// Returns the values of the headers `name`, in order.
     pub(super) fn headers(&self, name: &str) -> impl Iterator<Item = &str> {
         self.lines().filter_map(move |line| {
             let (found, value) = line.split_once(':')?;
@@ -75,15 +75,15 @@ impl ServerMessage {
     }
 }
 
-/// The server sent something that is not of the protocol.
+/// The server violated the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this is no NATS server, or it sent something that is not of the protocol")]
 pub(super) struct NotNats;
 
-/// Takes the first operation from `buffer`; `None` when it is not there as a whole.
+/// Takes the first operation from `buffer`; `None` if it is incomplete.
 ///
 /// # Errors
-/// When it is none.
+/// If it is not an operation of a NATS server.
 pub(super) fn next(buffer: &mut BytesMut) -> Result<Option<ServerOp>, NotNats> {
     let Some(end) = memchr::memmem::find(buffer, b"\r\n") else {
         return if buffer.len() < MAX_LINE_BYTES {
@@ -151,7 +151,7 @@ fn message(buffer: &mut BytesMut, end: usize, has_headers: bool) -> Result<Optio
     Ok(Some(ServerOp::Message(message)))
 }
 
-// What a client sends.
+// The operations of a client.
 
 pub(super) const PING: &[u8] = b"PING\r\n";
 pub(super) const PONG: &[u8] = b"PONG\r\n";
@@ -165,7 +165,7 @@ pub(super) struct Publish {
 }
 
 impl Publish {
-    /// Writes the message behind `out`. It is answered on the subject `reply`.
+    /// Appends the message to `out`. The answer is sent to the subject `reply`.
     pub(super) fn write(&self, reply: Option<&str>, out: &mut Vec<u8>) {
         let reply = reply.map_or(String::new(), |reply| format!("{reply} "));
         let (subject, size) = (&self.subject, self.payload.len());
@@ -185,7 +185,7 @@ impl Publish {
         out.extend_from_slice(b"\r\n");
     }
 
-    /// How many bytes of the server's `max_payload` it takes.
+    /// Returns its size, which the server's `max_payload` limits.
     pub(super) fn size(&self) -> usize {
         self.headers().len() + self.payload.len()
     }
@@ -206,12 +206,12 @@ impl Publish {
     }
 }
 
-/// Writes a subscription to `subject` behind `out`.
+/// Appends a subscription to `subject` to `out`.
 pub(super) fn subscribe(subject: &str, sid: u64, out: &mut Vec<u8>) {
     let _ = write!(out, "SUB {subject} {sid}\r\n");
 }
 
-/// Writes the end of a subscription behind `out`.
+/// Appends the end of a subscription to `out`.
 pub(super) fn unsubscribe(sid: u64, out: &mut Vec<u8>) {
     let _ = write!(out, "UNSUB {sid}\r\n");
 }

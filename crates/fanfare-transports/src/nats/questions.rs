@@ -23,25 +23,25 @@ use super::{
     protocol::{Publish, ServerMessage},
 };
 
-/// Questions that are open at once; those of events in the making are not counted.
+/// The most open questions, not counting those that go with a publication.
 const OPEN_QUESTIONS: usize = 1024;
-/// What JetStream may take once it did not answer: what waits for it must not wait as long every time.
+/// How long to wait for JetStream after it did not answer: callers must not wait the full time again and again.
 const SHORT_PATIENCE: Duration = ANSWER_TIMEOUT.checked_div(4).unwrap();
 
-/// What asks, on one connection.
+/// Sends questions on one connection.
 pub(super) struct Questions {
     pub(super) exchange: Arc<Exchange>,
     answers: Arc<Answers>,
     turns: Semaphore,
     /// The largest message that the server carries.
     pub(super) max_payload: usize,
-    /// JetStream did not answer when it was asked last.
+    /// JetStream did not answer the last questions.
     is_stalled: AtomicBool,
-    /// How often a bucket may not have been there.
+    /// Counts answers after which a bucket may be gone.
     missing: AtomicU64,
 }
 
-/// Who waits for which answer.
+/// The callers that wait for answers.
 struct Answers {
     /// The subject of answers; a number follows.
     inbox: String,
@@ -54,7 +54,7 @@ struct Answers {
 pub(super) enum Unanswered {
     /// The server refused the question; why, without secrets.
     Refused(String),
-    /// There is no JetStream, or nothing of it that the question is for.
+    /// There is no JetStream, or no such stream.
     NoJetStream,
     /// JetStream is there and does not answer.
     Stalled,
@@ -62,7 +62,7 @@ pub(super) enum Unanswered {
     Lost,
 }
 
-/// A question that was sent; dropped, it is not waited for.
+/// A question that was sent. Dropping it ends the wait for its answer.
 pub(super) struct Asked {
     number: u64,
     subject: String,
@@ -77,7 +77,7 @@ impl Drop for Asked {
 }
 
 impl Questions {
-    /// What asks on the connection of `exchange`; the server carries messages of that size.
+    /// Returns questions on the connection of `exchange`, whose server carries messages of up to `max_payload` bytes.
     pub(super) fn new(exchange: Arc<Exchange>, max_payload: usize) -> Self {
         Self {
             exchange,
@@ -93,12 +93,12 @@ impl Questions {
         }
     }
 
-    /// The subject on which answers arrive; a number follows.
+    /// Returns the subject on which answers arrive; a number follows.
     pub(super) fn inbox(&self) -> &str {
         &self.answers.inbox
     }
 
-    /// An answer arrived.
+    /// Passes `answer` to the caller that waits for it.
     pub(super) fn arrived(&self, answer: ServerMessage) {
         let Answers { inbox, waiting, .. } = &*self.answers;
         let number = answer
@@ -112,19 +112,19 @@ impl Questions {
         }
     }
 
-    /// The connection is lost: nothing is answered any more.
+    /// Notes that the connection is lost: no more answers arrive.
     pub(super) fn lost(&self) {
         self.exchange.lost();
         locked(&self.answers.waiting).clear();
     }
 
-    /// Asks all of `requests` in one go; one answer for each.
+    /// Sends all of `requests` at once. Returns one answer for each.
     pub(super) async fn ask(
         &self,
         requests: impl IntoIterator<Item = Publish>,
     ) -> Vec<Result<ServerMessage, Unanswered>> {
         let requests: Vec<Publish> = requests.into_iter().collect();
-        // How long JetStream takes is measured from when it is asked.
+        // The time to answer begins when the questions are sent, so only so many are sent at once.
         let count = u32::try_from(requests.len().min(OPEN_QUESTIONS)).unwrap_or(1);
         let _turns = self.turns.acquire_many(count).await;
         let mut out = Vec::new();
@@ -158,7 +158,7 @@ impl Questions {
         })
     }
 
-    /// Waits for the answers to what the server has gone through.
+    /// Waits for the answers to questions that the server has processed.
     pub(super) async fn answers_to(
         &self,
         asked: Vec<Result<Asked, Unanswered>>,
@@ -186,7 +186,7 @@ impl Questions {
         });
         let answers: Vec<_> = join_all(answers).await;
         let is_stalled = answers.contains(&Err(Unanswered::Stalled));
-        // Questions about a bucket that is gone are not answered either.
+        // JetStream does not answer questions about a bucket that is gone.
         if is_stalled || answers.contains(&Err(Unanswered::NoJetStream)) {
             self.missing.fetch_add(1, Ordering::Relaxed);
         }
@@ -194,7 +194,7 @@ impl Questions {
         answers
     }
 
-    /// Why a message of this size cannot be published.
+    /// Returns why a message of this size cannot be published, if it cannot.
     pub(super) fn too_large(&self, size: usize) -> Option<String> {
         let limit = self.max_payload;
         (size > limit).then(|| {
@@ -204,7 +204,7 @@ impl Questions {
 }
 
 impl Unanswered {
-    /// Why, for the log.
+    /// Returns the reason, for the log.
     pub(super) fn reason(self) -> String {
         match self {
             Self::Refused(reason) => reason,
@@ -215,7 +215,7 @@ impl Unanswered {
     }
 }
 
-/// What was learned when a bucket or a stream was made, until it may be gone.
+/// A fact about a bucket or a stream, cached until that may be gone.
 pub(super) struct Learned<T>(tokio::sync::Mutex<Option<(T, u64)>>);
 
 impl<T> Default for Learned<T> {
@@ -225,10 +225,10 @@ impl<T> Default for Learned<T> {
 }
 
 impl<T: Copy> Learned<T> {
-    /// Returns what was learned, as long as it `serves`; else `make`s the bucket or the stream again, should it have gone.
+    /// Returns the cached fact if it `serves`; else the result of `make`, which creates the bucket or the stream if it is gone.
     ///
     /// # Errors
-    /// When JetStream does not make it.
+    /// If JetStream does not create it.
     pub(super) async fn get(
         &self,
         questions: &Questions,

@@ -44,7 +44,7 @@ struct Sids {
 /// Opens a connection that receives.
 ///
 /// # Errors
-/// When there is none.
+/// If no server accepts it.
 pub(super) async fn open(address: &Address, names: &Names) -> Result<Receiver, Failed> {
     let open = connection::open(address).await?;
     let (exchange, outgoing) = Exchange::new();
@@ -75,8 +75,8 @@ pub(super) async fn open(address: &Address, names: &Names) -> Result<Receiver, F
     })
 }
 
-/// The next message; `None` at the end of the connection. What is not read stays with the server, which ends the connection of
-/// a client that does not keep up: it drops no message of a connection that goes on.
+/// Returns the next message; `None` at the end of the connection. Unread messages stay at the server, which ends the connection of a slow
+/// client. It never drops single messages.
 async fn next(
     reader: &mut Reader,
     exchange: &Exchange,
@@ -111,7 +111,7 @@ async fn next(
     }
 }
 
-/// What a message brings: itself, or the announcements that it carries.
+/// Returns what a message carries: itself, or its announcements.
 fn received(names: &Names, journal: &str, message: &ServerMessage) -> Vec<Received> {
     let by_all_channels = message.sid % 2 == 1;
     let received = |payload, version| Received {
@@ -171,13 +171,13 @@ impl Subscriber for Subscriptions {
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), Failed>> {
-        // The reply stands behind all that the server has sent before.
+        // The reply follows everything that the server has sent before.
         Box::pin(self.carry_out(Vec::new()))
     }
 }
 
 impl Sids {
-    /// The number of a new subscription to `name`; `None` if there is one.
+    /// Returns the number of a new subscription to `name`; `None` if there is one already.
     fn add(&mut self, name: &str, to_all_channels: bool) -> Option<u64> {
         match self.by_subject.entry(name.into()) {
             Entry::Occupied(_) => None,

@@ -19,7 +19,7 @@ use super::names;
 /// How far nodes' readings of the server's clock may differ: cleaners wait so much longer.
 const CLOCK_MARGIN: Duration = ANSWER_TIMEOUT;
 
-/// Who holds which users in a room.
+/// The holders of the users in a room.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Room(Vec<Holder>);
 
@@ -34,7 +34,7 @@ struct Holder {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Places(Vec<(LeaseId, u32)>);
 
-/// What a lease does, by the line in its key. Times are milliseconds since 1970 by the server's clock.
+/// The state of a lease, which is the line in its key. Times are milliseconds since 1970 by the server's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LeaseState {
     Live { until: u64 },
@@ -52,7 +52,7 @@ impl Room {
         lines.into_bytes()
     }
 
-    /// The line of `member`, which `lease` holds.
+    /// Returns the line of `member`, which `lease` holds.
     pub(super) fn line(lease: LeaseId, since_ms: u64, member: &Member) -> String {
         let mut line = format!("{lease} {since_ms} ");
         names::encode(&member.user, "", &mut line);
@@ -62,7 +62,7 @@ impl Room {
         line
     }
 
-    /// How many bytes the lines take by which `lease` holds `user`.
+    /// Returns the bytes of the lines by which `lease` holds `user`.
     pub(super) fn size_of(&self, lease: LeaseId, user: &UserId) -> usize {
         let own = self
             .0
@@ -71,7 +71,7 @@ impl Room {
         own.map(|holder| holder.line().len()).sum()
     }
 
-    /// `lease` holds `member`. Returns whether nothing held the user before.
+    /// Makes `lease` a holder of `member`. Returns whether the user had no holder before.
     pub(super) fn enter(&mut self, lease: LeaseId, member: &Member, since_ms: u64) -> bool {
         let (own, others) = self.count(lease, &member.user);
         if own == 0 {
@@ -84,7 +84,7 @@ impl Room {
         own + others == 0
     }
 
-    /// `lease` does not hold `user`. Returns whether nothing holds the user any more, and it did, or is said to have done.
+    /// Removes `lease` as a holder of `user`. Returns whether the user has no holder any more, and `lease` was one or `even_if_unheld`.
     pub(super) fn leave(&mut self, lease: LeaseId, user: &UserId, even_if_unheld: bool) -> bool {
         let (own, others) = self.count(lease, user);
         self.0
@@ -92,20 +92,20 @@ impl Room {
         others == 0 && (own > 0 || even_if_unheld)
     }
 
-    /// How many lines `lease` has for `user`, and how many others have.
+    /// Returns the number of lines that `lease` has for `user`, and that others have.
     fn count(&self, lease: LeaseId, user: &UserId) -> (usize, usize) {
         let of_user = self.0.iter().filter(|holder| holder.member.user == *user);
         let (own, others): (Vec<_>, Vec<_>) = of_user.partition(|holder| holder.lease == lease);
         (own.len(), others.len())
     }
 
-    /// The members that `lease` holds.
+    /// Returns the members that `lease` holds.
     pub(super) fn held_by(&self, lease: LeaseId) -> impl Iterator<Item = &Member> {
         let own = self.0.iter().filter(move |holder| holder.lease == lease);
         own.map(|holder| &holder.member)
     }
 
-    /// All members, as of `version`.
+    /// Returns all members, as of `version`.
     pub(super) fn members(&self, version: u64) -> RoomMembers {
         let mut places: HashMap<&UserId, usize> = HashMap::new();
         let mut members: Vec<HeldMember> = Vec::new();
@@ -163,7 +163,7 @@ impl Places {
         value.into_bytes()
     }
 
-    /// `lease` holds `count` places, unless all leases would hold more than `most` then. Returns whether it holds them.
+    /// Gives `lease` `count` places, unless all leases together would then hold more than `most`. Returns whether it holds them.
     pub(super) fn set(&mut self, lease: LeaseId, count: u32, most: Option<u32>) -> bool {
         let sum = |own: bool| {
             let places = self.0.iter().filter(|(holder, _)| (*holder == lease) == own);
@@ -186,7 +186,7 @@ impl Places {
 }
 
 impl LeaseState {
-    /// The state of `lease` in the value of its key; `None` if it is not there.
+    /// Reads the state of `lease` in the value of its key; `None` if there is none.
     pub(super) fn read(lease: LeaseId, value: &[u8]) -> Option<Self> {
         let number = |word: &str| word.parse().ok();
         lines(value).find_map(|line| {
@@ -221,7 +221,7 @@ impl LeaseState {
     /// Takes or renews `lease`, whose state is `state`, at `now`. Returns the new end of its term.
     ///
     /// # Errors
-    /// When the lease is over, and whether it was cleaned.
+    /// If the lease is over; whether it was cleaned.
     pub(super) fn renew(state: &mut Option<Self>, lease: Lease, now: u64) -> Result<u64, Renewal> {
         match *state {
             Some(Self::Cleaning { .. } | Self::Cleaned { .. }) => {
@@ -231,13 +231,13 @@ impl LeaseState {
             None if lease.until == 0 => {}
             _ => return Err(Renewal::Gone { cleaned: false }),
         }
-        // Never earlier than before, should the server's clock be set back.
+        // Never earlier than before, even if the server's clock is set back.
         let until = (now + millis(LEASE_LIFETIME)).max(lease.until + 1);
         *state = Some(Self::Live { until });
         Ok(until)
     }
 
-    /// `cleaner` claims the cleaning of the lease in `state` at `now`. Returns whether it has it.
+    /// Claims the cleaning of the lease in `state` for `cleaner` at `now`. Returns whether `cleaner` has the claim.
     pub(super) fn claim(state: &mut Option<Self>, cleaner: LeaseId, now: u64) -> bool {
         let may = match *state {
             Some(Self::Cleaning { cleaner: current, .. }) if current == cleaner => true,
@@ -251,14 +251,14 @@ impl LeaseState {
         may
     }
 
-    /// The lease is over, unless it is being cleaned.
+    /// Ends the lease, unless it is being cleaned.
     pub(super) fn expire(state: &mut Option<Self>) {
         if !matches!(state, Some(Self::Cleaning { .. })) {
             *state = Some(Self::Live { until: 0 });
         }
     }
 
-    /// Whether a cleaner may claim it.
+    /// Returns whether a cleaner may claim the lease.
     pub(super) fn is_over(self, now: u64) -> bool {
         match self {
             Self::Live { until } | Self::Cleaning { until, .. } => until + millis(CLOCK_MARGIN) < now,
@@ -266,18 +266,18 @@ impl LeaseState {
         }
     }
 
-    /// Whether it was cleaned so long ago that it need not be remembered.
+    /// Returns whether the lease was cleaned so long ago that it need not be remembered.
     pub(super) fn may_be_forgotten(self, now: u64) -> bool {
         matches!(self, Self::Cleaned { since } if since + millis(CLEANED_MEMORY) < now)
     }
 }
 
-/// The names in a list of leases.
+/// Reads a list of leases.
 pub(super) fn lease_names(value: &[u8]) -> Vec<LeaseId> {
     lines(value).filter_map(|line| line.parse().ok()).collect()
 }
 
-/// A list of leases.
+/// Writes a list of leases.
 pub(super) fn write_lease_names(leases: &[LeaseId]) -> Vec<u8> {
     let lines: Vec<String> = leases.iter().map(LeaseId::to_string).collect();
     lines.join("\n").into_bytes()

@@ -1,4 +1,4 @@
-//! The connection that publishes, and asks what JetStream keeps.
+//! The connection that publishes, and sends questions to JetStream.
 
 use std::{slice, sync::Arc};
 
@@ -22,8 +22,9 @@ use super::{
     questions::Questions,
 };
 
-/// The subscription to answers.
+/// The number of the subscription to answers.
 const ANSWERS: u64 = 1;
+
 /// A connection that publishes.
 pub(super) struct Connection {
     names: Names,
@@ -39,7 +40,7 @@ impl Connection {
     /// Opens a connection.
     ///
     /// # Errors
-    /// When there is none, or this node may not receive answers.
+    /// If no server accepts it, or this node may not receive answers.
     pub(super) async fn open(
         address: &Address,
         names: Names,
@@ -74,7 +75,7 @@ impl Connection {
         })
     }
 
-    /// Publishes `messages` by the journal. What it does not keep is published without it.
+    /// Publishes `messages` through the journal. Those that it does not keep are published without it.
     async fn keep(&self, messages: &[Message]) -> Vec<Published> {
         let mut published = Vec::with_capacity(messages.len());
         for (message, kept) in messages.iter().zip(self.journal.publish(messages).await) {
@@ -140,7 +141,7 @@ impl Sender for Connection {
     fn publish<'a>(&'a self, messages: &'a [Message], _: &'a [Subject]) -> BoxFuture<'a, Batch> {
         Box::pin(async move {
             let mut published = Vec::with_capacity(messages.len());
-            // What follows a message that is kept must not overtake it: the stream republishes it.
+            // A later message must not overtake a kept one, which the stream republishes.
             for run in messages.chunk_by(|one, next| one.keep.is_some() == next.keep.is_some()) {
                 if run[0].keep.is_some() {
                     published.extend(self.keep(run).await);

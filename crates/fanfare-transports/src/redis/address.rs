@@ -8,14 +8,14 @@ const FORM: &str = "expected redis://[[user]:password@]host[:port][/database]";
 /// Reads `url`; a server behind TLS must have a certificate by `authorities`.
 ///
 /// # Errors
-/// When it is not usable. The text contains no part of the URL, since any part may be a password.
+/// If it is not usable. The text contains no part of the URL, since any part may be a password.
 pub(super) fn read(url: &str, authorities: Option<&TlsCertificates>) -> Result<ConnectionInfo, &'static str> {
     check(url)?;
     let info = url.into_connection_info().map_err(|_| FORM)?;
     if !is_encrypted(&info) {
         return Ok(info);
     }
-    // Fails when there is one already, and then that one serves.
+    // Fails if a provider is installed already, which serves as well.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match authorities {
         Some(authorities) => {
@@ -26,7 +26,7 @@ pub(super) fn read(url: &str, authorities: Option<&TlsCertificates>) -> Result<C
     }
 }
 
-/// Reads a URL of one of several servers, which have no databases to choose from.
+/// Reads a URL of one of several servers, which have no numbered databases.
 ///
 /// # Errors
 /// As [`read`].
@@ -44,12 +44,12 @@ pub(super) fn read_one_of_many(
     Ok(info)
 }
 
-/// Whether the server is reached by TLS.
+/// Returns whether the server is reached by TLS.
 pub(super) fn is_encrypted(info: &ConnectionInfo) -> bool {
     matches!(info.addr(), ConnectionAddr::TcpTls { .. })
 }
 
-/// The same with another host and port.
+/// Returns `info` with another host and port.
 pub(super) fn moved(info: &ConnectionInfo, host: &str, port: u16) -> ConnectionInfo {
     let addr = match info.addr() {
         ConnectionAddr::TcpTls {
@@ -65,7 +65,7 @@ pub(super) fn moved(info: &ConnectionInfo, host: &str, port: u16) -> ConnectionI
     info.clone().set_addr(addr)
 }
 
-/// The host and the port of a server that is no socket.
+/// Returns the host and the port of a server that has them.
 pub(super) fn host_and_port(info: &ConnectionInfo) -> (String, u16) {
     match info.addr() {
         ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => (host.clone(), *port),
@@ -73,7 +73,7 @@ pub(super) fn host_and_port(info: &ConnectionInfo) -> (String, u16) {
     }
 }
 
-/// The host and the port, or the path of the socket.
+/// Returns the host and the port, or the path of the socket.
 pub(super) fn place(info: &ConnectionInfo) -> String {
     match info.addr() {
         ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {

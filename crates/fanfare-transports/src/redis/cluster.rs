@@ -1,8 +1,7 @@
 //! The node of a Redis Cluster that all of Fanfare's nodes use, and how it is found.
 //!
-//! It is the master of the slot of one key, here called the hub. A node that is asked for the key says who has it, as
-//! Redis Cluster does for every key, so the hub is found and checked without knowing the Cluster's map. Where the slot
-//! goes, by a failover or by a migration, all nodes follow.
+//! It is the master of the slot of one key, here called the hub. Every server redirects a command for that key to the hub, so the hub is
+//! found and checked without the Cluster's map. If the slot moves, by a failover or a migration, all nodes follow.
 
 use std::{
     sync::{Mutex, atomic::Ordering},
@@ -25,12 +24,12 @@ use crate::OpenError;
 
 /// Nodes that are remembered besides the configured ones.
 const LEARNED: usize = 64;
-/// How often a search follows from one node to the next.
+/// The most redirections that a search follows.
 const HOPS: usize = 4;
-/// Checks in a row after which a Cluster that is down counts as away: a failover is over by then.
+/// Checks in a row after which a Cluster that is down counts as unavailable: a failover is over by then.
 const DOWN: u32 = 5;
 
-/// What is published at another node of a Cluster than where it is received may arrive so much later.
+/// The longest time that a Cluster takes to forward a publication from one node to another.
 const BUS_DELAY: Duration = Duration::from_millis(400);
 /// How often the library follows a key to another node.
 const RETRIES: u32 = 3;
@@ -38,7 +37,7 @@ const RETRIES: u32 = 3;
 /// See the module's documentation.
 pub(super) struct Cluster {
     key: String,
-    /// Where this node published last, and where it received.
+    /// The hubs at which this node published last, and received last.
     last: Mutex<[Option<String>; 2]>,
     /// The library's own client for Clusters.
     pub(super) client: ClusterClient,
@@ -48,12 +47,12 @@ pub(super) struct Cluster {
     nodes: Mutex<Vec<ConnectionInfo>>,
 }
 
-/// What a node says of the hub.
+/// A node's answer to the question for the hub.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Hub {
-    /// It is the hub.
+    /// The node is the hub.
     Here,
-    /// The hub is there.
+    /// The hub has this host and port.
     There(String, u16),
 }
 
@@ -61,7 +60,7 @@ impl Cluster {
     /// The Cluster of these nodes, at least one.
     ///
     /// # Errors
-    /// When this system cannot connect to such a server.
+    /// If this system cannot connect to such a server.
     pub(super) fn new(
         seeds: &[ConnectionInfo],
         key: String,
@@ -96,8 +95,8 @@ impl Cluster {
 
     /// Connects to the hub, for publishing or for receiving.
     ///
-    /// If it is another than before, the Cluster may still be passing on to the new one what was published at the old one:
-    /// to be overtaken by later events, or to be received for a second time. So its time is left to it.
+    /// If the hub has changed, the Cluster may still forward publications from the old hub to the new one. Later events could overtake them,
+    /// or they could be received twice, so this waits until they have arrived.
     pub(super) async fn find(&self, side: Side, texts: &ErrorTexts) -> Result<Server, Failed> {
         let server = self.search(texts).await?;
         let place = address::place(server.client.get_connection_info());
@@ -137,11 +136,11 @@ impl Cluster {
         Err("the Cluster's nodes do not agree on who has the slot".to_owned())
     }
 
-    /// Carries out `commands`, which a node did not because their slot has moved or is on its way to another node. Returns
-    /// what each returned; `None` for an error.
+    /// Carries out `commands`, which a node redirected because their slot has moved or is migrating. Returns each answer; `None` for an
+    /// error.
     ///
-    /// Here the library's own support for Clusters does it, which follows each key. It cannot publish: it repeats what
-    /// a lost connection may have carried out already.
+    /// The library's own client for Clusters does it, which follows each key. It cannot publish: after a lost connection it repeats commands
+    /// that may have been carried out.
     pub(super) async fn follow(&self, commands: &[Cmd]) -> Vec<Option<Value>> {
         let start = Instant::now();
         let mut values = vec![None; commands.len()];
@@ -161,7 +160,7 @@ impl Cluster {
         values
     }
 
-    /// Whether `server` lives and is still the hub.
+    /// Checks that `server` answers and is still the hub.
     pub(super) async fn check(&self, server: &Server, texts: &ErrorTexts) -> Result<(), Failed> {
         match self.hub(&server.connection).await {
             Ok(Hub::Here) => {}
@@ -187,7 +186,7 @@ impl Cluster {
             .await;
         match answer {
             Ok(_) => Ok(Hub::Here),
-            // A slot on its way to another node stays where it is until it has arrived.
+            // A migrating slot belongs to this node until the migration is complete.
             Err(error) if error.code() == Some("ASK") => Ok(Hub::Here),
             Err(error) => match error.redirect_node().and_then(|(to, _)| to.rsplit_once(':')) {
                 Some((host, port)) => match port.parse() {
@@ -199,7 +198,7 @@ impl Cluster {
         }
     }
 
-    /// Remembers a node, by which the Cluster can be found when none of the configured ones is there.
+    /// Remembers a node, by which the Cluster is found if no configured node is available.
     fn learn(&self, node: ConnectionInfo) {
         let mut nodes = locked(&self.nodes);
         let place = address::place(&node);
@@ -209,7 +208,7 @@ impl Cluster {
     }
 }
 
-/// The host and the port that `node` named. Without a host, it is the node's own.
+/// Returns the host and the port that `node` named. An empty host is the node's own.
 fn elsewhere(node: &ConnectionInfo, host: String, port: u16) -> (String, u16) {
     if host.is_empty() || host == "?" {
         (address::host_and_port(node).0, port)

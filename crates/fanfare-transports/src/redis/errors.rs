@@ -1,4 +1,4 @@
-//! What Redis and its client report, fit for a log: one line without a password.
+//! Texts for the errors of Redis and of its client, safe for a log: one line without a password.
 
 use std::sync::Arc;
 
@@ -47,7 +47,7 @@ impl ErrorTexts {
         }
     }
 
-    /// `text` of the server, fit for a log: one line, without what it may repeat of a command's arguments.
+    /// Makes a server's text safe for a log: one line, without the command's arguments that it may repeat.
     fn printable(&self, text: &str) -> String {
         // "ERR unknown command 'AUTH', with args beginning with: …"
         let mut text = text.split(", with args").next().unwrap_or_default().to_owned();
@@ -58,7 +58,7 @@ impl ErrorTexts {
     }
 }
 
-/// The library wraps what the system said at several depths.
+/// Returns the system's error, which the library wraps at several depths.
 fn io_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a std::io::Error> {
     if let Some(error) = error.downcast_ref::<std::io::Error>() {
         return Some(error);

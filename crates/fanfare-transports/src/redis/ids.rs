@@ -10,8 +10,8 @@ use uuid::Uuid;
 use super::Connection;
 use crate::id_values::{self, CLAIMED, PUBLISHED, TOGETHER};
 
-// A key's value is empty until the event is published, and so long its life is short: a node that died between the two must
-// not keep the id from other publishers. Redis keeps an id in 161 bytes: a key of up to 44 bytes and a value of up to 12 are
+// Until the event is published, a key's value is empty and its life is short: a node that dies in between must not block the id for other
+// publishers. Redis stores an id in 161 bytes: a key of up to 44 bytes and a value of up to 12 are
 // the smallest that it allocates.
 
 /// Ids in one command.
@@ -49,12 +49,12 @@ impl IdStore for Connection {
 }
 
 impl Connection {
-    /// The command that notes that `id` was published, until its receipt is stored.
+    /// Returns the command that notes that `id` was published, until its receipt is stored.
     pub(super) fn published_id(&self, id: &Uuid) -> Cmd {
         self.set_if_there(id, PUBLISHED)
     }
 
-    /// Sets an id's key to `value`, if it is there.
+    /// Returns the command that sets an id's key to `value`, if it exists.
     fn set_if_there(&self, id: &Uuid, value: &[u8]) -> Cmd {
         let mut set = redis::cmd("SET");
         set.arg(self.names.id(id)).arg(value);
@@ -91,7 +91,7 @@ impl Connection {
         })
     }
 
-    /// Carries out `commands`, some at a time; one answer for each.
+    /// Sends `commands` in batches. Returns one answer for each.
     pub(super) async fn carry_out(&self, commands: Vec<Cmd>) -> Stored<Vec<Value>> {
         let mut stored = Stored::<Vec<Value>>::default();
         for some in commands.chunks(IDS) {
@@ -112,7 +112,7 @@ impl Connection {
     }
 }
 
-/// What Redis' answer means to a node whose connection has been receiving for that long, or which claims alone.
+/// Reads the script's answer for one id; `receiving` as in [`id_values::claim`].
 fn claim(answer: &Value, receiving: Option<Duration>) -> Option<Claim> {
     let (value, left) = match answer {
         Value::Int(1) => return Some(Claim::New),

@@ -45,10 +45,10 @@ pub(crate) struct Redis {
 }
 
 impl Redis {
-    /// The servers in `options`; it connects to none.
+    /// Reads `options` without connecting.
     ///
     /// # Errors
-    /// When a URL, the authorities or the prefix are not usable.
+    /// If a URL, the authorities or the prefix are not usable.
     pub(crate) fn new(options: &BrokerOptions) -> Result<Self, OpenError> {
         let names = if options.cluster.is_empty() {
             Names::new(&options.prefix)?
@@ -63,7 +63,7 @@ impl Redis {
         })
     }
 
-    /// What the operator should know of the options.
+    /// Returns a warning about the options for the operator.
     pub(crate) fn warning(&self) -> Option<&'static str> {
         let settings = self.servers.only()?.get_connection_info().redis_settings();
         let alone = settings.db() == 0 || self.names.has_prefix();
@@ -137,7 +137,7 @@ impl Transport for Redis {
     }
 }
 
-/// A message that arrived.
+/// Converts a message of the library.
 fn received(message: &redis::Msg, names: &Names) -> Received {
     Received {
         subject: names.subject(message.get_channel_name()),
@@ -160,7 +160,7 @@ fn text(value: &Value) -> Option<&str> {
     std::str::from_utf8(bytes(value)?).ok()
 }
 
-/// Both streams as one, which ends with the first.
+/// Merges both streams into one, which ends with `first`.
 fn both<T: Send + 'static>(
     first: impl Stream<Item = T> + Send + 'static,
     second: impl Stream<Item = T> + Send + 'static,
@@ -177,11 +177,11 @@ struct Connection {
     server: Server,
     servers: Arc<Servers>,
     names: Names,
-    /// The most audiences of which the journal knows something.
+    /// The most audiences that the journal knows.
     max_journals: usize,
     /// The most members of a room that are listed.
     max_known_members: usize,
-    /// The server knows the journal's script, unless it has forgotten all scripts meanwhile.
+    /// The server has cached the journal's script, unless its cache was cleared since.
     knows_journal: AtomicBool,
 }
 
@@ -195,7 +195,7 @@ impl Connection {
         (answers.len() == count).then_some(answers)
     }
 
-    /// The error that Redis answered with, if it did.
+    /// Returns the error in `answer`, if it is one.
     fn refusal(&self, answer: &Value) -> Option<String> {
         match answer {
             Value::ServerError(error) => Some(self.servers.texts.answered(error.code(), error.details())),
@@ -232,9 +232,9 @@ impl Sender for Connection {
 /// The subscriptions of a connection that receives.
 struct Subscriptions {
     sink: PubSubSink,
-    /// What else it is subscribed to in a Cluster.
+    /// The sharded subscriptions, in a Cluster.
     sharded: Option<Sharded>,
-    /// Another connection to the server, where it is one of several.
+    /// Another connection to the server, if it is one of several.
     found: Option<Server>,
     servers: Arc<Servers>,
     names: Names,

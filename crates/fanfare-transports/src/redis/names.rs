@@ -1,4 +1,4 @@
-//! What subjects are called on Redis.
+//! The names of subjects and keys on Redis.
 
 use std::fmt::Display;
 
@@ -13,18 +13,18 @@ use fanfare_core::{Audience, Channel, history::Epoch};
 
 use crate::{MAX_PREFIX_BYTES, OpenError};
 
-/// All nodes listen here.
+/// The channel of all nodes.
 const NODES: &str = "fanfare:nodes";
-/// One node listens here; its id follows.
+/// The channel of one node; its id follows.
 const NODE: &str = "fanfare:node:";
-/// Stands in every key in a Cluster: of a key with braces, Redis Cluster chooses the slot by what is between them.
+/// Part of every key in a Cluster, which chooses a key's slot by the text between braces.
 const SLOT: &str = "{fanfare}";
 
 /// Names, all with the same prefix.
 #[derive(Debug, Clone)]
 pub(super) struct Names {
     prefix: Box<str>,
-    /// Stands in every key.
+    /// Part of every key.
     slot: &'static str,
 }
 
@@ -40,7 +40,7 @@ impl Names {
         })
     }
 
-    /// Names whose keys are all in one slot of a Redis Cluster.
+    /// Returns names whose keys are all in one slot of a Redis Cluster.
     pub(super) fn in_one_slot(prefix: &str) -> Result<Self, OpenError> {
         if prefix.contains(['{', '}']) {
             return Err(OpenError::BadSetting {
@@ -62,53 +62,53 @@ impl Names {
         format!("{}fanfare:{kind}{}{name}", self.prefix, self.slot)
     }
 
-    /// A key in the slot of all keys, which is never set.
+    /// Returns a key in the slot of all keys, which is never set.
     pub(super) fn hub(&self) -> String {
         self.key("id:", "")
     }
 
-    /// The key of a claimed id.
+    /// Returns the key of a claimed id.
     pub(super) fn id(&self, id: &uuid::Uuid) -> String {
         self.key("id:", id.simple())
     }
 
-    /// The key of all leases.
+    /// Returns the key of all leases.
     pub(super) fn leases(&self) -> String {
         self.key("leases", "")
     }
 
-    /// The key of what `lease` may hold.
+    /// Returns the key of the records that `lease` may hold.
     pub(super) fn index(&self, lease: LeaseId) -> String {
         self.key("lease:", lease)
     }
 
-    /// The key of the members of `room`.
+    /// Returns the key of the members of `room`.
     pub(super) fn room(&self, room: &Channel) -> String {
         self.key("room:", room)
     }
 
-    /// The key of the places of `slot`.
+    /// Returns the key of the places of `slot`.
     pub(super) fn slot(&self, slot: &SlotName) -> String {
         self.key("slot:", slot)
     }
 
-    /// The journal's state, the last numbers of its audiences, the beginning of its streams' names, and the recorder's lease.
+    /// Returns the keys of the journal's state, the last numbers of its audiences, the beginning of its streams' names, and the recorder's lease.
     pub(super) fn journal_keys(&self) -> [String; 4] {
         ["state", "tops", "", "recorder"].map(|name| self.key("journal:", name))
     }
 
-    /// The stream of `audience` in this epoch.
+    /// Returns the key of the stream of `audience` in this epoch.
     pub(super) fn stream(&self, epoch: Epoch, audience: &Audience) -> String {
         let audience = wire::redis_channel(audience);
         self.key("journal:", format_args!("{:016x}:{audience}", epoch.0))
     }
 
-    /// What stands before every name.
+    /// Returns the prefix of every name.
     pub(super) fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// The Redis channel for `subject`; for [`Subject::AllChannels`] and [`Subject::AllUsers`] a pattern.
+    /// Returns the Redis channel for `subject`; for [`Subject::AllChannels`] and [`Subject::AllUsers`] a pattern.
     pub(super) fn channel(&self, subject: &Subject) -> String {
         let prefix = &self.prefix;
         match subject {
@@ -121,7 +121,7 @@ impl Names {
         }
     }
 
-    /// The subject of a Redis channel that this node is subscribed to.
+    /// Returns the subject of a Redis channel that this node is subscribed to.
     pub(super) fn subject(&self, channel: &str) -> Result<Subject, Rejected> {
         let name = channel.strip_prefix(&*self.prefix).ok_or(Rejected::BadChannel)?;
         if name == NODES {
@@ -136,7 +136,7 @@ impl Names {
     }
 }
 
-/// `text` as a pattern that matches nothing else.
+/// Returns a pattern that matches only `text`.
 fn escaped(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len());
     for c in text.chars() {

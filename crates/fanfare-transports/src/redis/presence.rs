@@ -99,7 +99,7 @@ impl PresenceStore for Connection {
 }
 
 impl Connection {
-    /// Applies `changes` for `lease` until the end of its term, some at a time.
+    /// Applies `changes` for `lease` in batches, until the end of its term.
     async fn change(
         &self,
         lease: LeaseId,
@@ -120,7 +120,7 @@ impl Connection {
         all
     }
 
-    /// Names what will be held in the index, changes the records, and removes from the index what is not held any more.
+    /// Adds records to the lease's index, changes them, and removes from the index those that the lease no longer holds.
     async fn change_some(
         &self,
         lease: LeaseId,
@@ -145,8 +145,8 @@ impl Connection {
         if answers.lost {
             return answers.map(|_| Vec::new());
         }
-        // Where the index was refused, it may name too little; the records say what is held all the same, and the next
-        // cleaning of the node's own lease removes them.
+        // If Redis refused the index, it may name too little. The records name the lease all the same, and the next cleaning of the node's
+        // own lease removes them.
         let mut applied = answers.map(|answers| {
             let answers = answers.iter().skip(first).zip(changes);
             answers
@@ -163,7 +163,7 @@ impl Connection {
         applied
     }
 
-    /// Adds the call that carries out `change` to `calls`.
+    /// Adds to `calls` the call that carries out `change`.
     fn record(&self, calls: &mut Calls, term: &str, lease: &str, change: &Change) {
         let mut most = String::new();
         let (room, user, what, described, announcement) = match change {
@@ -292,7 +292,7 @@ fn applied(answer: &Value, change: &Change) -> Option<Applied> {
     }
 }
 
-/// A room's version, and its hash, or 0 if that is too large.
+/// Reads a room's version, and its hash, or 0 if that is too large.
 fn members(parts: &[Value]) -> Option<RoomMembers> {
     let [version, list] = parts else {
         return None;
@@ -328,7 +328,7 @@ fn members(parts: &[Value]) -> Option<RoomMembers> {
     })
 }
 
-/// The leases in a record of `user`, and how each describes the user.
+/// Returns the leases in a record of `user`, and how each describes the user.
 fn holders<'a>(user: &UserId, record: &'a [u8]) -> impl Iterator<Item = (&'a str, Member)> {
     let lines = record.split(|byte| *byte == b'\n');
     lines.filter_map(move |line| {
@@ -340,18 +340,18 @@ fn holders<'a>(user: &UserId, record: &'a [u8]) -> impl Iterator<Item = (&'a str
     })
 }
 
-/// The index entries of the records that the lease does not hold after `changes`.
+/// Returns the index entries of the records that the lease does not hold after `changes`.
 fn released(changes: &[Change], applied: &[Option<Applied>]) -> Vec<String> {
     let mut last = HashMap::new();
     for (change, applied) in changes.iter().zip(applied) {
         let is_released = match applied {
             Some(Applied::Room { .. }) => !change.takes(),
-            // What was refused as the only place is not held either.
+            // A lease whose only place was refused holds nothing either.
             Some(Applied::Slot { granted }) => match change {
                 Change::Slot { count, .. } => (*count == 0) == *granted && *count < 2,
                 _ => false,
             },
-            // Whether it holds it is not known, or is as it was.
+            // Whether the lease holds the record is unknown or unchanged.
             Some(Applied::Fenced | Applied::Full { .. }) | None => false,
         };
         last.insert(entry(change), is_released);

@@ -1,4 +1,4 @@
-//! The scripts that keep presence in Redis. Each touches the one key that it is given, so that it runs in a cluster, too.
+//! The scripts that keep presence in Redis. Each uses only the key that it is given, so that it also runs in a Cluster.
 //!
 //! Values that no node of Fanfare wrote are ignored. A key of another type is an error of Redis, for that key alone.
 
@@ -64,7 +64,7 @@ macro_rules! script {
     };
 }
 
-/// The time in milliseconds, and what a change returns after the end of its lease's term.
+/// Reads the time in milliseconds, and refuses a change after the end of its lease's term.
 macro_rules! fenced {
     () => {
         "local time = redis.call('TIME')
@@ -74,8 +74,8 @@ if ARGV[1] ~= '' and now > tonumber(ARGV[1]) then return -1 end
     };
 }
 
-/// What is not in the list of a room yet has a greater version. `version` is the last transition's, or 0; `most` limits the list, which
-/// is read in one go: Redis does nothing else meanwhile.
+/// Returns the list of a room. A transition that is not in it yet has a greater version. `version` is the last transition's, or 0. `most`
+/// limits the list, because Redis does nothing else while it reads it.
 macro_rules! listed {
     () => {
         "if version == 0 then version = time[1] * 1000000 + time[2] - 1 end
@@ -153,7 +153,7 @@ script!(
     ///
     /// `ARGV`: the end of the lease's term or nothing, the lease, how many places, the most that all leases may hold or nothing.
     ///
-    /// Returns -1 if the term is over, 1 if the lease holds the places, 0 if there are too few.
+    /// Returns -1 if the term is over, 1 if the lease holds the places, 0 if too few are free.
     SLOT = concat!(
         fenced!(),
         "local own, others = 0, 0

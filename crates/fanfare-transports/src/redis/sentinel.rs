@@ -2,7 +2,7 @@
 //!
 //! The client library's own support takes the first answer in the order of the list, and asks once. A Sentinel that was
 //! cut off from the others would keep a node at a master that has been replaced, so here all are asked, again and again,
-//! and the most count.
+//! and the majority decides.
 
 use std::sync::Mutex;
 
@@ -39,10 +39,10 @@ struct Watcher {
 type Place = (String, u16);
 
 impl Sentinel {
-    /// The Sentinels in `options`, and all servers that it logs in to.
+    /// Reads the Sentinels in `options`. Also returns all servers that passwords are for.
     ///
     /// # Errors
-    /// When the name or a URL is not usable.
+    /// If the name or a URL is not usable.
     pub(super) fn new(
         options: &SentinelOptions,
         authorities: Option<&TlsCertificates>,
@@ -52,7 +52,7 @@ impl Sentinel {
             reason: format!("found none, expected {what}"),
         };
         if options.master.is_empty() {
-            let what = "the name that the Sentinels know the master by, such as \"mymaster\"";
+            let what = "the master's name at the Sentinels, such as \"mymaster\"";
             return Err(missing("sentinel.master", what));
         }
         let mut infos = server::read_list("sentinel.urls", &options.urls, authorities)?;
@@ -83,7 +83,7 @@ impl Sentinel {
         Ok((sentinel, infos))
     }
 
-    /// The master, or its name as long as it has not been found, and the Sentinels.
+    /// Returns the master, or its name until it is found, and the Sentinels.
     pub(super) fn address(&self) -> String {
         let found = locked(&self.found).clone();
         let watchers: Vec<String> = self.watchers.iter().map(Watcher::place).collect();
@@ -104,7 +104,7 @@ impl Sentinel {
         Ok(server)
     }
 
-    /// Whether `server` lives and is still the master.
+    /// Checks that `server` answers and is still the master.
     pub(super) async fn check(&self, server: &Server, texts: &ErrorTexts) -> Result<(), Failed> {
         is_master(server, texts).await?;
         let current = address::host_and_port(server.client.get_connection_info());
@@ -113,12 +113,12 @@ impl Sentinel {
                 let named = address::place(&address::moved(&self.template, &named.0, named.1));
                 Err(format!("the Sentinels name another master, {named}"))
             }
-            // Without a Sentinel the master goes on.
+            // Without a Sentinel the node keeps its master.
             _ => Ok(()),
         }
     }
 
-    /// The master that most Sentinels name.
+    /// Returns the master that most Sentinels name.
     async fn named(&self, current: Option<&Place>, texts: &ErrorTexts) -> Result<Place, Failed> {
         let answers = self.watchers.iter().map(|watcher| async {
             let named = watcher.master(&self.master, texts).await;
@@ -133,7 +133,7 @@ impl Watcher {
         address::place(self.client.get_connection_info())
     }
 
-    /// The master called `name`.
+    /// Returns the master called `name`.
     async fn master(&self, name: &str, texts: &ErrorTexts) -> Result<Place, Failed> {
         let kept = locked(&self.connection).take();
         let mut connection = if let Some(connection) = kept {
@@ -151,7 +151,7 @@ impl Watcher {
     }
 }
 
-/// Whether `server` lives and does not say that it is a replica. It may refuse to say what it is.
+/// Checks that `server` answers, and not as a replica. It may refuse the question.
 async fn is_master(server: &Server, texts: &ErrorTexts) -> Result<(), Failed> {
     let mut connection = server.connection.clone();
     match redis::cmd("ROLE").query_async::<Value>(&mut connection).await {

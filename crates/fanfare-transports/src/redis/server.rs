@@ -1,4 +1,4 @@
-//! One Redis server: how it is connected to, and what several servers agree on.
+//! Connects to one Redis server, and asks several for what most of them agree on.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use redis::{
 use super::{address, errors::ErrorTexts};
 use crate::OpenError;
 
-/// How long one of several servers may take to say which server to use.
+/// How long one of several servers may take to name the server to use.
 const QUESTION_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Side {
     Publishing = 0,
@@ -41,7 +41,7 @@ impl Server {
     }
 }
 
-/// Connects to a server that only says which server to use.
+/// Connects to a server that only names the server to use.
 pub(super) async fn connect_briefly(client: &Client) -> Result<MultiplexedConnection, RedisError> {
     connect(client, QUESTION_TIMEOUT).await
 }
@@ -53,16 +53,16 @@ async fn connect(client: &Client, timeout: Duration) -> Result<MultiplexedConnec
     client.get_multiplexed_async_connection_with_config(&config).await
 }
 
-/// A client, which connects to nothing.
+/// Returns a client without connecting.
 ///
 /// # Errors
-/// When the server cannot be connected to from this system.
+/// If this system cannot connect to such a server.
 pub(super) fn open(info: &ConnectionInfo) -> Result<Client, OpenError> {
     Client::open(info.clone())
         .map_err(|_| OpenError::BadUrl("expected a server that this system can connect to"))
 }
 
-/// Whether an answer came. An error of Redis is one: it is there, though it may be loading its data, or refuse `PING`.
+/// Fails if no answer arrived. An error of Redis is an answer: the server lives, even if it is loading its data or refuses `PING`.
 pub(super) fn alive(texts: &ErrorTexts, answer: Result<Value, RedisError>) -> Result<(), Failed> {
     match answer {
         Err(error) if error.code().is_none() => Err(texts.describe(&error)),
@@ -70,7 +70,7 @@ pub(super) fn alive(texts: &ErrorTexts, answer: Result<Value, RedisError>) -> Re
     }
 }
 
-/// Reads the URLs of the setting called `name`, all of which log in the same way.
+/// Reads the URLs of the setting called `name`, which must have the same user and password.
 pub(super) fn read_list(
     name: &'static str,
     urls: &[String],
@@ -100,11 +100,10 @@ pub(super) fn read_list(
     Ok(infos)
 }
 
-/// The place that most of `answers` name, and of several such `current`. Once more than half of all name one, the rest
-/// is not waited for.
+/// Returns the place that most of `answers` name; among equals, `current`. Returns as soon as more than half name the same.
 ///
 /// # Errors
-/// When none names any; with one of the reasons.
+/// If no answer names a place: one of the reasons.
 pub(super) async fn most_named<P: PartialEq>(
     answers: impl IntoIterator<Item = impl Future<Output = Result<P, Failed>>>,
     current: Option<&P>,

@@ -1,4 +1,4 @@
-//! Which server a node uses: the one of a URL, the master that Sentinels name, or one node of a Cluster.
+//! Chooses the server that a node uses: the one of a URL, the master that Sentinels name, or one node of a Cluster.
 
 use fanfare_cluster::transport::Failed;
 use redis::{Client, ClientTlsConfig, Cmd, TlsCertificates, Value, cluster::ClusterClient};
@@ -25,10 +25,10 @@ enum Choice {
 }
 
 impl Servers {
-    /// The servers in `options`; connects to none. A Cluster's node is chosen by `key`.
+    /// Reads `options` without connecting. In a Cluster, `key` chooses the node.
     ///
     /// # Errors
-    /// When a URL or the authorities are not usable, or the options exclude each other.
+    /// If a URL or the authorities are not usable, or the options exclude each other.
     pub(super) fn new(options: &BrokerOptions, key: String) -> Result<Self, OpenError> {
         let given = [
             ("url", !options.url.is_empty()),
@@ -77,7 +77,7 @@ impl Servers {
         })
     }
 
-    /// The client of the server, if there is but one.
+    /// Returns the client of the server, if there is only one.
     pub(super) fn only(&self) -> Option<&Client> {
         match &self.choice {
             Choice::One(client) => Some(client),
@@ -85,7 +85,7 @@ impl Servers {
         }
     }
 
-    /// The client for what is published by `SPUBLISH`, in a Cluster.
+    /// Returns the client for sharded subscriptions, in a Cluster.
     pub(super) fn sharded_client(&self) -> Option<ClusterClient> {
         match &self.choice {
             Choice::Cluster(cluster) => Some(cluster.client.clone()),
@@ -93,7 +93,7 @@ impl Servers {
         }
     }
 
-    /// The host and the port, for the log.
+    /// Returns the host and the port, for the log.
     pub(super) fn address(&self) -> String {
         match &self.choice {
             Choice::One(client) => address::place(client.get_connection_info()),
@@ -105,7 +105,7 @@ impl Servers {
     /// Connects to the server to use now, for publishing or for receiving.
     ///
     /// # Errors
-    /// When it is not known, or does not answer.
+    /// If the server is not known, or does not answer.
     pub(super) async fn find(&self, side: Side) -> Result<Server, Failed> {
         match &self.choice {
             Choice::One(client) => {
@@ -143,10 +143,10 @@ impl Servers {
         }
     }
 
-    /// Waits for a sign of life of `server`, and checks that it is still the one to use.
+    /// Checks that `server` answers and is still the one to use.
     ///
     /// # Errors
-    /// When it is not.
+    /// If it does not, or is not.
     pub(super) async fn check(&self, server: &Server) -> Result<(), Failed> {
         match &self.choice {
             Choice::One(_) => {
@@ -160,7 +160,7 @@ impl Servers {
     }
 }
 
-/// What the library needs of the configured files.
+/// Returns the configured files in the library's form.
 fn certificates(files: &TlsFiles) -> Option<TlsCertificates> {
     files.given()?;
     Some(TlsCertificates {

@@ -1,8 +1,8 @@
-//! What backends publish by `SPUBLISH` in a Cluster, on the names of users, of everyone and of the service API.
+//! Receives what backends publish by `SPUBLISH` in a Cluster, on the names of users, of everyone and of the service API.
 //!
 //! A sharded message reaches only those that subscribed to its name at the name's own slot. The client library's connection
-//! to a Cluster finds the slots. Where it loses one, everything is subscribed to again at once: on the same connection, or if
-//! that fails on a new one, with pauses. Nothing that nodes publish travels here, so no receipt depends on it. Without sharded
+//! to a Cluster finds the slots. If it loses one, all subscriptions are renewed at once: on the same connection, or if that
+//! fails, on a new one, with pauses. Nothing that nodes publish travels here, so no receipt depends on it. Without sharded
 //! publish and subscribe (before Redis 7.0), or without the rights to it, nodes receive what is published by `PUBLISH` alone.
 
 use std::{collections::HashSet, time::Duration};
@@ -28,13 +28,13 @@ use tokio::{
 
 use super::names::Names;
 
-/// Between two renewals, unless the subscriptions were in force for longer than that.
+/// The least time between two renewals.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Subscriptions that are renewed so soon after the last time are not steady.
+/// A renewal that follows the last one within this time is hasty.
 const STEADY: Duration = Duration::from_secs(2);
-/// How often in a row until they count as away.
+/// Hasty renewals in a row after which the subscriptions count as away.
 const HASTY_RENEWALS: u32 = 3;
-/// Names on their way at once.
+/// The most names in one batch of requests.
 const NAMES: usize = 1000;
 
 /// The subscriptions to sharded names. They end when this is dropped.
@@ -50,35 +50,35 @@ struct SubscriptionChange {
     done: oneshot::Sender<()>,
 }
 
-/// What is wanted, and what has to be waited for.
+/// The task that keeps the wanted subscriptions in force.
 struct Listener {
     names: Names,
     changes: mpsc::UnboundedReceiver<SubscriptionChange>,
     messages: mpsc::UnboundedSender<Received>,
     state: watch::Sender<Further>,
-    /// Since when all that is wanted is in force on this connection.
+    /// When all wanted subscriptions came into force on this connection, if they are in force.
     since: Option<Instant>,
-    /// The same on any connection, the last time.
+    /// When they last came into force, on any connection.
     last: Option<Instant>,
-    /// How often in a row it was renewed before it was steady.
+    /// Hasty renewals in a row.
     hasty: u32,
     wanted: HashSet<String>,
-    /// Those that wait for a subscription, until the next connection if this one is lost.
+    /// The callers that wait for a subscription, until the next connection if this one is lost.
     unanswered: Vec<oneshot::Sender<()>>,
 }
 
-/// Why a connection is of no use any more.
+/// Why a connection cannot be used any longer.
 enum Ended {
-    /// Another one may be.
+    /// The connection is lost; another may work.
     Lost,
-    /// The servers do not offer it, or not to this user.
+    /// The servers do not offer sharded subscriptions, or not to this user.
     Refused,
     /// The subscriptions were dropped.
     Dropped,
 }
 
 impl Sharded {
-    /// Begins to listen. Returns what arrives, too.
+    /// Starts the task. Also returns the messages that arrive.
     pub(super) fn start(client: ClusterClient, names: Names) -> (Self, BoxStream<'static, Received>) {
         let (changes, received_changes) = mpsc::unbounded_channel();
         let (messages, mut received) = mpsc::unbounded_channel();
@@ -94,7 +94,7 @@ impl Sharded {
         (this, stream::poll_fn(move |cx| received.poll_recv(cx)).boxed())
     }
 
-    /// Shows whether what is wanted is in force.
+    /// Returns the state of the wanted subscriptions.
     pub(super) fn state(&self) -> watch::Receiver<Further> {
         self.state.clone()
     }
@@ -156,7 +156,7 @@ impl Listener {
                 Err(error) => ended(&error),
             };
             match (ended, self.since.take()) {
-                // What is wanted meanwhile waits for the next connection.
+                // Subscriptions that callers want meanwhile wait for the next connection.
                 (Ended::Lost, Some(since)) => self.lost(since).await,
                 (Ended::Lost, None) => {
                     self.state.send_replace(Further::Away);
@@ -171,7 +171,7 @@ impl Listener {
         }
     }
 
-    /// What was in force `since` then is lost: waits until it may be renewed.
+    /// Notes that subscriptions in force since `since` are lost, and waits until they may be renewed.
     async fn lost(&mut self, since: Instant) {
         if self.is_steady() {
             self.state.send_replace(Further::Renewing);
@@ -179,7 +179,7 @@ impl Listener {
         tokio::time::sleep(PAUSE.saturating_sub(since.elapsed())).await;
     }
 
-    /// All that is wanted is in force now. What is lost again and again counts as away until it is steady.
+    /// Notes that all wanted subscriptions are in force. If they were lost again and again, they count as away until they are steady.
     fn in_force(&mut self) {
         let is_hasty = self.last.is_some_and(|last| last.elapsed() < STEADY);
         self.hasty = if is_hasty { self.hasty + 1 } else { 0 };
@@ -196,7 +196,7 @@ impl Listener {
         self.hasty < HASTY_RENEWALS
     }
 
-    /// Resolves when what was not steady has been in force for long enough.
+    /// Resolves when unsteady subscriptions have been in force for [`STEADY`].
     async fn steady(last: Option<Instant>, is_steady: bool) {
         match last {
             Some(last) if !is_steady => tokio::time::sleep_until(last + STEADY).await,
@@ -204,7 +204,7 @@ impl Listener {
         }
     }
 
-    /// Takes down changes for that long, while there is no connection; without a time, until the subscriptions are dropped.
+    /// Notes changes for `time`, while there is no connection; without a time, until the subscriptions are dropped.
     async fn note_changes(&mut self, time: Option<Duration>) {
         self.answer();
         let note = async {
@@ -219,14 +219,14 @@ impl Listener {
         }
     }
 
-    /// Nothing has to be waited for any more.
+    /// Lets the callers continue that wait for a subscription.
     fn answer(&mut self) {
         for done in self.unanswered.drain(..) {
             let _ = done.send(());
         }
     }
 
-    /// Subscribes to all that is wanted, then passes on what arrives and carries out changes.
+    /// Subscribes to all wanted names, then passes on messages and carries out changes.
     async fn listen(
         &mut self,
         connection: ClusterConnection<MultiplexedConnection>,
@@ -241,7 +241,7 @@ impl Listener {
                 is_in_force = true;
             }
             if pushed.is_empty() {
-                // Whatever the connection reports comes before the answers that rely on it.
+                // What the connection reports is handled before the answers that rely on it.
                 self.answer();
             }
             let steady = Self::steady(self.last, self.is_steady());
@@ -268,8 +268,8 @@ impl Listener {
         }
     }
 
-    /// Subscribes to all that is wanted, also to what is in force: one of the servers has ended subscriptions, and what the others
-    /// send goes on arriving meanwhile.
+    /// Subscribes to all wanted names, also to those in force: one of the servers has ended subscriptions. Messages of the others arrive
+    /// meanwhile.
     async fn subscribe_again(
         &mut self,
         connection: &ClusterConnection<MultiplexedConnection>,
@@ -298,11 +298,11 @@ impl Listener {
         result
     }
 
-    /// Passes on a message. Returns whether all that is wanted is still in force.
+    /// Passes on a message. Returns whether all wanted subscriptions are still in force.
     fn pass_on(&mut self, push: PushInfo) -> bool {
         match push.kind {
             PushKind::Disconnection => return false,
-            // The slot has moved. Of a name that is not wanted any more it is the answer to this node, however late.
+            // The slot has moved. For an unwanted name, it is the late answer to this node's own command.
             PushKind::SUnsubscribe => {
                 let Some(Value::BulkString(name)) = push.data.first() else {
                     return false;
@@ -318,7 +318,7 @@ impl Listener {
                 is_sharded: true,
                 ..super::received(&message, &self.names)
             };
-            // Fails only while the connection that receives is closed.
+            // Fails only while the receiving connection is closed.
             let _ = self.messages.send(message);
         }
         true

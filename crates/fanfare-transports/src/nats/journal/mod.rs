@@ -1,8 +1,8 @@
 //! The journal in JetStream: one stream, whose own sequence numbers the messages of all audiences.
 //!
-//! A message that is kept is published into the stream, on the name of its audience behind the stream's own. The stream republishes it on
-//! the audience's usual subject, and names there its number and the one before it of its subject. What is removed from the stream
-//! is, of each audience, what was first: by a purge of what is more than is kept of the audience, and by the stream's limit of bytes.
+//! A kept message is published into the stream, on the name of its audience behind the stream's own. The stream republishes it on the
+//! audience's usual subject, with its number and the number before it of its subject. Only the first messages of an audience are ever
+//! removed: by a purge of those beyond its retention, and by the stream's limit of bytes.
 
 mod read;
 mod window;
@@ -34,13 +34,13 @@ use super::{
     questions::{Learned, Questions, Unanswered},
 };
 
-/// What the stream is called; the prefix stands before it. Its subjects begin so.
+/// The stream's name, behind the prefix. Its subjects begin with both.
 const STREAM: &str = "fanfare-journal";
 /// The header with the journal's name.
 const EPOCH: &str = "Fanfare-Epoch";
 /// The header with how many messages of the audience are kept, and for how many milliseconds this one.
 const KEEP: &str = "Fanfare-Keep";
-/// Audiences whose messages are counted until something is purged.
+/// The most audiences whose messages are counted.
 const COUNTED: usize = 10_000;
 /// The fewest messages between two purges of an audience by one node, and the fewest that a purge leaves.
 const PURGE_EVERY: u32 = 64;
@@ -57,19 +57,19 @@ pub(super) struct Journal {
     counts: Mutex<HashMap<String, u32>>,
 }
 
-/// The name of the journal's stream.
+/// Returns the name of the journal's stream.
 pub(super) fn stream(names: &Names) -> String {
     names.bucket(STREAM)
 }
 
-/// The number of a message that the journal called `stream` republished.
+/// Returns the number of a message that the journal called `stream` republished.
 pub(super) fn number(stream: &str, message: &ServerMessage) -> Option<u64> {
     // Written by JetStream itself.
     (message.header("Nats-Stream")? == stream).then_some(())?;
     message.header("Nats-Sequence")?.parse().ok()
 }
 
-/// The place of a message that the journal called `stream` republished.
+/// Returns the place of a message that the journal called `stream` republished.
 pub(super) fn position(stream: &str, message: &ServerMessage) -> Option<Position> {
     let number = number(stream, message)?;
     let prev = message.header("Nats-Last-Sequence")?.parse().ok()?;
@@ -90,7 +90,7 @@ impl Journal {
         }
     }
 
-    /// Makes the stream. Returns the journal's name, which is when it was made.
+    /// Creates the stream if it is missing. Returns the journal's name, which is the stream's time of creation.
     async fn epoch(&self) -> Result<Epoch, Unanswered> {
         let make = async {
             let made = jetstream::make(&self.questions, &self.stream, &self.config()).await?;
@@ -117,13 +117,12 @@ impl Journal {
         })
     }
 
-    /// The subject in the stream for `subject`.
+    /// Returns the subject in the stream for `subject`.
     fn subject(&self, subject: &Subject) -> String {
         format!("{}.{}", self.stream, self.names.subject(subject))
     }
 
-    /// Publishes `messages`, all of which are to be kept. Returns for each what became of it, or why it is to be published without
-    /// being kept.
+    /// Publishes `messages` into the stream. Returns the result of each, or why the caller must publish it without keeping it.
     pub(super) async fn publish(&self, messages: &[Message]) -> Vec<Result<Published, String>> {
         let epoch = match self.epoch().await {
             Ok(epoch) => epoch,
@@ -175,7 +174,7 @@ impl Journal {
         published.collect()
     }
 
-    /// Counts a message that was stored. After some of one audience, those are purged that are more than is kept.
+    /// Counts a stored message. After a number of messages of one audience, purges those beyond its retention.
     fn count(&self, message: &Message) {
         let Some(left) = message.keep.map(purged_to) else {
             return;
@@ -199,24 +198,24 @@ impl Journal {
             &json!({"filter": subject, "keep": left}),
         );
         let questions = Arc::clone(&self.questions);
-        // What is not purged takes some bytes until the next time.
+        // If this fails, the messages take some bytes until the next purge.
         tokio::spawn(async move { drop(questions.ask_one(purge).await) });
     }
 }
 
-/// How many messages a purge leaves of an audience. More than are kept, so that the message that caused the purge is still there when it
-/// is carried out: it shows later that there was one.
+/// Returns how many messages of an audience a purge leaves. It leaves the message that caused it, which later shows that there was a
+/// purge.
 fn purged_to(retention: Retention) -> u32 {
     retention.size.max(PURGE_EVERY)
 }
 
-/// The name of a journal that was made at this time.
+/// Returns the name of a journal that was created at this time.
 fn epoch_of(made: SystemTime) -> Epoch {
     let since = made.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Epoch(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 
-/// How much is kept of the audience of a stored message.
+/// Returns the retention of a stored message's audience.
 fn retention(message: &ServerMessage) -> Option<Retention> {
     let (size, ttl) = message.header(KEEP)?.split_once(' ')?;
     Some(Retention {

@@ -1,4 +1,4 @@
-//! Reading the stream, audience by audience: JetStream returns the next message on a subject from a number on.
+//! Reads the stream, audience by audience: JetStream returns the next message on a subject from a number on.
 
 use bytes::Bytes;
 use fanfare_cluster::transport::{
@@ -87,13 +87,13 @@ impl Journal {
         Ok((tops, now))
     }
 
-    /// What JetStream reports of the stream.
+    /// Returns JetStream's description of the stream.
     async fn info(&self) -> Result<Answer, Unanswered> {
         let request = api("STREAM.INFO", &self.stream, &json!({}));
         Answer::read(&self.questions.ask_one(request).await?)
     }
 
-    /// The channels in the stream that match a pattern of `scope`.
+    /// Returns the channels in the stream that `scope` matches.
     async fn channels(&self, scope: &ReplayScope) -> Result<Vec<Audience>, Unanswered> {
         let (filter, mut channels) = (self.subject(&Subject::AllChannels), Vec::new());
         jetstream::subjects(&self.questions, &self.stream, &filter, |subject| {
@@ -104,7 +104,7 @@ impl Journal {
         Ok(channels)
     }
 
-    /// The audience of a subject in the stream; `None` for one that no node wrote.
+    /// Returns the audience of a subject in the stream; `None` for a subject that no node wrote.
     fn audience(&self, subject: &str) -> Option<Audience> {
         let name = subject.strip_prefix(&self.stream)?.strip_prefix('.')?;
         match self.names.read(name.as_bytes()).ok()? {
@@ -130,7 +130,7 @@ impl Journal {
         Ok(numbers)
     }
 
-    /// What is kept of `audience`, and of that what is in `range`.
+    /// Returns the kept messages of `audience` that are in `range`.
     async fn read_audience(
         &self,
         present: Cursor,
@@ -163,7 +163,7 @@ impl Journal {
             .map_or(u64::MAX, |first| first.number);
         // The number before the first message that is read. The first of all that are left may have had others before it.
         let mut prev = match (is_from_first, left_from > from) {
-            // Some were purged meanwhile, perhaps before they were read.
+            // Some were purged meanwhile, possibly before they were read.
             (_, true) => left_from - 1,
             (true, false) if is_whole(&messages) => from.min(info.state.first_seq).saturating_sub(1),
             (_, false) => from - 1,
@@ -178,7 +178,7 @@ impl Journal {
         Ok(in_range(audience, present, with_prev.collect(), range))
     }
 
-    /// The newest `count` messages on `subject` up to `last`, or some more. They are looked for from the end, in parts that grow.
+    /// Returns the newest `count` messages on `subject` up to `last`, or some more. Searches from the end, in growing parts.
     async fn newest(&self, subject: &str, last: u64, count: usize) -> Result<Vec<StreamMessage>, Unanswered> {
         let mut width = (count as u64).saturating_mul(2).max(64);
         let (mut messages, mut end) = (Vec::new(), last.saturating_add(1));
@@ -192,7 +192,7 @@ impl Journal {
         Ok(messages)
     }
 
-    /// The messages on `subject` from one number on, up to another.
+    /// Returns the messages on `subject` from the number `from` to before `until`.
     async fn walk(&self, subject: &str, from: u64, until: u64) -> Result<Vec<StreamMessage>, Unanswered> {
         let (mut messages, mut next) = (Vec::new(), from);
         while let Some(message) = self
@@ -206,7 +206,7 @@ impl Journal {
         Ok(messages)
     }
 
-    /// The first message on `subject` with this number or a higher one.
+    /// Returns the first message on `subject` with this number or a higher one.
     async fn next(&self, subject: &str, number: u64) -> Result<Option<StreamMessage>, Unanswered> {
         let question = json!({"seq": number, "next_by_subj": subject});
         let request = api("DIRECT.GET", &self.stream, &question);
@@ -214,8 +214,8 @@ impl Journal {
     }
 }
 
-/// Whether no node has purged anything of an audience of which these messages are left: a purge leaves as many as its retention says, and
-/// the message that caused it.
+/// Returns whether no node has purged the audience of which these messages are left. A purge leaves as many as the retention of the message
+/// that caused it, and that message.
 fn is_whole(messages: &[StreamMessage]) -> bool {
     let sizes = messages
         .iter()
@@ -223,8 +223,8 @@ fn is_whole(messages: &[StreamMessage]) -> bool {
     sizes.min().is_none_or(|least| messages.len() < least as usize)
 }
 
-/// Of all messages of an audience that are left, with their `prev`, those that are kept and in `range`. Those that were stored since the
-/// journal's state was read come along: they show whether something is missing before them.
+/// Returns the kept messages in `range`, of all that are left of an audience with their `prev`. Messages that were stored since the numbers
+/// were read are among them: they show whether something is missing before them.
 fn in_range(
     audience: &Audience,
     present: Cursor,
@@ -256,7 +256,7 @@ fn in_range(
     kept
 }
 
-/// The message that JetStream answered with.
+/// Reads the message in JetStream's answer.
 fn message(answer: Result<ServerMessage, Unanswered>) -> Result<Option<StreamMessage>, Unanswered> {
     let retention = answer.as_ref().ok().and_then(retention);
     let Some(found) = jetstream::found(answer)? else {

@@ -1,4 +1,4 @@
-//! The order of what the journal's stream republishes.
+//! Orders the messages that the journal's stream republishes.
 //!
 //! nats-server 2.9 stores a message under the stream's lock and republishes it after the lock, so the messages of two nodes may arrive
 //! the wrong way round, within microseconds. A message that does not follow the one before it waits for a moment: one with a lower number
@@ -15,10 +15,10 @@ use crate::nats::protocol::ServerMessage;
 
 /// How long a message waits.
 const WAIT: Duration = Duration::from_millis(5);
-/// Messages that may wait.
+/// The most messages that wait.
 const MOST_WAITING: usize = 4096;
 
-/// Messages that wait, by their numbers. Two subscriptions may bring one message twice.
+/// The waiting messages, by their numbers. One message may arrive by two subscriptions.
 #[derive(Default)]
 pub(in crate::nats) struct Window {
     waiting: BTreeMap<u64, Vec<ServerMessage>>,
@@ -28,7 +28,7 @@ pub(in crate::nats) struct Window {
 }
 
 impl Window {
-    /// `message` of this number arrived `now`. Passes on what need not wait.
+    /// Takes a `message` of this number that arrived `now`. Passes on the messages that need not wait.
     pub(in crate::nats) fn arrived(
         &mut self,
         number: u64,
@@ -50,22 +50,22 @@ impl Window {
         self.pass_following(ready);
     }
 
-    /// The highest number that waits.
+    /// Returns the highest number that waits.
     pub(in crate::nats) fn highest(&self) -> Option<u64> {
         self.waiting.last_key_value().map(|(number, _)| *number)
     }
 
-    /// The highest number that was passed on.
+    /// Returns the highest number that was passed on.
     pub(in crate::nats) fn last(&self) -> u64 {
         self.last
     }
 
-    /// When the first that waits has waited for long enough.
+    /// Returns when the first waiting message is passed on in any case.
     pub(in crate::nats) fn deadline(&self) -> Option<Instant> {
         self.deadlines.front().map(|(until, _)| *until)
     }
 
-    /// Passes on what has waited for long enough at `now`, and what has lower numbers.
+    /// Passes on the messages whose time is over at `now`, and those with lower numbers.
     pub(in crate::nats) fn expire(&mut self, now: Instant, ready: &mut VecDeque<ServerMessage>) {
         while let Some((until, number)) = self.deadlines.front().copied()
             && until <= now
@@ -76,7 +76,7 @@ impl Window {
         self.pass_following(ready);
     }
 
-    /// Passes on all that waits.
+    /// Passes on all waiting messages.
     pub(in crate::nats) fn end(&mut self, ready: &mut VecDeque<ServerMessage>) {
         self.pass_up_to(u64::MAX, ready);
         self.deadlines.clear();
@@ -91,7 +91,7 @@ impl Window {
         }
     }
 
-    /// Passes on what follows what was passed on without a hole.
+    /// Passes on the messages whose numbers follow the last without a hole.
     fn pass_following(&mut self, ready: &mut VecDeque<ServerMessage>) {
         while let Some(messages) = self.waiting.remove(&(self.last + 1)) {
             self.last += 1;

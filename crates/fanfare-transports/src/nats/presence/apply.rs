@@ -19,7 +19,7 @@ use super::{
 };
 
 impl Presence {
-    /// Applies `changes` for `lease` until the end of its term, some at a time.
+    /// Applies `changes` for `lease` in batches, until the end of its term.
     pub(super) async fn change_records(
         &self,
         lease: LeaseId,
@@ -40,7 +40,7 @@ impl Presence {
         all
     }
 
-    /// Names what will be held in the index, changes the records, and removes from the index what is not held any more.
+    /// Adds records to the lease's index, changes them, and removes from the index those that the lease no longer holds.
     async fn change_some(
         &self,
         lease: LeaseId,
@@ -110,7 +110,7 @@ impl Presence {
                 continue;
             };
             let (value, sequence) = found.unwrap_or_default();
-            // A dead node's members are removed, or refused by the server: they cannot stay with that node alone.
+            // The removal of a dead node's members has no limit here: they cannot stay, unless the server refuses it.
             let limit = until.map_or(usize::MAX, |_| self.questions.max_payload);
             let outcome = group.outcome(lease, &value, until.is_none(), limit);
             if is_over && outcome.is_changed {
@@ -142,7 +142,7 @@ impl Presence {
         Ok(())
     }
 
-    /// The request that stores `outcome` if the last change is `sequence`, with what it announces.
+    /// Returns the request that stores `outcome` and announces its transitions, if the last change is `sequence`.
     fn put(&self, key: &str, outcome: &Outcome, sequence: u64, epoch: u64) -> Publish {
         let mut put = self.bucket.put(key, outcome.value.clone().into(), Some(sequence));
         if !outcome.announcements.is_empty() {
@@ -154,7 +154,7 @@ impl Presence {
         put
     }
 
-    /// Whether the term that ends at `until` is over by the server's clock.
+    /// Returns whether the term that ends at `until` is over by the server's clock.
     async fn is_over(&self, until: Option<u64>) -> Result<bool, Unanswered> {
         match until {
             Some(until) => Ok(self.server_time().await? > until),

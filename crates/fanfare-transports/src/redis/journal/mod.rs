@@ -57,7 +57,7 @@ impl Connection {
         tops.ok_or_else(|| NOT_UNDERSTOOD.to_owned())
     }
 
-    /// A call of `script` with the journal's keys, the recorder's, and a name for the next epoch.
+    /// Returns a call of `script` with the journal's keys, the recorder's, and a name for the next epoch.
     fn call(&self, script: &Script, with_text: bool) -> Cmd {
         let mut call = script.call(with_text);
         call.arg(4).arg(&self.names.journal_keys());
@@ -83,7 +83,7 @@ impl Connection {
 
 const NOT_UNDERSTOOD: &str = "Redis' answer is not understood";
 
-/// Whether Redis does not know the script, which it was not given since its start.
+/// Returns whether Redis has not cached the script.
 pub(super) fn is_unknown(answer: &Value) -> bool {
     matches!(answer, Value::ServerError(error) if error.code() == "NOSCRIPT")
 }
@@ -120,7 +120,7 @@ fn tops(answer: &Value, audiences: usize, has_others: bool) -> Option<(Tops, u64
     Some((tops, number(3)?))
 }
 
-/// The epoch called `name`.
+/// Reads the name of an epoch.
 fn epoch(name: &str) -> Option<Epoch> {
     u64::from_str_radix(name, 16).ok().map(Epoch)
 }

@@ -1,4 +1,4 @@
-//! Publishing with the journal's script, and the place that a message has from it.
+//! Publishes with the journal's script, and reads the place that it gives a message.
 
 use fanfare_cluster::{
     transport::{Message, Subject},
@@ -12,11 +12,11 @@ use redis::Cmd;
 
 use super::{Connection, epoch, scripts};
 
-/// Messages in one call: Redis does nothing else meanwhile.
+/// The most messages in one call: Redis does nothing else meanwhile.
 const MESSAGES: usize = 64;
-/// What begins the field that the script adds to a message.
+/// The beginning of the field that the script adds to a message.
 const FIELD: &[u8] = b",\"kept\":\"";
-/// The longest such field: an epoch, two numbers of 20 digits, and what is between and around them.
+/// The length of the longest such field: an epoch, two numbers of 20 digits, and the characters between and around them.
 const MAX_FIELD_BYTES: usize = FIELD.len() + 16 + 1 + 20 + 1 + 20 + 2;
 
 /// Splits `messages` into runs that are published by one command each: one message, or some to be kept. The message with an id is the last
@@ -26,7 +26,7 @@ pub(in crate::redis) fn runs(messages: &[Message]) -> impl Iterator<Item = &[Mes
     messages.chunk_by(goes_on).flat_map(|run| run.chunks(MESSAGES))
 }
 
-/// Whether the journal keeps `message`.
+/// Returns whether the journal keeps `message`.
 pub(in crate::redis) fn is_kept(message: &Message) -> bool {
     message.keep.is_some()
         && matches!(message.subject, Subject::Audience(_))
@@ -35,14 +35,14 @@ pub(in crate::redis) fn is_kept(message: &Message) -> bool {
 }
 
 impl Connection {
-    /// The call that keeps and publishes `messages`, all of which are to be kept.
+    /// Returns the call that keeps and publishes `messages`.
     pub(in crate::redis) fn keep(&self, messages: &[Message], with_text: bool) -> Cmd {
         let mut call = self.call(&scripts::KEEP, with_text);
         self.add_messages(messages, &mut call);
         call
     }
 
-    /// Adds what the script is told of `messages`.
+    /// Adds the script's arguments for `messages`.
     pub(super) fn add_messages(&self, messages: &[Message], call: &mut Cmd) {
         call.arg(self.max_journals).arg(self.names.prefix());
         for message in messages {
@@ -58,7 +58,7 @@ impl Connection {
     }
 }
 
-/// The place that the script wrote into a message.
+/// Returns the place that the script wrote into a message.
 pub(in crate::redis) fn position(message: &[u8]) -> Option<Position> {
     let end = message.strip_suffix(b"\"}")?;
     let tail = &end[end.len().saturating_sub(MAX_FIELD_BYTES)..];
@@ -66,7 +66,7 @@ pub(in crate::redis) fn position(message: &[u8]) -> Option<Position> {
     place(&tail[at + FIELD.len()..])
 }
 
-/// A place as the script writes it.
+/// Reads a place as the script writes it.
 pub(in crate::redis) fn place(text: &[u8]) -> Option<Position> {
     let place = std::str::from_utf8(text).ok()?;
     let mut words = place.split(' ');

@@ -1,4 +1,4 @@
-//! Reading the streams of audiences.
+//! Reads the streams of audiences.
 
 use bytes::Bytes;
 use fanfare_cluster::transport::{
@@ -84,7 +84,7 @@ impl JournalReader for Connection {
     }
 }
 
-/// Reads an entry: the message, when it was kept, and when it expires; `None` for what no node of this kind wrote.
+/// Reads an entry of a stream. Returns `None` for an entry that no node wrote.
 fn message(audience: &Audience, present: Cursor, entry: Value) -> Option<TimedMessage> {
     let Value::Array(parts) = entry else { return None };
     let [id, Value::Array(mut fields)] = <[Value; 2]>::try_from(parts).ok()? else {
