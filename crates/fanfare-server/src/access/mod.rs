@@ -1,5 +1,4 @@
-//! Builds the access control from the configuration: the policy of `fanfare_core`, and the webhook that answers what
-//! the policy leaves open.
+//! Builds the access control from the configuration: the policy of `fanfare_core`, and the webhook that decides if no rule does.
 
 #[cfg(test)]
 mod tests;
@@ -22,14 +21,14 @@ pub(crate) enum AccessError {
     Client(#[source] reqwest::Error),
 }
 
-/// What is decided about one thing that one can do with a channel.
+/// The decision about one action on a channel.
 pub(crate) struct ExplainedAction {
     /// `subscribe`, `join` or `publish`.
     pub(crate) action: &'static str,
     pub(crate) explained: ExplainedPermission,
 }
 
-/// Decides everything that one can do with the channel of `audience`. Joining a `room` is subscribing to it, by another name.
+/// Decides each action of `who` on the channel of `audience`. Joining a `room` is a subscription by another name.
 pub(crate) fn decide(
     access: &AccessControl,
     who: Option<&Identity>,

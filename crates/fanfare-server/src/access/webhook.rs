@@ -74,7 +74,7 @@ struct WebhookRequest<'a> {
     channel: &'a str,
 }
 
-/// Why there is no answer, which means no. None of the texts contains the URL or the response.
+/// Why there is no answer, which counts as a denial. No text contains the URL or the response.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NoAnswer {
     #[error("no answer in time")]
@@ -123,8 +123,7 @@ impl Webhook {
         }))))
     }
 
-    /// Asks the service now, past the cache, and neither counts nor caches the answer. For users who try out their
-    /// service.
+    /// Asks the service now, without the cache, and neither counts nor caches the answer. Operators try out their service by it.
     pub(crate) async fn try_out(&self, question: &Question) -> Result<bool, NoAnswer> {
         self.0.request_in_time(question).await
     }
@@ -261,7 +260,7 @@ fn allows(body: &[u8]) -> Option<bool> {
 }
 
 impl NoAnswer {
-    /// Returns whether the service could not be reached, or a proxy says so, as opposed to a response that is not
+    /// Returns whether the service could not be reached, also by the status of a proxy, as opposed to a response that is not
     /// readable.
     fn is_absence(&self) -> bool {
         match self {

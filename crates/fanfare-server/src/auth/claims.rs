@@ -128,7 +128,7 @@ impl ClaimRules {
         }
     }
 
-    /// `aud` is a string or a list of strings. Where no audience is configured, it is not looked at.
+    /// `aud` is a string or a list of strings. It is ignored if no audience is configured.
     fn audience(&self, claims: &Map<String, Value>) -> Result<(), TokenError> {
         let Some(wanted) = &self.audience else {
             return Ok(());
@@ -148,7 +148,7 @@ impl ClaimRules {
     }
 }
 
-/// `sub` as a user id, and whether it was a number. Only whole numbers: `1.0` and `1` would be one user or two.
+/// Returns `sub` as a user id, and whether it was a number. Only whole numbers: `1.0` and `1` would be one user or two.
 fn subject(claims: &Map<String, Value>) -> Result<(Box<str>, bool), TokenError> {
     match claims.get("sub").ok_or(TokenError::MissingClaim("sub"))? {
         Value::String(id) if is_usable_id(id) => Ok((id.as_str().into(), false)),

@@ -11,7 +11,7 @@ use aws_lc_rs::{constant_time::verify_slices_are_equal, digest};
 #[derive(Clone, Default)]
 pub struct Credentials {
     digests: Vec<digest::Digest>,
-    /// Whether any secret was configured. An empty one closes the door too, although no caller can send it.
+    /// Whether any secret was configured. An empty one also closes the door, although no caller can send it.
     closed: bool,
 }
 
@@ -40,12 +40,12 @@ impl Credentials {
         self.digests.iter().fold(false, |found, own| found | same(own))
     }
 
-    /// Returns the name under which the connections of one of these secrets are known: it tells which secret it was, and not what it is.
+    /// Returns the name of the connections of one of these secrets. It identifies the secret without revealing it.
     pub fn name_of(secret: &[u8]) -> String {
         name(&digest_of(secret))
     }
 
-    /// Returns whether a connection of this name was admitted by a secret that is in no set any more: it is not in this one.
+    /// Returns whether a connection of this name was admitted by a secret that is not in this set any more.
     pub fn has_lost(&self, known_as: &str) -> bool {
         known_as.starts_with(NAME) && !self.digests.iter().any(|own| name(own) == known_as)
     }

@@ -56,10 +56,10 @@ pub enum KeyError {
     /// A kind of key, curve or `alg` that no supported algorithm uses.
     #[error("an unsupported kind of key, curve or algorithm (supported: RSA, P-256, P-384, Ed25519)")]
     Unsupported,
-    /// RSA below 2048 bits (RFC 7518 section 3.3), or above the 8192 that the library checks.
+    /// An RSA key below 2048 bits (RFC 7518 section 3.3), or above the 8192 that the library supports.
     #[error("an RSA key of {0} bits (2048 to 8192 are accepted)")]
     RsaSize(usize),
-    /// `use` or `key_ops` (RFC 7517 sections 4.2 and 4.3) say that the key is not for checking signatures.
+    /// The key is not for checking signatures, by `use` or `key_ops` (RFC 7517 sections 4.2 and 4.3).
     #[error("a key that is not meant for checking signatures (`use` or `key_ops`)")]
     NotForSignatures,
 }

@@ -59,7 +59,7 @@ impl Gate {
         self
     }
 
-    /// Knows these API keys from now on. The connections of others are revoked.
+    /// Replaces the API keys. Connections of other keys are revoked.
     pub fn replace_api_keys(&self, api_keys: Credentials) {
         self.api_keys.store(Arc::new(api_keys));
     }
@@ -75,7 +75,7 @@ impl Gate {
         fetched
     }
 
-    /// Judges tokens by `rules` from now on. Existing identities keep their claims.
+    /// Replaces the rules for tokens. Existing identities keep their claims.
     pub fn replace_rules(&self, rules: TokenRules) {
         self.rules.store(Arc::new(rules));
         self.replaced.notify_one();
@@ -113,7 +113,7 @@ impl Gate {
         }
     }
 
-    /// The identity that a token of `user` with these claims would prove; `None` if that is no user id.
+    /// Returns the identity that a token of `user` with these claims would prove; `None` if `user` is no user id.
     pub fn supposed(&self, user: &str, claims: Map<String, Value>) -> Option<Identity> {
         supposed(user, claims, &self.rules.load().wanted_claims)
     }
@@ -194,8 +194,8 @@ impl TokenRules {
         }
     }
 
-    /// Call it before the token is verified: the keys may be replaced meanwhile, and what the old ones accept must not stand under the
-    /// version of the new ones.
+    /// Call it before the token is verified: the keys may be replaced meanwhile, and a token that only the old keys accept must not be cached
+    /// under the version of the new ones.
     fn cache_key(&self, token: &str) -> CacheKey {
         let keys_version = self.verifier.keys_version();
         let mut key = [0; SHA256_OUTPUT_LEN];

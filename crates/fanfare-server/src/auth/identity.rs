@@ -26,7 +26,7 @@ pub(crate) fn identity(verified: &Verified, wanted: &[Box<str>]) -> Option<Ident
     })
 }
 
-/// Who `user` would be by a token with these claims; `None` if that is no user id.
+/// Returns the identity of `user` by a token with these claims; `None` if `user` is no user id.
 pub(crate) fn supposed(user: &str, mut claims: Map<String, Value>, wanted: &[Box<str>]) -> Option<Identity> {
     claims.insert("sub".to_owned(), user.into());
     let verified = Verified {
@@ -47,7 +47,7 @@ fn rooms(verified: &Verified) -> Option<Box<[Pattern]>> {
     Some(patterns.filter_map(Result::ok).collect())
 }
 
-/// Whether `id` is how JSON writes an integer: `12345`, not `007`.
+/// Returns whether `id` is written as JSON writes an integer: `12345`, not `007`.
 fn is_written_like_a_number(id: &str) -> bool {
     let digits = id.strip_prefix('-').unwrap_or(id);
     let all = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());

@@ -31,7 +31,7 @@ const MAX_WAITING: usize = 1024;
 pub(super) struct Pace {
     /// Between two fetches when all is well.
     pub(super) period: Duration,
-    /// The least time between a fetch and one that an unknown key id asks for, because strangers choose key ids.
+    /// The least time between a fetch and one for an unknown key id, because strangers choose key ids.
     pub(super) on_demand: Duration,
     /// After a failure; doubled at each further one, up to `last_retry`.
     pub(super) first_retry: Duration,
@@ -54,7 +54,7 @@ pub(super) struct RemoteKeys {
     /// `None` until the first success.
     keys: ArcSwapOption<Vec<VerifyingKey>>,
     version: AtomicU64,
-    /// A token named a key that is not here.
+    /// A token named an unknown key.
     wanted: Notify,
     begun: AtomicU64,
     ended: watch::Sender<Ended>,
@@ -105,12 +105,12 @@ impl RemoteKeys {
         self.version.load(Ordering::SeqCst)
     }
 
-    /// Whether a fetch has ever succeeded.
+    /// Returns whether a fetch has ever succeeded.
     pub(super) fn are_here(&self) -> bool {
         self.keys.load().is_some()
     }
 
-    /// Takes the keys of `old` in the place of none, if it fetched them from the same address for the same algorithms.
+    /// Takes over the keys of `old` if there are none here, and `old` fetched them from the same address for the same algorithms.
     pub(super) fn take_over(&self, old: &Self) {
         if !self.are_here()
             && self.url == old.url
@@ -126,9 +126,9 @@ impl RemoteKeys {
         keys.is_some_and(|keys| keys.iter().any(|key| key.id() == Some(id)))
     }
 
-    /// Checks a signature with the keys that are here.
+    /// Checks a signature with the fetched keys.
     pub(super) fn check(&self, jws: &Jws<'_>) -> Result<SignatureCheck, TokenError> {
-        let keys = self.keys.load_full().ok_or(TokenError::KeysUnavailable)?; // being fetched anyway, over and over
+        let keys = self.keys.load_full().ok_or(TokenError::KeysUnavailable)?; // the background task fetches them
         let verdict = jws.check(&keys);
         let is_unknown = |id| !keys.iter().any(|key| key.id() == Some(id));
         if verdict != SignatureCheck::Good && jws.key_id().is_some_and(is_unknown) {
@@ -137,8 +137,8 @@ impl RemoteKeys {
         Ok(verdict)
     }
 
-    /// Waits for a key of this id that is not here: until a fetch brings it, or one that began after this call has ended. Fails
-    /// if that fetch failed, did not end in time, or too many wait already.
+    /// Waits until a fetch brings the key of this id, or a fetch that began after this call has ended. Fails if that fetch failed or did not
+    /// end in time, or if too many wait already.
     pub(super) async fn await_key(&self, id: &str) -> Result<(), TokenError> {
         if self.has(id) {
             return Ok(());
@@ -150,7 +150,7 @@ impl RemoteKeys {
         let needed = self.begun.load(Ordering::SeqCst) + 1;
         self.wanted.notify_one();
         let fetched = ended.wait_for(|ended| ended.count >= needed || self.has(id));
-        let longest = self.pace.on_demand + 2 * FETCH_TIMEOUT; // one that began before, the pause, and the one needed
+        let longest = self.pace.on_demand + 2 * FETCH_TIMEOUT; // a fetch that began before, the pause, and the needed fetch
         let fetched = tokio::time::timeout(longest, fetched).await;
         match fetched {
             Ok(Ok(ended)) if !ended.failed || self.has(id) => Ok(()),
@@ -158,7 +158,7 @@ impl RemoteKeys {
         }
     }
 
-    /// Fetches for ever. Keys that are here already are good for a whole period.
+    /// Fetches for ever. Keys that were fetched already are used for a whole period.
     pub(super) async fn keep_fresh(&self) {
         let mut failures = 0_u32;
         let mut logged = None;
@@ -190,7 +190,7 @@ impl RemoteKeys {
         }
     }
 
-    /// Waits for so long, or until a token asks for an unknown key.
+    /// Waits for `pause`, or until a token needs an unknown key.
     async fn pause(&self, pause: Duration) {
         let demanded = async {
             tokio::time::sleep(self.pace.on_demand).await;
@@ -202,7 +202,7 @@ impl RemoteKeys {
         }
     }
 
-    /// Logs a failure, unless the one before was the same.
+    /// Logs a failure, unless the last one was the same.
     pub(super) fn log_failure(&self, error: &JwksError, logged: &mut Option<String>) {
         let reason = Causes(error).to_string();
         if logged.as_ref() != Some(&reason) {
@@ -212,7 +212,7 @@ impl RemoteKeys {
         }
     }
 
-    /// Fetches once, and puts the new keys in the place of the old.
+    /// Fetches once, and replaces the keys.
     pub(super) async fn refresh(&self) -> Result<(), JwksError> {
         self.begun.fetch_add(1, Ordering::SeqCst);
         let fetched = async {

@@ -8,7 +8,7 @@ use super::claims::UniqueMap;
 use super::error::TokenError;
 use super::{Algorithm, keys::VerifyingKey};
 
-/// The longest token that is looked at, in bytes. Beyond it a token is malformed, before any of it is parsed.
+/// The longest token, in bytes. A longer one is refused as malformed before any of it is parsed.
 pub(crate) const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
 /// The most header parameters, more than all registered names together.
@@ -76,7 +76,7 @@ impl<'a> Jws<'a> {
         })
     }
 
-    /// The header's `alg`, which is one of the accepted.
+    /// Returns the header's `alg`, which is one of the accepted.
     pub(super) fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
@@ -101,7 +101,7 @@ impl<'a> Jws<'a> {
         verdict
     }
 
-    /// The payload's bytes. To be called after the signature was found good.
+    /// Returns the payload's bytes. Call it after the signature was found good.
     ///
     /// A good signature does not make it well-formed: signatures cover the encoded text, whatever that is.
     pub(super) fn payload(&self) -> Result<Vec<u8>, TokenError> {

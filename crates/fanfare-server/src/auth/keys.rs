@@ -21,7 +21,7 @@ pub(super) enum KeyKind {
 }
 
 impl KeyKind {
-    /// Whether a key of this kind checks signatures of `algorithm` (RFC 7518 section 3.1, RFC 8037 section 3.1).
+    /// Returns whether a key of this kind checks signatures of `algorithm` (RFC 7518 section 3.1, RFC 8037 section 3.1).
     pub(super) fn checks(self, algorithm: Algorithm) -> bool {
         use Algorithm::{ES256, ES384, EdDSA, HS256, HS384, HS512, PS256, PS384, PS512, RS256, RS384, RS512};
         match self {
@@ -36,7 +36,7 @@ impl KeyKind {
 
 pub(super) struct VerifyingKey {
     kind: KeyKind,
-    /// `alg` of the JWK: the only algorithm to use the key with, where it is given.
+    /// The only algorithm to use the key with, if the JWK has an `alg`.
     only: Option<Algorithm>,
     id: Option<Box<str>>,
     material: DecodingKey,
@@ -96,12 +96,12 @@ impl VerifyingKey {
         self.id.as_deref()
     }
 
-    /// Whether the key may check tokens of `algorithm` at all.
+    /// Returns whether the key may check tokens of `algorithm`.
     pub(super) fn allows(&self, algorithm: Algorithm) -> bool {
         self.kind.checks(algorithm) && self.only.is_none_or(|only| only == algorithm)
     }
 
-    /// Whether the key is one to try for a header of these `alg` and `kid`. Where either side has no id, any will do.
+    /// Returns whether to try the key for a header with this `alg` and `kid`. If either side has no id, any id fits.
     pub(super) fn fits(&self, algorithm: Algorithm, key_id: Option<&str>) -> bool {
         let same_id = match (key_id, self.id()) {
             (Some(wanted), Some(own)) => wanted == own,
@@ -110,7 +110,7 @@ impl VerifyingKey {
         same_id && self.allows(algorithm)
     }
 
-    /// Whether `signature` (base64url) over `message` was made with this key and `algorithm`.
+    /// Returns whether `signature` (base64url) over `message` was made with this key and `algorithm`.
     pub(super) fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &str) -> bool {
         self.allows(algorithm)
             && jsonwebtoken::crypto::verify(signature, message, &self.material, algorithm).unwrap_or(false)
@@ -122,7 +122,7 @@ fn without_leading_zeros(number: &[u8]) -> &[u8] {
     &number[zeros..]
 }
 
-/// The members of a JWK that decide anything here.
+/// The members of a JWK that are used here.
 #[derive(Deserialize)]
 struct Jwk {
     kty: String,
@@ -140,8 +140,7 @@ struct Jwk {
     d: Option<Value>,
 }
 
-/// The keys of a JWK set (RFC 7517 section 5). Each is to be read by itself: a set may hold keys of kinds that others
-/// need.
+/// Returns the keys of a JWK set (RFC 7517 section 5), each to be read by itself: a set may have keys of other kinds for other readers.
 pub(super) fn keys_of(mut set: Value) -> Option<Vec<Value>> {
     match set.get_mut("keys")?.take() {
         Value::Array(keys) => Some(keys),

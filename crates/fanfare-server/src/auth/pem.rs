@@ -16,8 +16,8 @@ const DASHES: &str = "-----";
 const OID_P256: &[u8] = &[0x06, 0x08, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x03, 0x01, 0x07];
 const OID_P384: &[u8] = &[0x06, 0x05, 0x2B, 0x81, 0x04, 0x00, 0x22];
 
-/// Reads all keys of a public key file. A PEM file is all or nothing, since a person wrote it for this purpose; in a
-/// JWK set, keys for other purposes are passed over as long as one is usable.
+/// Reads all keys of a public key file. Every key of a PEM file must be usable, since the file is for this purpose; in a JWK
+/// set, keys for other purposes are skipped as long as one is usable.
 pub(super) fn read_public_keys(file: &[u8]) -> Result<Vec<VerifyingKey>, KeyError> {
     let text = std::str::from_utf8(file).map_err(|_| KeyError::Unreadable)?;
     if text.trim_start().starts_with('{') {
@@ -27,7 +27,7 @@ pub(super) fn read_public_keys(file: &[u8]) -> Result<Vec<VerifyingKey>, KeyErro
     }
 }
 
-/// Whether this is the text of a public key or a certificate: nothing to be used as a secret.
+/// Returns whether `secret` is the text of a public key or a certificate, which must not be a secret.
 pub(super) fn looks_public(secret: &[u8]) -> bool {
     let text = String::from_utf8_lossy(secret);
     text.contains(BEGIN) && (text.contains("PUBLIC KEY-----") || text.contains("CERTIFICATE-----"))

@@ -64,7 +64,7 @@ pub(crate) fn load_or_create_secret(data_dir: &Path) -> Result<SecretFile, Secre
         let path = path.display();
         SecretFileError(format!("a new token secret cannot be written to {path}: {error}"))
     })?;
-    // Read back in both cases: what counts is what the next start will find.
+    // Read back in both cases: the next start must find the same.
     let secret = read(&path)?.ok_or_else(|| unreadable(&path, &ErrorKind::NotFound.into()))?;
     Ok(SecretFile {
         secret,
@@ -103,7 +103,7 @@ fn unreadable(path: &Path, error: &io::Error) -> SecretFileError {
     ))
 }
 
-/// Whether this process may write in a folder, or make it where it is missing.
+/// Checks that this process may write in a folder, or create it if it is missing.
 fn can_be_made(folder: &Path) -> io::Result<()> {
     let folder = std::path::absolute(folder)?;
     for ancestor in folder.ancestors() {
@@ -119,7 +119,7 @@ fn can_be_made(folder: &Path) -> io::Result<()> {
     Err(ErrorKind::NotFound.into())
 }
 
-/// The secret in a file; `None` if there is no file.
+/// Reads the secret in a file; `None` if there is no file.
 fn read(path: &Path) -> Result<Option<Vec<u8>>, SecretFileError> {
     let failed = |error| unreadable(path, &error);
     let file = match File::open(path) {

@@ -1,4 +1,4 @@
-//! The verifier: options in, judgements out.
+//! The verifier of tokens.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -59,7 +59,7 @@ impl Verifier {
     /// [`Gate::spawn_refresh`](super::Gate::spawn_refresh) or `Verifier::refresh_jwks`.
     ///
     /// # Errors
-    /// Whatever in the options cannot work, so that the server does not start with it.
+    /// If the options cannot work, so that the server does not start with them.
     pub fn new(options: VerifierOptions) -> Result<Self, AuthSetupError> {
         let mut local = local_keys(&options)?;
         let has_remote = options.jwks_url.is_some();
@@ -90,7 +90,7 @@ impl Verifier {
         self.rules.judge(&self.payload(&jws)?, by_secret, now)
     }
 
-    /// The payload of a token, if its signature is by one of the keys. All that RFC 7515 asks, and nothing of RFC 7519.
+    /// Returns the payload of a token, if its signature is by one of the keys: the checks of RFC 7515, and none of RFC 7519.
     #[cfg(test)]
     pub(super) fn verified_payload(&self, token: &str) -> Result<Vec<u8>, TokenError> {
         self.payload(&Jws::parse(token, &self.algorithms)?)
@@ -112,7 +112,7 @@ impl Verifier {
         }
     }
 
-    /// Waits for a key that `token` names and that is not here, as long as a fetch of the key set may bring it. Fails with
+    /// Waits for an unknown key that `token` names, as long as a fetch of the key set may bring it. Fails with
     /// [`TokenError::KeysUnavailable`] if the key set could not be fetched.
     pub(crate) async fn fetch_key(&self, token: &str) -> Result<(), TokenError> {
         let Some(remote) = &self.remote else { return Ok(()) };
@@ -123,17 +123,17 @@ impl Verifier {
         }
     }
 
-    /// Whether there are keys to judge tokens with: no key set is configured, or it was fetched once.
+    /// Returns whether there are keys to judge tokens with: no key set is configured, or it was fetched once.
     pub fn has_keys(&self) -> bool {
         self.remote.as_ref().is_none_or(RemoteKeys::are_here)
     }
 
-    /// Returns a number that is another one as soon as tokens are judged by other keys.
+    /// Returns the version of the keys, which changes whenever they are replaced.
     pub fn keys_version(&self) -> u64 {
         self.remote.as_ref().map_or(0, RemoteKeys::version)
     }
 
-    /// Takes over the keys that `old` has fetched from the same address, so that a reload does without them for no moment.
+    /// Takes over the keys that `old` has fetched from the same address, so that they are never missing during a reload.
     pub fn take_over(&self, old: &Self) {
         if let (Some(remote), Some(old)) = (&self.remote, &old.remote) {
             remote.take_over(old);
@@ -155,8 +155,8 @@ impl Verifier {
         }
     }
 
-    /// Keeps the JWKS fresh for ever: fetches it at once if it is not here, then periodically, and soon after a token
-    /// names an unknown key. Failures are logged. Without a JWKS there is nothing to do.
+    /// Keeps the JWKS fresh for ever: fetches it at once if it is missing, then periodically, and soon after a token names an unknown
+    /// key. Failures are logged. Without a JWKS there is nothing to do.
     pub async fn keep_fresh(&self) {
         match &self.remote {
             Some(remote) => remote.keep_fresh().await,

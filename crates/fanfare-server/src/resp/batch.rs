@@ -30,7 +30,7 @@ impl Batch {
         }
     }
 
-    /// Has `read` add the events of one `PUBLISH`, whose answer belongs at `at` in the replies, whatever `read` returns.
+    /// Lets `read` add the events of one `PUBLISH`, whose answer belongs at `at` in the replies, even if `read` fails.
     pub(super) fn add<T>(&mut self, at: usize, read: impl FnOnce(&mut Vec<Event>) -> T) -> T {
         let before = self.events.len();
         let done = read(&mut self.events);
@@ -63,7 +63,7 @@ impl Batch {
     }
 }
 
-/// Puts each answer, the connections reached by the publication's events, where it belongs among the replies.
+/// Inserts each answer into the replies: the number of connections that the publication's events reached.
 fn weave(due: &[Due], receipts: &[Receipt], writer: &mut Writer) {
     let replies = &writer.out;
     let mut woven = Writer {

@@ -1,4 +1,4 @@
-//! The life of one connection of the door: reads, has its session carry out what has arrived, publishes, replies.
+//! Runs one connection of the door: reads, has its session carry out the commands, publishes, and replies.
 
 use std::{
     future::Future,
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::parsing;
 
-/// Replies are sent and publications settled before more is carried out once either is worth so much.
+/// With so many bytes of replies, or so many publications, both are sent before the next command.
 const FULL_REPLIES: usize = 256 * 1024;
 const FULL_BATCH: usize = 4096;
 
@@ -53,7 +53,7 @@ struct DoorConnection<'a, S> {
     session: Session<'a>,
     reader: RequestReader,
     wire: Wire<S>,
-    /// When the command of which a part has arrived must be whole.
+    /// The time by which an incomplete command must be complete.
     half_sent: Option<Instant>,
 }
 
@@ -71,7 +71,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> DoorConnection<'_, S> {
                 Woken::Read(result) => result?,
             };
             let closing = self.process().await?;
-            // A publisher that sends as fast as it can must not be felt by the others.
+            // A publisher that sends as fast as it can must not slow down the others.
             tokio::task::yield_now().await;
             match closing {
                 None => {}
@@ -81,7 +81,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> DoorConnection<'_, S> {
         }
     }
 
-    /// Waits for more from the peer, as long as that may take.
+    /// Waits for more from the peer, until a deadline or the shutdown.
     async fn wait(&mut self, shutdown: Pin<&mut impl Future<Output = ()>>) -> Woken {
         let deadlines = [self.half_sent, self.session.login_deadline];
         let late = async {
@@ -140,7 +140,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> DoorConnection<'_, S> {
         Ok(())
     }
 
-    /// Reads the events of the last `PUBLISH`, if it is a large one, before the next command. What came before does not wait for that.
+    /// Parses the last `PUBLISH`, if it is a large one, before the next command. Earlier commands are answered first.
     async fn parse_large(&mut self) -> io::Result<()> {
         let Some(publication) = self.session.large.take() else {
             return Ok(());

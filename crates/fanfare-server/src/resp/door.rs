@@ -1,4 +1,4 @@
-//! What all connections of the door share, and what the door needs of the rest of the server.
+//! The state that all connections of the door share, and the port to the rest of the server.
 
 use std::{
     sync::{
@@ -18,7 +18,7 @@ use crate::auth::Credentials;
 /// The reply to a connection over the limit, before it is closed.
 pub const MAX_CLIENTS: &[u8] = b"-ERR max number of clients reached\r\n";
 
-/// What the door needs of the rest of the server.
+/// The port to the rest of the server.
 pub trait Host: Send + Sync {
     /// Publishes `events`, each by itself, and returns a receipt for each.
     fn publish(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Receipt>>;
@@ -29,20 +29,20 @@ pub trait Host: Send + Sync {
     /// Counts a publication that was malformed and dropped.
     fn rejected(&self);
 
-    /// The audiences with a listener, in no order.
+    /// Returns the audiences with a listener, in no order.
     fn audiences(&self) -> Vec<Audience>;
 
-    /// How many connections may receive what is published on the Redis channel `channel`.
+    /// Returns how many connections may receive what is published on the Redis channel `channel`.
     fn listeners(&self, channel: &str) -> u64;
 
-    /// The number of different patterns with a subscriber.
+    /// Returns the number of different patterns with a subscriber.
     fn patterns(&self) -> u64;
 
     /// Returns whether keys besides [`Login::keys`] exist, existed or may exist, so that a client without a secret is
     /// refused. The door asks for each command.
     fn needs_key(&self) -> bool;
 
-    /// Whether `secret` is such a key, and is for publishing.
+    /// Returns whether `secret` is such a key, and may publish.
     fn holds_key(&self, secret: &[u8]) -> bool;
 }
 
@@ -59,7 +59,7 @@ pub struct Login {
 /// How long a command may be on its way, and how long a reply may wait to be taken.
 pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How a door is made.
+/// The options of a door.
 pub struct DoorOptions {
     /// The rest of the server.
     pub host: Arc<dyn Host>,
@@ -85,7 +85,7 @@ pub struct RedisDoor {
 }
 
 impl RedisDoor {
-    /// A door without connections.
+    /// Returns a door without connections.
     pub fn new(options: DoorOptions, login: Login) -> Self {
         Self {
             limits: RequestLimits::with_max_bulk(options.max_message),
@@ -131,7 +131,7 @@ impl RedisDoor {
         self.login.load().password.hold(secret)
     }
 
-    /// Whether `secret` is an API key that may publish.
+    /// Returns whether `secret` is an API key that may publish.
     pub(super) fn holds_key(&self, secret: &[u8]) -> bool {
         self.login.load().keys.hold(secret) || self.options.host.holds_key(secret)
     }
@@ -140,7 +140,7 @@ impl RedisDoor {
         self.ids.fetch_add(1, Relaxed)
     }
 
-    /// What a connection may send, logged in or not.
+    /// Returns the limits of a connection's requests.
     pub(super) fn limits(&self, logged_in: bool) -> &RequestLimits {
         if logged_in {
             &self.limits

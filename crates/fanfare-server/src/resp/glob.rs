@@ -1,9 +1,9 @@
 //! Redis' glob patterns, as `PUBSUB CHANNELS` takes them.
 
-/// Whether `text` matches `pattern`: `*` any run of bytes, `?` any byte, `[a-z]` and `[^a-z]` one of some, `\` escapes.
+/// Returns whether `text` matches `pattern`: `*` is any run of bytes, `?` any byte, `[a-z]` and `[^a-z]` one of some, `\` escapes.
 /// Takes at most `pattern.len() * text.len()` steps.
 pub(super) fn matches(mut pattern: &[u8], mut text: &[u8]) -> bool {
-    // Where to go on if what follows the last `*` does not match here: that star may take one byte more.
+    // Where to continue if the pattern behind the last `*` does not match here: that star may take one byte more.
     let mut retry: Option<(&[u8], &[u8])> = None;
     loop {
         let step = match (pattern, text) {
@@ -42,8 +42,8 @@ fn one(pattern: &[u8], byte: u8) -> Option<&[u8]> {
     }
 }
 
-/// Whether `byte` is in the class that begins behind `[`, and what is behind the class. One without an end goes to
-/// the end of the pattern.
+/// Returns whether `byte` is in the class that begins behind `[`, and the pattern behind the class. A class without an end takes the rest of
+/// the pattern.
 fn class_matches(class: &[u8], byte: u8) -> (bool, &[u8]) {
     let (negated, mut rest) = match class {
         [b'^', rest @ ..] => (true, rest),

@@ -95,7 +95,7 @@ fn is_blank(byte: u8) -> bool {
 mod tests {
     use super::*;
 
-    /// What `line` splits into; `None` for unbalanced quotes.
+    /// Returns the arguments in `line`; `None` for unbalanced quotes.
     fn arguments(line: &[u8]) -> Option<Vec<Vec<u8>>> {
         match split(line, 8) {
             Ok(None) => Some(Vec::new()),

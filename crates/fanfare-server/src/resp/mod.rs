@@ -1,9 +1,8 @@
-//! The door for publishers who speak Redis: `redis-cli`, go-redis, redis-py and ioredis publish here, and no Redis
-//! has to run.
+//! The Redis-protocol door: `redis-cli`, go-redis, redis-py and ioredis publish here without a Redis server.
 //!
 //! It understands the publishing part of the protocol in both its versions. [`reader`] turns bytes into requests,
 //! [`writer`] replies into bytes; neither does I/O. A [`RedisDoor`] holds what all connections share, and [`serve`] runs
-//! one of them: whatever publications one read brought go to the broker together, and all replies out together.
+//! one of them. The publications of one read go to the broker together, and its replies go out together.
 
 mod batch;
 mod commands;

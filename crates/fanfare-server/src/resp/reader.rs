@@ -13,7 +13,7 @@ use super::{inline, request::Places};
 
 /// The longest inline command, in bytes without its line end.
 pub const MAX_INLINE: usize = 64 * 1024;
-/// The longest line with a count or a length in it: a sign, 19 digits, and some patience with what is no number.
+/// The longest line with a count or a length, in bytes: more than a sign and 19 digits.
 const MAX_COUNT_LINE: usize = 64;
 /// The digits of a number that cannot overflow.
 const SHORT_NUMBER: usize = 9;
@@ -53,22 +53,22 @@ impl RequestLimits {
     }
 }
 
-/// Where in a request the reader is.
+/// Reads requests, and keeps its position in an incomplete one.
 #[derive(Debug, Default)]
 pub struct RequestReader {
     /// Arguments still to come; 0 between requests.
     left: usize,
     bulk: Option<usize>,
     at: usize,
-    /// All of the buffer before this was searched for a line end.
+    /// The buffer was searched for a line end up to this offset.
     searched: usize,
     places: Places,
 }
 
 impl RequestReader {
-    /// The next request in `buffer`, which is taken out of it; `None` if there is no whole one yet.
+    /// Takes the next request out of `buffer`; `None` if it is incomplete.
     ///
-    /// Between calls bytes may be added at the end of `buffer`, and nothing else may be done to it unless it is empty.
+    /// Between calls the caller may append to `buffer`, and may replace it only if it is empty.
     ///
     /// # Errors
     /// If the bytes are not the Redis protocol or break `limits`. The connection cannot continue after that.

@@ -8,13 +8,13 @@ use smallvec::SmallVec;
 /// A violation of the protocol. Each closes the connection; the texts are Redis' own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
-    /// What follows `*` is no number, or too large a one.
+    /// The text behind `*` is no number, or a number that is too large.
     #[error("invalid multibulk length")]
     BadCount,
     /// More arguments than a client may send before it logs in.
     #[error("unauthenticated multibulk length")]
     CountBeforeLogin,
-    /// What follows `$` is no number or too large a one, or the argument does not end where it should.
+    /// The text behind `$` is no number or a number that is too large, or the argument does not end where it should.
     #[error("invalid bulk length")]
     BadLength,
     /// A longer argument than a client may send before it logs in.
@@ -57,22 +57,22 @@ pub struct Request {
 // A request without arguments is never made, so `is_empty` would have no meaning.
 #[allow(clippy::len_without_is_empty)]
 impl Request {
-    /// How many arguments there are, the command's name included.
+    /// Returns the number of arguments, the command's name included.
     pub fn len(&self) -> usize {
         self.places.len()
     }
 
-    /// The argument at `index` (0 is the command's name); nothing if there is none.
+    /// Returns the argument at `index` (0 is the command's name), if there is one.
     pub fn get(&self, index: usize) -> Option<&[u8]> {
         self.bytes.get(self.places.get(index)?.clone())
     }
 
-    /// The argument at `index`, and the empty string if there is none.
+    /// Returns the argument at `index`; an empty one if there is none.
     pub fn arg(&self, index: usize) -> &[u8] {
         self.get(index).unwrap_or_default()
     }
 
-    /// The argument at `index` to keep, without a copy; empty if there is none.
+    /// Returns the argument at `index` as a part of the request's bytes, without a copy; an empty one if there is none.
     pub fn slice(&self, index: usize) -> Bytes {
         self.places
             .get(index)
@@ -85,12 +85,12 @@ impl Request {
         (first..self.len()).map(|index| self.arg(index))
     }
 
-    /// Whether it came as a line of text.
+    /// Returns whether it arrived as an inline command.
     pub fn is_inline(&self) -> bool {
         self.inline
     }
 
-    /// The bytes it keeps in memory.
+    /// Returns the number of bytes that it keeps in memory.
     pub fn size(&self) -> usize {
         self.bytes.len()
     }

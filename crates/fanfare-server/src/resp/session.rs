@@ -1,4 +1,4 @@
-//! One connection's conversation, without its stream: requests in, replies and publications out.
+//! One connection's session, without its stream: requests in, replies and publications out.
 
 use std::{borrow::Cow, net::SocketAddr, sync::atomic::Ordering::Relaxed};
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::parsing;
 
-/// The user that a client is if it names none.
+/// The user of a client that names none.
 pub(super) const DEFAULT_USER: &[u8] = b"default";
 const MAX_FAILURES: u32 = 10;
 const MAX_QUEUED: usize = 64 * 1024;
@@ -22,7 +22,7 @@ const MAX_QUEUED: usize = 64 * 1024;
 const KEPT_REPLIES: usize = 1024;
 /// A password of more than this is not kept while none is needed, in bytes.
 const MAX_KEPT_SECRET: usize = 1024;
-/// As much of a name that the peer made up is repeated to it.
+/// The most bytes of an unknown name that are repeated to the peer.
 const MAX_ECHO: usize = 64;
 
 pub(super) type RefusedCommand = Cow<'static, str>;
@@ -70,9 +70,9 @@ impl Spec {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Closing {
-    /// With a reply.
+    /// After the last reply.
     AfterReplies,
-    /// Without another word.
+    /// Without a reply.
     AtOnce,
 }
 
@@ -80,7 +80,7 @@ pub(super) enum Closing {
 pub(super) struct Transaction {
     pub(super) queued: Vec<(&'static Spec, Request)>,
     bytes: usize,
-    /// A command could not be queued, so `EXEC` runs none.
+    /// A command could not be queued, so `EXEC` runs none of them.
     spoilt: bool,
 }
 
@@ -101,11 +101,11 @@ pub(super) struct Session<'a> {
     pub(super) writer: Writer,
     pub(super) batch: Batch,
     pub(super) closing: Option<Closing>,
-    /// When a peer that has not logged in is closed; `None` after its login.
+    /// The time at which a peer without a login is closed; `None` after its login.
     pub(super) login_deadline: Option<Instant>,
     /// The client has sent a valid secret. Without one it may publish as long as no key is needed.
     authenticated: bool,
-    /// The secret that was sent when none was needed: perhaps a key that was just created and is not known here yet.
+    /// The secret that was sent when none was needed: possibly a key that was just created and is not known here yet.
     unneeded: Option<Box<[u8]>>,
     failures: u32,
     pub(super) transaction: Option<Transaction>,
@@ -113,7 +113,7 @@ pub(super) struct Session<'a> {
     pub(super) executing: Vec<(&'static Spec, Request)>,
     /// The last `PUBLISH`, if it is a large one. It is parsed and [added](Session::add) before the next command.
     pub(super) large: Option<Request>,
-    /// Counted here first, and for all to see once in each read.
+    /// Counted here, and added to the door's counters once in each read.
     commands: u64,
     publications: u64,
 }
@@ -144,7 +144,7 @@ impl<'a> Session<'a> {
         session
     }
 
-    /// Carries out `request`, for which `permitted` was found, or queues it while a transaction is open. What `EXEC` sets free is left in
+    /// Carries out `request` by the command in `permitted`, or queues it while a transaction is open. `EXEC` moves the queued commands to
     /// [`Session::executing`].
     pub(super) fn take(&mut self, request: Request, permitted: Result<&'static Spec, RefusedCommand>) {
         if speaks_http(&request) {
@@ -248,7 +248,7 @@ impl<'a> Session<'a> {
         false
     }
 
-    /// Back to where a connection begins.
+    /// Resets the connection to its initial state.
     pub(super) fn reset(&mut self) {
         self.transaction = None;
         self.names.name = Box::default();
@@ -287,10 +287,10 @@ impl<'a> Session<'a> {
         self.add(|events| wire::parse_message(request.arg(1), &request.slice(2), now, events));
     }
 
-    /// Has `read` add the events of a `PUBLISH` to the batch.
+    /// Lets `read` add the events of a `PUBLISH` to the batch.
     pub(super) fn add(&mut self, read: impl FnOnce(&mut Vec<Event>) -> Result<(), Rejected>) {
         if let Err(reason) = self.batch.add(self.writer.out.len(), read) {
-            // To its publisher this is a message without subscribers, as it would be on Redis.
+            // Its publisher gets 0, as for a message without subscribers on Redis.
             self.door.options.host.rejected();
             self.door.stats.rejected.fetch_add(1, Relaxed);
             if let Some(held_back) = self.door.malformed.pass() {
@@ -329,7 +329,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Whether `request` is what a browser or another HTTP client sends. A web page can make a browser connect to the
+/// Returns whether a browser or another HTTP client sent `request`. A web page can make a browser connect to the
 /// loopback interface and have it send lines of its choice, so such a connection must not get to its second line.
 fn speaks_http(request: &Request) -> bool {
     let name = request.arg(0);
@@ -338,7 +338,7 @@ fn speaks_http(request: &Request) -> bool {
         || request.is_inline() && request.arg(request.len() - 1).starts_with(b"HTTP/")
 }
 
-/// `bytes` fit for an error or a log: printable and not long.
+/// Returns `bytes` in a form for an error or a log: printable and short.
 pub(super) fn printable(bytes: &[u8]) -> String {
     let shown = &bytes[..bytes.len().min(MAX_ECHO)];
     shown.escape_ascii().to_string()

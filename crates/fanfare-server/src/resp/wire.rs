@@ -17,7 +17,7 @@ use tokio::{
 /// only large for a peer that fills it.
 const LEAST_READ: usize = 4 * 1024;
 const MOST_READ: usize = 512 * 1024;
-/// A peer that was sent a last word may go on for so long, and send so much, while it arrives.
+/// How long a peer may still send after its last reply, and how many bytes.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 1 << 20;
 
@@ -80,8 +80,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         timeout(LINGER, self.stream.shutdown()).await?
     }
 
-    /// Ends the stream, but takes what the peer still sends for a moment: a socket that is closed with something
-    /// unread would take back the last reply.
+    /// Ends the stream, but reads for a moment what the peer still sends: a socket that is closed with unread bytes would discard the last
+    /// reply.
     pub(super) async fn linger(&mut self) -> io::Result<()> {
         self.close().await?;
         let mut left = LINGER_BYTES;
@@ -95,7 +95,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             }
             io::Result::Ok(())
         };
-        // Whether the peer was done or time was up makes no difference.
+        // The connection ends in any case.
         timeout(LINGER, drained).await.unwrap_or(Ok(()))
     }
 }

@@ -3,7 +3,7 @@
 /// The version of the protocol that a connection has chosen with `HELLO`; its number is the version's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Protocol {
-    /// What every client speaks, and a connection begins with.
+    /// The version that every client speaks, with which a connection begins.
     #[default]
     Resp2 = 2,
     /// Has maps, sets and a null of its own.
@@ -13,19 +13,19 @@ pub enum Protocol {
 /// Writes replies one behind the other. Aggregates are announced with their length, then their members written.
 #[derive(Debug, Default)]
 pub struct Writer {
-    /// What was written.
+    /// The bytes that were written.
     pub out: Vec<u8>,
-    /// How to write what differs between the versions.
+    /// The version of the protocol to write.
     pub protocol: Protocol,
 }
 
 impl Writer {
-    /// A status, such as `OK`. What would end the line early is written as a space.
+    /// A status, such as `OK`. Line ends in it are written as spaces.
     pub fn simple(&mut self, text: &str) {
         self.line(b'+', text);
     }
 
-    /// An error; `text` begins with its code, such as `ERR`. What would end the line early is written as a space.
+    /// An error; `text` begins with its code, such as `ERR`. Line ends in it are written as spaces.
     pub fn error(&mut self, text: &str) {
         self.line(b'-', text);
     }
@@ -75,7 +75,7 @@ impl Writer {
         self.length(b'*', length);
     }
 
-    /// A set of `length` replies; the older version knows arrays only.
+    /// A set of `length` replies; an array in the older version.
     pub fn set(&mut self, length: usize) {
         match self.protocol {
             Protocol::Resp2 => self.array(length),
@@ -107,7 +107,7 @@ impl Writer {
     }
 }
 
-/// Writes `value` in digits; one of these goes with every publication, so it skips the formatting machinery.
+/// Writes `value` in digits, without the formatting machinery: every publication is answered by a number.
 fn decimal(out: &mut Vec<u8>, mut value: u64) {
     let mut digits = [b'0'; 20];
     let mut begin = digits.len() - 1;

@@ -1,4 +1,4 @@
-//! `COMMAND` and its subcommands: what this door understands, for clients and terminals that ask.
+//! `COMMAND` and its subcommands, which describe the commands of this door.
 
 use crate::resp::{
     request::Request,
@@ -26,7 +26,7 @@ pub(super) fn list(session: &mut Session<'_>, all: Commands) {
     }
 }
 
-/// `COMMAND INFO [name …]`: each command asked for, and nothing in place of one that does not exist.
+/// `COMMAND INFO [name …]`: each requested command; null for one that does not exist.
 pub(super) fn info(session: &mut Session<'_>, request: &Request, all: Commands) {
     if request.len() == 2 {
         return command(session, all);
@@ -41,7 +41,7 @@ pub(super) fn info(session: &mut Session<'_>, request: &Request, all: Commands) 
     }
 }
 
-/// `COMMAND DOCS [name …]`: those asked for that exist.
+/// `COMMAND DOCS [name …]`: the requested commands that exist.
 pub(super) fn docs(session: &mut Session<'_>, request: &Request, all: Commands) {
     let specs: Vec<&Spec> = if request.len() == 2 {
         all.iter().collect()
@@ -54,7 +54,7 @@ pub(super) fn docs(session: &mut Session<'_>, request: &Request, all: Commands) 
     write_docs(&mut session.writer, &specs);
 }
 
-/// The command or, written as `container|name`, the subcommand.
+/// Returns the command or, written as `container|name`, the subcommand.
 fn by_full_name(all: Commands, name: &[u8]) -> Option<&'static Spec> {
     let mut parts = name.splitn(2, |&byte| byte == b'|');
     let spec = Spec::named(all, parts.next()?)?;

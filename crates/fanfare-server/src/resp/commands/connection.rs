@@ -1,4 +1,4 @@
-//! The commands every client begins and ends with.
+//! The commands with which every client begins and ends.
 
 use crate::resp::{
     reader::{Request, number},
@@ -8,7 +8,7 @@ use crate::resp::{
 
 use super::client::checked_name;
 
-/// The version of Redis whose behaviour this is. Clients decide by it what they may send.
+/// The version of Redis that the door behaves like. Clients choose their commands by it.
 pub(super) const REDIS_VERSION: &str = "7.2.0";
 
 const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
@@ -75,7 +75,7 @@ pub(super) fn hello(session: &mut Session<'_>, request: &Request) {
     }
 }
 
-/// Does what `HELLO` asks for; answers the protocol to go on with. Nothing is changed unless all of it is right.
+/// Carries out `HELLO`, and returns the protocol to use from then on. Changes nothing unless all of the request is valid.
 fn greeted(session: &mut Session<'_>, request: &Request) -> Result<Protocol, RefusedCommand> {
     let protocol = match request.get(1).map(number) {
         None => session.writer.protocol,
@@ -94,7 +94,7 @@ fn greeted(session: &mut Session<'_>, request: &Request) -> Result<Protocol, Ref
             name = Some(checked_name(request.arg(next + 1), "Client names")?);
             next += 2;
         } else {
-            // Redis repeats the option, but a misplaced password is one, too.
+            // Redis repeats the option, but that may be a misplaced password.
             return Err("ERR Syntax error in HELLO option".into());
         }
     }

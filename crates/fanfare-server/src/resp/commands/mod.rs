@@ -1,4 +1,4 @@
-//! The commands: what there is, and whether a request is one.
+//! The commands, and the check that a request is one of them.
 
 mod client;
 mod command;
@@ -12,10 +12,10 @@ use super::{
     session::{RefusedCommand, Session, Spec, printable},
 };
 
-/// The command that `request` asks for, or one of its subcommands, if it may be carried out now; else the reply.
+/// Returns the command or subcommand of `request`, if it may be carried out now; else the error to reply.
 pub(super) fn permitted(session: &Session<'_>, request: &Request) -> Result<&'static Spec, RefusedCommand> {
     let spec = find(request.arg(0));
-    // Who has yet to log in does not even learn what exists.
+    // A client that has not logged in does not learn which commands exist.
     if !session.logged_in() && !spec.is_some_and(Spec::before_login) {
         return Err("NOAUTH Authentication required.".into());
     }
@@ -36,7 +36,7 @@ fn find(name: &[u8]) -> Option<&'static Spec> {
     Spec::named(table::COMMANDS, name)
 }
 
-/// Tells the name alone: what follows it may be a password, or a message.
+/// Repeats the name alone: an argument may be a password or a message.
 fn unknown(name: &[u8]) -> RefusedCommand {
     if is_subscription(name) {
         let name = printable(name).to_uppercase();
@@ -65,7 +65,7 @@ fn is_subscription(name: &[u8]) -> bool {
     known.any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
 
-/// `HELP` of a container: its subcommands, one a line and each with a line that explains it.
+/// `HELP` of a container: a line for each subcommand, and a line that explains it.
 fn help(session: &mut Session<'_>, request: &Request) {
     let Some(spec) = find(request.arg(0)) else {
         return;

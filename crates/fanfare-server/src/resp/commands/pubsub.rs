@@ -6,7 +6,7 @@ use crate::resp::{glob, request::Request, session::Session};
 
 /// The longest pattern, in bytes. No name that it could match is longer.
 const MAX_PATTERN: usize = 1024;
-/// What a name takes in a reply besides its own bytes, at most.
+/// The most bytes that a name takes in a reply besides its own.
 const REPLY_OVERHEAD: usize = 16;
 
 /// `PUBSUB CHANNELS [pattern]`: the channels with a listener. An audience that has several names is listed once, by the
@@ -42,8 +42,8 @@ pub(super) fn channels(session: &mut Session<'_>, request: &Request) {
     }
 }
 
-/// `PUBSUB NUMSUB [channel …]`: each channel with the connections that would receive what is published there, those that
-/// only a pattern would show it to not counted.
+/// `PUBSUB NUMSUB [channel …]`: each channel with the number of connections that would receive an event there. Connections that have only a
+/// matching pattern are not counted.
 pub(super) fn numsub(session: &mut Session<'_>, request: &Request) {
     let host = &*session.door.options.host;
     session.writer.array(2 * (request.len() - 2));

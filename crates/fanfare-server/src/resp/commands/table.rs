@@ -3,7 +3,7 @@
 use super::{client, command, connection, help, info, pubsub};
 use crate::resp::session::Spec;
 
-/// A command with the most frequent answers to the questions that `COMMAND` asks.
+/// The most frequent facts of a command.
 const PLAIN: Spec = Spec {
     name: "",
     arity: -1,
@@ -46,7 +46,7 @@ const OF_SERVER: Spec = Spec {
     ..PLAIN
 };
 
-/// Makes the rows of a table; after the implementation come the answers that differ from the usual ones.
+/// Makes the rows of a table. Behind the implementation stand the fields that differ from the usual ones.
 macro_rules! commands {
     ($($usual:ident $name:literal $arity:literal $arguments:literal $summary:literal $run:expr $(, $field:ident: $value:expr)*;)*) => {
         &[$(Spec { name: $name, arity: $arity, arguments: $arguments, summary: $summary, run: $run, $($field: $value,)* ..$usual }),*]
@@ -55,9 +55,9 @@ macro_rules! commands {
 
 /// All commands. The first is the one that counts: requests are looked up in this order.
 pub(super) static COMMANDS: &[Spec] = commands! {
-    PLAIN "publish" 3 "channel message" "Sends an event and answers how many connections it was queued for."
+    PLAIN "publish" 3 "channel message" "Publishes an event and returns the number of connections that it was queued for."
         |session, request| session.publish(request), flags: &["pubsub", "loading", "stale", "fast"], group: "pubsub";
-    PLAIN "ping" -1 "[message]" "Answers PONG, or the message."
+    PLAIN "ping" -1 "[message]" "Returns PONG, or the message."
         connection::ping, flags: &["fast"];
     LOGIN "auth" -2 "[username] password" "Logs in with the password or an API key, under any user name."
         connection::auth;
@@ -70,40 +70,40 @@ pub(super) static COMMANDS: &[Spec] = commands! {
         |session, _| session.begin(), group: "transactions";
     IMMEDIATE "exec" 1 "" "Carries out the transaction's commands."
         |session, _| session.execute(), flags: &["noscript", "loading", "stale", "skip_slowlog"], group: "transactions";
-    IMMEDIATE "discard" 1 "" "Forgets the transaction's commands."
+    IMMEDIATE "discard" 1 "" "Discards the transaction's commands."
         |session, _| session.discard(), group: "transactions";
-    PLAIN "echo" 2 "message" "Answers the message."
+    PLAIN "echo" 2 "message" "Returns the message."
         connection::echo;
     PLAIN "select" 2 "index" "Chooses a database; there are 16, and they make no difference to publications."
         connection::select;
-    OF_SERVER "info" -1 "[section [section ...]]" "Tells how the server is."
+    OF_SERVER "info" -1 "[section [section ...]]" "Describes the state of the server."
         info::info;
     PLAIN "pubsub" -2 "" "Container of the commands about channels."
         |_, _| {}, flags: &[], group: "pubsub", subcommands: PUBSUB;
-    OF_SERVER "command" -1 "" "Tells about all commands."
+    OF_SERVER "command" -1 "" "Describes all commands."
         |session, _| command::command(session, COMMANDS), subcommands: COMMAND;
-    IMMEDIATE "reset" 1 "" "Puts the connection back to how it began."
+    IMMEDIATE "reset" 1 "" "Resets the connection to its initial state."
         connection::reset;
     LOGIN "quit" -1 "" "Closes the connection."
         connection::quit, immediate: true;
 };
 
 static CLIENT: &[Spec] = commands! {
-    OF_CLIENT "client|setinfo" 4 "LIB-NAME libname | LIB-VER libver" "Tells the name or the version of the client's library."
+    OF_CLIENT "client|setinfo" 4 "LIB-NAME libname | LIB-VER libver" "Sets the name or the version of the client's library."
         client::set_info;
     OF_CLIENT "client|setname" 3 "connection-name" "Names the connection."
         client::set_name;
-    OF_CLIENT "client|getname" 2 "" "Answers the connection's name."
+    OF_CLIENT "client|getname" 2 "" "Returns the connection's name."
         client::get_name;
-    OF_CLIENT "client|id" 2 "" "Answers the connection's number."
+    OF_CLIENT "client|id" 2 "" "Returns the connection's number."
         client::id;
-    OF_CLIENT "client|info" 2 "" "Tells about the connection."
+    OF_CLIENT "client|info" 2 "" "Describes the connection."
         client::info;
     OF_CLIENT "client|no-evict" 3 "ON | OFF" "Accepted for clients that send it; no connection is ever evicted."
         client::on_or_off;
     OF_CLIENT "client|no-touch" 3 "ON | OFF" "Accepted for clients that send it; there are no keys to touch."
         client::on_or_off;
-    OF_CLIENT "client|getredir" 2 "" "Answers -1: there is no client-side caching."
+    OF_CLIENT "client|getredir" 2 "" "Returns -1: there is no client-side caching."
         |session, _| session.writer.integer(-1);
     OF_CLIENT "client|help" 2 "" "Explains the subcommands."
         help, flags: &["loading", "stale"];
@@ -123,9 +123,9 @@ static PUBSUB: &[Spec] = commands! {
 static COMMAND: &[Spec] = commands! {
     OF_SERVER "command|count" 2 "" "Counts the commands."
         |session, _| command::count(session, COMMANDS);
-    OF_SERVER "command|docs" -2 "[command-name [command-name ...]]" "Tells what commands are for."
+    OF_SERVER "command|docs" -2 "[command-name [command-name ...]]" "Documents commands."
         |session, request| command::docs(session, request, COMMANDS);
-    OF_SERVER "command|info" -2 "[command-name [command-name ...]]" "Tells about some commands, or all."
+    OF_SERVER "command|info" -2 "[command-name [command-name ...]]" "Describes some commands, or all."
         |session, request| command::info(session, request, COMMANDS);
     OF_SERVER "command|list" 2 "" "Lists the commands' names."
         |session, _| command::list(session, COMMANDS);
