@@ -47,15 +47,6 @@ pub(super) struct Cluster {
     nodes: Mutex<Vec<ConnectionInfo>>,
 }
 
-/// A node's answer to the question for the hub.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Hub {
-    /// The node is the hub.
-    Here,
-    /// The hub has this host and port.
-    There(String, u16),
-}
-
 impl Cluster {
     /// The Cluster of these nodes, at least one.
     ///
@@ -112,25 +103,25 @@ impl Cluster {
         let answers = nodes.iter().map(|node| async {
             let answer = async {
                 let connection = server::connect_briefly(&Client::open(node.clone())?).await?;
-                self.hub(&connection).await
+                self.hub(node, &connection).await
             };
-            match answer.await {
-                Ok(Hub::Here) => Ok(address::host_and_port(node)),
-                Ok(Hub::There(host, port)) => Ok(elsewhere(node, host, port)),
-                Err(error) => Err(format!("{}: {}", address::place(node), texts.describe(&error))),
-            }
+            let hub = answer
+                .await
+                .map(|hub| hub.unwrap_or_else(|| address::host_and_port(node)));
+            hub.map_err(|error| format!("{}: {}", address::place(node), texts.describe(&error)))
         });
         let (mut host, mut port) = most_named(answers, None).await?;
         for _ in 0..HOPS {
             let info = address::moved(&nodes[0], &host, port);
             let at = |error: &RedisError| format!("{}: {}", address::place(&info), texts.describe(error));
             let server = Server::connect(&info).await.map_err(|error| at(&error))?;
-            match self.hub(&server.connection).await.map_err(|error| at(&error))? {
-                Hub::Here => {
+            let hub = self.hub(&info, &server.connection).await;
+            match hub.map_err(|error| at(&error))? {
+                None => {
                     self.learn(info);
                     return Ok(server);
                 }
-                Hub::There(to, at) => (host, port) = elsewhere(&info, to, at),
+                Some(hub) => (host, port) = hub,
             }
         }
         Err("the Cluster's nodes do not agree on who has the slot".to_owned())
@@ -162,9 +153,10 @@ impl Cluster {
 
     /// Checks that `server` answers and is still the hub.
     pub(super) async fn check(&self, server: &Server, texts: &ErrorTexts) -> Result<(), Failed> {
-        match self.hub(&server.connection).await {
-            Ok(Hub::Here) => {}
-            Ok(Hub::There(host, port)) => return Err(format!("the slot has moved to {host}:{port}")),
+        let node = server.client.get_connection_info();
+        match self.hub(node, &server.connection).await {
+            Ok(None) => {}
+            Ok(Some((host, port))) => return Err(format!("the slot has moved to {host}:{port}")),
             Err(error) if error.code() == Some("CLUSTERDOWN") => {
                 if server.down.fetch_add(1, Ordering::Relaxed) + 1 < DOWN {
                     return Ok(());
@@ -177,25 +169,32 @@ impl Cluster {
         Ok(())
     }
 
-    /// Asks the node behind `connection` for the hub.
-    async fn hub(&self, connection: &MultiplexedConnection) -> Result<Hub, RedisError> {
+    /// Asks `node` for the hub. Returns the hub's host and port; `None` if the node is the hub.
+    async fn hub(
+        &self,
+        node: &ConnectionInfo,
+        connection: &MultiplexedConnection,
+    ) -> Result<Option<(String, u16)>, RedisError> {
         let mut connection = connection.clone();
         let answer = redis::cmd("GET")
             .arg(&self.key)
             .query_async::<Value>(&mut connection)
             .await;
-        match answer {
-            Ok(_) => Ok(Hub::Here),
-            // A migrating slot belongs to this node until the migration is complete.
-            Err(error) if error.code() == Some("ASK") => Ok(Hub::Here),
-            Err(error) => match error.redirect_node().and_then(|(to, _)| to.rsplit_once(':')) {
-                Some((host, port)) => match port.parse() {
-                    Ok(port) => Ok(Hub::There(host.to_owned(), port)),
-                    Err(_) => Err(error),
-                },
-                None => Err(error),
-            },
+        let Err(error) = answer else { return Ok(None) };
+        // A migrating slot belongs to this node until the migration is complete.
+        if error.code() == Some("ASK") {
+            return Ok(None);
         }
+        let hub = error.redirect_node().and_then(|(to, _)| {
+            let (host, port) = to.rsplit_once(':')?;
+            let port = port.parse().ok()?;
+            // Without a host, it is the node's own.
+            if host.is_empty() || host == "?" {
+                return Some((address::host_and_port(node).0, port));
+            }
+            Some((host.to_owned(), port))
+        });
+        hub.map(Some).ok_or(error)
     }
 
     /// Remembers a node, by which the Cluster is found if no configured node is available.
@@ -205,14 +204,5 @@ impl Cluster {
         if nodes.len() < LEARNED && !nodes.iter().any(|known| address::place(known) == place) {
             nodes.push(node);
         }
-    }
-}
-
-/// Returns the host and the port that `node` named. An empty host is the node's own.
-fn elsewhere(node: &ConnectionInfo, host: String, port: u16) -> (String, u16) {
-    if host.is_empty() || host == "?" {
-        (address::host_and_port(node).0, port)
-    } else {
-        (host, port)
     }
 }
