@@ -38,7 +38,7 @@ pub(super) struct Bucket {
 
 /// The value of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Stored {
+pub(super) struct StoredValue {
     pub(super) value: Bytes,
     /// The number of the change; numbers grow.
     pub(super) sequence: u64,
@@ -269,7 +269,7 @@ pub(super) fn change(answer: Result<ServerMessage, Unanswered>) -> Result<Option
 ///
 /// # Errors
 /// If the question was refused.
-pub(super) fn found(answer: Result<ServerMessage, Unanswered>) -> Result<Option<Stored>, Unanswered> {
+pub(super) fn found(answer: Result<ServerMessage, Unanswered>) -> Result<Option<StoredValue>, Unanswered> {
     let answer = answer?;
     match answer.status() {
         None => {}
@@ -283,7 +283,7 @@ pub(super) fn found(answer: Result<ServerMessage, Unanswered>) -> Result<Option<
         .header("Nats-Time-Stamp")
         .and_then(|at| humantime::parse_rfc3339(at).ok());
     match (sequence, at) {
-        (Some(sequence), Some(at)) => Ok(Some(Stored {
+        (Some(sequence), Some(at)) => Ok(Some(StoredValue {
             value: answer.payload,
             sequence,
             at,
@@ -361,7 +361,7 @@ mod tests {
     #[test]
     fn what_is_found() {
         let headers = "NATS/1.0\r\nNats-Stream: KV_ids\r\nNats-Sequence: 5\r\nNats-Time-Stamp: 1970-01-01T00:00:01.5Z\r\n\r\n";
-        let stored = Stored {
+        let stored = StoredValue {
             value: "!".into(),
             sequence: 5,
             at: SystemTime::UNIX_EPOCH + Duration::from_millis(1500),

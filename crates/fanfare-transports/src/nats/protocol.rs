@@ -30,7 +30,6 @@ pub(super) enum ServerOp {
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(super) struct Info {
-    pub(super) version: String,
     /// The largest message that it carries.
     pub(super) max_payload: usize,
     pub(super) tls_required: bool,
@@ -254,7 +253,6 @@ mod tests {
             HMSG s 9 _INBOX.1 16 16\r\nNATS/1.0 503\r\n\r\n\r\n";
         let expected = [
             ServerOp::Info(Box::new(Info {
-                version: "2.9.10".to_owned(),
                 max_payload: 1_048_576,
                 ..Info::default()
             })),

@@ -1,6 +1,5 @@
 //! Reads the stream, audience by audience: JetStream returns the next message on a subject from a number on.
 
-use bytes::Bytes;
 use fanfare_cluster::transport::{
     Failed, Subject,
     journal::{StoredMessage, Tops},
@@ -18,19 +17,16 @@ use super::{Answer, Journal, epoch_of, purged_to, retention};
 use crate::{
     journal_reads::{JournalReader, Range, TimedMessage, matches},
     nats::{
-        jetstream::{self, api},
+        jetstream::{self, StoredValue, api},
         protocol::ServerMessage,
         questions::Unanswered,
     },
 };
 
-/// A message in the stream.
+/// A message in the stream, and the retention of its audience.
 struct StreamMessage {
-    number: u64,
-    /// When it was stored, in milliseconds.
-    at: u64,
+    stored: StoredValue,
     retention: Option<Retention>,
-    payload: Bytes,
 }
 
 impl JournalReader for Journal {
@@ -141,7 +137,7 @@ impl Journal {
         if range.newest && range.before > present.number {
             let newest = self.newest(&subject, present.number, range.count).await?;
             let with_prev = newest.into_iter().map(|message| {
-                let prev = message.number - 1;
+                let prev = message.stored.sequence - 1;
                 (message, prev)
             });
             return Ok(in_range(audience, present, with_prev.collect(), range));
@@ -149,9 +145,9 @@ impl Journal {
         let Some(first) = self.next(&subject, 1).await? else {
             return Ok(Vec::new());
         };
-        let is_from_first = first.number > range.after || range.newest;
+        let is_from_first = first.stored.sequence > range.after || range.newest;
         let from = if is_from_first {
-            first.number
+            first.stored.sequence
         } else {
             range.after + 1
         };
@@ -160,7 +156,7 @@ impl Journal {
         let left_from = self
             .next(&subject, 1)
             .await?
-            .map_or(u64::MAX, |first| first.number);
+            .map_or(u64::MAX, |first| first.stored.sequence);
         // The number before the first message that is read. The first of all that are left may have had others before it.
         let mut prev = match (is_from_first, left_from > from) {
             // Some were purged meanwhile, possibly before they were read.
@@ -170,9 +166,9 @@ impl Journal {
         };
         let left = messages
             .into_iter()
-            .filter(|message| message.number >= left_from || left_from <= from);
+            .filter(|message| message.stored.sequence >= left_from || left_from <= from);
         let with_prev = left.map(|message| {
-            let before = std::mem::replace(&mut prev, message.number);
+            let before = std::mem::replace(&mut prev, message.stored.sequence);
             (message, before)
         });
         Ok(in_range(audience, present, with_prev.collect(), range))
@@ -198,9 +194,9 @@ impl Journal {
         while let Some(message) = self
             .next(subject, next)
             .await?
-            .filter(|found| found.number < until)
+            .filter(|found| found.stored.sequence < until)
         {
-            next = message.number + 1;
+            next = message.stored.sequence + 1;
             messages.push(message);
         }
         Ok(messages)
@@ -234,19 +230,20 @@ fn in_range(
     let newest = messages.last().and_then(|(last, _)| last.retention);
     let size = newest.map_or(0, |retention| retention.size as usize);
     let more = messages.len().saturating_sub(size);
-    let kept = messages.into_iter().skip(more).filter_map(|(stored, prev)| {
-        let ttl = millis(stored.retention?.ttl);
-        let is_in = stored.number > range.after && (stored.number < range.before || !range.newest);
+    let kept = messages.into_iter().skip(more).filter_map(|(message, prev)| {
+        let ttl = millis(message.retention?.ttl);
+        let (number, at) = (message.stored.sequence, unix_millis(message.stored.at));
+        let is_in = number > range.after && (number < range.before || !range.newest);
         let message = StoredMessage {
             audience: audience.clone(),
-            payload: stored.payload,
+            payload: message.stored.value,
             position: Position {
                 epoch: present.epoch,
-                number: stored.number,
-                prev: prev.min(stored.number - 1),
+                number,
+                prev: prev.min(number - 1),
             },
         };
-        is_in.then_some((message, stored.at, stored.at.saturating_add(ttl)))
+        is_in.then_some((message, at, at.saturating_add(ttl)))
     });
     let mut kept: Vec<TimedMessage> = kept.collect();
     if range.newest {
@@ -259,13 +256,6 @@ fn in_range(
 /// Reads the message in JetStream's answer.
 fn message(answer: Result<ServerMessage, Unanswered>) -> Result<Option<StreamMessage>, Unanswered> {
     let retention = answer.as_ref().ok().and_then(retention);
-    let Some(found) = jetstream::found(answer)? else {
-        return Ok(None);
-    };
-    Ok(Some(StreamMessage {
-        number: found.sequence,
-        at: unix_millis(found.at),
-        retention,
-        payload: found.value,
-    }))
+    let found = jetstream::found(answer)?;
+    Ok(found.map(|stored| StreamMessage { stored, retention }))
 }
