@@ -28,12 +28,11 @@
 //! Check the options of a broker before a start:
 //!
 //! ```
-//! use fanfare_transports::{BrokerOptions, OpenError, check};
+//! use fanfare_transports::{BrokerKind, BrokerOptions, OpenError, check};
 //!
 //! let at = |url: &str| BrokerOptions { url: url.to_owned(), ..BrokerOptions::default() };
-//! assert_eq!(check("redis", &at("redis://127.0.0.1:6379")), Ok(None));
-//! assert!(matches!(check("redis", &at("http://127.0.0.1")), Err(OpenError::BadUrl(_))));
-//! assert_eq!(check("carrier-pigeon", &at("")), Err(OpenError::UnknownKind));
+//! assert_eq!(check(BrokerKind::Redis, &at("redis://127.0.0.1:6379")), Ok(None));
+//! assert!(matches!(check(BrokerKind::Redis, &at("http://127.0.0.1")), Err(OpenError::BadUrl(_))));
 //! ```
 
 mod id_values;
