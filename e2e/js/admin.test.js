@@ -198,7 +198,7 @@ test('a trace explains why a user receives an event or not, and names stay text'
   assert.equal((await publish({ to: { user: HOSTILE }, type: `${HOSTILE}😀`, data: 'secret words' })).status, 200);
   await tab.evaluate(shown, `${HOSTILE}😀`);
   await tab.evaluate(() => [...document.querySelectorAll('button')].find(({ textContent }) => textContent === 'Disarm').click());
-  await tab.evaluate(async () => { while (document.body.innerText.includes('seen enough')) await new Promise((done) => setTimeout(done, 20)); });
+  await tab.evaluate(async () => { while (document.body.innerText.includes('Enough events?')) await new Promise((done) => setTimeout(done, 20)); });
   await publish({ to: { user: HOSTILE }, type: 'unseen', data: 1 });
   assert.equal((await (await server.fetch('/api/v1/trace')).json()).events.length, 1, 'nothing is recorded after that');
   await tab.evaluate(() => document.querySelector('td a[href^="#/trace?event="]').click());
