@@ -25,7 +25,7 @@ pub(super) enum ConfigCommand {
 pub(super) struct Check {
     #[command(flatten)]
     profile: Profile,
-    /// Also print what a reload of the running server would change, and what needs a restart
+    /// Also print the settings that a reload of the running server would change, and those that need a restart
     #[arg(long)]
     against_running: bool,
     #[command(flatten)]

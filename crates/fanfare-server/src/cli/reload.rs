@@ -9,7 +9,7 @@ use crate::{config::Config, http::ReloadReport};
 
 #[derive(Args)]
 pub(super) struct Reload {
-    /// Only print what a reload would change
+    /// Only print the settings that a reload would change
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]

@@ -176,8 +176,8 @@ impl Schema {
         values
     }
 
-    /// Returns a value as the field of `key` takes it, by building a configuration with only this value; else what was
-    /// found and expected. `kind` is the type of the key, or of the items of its list.
+    /// Checks a value by building a configuration that has only this value. Returns it as the field accepts it, or else
+    /// a text with the found and the expected value. `kind` is the type of the key, or of the items of its list.
     pub(super) fn check(&self, key: &Key, kind: Kind<'_>, found: &DeValue<'_>) -> Result<Value, String> {
         let mismatch = |reason: &str| kind.mismatch(found, reason);
         let value = kind.single(found).ok_or_else(|| mismatch(""))?;
