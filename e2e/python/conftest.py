@@ -78,40 +78,29 @@ def attempt(cleanup):
 
 
 @pytest.fixture
-def connect(cleanup):
-    """connect(server, "ann") opens a client that is closed with the test."""
-
-    def opened(server, user, claims=None, **options):
-        client = Client(server.ws(user, **(claims or {})), **options)
-        cleanup.callback(client.close)
-        return client
-
-    return opened
+def opener(cleanup):
+    """opener(make) is a function that calls `make`, and closes the result with the test."""
+    return lambda make: lambda *arguments, **options: cleanup.enter_context(contextlib.closing(make(*arguments, **options)))
 
 
 @pytest.fixture
-def speak(cleanup):
+def connect(opener):
+    """connect(server, "ann") opens a client that is closed with the test."""
+    return opener(lambda server, user, claims=None, **options: Client(server.ws(user, **(claims or {})), **options))
+
+
+@pytest.fixture
+def speak(opener):
     """speak(server, "rooms", "ann") opens a client of that dialect, which is closed with the test."""
     from dialects import Speaker  # which needs the class above
 
-    def opened(*arguments, **options):
-        client = Speaker(*arguments, **options)
-        cleanup.callback(client.close)
-        return client
-
-    return opened
+    return opener(Speaker)
 
 
 @pytest.fixture
-def publisher(cleanup):
+def publisher(opener):
     """publisher(port) opens a redis-py connection."""
-
-    def opened(port, **options):
-        client = redis.Redis(port=port, **options)
-        cleanup.callback(client.close)
-        return client
-
-    return opened
+    return opener(lambda port, **options: redis.Redis(port=port, **options))
 
 
 @pytest.fixture

@@ -91,15 +91,9 @@ class Stream:
 
 
 @pytest.fixture
-def stream(cleanup):
+def stream(opener):
     """stream(server, "chat.a", since=…) opens a stream that is closed with the test."""
-
-    def opened(*arguments, **options):
-        client = Stream(*arguments, **options)
-        cleanup.callback(client.close)
-        return client
-
-    return opened
+    return opener(Stream)
 
 
 @pytest.fixture

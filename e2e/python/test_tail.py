@@ -55,13 +55,9 @@ class Tail:
 
 
 @pytest.fixture
-def tail(cleanup):
-    def opened(*arguments, **options):
-        own = Tail(*arguments, **options)
-        cleanup.callback(own.close)
-        return own
-
-    return opened
+def tail(opener):
+    """tail(server, …) opens a tail that is closed with the test."""
+    return opener(Tail)
 
 
 def test_events_of_all_nodes_in_order(world, tail):
