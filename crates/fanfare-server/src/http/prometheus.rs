@@ -13,7 +13,7 @@ use fanfare_engine::{MountedDialect, Node};
 use prost::Message;
 
 use crate::{auth::Gate, upkeep::Upkeep};
-use families::{Families, MetricValue, Number};
+use families::{Families, MetricValue, Number, counter, gauge};
 
 /// The formats of Prometheus that a scrape may ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,8 +68,8 @@ fn of_documents(node: &Node, families: &mut Families) {
     for mounted in &node.dialects {
         for Figure { name, help, value } in mounted.dialect.figures(&facts, &node.dialect_facts(mounted)) {
             let value = match value {
-                FigureValue::Counter(count) => MetricValue::Counter(count.into()),
-                FigureValue::Gauge(count) => MetricValue::Gauge(count.into()),
+                FigureValue::Counter(count) => counter(count),
+                FigureValue::Gauge(count) => gauge(count),
                 FigureValue::Seconds(value) => MetricValue::Gauge(Number { value }),
             };
             families.add(name, help, [], [([], value)]);
@@ -78,20 +78,16 @@ fn of_documents(node: &Node, families: &mut Families) {
 }
 
 fn of_dialects(node: &Node, families: &mut Families) {
-    for (name, value, help) in tables::DIALECT_GAUGES {
-        let values = shown(node).map(|mounted| ([mounted.name], value(node, mounted)));
-        families.gauges(name, help, ["dialect"], values);
-    }
-    for (name, value, help) in tables::DIALECT_COUNTERS {
-        let values = shown(node).map(|mounted| ([mounted.name], value(node, mounted)));
-        families.counters(name, help, ["dialect"], values);
+    for (name, kind, value, help) in tables::DIALECT_VALUES {
+        let values = shown(node).map(|mounted| ([mounted.name], kind(value(node, mounted))));
+        families.add(name, help, ["dialect"], values);
     }
     for (name, counts, help) in tables::REASON_COUNTERS {
         let values = shown(node).flat_map(|mounted| {
-            let counts = counts(node, mounted).into_iter();
-            counts.map(|(reason, count)| ([mounted.name, reason], count))
+            let counts = counts(mounted).into_iter();
+            counts.map(|(reason, count)| ([mounted.name, reason], counter(count)))
         });
-        families.counters(name, help, ["dialect", "reason"], values);
+        families.add(name, help, ["dialect", "reason"], values);
     }
 }
 
@@ -100,13 +96,6 @@ fn shown(node: &Node) -> impl Iterator<Item = &MountedDialect> {
     let used = |mounted: &&MountedDialect| mounted.counters.opened.load(Relaxed) > 0;
     let dialects = node.dialects.iter().map(|mounted| &**mounted);
     dialects.filter(move |mounted| !mounted.hidden || used(mounted))
-}
-
-/// Returns counts with their names as the only label.
-fn by_name<'a>(
-    counts: impl IntoIterator<Item = (&'a str, u64)>,
-) -> impl Iterator<Item = ([&'a str; 1], u64)> {
-    counts.into_iter().map(|(name, count)| ([name], count))
 }
 
 #[cfg(test)]

@@ -114,41 +114,21 @@ impl From<u64> for Number {
     }
 }
 
+/// Returns the value of a gauge.
+pub(super) fn gauge(value: u64) -> MetricValue {
+    MetricValue::Gauge(value.into())
+}
+
+/// Returns the value of a counter.
+pub(super) fn counter(value: u64) -> MetricValue {
+    MetricValue::Counter(value.into())
+}
+
 /// All metrics of a scrape.
 #[derive(Default)]
 pub(super) struct Families(pub(super) Vec<MetricFamily>);
 
 impl Families {
-    pub(super) fn gauge(&mut self, name: &str, help: &str, value: u64) {
-        self.gauges(name, help, [], [([], value)]);
-    }
-
-    pub(super) fn counter(&mut self, name: &str, help: &str, value: u64) {
-        self.counters(name, help, [], [([], value)]);
-    }
-
-    pub(super) fn gauges<'a, const N: usize>(
-        &mut self,
-        name: &str,
-        help: &str,
-        labels: [&str; N],
-        values: impl IntoIterator<Item = ([&'a str; N], u64)>,
-    ) {
-        let gauge = |(of, value): ([&'a str; N], u64)| (of, MetricValue::Gauge(value.into()));
-        self.add(name, help, labels, values.into_iter().map(gauge));
-    }
-
-    pub(super) fn counters<'a, const N: usize>(
-        &mut self,
-        name: &str,
-        help: &str,
-        labels: [&str; N],
-        values: impl IntoIterator<Item = ([&'a str; N], u64)>,
-    ) {
-        let counter = |(of, value): ([&'a str; N], u64)| (of, MetricValue::Counter(value.into()));
-        self.add(name, help, labels, values.into_iter().map(counter));
-    }
-
     /// Adds a metric, unless it has no series.
     pub(super) fn add<'a, const N: usize>(
         &mut self,

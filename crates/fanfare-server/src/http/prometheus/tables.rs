@@ -5,14 +5,22 @@ use std::sync::atomic::Ordering::Relaxed;
 use fanfare_accounts::Accounts;
 use fanfare_engine::{MountedDialect, Node};
 
-use super::{
-    by_name,
-    families::{Families, MetricValue},
-};
+use super::families::{Families, MetricValue, counter, gauge};
 use crate::{auth::Gate, upkeep::Upkeep};
 
-type OfDialect<T> = &'static [(&'static str, fn(&Node, &MountedDialect) -> T, &'static str)];
-type Counts = Vec<(&'static str, u64)>;
+/// A metric of each dialect: its name, its kind, its value, and the help text.
+type DialectMetric = (
+    &'static str,
+    fn(u64) -> MetricValue,
+    fn(&Node, &MountedDialect) -> u64,
+    &'static str,
+);
+/// A counter of each dialect and reason: its name, its values, and the help text.
+type ReasonCounter = (
+    &'static str,
+    fn(&MountedDialect) -> Vec<(&'static str, u64)>,
+    &'static str,
+);
 
 #[rustfmt::skip]
 pub(super) fn add_gauges(node: &Node, accounts: &Accounts, upkeep: &Upkeep, families: &mut Families) {
@@ -67,7 +75,7 @@ pub(super) fn add_gauges(node: &Node, accounts: &Accounts, upkeep: &Upkeep, fami
         ("fanfare_last_acme_order_successful", (!upkeep.orders.has_failed()).into(),
          "0 if the last order of a certificate failed; otherwise 1"),
     ] {
-        families.gauge(name, help, value);
+        families.add(name, help, [], [([], gauge(value))]);
     }
 }
 
@@ -108,7 +116,7 @@ pub(super) fn add_counters(node: &Node, families: &mut Families) {
          "Events that tails have lost, because observe.tail_queue, observe.tail_queue_size or \
           observe.max_tail_events_per_second was reached"),
     ] {
-        families.counter(name, help, value);
+        families.add(name, help, [], [([], counter(value))]);
     }
 }
 
@@ -157,7 +165,7 @@ pub(super) fn add_presence_and_history(node: &Node, families: &mut Families) {
         ("fanfare_history_unrecorded_total", kept.unrecorded,
          "Such events that this node delivered without a cursor, because no node had recorded them in time"),
     ] {
-        families.counter(name, help, value);
+        families.add(name, help, [], [([], counter(value))]);
     }
 }
 
@@ -221,57 +229,53 @@ pub(super) fn add_labelled(node: &Node, gate: &Gate, accounts: &Accounts, upkeep
         ("fanfare_acme_orders_total", "outcome", upkeep.orders.named(["succeeded", "failed"]).into(),
          "Orders of certificates at the ACME directory, by their outcome: succeeded or failed"),
     ] {
-        families.counters(name, help, [label], by_name(counts));
+        let values = counts.iter().map(|(name, count)| ([*name], counter(*count)));
+        families.add(name, help, [label], values);
     }
-    families.gauges(
+    families.add(
         "fanfare_peers", "Other nodes: live, or missing (those may miss what is published)",
-        ["state"], by_name(broker.peers),
+        ["state"], broker.peers.into_iter().map(|(state, count)| ([state], gauge(count))),
     );
     let ends = upkeep.certificate_ends();
-    let ends = ends.iter().filter_map(|(listener, end)| Some((&**listener, (*end)?)));
-    families.gauges(
+    let ends = ends.iter().filter_map(|(listener, end)| Some(([&**listener], gauge((*end)?))));
+    families.add(
         "fanfare_certificate_end_timestamp_seconds", "When the certificate of a listener ends, in seconds since 1970",
-        ["listener"], by_name(ends),
+        ["listener"], ends,
     );
 }
 
 #[rustfmt::skip]
-pub(super) const DIALECT_GAUGES: OfDialect<u64> = &[
-    ("fanfare_connections", |node, mounted| node.dialect_facts(mounted).active,
+pub(super) const DIALECT_VALUES: [DialectMetric; 12] = [
+    ("fanfare_connections", gauge, |node, mounted| node.dialect_facts(mounted).active,
      "Open connections"),
-    ("fanfare_users", |node, mounted| node.dialect_facts(mounted).users,
+    ("fanfare_users", gauge, |node, mounted| node.dialect_facts(mounted).users,
      "Different users among the open connections"),
-    ("fanfare_connections_max", |_, mounted| mounted.settings().max_connections as u64,
+    ("fanfare_connections_max", gauge, |_, mounted| mounted.settings().max_connections as u64,
      "The most connections allowed"),
-    ("fanfare_subscriptions", |_, mounted| mounted.counters.subscriptions.load(Relaxed),
+    ("fanfare_subscriptions", gauge, |_, mounted| mounted.counters.subscriptions.load(Relaxed),
      "Subscriptions of the open connections, to whatever"),
-];
-
-#[rustfmt::skip]
-pub(super) const DIALECT_COUNTERS: OfDialect<u64> = &[
-    ("fanfare_connections_opened_total", |_, mounted| mounted.counters.opened.load(Relaxed),
+    ("fanfare_connections_opened_total", counter, |_, mounted| mounted.counters.opened.load(Relaxed),
      "Connections opened"),
-    ("fanfare_messages_sent_total", |_, mounted| mounted.counters.sent.load(Relaxed),
+    ("fanfare_messages_sent_total", counter, |_, mounted| mounted.counters.sent.load(Relaxed),
      "Messages written or queued to clients"),
-    ("fanfare_messages_abandoned_total", |_, mounted| mounted.counters.abandoned.load(Relaxed),
+    ("fanfare_messages_abandoned_total", counter, |_, mounted| mounted.counters.abandoned.load(Relaxed),
      "Messages queued to a client that was gone before it had taken them"),
-    ("fanfare_messages_dropped_total", |_, mounted| mounted.counters.dropped.load(Relaxed),
+    ("fanfare_messages_dropped_total", counter, |_, mounted| mounted.counters.dropped.load(Relaxed),
      "Messages a client's full queue could not take"),
-    ("fanfare_messages_received_total", |_, mounted| mounted.counters.received.load(Relaxed),
+    ("fanfare_messages_received_total", counter, |_, mounted| mounted.counters.received.load(Relaxed),
      "Messages received from clients"),
-    ("fanfare_messages_rate_limited_total", |_, mounted| mounted.counters.rate_limited.load(Relaxed),
+    ("fanfare_messages_rate_limited_total", counter, |_, mounted| mounted.counters.rate_limited.load(Relaxed),
      "Messages from clients dropped unread because their sender sent too many"),
-    ("fanfare_connection_errors_total", |_, mounted| mounted.counters.errors.load(Relaxed),
+    ("fanfare_connection_errors_total", counter, |_, mounted| mounted.counters.errors.load(Relaxed),
      "Connections ended by an error"),
-    ("fanfare_render_faults_total", |_, mounted| mounted.counters.render_faults.load(Relaxed),
+    ("fanfare_render_faults_total", counter, |_, mounted| mounted.counters.render_faults.load(Relaxed),
      "Events that a dialect failed to render"),
 ];
 
-/// The counters of each dialect and reason.
 #[rustfmt::skip]
-pub(super) const REASON_COUNTERS: OfDialect<Counts> = &[
-    ("fanfare_connections_ended_total", |_, mounted| mounted.counters.endings.all(),
+pub(super) const REASON_COUNTERS: [ReasonCounter; 2] = [
+    ("fanfare_connections_ended_total", |mounted| mounted.counters.endings.all(),
      "Connections ended by the server"),
-    ("fanfare_handshakes_refused_total", |_, mounted| mounted.counters.refusals.all(),
+    ("fanfare_handshakes_refused_total", |mounted| mounted.counters.refusals.all(),
      "Handshakes refused"),
 ];

@@ -202,7 +202,12 @@ async fn protobuf_has_the_metrics_of_the_text_and_native_histograms() {
 #[test]
 fn labels_are_escaped() {
     let mut families = Families::default();
-    families.gauges("some", "help", ["one", "other"], [(["a\"b", "c\\d\ne"], 1)]);
+    families.add(
+        "some",
+        "help",
+        ["one", "other"],
+        [(["a\"b", "c\\d\ne"], gauge(1))],
+    );
     assert_eq!(
         text::text(&families.0),
         "# HELP some help\n# TYPE some gauge\nsome{one=\"a\\\"b\",other=\"c\\\\d\\ne\"} 1\n"
