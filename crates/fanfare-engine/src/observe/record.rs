@@ -144,8 +144,8 @@ impl From<DecidingRule> for TraceRule {
     }
 }
 
-/// How far an event came at one connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// The outcome of an event at one connection, from the best to the worst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fate {
     /// The peer's TCP has acknowledged all of its bytes.
@@ -154,12 +154,16 @@ pub enum Fate {
     Written,
     /// It waits in the connection's queue.
     Queued,
+    /// The authorizer was asked and has not answered yet.
+    Undecided,
     /// It was queued, and the connection ended before the socket had taken it.
     Lost,
     /// The connection's queue was full, which ends the connection.
     QueueFull,
-    /// The authorizer was asked and has not answered yet.
-    Undecided,
+    /// The connection's credential has expired.
+    Expired,
+    /// The connection was closing.
+    Closing,
     /// The authorizer refused, or did not answer.
     Unauthorized,
     /// An access rule or a default refused it.
@@ -168,10 +172,6 @@ pub enum Fate {
     Private,
     /// The connection sent it, and its publisher wanted no echo.
     Sender,
-    /// The connection's credential has expired.
-    Expired,
-    /// The connection was closing.
-    Closing,
     /// The connection's dialect has no message for it.
     Unrendered,
     /// The connection has no subscription that covers it.

@@ -186,8 +186,13 @@ pub(in crate::http) async fn show(call: RouteCall<'_>) -> Result<Reply, ApiFailu
                 connections: &connections.answer.rows,
                 complete: found.complete && connections.complete,
             };
-            let connections_now = connections.answer.rows.len();
-            Some(About::new(user, evidence.verdict(), connections_now))
+            let (verdict, reason) = evidence.verdict();
+            Some(About {
+                user,
+                verdict,
+                reason,
+                connections_now: connections.answer.rows.len(),
+            })
         }
         None => None,
     };

@@ -8,10 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{
-    Always,
-    verdict::{Verdict, code, reason},
-};
+use super::{Always, verdict::outcome};
 
 /// The outcome of an event.
 #[derive(Serialize, ToSchema)]
@@ -152,14 +149,14 @@ struct ShownRule<'a> {
 /// Why a user received an event or not.
 #[derive(Serialize, ToSchema)]
 pub(super) struct About<'a> {
-    user: &'a str,
+    pub(super) user: &'a str,
     /// The best outcome of the user's connections; or `no_connection`, `connected_later`, `other_user` or
     /// `unknown`.
-    verdict: &'static str,
+    pub(super) verdict: &'static str,
     /// The same in a sentence.
-    reason: String,
+    pub(super) reason: String,
     /// The user's connections now, on all nodes; at most 100.
-    connections_now: usize,
+    pub(super) connections_now: usize,
 }
 
 impl<'a> ShownTrace<'a> {
@@ -232,12 +229,13 @@ impl<'a> ShownDelivery<'a> {
 
 impl<'a> ShownConnection<'a> {
     fn of(connection: &'a ConnectionTrace) -> Self {
+        let (outcome, reason) = outcome(connection);
         Self {
             id: connection.id,
             dialect: &connection.dialect,
             user: connection.user.as_deref(),
-            outcome: code(connection.fate),
-            reason: reason(connection),
+            outcome,
+            reason,
             rule: connection.rule.as_ref().map(ShownRule::of),
             frames_ahead: connection.frames_ahead,
             bytes_ahead: connection.bytes_ahead,
@@ -254,17 +252,6 @@ impl<'a> ShownRule<'a> {
         Self {
             number: rule.number,
             pattern: &rule.pattern,
-        }
-    }
-}
-
-impl<'a> About<'a> {
-    pub(super) fn new(user: &'a str, verdict: Verdict, connections_now: usize) -> Self {
-        Self {
-            user,
-            verdict: verdict.code,
-            reason: verdict.text,
-            connections_now,
         }
     }
 }

@@ -1,86 +1,67 @@
-//! Why a user did or did not receive a traced event: one sentence, from what all nodes have recorded and which connections the
+//! Why a user did or did not receive a traced event: one sentence, from the records of all nodes and the connections that the
 //! user has now.
 
 use fanfare_engine::{ConnectionTrace, DeliveryTrace, EventTrace, Fate, Row};
 
-/// The answer for one user.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Verdict {
-    pub(super) code: &'static str,
-    pub(super) text: String,
-}
+/// A stable name, and the same in a sentence.
+pub(super) type Verdict = (&'static str, String);
 
-/// What is known of an event and a user.
+/// The records of an event, and a user.
 pub(super) struct Evidence<'a> {
     /// The traces of the nodes that have one.
     pub(super) traces: &'a [EventTrace],
     pub(super) user: &'a str,
     /// The user's connections now.
     pub(super) connections: &'a [Row],
+    /// Whether every node has answered.
     pub(super) complete: bool,
 }
 
-/// From the best to the worst. Of a user with several connections, the best one counts.
-const RANKS: [Fate; 14] = [
-    Fate::Acknowledged,
-    Fate::Written,
-    Fate::Queued,
-    Fate::Undecided,
-    Fate::Lost,
-    Fate::QueueFull,
-    Fate::Expired,
-    Fate::Closing,
-    Fate::Unauthorized,
-    Fate::Refused,
-    Fate::Private,
-    Fate::Sender,
-    Fate::Unrendered,
-    Fate::Unsubscribed,
-];
-
 impl Evidence<'_> {
+    /// Returns why the user received the event or not. If the user has several connections, the best outcome counts.
     pub(super) fn verdict(&self) -> Verdict {
-        let user = self.user;
+        let (name, reason) = self.judge();
+        (name, format!("{}: {reason}", self.user))
+    }
+
+    fn judge(&self) -> Verdict {
         let recorded = self.deliveries().flat_map(|delivery| &delivery.connections);
-        let recorded = recorded.filter(|one| one.user.as_deref() == Some(user));
-        let rank = |one: &&ConnectionTrace| RANKS.iter().position(|fate| *fate == one.fate);
-        if let Some(best) = recorded.min_by_key(rank) {
-            let text = format!("{user}: {}", reason(best));
-            return verdict(code(best.fate), text);
+        let recorded = recorded.filter(|one| one.user.as_deref() == Some(self.user));
+        if let Some(best) = recorded.min_by_key(|one| one.fate) {
+            return outcome(best);
         }
         let event = self.traces.first().map(|trace| &trace.event);
         let addressee = event.and_then(|event| event.user.as_deref());
-        if let Some(other) = addressee.filter(|own| *own != user) {
-            return verdict("other_user", format!("{user}: the event is for the user {other}"));
+        if let Some(other) = addressee.filter(|own| *own != self.user) {
+            return ("other_user", format!("the event is for the user {other}"));
         }
         if !self.complete {
-            let text = format!("{user}: not every node has answered, so this is not known");
-            return verdict("unknown", text);
+            return (
+                "unknown",
+                "not every node has answered, so this is not known".into(),
+            );
         }
-        self.without_record(event.map_or(0, |event| event.published_at_ms))
-    }
-
-    /// The verdict where no node has recorded a connection of the user.
-    fn without_record(&self, published_at_ms: u64) -> Verdict {
-        let user = self.user;
         if self.connections.is_empty() {
-            let text = format!("{user}: the user has no connection on any node");
-            return verdict("no_connection", text);
+            return ("no_connection", "the user has no connection on any node".into());
         }
-        let mut rows = self.connections.iter();
-        if rows.all(|row| row.opened_at_ms > published_at_ms) {
-            let text = format!("{user}: each of the user's connections was opened after the event");
-            return verdict("connected_later", text);
+        let published_at_ms = event.map_or(0, |event| event.published_at_ms);
+        if self
+            .connections
+            .iter()
+            .all(|row| row.opened_at_ms > published_at_ms)
+        {
+            let reason = "each of the user's connections was opened after the event";
+            return ("connected_later", reason.into());
         }
         let left_out: u64 = self.deliveries().map(|delivery| delivery.left_out).sum();
         if left_out > 0 {
-            let text = format!(
-                "{user}: {left_out} connections are not recorded, and the user's may be among them; arm the trace with this user"
+            let reason = format!(
+                "{left_out} connections are not recorded, and the user's may be among them; arm the trace with this user"
             );
-            return verdict("unknown", text);
+            return ("unknown", reason);
         }
-        let text = format!("{user}: no connection of the user has a subscription that covers the event");
-        verdict("unsubscribed", text)
+        let reason = "no connection of the user has a subscription that covers the event";
+        ("unsubscribed", reason.into())
     }
 
     /// Returns the deliveries on the nodes that delivered the event.
@@ -89,57 +70,59 @@ impl Evidence<'_> {
     }
 }
 
-/// The stable name of a fate.
-pub(super) fn code(fate: Fate) -> &'static str {
-    match fate {
-        Fate::Acknowledged => "acknowledged",
-        Fate::Written => "written",
-        Fate::Queued => "queued",
-        Fate::Lost => "lost",
-        Fate::QueueFull => "queue_full",
-        Fate::Undecided => "undecided",
-        Fate::Unauthorized => "unauthorized",
-        Fate::Refused => "refused",
-        Fate::Private => "private",
-        Fate::Sender => "sender",
-        Fate::Expired => "expired",
-        Fate::Closing => "closing",
-        Fate::Unrendered => "unrendered",
-        Fate::Unsubscribed => "unsubscribed",
-    }
-}
-
-/// What became of an event at a connection, in a sentence.
-pub(super) fn reason(connection: &ConnectionTrace) -> String {
-    let decided = connection.reason.as_deref();
-    match connection.fate {
-        Fate::Acknowledged => "the peer's TCP has acknowledged all bytes".into(),
-        Fate::Written => {
-            "the socket has taken all bytes; the peer's acknowledgement is not known to have come".into()
+/// Returns the outcome of an event at a connection.
+pub(super) fn outcome(connection: &ConnectionTrace) -> Verdict {
+    let ahead = format!(
+        "{} frames of {} bytes",
+        connection.frames_ahead, connection.bytes_ahead
+    );
+    let (name, reason) = match connection.fate {
+        Fate::Acknowledged => ("acknowledged", "the peer's TCP has acknowledged all bytes"),
+        Fate::Written => (
+            "written",
+            "the socket has taken all bytes; the peer has not acknowledged all of them yet, as far as is known",
+        ),
+        Fate::Queued => {
+            let reason = format!("it waits in the connection's queue, behind {ahead}");
+            return ("queued", reason);
         }
-        Fate::Queued => format!(
-            "it waits in the connection's queue, behind {} frames of {} bytes",
-            connection.frames_ahead, connection.bytes_ahead
+        Fate::Undecided => ("undecided", "it waits until the authorizer has decided"),
+        Fate::Lost => (
+            "lost",
+            "it was queued, and the connection was ended before the socket had taken it",
         ),
-        Fate::Lost => "it was queued, and the connection was ended before the socket had taken it".into(),
-        Fate::QueueFull => format!(
-            "the connection's queue was full ({} frames of {} bytes), so the connection was ended",
-            connection.frames_ahead, connection.bytes_ahead
+        Fate::QueueFull => {
+            let reason = format!("the connection's queue was full ({ahead}), so the connection was ended");
+            return ("queue_full", reason);
+        }
+        Fate::Expired => (
+            "expired",
+            "the connection's token has expired, and there is no new one",
         ),
-        Fate::Undecided => "it waits until the authorizer has decided".into(),
-        Fate::Unauthorized => "the authorizer has refused it, or has not answered".into(),
-        Fate::Refused => format!("refused by {}", decided.unwrap_or("the access rules")),
-        Fate::Private => "the event is private to other users".into(),
-        Fate::Sender => "the connection sent it, and its sender does not receive it".into(),
-        Fate::Expired => "the connection's token has expired, and there is no new one".into(),
-        Fate::Closing => "the connection was closing".into(),
-        Fate::Unrendered => "the connection's dialect has no message for such an event".into(),
-        Fate::Unsubscribed => "the connection has no subscription that covers the event".into(),
-    }
-}
-
-fn verdict(code: &'static str, text: String) -> Verdict {
-    Verdict { code, text }
+        Fate::Closing => ("closing", "the connection was closing"),
+        Fate::Unauthorized => (
+            "unauthorized",
+            "the authorizer has refused it, or has not answered",
+        ),
+        Fate::Refused => {
+            let decided = connection.reason.as_deref().unwrap_or("the access rules");
+            return ("refused", format!("refused by {decided}"));
+        }
+        Fate::Private => ("private", "the event is private to other users"),
+        Fate::Sender => (
+            "sender",
+            "the connection sent it, and its sender does not receive it",
+        ),
+        Fate::Unrendered => (
+            "unrendered",
+            "the connection's dialect has no message for such an event",
+        ),
+        Fate::Unsubscribed => (
+            "unsubscribed",
+            "the connection has no subscription that covers the event",
+        ),
+    };
+    (name, reason.into())
 }
 
 #[cfg(test)]
@@ -278,18 +261,15 @@ mod tests {
                 "3 connections",
             ),
         ] {
-            let found = Evidence {
+            let (name, reason) = Evidence {
                 traces: &traces,
                 user: "ann",
                 connections: &connections,
                 complete,
             }
             .verdict();
-            assert_eq!(found.code, code, "{found:?}");
-            assert!(
-                found.text.starts_with("ann: ") && found.text.contains(words),
-                "{found:?}"
-            );
+            assert_eq!(name, code, "{reason}");
+            assert!(reason.starts_with("ann: ") && reason.contains(words), "{reason}");
         }
     }
 
@@ -298,12 +278,11 @@ mod tests {
     }
 
     #[test]
-    fn every_fate_has_a_rank_a_code_and_words() {
-        for fate in RANKS {
-            let one = connection("ann", fate);
-            assert!(!reason(&one).is_empty());
-            assert_eq!(serde_json::to_value(fate).ok(), Some(code(fate).into()));
-            assert_eq!(RANKS.iter().filter(|own| **own == fate).count(), 1);
+    fn a_fate_has_its_name_on_the_wire() {
+        for fate in [Fate::Acknowledged, Fate::QueueFull, Fate::Unsubscribed] {
+            let (name, reason) = outcome(&connection("ann", fate));
+            assert_eq!(serde_json::to_value(fate).ok(), Some(name.into()));
+            assert!(!reason.is_empty());
         }
     }
 }
