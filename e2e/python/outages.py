@@ -17,8 +17,8 @@ from test_sessions import PASSWORD, Door, coded, refused
 
 BOUND = 20  # the most seconds for an answer; it should take ten
 ADMIN = {"roles": ["admin"]}
-ACCOUNTS = "accounts are not available at the moment"
-MESSAGES = refused("messages cannot be used at the moment")
+ACCOUNTS = "the database is not available at the moment"
+MESSAGES = refused(ACCOUNTS)
 # The requests: whether they write, and their answer while the database is unavailable.
 ASKED = {
     "register": (True, refused(ACCOUNTS)), "login": (True, refused(ACCOUNTS)), "refresh": (True, refused(ACCOUNTS)),

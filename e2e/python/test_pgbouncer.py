@@ -85,7 +85,7 @@ def test_a_parameter_that_is_refused(bouncer, launch):
     instance, _ = bouncer(ignore_startup_parameters=None)
     server = launch(storage={"url": instance.url})
     status, answer = Door(server).post("/api/auth/login", {"email": "ann@example.com", "password": PASSWORD})
-    assert (status, answer["error"]) == (503, "accounts are not available at the moment")
+    assert (status, answer["error"]) == (503, "the database is not available at the moment")
     assert "ignore_startup_parameters = extra_float_digits" in server.log()
 
 

@@ -65,7 +65,7 @@ def test_registration_can_be_closed(door_with):
 
 def test_a_database_that_is_away(door_with):
     door = door_with(storage={"url": "sqlite:///dev/null/none.db"})
-    text = "accounts are not available at the moment"
+    text = "the database is not available at the moment"
     for path, body, said in [
         ("/api/auth/login", {"email": "a@example.com", "password": PASSWORD}, refused(text)),
         ("/sessions", {"username": "a@example.com", "password": PASSWORD}, coded("SERVER_FULL", text)),

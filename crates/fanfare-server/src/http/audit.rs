@@ -1,43 +1,39 @@
-//! Operators' changes in the log: who changed what, from where. A handler adds the words to its reply, and the dispatcher, which
-//! knows the caller, logs them.
+//! The log of operators' changes: the change, the caller, and the caller's address.
 
 use std::net::IpAddr;
 
-use super::{caller::Caller, reply::Reply};
+use super::caller::Caller;
 
-/// A change in words. No secret is among them, nor what was published.
-#[derive(Clone)]
-struct OperatorChange {
-    what: String,
-    /// Backends do this all the time, so only a person who does it is logged as `info`.
-    is_traffic: bool,
+/// Logs the changes of one request. No secret may be in a text, nor anything that was published.
+pub(super) struct Audit {
+    /// Who changes something; `None` on a route without credentials.
+    caller: Option<Caller>,
+    address: IpAddr,
 }
 
-/// Returns `reply` with the note that its request changed something.
-pub(super) fn changed(reply: Reply, what: String) -> Reply {
-    noted(reply, what, false)
-}
+impl Audit {
+    pub(super) fn new(caller: Option<Caller>, address: IpAddr) -> Self {
+        Self { caller, address }
+    }
 
-/// Returns `reply` with the note that its request published.
-pub(super) fn published(reply: Reply, what: String) -> Reply {
-    noted(reply, what, true)
-}
+    /// Logs that the caller changed something.
+    pub(super) fn changed(&self, what: &str) {
+        if let Some(caller) = &self.caller {
+            // As a text, which the log escapes: a key's name is its creator's.
+            let who = caller.to_string();
+            tracing::info!(who = who.as_str(), what, address = %self.address, "changed by an operator");
+        }
+    }
 
-fn noted(mut reply: Reply, what: String, is_traffic: bool) -> Reply {
-    reply.extensions_mut().insert(OperatorChange { what, is_traffic });
-    reply
-}
-
-/// Logs what `caller` has changed, if it has.
-pub(super) fn log(reply: &mut Reply, caller: &Caller, address: IpAddr) {
-    let Some(OperatorChange { what, is_traffic }) = reply.extensions_mut().remove::<OperatorChange>() else {
-        return;
-    };
-    // As texts, which the log escapes: names are the callers'.
-    let (who, what) = (caller.to_string(), what.as_str());
-    if is_traffic && !matches!(caller, Caller::Admin(_)) {
-        tracing::debug!(who = who.as_str(), what, %address, "published by the service API");
-    } else {
-        tracing::info!(who = who.as_str(), what, %address, "changed by an operator");
+    /// Logs that the caller published. Backends do this all the time, so only a person's publication is logged as a change.
+    pub(super) fn published(&self, what: &str) {
+        match &self.caller {
+            None => {}
+            Some(Caller::Admin(_)) => self.changed(what),
+            Some(caller) => {
+                let who = caller.to_string();
+                tracing::debug!(who = who.as_str(), what, address = %self.address, "published by the service API");
+            }
+        }
     }
 }

@@ -1,31 +1,27 @@
 //! A request's body, within a limit and a time.
 
-use std::{cell::Cell, rc::Rc};
+use std::{borrow::Cow, cell::Cell, rc::Rc};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 
-use super::{Site, not_json::NotJson};
+use super::{Site, not_json};
 use crate::parsing;
 
-/// Why a body was not read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unread {
-    #[error("the body is over the size limit")]
-    TooBig,
-    /// The connection broke, or the data was not HTTP.
-    #[error("the body could not be read")]
-    Broken,
-    #[error("the body did not arrive in time")]
-    TooLate,
-    /// It is compressed, according to its `Content-Encoding`.
-    #[error("the body has a Content-Encoding, expected plain JSON")]
-    Encoded,
-    /// It arrived, and is not JSON.
-    #[error(transparent)]
-    NotJson(NotJson),
+/// Why a body is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct BadBody {
+    pub(super) status: StatusCode,
+    pub(super) message: Cow<'static, str>,
+}
+
+impl BadBody {
+    pub(super) fn new(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Self {
+        let message = message.into();
+        Self { status, message }
+    }
 }
 
 /// A request's body, which its handler reads or leaves.
@@ -52,10 +48,9 @@ impl Received {
     }
 
     /// Returns why a refused body is not JSON; `None` if it was refused for another reason.
-    pub(super) async fn not_json(&self) -> Option<Unread> {
+    pub(super) async fn not_json(&self) -> Option<BadBody> {
         let is_form = self.is_form;
-        let found = self.parse(move |bytes| NotJson::find(bytes, is_form)).await;
-        found.map(Unread::NotJson)
+        self.parse(move |bytes| not_json::find(bytes, is_form)).await
     }
 }
 
@@ -96,22 +91,24 @@ fn is_form(headers: &HeaderMap) -> bool {
 }
 
 /// Reads the whole body, within the configured limit and time.
-pub(super) async fn read(body: RequestBody, site: &Site) -> Result<Received, Unread> {
+pub(super) async fn read(body: RequestBody, site: &Site) -> Result<Received, BadBody> {
     read_within(usize::MAX, body, site).await
 }
 
 /// Like [`read`], with a smaller limit: `most` bytes.
-pub(super) async fn read_within(most: usize, body: RequestBody, site: &Site) -> Result<Received, Unread> {
+pub(super) async fn read_within(most: usize, body: RequestBody, site: &Site) -> Result<Received, BadBody> {
     if body.is_encoded {
-        return Err(Unread::Encoded);
+        let message = "the body has a Content-Encoding, expected plain JSON";
+        return Err(BadBody::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
     }
     let (max_body_size, request_timeout) = {
         let rules = site.rules();
         (rules.max_body_size, rules.request_timeout)
     };
     let limit = most.min(max_body_size);
+    let too_big = || BadBody::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is over the size limit");
     if body.incoming.size_hint().lower() > limit as u64 {
-        return Err(Unread::TooBig); // its Content-Length is over the limit
+        return Err(too_big()); // its Content-Length is over the limit
     }
     let reading = Limited::new(body.incoming, limit).collect();
     match tokio::time::timeout(request_timeout, reading).await {
@@ -122,20 +119,14 @@ pub(super) async fn read_within(most: usize, body: RequestBody, site: &Site) -> 
                 is_form: body.is_form,
             })
         }
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Unread::TooBig),
-        Ok(Err(_)) => Err(Unread::Broken),
-        Err(_) => Err(Unread::TooLate),
-    }
-}
-
-impl Unread {
-    pub(super) fn status(&self) -> StatusCode {
-        match self {
-            Self::TooBig => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Broken => StatusCode::BAD_REQUEST,
-            Self::TooLate => StatusCode::REQUEST_TIMEOUT,
-            Self::Encoded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::NotJson(why) => why.status(),
-        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_big()),
+        Ok(Err(_)) => Err(BadBody::new(
+            StatusCode::BAD_REQUEST,
+            "the body could not be read",
+        )),
+        Err(_) => Err(BadBody::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "the body did not arrive in time",
+        )),
     }
 }

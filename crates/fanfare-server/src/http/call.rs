@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, request::Parts};
 
-use super::{Site, body::RequestBody};
+use super::{Site, audit::Audit, body::RequestBody};
 
 /// A request that has reached its handler.
 pub(super) struct RouteCall<'a> {
@@ -12,6 +12,9 @@ pub(super) struct RouteCall<'a> {
     pub(super) body: RequestBody,
     /// The peer of the connection.
     pub(super) peer: IpAddr,
+    /// The client's address, behind trusted proxies too.
+    pub(super) client: IpAddr,
+    pub(super) audit: Audit,
     pub(super) site: &'a Arc<Site>,
     /// The path's segment for the route's parameter; empty if it has none.
     pub(super) segment: &'a str,
@@ -24,10 +27,5 @@ impl RouteCall<'_> {
 
     pub(super) fn query(&self) -> &str {
         self.head.uri.query().unwrap_or_default()
-    }
-
-    /// Returns the client's address, behind trusted proxies too.
-    pub(super) fn client(&self) -> IpAddr {
-        self.site.client(self.peer, self.headers())
     }
 }

@@ -8,12 +8,14 @@ use std::{
 };
 
 use fanfare_core::path_matches;
-use fanfare_engine::Shard;
-use http::{HeaderValue, Method, Request, StatusCode, header, request::Parts};
+use fanfare_engine::{MountedDialect, Shard};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
 
 use super::{
-    Decision, Site, audit,
+    Decision, Site,
+    accounts::Family,
+    audit::Audit,
     body::{self, RequestBody},
     call::RouteCall,
     caller::{self, Caller},
@@ -21,7 +23,7 @@ use super::{
     rejection::RouteRejection,
     reply::Reply,
     routes::{self, Group, Route},
-    site::PathMatching,
+    site::{Mount, PathMatching},
     upgrade,
 };
 use crate::refusals::{Refused, Subject};
@@ -33,12 +35,24 @@ pub(super) async fn answer(
     shard: Rc<Shard>,
 ) -> Reply {
     let (request, rest) = body::watched(request);
-    let origin = request.headers().get(header::ORIGIN).cloned();
-    let decision = limit(&request, peer, &site);
+    let (uri, headers) = (request.uri().clone(), request.headers());
+    let origin = headers.get(header::ORIGIN).cloned();
+    let client = site.client(peer, headers);
+    let path = site.local_path(uri.path());
+    let routing = Routing {
+        target: path.map_or(Target::Elsewhere, |path| target(path, &site)),
+        path: path.unwrap_or_default(),
+        peer,
+        client,
+        site: &site,
+        shard: &shard,
+    };
+    let decision = routing.limit(&request);
     let mut reply = if decision.is_some_and(|decision| decision.is_refused()) {
-        too_many(request, peer, &site, &shard).await
+        site.node.counters.requests_rate_limited.fetch_add(1, Relaxed);
+        routing.too_many(request).await
     } else {
-        route(request, peer, &site, &shard).await
+        routing.route(request).await
     };
     if let Some(decision) = decision {
         decision.add_to(reply.headers_mut());
@@ -54,143 +68,169 @@ pub(super) async fn answer(
     reply
 }
 
-/// Counts the request if its kind is limited. Probes and metrics always get a reply.
-fn limit(request: &Request<RequestBody>, peer: IpAddr, site: &Site) -> Option<Decision> {
-    let path = site.local_path(request.uri().path()).unwrap_or_default();
-    if is_probe(path) || (request.method() == Method::OPTIONS && request.uri().path() == "/") {
-        return None;
-    }
-    let (client, now) = (site.client(peer, request.headers()), SystemTime::now());
-    let limits = &site.rules().rate_limits;
-    match site.mount(path, matching(path)) {
-        Some(_) => limits.upgrade(client, now),
-        None => limits.request(client, now),
-    }
+/// What serves a path.
+#[derive(Clone, Copy)]
+enum Target<'a> {
+    /// The path is not below the listener's prefix.
+    Elsewhere,
+    /// Clients connect there.
+    Mount(&'a Mount),
+    /// A dialect has its own route there.
+    Dialect(&'a Arc<MountedDialect>),
+    /// The server's table has this row for it, if any.
+    Table(Option<&'static Route>),
 }
 
-/// Returns the reply to a client over its rate, in the form of the route that it called.
-async fn too_many(request: Request<RequestBody>, peer: IpAddr, site: &Site, shard: &Rc<Shard>) -> Reply {
-    site.node.counters.requests_rate_limited.fetch_add(1, Relaxed);
-    let path = site.local_path(request.uri().path()).unwrap_or_default();
-    if let Some(mount) = site.mount(path, matching(path)) {
-        upgrade::upgrade(request, peer, site, shard, mount, true).await
-    } else if let Some(mounted) = endpoints::find(site, path, matching(path)) {
-        endpoints::reject(mounted, &RouteRejection::TooMany)
-    } else {
-        routes::group_of(path).reject(RouteRejection::TooMany)
-    }
-}
-
-async fn route(request: Request<RequestBody>, peer: IpAddr, site: &Arc<Site>, shard: &Rc<Shard>) -> Reply {
-    // On any path, because a page cannot read a 404 without CORS headers.
-    if is_preflight(&request) {
-        note_foreign(&request, peer, site);
-        return site.options.origins.preflight(request.headers());
-    }
-    let uri = request.uri().clone();
-    // HAProxy's default check: whether the server is ready.
-    if request.method() == Method::OPTIONS && matches!(uri.path(), "/" | "*") {
-        return health::options(site).await;
-    }
-    let Some(path) = site.local_path(uri.path()) else {
-        return Group::Page.reject(RouteRejection::NotFound);
-    };
-    if !is_probe(path) {
-        if let Some(mount) = site.mount(path, matching(path)) {
-            return upgrade::upgrade(request, peer, site, shard, mount, false).await;
-        }
-        if let Some(mounted) = endpoints::find(site, path, matching(path)) {
-            return endpoints::answer(request, path, peer, site, mounted).await;
-        }
-    }
-    let (head, body) = request.into_parts();
-    match admit(path, &head, peer, site).await {
-        Ok((route, caller)) => {
-            let segment = route.segment(path).unwrap_or_default();
-            let client = site.client(peer, &head.headers);
-            let call = RouteCall {
-                head,
-                body,
-                peer,
-                site,
-                segment,
-            };
-            let mut reply = (route.handler)(call).await;
-            if let Some(caller) = caller {
-                audit::log(&mut reply, &caller, client);
-            }
-            reply
-        }
-        Err(rejection) => routes::group_of(path).reject(rejection),
-    }
-}
-
-/// Returns the route at `path` for a request with this head, if the caller may use it now; and the caller, where the route asks
-/// for a credential.
-async fn admit(
-    path: &str,
-    head: &Parts,
-    peer: IpAddr,
-    site: &Site,
-) -> Result<(&'static Route, Option<Caller>), RouteRejection> {
-    let (group, draining) = (routes::group_of(path), site.node.is_draining());
-    let Some(route) = routes::find(path) else {
-        return Err(match group {
-            Group::Page | Group::Service if draining => RouteRejection::Draining,
-            _ => RouteRejection::NotFound,
-        });
-    };
-    let served = route.for_method(&head.method);
-    let serves_on = match group {
-        Group::Probe | Group::Page => true,
-        Group::Message => served.is_err(),
-        Group::Account(_) | Group::Service => false,
-    };
-    if draining && !serves_on {
-        return Err(RouteRejection::Draining);
-    }
-    let route = served?;
-    let wanted = {
-        let rules = site.rules();
-        route.scope(rules.metrics, rules.docs, rules.admin)?
-    };
-    let caller = match wanted {
-        Some(wanted) => Some(caller::access(site, peer, head, wanted).await?),
-        None => None,
-    };
-    Ok((route, caller))
-}
-
-/// Returns how a dialect's paths are compared with `path`: one with parameters gives way to the server's table.
-fn matching(path: &str) -> PathMatching {
-    match routes::find(path) {
+/// Returns what serves `path`. Dialects come before the server's table, but for the probes; a dialect's path with parameters comes
+/// behind it.
+fn target<'a>(path: &str, site: &'a Site) -> Target<'a> {
+    let route = routes::find(path);
+    let matches: PathMatching = match route {
+        Some(route) if route.group == Group::Probe => return Target::Table(Some(route)),
         Some(_) => |own, path| own == path,
         None => path_matches,
+    };
+    if let Some(mount) = site.mount(path, matches) {
+        Target::Mount(mount)
+    } else if let Some(mounted) = endpoints::find(site, path, matches) {
+        Target::Dialect(mounted)
+    } else {
+        Target::Table(route)
     }
 }
 
-/// Returns whether `path` is a probe or metrics. These answer during a drain, too.
-fn is_probe(path: &str) -> bool {
-    routes::find(path).is_some_and(|route| route.group == Group::Probe)
+/// A request's way to its handler.
+struct Routing<'a> {
+    target: Target<'a>,
+    /// The path below the listener's prefix; empty if it is elsewhere.
+    path: &'a str,
+    peer: IpAddr,
+    /// The client's address, behind trusted proxies too.
+    client: IpAddr,
+    site: &'a Arc<Site>,
+    shard: &'a Rc<Shard>,
+}
+
+impl Routing<'_> {
+    /// Counts the request if its kind is limited. Probes and metrics always get a reply.
+    fn limit(&self, request: &Request<RequestBody>) -> Option<Decision> {
+        if request.method() == Method::OPTIONS && request.uri().path() == "/" {
+            return None;
+        }
+        let (limits, now) = (&self.site.rules().rate_limits, SystemTime::now());
+        match self.target {
+            Target::Table(Some(route)) if route.group == Group::Probe => None,
+            Target::Mount(_) => limits.upgrade(self.client, now),
+            _ => limits.request(self.client, now),
+        }
+    }
+
+    /// Returns the reply to a client over its rate, in the form of the route that it called.
+    async fn too_many(&self, request: Request<RequestBody>) -> Reply {
+        match self.target {
+            Target::Mount(mount) => {
+                upgrade::upgrade(request, self.client, self.site, self.shard, mount, true).await
+            }
+            Target::Dialect(mounted) => endpoints::reject(mounted, &RouteRejection::TooMany),
+            Target::Elsewhere | Target::Table(_) => {
+                routes::group_of(self.path).reject(RouteRejection::TooMany)
+            }
+        }
+    }
+
+    async fn route(&self, request: Request<RequestBody>) -> Reply {
+        let site = self.site;
+        // On any path, because a page cannot read a 404 without CORS headers.
+        if is_preflight(&request) {
+            self.note_foreign(request.headers());
+            return site.options.origins.preflight(request.headers());
+        }
+        // HAProxy's default check: whether the server is ready.
+        if request.method() == Method::OPTIONS && matches!(request.uri().path(), "/" | "*") {
+            return health::options(site).await;
+        }
+        match self.target {
+            Target::Elsewhere => Group::Page.reject(RouteRejection::NotFound),
+            Target::Mount(mount) => {
+                upgrade::upgrade(request, self.client, site, self.shard, mount, false).await
+            }
+            Target::Dialect(mounted) => endpoints::answer(request, self.path, self.peer, site, mounted).await,
+            Target::Table(route) => self.handle(route, request).await,
+        }
+    }
+
+    async fn handle(&self, route: Option<&'static Route>, request: Request<RequestBody>) -> Reply {
+        let (head, body) = request.into_parts();
+        match self.admit(route, &head).await {
+            Ok((route, caller)) => {
+                let call = RouteCall {
+                    head,
+                    body,
+                    peer: self.peer,
+                    client: self.client,
+                    audit: Audit::new(caller, self.client),
+                    site: self.site,
+                    segment: route.segment(self.path).unwrap_or_default(),
+                };
+                (route.handler)(call).await
+            }
+            Err(rejection) => routes::group_of(self.path).reject(rejection),
+        }
+    }
+
+    /// Returns the row of `route`'s path for a request with this head, if the caller may use it now; and the caller, where the route
+    /// asks for a credential.
+    async fn admit(
+        &self,
+        route: Option<&'static Route>,
+        head: &Parts,
+    ) -> Result<(&'static Route, Option<Caller>), RouteRejection> {
+        let site = self.site;
+        let (group, draining) = (routes::group_of(self.path), site.node.is_draining());
+        let Some(route) = route else {
+            return Err(match group {
+                Group::Page | Group::Service if draining => RouteRejection::Draining,
+                _ => RouteRejection::NotFound,
+            });
+        };
+        let served = route.for_method(&head.method);
+        let serves_on = match group {
+            Group::Probe | Group::Page => true,
+            Group::User(Family::Messages) => served.is_err(),
+            Group::User(_) | Group::Service => false,
+        };
+        if draining && !serves_on {
+            return Err(RouteRejection::Draining);
+        }
+        let route = served?;
+        let wanted = {
+            let rules = site.rules();
+            route.scope(rules.metrics, rules.docs, rules.admin)?
+        };
+        let caller = match wanted {
+            Some(wanted) => Some(caller::access(site, self.peer, head, wanted).await?),
+            None => None,
+        };
+        Ok((route, caller))
+    }
+
+    /// Logs a preflight that the browser will read as a refusal.
+    fn note_foreign(&self, headers: &HeaderMap) {
+        if !self.site.options.origins.allow(headers) {
+            let origin = headers.get(header::ORIGIN).map(HeaderValue::as_bytes);
+            self.site.gate.refusals.note(&Refused {
+                subject: Subject::Request,
+                dialect: None,
+                reason: "forbidden_origin",
+                detail: Some(&String::from_utf8_lossy(origin.unwrap_or_default())),
+                peer: Some(self.client),
+                is_warning: false,
+            });
+        }
+    }
 }
 
 fn is_preflight(request: &Request<RequestBody>) -> bool {
     let headers = request.headers();
     request.method() == Method::OPTIONS && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
-}
-
-/// Logs a preflight that the browser will read as a refusal.
-fn note_foreign(request: &Request<RequestBody>, peer: IpAddr, site: &Site) {
-    let headers = request.headers();
-    if !site.options.origins.allow(headers) {
-        let origin = headers.get(header::ORIGIN).map(HeaderValue::as_bytes);
-        site.gate.refusals.note(&Refused {
-            subject: Subject::Request,
-            dialect: None,
-            reason: "forbidden_origin",
-            detail: Some(&String::from_utf8_lossy(origin.unwrap_or_default())),
-            peer: Some(site.client(peer, headers)),
-            is_warning: false,
-        });
-    }
 }

@@ -52,7 +52,7 @@ pub(super) async fn answer(
     }
     let body = match body::read(sent, site).await {
         Ok(body) => body,
-        Err(unread) => return reply::failed(mounted, unread.status(), &unread.to_string()),
+        Err(bad) => return reply::failed(mounted, bad.status, &bad.message),
     };
     let traceparent = traceparent(&head.headers);
     let (own, path) = (mounted.clone(), path.to_owned());
@@ -61,9 +61,9 @@ pub(super) async fn answer(
     // If a dialect refuses a body that is not JSON, the server explains why it is not.
     if endpoint.method == "POST"
         && answer.status == StatusCode::BAD_REQUEST.as_u16()
-        && let Some(unread) = body.not_json().await
+        && let Some(bad) = body.not_json().await
     {
-        return reply::failed(mounted, unread.status(), &unread.to_string());
+        return reply::failed(mounted, bad.status, &bad.message);
     }
     reply::planned(answer)
 }

@@ -1,16 +1,11 @@
 //! The forms of replies that several routes share: three of errors, one of success. Handlers reply with these types,
 //! and `/openapi.json` is generated from them.
 
-use std::collections::BTreeMap;
-
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use utoipa::{
     ToSchema,
-    openapi::{
-        ContentBuilder, Header, HeaderBuilder, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Schema,
-        Type,
-    },
+    openapi::{ObjectBuilder, RefOr, Schema, Type},
 };
 
 /// An error on a route of no dialect.
@@ -93,39 +88,3 @@ impl<const VALUE: bool> utoipa::PartialSchema for Always<VALUE> {
 }
 
 impl<const VALUE: bool> ToSchema for Always<VALUE> {}
-
-/// Describes refusals in the form of `T`: their statuses, and when they occur.
-pub(super) fn refusals<T: ToSchema>(refusals: &[(u16, &str)]) -> BTreeMap<String, RefOr<Response>> {
-    let described = refusals.iter().map(|(status, when)| {
-        let schema = Ref::from_schema_name(T::name());
-        let content = ContentBuilder::new().schema(Some(schema)).build();
-        let response = ResponseBuilder::new().description(*when);
-        let mut response = response.content("application/json", content);
-        if matches!(status, 429 | 503) {
-            response = response.header("Retry-After", seconds(*status));
-        }
-        (status.to_string(), response.build().into())
-    });
-    described.collect()
-}
-
-/// Adds the request for a credential to the 401 of these refusals.
-pub(super) fn challenging(
-    mut refusals: BTreeMap<String, RefOr<Response>>,
-) -> BTreeMap<String, RefOr<Response>> {
-    let text = ObjectBuilder::new().schema_type(Type::String);
-    let header = HeaderBuilder::new().schema(text).build();
-    if let Some(RefOr::T(response)) = refusals.get_mut("401") {
-        response.headers.insert("WWW-Authenticate".to_owned(), header);
-    }
-    refusals
-}
-
-fn seconds(status: u16) -> Header {
-    let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1));
-    let sometimes = if status == 503 { ", if it is known" } else { "" };
-    HeaderBuilder::new()
-        .schema(seconds)
-        .description(Some(format!("When to ask again, in seconds{sometimes}.")))
-        .build()
-}

@@ -15,6 +15,7 @@ use utoipa::{OpenApi, ToSchema};
 use super::{
     Site,
     forms::Always,
+    openapi::merge::merge,
     reply::{self, Reply},
 };
 
@@ -102,10 +103,10 @@ pub(super) async fn health(site: &Arc<Site>) -> Reply {
     let node = &site.node;
     let broker = node.broker().health().await;
     let facts = node.facts();
-    let mut body = JsonMap::new();
+    let mut body = Value::Object(JsonMap::new());
     for mounted in &node.dialects {
         let own = node.dialect_facts(mounted);
-        merge(&mut body, mounted.dialect.health(&broker, &facts, &own));
+        merge(&mut body, mounted.dialect.health(&broker, &facts, &own).into());
     }
     let (status, condition, reason) = judge(node.is_draining(), site.is_full(), &broker);
     let own = Health {
@@ -114,7 +115,7 @@ pub(super) async fn health(site: &Arc<Site>) -> Reply {
         timestamp: timestamp(facts.now).to_string(),
         uptime_seconds: facts.uptime.as_secs(),
     };
-    merge(&mut body, fields(&own));
+    merge(&mut body, fields(&own).into());
     reply::json(status, &body)
 }
 
@@ -208,21 +209,8 @@ fn judge(draining: bool, full: bool, broker: &BrokerHealth) -> (StatusCode, Cond
     }
 }
 
-/// Merges `more` into `into`; objects in both are joined.
-pub(super) fn merge(into: &mut JsonMap, more: JsonMap) {
-    for (key, value) in more {
-        match (into.get_mut(&key), value) {
-            (Some(Value::Object(there)), Value::Object(more)) => merge(there, more),
-            (_, value) => {
-                into.insert(key, value);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
 
     use super::*;
 
@@ -260,16 +248,5 @@ mod tests {
             let judged = judge(draining, full, broker);
             assert_eq!((judged.0.as_u16(), judged.1, judged.2), (status, word, reason));
         }
-    }
-
-    #[test]
-    fn objects_merge_deeply() {
-        let object = |value: Value| value.as_object().cloned().unwrap_or_default();
-        let mut into = object(json!({"a": 1, "c": {"x": 1, "d": {"e": 1}}}));
-        merge(&mut into, object(json!({"b": 2, "c": {"y": 2, "d": {"f": 2}}})));
-        assert_eq!(
-            Value::Object(into),
-            json!({"a": 1, "b": 2, "c": {"x": 1, "y": 2, "d": {"e": 1, "f": 2}}})
-        );
     }
 }

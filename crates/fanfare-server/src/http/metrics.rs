@@ -5,13 +5,14 @@ use std::sync::Arc;
 use fanfare_core::{JsonMap, fields, timestamp};
 use http::{HeaderMap, StatusCode, header};
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
 use super::{
     Site,
     forms::PlainError,
     headers::all_of,
-    health,
+    openapi::merge::merge,
     prometheus::{Format, render},
     reply::{self, Reply},
 };
@@ -60,16 +61,16 @@ pub(super) fn metrics(site: &Arc<Site>, headers: &HeaderMap) -> Reply {
     }
     let node = &site.node;
     let facts = node.facts();
-    let mut body = JsonMap::new();
+    let mut body = Value::Object(JsonMap::new());
     for mounted in &node.dialects {
         let own = mounted.dialect.metrics(&facts, &node.dialect_facts(mounted));
-        health::merge(&mut body, own);
+        merge(&mut body, own.into());
     }
     let own = Metrics {
         timestamp: timestamp(facts.now).to_string(),
         uptime_seconds: facts.uptime.as_secs(),
     };
-    health::merge(&mut body, fields(&own));
+    merge(&mut body, fields(&own).into());
     reply::json(StatusCode::OK, &body)
 }
 

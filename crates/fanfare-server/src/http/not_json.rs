@@ -1,58 +1,43 @@
 //! Finds out why a body is not JSON, to help the caller. It runs only after a body was refused, and its texts never
 //! quote the body.
 
+use std::borrow::Cow;
+
 use fanfare_core::{MAX_DEPTH, deeper_than, without_mark};
 use http::StatusCode;
 use serde::de::IgnoredAny;
 
-/// Why a body is not JSON.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NotJson {
-    #[error("the body is empty, expected JSON")]
-    Empty,
-    /// It is gzip, whatever its headers say.
-    #[error("the body is compressed (gzip), expected plain JSON")]
-    Compressed,
-    #[error("the body is UTF-16 or UTF-32, expected JSON in UTF-8")]
-    Utf16,
-    #[error("the body is not UTF-8, expected JSON in UTF-8")]
-    NotUtf8,
-    /// Its `Content-Type` is that of a form.
-    #[error("the body is a form, expected JSON")]
-    Form,
-    #[error("the body is nested deeper than {MAX_DEPTH}")]
-    TooDeep,
-    /// The parser's message, with line and column.
-    #[error("the body is not JSON: {0}")]
-    Syntax(String),
+use super::body::BadBody;
+
+/// Returns why `body` is not JSON within the limit of nesting; `None` if it is. `is_form` is set if its `Content-Type` is that of
+/// a form.
+pub(super) fn find(body: &[u8], is_form: bool) -> Option<BadBody> {
+    let text = without_mark(body);
+    let is_utf8 = std::str::from_utf8(text).is_ok();
+    let not_utf8 = || bad("the body is not UTF-8, expected JSON in UTF-8");
+    let error = match serde_json::from_slice::<IgnoredAny>(text) {
+        Ok(_) if is_utf8 => {
+            let is_too_deep = deeper_than(MAX_DEPTH, text);
+            return is_too_deep.then(|| bad(format!("the body is nested deeper than {MAX_DEPTH}")));
+        }
+        Ok(_) => return Some(not_utf8()),
+        Err(error) => error,
+    };
+    let of_another_type = |message: &'static str| BadBody::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
+    Some(match body {
+        _ if text.trim_ascii().is_empty() => bad("the body is empty, expected JSON"),
+        [0x1f, 0x8b, ..] => of_another_type("the body is compressed (gzip), expected plain JSON"),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, _, ..] | [_, 0, ..] => {
+            of_another_type("the body is UTF-16 or UTF-32, expected JSON in UTF-8")
+        }
+        _ if !is_utf8 => not_utf8(),
+        _ if is_form => of_another_type("the body is a form, expected JSON"),
+        _ => bad(format!("the body is not JSON: {error}")),
+    })
 }
 
-impl NotJson {
-    /// Returns why `body` is not JSON within the limit of nesting; `None` if it is.
-    pub(super) fn find(body: &[u8], is_form: bool) -> Option<Self> {
-        let text = without_mark(body);
-        let is_utf8 = std::str::from_utf8(text).is_ok();
-        let error = match serde_json::from_slice::<IgnoredAny>(text) {
-            Ok(_) if is_utf8 => return deeper_than(MAX_DEPTH, text).then_some(Self::TooDeep),
-            Ok(_) => return Some(Self::NotUtf8),
-            Err(error) => error,
-        };
-        Some(match body {
-            _ if text.trim_ascii().is_empty() => Self::Empty,
-            [0x1f, 0x8b, ..] => Self::Compressed,
-            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, _, ..] | [_, 0, ..] => Self::Utf16,
-            _ if !is_utf8 => Self::NotUtf8,
-            _ if is_form => Self::Form,
-            _ => Self::Syntax(error.to_string()),
-        })
-    }
-
-    pub(super) fn status(&self) -> StatusCode {
-        match self {
-            Self::Compressed | Self::Utf16 | Self::Form => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Empty | Self::NotUtf8 | Self::TooDeep | Self::Syntax(_) => StatusCode::BAD_REQUEST,
-        }
-    }
+fn bad(message: impl Into<Cow<'static, str>>) -> BadBody {
+    BadBody::new(StatusCode::BAD_REQUEST, message)
 }
 
 #[cfg(test)]
@@ -64,21 +49,22 @@ mod tests {
         let utf16 = |to: fn(u16) -> [u8; 2]| -> Vec<u8> { "{\"a\":1}".encode_utf16().flat_map(to).collect() };
         let marked = |mark: &[u8], text: Vec<u8>| [mark, &text].concat();
         let deep = [vec![b'['; MAX_DEPTH + 1], vec![b']'; MAX_DEPTH + 1]].concat();
-        let syntax = |text: &str| Some(NotJson::Syntax(text.to_owned()));
-        let cases: Vec<(Vec<u8>, Option<NotJson>)> = vec![
+        let syntax = |text: &str| Some((400, format!("not JSON: {text}")));
+        let some = |status: u16, text: &str| Some((status, text.to_owned()));
+        let cases: Vec<(Vec<u8>, Option<(u16, String)>)> = vec![
             (b"{}".into(), None),
             (b"\xef\xbb\xbf{}".into(), None),
             (b"[1]".into(), None),
-            (b"".into(), Some(NotJson::Empty)),
-            (b" \n".into(), Some(NotJson::Empty)),
-            (b"\xef\xbb\xbf".into(), Some(NotJson::Empty)),
-            (b"\x1f\x8b\x08\0\0\0".into(), Some(NotJson::Compressed)),
-            (utf16(u16::to_le_bytes), Some(NotJson::Utf16)),
-            (utf16(u16::to_be_bytes), Some(NotJson::Utf16)),
-            (marked(b"\xff\xfe", utf16(u16::to_le_bytes)), Some(NotJson::Utf16)),
-            (marked(b"\xfe\xff", utf16(u16::to_be_bytes)), Some(NotJson::Utf16)),
-            (b"{\"a\":\"\xe9\"}".into(), Some(NotJson::NotUtf8)),
-            (deep, Some(NotJson::TooDeep)),
+            (b"".into(), some(400, "empty")),
+            (b" \n".into(), some(400, "empty")),
+            (b"\xef\xbb\xbf".into(), some(400, "empty")),
+            (b"\x1f\x8b\x08\0\0\0".into(), some(415, "gzip")),
+            (utf16(u16::to_le_bytes), some(415, "UTF-16")),
+            (utf16(u16::to_be_bytes), some(415, "UTF-16")),
+            (marked(b"\xff\xfe", utf16(u16::to_le_bytes)), some(415, "UTF-16")),
+            (marked(b"\xfe\xff", utf16(u16::to_be_bytes)), some(415, "UTF-16")),
+            (b"{\"a\":\"\xe9\"}".into(), some(400, "not UTF-8")),
+            (deep, some(400, "deeper")),
             (b"nope".into(), syntax("expected ident at line 1 column 2")),
             (
                 b"{\"secret\":1,\n\"x\":}".into(),
@@ -94,14 +80,19 @@ mod tests {
             ),
         ];
         for (body, expected) in cases {
-            assert_eq!(NotJson::find(&body, false), expected, "{body:?}");
+            let found = find(&body, false);
+            let (status, message) = expected.unzip();
+            assert_eq!(found.as_ref().map(|bad| bad.status.as_u16()), status, "{body:?}");
+            let text = found.map(|bad| bad.message.into_owned()).unwrap_or_default();
+            assert!(text.contains(&message.unwrap_or_default()), "{body:?}: {text}");
         }
     }
 
     #[test]
     fn forms() {
-        assert_eq!(NotJson::find(b"message=hi", true), Some(NotJson::Form));
+        let form = find(b"message=hi", true);
+        assert!(form.is_some_and(|bad| bad.status == StatusCode::UNSUPPORTED_MEDIA_TYPE));
         // curl's default `Content-Type` for `-d`.
-        assert_eq!(NotJson::find(b"{\"message\":\"hi\"}", true), None);
+        assert_eq!(find(b"{\"message\":\"hi\"}", true), None);
     }
 }

@@ -29,26 +29,23 @@ pub(super) enum RouteRejection {
 
 impl RouteRejection {
     pub(super) fn status(&self) -> StatusCode {
-        match self {
-            Self::NotFound => StatusCode::NOT_FOUND,
-            Self::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Draining | Self::NotYet(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
-            Self::NoKey(_) => StatusCode::UNAUTHORIZED,
-            Self::OutOfScope(_) => StatusCode::FORBIDDEN,
-        }
+        self.status_and_code().0
     }
 
     /// Returns the service API's code.
     pub(super) fn code(&self) -> &'static str {
+        self.status_and_code().1
+    }
+
+    fn status_and_code(&self) -> (StatusCode, &'static str) {
         match self {
-            Self::NotFound => "NOT_FOUND",
-            Self::WrongMethod(_) => "METHOD_NOT_ALLOWED",
-            Self::Draining => "SHUTTING_DOWN",
-            Self::TooMany => "RATE_LIMITED",
-            Self::NoKey(_) => "INVALID_TOKEN",
-            Self::OutOfScope(_) => "FORBIDDEN",
-            Self::NotYet(_) => "STARTING",
+            Self::NotFound => (StatusCode::NOT_FOUND, "NOT_FOUND"),
+            Self::WrongMethod(_) => (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED"),
+            Self::Draining => (StatusCode::SERVICE_UNAVAILABLE, "SHUTTING_DOWN"),
+            Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED"),
+            Self::NoKey(_) => (StatusCode::UNAUTHORIZED, "INVALID_TOKEN"),
+            Self::OutOfScope(_) => (StatusCode::FORBIDDEN, "FORBIDDEN"),
+            Self::NotYet(_) => (StatusCode::SERVICE_UNAVAILABLE, "STARTING"),
         }
     }
 

@@ -1,6 +1,6 @@
 //! HTTP responses.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use fanfare_accounts::storage::time_of;
@@ -46,6 +46,11 @@ pub(super) fn no_content() -> Reply {
 /// Formats a time in milliseconds since 1970, as the database has it.
 pub(super) fn time(millis: i64) -> String {
     timestamp(time_of(millis)).to_string()
+}
+
+/// Formats a time since 1970, as nodes report it.
+pub(super) fn time_since_1970(since: Duration) -> String {
+    timestamp(UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)).to_string()
 }
 
 /// Returns JSON as a part of a body, as it is written.

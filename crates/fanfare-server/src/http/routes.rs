@@ -9,7 +9,7 @@ use http::Method;
 
 use super::{
     accounts::{
-        Family::{self, Auth, Sessions},
+        Family::{self, Auth, Messages, Sessions},
         auth, password, sessions,
     },
     admin,
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::config::Visibility;
 
-use Group::{Account, Message, Page, Probe, Service};
+use Group::{Page, Probe, Service, User};
 use Guard::{Admin, Descriptions, Figures, Key, Open, Operators, Reader};
 
 /// A row of the table.
@@ -62,8 +62,8 @@ pub(super) enum Group {
     Probe,
     /// Descriptions, and unknown paths.
     Page,
-    Account(Family),
-    Message,
+    /// Of users, about their accounts and messages.
+    User(Family),
     Service,
 }
 
@@ -100,19 +100,19 @@ pub(super) static TABLE: &[Route] = &[
     route!(GET "/admin/app.js", Page, Operators, async |_| embedded(reply::SCRIPT, include_str!("admin/built/admin/app.js"))),
     route!(GET "/admin/app.css", Page, Operators, async |_| embedded(reply::STYLE, include_str!("admin/built/admin/app.css"))),
     route!(GET "/admin/app.svg", Page, Operators, async |_| embedded(reply::SVG, include_str!("admin/built/admin/app.svg"))),
-    route!(POST "/api/auth/register", Account(Auth), Open, |call| Auth.answer(auth::register(call))),
-    route!(POST "/api/auth/login", Account(Auth), Open, |call| Auth.answer(auth::login(call))),
-    route!(POST "/api/auth/refresh", Account(Auth), Open, |call| Auth.answer(auth::refresh(call))),
-    route!(GET "/api/auth/me", Account(Auth), Open, |call| Auth.answer(auth::me(call))),
-    route!(POST "/api/auth/logout", Account(Auth), Open, |call| Auth.answer(password::logout(call))),
-    route!(POST "/api/auth/password", Account(Auth), Open, |call| Auth.answer(password::change(call))),
-    route!(POST "/api/auth/password/reset", Account(Auth), Open, |call| Auth.answer(password::reset(call))),
-    route!(GET "/sessions", Account(Sessions), Open, |call| Sessions.answer(sessions::list(call))),
-    route!(POST "/sessions", Account(Sessions), Open, |call| Sessions.answer(sessions::create(call))),
-    route!(POST "/sessions/refresh", Account(Sessions), Open, |call| Sessions.answer(sessions::refresh(call))),
-    route!(DELETE "/sessions/{session_id}", Account(Sessions), Open, |call| Sessions.answer(sessions::end(call))),
-    route!(GET "/api/messages", Message, Open, |call| messages::answer(messages::list(call))),
-    route!(POST "/api/messages", Message, Open, |call| messages::answer(messages::create(call))),
+    route!(POST "/api/auth/register", User(Auth), Open, |call| Auth.answer(auth::register(call))),
+    route!(POST "/api/auth/login", User(Auth), Open, |call| Auth.answer(auth::login(call))),
+    route!(POST "/api/auth/refresh", User(Auth), Open, |call| Auth.answer(auth::refresh(call))),
+    route!(GET "/api/auth/me", User(Auth), Open, |call| Auth.answer(auth::me(call))),
+    route!(POST "/api/auth/logout", User(Auth), Open, |call| Auth.answer(password::logout(call))),
+    route!(POST "/api/auth/password", User(Auth), Open, |call| Auth.answer(password::change(call))),
+    route!(POST "/api/auth/password/reset", User(Auth), Open, |call| Auth.answer(password::reset(call))),
+    route!(GET "/sessions", User(Sessions), Open, |call| Sessions.answer(sessions::list(call))),
+    route!(POST "/sessions", User(Sessions), Open, |call| Sessions.answer(sessions::create(call))),
+    route!(POST "/sessions/refresh", User(Sessions), Open, |call| Sessions.answer(sessions::refresh(call))),
+    route!(DELETE "/sessions/{session_id}", User(Sessions), Open, |call| Sessions.answer(sessions::end(call))),
+    route!(GET "/api/messages", User(Messages), Open, |call| Messages.answer(messages::list(call))),
+    route!(POST "/api/messages", User(Messages), Open, |call| Messages.answer(messages::create(call))),
     route!(POST "/api/v1/events", Service, Key, |call| api::answer(events::publish(call))),
     route!(GET "/api/v1/users/{id}/presence", Service, Key, |call| api::answer(presence::show(call))),
     // Its caller can act as that user.
@@ -165,8 +165,8 @@ pub(super) fn find(path: &str) -> Option<&'static Route> {
 pub(super) fn group_of(path: &str) -> Group {
     match find(path) {
         Some(route) => route.group,
-        None if path.starts_with("/api/auth/") => Account(Auth),
-        None if path.starts_with("/sessions/") => Account(Sessions),
+        None if path.starts_with("/api/auth/") => User(Auth),
+        None if path.starts_with("/sessions/") => User(Sessions),
         None if path.starts_with("/api/") => Service,
         None => Page,
     }
@@ -230,11 +230,9 @@ impl Route {
 impl Group {
     /// Returns the reply to a request that reaches no handler.
     pub(super) fn reject(self, rejection: RouteRejection) -> Reply {
-        let (status, message) = (rejection.status(), rejection.to_string());
         match self {
-            Account(family) => family.failed(&rejection.into()),
-            Probe | Page => rejection.with_headers(reply::error(status, &message)),
-            Message => rejection.with_headers(messages::failed(status, &message)),
+            User(family) => family.failed(&rejection.into()),
+            Probe | Page => rejection.with_headers(reply::error(rejection.status(), &rejection.to_string())),
             Service => *ApiFailure::from(rejection).0,
         }
     }
@@ -250,17 +248,17 @@ mod tests {
             ("/livez", Some("/livez"), Probe),
             ("/docs", Some("/docs"), Page),
             ("/", None, Page),
-            ("/api/auth/login", Some("/api/auth/login"), Account(Auth)),
-            ("/api/auth/nothing", None, Account(Auth)),
+            ("/api/auth/login", Some("/api/auth/login"), User(Auth)),
+            ("/api/auth/nothing", None, User(Auth)),
             ("/api/auth", None, Service),
             ("/api/authors/x", None, Service),
-            ("/sessions", Some("/sessions"), Account(Sessions)),
-            ("/sessions/refresh", Some("/sessions/refresh"), Account(Sessions)),
-            ("/sessions/one", Some("/sessions/{session_id}"), Account(Sessions)),
-            ("/sessions/", None, Account(Sessions)),
-            ("/sessions/one/two", None, Account(Sessions)),
+            ("/sessions", Some("/sessions"), User(Sessions)),
+            ("/sessions/refresh", Some("/sessions/refresh"), User(Sessions)),
+            ("/sessions/one", Some("/sessions/{session_id}"), User(Sessions)),
+            ("/sessions/", None, User(Sessions)),
+            ("/sessions/one/two", None, User(Sessions)),
             ("/sessionsx", None, Page),
-            ("/api/messages", Some("/api/messages"), Message),
+            ("/api/messages", Some("/api/messages"), User(Messages)),
             ("/api/messages/1", None, Service),
             (
                 "/api/v1/users//presence",

@@ -62,7 +62,7 @@ struct UpgradeRequest<'a> {
 /// the connection from then on.
 pub(super) async fn upgrade(
     request: Request<RequestBody>,
-    peer: IpAddr,
+    address: IpAddr,
     site: &Site,
     shard: &Rc<Shard>,
     mount: &Mount,
@@ -79,7 +79,7 @@ pub(super) async fn upgrade(
         asked: &asked,
         site,
         mounted: mount.choose(&asked),
-        address: site.client(peer, &head.headers),
+        address,
     };
     if is_too_often {
         return request.refuse(&Refusal::RateLimited.into(), None);

@@ -11,31 +11,29 @@ use super::{
         forms::{Always, BadField, FailedError, Success},
         reply::{self, Reply},
     },
-    Failure,
+    Failure, password,
 };
 
 /// This family's part of the `OpenAPI` document.
 #[derive(OpenApi)]
 #[openapi(
     tags((name = "Accounts", description = "Users and their tokens; on every listener.")),
-    paths(register, login, refresh, me)
+    paths(register, login, refresh, me, password::logout, password::change, password::reset)
 )]
 pub(in crate::http) struct AuthApi;
 
-pub(super) type Sent = super::BodyRefusals<FailedError<'static>>;
-pub(super) type Proving = super::TokenRefusals<FailedError<'static>>;
-
-pub(super) fn succeeded(status: StatusCode, data: impl Serialize) -> Reply {
+pub(in crate::http) fn succeeded(status: StatusCode, data: impl Serialize) -> Reply {
     reply::json(status, &Success::of(data))
 }
 
 pub(super) fn failed(failure: &Failure) -> Reply {
+    let (status, _, message) = failure.describe();
     let body = FailedError {
         success: Always,
-        error: &failure.message(),
+        error: &message,
         details: failure.details().map(|(field, issue)| BadField { field, issue }),
     };
-    reply::json(failure.status(), &body)
+    reply::json(status, &body)
 }
 
 /// A registration.
@@ -55,13 +53,11 @@ struct NewAccount<'a> {
 #[utoipa::path(
     post,
     path = "/api/auth/register",
-    tag = "Accounts",
     request_body(
         content = inline(NewAccount<'static>),
         example = json!({ "email": "ann@example.com", "password": "correct horse battery", "name": "Ann" }),
     ),
     responses(
-        Sent,
         (status = 201, description = "The account was created and logged in.", body = inline(Success<LoggedIn<'static>>)),
         (status = 400, description = "The body, the address or the password is invalid.", body = FailedError<'static>),
         (
@@ -73,7 +69,7 @@ struct NewAccount<'a> {
     ),
 )]
 pub(in crate::http) async fn register(call: RouteCall<'_>) -> Result<Reply, Failure> {
-    let client = call.client();
+    let client = call.client;
     let fields = super::read(call.body, call.site).await?;
     let (email, password) = (fields.text("email")?, fields.text("password")?);
     let name = fields.optional_text("name")?;
@@ -95,13 +91,11 @@ struct LoginBody<'a> {
 #[utoipa::path(
     post,
     path = "/api/auth/login",
-    tag = "Accounts",
     request_body(
         content = inline(LoginBody<'static>),
         example = json!({ "email": "ann@example.com", "password": "correct horse battery" }),
     ),
     responses(
-        Sent,
         (status = 200, description = "The user is logged in.", body = inline(Success<LoggedIn<'static>>)),
         (status = 401, description = "A wrong address or password.", body = FailedError<'static>),
     ),
@@ -123,10 +117,8 @@ struct TokenRenewal<'a> {
 #[utoipa::path(
     post,
     path = "/api/auth/refresh",
-    tag = "Accounts",
     request_body(content = inline(TokenRenewal<'static>), example = json!({ "refreshToken": "…" })),
     responses(
-        Sent,
         (
             status = 200,
             description = "The old refresh token works for 60 seconds more.",
@@ -136,7 +128,7 @@ struct TokenRenewal<'a> {
     ),
 )]
 pub(in crate::http) async fn refresh(call: RouteCall<'_>) -> Result<Reply, Failure> {
-    let client = call.client();
+    let client = call.client;
     let fields = super::read(call.body, call.site).await?;
     let refresh_token = fields.text("refreshToken")?;
     let accounts = &call.site.options.accounts;
@@ -153,9 +145,7 @@ pub(in crate::http) async fn refresh(call: RouteCall<'_>) -> Result<Reply, Failu
 #[utoipa::path(
     get,
     path = "/api/auth/me",
-    tag = "Accounts",
     responses(
-        Proving,
         (status = 200, description = "The user.", body = inline(Success<Known<'static>>)),
         (status = 404, description = "The token's user has no account here.", body = FailedError<'static>),
     ),

@@ -1,12 +1,12 @@
-//! The failures of requests about accounts; the same for every family of routes.
+//! The failures of requests of users: about accounts, and about messages. They are the same for every family of routes.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
-use fanfare_accounts::{AccountError, storage::StorageError};
+use fanfare_accounts::AccountError;
 use http::{StatusCode, header};
 
 use super::super::{
-    body::Unread,
+    body::BadBody,
     caller::KEYS_UNAVAILABLE,
     rejection::RouteRejection,
     reply::{self, Reply},
@@ -15,7 +15,7 @@ use crate::auth::TokenError;
 
 /// When to retry if too many clients ask for the same now.
 const SOON: Duration = Duration::from_secs(1);
-/// When to retry while the database is unavailable.
+/// When to retry while the database, the authorizer or the identity provider is unavailable.
 const LATER: Duration = Duration::from_secs(5);
 
 /// Why a request failed. No text of it repeats a client's value.
@@ -23,7 +23,9 @@ const LATER: Duration = Duration::from_secs(5);
 pub(in crate::http) enum Failure {
     /// The request does not reach a handler.
     Rejected(RouteRejection),
-    Unread(Unread),
+    BadBody(BadBody),
+    /// The body of a message is not JSON.
+    BadMessage(BadBody),
     NotAnObject,
     NoToken,
     BadToken(TokenError),
@@ -31,46 +33,63 @@ pub(in crate::http) enum Failure {
     /// The session is another user's.
     NotYours,
     NotAdmin,
+    /// The user may not publish on the message's channel.
+    ClosedChannel,
     Account(AccountError),
 }
 
-impl Failure {
-    pub(super) fn status(&self) -> StatusCode {
-        match self {
-            Self::Rejected(rejection) => rejection.status(),
-            Self::KeysUnavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Unread(unread) => unread.status(),
-            Self::NotAnObject => StatusCode::BAD_REQUEST,
-            Self::NoToken | Self::BadToken(_) => StatusCode::UNAUTHORIZED,
-            Self::NotYours | Self::NotAdmin => StatusCode::FORBIDDEN,
-            Self::Account(error) => account_status(error),
-        }
-    }
+/// A failure for a client: the status, a code for programs, and a text for people.
+pub(super) type Described = (StatusCode, &'static str, Cow<'static, str>);
 
-    pub(super) fn message(&self) -> String {
-        let text = match self {
-            Self::Rejected(rejection) => return rejection.to_string(),
-            Self::Unread(unread) => return unread.to_string(),
-            Self::NotAnObject => "the body is not a JSON object",
-            Self::NoToken => "an access token is required",
-            Self::BadToken(TokenError::Expired) => "the access token has expired",
-            Self::BadToken(_) => "the access token is not valid",
-            Self::KeysUnavailable => KEYS_UNAVAILABLE,
-            Self::NotYours => "a session is ended with a token of its own, or an admin's",
-            Self::NotAdmin => "other users' sessions are shown to admins only",
-            // The database's problem goes to the log, and not to the client.
-            Self::Account(AccountError::Storage(error)) if error.is_outage() => {
-                "accounts are not available at the moment"
+impl Failure {
+    pub(super) fn describe(&self) -> Described {
+        let unauthorized = StatusCode::UNAUTHORIZED;
+        let (status, code, text) = match self {
+            // All failures that are worth a retry have one code.
+            Self::Rejected(rejection @ RouteRejection::Draining) => {
+                return (rejection.status(), "SERVER_FULL", rejection.to_string().into());
             }
-            Self::Account(AccountError::Storage(_)) => "internal error",
-            Self::Account(error) => return error.to_string(),
+            Self::Rejected(rejection) => {
+                return (rejection.status(), rejection.code(), rejection.to_string().into());
+            }
+            Self::BadBody(bad) | Self::BadMessage(bad) => {
+                return (bad.status, "INVALID_REQUEST", bad.message.clone());
+            }
+            Self::Account(error) => return describe(error),
+            Self::NotAnObject => (
+                StatusCode::BAD_REQUEST,
+                "INVALID_REQUEST",
+                "the body is not a JSON object",
+            ),
+            Self::NoToken => (unauthorized, "INVALID_TOKEN", "an access token is required"),
+            Self::BadToken(TokenError::Expired) => {
+                (unauthorized, "TOKEN_EXPIRED", "the access token has expired")
+            }
+            Self::BadToken(_) => (unauthorized, "INVALID_TOKEN", "the access token is not valid"),
+            Self::KeysUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "SERVER_FULL", KEYS_UNAVAILABLE),
+            Self::NotYours => (
+                StatusCode::FORBIDDEN,
+                "FORBIDDEN",
+                "a session is ended with a token of its own, or an admin's",
+            ),
+            Self::NotAdmin => (
+                StatusCode::FORBIDDEN,
+                "FORBIDDEN",
+                "other users' sessions are shown to admins only",
+            ),
+            Self::ClosedChannel => (
+                StatusCode::FORBIDDEN,
+                "FORBIDDEN",
+                "the channel is not open to you",
+            ),
         };
-        text.to_owned()
+        (status, code, text.into())
     }
 
     /// Returns the wrong field, and the problem with it.
-    pub(super) fn details(&self) -> Option<(&'static str, &'static str)> {
+    pub(super) fn details(&self) -> Option<(&'static str, &str)> {
         match self {
+            Self::BadMessage(bad) => Some(("body", &bad.message)),
             Self::Account(AccountError::Bad { field, issue }) => Some((field, issue)),
             Self::Account(AccountError::BadResetToken) => Some(("token", "is not valid, or not any more")),
             _ => None,
@@ -83,8 +102,8 @@ impl Failure {
             Self::Rejected(rejection) => return rejection.with_headers(reply),
             Self::NoToken | Self::BadToken(_) => return reply::challenge(reply),
             Self::Account(AccountError::TooManyAttempts { retry_after }) => *retry_after,
-            Self::KeysUnavailable => LATER,
             Self::Account(AccountError::Busy) => SOON,
+            Self::KeysUnavailable | Self::Account(AccountError::Undecided) => LATER,
             Self::Account(AccountError::Storage(error)) if error.is_outage() => LATER,
             _ => return reply,
         };
@@ -107,25 +126,36 @@ impl From<AccountError> for Failure {
         if let AccountError::Storage(error) = &error
             && !error.is_outage()
         {
-            tracing::error!(%error, "a request about accounts failed");
+            tracing::error!(%error, "a request about accounts or messages failed");
         }
         Self::Account(error)
     }
 }
 
-fn account_status(error: &AccountError) -> StatusCode {
-    match error {
-        AccountError::Bad { .. } | AccountError::BadResetToken => StatusCode::BAD_REQUEST,
-        AccountError::Taken => StatusCode::CONFLICT,
-        AccountError::Closed | AccountError::NotIssuing | AccountError::WrongPassword => {
-            StatusCode::FORBIDDEN
+fn describe(error: &AccountError) -> Described {
+    let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+    let (status, code) = match error {
+        AccountError::Bad { .. } | AccountError::BadResetToken => {
+            (StatusCode::BAD_REQUEST, "INVALID_REQUEST")
         }
-        AccountError::BadCredentials | AccountError::BadToken => StatusCode::UNAUTHORIZED,
-        AccountError::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
-        AccountError::NotFound(_) => StatusCode::NOT_FOUND,
-        AccountError::Busy
-        | AccountError::Undecided
-        | AccountError::Storage(StorageError::Unavailable(_)) => StatusCode::SERVICE_UNAVAILABLE,
-        AccountError::Storage(_) => StatusCode::INTERNAL_SERVER_ERROR,
-    }
+        AccountError::Taken => (StatusCode::CONFLICT, "INVALID_REQUEST"),
+        AccountError::Closed | AccountError::NotIssuing | AccountError::WrongPassword => {
+            (StatusCode::FORBIDDEN, "FORBIDDEN")
+        }
+        AccountError::BadCredentials => (StatusCode::UNAUTHORIZED, "INVALID_CREDENTIALS"),
+        AccountError::BadToken => (StatusCode::UNAUTHORIZED, "INVALID_TOKEN"),
+        AccountError::TooManyAttempts { .. } => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED"),
+        AccountError::NotFound(_) => (StatusCode::NOT_FOUND, "NOT_FOUND"),
+        AccountError::Busy | AccountError::Undecided => (unavailable, "SERVER_FULL"),
+        // The database's problem goes to the log, and not to the client.
+        AccountError::Storage(error) if error.is_outage() => {
+            let text = "the database is not available at the moment";
+            return (unavailable, "SERVER_FULL", text.into());
+        }
+        AccountError::Storage(_) => {
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            return (status, "INTERNAL_ERROR", "internal error".into());
+        }
+    };
+    (status, code, error.to_string().into())
 }

@@ -12,57 +12,45 @@ pub(super) mod sessions;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, marker::PhantomData, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use fanfare_accounts::{AccountError, Accounts, Login};
 use fanfare_core::Identity;
 use http::{HeaderMap, header};
-use utoipa::{
-    IntoResponses, ToSchema,
-    openapi::{RefOr, Response},
-};
+use utoipa::{OpenApi, ToSchema, openapi};
 
-use self::{failure::Failure, fields::Fields};
+pub(super) use self::failure::Failure;
+use self::fields::Fields;
 use super::{
     Site,
     body::{self, RequestBody},
     call::RouteCall,
     caller,
-    forms::{challenging, refusals},
+    openapi::group::{self, Refusals},
     reply::Reply,
 };
 use crate::auth::TokenError;
 
-/// The refusals of a route with a body, in the form of `E`.
-struct BodyRefusals<E>(PhantomData<E>);
+/// The refusals of a route with an access token.
+const OF_TOKENS: Refusals = &[
+    (401, "The token is missing or invalid."),
+    (429, "Too many requests."),
+    (500, "A fault of the server's."),
+    (503, "The server is stopping, or the database is unavailable."),
+];
 
-impl<E: ToSchema> IntoResponses for BodyRefusals<E> {
-    fn responses() -> BTreeMap<String, RefOr<Response>> {
-        refusals::<E>(&[
-            (400, "The body is invalid."),
-            (403, "This server issues no tokens."),
-            (408, "The body did not arrive in time."),
-            (413, "The body is too large."),
-            (415, "The body is not JSON in UTF-8."),
-            (429, "Too many requests, or too many bad logins."),
-            (500, "A fault of the server's."),
-            (503, "The server is stopping, or the database is unavailable."),
-        ])
-    }
-}
+/// The refusals of a route with a body.
+const OF_BODIES: Refusals = &[
+    (400, "The body is invalid."),
+    (403, "This server issues no tokens."),
+    (429, "Too many requests, or too many bad logins."),
+    (500, "A fault of the server's."),
+    (503, "The server is stopping, or the database is unavailable."),
+];
 
-/// The refusals of a route with an access token, in the form of `E`.
-struct TokenRefusals<E>(PhantomData<E>);
-
-impl<E: ToSchema> IntoResponses for TokenRefusals<E> {
-    fn responses() -> BTreeMap<String, RefOr<Response>> {
-        challenging(refusals::<E>(&[
-            (401, "The token is missing or invalid."),
-            (429, "Too many requests."),
-            (500, "A fault of the server's."),
-            (503, "The server is stopping, or the database is unavailable."),
-        ]))
-    }
+/// Returns the description of the family `G`, whose errors have the form of `E`.
+pub(super) fn described<G: OpenApi, E: ToSchema>() -> openapi::OpenApi {
+    group::described::<G, E>(&[], OF_TOKENS, OF_BODIES)
 }
 
 /// The longest body, in bytes: far more than valid ones need, so that a password that is too long gets its own error.
@@ -75,6 +63,8 @@ pub(super) enum Family {
     Auth,
     /// `/sessions…`
     Sessions,
+    /// `/api/messages`
+    Messages,
 }
 
 impl Family {
@@ -85,7 +75,7 @@ impl Family {
 
     pub(super) fn failed(self, failure: &Failure) -> Reply {
         let reply = match self {
-            Self::Auth => auth::failed(failure),
+            Self::Auth | Self::Messages => auth::failed(failure),
             Self::Sessions => sessions::failed(failure),
         };
         failure.with_headers(reply)
@@ -95,19 +85,19 @@ impl Family {
 /// Returns the fields of a body, whatever its `Content-Type`.
 async fn read(sent: RequestBody, site: &Site) -> Result<Fields, Failure> {
     let body = body::read_within(MAX_BODY, sent, site).await;
-    let body = body.map_err(Failure::Unread)?;
+    let body = body.map_err(Failure::BadBody)?;
     match Fields::parse(&body.bytes) {
         Some(fields) => Ok(fields),
         None => Err(body
             .not_json()
             .await
-            .map_or(Failure::NotAnObject, Failure::Unread)),
+            .map_or(Failure::NotAnObject, Failure::BadBody)),
     }
 }
 
 /// Logs in the user whose name is in the field `name`.
 async fn log_in(name: &'static str, call: RouteCall<'_>) -> Result<Login, Failure> {
-    let client = call.client();
+    let client = call.client;
     let fields = read(call.body, call.site).await?;
     let (email, password) = (fields.text(name)?, fields.text("password")?);
     let (accounts, user_agent) = (&call.site.options.accounts, user_agent(&call.head.headers));
@@ -130,7 +120,7 @@ fn user_agent(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Verifies the access token of a request.
-async fn prove(headers: &HeaderMap, site: &Site) -> Result<Arc<Identity>, Failure> {
+pub(super) async fn prove(headers: &HeaderMap, site: &Site) -> Result<Arc<Identity>, Failure> {
     let token = caller::bearer(headers).ok_or(Failure::NoToken)?;
     let identified = site.gate.identify(token).await;
     identified.map_err(|error| {

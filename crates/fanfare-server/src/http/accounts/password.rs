@@ -3,7 +3,7 @@
 use fanfare_accounts::PasswordChange;
 use http::StatusCode;
 use serde::Serialize;
-use utoipa::{OpenApi, ToSchema};
+use utoipa::ToSchema;
 
 use super::{
     super::{
@@ -12,13 +12,8 @@ use super::{
         reply::Reply,
     },
     Failure,
-    auth::{Proving, Sent, succeeded},
+    auth::succeeded,
 };
-
-/// These routes' part of the `OpenAPI` document.
-#[derive(OpenApi)]
-#[openapi(paths(logout, change, reset))]
-pub(in crate::http) struct PasswordApi;
 
 /// A success without data.
 #[derive(Serialize, ToSchema)]
@@ -28,9 +23,7 @@ pub(super) struct Done {}
 #[utoipa::path(
     post,
     path = "/api/auth/logout",
-    tag = "Accounts",
     responses(
-        Proving,
         (status = 200, description = "Logged out.", body = inline(Success<Done>)),
         (status = 404, description = "The token belongs to no session of this server.", body = FailedError<'static>),
     ),
@@ -58,14 +51,11 @@ struct Change<'a> {
 #[utoipa::path(
     post,
     path = "/api/auth/password",
-    tag = "Accounts",
     request_body(
         content = inline(Change<'static>),
         example = json!({ "currentPassword": "correct horse battery", "newPassword": "staple of another horse" }),
     ),
     responses(
-        Sent,
-        Proving,
         (status = 200, description = "Changed.", body = inline(Success<Done>)),
         (status = 403, description = "The current password is wrong.", body = FailedError<'static>),
         (status = 404, description = "The token's user has no account here.", body = FailedError<'static>),
@@ -79,7 +69,7 @@ struct Change<'a> {
     security(("bearer" = [])),
 )]
 pub(in crate::http) async fn change(call: RouteCall<'_>) -> Result<Reply, Failure> {
-    let client = call.client();
+    let client = call.client;
     let fields = super::read(call.body, call.site).await?;
     let proved = super::prove(&call.head.headers, call.site).await?;
     let current = fields.text("currentPassword")?.to_owned();
@@ -113,18 +103,16 @@ struct Reset<'a> {
 #[utoipa::path(
     post,
     path = "/api/auth/password/reset",
-    tag = "Accounts",
     request_body(
         content = inline(Reset<'static>),
         example = json!({ "token": "…", "newPassword": "staple of another horse" }),
     ),
     responses(
-        Sent,
         (status = 200, description = "Reset. The user logs in with the new password.", body = inline(Success<Done>)),
     ),
 )]
 pub(in crate::http) async fn reset(call: RouteCall<'_>) -> Result<Reply, Failure> {
-    let client = call.client();
+    let client = call.client;
     let fields = super::read(call.body, call.site).await?;
     let token = fields.text("token")?.to_owned();
     let new = fields.text("newPassword")?.to_owned();

@@ -1,9 +1,6 @@
 //! `/sessions`: logins for programs; errors are `{"error":{"code","message","details"}}`.
 
-use fanfare_accounts::{
-    AccountError, Login,
-    storage::{Session, StorageError},
-};
+use fanfare_accounts::{AccountError, Login, storage::Session};
 use fanfare_core::UserId;
 use serde::Serialize;
 use utoipa::{OpenApi, ToSchema};
@@ -13,12 +10,10 @@ use super::{
         api::query::Query,
         call::RouteCall,
         forms::ApiError,
-        rejection::RouteRejection,
         reply::{self, Reply},
     },
     Failure,
 };
-use crate::auth::TokenError;
 
 /// The name of the session of the request's token.
 const CURRENT: &str = "current";
@@ -31,39 +26,11 @@ const CURRENT: &str = "current";
 )]
 pub(in crate::http) struct SessionsApi;
 
-type SessionSent = super::BodyRefusals<ApiError<'static>>;
-type SessionProving = super::TokenRefusals<ApiError<'static>>;
-
 pub(super) fn failed(failure: &Failure) -> Reply {
+    let (status, code, message) = failure.describe();
     let details = failure.details().into_iter();
-    let details = details
-        .map(|(field, issue)| (field.to_owned(), issue.into()))
-        .collect();
-    reply::coded(failure.status(), code(failure), &failure.message(), details)
-}
-
-/// Returns the code for programs. All failures that are worth a retry have one code.
-fn code(failure: &Failure) -> &'static str {
-    match failure {
-        Failure::Rejected(RouteRejection::Draining) | Failure::KeysUnavailable => "SERVER_FULL",
-        Failure::Rejected(rejection) => rejection.code(),
-        Failure::Unread(_) | Failure::NotAnObject => "INVALID_REQUEST",
-        Failure::BadToken(TokenError::Expired) => "TOKEN_EXPIRED",
-        Failure::NoToken | Failure::BadToken(_) => "INVALID_TOKEN",
-        Failure::NotYours | Failure::NotAdmin => "FORBIDDEN",
-        Failure::Account(error) => match error {
-            AccountError::Bad { .. } | AccountError::Taken | AccountError::BadResetToken => "INVALID_REQUEST",
-            AccountError::Closed | AccountError::NotIssuing | AccountError::WrongPassword => "FORBIDDEN",
-            AccountError::BadCredentials => "INVALID_CREDENTIALS",
-            AccountError::BadToken => "INVALID_TOKEN",
-            AccountError::TooManyAttempts { .. } => "RATE_LIMITED",
-            AccountError::NotFound(_) => "NOT_FOUND",
-            AccountError::Busy
-            | AccountError::Undecided
-            | AccountError::Storage(StorageError::Unavailable(_)) => "SERVER_FULL",
-            AccountError::Storage(_) => "INTERNAL_ERROR",
-        },
-    }
+    let details = details.map(|(field, issue)| (field.to_owned(), issue.into()));
+    reply::coded(status, code, &message, details.collect())
 }
 
 /// The sessions of a user.
@@ -114,10 +81,8 @@ impl<'a> LoginSession<'a> {
     get,
     path = "/sessions",
     operation_id = "listSessions",
-    tag = "Login sessions",
     params(("user" = Option<String>, Query, description = "The sessions of this user; admins only.")),
     responses(
-        SessionProving,
         (status = 200, description = "The sessions.", body = inline(Sessions<'static>)),
         (status = 400, description = "The query is invalid.", body = ApiError<'static>),
         (status = 403, description = "The sessions are another user's.", body = ApiError<'static>),
@@ -155,13 +120,11 @@ struct SessionBody<'a> {
     post,
     path = "/sessions",
     operation_id = "createSession",
-    tag = "Login sessions",
     request_body(
         content = inline(SessionBody<'static>),
         example = json!({ "username": "ann@example.com", "password": "correct horse battery" }),
     ),
     responses(
-        SessionSent,
         (status = 200, description = "The user is logged in.", body = inline(Opened<'static>)),
         (status = 401, description = "A wrong name or password.", body = ApiError<'static>),
     ),
@@ -240,16 +203,14 @@ struct Renewed<'a> {
     post,
     path = "/sessions/refresh",
     operation_id = "refreshSession",
-    tag = "Login sessions",
     request_body(content = inline(SessionRenewal<'static>), example = json!({ "refresh_token": "…" })),
     responses(
-        SessionSent,
         (status = 200, description = "The refresh token stays as it is.", body = inline(Renewed<'static>)),
         (status = 401, description = "The refresh token is invalid, or was revoked.", body = ApiError<'static>),
     ),
 )]
 pub(in crate::http) async fn refresh(call: RouteCall<'_>) -> Result<Reply, Failure> {
-    let client = call.client();
+    let client = call.client;
     let fields = super::read(call.body, call.site).await?;
     let refresh_token = fields.text("refresh_token")?;
     let accounts = &call.site.options.accounts;
@@ -268,10 +229,8 @@ pub(in crate::http) async fn refresh(call: RouteCall<'_>) -> Result<Reply, Failu
     delete,
     path = "/sessions/{session_id}",
     operation_id = "endSession",
-    tag = "Login sessions",
     params(("session_id" = String, Path, description = "The session's id, or `current` for the session of the token.", example = "current")),
     responses(
-        SessionProving,
         (status = 204, description = "Ended."),
         (
             status = 403,

@@ -47,7 +47,7 @@ async fn every_refusal_in_both_forms() {
         (storage(StorageError::Conflict), 500, "INTERNAL_ERROR", None),
     ] {
         let failure = Failure::from(error);
-        let (message, retry_after) = (failure.message(), retry_after.map(str::to_owned));
+        let ((_, _, message), retry_after) = (failure.describe(), retry_after.map(str::to_owned));
         let plain = json!({ "success": false, "error": message });
         let coded = json!({ "error": { "code": code, "message": message, "details": {} } });
         for (family, body) in [(Family::Auth, plain), (Family::Sessions, coded)] {
@@ -60,11 +60,15 @@ async fn every_refusal_in_both_forms() {
 #[test]
 fn clients_do_not_hear_how_accounts_are_kept() {
     for (error, message) in [
-        (Outage::Denied.into(), "accounts are not available at the moment"),
+        (
+            Outage::Denied.into(),
+            "the database is not available at the moment",
+        ),
         (StorageError::Newer { found: 9, known: 1 }, "internal error"),
         (StorageError::Fault("column secret".to_owned()), "internal error"),
     ] {
-        assert_eq!(Failure::from(AccountError::Storage(error)).message(), message);
+        let (_, _, text) = Failure::from(AccountError::Storage(error)).describe();
+        assert_eq!(text, message);
     }
 }
 

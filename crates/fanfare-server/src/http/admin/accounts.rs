@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    ApiError, ApiFailure, Reply, RouteCall, ServiceRefusals, audit,
+    ApiError, ApiFailure, Reply, RouteCall,
     query::{Limit, Query},
     read, reply,
 };
@@ -70,7 +70,6 @@ struct AccountChange {
     get,
     path = "/api/v1/accounts",
     operation_id = "listAccounts",
-    tag = "Operations",
     params(
         ("email" = Option<String>, Query, description = "Only the account with this address."),
         Limit,
@@ -78,10 +77,8 @@ struct AccountChange {
     ),
     responses(
         (status = 200, description = "A page of accounts, the oldest first.", body = inline(AccountPage<'static>)),
-        ServiceRefusals,
         (status = 500, description = "A fault of the server's.", body = ApiError<'static>),
     ),
-    security(("apiKey" = []), ("bearer" = []), ()),
 )]
 pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
     let query = Query::read(call.query(), &["email", "limit", "cursor"])?;
@@ -111,21 +108,15 @@ pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, ApiFailu
     post,
     path = "/api/v1/accounts",
     operation_id = "createAccount",
-    tag = "Operations",
     request_body(
         content = inline(AccountWanted),
         example = json!({ "email": "operator@example.com", "password": "correct horse battery", "roles": ["user"] }),
     ),
     responses(
         (status = 201, description = "Made.", body = inline(ShownAccount<'static>)),
-        ServiceRefusals,
-        (status = 408, description = "The body did not arrive in time.", body = ApiError<'static>),
         (status = 409, description = "The address has an account already.", body = ApiError<'static>),
-        (status = 413, description = "The body is too large.", body = ApiError<'static>),
-        (status = 415, description = "The body is not JSON in UTF-8.", body = ApiError<'static>),
         (status = 500, description = "A fault of the server's.", body = ApiError<'static>),
     ),
-    security(("apiKey" = []), ("bearer" = []), ()),
 )]
 pub(in crate::http) async fn create(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
     let AccountWanted {
@@ -142,8 +133,8 @@ pub(in crate::http) async fn create(call: RouteCall<'_>) -> Result<Reply, ApiFai
         .create_user(&email, &password, name.as_deref(), &roles)
         .await?;
     let what = format!("made the account {} with the roles {:?}", user.id, user.roles);
-    let made = reply::json(StatusCode::CREATED, &ShownAccount::of(&user));
-    Ok(audit::changed(made, what))
+    call.audit.changed(&what);
+    Ok(reply::json(StatusCode::CREATED, &ShownAccount::of(&user)))
 }
 
 /// Changes an account's roles, or disables or enables it.
@@ -151,19 +142,13 @@ pub(in crate::http) async fn create(call: RouteCall<'_>) -> Result<Reply, ApiFai
     patch,
     path = "/api/v1/accounts/{id}",
     operation_id = "changeAccount",
-    tag = "Operations",
     params(("id" = String, Path, description = "The account's id.", min_length = 1, example = "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b")),
     request_body(content = inline(AccountChange), example = json!({ "disabled": true })),
     responses(
         (status = 200, description = "The changed account.", body = inline(ShownAccount<'static>)),
-        ServiceRefusals,
         (status = 404, description = "There is no such account.", body = ApiError<'static>),
-        (status = 408, description = "The body did not arrive in time.", body = ApiError<'static>),
-        (status = 413, description = "The body is too large.", body = ApiError<'static>),
-        (status = 415, description = "The body is not JSON in UTF-8.", body = ApiError<'static>),
         (status = 500, description = "A fault of the server's.", body = ApiError<'static>),
     ),
-    security(("apiKey" = []), ("bearer" = []), ()),
 )]
 pub(in crate::http) async fn change(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
     let (id, accounts) = (call.segment, &call.site.options.accounts);
@@ -180,7 +165,8 @@ pub(in crate::http) async fn change(call: RouteCall<'_>) -> Result<Reply, ApiFai
         "changed the account {}: roles {:?}, switched {state}",
         user.id, user.roles
     );
-    Ok(audit::changed(reply::ok(&ShownAccount::of(&user)), what))
+    call.audit.changed(&what);
+    Ok(reply::ok(&ShownAccount::of(&user)))
 }
 
 impl<'a> ShownAccount<'a> {

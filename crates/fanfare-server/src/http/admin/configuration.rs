@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Always, ApiFailure, Reply, RouteCall, ServiceRefusals, degraded, reply};
+use super::{Always, ApiFailure, Reply, RouteCall, degraded, reply};
 use crate::report::{CONFIGURATION, NodeConfiguration};
 
 /// All nodes' configurations.
@@ -22,9 +22,7 @@ struct Configurations {
     get,
     path = "/api/v1/configuration",
     operation_id = "configuration",
-    tag = "Operations",
-    responses((status = 200, description = "The configuration of each node, without secrets.", body = inline(Configurations)), ServiceRefusals),
-    security(("apiKey" = []), ("bearer" = []), ()),
+    responses((status = 200, description = "The configuration of each node, without secrets.", body = inline(Configurations))),
 )]
 pub(in crate::http) async fn show(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
     let found = call.site.node.reports::<NodeConfiguration>(CONFIGURATION).await;

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::{Always, ApiFailure, Reply, RouteCall, ServiceRefusals, Site, degraded, query::Query, reply};
+use super::{Always, ApiFailure, Reply, RouteCall, Site, degraded, query::Query, reply};
 use crate::{
     access::{ExplainedAction, decide},
     http::api::connections::Connection,
@@ -116,14 +116,12 @@ struct ExplainQuery {
     get,
     path = "/api/v1/explain",
     operation_id = "explain",
-    tag = "Operations",
     params(
         ("channel" = String, Query, description = "A channel, a room or a personal channel.", min_length = 1, example = "board.kitchen"),
         ("user" = Option<String>, Query, description = "The user; without it, a connection without a token.", example = "mia"),
         ("claims" = Option<String>, Query, description = "Claims of the user's token, as a JSON object."),
     ),
-    responses((status = 200, description = "The decisions with their reasons, and the user's connections.", body = inline(Explained<'static>)), ServiceRefusals),
-    security(("apiKey" = []), ("bearer" = []), ()),
+    responses((status = 200, description = "The decisions with their reasons, and the user's connections.", body = inline(Explained<'static>))),
 )]
 pub(in crate::http) async fn explain(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
     let site = call.site;

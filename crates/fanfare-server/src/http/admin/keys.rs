@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{ApiError, ApiFailure, Reply, RouteCall, ServiceRefusals, audit, read, reply};
+use super::{ApiError, ApiFailure, Reply, RouteCall, read, reply};
 
 /// All keys.
 #[derive(Serialize, ToSchema)]
@@ -69,13 +69,10 @@ enum ScopeName {
     get,
     path = "/api/v1/keys",
     operation_id = "listKeys",
-    tag = "Operations",
     responses(
         (status = 200, description = "All keys, without their secrets.", body = inline(ShownKeys<'static>)),
-        ServiceRefusals,
         (status = 500, description = "A fault of the server's.", body = ApiError<'static>),
     ),
-    security(("apiKey" = []), ("bearer" = []), ()),
 )]
 pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
     let keys = call.site.options.accounts.keys().await?;
@@ -88,17 +85,11 @@ pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, ApiFailu
     post,
     path = "/api/v1/keys",
     operation_id = "createKey",
-    tag = "Operations",
     request_body(content = inline(KeyWanted), example = json!({ "name": "billing", "scopes": ["publish"] })),
     responses(
         (status = 201, description = "Created. The secret is not shown again.", body = inline(NewKey<'static>)),
-        ServiceRefusals,
-        (status = 408, description = "The body did not arrive in time.", body = ApiError<'static>),
-        (status = 413, description = "The body is too large.", body = ApiError<'static>),
-        (status = 415, description = "The body is not JSON in UTF-8.", body = ApiError<'static>),
         (status = 500, description = "A fault of the server's.", body = ApiError<'static>),
     ),
-    security(("apiKey" = []), ("bearer" = []), ()),
 )]
 pub(in crate::http) async fn create(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
     let wanted: KeyWanted = read(call.body, call.site).await?;
@@ -111,7 +102,8 @@ pub(in crate::http) async fn create(call: RouteCall<'_>) -> Result<Reply, ApiFai
         scopes: &key.scopes,
     };
     let what = format!("made the API key {} ({}) with {:?}", key.id, key.name, key.scopes);
-    Ok(audit::changed(reply::json(StatusCode::CREATED, &made), what))
+    call.audit.changed(&what);
+    Ok(reply::json(StatusCode::CREATED, &made))
 }
 
 /// Revokes an API key, within seconds on all nodes.
@@ -119,15 +111,12 @@ pub(in crate::http) async fn create(call: RouteCall<'_>) -> Result<Reply, ApiFai
     delete,
     path = "/api/v1/keys/{id}",
     operation_id = "revokeKey",
-    tag = "Operations",
     params(("id" = String, Path, description = "The key's id.", min_length = 1, example = "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b")),
     responses(
         (status = 204, description = "The key was revoked."),
-        ServiceRefusals,
         (status = 404, description = "There is no such key, or it is already revoked.", body = ApiError<'static>),
         (status = 500, description = "A fault of the server's.", body = ApiError<'static>),
     ),
-    security(("apiKey" = []), ("bearer" = []), ()),
 )]
 pub(in crate::http) async fn revoke(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
     let id = call.segment;
@@ -135,8 +124,8 @@ pub(in crate::http) async fn revoke(call: RouteCall<'_>) -> Result<Reply, ApiFai
         return Err("the path names no key".into());
     }
     call.site.options.accounts.revoke_key(id).await?;
-    let what = format!("revoked the API key {id}");
-    Ok(audit::changed(reply::no_content(), what))
+    call.audit.changed(&format!("revoked the API key {id}"));
+    Ok(reply::no_content())
 }
 
 impl<'a> ShownKey<'a> {

@@ -20,8 +20,7 @@ use serde_json::Value;
 use utoipa::OpenApi;
 
 use super::{
-    api::{ApiFailure, ServiceRefusals, degraded, not_found, query, unavailable},
-    audit,
+    api::{ApiFailure, degraded, not_found, query, unavailable},
     body::{self, RequestBody},
     call::RouteCall,
     forms::{Always, ApiError},
@@ -34,7 +33,6 @@ use super::{
 #[openapi(
     tags((name = "Operations", description = "For operators: the same callers as the service API.")),
     paths(
-        page::page,
         overview::show,
         problems::list,
         configuration::show,
@@ -64,7 +62,7 @@ async fn read<T: DeserializeOwned>(sent: RequestBody, site: &Site) -> Result<T, 
     match object.and_then(|object| T::deserialize(Value::Object(object))) {
         Ok(read) => Ok(read),
         Err(error) => Err(match body.not_json().await {
-            Some(unread) => unread.into(),
+            Some(bad) => bad.into(),
             None => error.to_string().into(),
         }),
     }

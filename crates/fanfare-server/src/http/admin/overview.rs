@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Always, ApiFailure, Reply, RouteCall, ServiceRefusals, degraded, reply};
+use super::{Always, ApiFailure, Reply, RouteCall, degraded, reply};
 use crate::report::{FIGURES, NodeFigures};
 
 /// All nodes' figures.
@@ -24,9 +24,7 @@ struct NodesOverview {
     get,
     path = "/api/v1/overview",
     operation_id = "overview",
-    tag = "Operations",
-    responses((status = 200, description = "The figures of each node.", body = inline(NodesOverview)), ServiceRefusals),
-    security(("apiKey" = []), ("bearer" = []), ()),
+    responses((status = 200, description = "The figures of each node.", body = inline(NodesOverview))),
 )]
 pub(in crate::http) async fn show(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
     let found = call.site.node.reports::<NodeFigures>(FIGURES).await;

@@ -1,16 +1,12 @@
 //! `GET /api/v1/problems`: what went wrong on any node, and what to do about it.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, UNIX_EPOCH},
-};
+use std::{collections::BTreeMap, time::Duration};
 
-use fanfare_core::timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Always, ApiFailure, Reply, RouteCall, ServiceRefusals, degraded, reply};
+use super::{Always, ApiFailure, Reply, RouteCall, degraded, reply};
 use crate::{
     report::{FIGURES, KINDS, NodeFigures, ProblemKind, Severity},
     upkeep::ENDS_SOON,
@@ -56,9 +52,7 @@ struct ReportedProblem {
     get,
     path = "/api/v1/problems",
     operation_id = "problems",
-    tag = "Operations",
-    responses((status = 200, description = "The most severe first.", body = inline(ReportedProblems)), ServiceRefusals),
-    security(("apiKey" = []), ("bearer" = []), ()),
+    responses((status = 200, description = "The most severe first.", body = inline(ReportedProblems))),
 )]
 pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
     let found = call.site.node.reports::<NodeFigures>(FIGURES).await;
@@ -134,9 +128,8 @@ fn lasting(name: &str, node: &NodeFigures) -> Option<String> {
 /// Returns the listeners whose certificate's end `matches`; `None` if there are none.
 fn certificates(node: &NodeFigures, matches: impl Fn(Option<u64>) -> bool) -> Option<String> {
     let found = node.certificates.iter().filter(|(_, end)| matches(**end));
-    let time = |seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
-    let shown = found.map(|(listener, end)| match end.and_then(time) {
-        Some(end) => format!("{listener} ends at {}", timestamp(end)),
+    let shown = found.map(|(listener, end)| match end.map(Duration::from_secs) {
+        Some(end) => format!("{listener} ends at {}", reply::time_since_1970(end)),
         None => listener.clone(),
     });
     let shown: Vec<_> = shown.collect();

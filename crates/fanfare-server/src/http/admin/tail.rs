@@ -21,7 +21,7 @@ use tokio::{
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{ApiFailure, Reply, RouteCall, ServiceRefusals, Site, api_error, audit, query::Query, reply};
+use super::{ApiFailure, Reply, RouteCall, Site, api_error, query::Query, reply};
 use crate::http::{caller, progress::InProgress, reply_body::ReplyBody};
 
 /// How often it is looked whether the server stops, and whether the caller may still read.
@@ -89,7 +89,6 @@ struct TailQuery {
     get,
     path = "/api/v1/tail",
     operation_id = "tail",
-    tag = "Operations",
     params(
         ("user" = Option<String>, Query, description = "The events for this user."),
         ("channel" = Option<String>, Query, description = "The events on this channel, or on those that a pattern matches.", example = "board.*"),
@@ -103,9 +102,7 @@ struct TailQuery {
             content_type = "application/jsonl",
             body = inline(TailLine<'static>),
         ),
-        ServiceRefusals,
     ),
-    security(("apiKey" = []), ("bearer" = []), ()),
 )]
 pub(in crate::http) async fn open(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
     let site = call.site;
@@ -133,11 +130,11 @@ pub(in crate::http) async fn open(call: RouteCall<'_>) -> Result<Reply, ApiFailu
     tokio::task::spawn_local(stream.run());
     let reply = Reply::new(ReplyBody::Stream(parts));
     let reply = reply::with(reply, header::CONTENT_TYPE, "application/jsonl");
-    let mut reply = reply::ungathered(reply::with(reply, header::CACHE_CONTROL, "no-store"));
     if data {
-        reply = audit::changed(reply, "opened a tail with data".to_owned());
+        call.audit.changed("opened a tail with data");
     }
-    Ok(reply)
+    let reply = reply::with(reply, header::CACHE_CONTROL, "no-store");
+    Ok(reply::ungathered(reply))
 }
 
 /// An open tail, and its caller.

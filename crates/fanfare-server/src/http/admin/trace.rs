@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    Always, ApiError, ApiFailure, Reply, RouteCall, ServiceRefusals, api_error, audit, degraded, not_found,
+    Always, ApiError, ApiFailure, Reply, RouteCall, api_error, degraded, not_found,
     query::{Limit, Query},
     read, reply,
     traced::{About, ShownEvent, ShownTrace},
@@ -77,16 +77,10 @@ struct TracedEvents<'a> {
     post,
     path = "/api/v1/trace",
     operation_id = "armTrace",
-    tag = "Operations",
     request_body(content = inline(TraceWanted), example = json!({ "channel": "chat.*", "user": "ann", "seconds": 60 })),
     responses(
         (status = 200, description = "It is armed.", body = inline(Armed)),
-        ServiceRefusals,
-        (status = 408, description = "The body did not arrive in time.", body = ApiError<'static>),
-        (status = 413, description = "The body is too large.", body = ApiError<'static>),
-        (status = 415, description = "The body is not JSON in UTF-8.", body = ApiError<'static>),
     ),
-    security(("apiKey" = []), ("bearer" = []), ()),
 )]
 pub(in crate::http) async fn arm(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
     let wanted: TraceWanted = read(call.body, call.site).await?;
@@ -105,8 +99,8 @@ pub(in crate::http) async fn arm(call: RouteCall<'_>) -> Result<Reply, ApiFailur
         until,
         degraded: degraded(asked.complete),
     };
-    let what = format!("armed the trace {trace}");
-    Ok(audit::changed(reply::ok(&armed), what))
+    call.audit.changed(&format!("armed the trace {trace}"));
+    Ok(reply::ok(&armed))
 }
 
 /// The traced events that the nodes keep, the latest first.
@@ -114,13 +108,11 @@ pub(in crate::http) async fn arm(call: RouteCall<'_>) -> Result<Reply, ApiFailur
     get,
     path = "/api/v1/trace",
     operation_id = "listTraces",
-    tag = "Operations",
     params(
         ("trace" = Option<Uuid>, Query, description = "Only those that this armed trace recorded."),
         Limit,
     ),
-    responses((status = 200, description = "The events, without their data.", body = inline(TracedEvents<'static>)), ServiceRefusals),
-    security(("apiKey" = []), ("bearer" = []), ()),
+    responses((status = 200, description = "The events, without their data.", body = inline(TracedEvents<'static>))),
 )]
 pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
     let query = Query::read(call.query(), &["trace", "limit"])?;
@@ -138,14 +130,12 @@ pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, ApiFailu
     get,
     path = "/api/v1/trace/{id}",
     operation_id = "showTrace",
-    tag = "Operations",
     params(
         ("id" = Uuid, Path, description = "The event's id.", example = "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"),
         ("user" = Option<String>, Query, description = "Why this user did or did not receive it."),
     ),
     responses(
         (status = 200, description = "What the nodes have recorded so far.", body = inline(ShownTrace<'static>)),
-        ServiceRefusals,
         (status = 404, description = "No node has a trace of this event.", body = ApiError<'static>),
         (
             status = 503,
@@ -154,7 +144,6 @@ pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, ApiFailu
             headers(("Retry-After" = u64, description = "After how many seconds to repeat the request; absent if that is unknown.")),
         ),
     ),
-    security(("apiKey" = []), ("bearer" = []), ()),
 )]
 pub(in crate::http) async fn show(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
     let (id, site) = (call.segment.parse().map_err(|_| NO_ID)?, call.site);
@@ -205,22 +194,19 @@ pub(in crate::http) async fn show(call: RouteCall<'_>) -> Result<Reply, ApiFailu
     delete,
     path = "/api/v1/trace/{id}",
     operation_id = "disarmTrace",
-    tag = "Operations",
     params(("id" = Uuid, Path, description = "The id of the armed trace: `trace` in the answer that armed it.", example = "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b")),
     responses(
         (status = 204, description = "It is disarmed: no node records further events for it."),
-        ServiceRefusals,
         (status = 404, description = "It is not armed: it has ended, or there never was one.", body = ApiError<'static>),
     ),
-    security(("apiKey" = []), ("bearer" = []), ()),
 )]
 pub(in crate::http) async fn disarm(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
     let id: Uuid = call.segment.parse().map_err(|_| NO_ID)?;
     if !call.site.node.disarm_trace(id).await.answer {
         return Err(not_found("no such trace is armed"));
     }
-    let what = format!("disarmed the trace {id}");
-    Ok(audit::changed(reply::no_content(), what))
+    call.audit.changed(&format!("disarmed the trace {id}"));
+    Ok(reply::no_content())
 }
 
 impl TraceWanted {

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use fanfare_core::{timestamp, timestamp_micros};
+use fanfare_core::timestamp_micros;
 use fanfare_engine::{ConnectionTrace, DeliveryTrace, EntryTrace, EventTrace, TraceRule, TracedEvent};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Always, verdict::outcome};
+use super::{Always, reply, verdict::outcome};
 
 /// The outcome of an event.
 #[derive(Serialize, ToSchema)]
@@ -187,7 +187,7 @@ impl<'a> ShownEvent<'a> {
             kind: event.kind.as_deref(),
             user: event.user.as_deref(),
             channel: event.channel.as_deref(),
-            published_at: timestamp(UNIX_EPOCH + Duration::from_millis(event.published_at_ms)).to_string(),
+            published_at: reply::time_since_1970(Duration::from_millis(event.published_at_ms)),
             sender: event.sender.as_deref(),
             sending_connection: event.sending_connection,
             data_bytes: event.data_bytes,

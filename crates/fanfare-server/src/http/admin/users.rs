@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    Always, ApiFailure, Reply, RouteCall, ServiceRefusals, degraded,
+    Always, ApiFailure, Reply, RouteCall, degraded,
     query::{Limit, names, next_name},
     reply,
 };
@@ -35,7 +35,6 @@ struct ConnectedUser<'a> {
     get,
     path = "/api/v1/users",
     operation_id = "listUsers",
-    tag = "Operations",
     params(
         ("prefix" = Option<String>, Query, description = "Only ids with this prefix."),
         Limit,
@@ -48,9 +47,7 @@ struct ConnectedUser<'a> {
             body = inline(UserPage<'static>),
             example = json!({ "users": [{ "id": "123", "connections": 2 }], "next_cursor": null }),
         ),
-        ServiceRefusals,
     ),
-    security(("apiKey" = []), ("bearer" = []), ()),
 )]
 pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
     let names = names(call.query())?;

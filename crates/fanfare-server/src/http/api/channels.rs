@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use super::{
     super::{call::RouteCall, forms::Always},
-    ApiFailure, Reply, ServiceRefusals, degraded,
+    ApiFailure, Reply, degraded,
     query::{Limit, names, next_name},
     reply,
 };
@@ -36,7 +36,6 @@ struct Channel<'a> {
     get,
     path = "/api/v1/channels",
     operation_id = "listChannels",
-    tag = "Service API",
     params(
         ("prefix" = Option<String>, Query, description = "Only names with this prefix."),
         Limit,
@@ -49,9 +48,7 @@ struct Channel<'a> {
             body = inline(ChannelPage<'static>),
             example = json!({ "channels": [{ "name": "chat.general", "connections": 12 }], "next_cursor": null }),
         ),
-        ServiceRefusals,
     ),
-    security(("apiKey" = []), ("bearer" = []), ()),
 )]
 pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
     let names = names(call.query())?;

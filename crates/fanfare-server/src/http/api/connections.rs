@@ -1,11 +1,7 @@
 //! `/api/v1/connections`: lists connections on any node, shows one, and ends one.
 
-use std::{
-    net::IpAddr,
-    time::{Duration, SystemTime},
-};
+use std::{net::IpAddr, time::Duration};
 
-use fanfare_core::timestamp;
 use fanfare_engine::{Filter, Row, RowDetail, RowPage};
 use http::StatusCode;
 use serde::Serialize;
@@ -14,11 +10,10 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        audit,
         call::RouteCall,
         forms::{Always, ApiError},
     },
-    ApiFailure, Reply, ServiceRefusals, api_error, degraded,
+    ApiFailure, Reply, api_error, degraded,
     query::{Limit, Query},
     reply,
 };
@@ -106,7 +101,6 @@ struct ConnectionDetail<'a> {
     get,
     path = "/api/v1/connections",
     operation_id = "listConnections",
-    tag = "Service API",
     params(
         ("user" = Option<String>, Query, description = "Only connections of this user."),
         ("dialect" = Option<String>, Query, description = "Only connections of this dialect."),
@@ -149,9 +143,7 @@ struct ConnectionDetail<'a> {
                 "next_cursor": null,
             }),
         ),
-        ServiceRefusals,
     ),
-    security(("apiKey" = []), ("bearer" = []), ()),
 )]
 pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
     let (filter, details) = read(call.query())?;
@@ -173,11 +165,9 @@ pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, ApiFailu
     get,
     path = "/api/v1/connections/{id}",
     operation_id = "showConnection",
-    tag = "Service API",
     params(("id" = Uuid, Path, description = "The connection's id.", example = "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b")),
     responses(
         (status = 200, description = "The connection, with all details.", body = Connection<'static>),
-        ServiceRefusals,
         (status = 404, description = "There is no such connection.", body = ApiError<'static>),
         (
             status = 503,
@@ -186,7 +176,6 @@ pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, ApiFailu
             headers(("Retry-After" = u64, description = "After how many seconds to repeat the request; absent if that is unknown.")),
         ),
     ),
-    security(("apiKey" = []), ("bearer" = []), ()),
 )]
 pub(in crate::http) async fn show(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
     let id: Uuid = call.segment.parse().map_err(|_| NO_ID)?;
@@ -206,11 +195,9 @@ pub(in crate::http) async fn show(call: RouteCall<'_>) -> Result<Reply, ApiFailu
     delete,
     path = "/api/v1/connections/{id}",
     operation_id = "endConnection",
-    tag = "Service API",
     params(("id" = Uuid, Path, description = "The connection's id.", example = "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b")),
     responses(
         (status = 204, description = "The connection was closed with 1008 `closed by an administrator`."),
-        ServiceRefusals,
         (status = 404, description = "There is no such connection.", body = ApiError<'static>),
         (
             status = 503,
@@ -219,7 +206,6 @@ pub(in crate::http) async fn show(call: RouteCall<'_>) -> Result<Reply, ApiFailu
             headers(("Retry-After" = u64, description = "After how many seconds to repeat the request; absent if that is unknown.")),
         ),
     ),
-    security(("apiKey" = []), ("bearer" = []), ()),
 )]
 pub(in crate::http) async fn end(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
     let id: Uuid = call.segment.parse().map_err(|_| NO_ID)?;
@@ -227,8 +213,8 @@ pub(in crate::http) async fn end(call: RouteCall<'_>) -> Result<Reply, ApiFailur
     if !found.answer {
         return Err(not_found(found.complete));
     }
-    let what = format!("closed the connection {id}");
-    Ok(audit::changed(reply::no_content(), what))
+    call.audit.changed(&format!("closed the connection {id}"));
+    Ok(reply::no_content())
 }
 
 /// The answer where a connection was not found on the nodes that answered.
@@ -285,7 +271,7 @@ impl<'a> Connection<'a> {
             user: row.user.as_deref(),
             name: row.name.as_deref(),
             address: row.address,
-            connected_at: time(row.opened_at_ms),
+            connected_at: reply::time_since_1970(Duration::from_millis(row.opened_at_ms)),
             subscriptions: &row.subscriptions,
             details: None,
         }
@@ -302,6 +288,7 @@ impl<'a> Connection<'a> {
 
 impl<'a> ConnectionDetail<'a> {
     fn of(detail: &'a RowDetail) -> Self {
+        let expires_at = detail.expires_at_ms.map(Duration::from_millis);
         Self {
             node: detail.node,
             queued: detail.queued,
@@ -309,16 +296,11 @@ impl<'a> ConnectionDetail<'a> {
             subscription_count: detail.subscription_count,
             user_agent: detail.user_agent.as_deref(),
             silent_seconds: Duration::from_millis(detail.silent_ms).as_secs_f64(),
-            expires_at: detail.expires_at_ms.map(time),
+            expires_at: expires_at.map(reply::time_since_1970),
             paused: detail.paused,
             gets_user: detail.gets_user,
             gets_everyone: detail.gets_everyone,
             compressed: detail.compressed,
         }
     }
-}
-
-fn time(unix_ms: u64) -> String {
-    let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(unix_ms));
-    timestamp(time.unwrap_or(SystemTime::UNIX_EPOCH)).to_string()
 }

@@ -12,12 +12,12 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        audit, body,
+        body,
         call::RouteCall,
         forms::{Always, ApiError},
         headers::traceparent,
     },
-    ApiFailure, Reply, ServiceRefusals, api_error, degraded, internal, reply,
+    ApiFailure, Reply, api_error, degraded, internal, reply,
 };
 
 /// The reply to a publisher.
@@ -89,7 +89,6 @@ impl Published {
     post,
     path = "/api/v1/events",
     operation_id = "publishEvents",
-    tag = "Service API",
     request_body(
         content = inline(Publication),
         example = json!({
@@ -109,18 +108,13 @@ impl Published {
                 "receipts": [{ "matched": 4, "queued": 3, "dropped": 1, "nodes": 2 }],
             }),
         ),
-        ServiceRefusals,
-        (status = 408, description = "The body did not arrive in time.", body = ApiError<'static>),
         (
             status = 409,
             description = "An event of this id is being published by another request.",
             body = ApiError<'static>,
         ),
-        (status = 413, description = "The body is too large.", body = ApiError<'static>),
-        (status = 415, description = "The body is not JSON in UTF-8.", body = ApiError<'static>),
         (status = 500, description = "A fault of the server's.", body = ApiError<'static>),
     ),
-    security(("apiKey" = []), ("bearer" = []), ()),
 )]
 pub(in crate::http) async fn publish(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
     let site = call.site;
@@ -130,7 +124,7 @@ pub(in crate::http) async fn publish(call: RouteCall<'_>) -> Result<Reply, ApiFa
         Ok(events) => events,
         Err(error) => {
             return Err(match body.not_json().await {
-                Some(unread) => unread.into(),
+                Some(bad) => bad.into(),
                 None => error.to_string().into(),
             });
         }
@@ -153,5 +147,6 @@ pub(in crate::http) async fn publish(call: RouteCall<'_>) -> Result<Reply, ApiFa
         [id] => format!("published the event {id}"),
         ids => format!("published {} events", ids.len()),
     };
-    Ok(audit::published(reply::ok(&Published::new(ids, &receipts)), what))
+    call.audit.published(&what);
+    Ok(reply::ok(&Published::new(ids, &receipts)))
 }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{
     super::call::RouteCall,
-    ApiFailure, Reply, ServiceRefusals,
+    ApiFailure, Reply,
     query::{Limit, Query},
     reply,
 };
@@ -66,7 +66,6 @@ struct KeptEvent<'a> {
     get,
     path = "/api/v1/history",
     operation_id = "history",
-    tag = "Service API",
     params(
         ("channel" = Option<String>, Query, description = "A channel; `notifications` has the events for everyone, too.", example = "board.kitchen"),
         ("user" = Option<String>, Query, description = "A user. One of the two must be given."),
@@ -76,9 +75,7 @@ struct KeptEvent<'a> {
     ),
     responses(
         (status = 200, description = "A page, the oldest first.", body = inline(HistoryPage<'static>)),
-        ServiceRefusals,
     ),
-    security(("apiKey" = []), ("bearer" = []), ()),
 )]
 pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
     let (query, is_cursor) = read(call.query())?;

@@ -1,15 +1,15 @@
 //! `GET /api/v1/channels/{name}/presence`: the members of a room, on any node.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
-use fanfare_core::{Channel, timestamp};
+use fanfare_core::Channel;
 use fanfare_engine::RoomMember;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
     super::call::RouteCall,
-    ApiFailure, Reply, ServiceRefusals,
+    ApiFailure, Reply,
     query::{Limit, Query},
     reply,
 };
@@ -47,7 +47,6 @@ struct Member<'a> {
     get,
     path = "/api/v1/channels/{name}/presence",
     operation_id = "listMembers",
-    tag = "Service API",
     params(
         ("name" = String, Path, description = "The room's name, percent-encoded.", min_length = 1, example = "project:7"),
         Limit,
@@ -71,9 +70,7 @@ struct Member<'a> {
                 "complete": true,
             }),
         ),
-        ServiceRefusals,
     ),
-    security(("apiKey" = []), ("bearer" = []), ()),
 )]
 pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
     let name = percent_encoding::percent_decode_str(call.segment).decode_utf8();
@@ -93,13 +90,12 @@ pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, ApiFailu
 
 impl<'a> Member<'a> {
     fn of(member: &'a RoomMember) -> Self {
-        let since = UNIX_EPOCH.checked_add(Duration::from_millis(member.since_ms));
         Self {
             user: &member.user,
             username: &member.username,
             connections: member.connections,
             nodes: member.nodes,
-            since: timestamp(since.unwrap_or(UNIX_EPOCH)).to_string(),
+            since: reply::time_since_1970(Duration::from_millis(member.since_ms)),
         }
     }
 }

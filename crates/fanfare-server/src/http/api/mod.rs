@@ -11,19 +11,18 @@ pub(super) mod query;
 pub(super) mod reload;
 pub(super) mod reset_token;
 
-use std::collections::BTreeMap;
-
 use fanfare_accounts::AccountError;
 use http::StatusCode;
 use serde_json::json;
 use utoipa::{
-    IntoResponses, OpenApi,
-    openapi::{RefOr, Response},
+    OpenApi,
+    openapi::{self, RefOr, security::SecurityRequirement},
 };
 
 use super::{
-    body::Unread,
-    forms::{Always, ApiError, challenging, refusals},
+    body::BadBody,
+    forms::{Always, ApiError},
+    openapi::group::{self, Refusals},
     rejection::RouteRejection,
     reply::{self, Reply, api_error},
 };
@@ -52,29 +51,33 @@ use super::{
 pub(super) struct ServiceApi;
 
 /// The refusals of each of these routes.
-pub(super) struct ServiceRefusals;
+const REFUSALS: Refusals = &[
+    (400, "The request is invalid; the message names the field."),
+    (401, "The API key or the admin's token is missing or invalid."),
+    (403, "The API key does not have the required scope."),
+    (429, "Too many requests."),
+    (
+        503,
+        "The server is starting or stopping; or the caller sent no API key, and the database has been unavailable since the start.",
+    ),
+];
 
-impl IntoResponses for ServiceRefusals {
-    fn responses() -> BTreeMap<String, RefOr<Response>> {
-        let mut responses = challenging(refusals::<ApiError<'_>>(&[
-            (400, "The request is invalid; the message names the field."),
-            (401, "The API key or the admin's token is missing or invalid."),
-            (403, "The API key does not have the required scope."),
-            (429, "Too many requests."),
-            (
-                503,
-                "The server is starting or stopping; or the caller sent no API key, and the database has been unavailable since the start.",
-            ),
-        ]));
-        if let Some(RefOr::T(unauthorized)) = responses.get_mut("401")
-            && let Some(content) = unauthorized.content.get_mut(reply::JSON)
+/// Returns the description of the group `G`, whose routes all ask for the same credentials.
+pub(super) fn described<G: OpenApi>() -> openapi::OpenApi {
+    let mut described = group::described::<G, ApiError<'_>>(REFUSALS, &[], &[]);
+    let message = "an API key with the scope read is required";
+    let error = json!({ "code": "INVALID_TOKEN", "message": message, "details": {} });
+    for operation in group::operations(&mut described) {
+        let credentials = ["apiKey", "bearer"].map(|name| SecurityRequirement::new(name, [""; 0]));
+        let none = [SecurityRequirement::default()];
+        operation.security = Some(credentials.into_iter().chain(none).collect());
+        if let Some(RefOr::T(refused)) = operation.responses.responses.get_mut("401")
+            && let Some(content) = refused.content.get_mut(reply::JSON)
         {
-            let message = "an API key with the scope read is required";
-            let error = json!({ "code": "INVALID_TOKEN", "message": message, "details": {} });
             content.example = Some(json!({ "error": error }));
         }
-        responses
     }
+    described
 }
 
 /// Returns the mark of an incomplete reply: a node has not answered, or the broker was unavailable.
@@ -114,9 +117,9 @@ impl From<RouteRejection> for ApiFailure {
     }
 }
 
-impl From<Unread> for ApiFailure {
-    fn from(unread: Unread) -> Self {
-        api_error(unread.status(), "INVALID_REQUEST", &unread.to_string()).into()
+impl From<BadBody> for ApiFailure {
+    fn from(bad: BadBody) -> Self {
+        api_error(bad.status, "INVALID_REQUEST", &bad.message).into()
     }
 }
 
@@ -131,7 +134,7 @@ impl From<AccountError> for ApiFailure {
             AccountError::NotFound(what) => not_found(&format!("there is no such {what}")),
             AccountError::Busy => unavailable("too many passwords are being hashed; try again"),
             AccountError::Storage(error) if error.is_outage() => {
-                unavailable("accounts are not available at the moment")
+                unavailable("the database is not available at the moment")
             }
             error => {
                 tracing::error!(%error, "accounts could not do what an operator asked");

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::{
     super::{call::RouteCall, forms::Always},
-    ApiFailure, Reply, ServiceRefusals, degraded, reply,
+    ApiFailure, Reply, degraded, reply,
 };
 
 /// Whether a user is online.
@@ -26,7 +26,6 @@ struct Presence<'a> {
     get,
     path = "/api/v1/users/{id}/presence",
     operation_id = "presence",
-    tag = "Service API",
     params(("id" = String, Path, description = "The user's id, percent-encoded.", min_length = 1, example = "mia")),
     responses(
         (
@@ -35,9 +34,7 @@ struct Presence<'a> {
             body = inline(Presence<'static>),
             example = json!({ "user": "123", "online": true, "connections": 2 }),
         ),
-        ServiceRefusals,
     ),
-    security(("apiKey" = []), ("bearer" = []), ()),
 )]
 pub(in crate::http) async fn show(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
     let user = percent_encoding::percent_decode_str(call.segment).decode_utf8();

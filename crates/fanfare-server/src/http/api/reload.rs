@@ -4,8 +4,8 @@ use http::StatusCode;
 use serde_json::Map;
 
 use super::{
-    super::{ReloadMode, ReloadReport, audit, call::RouteCall, forms::ApiError},
-    ApiFailure, Reply, ServiceRefusals,
+    super::{ReloadMode, ReloadReport, call::RouteCall, forms::ApiError},
+    ApiFailure, Reply,
     query::Query,
     reply, unavailable,
 };
@@ -15,21 +15,18 @@ use super::{
     post,
     path = "/api/v1/reload",
     operation_id = "reload",
-    tag = "Service API",
     params((
         "dry_run" = Option<bool>, Query,
         description = "`true` changes nothing, and returns what a reload would change.",
     )),
     responses(
         (status = 200, description = "What changed.", body = inline(ReloadReport)),
-        ServiceRefusals,
         (
             status = 422,
             description = "The configuration is invalid; nothing changed. `details.problems` lists each error with its place.",
             body = ApiError<'static>,
         ),
     ),
-    security(("apiKey" = []), ("bearer" = []), ()),
 )]
 pub(in crate::http) async fn start(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
     let mode = match Query::read(call.query(), &["dry_run"])?.get("dry_run") {
@@ -46,9 +43,8 @@ pub(in crate::http) async fn start(call: RouteCall<'_>) -> Result<Reply, ApiFail
             let status = StatusCode::UNPROCESSABLE_ENTITY;
             reply::coded(status, "INVALID_CONFIGURATION", message, details)
         })?;
-    let reply = reply::ok(&report);
-    Ok(match mode {
-        ReloadMode::Apply => audit::changed(reply, "reloaded the configuration".to_owned()),
-        ReloadMode::DryRun => reply,
-    })
+    if mode == ReloadMode::Apply {
+        call.audit.changed("reloaded the configuration");
+    }
+    Ok(reply::ok(&report))
 }

@@ -7,8 +7,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    super::{audit, call::RouteCall, forms::ApiError},
-    ApiFailure, Reply, ServiceRefusals, internal, reply,
+    super::{call::RouteCall, forms::ApiError},
+    ApiFailure, Reply, internal, reply,
 };
 
 /// A one-time token.
@@ -25,15 +25,12 @@ struct ResetToken<'a> {
     post,
     path = "/api/v1/users/{id}/reset-token",
     operation_id = "createResetToken",
-    tag = "Service API",
     params(("id" = String, Path, description = "The user's id, percent-encoded.", min_length = 1, example = "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b")),
     responses(
         (status = 201, description = "Created. The token is not shown again.", body = inline(ResetToken<'static>)),
-        ServiceRefusals,
         (status = 404, description = "There is no such user.", body = ApiError<'static>),
         (status = 500, description = "A fault of the server's.", body = ApiError<'static>),
     ),
-    security(("apiKey" = []), ("bearer" = []), ()),
 )]
 pub(in crate::http) async fn create(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
     let user = percent_encoding::percent_decode_str(call.segment).decode_utf8();
@@ -52,5 +49,6 @@ pub(in crate::http) async fn create(call: RouteCall<'_>) -> Result<Reply, ApiFai
         expires_at: reply::time(made.expires_at),
     };
     let what = format!("made a token that resets the password of the account {user}");
-    Ok(audit::changed(reply::json(StatusCode::CREATED, &shown), what))
+    call.audit.changed(&what);
+    Ok(reply::json(StatusCode::CREATED, &shown))
 }

@@ -6,7 +6,8 @@
 
 mod asyncapi;
 mod base;
-mod merge;
+pub(super) mod group;
+pub(super) mod merge;
 pub(super) mod page;
 mod upgrades;
 
@@ -18,7 +19,7 @@ use utoipa::OpenApi;
 use self::{base::Base, merge::merged};
 use super::{
     Site, accounts, admin, api,
-    forms::PlainError,
+    forms::{ApiError, FailedError, PlainError},
     health, messages, metrics,
     reply::{self, Reply},
     site::Documents,
@@ -31,7 +32,7 @@ use super::{
         (name = "WebSocket", description = "Where clients connect."),
         (name = "Descriptions", description = "Of this server, for programs and people."),
     ),
-    paths(openapi, asyncapi, page::docs)
+    paths(openapi, asyncapi, page::docs, admin::page::page)
 )]
 struct Descriptions;
 
@@ -41,12 +42,11 @@ fn groups() -> Value {
     for group in [
         health::HealthApi::openapi(),
         metrics::MetricsApi::openapi(),
-        api::ServiceApi::openapi(),
-        admin::OperatorsApi::openapi(),
-        accounts::auth::AuthApi::openapi(),
-        accounts::password::PasswordApi::openapi(),
-        accounts::sessions::SessionsApi::openapi(),
-        messages::MessagesApi::openapi(),
+        api::described::<api::ServiceApi>(),
+        api::described::<admin::OperatorsApi>(),
+        accounts::described::<accounts::auth::AuthApi, FailedError<'_>>(),
+        accounts::described::<accounts::sessions::SessionsApi, ApiError<'_>>(),
+        group::described::<messages::MessagesApi, FailedError<'_>>(messages::REFUSALS, &[], &[]),
         Descriptions::openapi(),
     ] {
         groups.merge(group);
