@@ -15,9 +15,8 @@ use hyper::body::Incoming;
 use super::{
     Decision, Site,
     accounts::Family,
-    audit::Audit,
     body::{self, RequestBody},
-    call::RouteCall,
+    call::{Audit, RouteCall},
     caller::{self, Caller},
     endpoints, health,
     rejection::RouteRejection,

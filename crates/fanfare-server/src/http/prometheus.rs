@@ -1,7 +1,6 @@
 //! The node's Prometheus metrics.
 
 mod families;
-mod histogram;
 mod tables;
 mod text;
 

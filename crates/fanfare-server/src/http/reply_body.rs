@@ -1,4 +1,4 @@
-//! The body of a response: whole, or in parts that come as they are made.
+//! The body of a response: whole, in parts as they are made, or written by the connection that takes over the socket.
 
 use std::{
     convert::Infallible,
@@ -7,11 +7,15 @@ use std::{
 };
 
 use bytes::Bytes;
+use fanfare_engine::{Seat, Transport};
 use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
-use tokio::sync::mpsc;
-
-use super::hand_over::HandOver;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    sync::mpsc,
+};
+use tokio_rustls::server::TlsStream;
 
 /// A response's body.
 pub(super) enum ReplyBody {
@@ -94,5 +98,33 @@ impl Body for ReplyBody {
             Self::Stream(_) | Self::HandedOver { is_endless: true, .. } => SizeHint::default(),
             Self::HandedOver { .. } => SizeHint::with_exact(0),
         }
+    }
+}
+
+/// Takes over the socket, and the bytes that the client has sent after its request.
+pub(super) type HandOver = Box<dyn FnOnce(Box<dyn ByteStream>, Bytes)>;
+
+/// Lets the connection of `seat` take over the socket. Hyper's memory for the request is freed before the connection's own
+/// long-lived, small task begins.
+pub(super) fn hand_over_to(seat: Seat) -> HandOver {
+    Box::new(|socket, sent| seat.serve(socket.into_transport(), &sent))
+}
+
+/// A socket below HTTP.
+pub(super) trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {
+    /// Returns it in the engine's form.
+    fn into_transport(self: Box<Self>) -> Transport;
+}
+
+impl ByteStream for TcpStream {
+    fn into_transport(self: Box<Self>) -> Transport {
+        Transport::Plain(*self)
+    }
+}
+
+impl ByteStream for TlsStream<TcpStream> {
+    fn into_transport(self: Box<Self>) -> Transport {
+        let (socket, tls) = self.into_inner();
+        Transport::Tls(Box::new((socket, tls)))
     }
 }

@@ -5,9 +5,10 @@ use std::{
     time::SystemTime,
 };
 
+use bytes::Bytes;
 use fanfare_accounts::Scope;
 use fanfare_core::{About, Identity, Refusal, Rejection, RequestHead, UserId};
-use fanfare_engine::{Admission, Framing, MountedDialect, NewConnection, Shard};
+use fanfare_engine::{Admission, Framing, MountedDialect, NewConnection, Seat, Shard};
 use fanfare_ws::{
     encode,
     extensions::{self, Agreement, Malformed},
@@ -20,12 +21,11 @@ use uuid::Uuid;
 use super::{
     Site,
     body::RequestBody,
-    body_stream, endpoints,
-    hand_over::{self, ByteStream, HandOver},
+    endpoints,
     headers::Joined,
     rejection::RouteRejection,
     reply::{self, Reply},
-    reply_body::ReplyBody,
+    reply_body::{ByteStream, HandOver, ReplyBody, hand_over_to},
     site::Mount,
     spelling,
 };
@@ -222,7 +222,26 @@ impl UpgradeRequest<'_> {
             ..entrant.newcomer
         };
         let seat = shard.reserve(newcomer).await?;
-        Ok(body_stream::begin(seat, self.head, self.mounted, form).await)
+        Ok(self.begin_stream(seat, form).await)
+    }
+
+    /// Begins the conversation of `seat`, and returns the response.
+    async fn begin_stream(&self, mut seat: Seat, form: u8) -> Reply {
+        if let Err((status, message)) = seat.begin().await {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
+            return challenged(reply::failed(self.mounted, status, &message));
+        }
+        let mut reply = if self.head.method == Method::HEAD {
+            Reply::default()
+        } else {
+            Reply::new(ReplyBody::endless(hand_over_to(seat)))
+        };
+        let types = self.mounted.dialect.media_types();
+        let media_type = types[usize::from(form) % types.len()];
+        reply = reply::with(reply, header::CONTENT_TYPE, media_type);
+        reply = reply::with(reply, header::CACHE_CONTROL, "no-store");
+        reply = reply::with(reply, header::CONNECTION, "close");
+        reply::ungathered(reply)
     }
 
     /// Has an admitted client become a connection, and returns the response to its handshake.
@@ -242,7 +261,7 @@ impl UpgradeRequest<'_> {
             ..entrant.newcomer
         };
         let seat = shard.reserve(newcomer).await?;
-        let then = hand_over::to(seat);
+        let then = hand_over_to(seat);
         Ok(switching(&accept, deflate, entrant.subprotocol, then))
     }
 
@@ -281,7 +300,7 @@ impl UpgradeRequest<'_> {
             now: SystemTime::now(),
         };
         if let Some(body) = dialect.put_off(self.asked, refusal, &about) {
-            return body_stream::whole(self.mounted, body);
+            return whole_stream(self.mounted, body);
         }
         match dialect.refuse(refusal, &about) {
             Rejection::Http(answer) => {
@@ -289,7 +308,7 @@ impl UpgradeRequest<'_> {
                 if refusal == Refusal::KeysUnavailable {
                     reply::later(answer)
                 } else if dialect.streams() {
-                    body_stream::challenged(answer)
+                    challenged(answer)
                 } else {
                     answer
                 }
@@ -338,6 +357,21 @@ impl UpgradeRequest<'_> {
         }
         spelling::spell(&mut answer);
         answer
+    }
+}
+
+/// Returns a stream that has ended already, in its dialect's first form.
+fn whole_stream(mounted: &MountedDialect, body: Bytes) -> Reply {
+    let [media_type, _] = mounted.dialect.media_types();
+    reply::text(StatusCode::OK, media_type, body)
+}
+
+/// Adds the headers that a reply of its status must have.
+fn challenged(reply: Reply) -> Reply {
+    match reply.status() {
+        StatusCode::UNAUTHORIZED => reply::challenge(reply),
+        StatusCode::SERVICE_UNAVAILABLE => reply::later(reply),
+        _ => reply,
     }
 }
 

@@ -1,20 +1,28 @@
 //! The accounts of the server, and the end of connections whose credentials are revoked.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use fanfare_accounts::{
     Accounts, AccountsOptions, Signing,
-    storage::{Storage, StorageError},
+    storage::{Storage, StorageError, StorageUrl},
 };
 use fanfare_engine::Node;
-use tokio::task::JoinHandle;
+use reqwest::Url;
+use tokio::{
+    net::{TcpStream, UnixStream},
+    task::JoinHandle,
+    time::timeout,
+};
 
-use super::database;
 use crate::{
     auth::Algorithm,
     config::{Config, Registration},
     messages,
 };
+
+/// How long the search for the cause of an outage may take.
+const WAIT: Duration = Duration::from_secs(2);
+const POSTGRES_PORT: u16 = 5432;
 
 /// Returns the accounts' options; `secret` signs tokens, if there is one and the configuration accepts HS256.
 pub fn options(config: &Config, secret: Option<Vec<u8>>) -> AccountsOptions {
@@ -59,7 +67,7 @@ pub(super) async fn open(
             return Err(error.to_string());
         }
         Err(error) => tracing::warn!(
-            error = database::explained(&error, &config.storage.url).await,
+            error = explained(&error, &config.storage.url).await,
             "the database cannot be used yet; accounts and messages wait for it, everything else works"
         ),
     }
@@ -81,4 +89,42 @@ pub(super) fn follow(accounts: &Accounts, node: &Arc<Node>) -> [JoinHandle<()>; 
         }
     });
     [accounts.spawn_watch(), ending, catching_up]
+}
+
+/// An error of the database at `url`, with the place and, where nothing answers there, the cause. Without a password.
+pub async fn explained(error: &StorageError, url: &StorageUrl) -> String {
+    let cause = if error.is_outage() { cause(url).await } else { None };
+    let cause = cause.map(|cause| format!(" ({cause})")).unwrap_or_default();
+    format!("{url}: {error}{cause}")
+}
+
+/// What a connection to the server's address ends with; `None` if it is accepted, or the database is a file.
+async fn cause(url: &StorageUrl) -> Option<String> {
+    let StorageUrl::Postgres(url) = url else {
+        return None;
+    };
+    let url = Url::parse(url.expose()).ok()?;
+    let parameter = |wanted: &str| {
+        url.query_pairs()
+            .find(|(name, _)| name == wanted)
+            .map(|(_, value)| value.into_owned())
+    };
+    let host = parameter("host").or_else(|| url.host_str().map(str::to_owned))?;
+    let port = parameter("port").and_then(|port| port.parse().ok());
+    let port = port.or(url.port()).unwrap_or(POSTGRES_PORT);
+    let connecting = async {
+        if host.starts_with('/') {
+            UnixStream::connect(format!("{host}/.s.PGSQL.{port}"))
+                .await
+                .map(drop)
+        } else {
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            TcpStream::connect((host, port)).await.map(drop)
+        }
+    };
+    match timeout(WAIT, connecting).await {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some(format!("no answer within {} s", WAIT.as_secs())),
+    }
 }

@@ -1,9 +1,7 @@
 //! The composition root: from a configuration to a running server, and to its end.
 
-mod access;
 mod accounts;
 mod data_lock;
-mod database;
 mod descriptors;
 mod doors;
 mod exposure;
@@ -38,15 +36,14 @@ use crate::{
     upkeep::Upkeep,
 };
 
-pub(crate) use access::policy;
+pub use accounts::explained as explained_storage_error;
 pub use accounts::options as accounts_options;
-pub use database::explained as explained_storage_error;
 use keys::Purpose;
 pub use keys::secret;
 pub use prepare::check;
 use reload::Reloader;
 pub use reload::Start;
-pub(crate) use settings::dialects;
+pub(crate) use settings::{dialects, policy};
 
 const BROKER_PATIENCE: Duration = Duration::from_secs(2);
 /// How long until a broker that is away is asked again.
@@ -203,7 +200,7 @@ fn warn_of_exposure(config: &Config, accounts: &Accounts) {
         issues_tokens: accounts.issues_tokens(),
         has_keys: accounts.key_need() == KeyNeed::Yes,
         has_redis_door: config.resp.bind.is_some(),
-        rooms: access::rooms(config),
+        rooms: settings::rooms(config),
     }
     .warn();
 }

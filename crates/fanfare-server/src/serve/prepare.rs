@@ -9,8 +9,8 @@ use fanfare_transports::OpenError;
 use opentelemetry_otlp::SpanExporter;
 
 use super::{
-    access,
     keys::{self, Keys, Purpose},
+    settings,
 };
 use crate::{
     access::Webhook,
@@ -46,7 +46,7 @@ pub(super) fn prepare(loaded: &Loaded, purpose: Purpose) -> Result<Prepared, Con
     let mut problems = Vec::new();
     let keys = noted(keys::load(loaded, purpose), &mut problems);
     let authorizer =
-        access::authorizer(config).map_err(|error| loaded.problem("authorizer.url", error.to_string()));
+        settings::authorizer(config).map_err(|error| loaded.problem("authorizer.url", error.to_string()));
     let authorizer = noted(authorizer, &mut problems);
     let storage = Storage::new(&config.storage.url, config.storage.max_connections)
         .map_err(|error| loaded.problem("storage.url", error.to_string()));
@@ -68,7 +68,7 @@ pub(super) fn prepare(loaded: &Loaded, purpose: Purpose) -> Result<Prepared, Con
         (Some(keys), Some(authorizer), Some(storage), Some(exporter), Some(acme)) if problems.is_empty() => {
             Ok(Prepared {
                 keys,
-                policy: access::policy(config),
+                policy: settings::policy(config),
                 authorizer,
                 storage,
                 exporter,

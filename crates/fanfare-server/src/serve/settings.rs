@@ -1,9 +1,19 @@
-//! The configuration's settings for the engine.
+//! The configuration's settings for the engine, and its access rules.
 
-use fanfare_core::DialectKind;
+use std::sync::Arc;
+
+use fanfare_core::{
+    DialectKind,
+    policy::{KnownNames, Policy, PolicyOptions, RoomAccess},
+};
 use fanfare_engine::{DialectSettings, Mounting};
+use tokio::runtime::Handle;
 
-use crate::config::{Config, DialectConfig};
+use crate::{
+    access::{self, AccessError, Webhook},
+    config::{Config, DialectConfig},
+    messages::MESSAGES_CHANNEL,
+};
 
 /// Returns the engine's dialects: all registered ones, so that reports are the same on every listener.
 pub(crate) fn dialects(config: &Config) -> Vec<Mounting> {
@@ -42,4 +52,33 @@ pub(super) fn settings(whole: &Config, config: &DialectConfig) -> DialectSetting
         compression: config.compression,
         compression_threshold: config.compression_threshold,
     }
+}
+
+/// Returns the rules of the configuration, over defaults that the dialects' options shape.
+pub(crate) fn policy(config: &Config) -> Policy {
+    access::policy(config, defaults(config))
+}
+
+/// Returns who may use a room that no rule decides about.
+pub(super) fn rooms(config: &Config) -> RoomAccess {
+    defaults(config).rooms
+}
+
+fn defaults(config: &Config) -> PolicyOptions {
+    let kinds = config.registry.iter();
+    let mut options = PolicyOptions {
+        names: KnownNames {
+            rooms: kinds.flat_map(|kind| kind.rooms).copied().collect(),
+            feed: Some(MESSAGES_CHANNEL),
+        },
+        ..PolicyOptions::default()
+    };
+    for kind in config.registry.iter() {
+        (kind.shape_policy)(&configured(config, kind).options, &mut options);
+    }
+    options
+}
+
+pub(super) fn authorizer(config: &Config) -> Result<Option<Arc<Webhook>>, AccessError> {
+    Ok(Webhook::new(&config.authorizer, Handle::current())?.map(Arc::new))
 }

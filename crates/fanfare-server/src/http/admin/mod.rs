@@ -2,16 +2,13 @@
 //! page at `/admin` and `fanfare top` are made of these answers.
 
 pub(super) mod accounts;
-pub(super) mod configuration;
 pub(super) mod explain;
 pub(super) mod keys;
-pub(super) mod overview;
-pub(super) mod page;
+pub(super) mod nodes;
 pub(super) mod problems;
 pub(super) mod tail;
 pub(super) mod trace;
 mod traced;
-pub(super) mod users;
 mod verdict;
 
 use fanfare_core::JsonMap;
@@ -33,16 +30,16 @@ use super::{
 #[openapi(
     tags((name = "Operations", description = "For operators: the same callers as the service API.")),
     paths(
-        overview::show,
+        nodes::overview,
         problems::list,
-        configuration::show,
+        nodes::configuration,
         explain::explain,
         tail::open,
         trace::arm,
         trace::list,
         trace::show,
         trace::disarm,
-        users::list,
+        super::api::users::list,
         accounts::list,
         accounts::create,
         accounts::change,

@@ -22,7 +22,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{ApiFailure, Reply, RouteCall, Site, api_error, query::Query, reply};
-use crate::http::{caller, progress::InProgress, reply_body::ReplyBody};
+use crate::http::{caller, connection::InProgress, reply_body::ReplyBody};
 
 /// How often it is looked whether the server stops, and whether the caller may still read.
 const LOOK_EVERY: Duration = Duration::from_millis(100);

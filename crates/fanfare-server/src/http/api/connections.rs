@@ -9,11 +9,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    super::{
-        call::RouteCall,
-        forms::{Always, ApiError},
-    },
-    ApiFailure, Reply, api_error, degraded,
+    Always, ApiError, ApiFailure, Reply, RouteCall, api_error, degraded,
     query::{Limit, Query},
     reply,
 };

@@ -11,13 +11,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    super::{
-        body,
-        call::RouteCall,
-        forms::{Always, ApiError},
-        headers::traceparent,
-    },
-    ApiFailure, Reply, api_error, degraded, internal, reply,
+    Always, ApiError, ApiFailure, Reply, RouteCall, api_error, body, degraded, internal, reply, traceparent,
 };
 
 /// The reply to a publisher.

@@ -12,8 +12,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    super::call::RouteCall,
-    ApiFailure, Reply,
+    ApiFailure, Reply, RouteCall,
     query::{Limit, Query},
     reply,
 };

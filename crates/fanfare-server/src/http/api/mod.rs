@@ -5,11 +5,9 @@ pub(super) mod channels;
 pub(super) mod connections;
 pub(super) mod events;
 pub(super) mod history;
-pub(super) mod members;
-pub(super) mod presence;
 pub(super) mod query;
 pub(super) mod reload;
-pub(super) mod reset_token;
+pub(super) mod users;
 
 use fanfare_accounts::AccountError;
 use http::StatusCode;
@@ -20,8 +18,10 @@ use utoipa::{
 };
 
 use super::{
-    body::BadBody,
+    body::{self, BadBody},
+    call::RouteCall,
     forms::{Always, ApiError},
+    headers::traceparent,
     openapi::group::{self, Refusals},
     rejection::RouteRejection,
     reply::{self, Reply, api_error},
@@ -37,15 +37,15 @@ use super::{
     )),
     paths(
         events::publish,
-        presence::show,
-        reset_token::create,
+        users::presence,
+        users::create_reset_token,
         reload::start,
         connections::list,
         connections::show,
         connections::end,
         channels::list,
         history::list,
-        members::list
+        channels::members
     )
 )]
 pub(super) struct ServiceApi;

@@ -32,7 +32,7 @@ use super::{
         (name = "WebSocket", description = "Where clients connect."),
         (name = "Descriptions", description = "Of this server, for programs and people."),
     ),
-    paths(openapi, asyncapi, page::docs, admin::page::page)
+    paths(openapi, asyncapi, page::docs, page::admin)
 )]
 struct Descriptions;
 

@@ -1,5 +1,5 @@
-//! `GET /docs`: both documents as a page that sends requests and speaks each dialect, built from `admin/` at the root of the
-//! repository. It loads nothing from elsewhere, so it works without an internet connection.
+//! `GET /docs` and `GET /admin`: pages that are built from `admin/` at the root of the repository. They load nothing from elsewhere, so
+//! they work without an internet connection, and hold no data: they show what the service API returns to their reader.
 
 use super::{
     super::forms::PlainError,
@@ -26,4 +26,26 @@ use super::{
 )]
 pub(in crate::http) fn docs() -> Reply {
     reply::embedded(reply::HTML, include_str!("built/docs.html"))
+}
+
+/// The page for operators.
+#[utoipa::path(
+    get,
+    path = "/admin",
+    tag = "Operations",
+    responses(
+        (
+            status = 200,
+            description = "The page. It loads nothing from other servers.",
+            body = String,
+            content_type = "text/html",
+        ),
+        (status = 401, description = "`api.admin` asks for a key, and none was sent.", body = PlainError<'static>),
+        (status = 403, description = "The key does not have the scope `read`.", body = PlainError<'static>),
+        (status = 404, description = "`api.admin` is `off`.", body = PlainError<'static>),
+        (status = 429, description = "Too many requests.", body = PlainError<'static>),
+    ),
+)]
+pub(in crate::http) fn admin() -> Reply {
+    reply::embedded(reply::HTML, include_str!("../admin/built/index.html"))
 }
