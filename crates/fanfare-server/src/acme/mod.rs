@@ -7,8 +7,7 @@ mod resolver;
 mod store;
 
 use std::{
-    io,
-    path::PathBuf,
+    fmt,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -42,24 +41,20 @@ const LOOK_EVERY: Duration = Duration::from_secs(600);
 /// A certificate is renewed when this share of its time is over, as authorities recommend.
 const RENEWED_AFTER: f64 = 2.0 / 3.0;
 
-#[derive(Debug, thiserror::Error)]
-enum AcmeError {
-    #[error("{}", Causes(.0))]
-    Authority(#[from] instant_acme::Error),
-    #[error("the authority could not validate {domain}: {problem}")]
-    NotValidated { domain: String, problem: String },
-    #[error("{} cannot be read: {source}", path.display())]
-    Read { path: PathBuf, source: io::Error },
-    #[error("{} cannot be written: {source}", path.display())]
-    Write { path: PathBuf, source: io::Error },
-    #[error("no key could be made: {0}")]
-    Rcgen(#[from] rcgen::Error),
-    #[error("the certificate cannot be used: {0}")]
-    Unusable(#[from] rustls::Error),
-    #[error("the certificate cannot be used: {0}")]
-    Pem(#[from] rustls::pki_types::pem::Error),
-    #[error("{0}")]
-    Other(String),
+/// Why there is no certificate, in words.
+#[derive(Debug)]
+struct AcmeError(String);
+
+impl fmt::Display for AcmeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<E: std::error::Error> From<E> for AcmeError {
+    fn from(error: E) -> Self {
+        Self(Causes(&error).to_string())
+    }
 }
 
 /// The certificate of the listeners with `acme = true`.
@@ -161,7 +156,7 @@ impl AcmeCertificate {
         };
         let ordered = tokio::time::timeout(ORDER_TIMEOUT, ordering.run()).await;
         let late = format!("no certificate within {}", format_duration(ORDER_TIMEOUT));
-        let pem = ordered.map_err(|_| AcmeError::Other(late))??;
+        let pem = ordered.map_err(|_| AcmeError(late))??;
         let (certified, validity) = certified(pem.as_bytes())?;
         self.certificates.replace(certified);
         self.validity = Some(validity);
@@ -245,9 +240,13 @@ impl AcmeCertificate {
 
 /// Returns the chain and the key of `pem`, ready for use.
 fn certified(pem: &[u8]) -> Result<(CertifiedKey, Validity), AcmeError> {
+    parse(pem).map_err(|AcmeError(reason)| AcmeError(format!("the certificate cannot be used: {reason}")))
+}
+
+fn parse(pem: &[u8]) -> Result<(CertifiedKey, Validity), AcmeError> {
     let chain: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>()?;
     let key = PrivateKeyDer::from_pem_slice(pem)?;
-    let no_times = || AcmeError::Other("the certificate does not say when it ends".to_owned());
+    let no_times = || AcmeError("it does not say when it ends".to_owned());
     let validity = chain.first().and_then(Validity::of).ok_or_else(no_times)?;
     let certified = CertifiedKey::from_der(chain, key, &resolver::provider())?;
     Ok((certified, validity))

@@ -51,7 +51,7 @@ impl Ordering<'_> {
             return Err(match refusal(order).await {
                 Some(refusal) => refusal,
                 None => validated.map_or_else(AcmeError::from, |status| {
-                    AcmeError::Other(format!("the order became {status:?}"))
+                    AcmeError(format!("the order became {status:?}"))
                 }),
             });
         }
@@ -70,7 +70,7 @@ impl Ordering<'_> {
             let domain = authorization.identifier().to_string();
             let Some(mut challenge) = authorization.challenge(ChallengeType::TlsAlpn01) else {
                 let text = format!("the authority does not offer tls-alpn-01 for {domain}");
-                return Err(AcmeError::Other(text));
+                return Err(AcmeError(text));
             };
             let proof = challenge.key_authorization().digest();
             self.certificates.open_challenge(&domain, proof.as_ref())?;
@@ -117,10 +117,9 @@ async fn refusal(order: &mut Order) -> Option<AcmeError> {
         authorization.refresh().await.ok()?;
         let challenges = &authorization.challenges;
         if let Some(problem) = challenges.iter().find_map(|challenge| challenge.error.as_ref()) {
-            return Some(AcmeError::NotValidated {
-                domain: authorization.identifier().to_string(),
-                problem: problem.to_string(),
-            });
+            let domain = authorization.identifier();
+            let text = format!("the authority could not validate {domain}: {problem}");
+            return Some(AcmeError(text));
         }
     }
     None

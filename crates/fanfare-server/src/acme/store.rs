@@ -53,8 +53,7 @@ impl Store {
     }
 
     pub(super) fn save_account(&self, account: &AccountCredentials) -> Result<(), AcmeError> {
-        let content = serde_json::to_vec(account).map_err(|error| AcmeError::Other(error.to_string()))?;
-        self.write(&self.account_file(), &content)
+        self.write(&self.account_file(), &serde_json::to_vec(account)?)
     }
 
     /// Fails where a certificate could not be saved: one that is ordered at each start would soon be refused.
@@ -72,10 +71,7 @@ impl Store {
     fn write(&self, path: &Path, content: &[u8]) -> Result<(), AcmeError> {
         let made = private_file::make_folder(&self.folder);
         let written = made.and_then(|()| private_file::replace(path, content));
-        written.map_err(|source| AcmeError::Write {
-            path: path.to_owned(),
-            source,
-        })
+        written.map_err(|error| AcmeError(format!("{} cannot be written: {error}", path.display())))
     }
 }
 
@@ -83,9 +79,6 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, AcmeError> {
     match fs::read(path) {
         Ok(content) => Ok(Some(content)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(AcmeError::Read {
-            path: path.to_owned(),
-            source,
-        }),
+        Err(error) => Err(AcmeError(format!("{} cannot be read: {error}", path.display()))),
     }
 }

@@ -31,5 +31,5 @@ pub(crate) use error::{JwksError, TokenError};
 pub use gate::{Gate, TokenRules};
 pub(crate) use identity::supposed;
 pub use jsonwebtoken::Algorithm;
-pub(crate) use secret::{SecretFileError, load_or_create_secret, secret_file, secret_to_be};
+pub(crate) use secret::{load_or_create_secret, secret_file, secret_to_be};
 pub use verifier::{Verifier, VerifierOptions};

@@ -42,4 +42,4 @@ pub use origin::AllowedOrigins;
 pub use rate_limit::{Decision, RateLimits};
 pub use readiness::Readiness;
 pub use site::{Site, SiteOptions, SiteRules};
-pub(crate) use tls::{CHALLENGE_PROTOCOL, LoadedTls, TlsError, Validity, acceptor_of, load_tls};
+pub(crate) use tls::{CHALLENGE_PROTOCOL, LoadedTls, Validity, acceptor_of, load_tls};

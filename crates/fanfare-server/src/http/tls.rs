@@ -1,10 +1,6 @@
 //! Loads certificates and private keys, and reads when a certificate is valid.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{path::Path, sync::Arc, time::SystemTime};
 
 use rustls::{
     InconsistentKeys, ServerConfig, ServerConnection,
@@ -28,50 +24,41 @@ pub(crate) struct LoadedTls {
     pub(crate) end: Option<SystemTime>,
 }
 
-/// Why a certificate and a key cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum TlsError {
-    #[error("found {:?}, expected a PEM file with a CERTIFICATE: {reason}", file.display())]
-    Certificate { file: PathBuf, reason: pem::Error },
-    #[error("found {:?}, expected a PEM file with a PRIVATE KEY: {reason}", file.display())]
-    Key { file: PathBuf, reason: pem::Error },
-    #[error("found {:?}, which cannot serve the certificate in {:?}: {reason}", key.display(), certificate.display())]
-    Pair {
-        certificate: PathBuf,
-        key: PathBuf,
-        reason: String,
-    },
-}
-
 /// Loads a PEM certificate chain and private key for TLS 1.2 and 1.3.
-pub(crate) fn load_tls(certificate: &Path, key: &Path) -> Result<LoadedTls, TlsError> {
-    let in_certificate = |reason| TlsError::Certificate {
-        file: certificate.to_owned(),
-        reason,
+///
+/// # Errors
+/// If one of the files cannot be used: its key in the configuration, `cert` or `key`, and a text.
+pub(crate) fn load_tls(certificate: &Path, key: &Path) -> Result<LoadedTls, (&'static str, String)> {
+    let bad_file = |name, file: &Path, wanted, reason: pem::Error| {
+        let file = file.display();
+        (
+            name,
+            format!("found {file:?}, expected a PEM file with a {wanted}: {reason}"),
+        )
     };
+    let bad_certificate = |reason| bad_file("cert", certificate, "CERTIFICATE", reason);
     let chain = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);
-    let chain: Vec<_> = chain.map_err(in_certificate)?;
+    let chain: Vec<_> = chain.map_err(bad_certificate)?;
     if chain.is_empty() {
-        return Err(in_certificate(pem::Error::NoItemsFound));
+        return Err(bad_certificate(pem::Error::NoItemsFound));
     }
     let end = chain.first().and_then(Validity::of).map(|validity| validity.end);
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|reason| TlsError::Key {
-        file: key.to_owned(),
-        reason,
-    })?;
-    let mut config = ServerConfig::builder()
+    let private = PrivateKeyDer::from_pem_file(key);
+    let private = private.map_err(|reason| bad_file("key", key, "PRIVATE KEY", reason))?;
+    let config = ServerConfig::builder()
         .with_no_client_auth()
-        .with_single_cert(chain, private)
-        .map_err(|error| TlsError::Pair {
-            certificate: certificate.to_owned(),
-            key: key.to_owned(),
-            reason: match error {
-                rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-                    "the key belongs to another certificate".to_owned()
-                }
-                other => other.to_string(),
-            },
-        })?;
+        .with_single_cert(chain, private);
+    let mut config = config.map_err(|error| {
+        let reason = match error {
+            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+                "the key belongs to another certificate".to_owned()
+            }
+            other => other.to_string(),
+        };
+        let (key, certificate) = (key.display(), certificate.display());
+        let text = format!("found {key:?}, which cannot serve the certificate in {certificate:?}: {reason}");
+        ("key", text)
+    })?;
     config.alpn_protocols = PROTOCOLS.map(Vec::from).into();
     let acceptor = TlsAcceptor::from(Arc::new(config));
     Ok(LoadedTls { acceptor, end })

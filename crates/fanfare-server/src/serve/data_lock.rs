@@ -9,39 +9,30 @@ use rustix::{
 
 use crate::private_file;
 
-/// Holds the folder. The system releases it with the process, however that ends.
-pub(super) struct DataLock {
-    _folder: Option<File>,
-}
-
-impl DataLock {
-    /// Takes the folder, and makes it where it is missing; fails if another server has it. One that this server may not
-    /// make or lock holds nothing of its own.
-    pub(super) fn take(data_dir: &Path) -> Result<Self, String> {
-        // A folder has a lock without a file, so a full disk and a root that is read-only do not matter.
-        let opened = private_file::make_folder(data_dir).and_then(|()| File::open(data_dir));
-        let folder = match opened {
-            Ok(folder) => folder,
-            Err(error) => return Ok(Self::without(data_dir, &error)),
-        };
-        match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self {
-                _folder: Some(folder),
-            }),
-            Err(Errno::WOULDBLOCK) => Err(format!(
-                "another server has data_dir {:?}: stop it, or give this one a data_dir of its own",
-                std::path::absolute(data_dir)
-                    .as_deref()
-                    .unwrap_or(data_dir)
-                    .display()
-            )),
-            Err(error) => Ok(Self::without(data_dir, &error.into())),
-        }
-    }
-
-    fn without(data_dir: &Path, error: &std::io::Error) -> Self {
+/// Locks the folder until the returned file is dropped, and makes it if it is missing; the system releases the lock with the process,
+/// however that ends. Fails if another server has the lock. Returns `None` if this server may not make or lock the folder: then it
+/// stores nothing there.
+pub(super) fn lock(data_dir: &Path) -> Result<Option<File>, String> {
+    let not_locked = |error: &std::io::Error| {
         tracing::debug!(%error, data_dir = %data_dir.display(), "the data folder is not locked");
-        Self { _folder: None }
+        Ok(None)
+    };
+    // A folder has a lock without a file, so a full disk and a root that is read-only do not matter.
+    let opened = private_file::make_folder(data_dir).and_then(|()| File::open(data_dir));
+    let folder = match opened {
+        Ok(folder) => folder,
+        Err(error) => return not_locked(&error),
+    };
+    match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(folder)),
+        Err(Errno::WOULDBLOCK) => Err(format!(
+            "another server has data_dir {:?}: stop it, or give this one a data_dir of its own",
+            std::path::absolute(data_dir)
+                .as_deref()
+                .unwrap_or(data_dir)
+                .display()
+        )),
+        Err(error) => not_locked(&error.into()),
     }
 }
 
@@ -57,19 +48,19 @@ mod tests {
     fn one_server_at_a_time() {
         let parent = tempfile::tempdir().unwrap();
         let [data, other] = ["not/yet/there", "other"].map(|name| parent.path().join(name));
-        let first = DataLock::take(&data).unwrap();
-        let _of_another_folder = DataLock::take(&other).unwrap();
-        let error = DataLock::take(&data).err().unwrap();
+        let first = lock(&data).unwrap();
+        let _of_another_folder = lock(&other).unwrap();
+        let error = lock(&data).err().unwrap();
         assert!(error.contains(&format!("{:?}", data.display())), "{error}");
         drop(first);
-        assert!(DataLock::take(&data).is_ok());
+        assert!(lock(&data).is_ok());
     }
 
     #[test]
     fn a_folder_that_cannot_be_made_is_no_error() {
         let file = tempfile::NamedTempFile::new().unwrap();
         for folder in [file.path().join("data"), "/proc/fanfare".into()] {
-            assert!(DataLock::take(&folder).is_ok(), "{}", folder.display());
+            assert!(lock(&folder).is_ok(), "{}", folder.display());
         }
     }
 
@@ -77,7 +68,7 @@ mod tests {
     fn a_folder_that_cannot_be_written_is_locked() {
         let data = tempfile::tempdir().unwrap();
         std::fs::set_permissions(data.path(), Permissions::from_mode(0o500)).unwrap();
-        let _first = DataLock::take(data.path()).unwrap();
-        assert!(DataLock::take(data.path()).is_err());
+        let _first = lock(data.path()).unwrap();
+        assert!(lock(data.path()).is_err());
     }
 }

@@ -3,18 +3,15 @@
 use fanfare_core::policy::RoomAccess;
 use fanfare_engine::Mounting;
 
+use super::settings;
 use crate::config::{Config, Registration};
 
 /// The facts that a warning depends on, besides the configuration.
 pub(super) struct Exposure<'a> {
     pub(super) config: &'a Config,
-    pub(super) dialects: &'a [Mounting],
     /// Whether this server issues tokens, so that an account is worth something.
     pub(super) issues_tokens: bool,
     pub(super) has_keys: bool,
-    pub(super) has_redis_door: bool,
-    /// Who may use a room that no rule decides about.
-    pub(super) rooms: RoomAccess,
 }
 
 impl Exposure<'_> {
@@ -29,7 +26,7 @@ impl Exposure<'_> {
         let auth = &self.config.auth;
         let mut open = Vec::new();
         if auth.registration == Registration::Open && self.issues_tokens {
-            let rooms = match self.rooms {
+            let rooms = match settings::rooms(self.config) {
                 RoomAccess::Authenticated => " and room",
                 RoomAccess::Nobody => "",
             };
@@ -47,7 +44,8 @@ impl Exposure<'_> {
             let serves = |name| self.config.listener.iter().any(|listener| listener.serves(name));
             mounting.kind.everywhere || serves(mounting.kind.name)
         };
-        let served = self.dialects.iter().filter(is_served);
+        let dialects = settings::dialects(self.config);
+        let served = dialects.iter().filter(is_served);
         let to_anyone = served.filter_map(|mounting| mounting.dialect.open_to_anyone());
         open.extend(to_anyone.map(|what| format!("anyone may {what}")));
         open.extend(self.on_this_machine());
@@ -55,11 +53,11 @@ impl Exposure<'_> {
     }
 
     fn on_this_machine(&self) -> Option<String> {
-        let api = &self.config.api;
+        let Config { api, resp, .. } = self.config;
         if !api.trust_loopback || !api.keys.is_empty() || self.has_keys {
             return None;
         }
-        let door = if self.has_redis_door && self.config.resp.password.is_none() {
+        let door = if resp.bind.is_some() && resp.password.is_none() {
             ", and publish by the Redis protocol"
         } else {
             ""
@@ -75,10 +73,7 @@ impl Exposure<'_> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::{
-        config::{Sources, load},
-        serve::dialects,
-    };
+    use crate::config::{Sources, load};
 
     /// Returns the beginnings of the warnings in a profile with these settings.
     fn open(profile: &str, overrides: &[(&str, &str)], has_keys: bool) -> Vec<String> {
@@ -93,11 +88,8 @@ mod tests {
         let config = load(&sources, fanfare_dialects::REGISTRY).unwrap().config;
         let exposure = Exposure {
             config: &config,
-            dialects: &dialects(&config),
             issues_tokens: true,
             has_keys,
-            has_redis_door: true,
-            rooms: RoomAccess::Authenticated,
         };
         let words = |text: String| text.split_whitespace().take(4).collect::<Vec<_>>().join(" ");
         exposure.list().into_iter().map(words).collect()

@@ -40,10 +40,8 @@ pub(super) fn load(loaded: &Loaded, purpose: Purpose) -> Result<Keys, Problem> {
         })?],
         None => Vec::new(),
     };
-    let (secret, made) = shared_secret(&loaded.config, purpose).map_err(|error| match error {
-        SharedSecretError::Missing => loaded.problem("auth.jwt_secret", error.to_string()),
-        SharedSecretError::File(_) => loaded.problem("data_dir", error.to_string()),
-    })?;
+    let (secret, made) =
+        shared_secret(&loaded.config, purpose).map_err(|(key, text)| loaded.problem(key, text))?;
     let accepted = auth
         .accepted_jwt_secrets
         .iter()
@@ -76,24 +74,15 @@ const PUBLIC_KEY_FILE: &str = "auth.public_key_file";
 /// # Errors
 /// If the secret's file cannot be read, or none can be created; the text names the file.
 pub fn secret(config: &Config) -> Result<Option<Vec<u8>>, String> {
-    let secret = shared_secret(config, Purpose::Serve).map_err(|error| error.to_string())?;
-    Ok(secret.0)
+    let secret = shared_secret(config, Purpose::Serve);
+    secret.map(|(secret, _)| secret).map_err(|(_, text)| text)
 }
 
-/// Why there is no secret that signs.
-#[derive(Debug, thiserror::Error)]
-enum SharedSecretError {
-    #[error("not set, expected a secret: a server makes one at its start, never at a reload")]
-    Missing,
-    #[error(transparent)]
-    File(#[from] auth::SecretFileError),
-}
-
-/// Returns the secret that signs, and its file if it was generated now.
+/// Returns the secret that signs, and its file if it was generated now. An error is the setting that it is about, and a text.
 fn shared_secret(
     config: &Config,
     purpose: Purpose,
-) -> Result<(Option<Vec<u8>>, Option<PathBuf>), SharedSecretError> {
+) -> Result<(Option<Vec<u8>>, Option<PathBuf>), (&'static str, String)> {
     let auth = &config.auth;
     if let Some(secret) = &auth.jwt_secret {
         return Ok((Some(secret.expose().as_bytes().to_vec()), None));
@@ -103,11 +92,13 @@ fn shared_secret(
     }
     let file = match purpose {
         Purpose::Reload if !auth::secret_file(&config.data_dir).exists() => {
-            return Err(SharedSecretError::Missing);
+            let text = "not set, expected a secret: a server makes one at its start, never at a reload";
+            return Err(("auth.jwt_secret", text.to_owned()));
         }
-        Purpose::Serve | Purpose::Reload => auth::load_or_create_secret(&config.data_dir)?,
-        Purpose::Check => auth::secret_to_be(&config.data_dir)?,
+        Purpose::Serve | Purpose::Reload => auth::load_or_create_secret(&config.data_dir),
+        Purpose::Check => auth::secret_to_be(&config.data_dir),
     };
+    let file = file.map_err(|error| ("data_dir", error.to_string()))?;
     Ok((Some(file.secret), file.created.then_some(file.path)))
 }
 

@@ -18,14 +18,15 @@ mod threads;
 
 use std::{sync::Arc, time::Duration};
 
-use data_lock::DataLock;
 use doors::Serving;
 use exposure::Exposure;
-use fanfare_accounts::{Accounts, KeyNeed};
+use fanfare_accounts::KeyNeed;
 use fanfare_core::{BrokerHealth, policy::AccessControl};
 use fanfare_engine::{Clock, Node, NodeOptions, ShardCommands, ShardHandle};
 use fanfare_transports::{BrokerOptions, ClusterOptions};
 use opentelemetry_otlp::SpanExporter;
+use shutdown::Signals;
+use tokio::signal::unix::SignalKind;
 
 use crate::{
     auth::Gate,
@@ -79,13 +80,19 @@ impl From<String> for RunError {
 }
 
 async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
-    let signals = shutdown::StopSignals::listen()?;
-    let reload_signals = reload::ReloadSignals::listen()?;
+    let signals = Signals::listen(&[
+        SignalKind::terminate(),
+        SignalKind::interrupt(),
+        SignalKind::quit(),
+    ])?;
+    let hangup = SignalKind::hangup();
+    let reload_signals =
+        Signals::listen(&[hangup, SignalKind::user_defined1(), SignalKind::user_defined2()])?;
     let loaded = start.loaded.clone();
     let config = &loaded.config;
     let shards = shard_count(config);
     descriptors::raise(config, shards);
-    let _held_to_the_end = DataLock::take(&config.data_dir)?;
+    let _held_to_the_end = data_lock::lock(&config.data_dir)?;
     let prepared = prepare::prepare(&loaded, Purpose::Serve).map_err(RunError::Configuration)?;
     let (keys, policy) = (prepared.keys, prepared.policy);
     // The first tokens should find the keys. An unavailable provider, which the refreshing task logs, delays the start once.
@@ -123,7 +130,12 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     reach_broker(node.clone(), readiness).await;
     let threads = threads::start(&node, commands, doors)?;
     greeting::log(&listening);
-    warn_of_exposure(config, &accounts);
+    let exposure = Exposure {
+        config,
+        issues_tokens: accounts.issues_tokens(),
+        has_keys: accounts.key_need() == KeyNeed::Yes,
+    };
+    exposure.warn();
     let reloading = tokio::spawn(reload.follow(reload_signals, reload_requests));
     spawn_ticks(&node);
     drop(prepared.acme.map(|acme| tokio::spawn(acme.keep(upkeep))));
@@ -191,18 +203,6 @@ fn attach(node: &Arc<Node>, config: &Config, shards: usize) -> Result<Vec<ShardC
     let (handles, commands) = (0..shards).map(|_| ShardHandle::channel()).unzip();
     node.attach(handles, broker);
     Ok(commands)
-}
-
-fn warn_of_exposure(config: &Config, accounts: &Accounts) {
-    Exposure {
-        config,
-        dialects: &dialects(config),
-        issues_tokens: accounts.issues_tokens(),
-        has_keys: accounts.key_need() == KeyNeed::Yes,
-        has_redis_door: config.resp.bind.is_some(),
-        rooms: settings::rooms(config),
-    }
-    .warn();
 }
 
 /// Waits for the broker's first answer, up to [`BROKER_PATIENCE`]: a client that is accepted earlier would miss what other nodes and

@@ -16,7 +16,7 @@ use crate::{
     access::Webhook,
     acme::AcmeCertificate,
     config::{ConfigErrors, Listener, Loaded, Problem},
-    http::{self, LoadedTls, TlsError},
+    http::{self, LoadedTls},
     otlp,
 };
 
@@ -96,13 +96,9 @@ fn tls(loaded: &Loaded, index: usize, listener: &Listener) -> Result<Option<Load
     let Some(tls) = &listener.tls else {
         return Ok(None);
     };
-    http::load_tls(&tls.cert, &tls.key).map(Some).map_err(|error| {
-        let name = match error {
-            TlsError::Certificate { .. } => "cert",
-            TlsError::Key { .. } | TlsError::Pair { .. } => "key",
-        };
-        loaded.problem(&format!("listener[{index}].tls.{name}"), error.to_string())
-    })
+    let loading = http::load_tls(&tls.cert, &tls.key);
+    let problem = |(name, text)| loaded.problem(&format!("listener[{index}].tls.{name}"), text);
+    loading.map(Some).map_err(problem)
 }
 
 fn noted<T>(result: Result<T, Problem>, problems: &mut Vec<Problem>) -> Option<T> {

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use fanfare_engine::DialectSettings;
-use tokio::signal::unix::{Signal, SignalKind};
 
 use super::{
     Purpose, accounts,
@@ -14,7 +13,7 @@ use super::{
     redis_door,
     reload_changes::{Changes, FileContents, what_would_open},
     settings,
-    shutdown::listen,
+    shutdown::Signals,
     supervisor,
 };
 use crate::{
@@ -34,23 +33,6 @@ pub struct Start {
     pub sources: Sources,
     /// The log's filter, unless it is to stay as it is.
     pub log: Option<LogFilter>,
-}
-
-pub(super) struct ReloadSignals {
-    hangup: Signal,
-    user: [Signal; 2],
-}
-
-impl ReloadSignals {
-    pub(super) fn listen() -> Result<Self, String> {
-        Ok(Self {
-            hangup: listen(SignalKind::hangup())?,
-            user: [
-                listen(SignalKind::user_defined1())?,
-                listen(SignalKind::user_defined2())?,
-            ],
-        })
-    }
 }
 
 /// A running server, as far as its configuration can be read again.
@@ -98,12 +80,15 @@ impl Reloader {
         }
     }
 
-    /// Obeys signals and callers for ever, one at a time.
-    pub(super) async fn follow(mut self, mut signals: ReloadSignals, mut requests: ReloadRequests) {
-        let [user1, user2] = &mut signals.user;
+    /// Reloads at SIGHUP, the first kind of `signals`, and for callers; one at a time, for ever.
+    pub(super) async fn follow(mut self, mut signals: Signals, mut requests: ReloadRequests) {
         loop {
             tokio::select! {
-                _ = signals.hangup.recv() => {
+                signal = signals.next() => {
+                    if signal > 0 {
+                        tracing::debug!("SIGUSR{signal} does nothing");
+                        continue;
+                    }
                     supervisor::reloading();
                     drop(self.reload(ReloadMode::Apply).await); // it is logged
                     if !self.serving.node.is_draining() {
@@ -114,8 +99,6 @@ impl Reloader {
                     let outcome = self.reload(mode).await;
                     let _ = reply.send(outcome); // the caller may have gone
                 }
-                _ = user1.recv() => tracing::debug!("SIGUSR1 does nothing"),
-                _ = user2.recv() => tracing::debug!("SIGUSR2 does nothing"),
             }
         }
     }

@@ -1,8 +1,10 @@
 //! The end of a server: drain at the first signal, exit at the second.
 
 use std::{
-    process,
+    future::poll_fn,
+    io, process,
     sync::{Arc, atomic::Ordering::Relaxed},
+    task::Poll,
     time::Duration,
 };
 
@@ -17,48 +19,40 @@ use crate::config::Shutdown;
 
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-pub(super) struct StopSignals {
-    terminate: Signal,
-    interrupt: Signal,
-    quit: Signal,
-}
+/// Signals of some kinds, which from then on do not end the process by themselves.
+pub(super) struct Signals(Vec<Signal>);
 
-/// Returns the signals of a kind, which from then on do not end the process by themselves.
-pub(super) fn listen(kind: SignalKind) -> Result<Signal, String> {
-    signal(kind).map_err(|error| format!("cannot listen for signals: {error}"))
-}
-
-impl StopSignals {
-    pub(super) fn listen() -> Result<Self, String> {
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-            quit: listen(SignalKind::quit())?,
-        })
+impl Signals {
+    pub(super) fn listen(kinds: &[SignalKind]) -> Result<Self, String> {
+        let signals = kinds.iter().map(|kind| signal(*kind));
+        let signals = signals.collect::<io::Result<_>>();
+        signals
+            .map(Self)
+            .map_err(|error| format!("cannot listen for signals: {error}"))
     }
 
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-            _ = self.quit.recv() => {}
-        }
+    /// Waits for the next signal, and returns the position of its kind.
+    pub(super) async fn next(&mut self) -> usize {
+        poll_fn(|cx| {
+            let received = self
+                .0
+                .iter_mut()
+                .position(|signal| signal.poll_recv(cx).is_ready());
+            received.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
     }
 }
 
 /// Serves until a signal arrives, then drains. A second signal ends the process at once, with exit code 1.
-pub(super) async fn wait(
-    mut signals: StopSignals,
-    node: &Arc<Node>,
-    config: &Shutdown,
-) -> Result<(), String> {
+pub(super) async fn wait(mut signals: Signals, node: &Arc<Node>, config: &Shutdown) -> Result<(), String> {
     signals.next().await;
     supervisor::stopping();
     tracing::info!(connections = node.active(), window = ?config.drain_window, "draining");
     node.drain(config.drain_window);
     tokio::select! {
         () = drained(node, config.timeout) => {}
-        () = signals.next() => {
+        _ = signals.next() => {
             tracing::warn!(connections = node.active(), "second signal, leaving at once");
             process::exit(1);
         }
