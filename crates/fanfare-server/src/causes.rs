@@ -1,9 +1,9 @@
-//! An error with its causes, as one line of a log.
+//! Displays an error with its causes in one line.
 
 use std::{error::Error, fmt};
 
-/// Displays an error and its chain of causes, without a cause that the line has already. It must not contain a secret:
-/// strip a URL before (`reqwest::Error::without_url`).
+/// Displays an error and its chain of causes, each text once. It must not contain a secret: remove a URL first
+/// (`reqwest::Error::without_url`).
 pub(crate) struct Causes<'a>(pub(crate) &'a dyn Error);
 
 impl fmt::Display for Causes<'_> {

@@ -1,4 +1,4 @@
-//! Publishes stored messages: one event for each channel of a message, once, also after a crash.
+//! Publishes stored messages: one event for each channel of a message, exactly once, also after a crash.
 
 use std::{
     sync::Arc,
@@ -27,13 +27,13 @@ use uuid::{Builder, Uuid};
 pub const MESSAGES_CHANNEL: &str = "messages";
 const KIND: &str = "message.sent";
 
-/// After this time no request is about to publish the message any more.
+/// After this time, the request that stored a message no longer publishes it.
 const ABANDONED_AFTER: Duration = Duration::from_secs(30);
-const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// The time until the first search, so that clients can reconnect before it, and between two attempts.
+const SEARCH_EVERY: Duration = Duration::from_secs(10);
+/// The time until the first search, in which clients reconnect, and between two attempts.
 const CLIENTS_COME_BACK: Duration = Duration::from_secs(5);
 const TRY_AGAIN: Duration = Duration::from_secs(1);
-const LOOK_AT: u32 = 100;
+const SEARCHED_AT_ONCE: u32 = 100;
 
 /// A message as clients see it.
 #[derive(Serialize, ToSchema)]
@@ -110,8 +110,8 @@ async fn publish_unless(
     accounts.mark_published(&message.id).await.is_ok()
 }
 
-/// Starts the task that publishes stored messages that a process left unpublished, because it ended or the database was
-/// unavailable. Runs until it is aborted. Call it in a Tokio runtime.
+/// Starts the task that publishes stored messages that are still unpublished, because a process ended or the database was
+/// unavailable. It runs until it is aborted.
 pub fn spawn_catching_up(accounts: &Accounts, node: &Arc<Node>) -> JoinHandle<()> {
     let (accounts, node, start) = (accounts.clone(), node.clone(), Instant::now());
     tokio::spawn(async move {
@@ -121,27 +121,26 @@ pub fn spawn_catching_up(accounts: &Accounts, node: &Arc<Node>) -> JoinHandle<()
             tokio::time::sleep(TRY_AGAIN).await;
         }
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(SEARCH_EVERY).await;
             catch_up(&accounts, &node, ABANDONED_AFTER).await;
         }
     })
 }
 
-/// Publishes the messages that have been unpublished for long enough. `None` if they cannot be read: there is no
-/// database, or no broker to reach other nodes.
+/// Publishes the messages that have been unpublished for `age`. Returns `None` without the database, or without the broker.
 async fn catch_up(accounts: &Accounts, node: &Node, age: Duration) -> Option<()> {
     if matches!(node.broker().health().await, BrokerHealth::Disconnected { .. }) {
         return None;
     }
     let names = node.access.names();
     loop {
-        let messages = accounts.unpublished(age, LOOK_AT).await.ok()?;
-        let mut left = messages.len() < LOOK_AT as usize;
+        let messages = accounts.unpublished(age, SEARCHED_AT_ONCE).await.ok()?;
+        let mut left = messages.len() < SEARCHED_AT_ONCE as usize;
         for message in &messages {
             // A message that another process is about to publish is skipped.
             left |= !publish_unless(accounts, node, &names, message, Conflict::Refuse).await;
         }
-        // A message that cannot be published would only be found again.
+        // The next search would find a failed message again.
         if left {
             return Some(());
         }
@@ -173,8 +172,8 @@ fn events(message: &Message, names: &KnownNames) -> Option<Vec<Event>> {
 /// The users that a message is private to, and the channel whose readers may receive it too; see the fields of [`Event`].
 type Guards = (Option<Box<[UserId]>>, Option<Channel>);
 
-/// A message in a room or in a personal channel is for those who may read that one, whatever channel carries it; its author and
-/// admins may always read it.
+/// A message in a room or a personal channel is for the readers of that channel, on all its channels; its author and admins may
+/// always read it.
 fn guards(message: &Message, names: &KnownNames) -> Option<Guards> {
     let author = UserId::new(&message.user_id).ok()?;
     if let Some(recipient) = &message.recipient_id {

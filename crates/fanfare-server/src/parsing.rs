@@ -1,4 +1,4 @@
-//! Parses what publishers send: much of it on another thread than the shard's, which would do nothing else meanwhile.
+//! Parses publishers' messages: large ones on another thread, because the shard would do nothing else meanwhile.
 
 use std::panic::resume_unwind;
 
@@ -8,15 +8,15 @@ use tokio::sync::Semaphore;
 /// The number of bytes up to which a message is parsed on the shard's thread. A MiB takes milliseconds.
 const MOST_ON_SHARD: usize = 64 * 1024;
 
-/// Large messages are parsed one at a time, so that the shards have the other cores.
+/// Large messages are parsed one at a time, so that the other cores are the shards'.
 pub(crate) static PARSER: Semaphore = Semaphore::const_new(1);
 
-/// Whether `message` is parsed on another thread.
+/// Returns whether `message` is parsed on another thread.
 pub(crate) fn is_large(message: &[u8]) -> bool {
     message.len() > MOST_ON_SHARD
 }
 
-/// Returns what `parse` makes of `message`.
+/// Parses `message`, on another thread if it is large.
 pub(crate) async fn parse<T: Send + 'static>(
     message: &Bytes,
     parse: impl FnOnce(&Bytes) -> T + Send + 'static,

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Makes `folder` and those above it, as far as they are missing.
+/// Creates `folder` and its parents if they are missing.
 pub(crate) fn make_folder(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
@@ -18,7 +18,7 @@ pub(crate) fn temporary_beside(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{name}.{:016x}.tmp", rand::random::<u64>()))
 }
 
-/// Writes a file that must not be there yet; if that fails (a full disk), nothing stays behind.
+/// Writes a file that must not exist yet; if that fails, as on a full disk, no file remains.
 pub(crate) fn create(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
@@ -26,7 +26,7 @@ pub(crate) fn create(path: &Path, content: &[u8]) -> io::Result<()> {
         .mode(0o600)
         .open(path)?;
     let mut write = || {
-        // The umask may have taken bits away from the owner; it never adds any for others.
+        // The umask may have removed the owner's bits; it never adds any for others.
         file.set_permissions(Permissions::from_mode(0o600))?;
         file.write_all(content)?;
         file.sync_all()
@@ -36,7 +36,7 @@ pub(crate) fn create(path: &Path, content: &[u8]) -> io::Result<()> {
     })
 }
 
-/// Writes a file in the place of the one that may be there. A crash leaves one of the two.
+/// Writes a file, and replaces an existing one. A crash leaves the old file or the new one, whole.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let temporary = temporary_beside(path);
     create(&temporary, content)?;

@@ -1,4 +1,4 @@
-//! The log lines about refusals: one for each dialect and reason, at most one in a few seconds.
+//! Logs refusals: for each dialect and reason at most one line in a few seconds.
 
 use std::{fmt, net::IpAddr, sync::Mutex, time::Duration};
 
@@ -18,7 +18,7 @@ pub(crate) enum Subject {
     Request,
 }
 
-/// One refusal. No field may contain a secret.
+/// A refusal. No field may contain a secret.
 #[derive(Clone, Copy)]
 pub(crate) struct Refused<'a> {
     pub(crate) subject: Subject,

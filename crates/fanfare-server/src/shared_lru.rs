@@ -9,9 +9,9 @@ use ahash::RandomState;
 use fanfare_core::locked;
 use hashlink::LruCache;
 
-/// Entries are spread over at most so many maps, so that threads seldom wait for each other.
+/// The most maps that the entries are spread over, so that threads seldom wait for each other.
 const STRIPES: usize = 16;
-/// With fewer entries, a map would evict some that are used often.
+/// The fewest entries of a map: a smaller one would evict entries that are used often.
 const LEAST_PER_STRIPE: usize = 64;
 
 pub(crate) struct SharedLru<K, V> {
@@ -48,7 +48,7 @@ impl<K: Hash + Eq, V: Clone> SharedLru<K, V> {
     }
 
     fn stripe(&self, key: &K) -> MutexGuard<'_, Stripe<K, V>> {
-        // Not the maps' hash: the keys of one map would have parts of it in common.
+        // Not the maps' hash: the keys of one map would share bits of it.
         let hash = self.hasher.hash_one(key) % self.stripes.len() as u64;
         locked(&self.stripes[usize::try_from(hash).unwrap_or(0)])
     }

@@ -1,4 +1,4 @@
-//! Logs: for people on a terminal, JSON lines elsewhere.
+//! Starts the log: lines for people on a terminal, JSON elsewhere.
 
 use std::io::IsTerminal;
 
@@ -33,7 +33,7 @@ pub fn start(text: &str, for_people: bool) -> Result<LogFilter, String> {
 pub struct LogFilter(reload::Handle<EnvFilter, Registry>);
 
 impl LogFilter {
-    /// Logs by `text` from now on, a level or directives.
+    /// Replaces the filter by `text`, a level or directives.
     ///
     /// # Errors
     /// If `text` is not a filter.

@@ -1,4 +1,4 @@
-//! What a node does for itself while it serves: reloads of its configuration, and the certificates that it shows.
+//! Counts a node's reloads and certificate orders, and stores when its certificates end.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +11,7 @@ use std::{
 
 use fanfare_core::{locked, timestamp};
 
-/// Certificates are renewed long before: so close to its end, one is reported.
+/// A certificate that ends so soon is reported: it should have been renewed long before.
 pub(crate) const ENDS_SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// The counts, shared by all listeners.
@@ -51,7 +51,7 @@ impl Outcomes {
         ]
     }
 
-    /// When it last succeeded, in seconds since 1970; zero before the first time.
+    /// Returns when it last succeeded, in seconds since 1970; 0 before the first time.
     pub(crate) fn last_success(&self) -> u64 {
         self.last_success.load(Relaxed)
     }
@@ -74,7 +74,7 @@ impl Upkeep {
         locked(&self.certificates).insert(address.to_owned(), None);
     }
 
-    /// When each listener's certificate ends, in seconds since 1970; `None` if it has none yet.
+    /// Returns when each listener's certificate ends, in seconds since 1970; `None` if it has none yet.
     pub(crate) fn certificate_ends(&self) -> Vec<(String, Option<u64>)> {
         let certificates = locked(&self.certificates);
         let end = |(address, end): (&String, &Option<SystemTime>)| (address.clone(), end.map(seconds));

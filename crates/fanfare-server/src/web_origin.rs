@@ -1,4 +1,4 @@
-//! Web origins (RFC 6454) in a comparable form.
+//! Brings web origins (RFC 6454) into a comparable form.
 
 /// Returns `origin` as a browser sends it: in lower case, without a default port, the host's name in ASCII. `None` if
 /// it is neither `scheme://host[:port]`, nor one of the two origins without a host: `null` and `file://`.

@@ -17,13 +17,13 @@ use http_body_util::BodyExt as _;
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 use reqwest::{Certificate, Client};
 
-/// Longer than an authority needs to answer.
+/// The longest time for one request.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest response: a certificate chain has some thousand bytes.
 const MAX_BYTES: usize = 1 << 20;
 const MAX_RETRY_AFTER: u64 = 24 * 3600;
 
-/// The HTTP client, and how long the authority last asked to wait.
+/// The HTTP client, and the authority's last `Retry-After`, in seconds.
 #[derive(Clone)]
 pub(super) struct AuthorityClient {
     client: Client,
@@ -31,7 +31,7 @@ pub(super) struct AuthorityClient {
 }
 
 impl AuthorityClient {
-    /// `ca_file` has the only authorities that may sign the server's own certificate, unless the system's do.
+    /// Returns a client that trusts the authorities in `ca_file` for TLS; without a file, those of the system.
     pub(super) fn new(ca_file: Option<&Path>) -> Result<Self, String> {
         let mut builder = Client::builder()
             .timeout(TIMEOUT)
@@ -51,7 +51,7 @@ impl AuthorityClient {
         Ok(Self { client, retry_after })
     }
 
-    /// Returns the pause that the last refusal asked for, once.
+    /// Returns the pause that the last refusal asked for, and forgets it.
     pub(super) fn take_retry_after(&self) -> Duration {
         Duration::from_secs(self.retry_after.swap(0, Relaxed))
     }

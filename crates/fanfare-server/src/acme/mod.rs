@@ -1,5 +1,5 @@
-//! Certificates from an authority that speaks ACME (RFC 8555): obtained by tls-alpn-01 on the listeners that show them, kept in the
-//! data folder, and renewed. A listener shows what it has, whatever the authority does.
+//! Certificates from an ACME authority (RFC 8555): obtained by tls-alpn-01 on the listeners that show them, stored in the data folder,
+//! and renewed. A listener shows the certificate that it has, even if the authority fails.
 
 mod client;
 mod order;
@@ -32,12 +32,12 @@ use order::Ordering;
 use resolver::Certificates;
 use store::Store;
 
-/// An order that takes longer has failed.
+/// The longest time for an order.
 const ORDER_TIMEOUT: Duration = Duration::from_secs(600);
 /// The longest pause after an order that failed.
 const MAX_PAUSE: Duration = Duration::from_secs(3600);
-/// Between two looks at the clock, which may be set, or stand still while the machine sleeps.
-const LOOK_EVERY: Duration = Duration::from_secs(600);
+/// The time between two readings of the clock, which may be set, or stand still while the machine sleeps.
+const CHECK_CLOCK_EVERY: Duration = Duration::from_secs(600);
 /// A certificate is renewed when this share of its time is over, as authorities recommend.
 const RENEWED_AFTER: f64 = 2.0 / 3.0;
 
@@ -101,7 +101,7 @@ impl AcmeCertificate {
         http::acceptor_of(self.certificates.clone())
     }
 
-    /// Obtains a certificate whenever that is due, for ever.
+    /// Obtains a certificate whenever one is due, for ever.
     pub(crate) async fn keep(mut self, upkeep: Arc<Upkeep>) {
         self.report(&upkeep);
         let mut failures = 0;
@@ -109,7 +109,7 @@ impl AcmeCertificate {
             self.save();
             let wait = self.due_in(SystemTime::now());
             if !wait.is_zero() {
-                tokio::time::sleep(wait.min(LOOK_EVERY)).await;
+                tokio::time::sleep(wait.min(CHECK_CLOCK_EVERY)).await;
                 continue;
             }
             let obtained = self.obtain().await;
@@ -123,20 +123,19 @@ impl AcmeCertificate {
                 failures = 0;
                 self.report(&upkeep);
                 self.save();
-                // One that is due already, by a clock that is wrong, must not use up what the authority allows.
+                // By a wrong clock the new certificate may be due already: that must not use up the authority's limits.
                 tokio::time::sleep(self.pause(0)).await;
             }
         }
     }
 
-    /// Takes the stored certificate if it is for the configured names.
+    /// Shows the stored certificate; if it is for other names, a new one is due at once.
     fn load(&mut self) {
         let Some(stored) = self.store.certificate().transpose() else {
             return;
         };
         match stored.and_then(|pem| certified(&pem)) {
             Ok((certified, validity)) => {
-                // One for other names is better than none until the new one is here.
                 self.validity = self.covers_names(&certified).then_some(validity);
                 self.certificates.replace(certified);
             }
@@ -164,7 +163,7 @@ impl AcmeCertificate {
         Ok(())
     }
 
-    /// Stores the certificate in use, unless that is done.
+    /// Stores the certificate in use, unless it is stored already.
     fn save(&mut self) {
         let Some(pem) = self.unsaved.take() else { return };
         if let Err(error) = self.store.save_certificate(pem.as_bytes()) {
@@ -183,7 +182,7 @@ impl AcmeCertificate {
         })
     }
 
-    /// How long after `now` the next order is due.
+    /// Returns the time from `now` until the next order.
     fn due_in(&self, now: SystemTime) -> Duration {
         let Some(Validity { start, end }) = self.validity else {
             return Duration::ZERO;
@@ -193,7 +192,8 @@ impl AcmeCertificate {
         due.duration_since(now).unwrap_or_default()
     }
 
-    /// The pause after so many failures: longer each time, as long as the authority asks for, and not the same on all nodes.
+    /// Returns the pause after this many failures: doubled each time, at least what the authority asks for, and random, so that nodes
+    /// do not retry together.
     fn pause(&self, failures: u32) -> Duration {
         let doubled = self.settings.retry.saturating_mul(1 << failures.min(12));
         let pause = doubled.min(MAX_PAUSE).max(self.client.take_retry_after());

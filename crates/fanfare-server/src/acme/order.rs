@@ -1,4 +1,4 @@
-//! One order: from an account to a certificate.
+//! Orders a certificate: account, order, challenges, certificate.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ impl Ordering<'_> {
         let names: Vec<_> = domains.iter().map(name).collect();
         let order = account.new_order(&NewOrder::new(&names)).await;
         let mut order = match order {
-            // An authority that has lost its accounts is asked for a new one.
+            // The authority has lost its accounts: register again.
             Err(Error::Api(problem)) if is_stored && is_account_unknown(problem.r#type.as_deref()) => {
                 self.register().await?.new_order(&NewOrder::new(&names)).await?
             }
@@ -65,7 +65,7 @@ impl Ordering<'_> {
         while let Some(authorization) = authorizations.next().await {
             let mut authorization = authorization?;
             if authorization.status != AuthorizationStatus::Pending {
-                continue; // validated lately, or refused, which the order's status shows
+                continue; // it was validated recently, or refused: the order's status shows that
             }
             let domain = authorization.identifier().to_string();
             let Some(mut challenge) = authorization.challenge(ChallengeType::TlsAlpn01) else {
@@ -79,7 +79,7 @@ impl Ordering<'_> {
         Ok(())
     }
 
-    /// Returns the account, and whether it is one that was stored before.
+    /// Returns the account, and whether it was stored before.
     async fn account(&self) -> Result<(Account, bool), AcmeError> {
         let Some(stored) = self.store.account()? else {
             return Ok((self.register().await?, false));

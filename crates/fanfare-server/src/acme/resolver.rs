@@ -1,4 +1,4 @@
-//! The certificates that a listener shows: the one that was issued, and those by which an authority validates a name.
+//! The certificates that a listener shows: the issued one, and those for the authority's challenges.
 
 use std::{
     collections::HashMap,
@@ -18,11 +18,11 @@ use rustls::{
 use super::AcmeError;
 use crate::http::CHALLENGE_PROTOCOL;
 
-/// The certificates at the moment, by what a client asks for.
+/// The current certificates.
 #[derive(Debug, Default)]
 pub(super) struct Certificates {
     issued: ArcSwapOption<CertifiedKey>,
-    /// Those of open challenges, by their name.
+    /// The certificates of open challenges, by domain.
     challenges: Mutex<HashMap<String, Arc<CertifiedKey>>>,
 }
 

@@ -1,4 +1,4 @@
-//! The account and the certificate of one authority, in files of the data folder.
+//! Stores the account and the certificate of one authority, in files of the data folder.
 
 use std::{
     fs, io,
@@ -12,7 +12,7 @@ use crate::private_file;
 
 const FOLDER: &str = "acme";
 
-/// The folder of one authority. Another directory has another folder, so a trial of one that no browser trusts leaves nothing.
+/// The folder of one authority. Each ACME directory has its own, so a staging directory's certificate is never shown in production.
 pub(super) struct Store {
     folder: PathBuf,
 }
@@ -56,7 +56,7 @@ impl Store {
         self.write(&self.account_file(), &serde_json::to_vec(account)?)
     }
 
-    /// Fails where a certificate could not be saved: one that is ordered at each start would soon be refused.
+    /// Fails if a certificate could not be stored: an authority soon refuses a server that orders at each start.
     pub(super) fn check_writable(&self) -> Result<(), AcmeError> {
         let probe = private_file::temporary_beside(&self.certificate_file());
         self.write(&probe, b"")?;

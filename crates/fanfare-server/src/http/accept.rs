@@ -26,7 +26,7 @@ use crate::{
 /// recover soon.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Connections accepted in one pass. One takes some ten microseconds.
+/// Connections accepted in one pass; each takes some ten microseconds.
 const ACCEPTS_PER_PASS: usize = 16;
 
 /// The service behind a listening socket.
@@ -56,12 +56,12 @@ pub async fn serve(
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                // On Linux the listening socket has it set for all. A peer that is gone already shows at the first read.
+                // On Linux the listening socket has set it for all. An error means that the peer is gone; the first read shows that.
                 #[cfg(not(target_os = "linux"))]
                 let _ = stream.set_nodelay(true);
                 match door.clone() {
                     Door::Http(site) => {
-                        // Boxed, because a task that is spawned is moved several times.
+                        // Boxed, because spawning moves a task several times.
                         let entering = Box::pin(enter(stream, peer, site, shard.clone(), pace.clone()));
                         tokio::task::spawn_local(pace.clone().paced(entering));
                     }
@@ -82,7 +82,7 @@ pub async fn serve(
     }
 }
 
-/// Accepts a few connections in one pass over what the shard has to do.
+/// A listener that yields to the shard's other tasks after every few connections.
 struct PacedListener {
     listener: TcpListener,
     accepted: usize,
@@ -124,11 +124,11 @@ async fn enter(stream: TcpStream, peer: SocketAddr, site: Arc<Site>, shard: Rc<S
 
 async fn speak_redis(mut stream: TcpStream, peer: SocketAddr, door: Arc<resp::RedisDoor>, most: u64) {
     if door.connected() < most {
-        // It serves to the very end: events that are published during a drain still reach the remaining clients.
+        // It serves until the process ends: during a drain, published events still reach the remaining clients.
         resp::serve(stream, peer, &door, std::future::pending()).await;
     } else {
         door.warn_full(most);
-        let _ = stream.write_all(resp::MAX_CLIENTS).await; // it is refused, whether it reads the reply or not
+        let _ = stream.write_all(resp::MAX_CLIENTS).await; // the client is refused in any case
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Ip
     client
 }
 
-/// Warns once of a request that a proxy passed on, where no proxy is trusted.
+/// Warns once, in the life of the process, of a request from a proxy although no proxy is trusted.
 pub(super) fn warn_of_proxy(peer: IpAddr, headers: &HeaderMap) {
     static WARNED: Once = Once::new();
     if WARNED.is_completed() || !FORWARDED.iter().any(|name| headers.contains_key(name)) {

@@ -12,7 +12,7 @@ use crate::config::BindAddress;
 
 /// The connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
-/// How often another port is tried if the system chose one that is taken in the other family.
+/// The most attempts to find a port that is free in both address families.
 const PORTS_TRIED: usize = 16;
 
 pub(crate) struct Bound {
@@ -28,9 +28,8 @@ pub(crate) struct BindError {
     pub(crate) error: io::Error,
 }
 
-/// Binds every address of `bind`, `count` times each. The addresses of a family that this machine lacks are skipped if
-/// there is another. `dual_stack` lets an IPv6 socket accept IPv4. A socket among `passed` that listens on
-/// such an address already is taken in place of a new one.
+/// Binds every address of `bind`, `count` times each. Addresses of a family that this machine lacks are skipped if others remain.
+/// `dual_stack` lets an IPv6 socket accept IPv4. A socket in `passed` that listens on such an address already replaces a new one.
 pub(crate) fn bind(
     bind: BindAddress,
     dual_stack: bool,
@@ -82,7 +81,7 @@ fn is_missing(error: &io::Error) -> bool {
     error.kind() == ErrorKind::AddrNotAvailable || Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT)
 }
 
-/// All shards accept from one socket, which keeps its queue while no process serves it.
+/// Lets all shards accept from one socket, which keeps its queue while no process serves it.
 fn share(socket: TcpListener, address: SocketAddr, count: usize) -> io::Result<Bound> {
     socket.set_nonblocking(true)?;
     SockRef::from(&socket).set_tcp_nodelay(true)?;

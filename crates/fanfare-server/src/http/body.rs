@@ -24,7 +24,7 @@ impl BadBody {
     }
 }
 
-/// A request's body, which its handler reads or leaves.
+/// A request's body, which its handler may read.
 pub(super) struct RequestBody {
     incoming: Incoming,
     rest: Rest,
@@ -39,7 +39,7 @@ pub(super) struct Received {
 }
 
 impl Received {
-    /// Returns what `parse` makes of the bytes; of many bytes, on another thread.
+    /// Parses the bytes; many bytes on another thread.
     pub(super) async fn parse<T: Send + 'static>(
         &self,
         parse: impl FnOnce(&Bytes) -> T + Send + 'static,
@@ -54,7 +54,7 @@ impl Received {
     }
 }
 
-/// Knows whether a handler left a part of the body unread.
+/// Reports whether a handler left a part of the body unread.
 #[derive(Clone)]
 pub(super) struct Rest(Rc<Cell<bool>>);
 
@@ -64,7 +64,7 @@ impl Rest {
     }
 }
 
-/// Returns the request with a [`Rest`] that follows its body.
+/// Returns the request, and a [`Rest`] that watches its body.
 pub(super) fn watched(request: Request<Incoming>) -> (Request<RequestBody>, Rest) {
     let rest = Rest(Rc::new(Cell::new(!request.body().is_end_stream())));
     let (is_encoded, is_form) = (is_encoded(request.headers()), is_form(request.headers()));

@@ -12,7 +12,7 @@ pub(super) struct RouteCall<'a> {
     pub(super) body: RequestBody,
     /// The peer of the connection.
     pub(super) peer: IpAddr,
-    /// The client's address, behind trusted proxies too.
+    /// The client's address, found behind trusted proxies.
     pub(super) client: IpAddr,
     pub(super) audit: Audit,
     pub(super) site: &'a Arc<Site>,
@@ -30,9 +30,9 @@ impl RouteCall<'_> {
     }
 }
 
-/// Logs the changes of one request. No secret may be in a text, nor anything that was published.
+/// Logs the changes of one request. A text must not contain a secret, nor published data.
 pub(super) struct Audit {
-    /// Who changes something; `None` on a route without credentials.
+    /// `None` on a route without credentials.
     caller: Option<Caller>,
     address: IpAddr,
 }
@@ -51,7 +51,7 @@ impl Audit {
         }
     }
 
-    /// Logs that the caller published. Backends do this all the time, so only a person's publication is logged as a change.
+    /// Logs that the caller published: as a change if a person did, since backends publish all the time.
     pub(super) fn published(&self, what: &str) {
         match &self.caller {
             None => {}

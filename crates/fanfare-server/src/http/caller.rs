@@ -1,4 +1,4 @@
-//! The access of callers to the service API.
+//! Decides which callers may use the service API.
 
 use std::{
     fmt::{self, Display},
@@ -16,8 +16,7 @@ use crate::{
     refusals::{Refused, Subject},
 };
 
-/// Headers that a proxy adds, besides all that name forwarding or a client's address (see [`is_forwarded`]). A request
-/// with one is not from the peer of the socket.
+/// Headers that a proxy adds, besides those with [`PROXIED_PARTS`]. A request with such a header is not from the peer of the socket.
 const PROXIED: &[&str] = &[
     "via",
     "cdn-loop",
@@ -36,13 +35,13 @@ const PROXIED: &[&str] = &[
     "x-scheme",
     "x-varnish",
 ];
-/// Parts of such names: `X-Forwarded-For`, `True-Client-IP`, `X-Azure-ClientIP`, `X-Real-IP`, `CF-Connecting-IP`.
+/// Parts of the names of other such headers: `X-Forwarded-For`, `True-Client-IP`, `X-Azure-ClientIP`, `X-Real-IP`, `CF-Connecting-IP`.
 const PROXIED_PARTS: &[&str] = &["forwarded", "client-ip", "clientip", "real-ip", "connecting-ip"];
 
 const DATABASE_UNREAD: &str = "the API keys could not be read from the database yet; use a configured key or an admin's token, or try again";
 pub(super) const KEYS_UNAVAILABLE: &str = "the token cannot be verified at the moment; try again";
 
-/// Who may use the service API.
+/// A caller that may use the service API.
 pub(super) enum Caller {
     /// A key of the database.
     Key(Arc<ApiKey>),
@@ -65,8 +64,8 @@ impl Display for Caller {
     }
 }
 
-/// Checks that a request may do what needs the scope `wanted`: it has an API key with it or an admin's token, or no key
-/// was ever created and it is from this machine, which is trusted.
+/// Checks that a request has the scope `wanted`: by an API key or an admin's token. While no key was ever created, callers on this
+/// machine are trusted.
 pub(super) async fn access(
     site: &Site,
     peer: IpAddr,
@@ -142,8 +141,8 @@ pub(super) fn note(site: &Site, reason: &'static str, detail: &dyn Display, peer
     });
 }
 
-/// Without any key, callers on this machine are trusted, so that the first `curl` works. A page in a browser on this
-/// machine, and a request that a proxy passes on, only look like such callers.
+/// Returns whether the caller is a program on this machine, which is trusted while no key exists, so that the first `curl` works. A
+/// page in a browser and a request through a proxy only look like one.
 fn is_loopback_caller(peer: IpAddr, head: &Parts) -> bool {
     let (uri, headers) = (&head.uri, &head.headers);
     let local_host = |host: &str| {
@@ -172,7 +171,7 @@ fn is_loopback_caller(peer: IpAddr, head: &Parts) -> bool {
     peer.to_canonical().is_loopback()
         && host_local
         && origins_local
-        // nginx uses this version for backends by default, and no program of today does.
+        // nginx uses this version for backends by default; current programs do not.
         && head.version != Version::HTTP_10
         && !headers.keys().any(is_forwarded)
 }

@@ -86,7 +86,7 @@ async fn serve_http<S: ByteStream + 'static>(
         activity.enter(Phase::Handler);
         let progress = Rc::new(InProgress::new(&shard.node));
         let (own, site, shard) = (progress.clone(), site.clone(), shard.clone());
-        // Boxed, because hyper makes room for a handler before there is a request. The handler, which is large, is made in its box.
+        // Boxed, because hyper reserves room for a handler before there is a request, and the handler is large.
         let handling = Box::pin(async move {
             let _own = own;
             dispatch::answer(request, peer, site, shard).await
@@ -130,7 +130,7 @@ async fn serve_http<S: ByteStream + 'static>(
     }
 }
 
-/// Polls `connection` to its end; `None` if one of its time limits passes before, or its socket is handed over.
+/// Polls `connection` to its end; returns `None` if a time limit passes before, or its socket is handed over.
 async fn in_time<T>(
     mut connection: Pin<&mut impl Future<Output = T>>,
     activity: &Activity,
@@ -151,7 +151,7 @@ async fn in_time<T>(
             if due <= Instant::now() {
                 return Poll::Ready(None);
             }
-            // An alarm that rings too early is set again; one that would ring too late is set at once.
+            // An alarm that is too early is set again when it rings; one that is too late is set at once.
             if due < alarm.deadline() || alarm.is_elapsed() {
                 alarm.as_mut().reset(due);
             }
@@ -163,8 +163,8 @@ async fn in_time<T>(
     .await
 }
 
-/// Runs a handler to its end, even if its caller goes away: what it has begun to store or publish must not be left half
-/// done. A handler that waits continues in a task of its own.
+/// Runs a handler to its end even if its caller disconnects, so that nothing is left half stored or half published. A handler that
+/// waits continues in its own task.
 async fn to_its_end(mut handling: Pin<Box<impl Future<Output = Reply> + 'static>>, pace: Rc<Pace>) -> Reply {
     if let Poll::Ready(reply) = poll_fn(|cx| Poll::Ready(handling.as_mut().poll(cx))).await {
         return reply;

@@ -67,7 +67,7 @@ pub(super) async fn answer(
     reply
 }
 
-/// What serves a path.
+/// The part of a listener that serves a path.
 #[derive(Clone, Copy)]
 enum Target<'a> {
     /// The path is not below the listener's prefix.
@@ -80,8 +80,7 @@ enum Target<'a> {
     Table(Option<&'static Route>),
 }
 
-/// Returns what serves `path`. Dialects come before the server's table, but for the probes; a dialect's path with parameters comes
-/// behind it.
+/// Returns the target of `path`. The order is: probes, exact paths of dialects, the server's table, dialects' paths with parameters.
 fn target<'a>(path: &str, site: &'a Site) -> Target<'a> {
     let route = routes::find(path);
     let matches: PathMatching = match route {
@@ -104,7 +103,7 @@ struct Routing<'a> {
     /// The path below the listener's prefix; empty if it is elsewhere.
     path: &'a str,
     peer: IpAddr,
-    /// The client's address, behind trusted proxies too.
+    /// The client's address, found behind trusted proxies.
     client: IpAddr,
     site: &'a Arc<Site>,
     shard: &'a Rc<Shard>,
@@ -177,8 +176,8 @@ impl Routing<'_> {
         }
     }
 
-    /// Returns the row of `route`'s path for a request with this head, if the caller may use it now; and the caller, where the route
-    /// asks for a credential.
+    /// Returns the row of `route`'s path for the request's method, if the caller may use it now; and the caller, if the route requires a
+    /// credential.
     async fn admit(
         &self,
         route: Option<&'static Route>,
@@ -213,7 +212,7 @@ impl Routing<'_> {
         Ok((route, caller))
     }
 
-    /// Logs a preflight that the browser will read as a refusal.
+    /// Logs a preflight that its browser will treat as refused.
     fn note_foreign(&self, headers: &HeaderMap) {
         if !self.site.options.origins.allow(headers) {
             let origin = headers.get(header::ORIGIN).map(HeaderValue::as_bytes);

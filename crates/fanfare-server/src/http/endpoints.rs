@@ -1,4 +1,4 @@
-//! Serves the dialects' own routes by their plans.
+//! Serves the dialects' own routes.
 
 use std::{net::IpAddr, sync::Arc, time::SystemTime};
 

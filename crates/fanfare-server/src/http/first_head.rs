@@ -1,7 +1,7 @@
 //! Reads the head of a connection's first request, before anything is set up to serve it.
 //!
-//! A client that sends its request slowly, or none at all, costs little more than what it has sent. Hyper needs sixteen
-//! kilobytes for a connection and a task of several more, so it starts once there is a whole head to parse.
+//! A client that sends its request slowly, or not at all, costs little more memory than its bytes. Hyper needs sixteen kilobytes for a
+//! connection and several more for its task, so it starts when there is a whole head to parse.
 
 use std::{
     future::poll_fn,

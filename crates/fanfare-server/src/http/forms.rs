@@ -1,5 +1,4 @@
-//! The forms of replies that several routes share: three of errors, one of success. Handlers reply with these types,
-//! and `/openapi.json` is generated from them.
+//! The forms of replies that several routes share: three for errors, one for a success. `/openapi.json` is generated from them.
 
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};

@@ -1,4 +1,4 @@
-//! Request headers as dialects read them: one value for each name.
+//! Request headers for dialects: one value for each name.
 
 use fanfare_core::Event;
 use http::{HeaderMap, HeaderName, header::AsHeaderName};

@@ -1,4 +1,4 @@
-//! `/health` for people and monitors that know the protocols' documents, `/readyz` for orchestrators.
+//! `/health` for people and for monitors of the protocols' original servers, `/readyz` for orchestrators.
 
 use std::{
     sync::Arc,
@@ -85,7 +85,7 @@ pub(super) async fn options(site: &Arc<Site>) -> Reply {
 
 /// The server's state, with a few figures.
 //
-// The union of all dialects' documents, so that readers of each one find its fields.
+// The union of all dialects' documents, so that each dialect's monitors find their fields.
 #[utoipa::path(
     get,
     path = "/health",
@@ -175,7 +175,7 @@ pub(super) async fn readyz(site: &Arc<Site>) -> Reply {
     }
 }
 
-const LATE: &str = "the probe did not come back in time";
+const LATE: &str = "the probe did not return in time";
 
 /// Whether the process runs.
 #[utoipa::path(
@@ -189,8 +189,8 @@ pub(super) fn livez() -> Reply {
 }
 
 impl Site {
-    /// Returns whether every dialect that clients of this listener connect to has its maximum of connections. What every listener
-    /// serves besides takes no place of theirs.
+    /// Returns whether every dialect of this listener has its maximum of connections, not counting the streams that every listener
+    /// serves.
     fn is_full(&self) -> bool {
         let full = |facts: fanfare_core::DialectFacts| facts.active >= facts.max_connections;
         let own = self.dialects.iter().filter(|mounted| !mounted.dialect.streams());

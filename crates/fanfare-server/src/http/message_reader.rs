@@ -1,5 +1,5 @@
-//! Decides which stored messages a user may read, by the policy or the authorizer. While it goes through a page it asks
-//! the authorizer about a few channels at a time, and within the limits of one request.
+//! Decides which stored messages a user may read, by the policy or the authorizer. For a page it asks the authorizer about a few
+//! channels at a time, within the limits of one request.
 
 use std::{
     collections::HashMap,
@@ -26,12 +26,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct MessageReader<'a> {
     who: &'a Identity,
     node: &'a Node,
-    /// By channel, pending answers included.
+    /// The answers by channel, including pending ones.
     answers: HashMap<Channel, AuthorizerAnswer>,
     asked: usize,
     /// The number of answers other than yes.
     refused: usize,
-    /// The end of the waiting; set by the first question.
+    /// When the waiting ends; set by the first question.
     until: Option<Instant>,
 }
 
@@ -117,7 +117,7 @@ impl Judge for MessageReader<'_> {
             Permission::Pending(_) => {}
         }
         if !self.answers.contains_key(&guard) {
-            // As many as the page needs at least, and more if most answers are no.
+            // At least as many as the page needs, and more if most answers are no.
             let most = wanted.max(self.refused).min(AT_ONCE);
             let most = most.min(MAX_QUESTIONS.saturating_sub(self.asked));
             self.ask(self.open(ahead, most)).await;

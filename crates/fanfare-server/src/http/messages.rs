@@ -124,7 +124,7 @@ impl Draft {
     }
 }
 
-/// Stores a message, and publishes it to those who may read it.
+/// Stores a message, and publishes it to the users that may read it.
 //
 // The response follows after both.
 #[utoipa::path(
@@ -158,7 +158,7 @@ pub(super) async fn create(call: RouteCall<'_>) -> Result<Reply, Failure> {
         }
     }
     let (accounts, node) = (site.options.accounts.clone(), site.node.clone());
-    // A task of its own: if the caller hangs up, the message must not stay stored and unpublished.
+    // In its own task: if the caller disconnects, the message must not stay stored and unpublished.
     let storing = tokio::spawn(async move {
         let message = accounts.create_message(draft.by(&who.user)).await?;
         messages::publish(&accounts, &node, &message).await;

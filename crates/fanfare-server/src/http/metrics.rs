@@ -1,4 +1,4 @@
-//! `/metrics`: JSON for readers of the protocols' documents, Prometheus text on request.
+//! `/metrics`: JSON for monitors of the protocols' original servers, Prometheus' formats on request.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use super::{
     reply::{self, Reply},
 };
 
-/// The parameters of `Format::Protobuf`; there are other forms of the same media type.
+/// The parameters of `Format::Protobuf`: the media type has other forms, too.
 const PROTOBUF: [&str; 2] = ["proto=io.prometheus.client.MetricFamily", "encoding=delimited"];
 
 /// The metrics' part of the `OpenAPI` document.
@@ -96,7 +96,7 @@ fn rendered(site: &Arc<Site>, format: Format) -> Reply {
     reply::text(StatusCode::OK, format.media_type(), body)
 }
 
-/// Returns the format of Prometheus that the client names before JSON, if any. `*/*` gets JSON.
+/// Returns the Prometheus format that `Accept` names before JSON, if any. `*/*` means JSON.
 fn wanted_format(headers: &HeaderMap) -> Option<Format> {
     let mut ranges = all_of(headers, header::ACCEPT).flat_map(|value| value.split(','));
     let wanted = ranges.find_map(|range| {

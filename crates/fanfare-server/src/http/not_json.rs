@@ -1,5 +1,4 @@
-//! Finds out why a body is not JSON, to help the caller. It runs only after a body was refused, and its texts never
-//! quote the body.
+//! Explains why a body is not JSON. It runs only after a body was refused, and its texts never quote the body.
 
 use std::borrow::Cow;
 

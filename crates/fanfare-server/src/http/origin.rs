@@ -1,4 +1,4 @@
-//! The web pages that may connect and call (RFC 6454 origins).
+//! The origins of web pages that may connect and call (RFC 6454).
 
 use http::{HeaderMap, HeaderValue, header};
 
@@ -46,8 +46,8 @@ impl AllowedOrigins {
         rate_limit::expose(headers);
     }
 
-    /// Returns the reply to a browser's preflight. An allowed page may send every header that it asks for, because
-    /// pages add unknown ones, such as `traceparent`. [`AllowedOrigins::share`] adds the allowed origin.
+    /// Returns the reply to a browser's preflight. An allowed page may send every header that it asks for, such as `traceparent`.
+    /// [`AllowedOrigins::share`] adds the allowed origin.
     pub(super) fn preflight(&self, asked: &HeaderMap) -> Reply {
         let mut reply = reply::no_content();
         let headers = reply.headers_mut();

@@ -34,7 +34,7 @@ impl Format {
     }
 }
 
-/// Renders everything this node counts. The engine's counters are plain atomics; metrics are made of them at a scrape.
+/// Renders all metrics of this node. The engine's counters are plain atomics, which a scrape reads.
 pub(super) fn render(
     format: Format,
     node: &Node,

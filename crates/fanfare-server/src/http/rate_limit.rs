@@ -19,8 +19,7 @@ use governor::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-/// How often full buckets are looked for. What an attacker could fill meanwhile is bounded by how fast connections are
-/// accepted.
+/// The time between two removals of full buckets. The rate of accepted connections bounds how many an attacker can add meanwhile.
 const FORGET_EVERY: Duration = Duration::from_secs(10);
 
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
@@ -54,14 +53,14 @@ pub struct Decision {
 }
 
 impl RateLimits {
-    /// So many upgrades and other requests per second from each address, and `burst` of them at once after a quiet
-    /// time, or a second's worth where that is more. 0 per second is no limit.
+    /// Limits upgrades and other requests per second of each address. After a quiet time `burst` may arrive at once, or a second's
+    /// worth if that is more. 0 per second means no limit.
     pub fn new(upgrades: u32, requests: u32, burst: u32) -> Arc<Self> {
         let clock = DefaultClock::default();
         Arc::new(Self::with_clock(upgrades, requests, burst, &clock))
     }
 
-    /// Removes full buckets from time to time, on the runtime of the caller, as long as these limits are used.
+    /// Starts a task that removes full buckets as long as these limits are used.
     pub fn spawn_forgetting(self: &Arc<Self>) {
         if self.upgrades.is_none() && self.requests.is_none() {
             return;
@@ -123,7 +122,7 @@ impl<C: Clock> Buckets<C> {
             Ok(bucket) => (bucket.remaining_burst_capacity(), None),
             Err(until) => (0, Some(until.wait_time_from(self.limiter.clock().now()))),
         };
-        // Of the first missing one only `wait` is left.
+        // The first missing token takes only `wait` more.
         let missing = limit - remaining;
         let full_in = wait.map_or(each * missing, |wait| wait + each * (missing - 1));
         let since_1970 = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Whether a node that does not reach its broker is ready all the same.
+//! Decides whether a node that has lost its broker is still ready.
 
 use std::{
     sync::{Arc, Mutex},
@@ -8,7 +8,7 @@ use std::{
 use fanfare_core::locked;
 
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Half of what orchestrators usually wait for the answer.
+/// Half of the usual timeout of orchestrators.
 const EXCUSED_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How long a node that has lost its broker stays ready.
@@ -31,12 +31,12 @@ impl Readiness {
         Arc::new(Self { grace, broker })
     }
 
-    /// Notes that a probe came back through the broker.
+    /// Notes that a probe returned through the broker.
     pub fn broker_answered(&self) {
         *locked(&self.broker) = BrokerSeen::Here;
     }
 
-    /// Notes at `now` that a probe did not come back, and returns whether the node stays ready for now.
+    /// Notes at `now` that a probe did not return, and returns whether the node is still ready.
     pub(super) fn is_excused(&self, now: Instant) -> bool {
         let mut seen = locked(&self.broker);
         let since = match *seen {
@@ -48,8 +48,7 @@ impl Readiness {
         now.duration_since(since) < self.grace
     }
 
-    /// How long the broker may take at `now` to answer a probe. While its silence is excused, the orchestrator must not give up
-    /// first.
+    /// Returns how long a probe may take. While the broker's silence is excused, the reply must arrive before the orchestrator's timeout.
     pub(super) fn patience(&self, now: Instant) -> Duration {
         let is_excused = match *locked(&self.broker) {
             BrokerSeen::NotYet => false,

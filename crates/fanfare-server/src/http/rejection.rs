@@ -5,7 +5,7 @@ use http::{Method, StatusCode};
 
 use super::reply::{self, Reply};
 
-/// Why a request does not reach a handler, in words for people.
+/// Why a request does not reach a handler.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RouteRejection {
     #[error("not found")]

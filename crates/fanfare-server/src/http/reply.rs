@@ -22,8 +22,7 @@ pub(super) const SCRIPT: &str = "text/javascript; charset=utf-8";
 pub(super) const STYLE: &str = "text/css; charset=utf-8";
 pub(super) const SVG: &str = "image/svg+xml";
 
-/// An embedded page may load scripts, styles and pictures of this server and send it requests, and nothing else.
-/// `connect-src` covers its `ws:` addresses.
+/// Restricts an embedded page to scripts, styles, pictures and requests of this server. `connect-src` covers `ws:` addresses.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -43,17 +42,17 @@ pub(super) fn no_content() -> Reply {
     text(StatusCode::NO_CONTENT, "", "")
 }
 
-/// Formats a time in milliseconds since 1970, as the database has it.
+/// Formats a time of the database, in milliseconds since 1970.
 pub(super) fn time(millis: i64) -> String {
     timestamp(time_of(millis)).to_string()
 }
 
-/// Formats a time since 1970, as nodes report it.
+/// Formats a time that nodes report, as the time since 1970.
 pub(super) fn time_since_1970(since: Duration) -> String {
     timestamp(UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)).to_string()
 }
 
-/// Returns JSON as a part of a body, as it is written.
+/// Returns JSON for a part of a body, unchanged.
 pub(super) fn raw(json: &RawJson) -> Option<&RawValue> {
     serde_json::from_str(json.as_str()).ok()
 }
@@ -75,7 +74,7 @@ pub(super) fn with(mut reply: Reply, name: HeaderName, value: &'static str) -> R
     reply
 }
 
-/// Returns a part of a page that is compiled in.
+/// Returns a file of an embedded page.
 pub(super) fn embedded(media_type: &'static str, text: &'static str) -> Reply {
     let reply = self::text(StatusCode::OK, media_type, text);
     let reply = with(reply, header::CONTENT_SECURITY_POLICY, POLICY);
@@ -83,12 +82,12 @@ pub(super) fn embedded(media_type: &'static str, text: &'static str) -> Reply {
     with(reply, header::REFERRER_POLICY, "no-referrer")
 }
 
-/// Has nginx pass the body on as it comes.
+/// Disables nginx's buffering of the body.
 pub(super) fn ungathered(reply: Reply) -> Reply {
     with(reply, HeaderName::from_static("x-accel-buffering"), "no")
 }
 
-/// Returns a redirect for ever to `address`, which is relative to the request's.
+/// Returns a permanent redirect to `address`, which is relative to the request's path.
 pub(super) fn moved(address: &'static str) -> Reply {
     with(
         text(StatusCode::PERMANENT_REDIRECT, "", ""),

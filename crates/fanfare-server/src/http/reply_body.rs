@@ -21,30 +21,26 @@ use tokio_rustls::server::TlsStream;
 pub(super) enum ReplyBody {
     /// It is complete.
     Whole(Full<Bytes>),
-    /// It ends when the sender is dropped. What the client has not taken yet makes the sender wait.
+    /// It ends when the sender is dropped. The sender waits for a slow client.
     Stream(mpsc::Receiver<Bytes>),
-    /// The socket is taken out of HTTP when the head is sent. An endless body is whatever is written from there on.
-    HandedOver {
-        /// Nothing once it was taken.
-        to: Option<HandOver>,
-        is_endless: bool,
-    },
+    /// When the head is sent, a connection takes over the socket; it writes an endless body.
+    HandedOver { to: Option<HandOver>, is_endless: bool },
 }
 
 impl ReplyBody {
-    /// Returns the body of a response after whose head the socket is another protocol's.
+    /// Returns the empty body of an upgrade.
     pub(super) fn upgraded(to: HandOver) -> Self {
         let (to, is_endless) = (Some(to), false);
         Self::HandedOver { to, is_endless }
     }
 
-    /// Returns a body that is written past HTTP.
+    /// Returns a body that the connection writes.
     pub(super) fn endless(to: HandOver) -> Self {
         let (to, is_endless) = (Some(to), true);
         Self::HandedOver { to, is_endless }
     }
 
-    /// Returns what goes on with the socket when the head is sent.
+    /// Takes the function that takes over the socket when the head is sent.
     pub(super) fn take_hand_over(&mut self) -> Option<HandOver> {
         match self {
             Self::HandedOver { to, .. } => to.take(),

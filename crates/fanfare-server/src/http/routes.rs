@@ -26,7 +26,7 @@ use Guard::{Admin, Descriptions, Figures, Key, Open, Operators, Reader};
 
 /// A row of the table.
 pub(super) struct Route {
-    /// `GET` serves `HEAD`, too.
+    /// `GET` also serves `HEAD`.
     pub(super) method: Method,
     /// A segment `{…}` is a parameter.
     pub(super) path: &'static str,
@@ -41,15 +41,15 @@ type Handler = for<'a> fn(RouteCall<'a>) -> LocalBoxFuture<'a, Reply>;
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Guard {
     Open,
-    /// As `api.metrics` says.
+    /// `api.metrics` decides.
     Figures,
-    /// As `api.docs` says.
+    /// `api.docs` decides.
     Descriptions,
-    /// As `api.admin` says.
+    /// `api.admin` decides.
     Operators,
-    /// A caller of the service API, with the scope that goes with the method.
+    /// A caller of the service API with the scope of the method.
     Key,
-    /// A caller of the service API with the scope `read`, whatever the method.
+    /// A caller of the service API with the scope `read`.
     Reader,
     /// A caller of the service API with the scope `admin`.
     Admin,
@@ -58,7 +58,7 @@ enum Guard {
 /// Routes that reject requests in one form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Group {
-    /// Probes and metrics: they answer on every listener, however often they are called.
+    /// Probes and metrics: on every listener, without a rate limit.
     Probe,
     /// Descriptions, and unknown paths.
     Page,
@@ -79,7 +79,7 @@ macro_rules! route {
     };
 }
 
-/// A path without a parameter counts before one with; no two with parameters match the same paths.
+/// The routes. A path without a parameter comes first; no two paths with parameters match the same request.
 #[rustfmt::skip] // a route is a line
 pub(super) static TABLE: &[Route] = &[
     route!(GET "/livez", Probe, Open, async |_| health::livez()),
@@ -142,15 +142,14 @@ pub(super) static TABLE: &[Route] = &[
     route!(DELETE "/api/v1/keys/{id}", Service, Admin, |call| api::answer(admin::keys::revoke(call))),
 ];
 
-/// The rows by their paths: one of each path, and those with a parameter, by what is before it. Each request and each handshake asks
-/// several times.
+/// The rows by path: one of each path, and those with a parameter with the text before it. Each request looks its path up here.
 static INDEX: LazyLock<(HashMap<&str, &Route>, Vec<Parametrised>)> = LazyLock::new(|| {
     let plain = TABLE.iter().map(|route| (route.path, route));
     let with_parameter = |route: &'static Route| Some((route.path.split_once('{')?.0, route));
     (plain.collect(), TABLE.iter().filter_map(with_parameter).collect())
 });
 
-/// A row whose path has a parameter, and what is before that.
+/// The text before the parameter of a path, and the row.
 type Parametrised = (&'static str, &'static Route);
 
 /// Returns a row whose path matches `path`, whatever its method.
@@ -202,8 +201,8 @@ impl Route {
         })
     }
 
-    /// Returns the scope that a caller of the service API needs, where the figures, the descriptions and the operators' page are
-    /// shown so. Fails if the route is switched off.
+    /// Returns the scope that a caller needs, given the visibility of the figures, the descriptions and the operators' page. Fails if
+    /// the route is switched off.
     pub(super) fn scope(
         &self,
         metrics: Visibility,

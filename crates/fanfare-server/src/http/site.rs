@@ -41,12 +41,12 @@ pub(super) struct Documents {
 /// Compares a dialect's path, which may have parameters, with the one that was requested.
 pub(super) type PathMatching = fn(&str, &str) -> bool;
 
-/// One path of WebSocket clients.
+/// A path where clients connect.
 pub(super) struct Mount {
     /// The dialect of the path.
     host: Arc<MountedDialect>,
-    /// The dialect that shares the path: it gets the handshakes that it claims, and the host's connections that turn
-    /// out to speak it.
+    /// A second dialect of the path: it gets the handshakes that it claims, and connections of the first whose messages turn out to be
+    /// its own.
     guest: Option<Arc<MountedDialect>>,
 }
 
@@ -64,38 +64,38 @@ pub struct SiteOptions {
     pub origins: AllowedOrigins,
     /// Whether callers on this machine need no key while there is none.
     pub trust_loopback: bool,
-    /// Has the configuration read again.
+    /// Requests reloads of the configuration.
     pub reload: ReloadHandle,
-    /// Whether the node should be sent clients.
+    /// Decides whether the node is ready without its broker.
     pub readiness: Arc<Readiness>,
     /// Reloads and certificates, counted.
     pub upkeep: Arc<Upkeep>,
-    /// What a reload replaces, all at once.
+    /// The rules that a reload replaces, all at once.
     pub rules: ArcSwap<SiteRules>,
 }
 
 /// The rules of a listener that a reload replaces.
 #[derive(Clone)]
 pub struct SiteRules {
-    /// The least important messages that are logged, as `info`.
+    /// The log level, such as `info`.
     pub log_level: &'static str,
-    /// Whose `X-Forwarded-For` is believed.
+    /// The proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
-    /// How often one address may come; the same for all listeners.
+    /// The rate limits of each address, shared by all listeners.
     pub rate_limits: Arc<RateLimits>,
-    /// What services prove themselves with.
+    /// The API keys of the configuration.
     pub api_keys: Credentials,
-    /// Who may read the figures.
+    /// The callers of the metrics.
     pub metrics: Visibility,
-    /// Who may read the descriptions of the server.
+    /// The callers of the descriptions.
     pub docs: Visibility,
-    /// Who may open the operators' page.
+    /// The callers of the operators' page.
     pub admin: Visibility,
     /// For TLS and for the head of a connection's first request.
     pub handshake_timeout: Duration,
     /// For each request, from its first byte to the end of its body.
     pub request_timeout: Duration,
-    /// For a client between two requests, and for one that does not take its answer.
+    /// For a client between two requests, and for one that does not read its response.
     pub keep_alive_timeout: Duration,
     /// Bytes in a request's line and headers.
     pub max_header_size: usize,
@@ -146,12 +146,12 @@ impl Site {
         self.documents.get_or_init(|| describe(self.registry))
     }
 
-    /// The rules at the moment. Keep them for one use only: a reload replaces them.
+    /// Returns the current rules. Do not store them: a reload replaces them.
     pub fn rules(&self) -> Guard<Arc<SiteRules>> {
         self.options.rules.load()
     }
 
-    /// Serves new connections and requests by these rules.
+    /// Replaces the rules for new connections and requests.
     pub fn replace_rules(&self, rules: SiteRules) {
         self.options.rules.store(Arc::new(rules));
     }

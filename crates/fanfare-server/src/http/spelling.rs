@@ -1,4 +1,4 @@
-//! The spelling of a handshake's response headers, as in RFC 6455: some embedded clients compare the letters.
+//! Spells a handshake's response headers as RFC 6455 does, because some embedded clients compare them exactly.
 
 use std::{cell::RefCell, convert::Infallible, future::ready, sync::LazyLock};
 

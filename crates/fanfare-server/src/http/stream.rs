@@ -1,5 +1,4 @@
-//! The stream below an HTTP connection: records the connection's phase, and closes so that the client can read the last
-//! response.
+//! The stream below an HTTP connection: it records the connection's phase, and closes so that the client can read the last response.
 
 use std::{
     io,
@@ -16,7 +15,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-/// How long a closed connection is read on at most, so that a caller that still sends can read its response.
+/// How long a closed connection is read at most, so that a caller that still sends can read its response.
 const LINGER: Duration = Duration::from_secs(30);
 /// How long it is read on while no data arrives.
 const LINGER_SILENCE: Duration = Duration::from_secs(5);
@@ -27,7 +26,7 @@ const DISCARDS_PER_TURN: usize = 64;
 /// How long each phase of an HTTP connection may take.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TimeLimits {
-    /// When the head of the first request must be there.
+    /// When the head of the first request must have arrived.
     pub(super) first_head_by: Instant,
     /// For the head of each further request, from its first byte.
     pub(super) request: Duration,
@@ -46,7 +45,7 @@ pub(super) enum Phase {
     Handler,
     /// The response is ready; the client reads it, or is idle.
     Kept,
-    /// The socket is taken out of HTTP as soon as the head of the response is sent.
+    /// When the head of the response is sent, a connection takes over the socket.
     HandOver,
     /// The head of the response is sent.
     HandedOver,
@@ -110,7 +109,7 @@ impl Activity {
 #[derive(Debug)]
 pub(super) struct HttpStream<S> {
     inner: S,
-    /// Data that was read before, and is read again from here.
+    /// Data that was read already and is returned first.
     ahead: Bytes,
     activity: Arc<Activity>,
     /// Bytes that are still discarded after the last answer.

@@ -13,9 +13,9 @@ use rustls::{
 use simple_asn1::ASN1Block;
 use tokio_rustls::TlsAcceptor;
 
-/// The protocol by which an ACME authority validates a name, and in which nothing but the handshake happens (RFC 8737).
+/// The ALPN protocol of an ACME authority's validation, which ends after the handshake (RFC 8737).
 pub(crate) const CHALLENGE_PROTOCOL: &[u8] = b"acme-tls/1";
-/// Some clients and proxies take a server without ALPN for one of another protocol.
+/// Some clients and proxies refuse a server without ALPN.
 const PROTOCOLS: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
 
 /// A certificate that a listener can show.

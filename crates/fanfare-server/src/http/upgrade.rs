@@ -1,4 +1,4 @@
-//! From an HTTP request to a connection.
+//! Turns an upgrade request into a connection.
 
 use std::{
     borrow::Cow, fmt::Display, net::IpAddr, rc::Rc, sync::Arc, time::Duration, time::Instant,
@@ -36,7 +36,7 @@ use crate::{
 
 /// The longest kept `User-Agent`, in bytes.
 const MAX_USER_AGENT: usize = 256;
-/// A key does not expire: ten years.
+/// The lifetime of an API key's identity: ten years, because a key does not expire.
 const KEY_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// How long a client that is refused by a close frame may take to close.
 const HANG_UP: Duration = Duration::from_secs(2);
@@ -58,8 +58,8 @@ struct UpgradeRequest<'a> {
     address: IpAddr,
 }
 
-/// Judges an upgrade request, which is refused if its client comes too often. If it is accepted, replies with 101 and serves
-/// the connection from then on.
+/// Replies to an upgrade request: with 101 or a stream if it is accepted, and the connection takes over the socket. The request is
+/// refused if its client exceeds its rate (`is_too_often`).
 pub(super) async fn upgrade(
     request: Request<RequestBody>,
     address: IpAddr,
@@ -84,7 +84,7 @@ pub(super) async fn upgrade(
     if is_too_often {
         return request.refuse(&Refusal::RateLimited.into(), None);
     }
-    // First of all: a request with another method is not a handshake, so it cannot lack a token or have a bad body.
+    // Checked first: a request with another method is not a handshake, so no token is missing.
     if let Some(refused) = request.wrong_method() {
         return refused;
     }
@@ -143,7 +143,7 @@ impl UpgradeRequest<'_> {
         reply::failed(self.mounted, StatusCode::FORBIDDEN, "origin not allowed")
     }
 
-    /// Judges the client's identity and whether it may connect; stores its name in `called`.
+    /// Verifies the client's identity and admits it; stores its name in `called`.
     async fn judge(&self, mount: &Mount, called: &mut Option<String>) -> Result<Entrant, RefusedUpgrade> {
         let (site, mounted) = (self.site, self.mounted);
         if site.node.is_draining() {
@@ -184,7 +184,7 @@ impl UpgradeRequest<'_> {
         })
     }
 
-    /// Returns the identity of a backend, where `offered` is an API key and the dialect is one that backends use.
+    /// Returns the identity of a backend, if `offered` is an API key and the dialect streams.
     fn service(&self, offered: &str) -> Result<Option<Arc<Identity>>, Refusal> {
         let name = match self.site.options.accounts.api_key(offered) {
             _ if !self.mounted.dialect.streams() => return Ok(None),
@@ -212,10 +212,10 @@ impl UpgradeRequest<'_> {
         })
     }
 
-    /// Has an admitted client become a connection that writes the body of its response, and returns the response.
+    /// Reserves the connection of an admitted client, which writes the response's body, and returns the response.
     async fn stream(&self, entrant: Entrant, shard: &Rc<Shard>) -> Result<Reply, RefusedUpgrade> {
         let form = entrant.form;
-        // Older clients know no chunks.
+        // HTTP/1.0 has no chunks.
         let chunked = self.head.version == Version::HTTP_11;
         let newcomer = NewConnection {
             framing: Framing::Body { form, chunked },
@@ -244,7 +244,7 @@ impl UpgradeRequest<'_> {
         reply::ungathered(reply)
     }
 
-    /// Has an admitted client become a connection, and returns the response to its handshake.
+    /// Reserves the connection of an admitted client, and returns the response to its handshake.
     async fn welcome(&self, entrant: Entrant, shard: &Rc<Shard>) -> Result<Reply, RefusedUpgrade> {
         let accept = match self.check() {
             Ok(accept) => accept,
@@ -270,7 +270,7 @@ impl UpgradeRequest<'_> {
         let headers = &self.head.headers;
         let length = headers.get(header::CONTENT_LENGTH);
         if headers.contains_key(header::TRANSFER_ENCODING) || length.is_some_and(|length| length != "0") {
-            // A proxy in front would read as a body what this server would read as frames.
+            // A proxy would read as a body what this server would read as frames.
             let message = "an upgrade request has no body";
             return Err(self.bad_handshake(StatusCode::BAD_REQUEST, message, &[]).into());
         }
@@ -286,7 +286,7 @@ impl UpgradeRequest<'_> {
         }
     }
 
-    /// Counts and logs a refusal, and refuses the client in the words of its dialect.
+    /// Counts and logs a refusal, and returns it in the dialect's form.
     fn refuse(&self, refused: &RefusedUpgrade, name: Option<&str>) -> Reply {
         let refusal = refused.refusal;
         let detail = refused.token.as_ref().map(|error| -> &dyn Display { error });
@@ -326,7 +326,7 @@ impl UpgradeRequest<'_> {
         }
     }
 
-    /// Counts and logs a refused connection. At capacity the operator may have to act.
+    /// Counts and logs a refused connection; at capacity as a warning, because the operator may have to act.
     fn note(&self, reason: &'static str, detail: Option<&dyn Display>, peer: Option<IpAddr>) {
         self.mounted.counters.refusals.add(reason);
         self.site.gate.refusals.note(&refusals::Refused {
@@ -409,6 +409,6 @@ async fn turn_away(mut socket: Box<dyn ByteStream>, close_frame: &[u8]) {
         while socket.read(&mut rest).await? > 0 {}
         std::io::Result::Ok(())
     };
-    // The socket is closed in any case.
+    // The socket is closed in any case, also by an error.
     let _ = tokio::time::timeout(HANG_UP, saying).await;
 }

@@ -1,5 +1,4 @@
-//! The way of finished spans to the collector: a bounded queue and a task. Whatever the collector does, a full queue drops spans
-//! and nothing waits.
+//! Sends finished spans to the collector: a bounded queue and a task. A full queue drops spans; nothing waits for the collector.
 
 use std::{
     collections::HashMap,
@@ -26,7 +25,7 @@ use tokio::{
 use crate::config::{Otlp, Secret};
 
 const BATCH: usize = 512;
-/// How long a span may wait for others, to share a request with them.
+/// How long a span waits for others, to share a request with them.
 const GATHER: Duration = Duration::from_millis(500);
 /// How long the server's end waits for the last spans.
 const LAST_SPANS: Duration = Duration::from_secs(2);
@@ -82,7 +81,7 @@ pub(crate) struct Exporting {
 }
 
 impl Exporting {
-    /// Sends what waits, as far as that is done in time.
+    /// Sends the waiting spans, within [`LAST_SPANS`].
     pub(crate) async fn finish(mut self) {
         let _ = self.stop.send(()); // fails only if the task has ended
         if tokio::time::timeout(LAST_SPANS, &mut self.task).await.is_err() {
@@ -107,8 +106,7 @@ pub(super) fn start(settings: &Otlp, mut exporter: SpanExporter, resource: &Reso
     (Queue { spans, counts }, Exporting { stop, task })
 }
 
-/// Builds the exporter, and connects nowhere yet. Returns `None` if `settings` name no collector; as an error, the key that is
-/// wrong, and why.
+/// Builds the exporter, without connecting. Returns `None` if `settings` name no collector. An error is the wrong key, and a text.
 pub(crate) fn exporter(settings: &Otlp) -> Result<Option<SpanExporter>, (&'static str, String)> {
     let Some(endpoint) = &settings.endpoint else {
         return Ok(None);

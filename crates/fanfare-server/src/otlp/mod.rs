@@ -1,5 +1,5 @@
-//! Spans of publications and deliveries, for an OpenTelemetry collector. They are made with the collector's own library, not of
-//! `tracing`'s spans: those follow the code, and one event's way is spread over threads, batches and nodes.
+//! Spans of publications and deliveries for an OpenTelemetry collector. They are not `tracing`'s spans, which follow the code: an
+//! event passes through several threads, batches and nodes.
 
 mod export;
 
@@ -29,7 +29,7 @@ use crate::config::Otlp;
 use export::Queue;
 pub(crate) use export::{Exporting, exporter};
 
-/// The field of metadata in which clients and Redis publishers pass a trace on, named as the HTTP header is.
+/// The HTTP header of a trace, and the field of metadata in which clients and Redis publishers send it.
 pub(crate) const TRACEPARENT: &str = "traceparent";
 
 pub(crate) struct Recorder {
@@ -38,7 +38,7 @@ pub(crate) struct Recorder {
     traces_per_thousand: u32,
 }
 
-/// Begins to send the spans of `node` with `exporter`. Call it in a runtime, which then sends them.
+/// Starts the export of the spans of `node`, on the caller's runtime.
 pub(crate) fn start(settings: &Otlp, exporter: SpanExporter, node: Uuid) -> (Recorder, Exporting) {
     let resource = Resource::builder()
         .with_service_name(settings.service_name.clone())
@@ -48,7 +48,7 @@ pub(crate) fn start(settings: &Otlp, exporter: SpanExporter, node: Uuid) -> (Rec
     let (queue, exporting) = export::start(settings, exporter, &resource);
     let provider = SdkTracerProvider::builder()
         .with_resource(resource)
-        // What is not sampled gets no span at all.
+        // An event that is not sampled has no span.
         .with_sampler(Sampler::AlwaysOn)
         .with_span_processor(queue.clone())
         .build();
@@ -94,7 +94,7 @@ impl Recorder {
     }
 }
 
-/// One of the two operations that have spans, in the words of the messaging conventions.
+/// One of the two operations with spans, named by the semantic conventions for messaging.
 struct Operation {
     name: &'static str,
     kind: &'static str,

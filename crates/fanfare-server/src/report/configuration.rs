@@ -1,4 +1,4 @@
-//! The configuration in force on one node, without secrets, as it sends it to the others and as the service API shows it.
+//! The configuration in force on one node, without secrets, for the other nodes and for the service API.
 
 use fanfare_engine::Node;
 use serde::{Deserialize, Serialize};
@@ -37,7 +37,7 @@ pub(crate) struct SettingInForce {
     pub(crate) default: Option<String>,
     /// Whether the value is not the default.
     pub(crate) changed: bool,
-    /// Where it was set: the profile, the line of the file, the environment or the command line; otherwise the reason for it.
+    /// Where it was set: the profile, the line of the file, the environment or the command line; or why it has this value.
     pub(crate) origin: String,
     /// The description of the setting.
     pub(crate) doc: String,

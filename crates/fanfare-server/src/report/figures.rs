@@ -1,4 +1,4 @@
-//! The figures of one node, as it sends them to the others and as the service API shows them.
+//! The figures of one node, for the other nodes and for the service API.
 
 use std::{
     collections::BTreeMap,
@@ -16,14 +16,14 @@ use uuid::Uuid;
 use super::problems::Occurrences;
 use crate::upkeep::Upkeep;
 
-/// How long the broker may take to answer here: the node that asks waits a second for all.
+/// How long the broker may take to answer: the node that asks waits a second for all reports.
 const BROKER_PATIENCE: Duration = Duration::from_millis(500);
 
 /// One node's figures.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub(crate) struct NodeFigures {
-    /// The node's id, another after each start.
+    /// The node's id, new at each start.
     pub(crate) id: Uuid,
     /// The name of its machine; null if it is unknown.
     #[schema(required)]
@@ -38,9 +38,9 @@ pub(crate) struct NodeFigures {
     pub(crate) connections: u64,
     #[schema(inline)]
     pub(crate) dialects: Vec<DialectFigures>,
-    /// Events that the broker brought to this node since the start.
+    /// Events received from the broker since the start.
     pub(crate) events: u64,
-    /// Publications that came from outside: by the broker or the Redis-protocol door.
+    /// Publications received from other programs: by the broker or the Redis-protocol door.
     pub(crate) publications: u64,
     /// Different channels with subscribers, rooms included.
     pub(crate) channels: u64,
@@ -56,7 +56,7 @@ pub(crate) struct NodeFigures {
     pub(crate) database: DatabaseFigures,
     /// When the certificate of each listener with TLS ends, in seconds of Unix time; null while ACME has issued none.
     pub(crate) certificates: BTreeMap<String, Option<u64>>,
-    /// Whether the last reload was refused, so that the settings from before are in force.
+    /// Whether the last reload was refused, so that earlier settings are in force.
     pub(crate) reload_refused: bool,
     /// Whether the last order of a certificate failed.
     pub(crate) order_failed: bool,
@@ -123,7 +123,7 @@ pub(crate) struct LinkFigures {
     pub(crate) error: Option<String>,
     /// How often the connection was opened again.
     pub(crate) reconnects: u64,
-    /// The other nodes that this one knows: live, and missing.
+    /// The number of other nodes: live, and missing.
     pub(crate) peers: BTreeMap<String, u64>,
 }
 
@@ -232,7 +232,7 @@ fn database(storage: &Storage) -> DatabaseFigures {
     }
 }
 
-/// The name of this machine, where the system tells.
+/// Returns the name of this machine, if the system has one.
 pub(super) fn host() -> Option<String> {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
     Some(name.trim().to_owned()).filter(|name| !name.is_empty())

@@ -1,4 +1,4 @@
-//! What a node reports of itself to the others, so that an operator sees all of them wherever the question is put.
+//! A node's reports to the other nodes, so that an operator sees all nodes at each of them.
 
 mod configuration;
 mod figures;
@@ -28,9 +28,9 @@ use problems::{Occurrences, ProblemCounts};
 pub(crate) const FIGURES: &str = "figures";
 /// The name of the report that every node makes of its configuration.
 pub(crate) const CONFIGURATION: &str = "configuration";
-/// Between two looks at what went wrong.
-const LOOK_EVERY: Duration = Duration::from_secs(15);
-const LOOKS: usize = 40;
+/// The time between two samples of the problems, and their number: ten minutes.
+const SAMPLE_EVERY: Duration = Duration::from_secs(15);
+const SAMPLES: usize = 40;
 
 /// Reports on one node: its figures, and the configuration in force.
 pub struct NodeReport {
@@ -38,8 +38,8 @@ pub struct NodeReport {
     accounts: Accounts,
     upkeep: Arc<Upkeep>,
     configuration: ArcSwap<Loaded>,
-    /// How often each thing had gone wrong at the last looks, the oldest first.
-    looks: Mutex<VecDeque<ProblemCounts>>,
+    /// The last samples of the problems' counts, the oldest first.
+    samples: Mutex<VecDeque<ProblemCounts>>,
 }
 
 impl NodeReport {
@@ -54,7 +54,7 @@ impl NodeReport {
             accounts,
             upkeep,
             configuration: ArcSwap::from_pointee(loaded),
-            looks: Mutex::default(),
+            samples: Mutex::default(),
         })
     }
 
@@ -62,30 +62,33 @@ impl NodeReport {
         self.configuration.store(Arc::new(loaded));
     }
 
-    /// Looks at what went wrong again and again, so that a report can tell the last minutes from the time before.
-    pub(crate) fn spawn_looking(self: &Arc<Self>) -> JoinHandle<()> {
+    /// Starts to sample the problems, so that a report can show those of the last minutes.
+    pub(crate) fn spawn_sampling(self: &Arc<Self>) -> JoinHandle<()> {
         let this = self.clone();
         tokio::spawn(async move {
             while let Some(node) = this.node.upgrade() {
-                keep(&mut locked(&this.looks), problems::counts(&node, &this.accounts));
+                keep(
+                    &mut locked(&this.samples),
+                    problems::counts(&node, &this.accounts),
+                );
                 drop(node);
-                tokio::time::sleep(LOOK_EVERY).await;
+                tokio::time::sleep(SAMPLE_EVERY).await;
             }
         })
     }
 
     fn problems(&self, node: &Node) -> BTreeMap<String, Occurrences> {
-        let before = locked(&self.looks).front().cloned().unwrap_or_default();
+        let before = locked(&self.samples).front().cloned().unwrap_or_default();
         problems::since(&problems::counts(node, &self.accounts), &before)
     }
 }
 
-/// Adds the latest look, in the place of the oldest where there are enough.
-fn keep(looks: &mut VecDeque<ProblemCounts>, latest: ProblemCounts) {
-    if looks.len() == LOOKS {
-        looks.pop_front();
+/// Adds a sample, and drops the oldest if there are enough.
+fn keep(samples: &mut VecDeque<ProblemCounts>, latest: ProblemCounts) {
+    if samples.len() == SAMPLES {
+        samples.pop_front();
     }
-    looks.push_back(latest);
+    samples.push_back(latest);
 }
 
 impl Reporter for NodeReport {
@@ -111,14 +114,14 @@ mod tests {
 
     #[test]
     fn the_looks_of_ten_minutes_are_kept() {
-        let mut looks = VecDeque::new();
+        let mut samples = VecDeque::new();
         for count in 0..100u64 {
             keep(
-                &mut looks,
+                &mut samples,
                 ProblemCounts::from([("accept_errors".to_owned(), count)]),
             );
         }
-        let counts: Vec<_> = looks.iter().map(|look| look["accept_errors"]).collect();
-        assert_eq!((counts.len(), counts[0], counts[LOOKS - 1]), (LOOKS, 60, 99));
+        let counts: Vec<_> = samples.iter().map(|look| look["accept_errors"]).collect();
+        assert_eq!((counts.len(), counts[0], counts[SAMPLES - 1]), (SAMPLES, 60, 99));
     }
 }

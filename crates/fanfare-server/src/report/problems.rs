@@ -1,4 +1,4 @@
-//! What can go wrong on a node, what it means, and what an operator does about it.
+//! The kinds of problems of a node, each with its meaning and its remedy.
 
 use std::{collections::BTreeMap, sync::atomic::Ordering::Relaxed};
 
@@ -11,11 +11,11 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Severity {
-    /// Clients do not get what they should.
+    /// Clients do not receive their events, or cannot connect.
     Error,
     /// Some clients may suffer.
     Warning,
-    /// Part of every day's work.
+    /// Normal in operation.
     Info,
 }
 
@@ -26,10 +26,10 @@ pub(crate) struct ProblemKind {
     pub(crate) advice: &'static str,
 }
 
-/// How often each problem has come up since the start, by the names of [`KINDS`].
+/// The occurrences of each problem since the start, by the names of [`KINDS`].
 pub(super) type ProblemCounts = BTreeMap<String, u64>;
 
-/// How often one problem has come up on a node.
+/// The occurrences of one problem on a node.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub(crate) struct Occurrences {
@@ -164,7 +164,7 @@ pub(super) fn counts(node: &Node, accounts: &Accounts) -> ProblemCounts {
     counts
 }
 
-/// What `now` has more than nothing, and how much of it came after `before`.
+/// Returns the problems that have occurred, and how often since `before`.
 pub(super) fn since(now: &ProblemCounts, before: &ProblemCounts) -> BTreeMap<String, Occurrences> {
     let known = now.iter().filter(|(_, total)| **total > 0);
     let occurrences = known.map(|(name, &total)| {

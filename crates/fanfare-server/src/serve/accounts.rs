@@ -1,4 +1,4 @@
-//! The accounts of the server, and the end of connections whose credentials are revoked.
+//! Opens the accounts, follows revocations, and explains why the database cannot be reached.
 
 use std::{sync::Arc, time::Duration};
 
@@ -49,8 +49,8 @@ pub fn options(config: &Config, secret: Option<Vec<u8>>) -> AccountsOptions {
     }
 }
 
-/// Returns the configured accounts, unless the database is newer than this build; one that is unavailable does not hold
-/// up the start. `secret` signs tokens, if there is one.
+/// Returns the configured accounts, unless the database is newer than this build. The start does not wait for one that is unavailable.
+/// `secret` signs tokens, if there is one.
 pub(super) async fn open(
     config: &Config,
     storage: Storage,
@@ -74,7 +74,7 @@ pub(super) async fn open(
     Ok(accounts)
 }
 
-/// Keeps revocations up to date, ends the connections that they concern, and publishes unpublished messages.
+/// Starts the tasks that read revocations, end revoked connections, and publish unpublished messages.
 pub(super) fn follow(accounts: &Accounts, node: &Arc<Node>) -> [JoinHandle<()>; 3] {
     let catching_up = messages::spawn_catching_up(accounts, node);
     let (mut feed, node) = (accounts.revocations().feed(), node.clone());
@@ -91,14 +91,14 @@ pub(super) fn follow(accounts: &Accounts, node: &Arc<Node>) -> [JoinHandle<()>; 
     [accounts.spawn_watch(), ending, catching_up]
 }
 
-/// An error of the database at `url`, with the place and, where nothing answers there, the cause. Without a password.
+/// Returns the text of an error of the database at `url`, with its address and, if nothing answers there, the cause. It has no password.
 pub async fn explained(error: &StorageError, url: &StorageUrl) -> String {
     let cause = if error.is_outage() { cause(url).await } else { None };
     let cause = cause.map(|cause| format!(" ({cause})")).unwrap_or_default();
     format!("{url}: {error}{cause}")
 }
 
-/// What a connection to the server's address ends with; `None` if it is accepted, or the database is a file.
+/// Returns why no connection to the server is possible; `None` if one is, or the database is a file. The pool's error does not say it.
 async fn cause(url: &StorageUrl) -> Option<String> {
     let StorageUrl::Postgres(url) = url else {
         return None;

@@ -1,4 +1,4 @@
-//! File descriptors: every connection is one, and the usual soft limit of 1,024 is a tenth of what a dialect allows.
+//! Raises the limit of file descriptors: each connection is one, and the usual limit of 1,024 is a tenth of a dialect's connections.
 
 use crate::config::Config;
 

@@ -1,4 +1,4 @@
-//! The listening sockets of the configuration.
+//! Opens the listening sockets of the configuration.
 
 use std::{
     io::ErrorKind,
@@ -112,7 +112,7 @@ pub(super) fn rules(config: &Config, rate_limits: &Arc<RateLimits>, tls: Option<
     }
 }
 
-/// The rates of handshakes and requests from one address, over all listeners, and the burst.
+/// Returns the rates of handshakes and requests of one address, and the burst.
 pub(super) fn rates(limits: &Limits) -> [u32; 3] {
     [
         limits.upgrades_per_second_per_ip,
@@ -121,7 +121,7 @@ pub(super) fn rates(limits: &Limits) -> [u32; 3] {
     ]
 }
 
-/// The buckets of [`rates`], which are kept tidy as long as they are used.
+/// Returns the limits of [`rates`], and removes full buckets as long as they are used.
 pub(super) fn rate_limits(limits: &Limits) -> Arc<RateLimits> {
     let [upgrades, requests, burst] = rates(limits);
     let rate_limits = RateLimits::new(upgrades, requests, burst);
@@ -212,14 +212,14 @@ fn opened(
     })
 }
 
-/// Returns the address that a door really has, because port 0 lets the system choose.
+/// Returns the bound address: for port 0, the system chose the port.
 fn address_of(bound: &[Bound]) -> SocketAddr {
     let first = bound.first().map(|bound| bound.address);
     first.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
 }
 
-/// Returns why an address cannot be listened on. `own` are the doors that this process has opened already, `passed` the sockets of the
-/// service manager that no door has taken.
+/// Returns why an address cannot be bound. `own` are the open doors of this process, `passed` the service manager's sockets that no
+/// door uses.
 fn explain(failed: &BindError, key: &str, own: &[OpenDoor], passed: &[TcpListener]) -> String {
     let BindError { address, error } = failed;
     let same_port = |other: &SocketAddr| other.port() == address.port();

@@ -1,4 +1,4 @@
-//! The warnings at a start: what a stranger may do under this configuration.
+//! Warns at the start of everything that the configuration allows to strangers.
 
 use fanfare_core::policy::RoomAccess;
 use fanfare_engine::Mounting;

@@ -36,8 +36,7 @@ pub(super) fn print(loaded: &Loaded, listening: &[Listening], secret_made: Optio
     println!("  {again} publish{url} --user alice '{{\"title\":\"Hello\",\"message\":\"It works\"}}'\n");
 }
 
-/// Returns the flags by which the commands find a server whose listeners they would not read from the file or the
-/// defaults: those of a profile, flag or variable that this start was given.
+/// Returns the flags that the commands need to find this server, if its listeners are neither the file's nor the default ones.
 fn destination(loaded: &Loaded, listening: &[Listening]) -> (String, String) {
     let known = match loaded.origins.of("listener") {
         Origin::Default | Origin::File { .. } => true,

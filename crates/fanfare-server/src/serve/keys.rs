@@ -1,4 +1,4 @@
-//! The verifier of tokens, from the configuration.
+//! Builds the verifier of tokens from the configuration.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -12,7 +12,7 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     Serve,
-    /// Reloads: a missing secret is an error, since a new one would end every token that is in use.
+    /// A missing secret is an error, since a new one would invalidate every token in use.
     Reload,
     Check,
 }

@@ -47,9 +47,9 @@ pub use reload::Start;
 pub(crate) use settings::{dialects, policy};
 
 const BROKER_PATIENCE: Duration = Duration::from_secs(2);
-/// How long until a broker that is away is asked again.
+/// The first pause before an unavailable broker is asked again.
 const BROKER_RETRY: Duration = Duration::from_millis(20);
-/// How long the end may wait for the broker, which promises five seconds.
+/// How long the server's end waits for the broker, which needs at most five seconds.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// Runs the server until a signal stops it; `again` calls this binary with the same configuration.
@@ -95,7 +95,7 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     let _held_to_the_end = data_lock::lock(&config.data_dir)?;
     let prepared = prepare::prepare(&loaded, Purpose::Serve).map_err(RunError::Configuration)?;
     let (keys, policy) = (prepared.keys, prepared.policy);
-    // The first tokens should find the keys. An unavailable provider, which the refreshing task logs, delays the start once.
+    // The first tokens need the keys. An unavailable provider delays the start once; the refreshing task logs it.
     let _ = keys.verifier.refresh_jwks().await;
 
     let accounts = accounts::open(config, prepared.storage, keys.secret).await?;
@@ -109,7 +109,7 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     let upkeep = Arc::<Upkeep>::default();
     let report = NodeReport::new(&node, accounts.clone(), upkeep.clone(), loaded.clone());
     let _ = node.reporter.set(report.clone()); // nothing else sets it
-    let looking = report.spawn_looking();
+    let sampling = report.spawn_sampling();
     let exporting = prepared.exporter.map(|exporter| trace(config, exporter, &node));
     let rate_limits = doors::rate_limits(&config.limits);
     let (reload, reload_requests) = ReloadHandle::channel();
@@ -147,7 +147,7 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     reloading.abort();
     threads.stop();
     leave(&node).await;
-    let tasks = [refreshing, looking].into_iter().chain(following);
+    let tasks = [refreshing, sampling].into_iter().chain(following);
     tasks.for_each(|task| task.abort());
     accounts.storage().close().await;
     if let Some(exporting) = exporting {
@@ -205,9 +205,9 @@ fn attach(node: &Arc<Node>, config: &Config, shards: usize) -> Result<Vec<ShardC
     Ok(commands)
 }
 
-/// Waits for the broker's first answer, up to [`BROKER_PATIENCE`]: a client that is accepted earlier would miss what other nodes and
-/// programs publish. Its address is bound already, so the client waits and is not refused. The answer is noted in any case, so that a
-/// first question about readiness during an outage finds it known.
+/// Waits for the broker's first answer, up to [`BROKER_PATIENCE`]: a client that is accepted earlier would miss events from other nodes
+/// and programs. The addresses are bound already, so clients wait and are not refused. A later answer is noted, too, because readiness
+/// depends on it.
 async fn reach_broker(node: Arc<Node>, readiness: Arc<Readiness>) {
     let answered = tokio::spawn(async move {
         let mut pause = BROKER_RETRY;
@@ -232,5 +232,5 @@ fn shard_count(config: &Config) -> usize {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         count => count,
     };
-    wanted.clamp(1, 64) // a set of shards is one word
+    wanted.clamp(1, 64) // a set of shards is an u64
 }

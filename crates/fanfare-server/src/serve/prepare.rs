@@ -1,5 +1,5 @@
-//! The parts of a server that the configuration alone decides: parsed, read and checked, with nothing connected and no
-//! address bound. `fanfare config check` and `fanfare serve` run the same constructors.
+//! Builds the parts of a server that depend only on the configuration, without connecting or binding an address. `fanfare config check`
+//! and `fanfare serve` use it.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What the Redis-protocol door needs of the node.
+//! Connects the Redis-protocol door to the node.
 
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ struct NodeHost {
 
 impl Host for NodeHost {
     fn publish(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Receipt>> {
-        // What another publisher has in hand reached no connection by this command, and holds up no other command.
+        // An event that another publisher is publishing is skipped: it reached no connection by this command.
         self.node.note_entry("redis_door", None, &events);
         let options = PublishOptions { receipt: true };
         let publishing = self.node.publish(events, options, Conflict::Skip);

@@ -1,5 +1,5 @@
-//! Reads the configuration again, at SIGHUP or for a caller of the service API: what can change without a restart is replaced
-//! all together, or not at all. What else differs is named.
+//! Reloads the configuration, at SIGHUP or for a caller of the service API. Settings that need no restart are replaced, all or none;
+//! the others are reported.
 
 use std::sync::Arc;
 
@@ -25,20 +25,20 @@ use crate::{
     telemetry::LogFilter,
 };
 
-/// What a server starts with.
+/// The arguments of a server's start.
 pub struct Start {
     /// The configuration.
     pub loaded: Loaded,
-    /// What it was loaded from.
+    /// The sources of the configuration.
     pub sources: Sources,
-    /// The log's filter, unless it is to stay as it is.
+    /// The log's filter; `None` if a reload must not change it.
     pub log: Option<LogFilter>,
 }
 
-/// A running server, as far as its configuration can be read again.
+/// The parts of a running server that a reload changes.
 pub(super) struct Reloader {
     start: Start,
-    /// What was applied last.
+    /// The last applied configuration.
     in_force: Loaded,
     files: FileContents,
     serving: Serving,
@@ -48,11 +48,11 @@ pub(super) struct Reloader {
     redis_doors: Vec<Arc<resp::RedisDoor>>,
 }
 
-/// A configuration that is ready to take the place of the one in force.
+/// A configuration that is ready to be applied.
 struct Staged {
     loaded: Loaded,
     files: FileContents,
-    /// As it is applied: with the values of the start where a key needs a restart.
+    /// The configuration to apply: a key that needs a restart has its value of the start.
     config: Config,
     parts: Prepared,
     dialects: Vec<DialectSettings>,
@@ -103,7 +103,7 @@ impl Reloader {
         }
     }
 
-    /// Reloads and logs what came of it; a dry run does neither.
+    /// Reloads, and logs the outcome; a dry run does neither.
     async fn reload(&mut self, mode: ReloadMode) -> Result<ReloadReport, Vec<String>> {
         if self.serving.node.is_draining() {
             let text = "the server drains; the configuration is not read again";
@@ -176,7 +176,7 @@ impl Reloader {
         })
     }
 
-    /// Replaces what was staged. Nothing here waits or fails.
+    /// Applies a staged configuration. Nothing here waits or fails.
     fn apply(&mut self, staged: Staged) {
         let Staged { config, parts, .. } = staged;
         let serving = &mut self.serving;
@@ -194,8 +194,8 @@ impl Reloader {
             serving.rate_limits = doors::rate_limits(&config.limits);
         }
         for (started, site) in &self.sites {
-            // A listener is known by its address; one that is gone from the file serves on with its certificate, and so does one
-            // whose certificate comes from elsewhere now.
+            // A listener is identified by its address. If it is no longer in the file, or its certificate has another source now, it
+            // keeps its certificate.
             let mut listeners = config.listener.iter().zip(&parts.tls);
             let own = listeners.find(|(own, _)| own.bind == started.bind && started.tls.is_some());
             let renewed = own.and_then(|(_, tls)| tls.as_ref());
@@ -217,13 +217,13 @@ impl Reloader {
     }
 }
 
-/// Gives the keys that need a restart their values of the start, as far as what is staged is made of them.
+/// Resets the keys that need a restart and are used here to their values of the start.
 fn keep_until_restart(config: &mut Config, started: &Config) {
     config.authorizer.clone_from(&started.authorizer);
     config.auth.leeway = started.auth.leeway;
     config.data_dir.clone_from(&started.data_dir); // the secret's
     for (name, dialect) in &mut config.dialects {
-        // A client that is pinged every minute would be ended by a shorter silence before its next ping.
+        // A shorter timeout would end clients that were told a longer interval.
         if let Some(started) = started.dialects.get(name) {
             dialect.ping_interval = started.ping_interval;
             dialect.ping_timeout = started.ping_timeout;

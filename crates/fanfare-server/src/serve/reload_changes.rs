@@ -1,4 +1,4 @@
-//! What differs between two configurations: which keys a reload applies, which need a restart, and what a mix of both would open.
+//! Compares configurations: the keys that a reload applies, those that need a restart, and the risks of a mix of both.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -37,7 +37,7 @@ const LIMITS_KEEP: [&str; 3] = ["max_fan_out_receivers", "max_listed_members", "
 /// Of what every dialect has, the keys that need a restart.
 const DIALECTS_KEEP: [&str; 2] = ["ping_interval", "ping_timeout"];
 
-/// A digest of each file that a key names and a reload reads, by that key; a file that cannot be read has none.
+/// The digest of each file that a reload reads, by its key; `None` if the file cannot be read.
 #[derive(PartialEq, Eq)]
 pub(super) struct FileContents(BTreeMap<String, Option<Vec<u8>>>);
 
@@ -61,7 +61,7 @@ impl FileContents {
     }
 }
 
-/// A configuration that is wanted, beside the one of the start and the one in force.
+/// The configurations of the start, in force, and wanted.
 pub(super) struct Changes<'a> {
     pub(super) start: &'a Loaded,
     pub(super) in_force: (&'a Loaded, &'a FileContents),
@@ -69,7 +69,7 @@ pub(super) struct Changes<'a> {
 }
 
 impl Changes<'_> {
-    /// The keys that a reload applies and that differ from what is in force; a file's contents count as its key's value.
+    /// Returns the changed keys that a reload applies; a file's content counts as its key's value.
     pub(super) fn applied(&self) -> Vec<String> {
         let ((in_force, old), (wanted, new)) = (self.in_force, self.wanted);
         let keys = in_force.changed_keys(wanted).into_iter();
@@ -85,7 +85,7 @@ impl Changes<'_> {
         applied
     }
 
-    /// The keys that differ from those of the start and need a restart; each by the name of its value, not of its file.
+    /// Returns the keys that have changed since the start and need a restart; each by the name of its value, not of its file.
     pub(super) fn needing_restart(&self) -> Vec<String> {
         let wanted = self.wanted.0;
         let stays = |key: &String| match key.as_str() {
@@ -108,7 +108,7 @@ fn is_applied(registry: Registry, key: &str) -> bool {
     kind.policy_options.contains(&option) || !(is_own || DIALECTS_KEEP.contains(&option))
 }
 
-/// The listeners, whatever their certificates are.
+/// Returns the listeners without the names of their certificates.
 fn without_files(loaded: &Loaded) -> Vec<Listener> {
     let strip = |listener: &Listener| Listener {
         tls: listener.tls.as_ref().map(|_| Tls {
@@ -120,8 +120,8 @@ fn without_files(loaded: &Loaded) -> Vec<Listener> {
     loaded.config.listener.iter().map(strip).collect()
 }
 
-/// What the new secrets would open beside settings that stay as they are until a restart. The checks of the configuration
-/// have judged them beside the new settings.
+/// Returns the risks of the new secrets together with settings that keep their values until a restart. The configuration's checks have
+/// only judged them together with the new settings.
 pub(super) fn what_would_open(started: &Config, loaded: &Loaded) -> Vec<Problem> {
     let config = &loaded.config;
     let has_no_key = config.api.keys.is_empty();

@@ -17,7 +17,7 @@ use tokio::{
 use super::supervisor;
 use crate::config::Shutdown;
 
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const POLL_EVERY: Duration = Duration::from_millis(20);
 
 /// Signals of some kinds, which from then on do not end the process by themselves.
 pub(super) struct Signals(Vec<Signal>);
@@ -72,6 +72,6 @@ async fn drained(node: &Node, timeout: Duration) {
     // A request in progress is finished.
     let is_busy = || node.active() > 0 || node.counters.requests_in_progress.load(Relaxed) > 0;
     while is_busy() && Instant::now() < deadline {
-        sleep(LOOK_EVERY).await;
+        sleep(POLL_EVERY).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The service manager, in the manner of systemd: the sockets that it passes, and what it is told (`Type=notify`, `WatchdogSec`).
+//! The service manager, such as systemd: receives its sockets, and notifies it (`Type=notify`, `WatchdogSec`).
 
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ pub(super) fn sockets() -> Vec<TcpListener> {
     let socket = |index| match passed.take_tcp_listener(index) {
         Ok(socket) => socket,
         Err(error) => {
-            tracing::warn!(index, %error, "the service manager passed a socket that is none of TCP");
+            tracing::warn!(index, %error, "the service manager passed a socket that is not a TCP listener");
             None
         }
     };
@@ -25,7 +25,7 @@ pub(super) fn ready() {
     notify(&[NotifyState::Ready]);
 }
 
-/// The configuration is being read again; [`ready`] ends it.
+/// Notifies that a reload begins; [`ready`] ends it.
 pub(super) fn reloading() {
     // `Type=notify-reload` compares the time with its own.
     match NotifyState::monotonic_usec_now() {
@@ -38,7 +38,7 @@ pub(super) fn stopping() {
     notify(&[NotifyState::Stopping]);
 }
 
-/// Tells the watchdog that the server lives, as long as every shard does its work. Without a watchdog there is nothing to do.
+/// Notifies the watchdog as long as every shard responds.
 pub(super) async fn feed_watchdog(node: Arc<Node>) {
     let Some(limit) = sd_notify::watchdog_enabled() else {
         return;
@@ -55,6 +55,6 @@ pub(super) async fn feed_watchdog(node: Arc<Node>) {
 
 fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!(%error, "the service manager cannot be told how the server is");
+        tracing::warn!(%error, "cannot notify the service manager");
     }
 }

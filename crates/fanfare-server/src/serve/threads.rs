@@ -48,7 +48,7 @@ pub(super) fn start(
             let serving = serve(number, node, commands, sockets, stopped);
             let served = catch_unwind(AssertUnwindSafe(|| LocalSet::new().block_on(&runtime, serving)));
             if served.is_err() {
-                // Half a server that looks whole is worse than one that is restarted.
+                // A restart is better than a server that lacks a shard.
                 tracing::error!(
                     shard = number,
                     "a shard ended by a fault; the process ends with it"

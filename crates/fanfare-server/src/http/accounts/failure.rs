@@ -1,4 +1,4 @@
-//! The failures of requests of users: about accounts, and about messages. They are the same for every family of routes.
+//! The failures of users' requests about accounts and messages, the same for every family of routes.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -107,7 +107,7 @@ impl Failure {
             Self::Account(AccountError::Storage(error)) if error.is_outage() => LATER,
             _ => return reply,
         };
-        // Whole seconds, and not before it makes sense.
+        // Rounded up: an earlier retry would fail.
         let seconds = retry_after.as_millis().div_ceil(1000).max(1);
         let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
         reply.headers_mut().insert(header::RETRY_AFTER, seconds.into());
@@ -147,7 +147,7 @@ fn describe(error: &AccountError) -> Described {
         AccountError::TooManyAttempts { .. } => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED"),
         AccountError::NotFound(_) => (StatusCode::NOT_FOUND, "NOT_FOUND"),
         AccountError::Busy | AccountError::Undecided => (unavailable, "SERVER_FULL"),
-        // The database's problem goes to the log, and not to the client.
+        // The client must not see the database's error: it is logged.
         AccountError::Storage(error) if error.is_outage() => {
             let text = "the database is not available at the moment";
             return (unavailable, "SERVER_FULL", text.into());

@@ -16,8 +16,8 @@ const ASKED_FOR: [&str; 9] = [
     "username",
 ];
 
-/// The fields of a JSON object that routes read, each with its text if it is one; others are dropped. Of a duplicate field
-/// the last counts; `null` counts as missing.
+/// The fields of a JSON object that routes read, each with its text, or `None` if it is not a string. Of a duplicate field the last
+/// counts; `null` counts as missing.
 pub(super) struct Fields(Vec<(&'static str, Option<String>)>);
 
 impl Fields {

@@ -1,7 +1,7 @@
 //! The routes of accounts: registering, logging in, and the end of a session.
 //!
-//! There are two families, each as the clients of one protocol know it. Both do the same and fail in the same ways
-//! ([`Failure`]); each has its own names for fields, and its own form of an error.
+//! There are two families of routes, for the clients of two protocols. Both do the same and fail in the same ways ([`Failure`]), with
+//! different names of fields and forms of errors.
 
 pub(super) mod auth;
 mod failure;
@@ -53,7 +53,7 @@ pub(super) fn described<G: OpenApi, E: ToSchema>() -> openapi::OpenApi {
     group::described::<G, E>(&[], OF_TOKENS, OF_BODIES)
 }
 
-/// The longest body, in bytes: far more than valid ones need, so that a password that is too long gets its own error.
+/// The longest body, in bytes: far longer than a valid one, so that a password that is too long gets its own error.
 const MAX_BODY: usize = 2 << 20;
 
 /// A family of routes.
@@ -105,7 +105,7 @@ async fn log_in(name: &'static str, call: RouteCall<'_>) -> Result<Login, Failur
     Ok(login.inspect_err(|error| note_refusal(error, client))?)
 }
 
-/// Logs a failed login: a line for each, since programs such as fail2ban count them by address.
+/// Logs a failed login. Each one has its line, because programs such as fail2ban count them by address.
 fn note_refusal(error: &AccountError, client: IpAddr) {
     let reason = match error {
         AccountError::BadCredentials => "bad_credentials",

@@ -1,4 +1,4 @@
-//! `/api/v1/accounts`: the users who can log in here.
+//! `/api/v1/accounts`: lists, creates and changes accounts.
 
 use fanfare_accounts::{AccountError, storage::User};
 use http::StatusCode;
@@ -57,7 +57,7 @@ struct AccountWanted {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct AccountChange {
-    /// All roles of the account. If one is taken away, the user's sessions end.
+    /// All roles of the account. If a role is removed, the user's sessions end.
     #[serde(default)]
     roles: Option<Vec<String>>,
     /// `true` disables the account and ends its sessions; `false` enables it.
@@ -113,7 +113,7 @@ pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, ApiFailu
         example = json!({ "email": "operator@example.com", "password": "correct horse battery", "roles": ["user"] }),
     ),
     responses(
-        (status = 201, description = "Made.", body = inline(ShownAccount<'static>)),
+        (status = 201, description = "Created.", body = inline(ShownAccount<'static>)),
         (status = 409, description = "The address has an account already.", body = ApiError<'static>),
         (status = 500, description = "A fault of the server's.", body = ApiError<'static>),
     ),

@@ -1,4 +1,4 @@
-//! `GET /api/v1/explain`: whether a user may use a channel and why, and which of the user's connections receive it.
+//! `GET /api/v1/explain`: explains the decisions about a user and a channel, and which of the user's connections receive it.
 
 use fanfare_core::{Audience, format_duration, policy::AccessControl};
 use fanfare_engine::{Filter, Row};
@@ -14,7 +14,7 @@ use crate::{
 
 const CONNECTIONS: usize = 100;
 
-/// What a user may do with a channel.
+/// The decisions about a user and a channel.
 #[derive(Serialize, ToSchema)]
 struct Explained<'a> {
     #[schema(required)]
@@ -24,13 +24,13 @@ struct Explained<'a> {
     room: bool,
     #[schema(inline)]
     decisions: Vec<Explanation<'a>>,
-    /// How much of it is kept for clients that resume; null if nothing is.
+    /// How many of its events are kept for clients that resume; null if none are.
     #[schema(inline, required)]
     history: Option<ExplainedHistory>,
     /// The user's connections that receive the channel's events, at most 100. The authorizer is not asked, and may still refuse.
     #[schema(inline)]
     receiving: Vec<Connection<'a>>,
-    /// The user's connections that do not.
+    /// The user's other connections.
     #[schema(inline)]
     not_receiving: Vec<NotReceiving<'a>>,
     /// True if a node has not answered, or the broker was unavailable; otherwise absent.
@@ -91,9 +91,9 @@ enum WithheldBecause {
 struct Explanation<'a> {
     /// subscribe, join or publish.
     action: &'a str,
-    /// allowed, refused, or authorizer where that is asked.
+    /// allowed, refused, or authorizer if the authorizer decides.
     verdict: &'a str,
-    /// What decided: a stable name.
+    /// A stable name of the cause: a rule or a default.
     decided_by: &'a str,
     reason: &'a str,
     /// The number of the access rule, if one decided.
@@ -153,8 +153,7 @@ pub(in crate::http) async fn explain(call: RouteCall<'_>) -> Result<Reply, ApiFa
     }))
 }
 
-/// The connections of the user that was asked about: those that a publication on the channel would reach, and the others; and
-/// whether every node has answered.
+/// Returns the user's connections that a publication on the channel would reach, the others, and whether every node has answered.
 async fn receivers(asked: &ExplainQuery, site: &Site) -> (Vec<Row>, Vec<(Row, WithheldBecause)>, bool) {
     let Some(user) = &asked.user else {
         return (Vec::new(), Vec::new(), true);

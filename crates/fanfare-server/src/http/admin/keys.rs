@@ -1,5 +1,4 @@
-//! `/api/v1/keys`: the API keys in the database. Those of the configuration are not listed: it has their secrets, not their
-//! names.
+//! `/api/v1/keys`: lists, creates and revokes the API keys in the database. Keys of the configuration have no names to list.
 
 use fanfare_accounts::{Scope, storage::StoredKey};
 use http::StatusCode;
@@ -80,7 +79,7 @@ pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, ApiFailu
     Ok(reply::ok(&ShownKeys { keys }))
 }
 
-/// Creates an API key. After the first one, callers on this machine need a key, too.
+/// Creates an API key. After the first one, callers on this machine also need a key.
 #[utoipa::path(
     post,
     path = "/api/v1/keys",

@@ -1,5 +1,5 @@
-//! What operators ask of all nodes: figures, problems, the configuration, users and accounts, why something is allowed. The
-//! page at `/admin` and `fanfare top` are made of these answers.
+//! The routes for operators, which the page at `/admin` and `fanfare top` show: figures, problems and configuration of all nodes,
+//! explanations, tails, traces, accounts and keys.
 
 pub(super) mod accounts;
 pub(super) mod explain;
@@ -25,7 +25,7 @@ use super::{
     site::Site,
 };
 
-/// This API's part of what describes the server.
+/// These routes' part of the `OpenAPI` document.
 #[derive(OpenApi)]
 #[openapi(
     tags((name = "Operations", description = "For operators: the same callers as the service API.")),
@@ -54,7 +54,7 @@ const MAX_BODY: usize = 64 << 10;
 
 async fn read<T: DeserializeOwned>(sent: RequestBody, site: &Site) -> Result<T, ApiFailure> {
     let body = body::read_within(MAX_BODY, sent, site).await?;
-    // Serde would take a list for a struct.
+    // Serde would also accept a list as a struct.
     let object = serde_json::from_slice::<JsonMap>(&body.bytes);
     match object.and_then(|object| T::deserialize(Value::Object(object))) {
         Ok(read) => Ok(read),

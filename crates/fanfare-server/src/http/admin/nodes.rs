@@ -19,7 +19,7 @@ struct NodesOverview {
     degraded: Option<Always<true>>,
 }
 
-/// The figures of all nodes. Counters are since each node's start: compare two answers for a rate.
+/// The figures of all nodes. Counters count from each node's start: compare two replies for a rate.
 #[utoipa::path(
     get,
     path = "/api/v1/overview",

@@ -1,4 +1,4 @@
-//! `GET /api/v1/problems`: what went wrong on any node, and what to do about it.
+//! `GET /api/v1/problems`: the problems of all nodes, each with a remedy.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -42,7 +42,7 @@ struct ReportedProblem {
     recent: u64,
     /// The total of each node.
     nodes: BTreeMap<Uuid, u64>,
-    /// The cause, or which part has the problem; null if neither is known.
+    /// The cause, or the part that has the problem; null if neither is known.
     #[schema(required)]
     detail: Option<String>,
 }
@@ -64,7 +64,7 @@ pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, ApiFailu
 }
 
 impl ReportedProblem {
-    /// What `nodes` have of this kind; `None` if that is nothing.
+    /// Returns the problem of this kind; `None` if no node has it.
     fn of(kind: &ProblemKind, nodes: &[NodeFigures]) -> Option<Self> {
         let mut problem = Self {
             name: kind.name,
@@ -98,7 +98,7 @@ impl ReportedProblem {
     }
 }
 
-/// More about the problem called `name`, if `node` has it now.
+/// Returns the detail of the problem `name`, if `node` has it now; empty if there is none.
 fn lasting(name: &str, node: &NodeFigures) -> Option<String> {
     let away = |is_away: bool, error: &Option<String>| is_away.then(|| error.clone().unwrap_or_default());
     match name {

@@ -1,8 +1,7 @@
-//! `GET /api/v1/tail`: what is published, live, a line of JSON for each event.
+//! `GET /api/v1/tail`: streams published events, a line of JSON for each.
 //!
-//! The stream belongs to one node, which has the broker bring it what is asked for. So it shows the events of all nodes, in the
-//! order in which this node delivers them. A reader that is too slow loses events and is told how many. So does a
-//! reader of more events in a second than a tail shows.
+//! The node of the stream subscribes to the events at the broker, so it shows those of all nodes, in the order of its deliveries. If
+//! the reader is too slow, or there are more events in a second than a tail shows, events are lost; a line has their number.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -24,12 +23,13 @@ use uuid::Uuid;
 use super::{ApiFailure, Reply, RouteCall, Site, api_error, query::Query, reply};
 use crate::http::{caller, connection::InProgress, reply_body::ReplyBody};
 
-/// How often it is looked whether the server stops, and whether the caller may still read.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-const JUDGE_EVERY: Duration = Duration::from_secs(2);
-/// The longest time without a byte. A client that has gone is noticed when it does not take the second one, and proxies close a
-/// silent stream. It is shorter where `limits.keep_alive_timeout` is.
+/// The time between two checks whether the server stops, and whether the caller may still read.
+const CHECK_DRAIN_EVERY: Duration = Duration::from_millis(100);
+const CHECK_ACCESS_EVERY: Duration = Duration::from_secs(2);
+/// The longest time without a byte: proxies close a silent stream, and a lost client is noticed when it does not accept bytes. At most
+/// half of `limits.keep_alive_timeout`.
 const SILENCE: Duration = Duration::from_secs(5);
+/// The most events in one write.
 const AT_ONCE: usize = 64;
 
 /// A line of a tail. Ignore empty lines.
@@ -65,7 +65,7 @@ struct TailEvent<'a> {
     sender: Option<&'a str>,
     /// The length of its data.
     data_bytes: usize,
-    /// The number of users who may see it; null if it is not private.
+    /// The number of users that may receive it; null if it is not private.
     #[schema(required)]
     private_to: Option<usize>,
     /// Its data; absent without `data=true`.
@@ -124,7 +124,7 @@ pub(in crate::http) async fn open(call: RouteCall<'_>) -> Result<Reply, ApiFailu
         peer: call.peer,
         head: call.head,
         wrote_at: Instant::now(),
-        judged_at: Instant::now(),
+        checked_at: Instant::now(),
         _progress: InProgress::new(&site.node),
     };
     tokio::task::spawn_local(stream.run());
@@ -147,8 +147,8 @@ struct TailStream {
     peer: IpAddr,
     head: Parts,
     wrote_at: Instant,
-    judged_at: Instant,
-    /// A server that stops waits until the last line is on its way.
+    checked_at: Instant,
+    /// A drain waits until the last line is sent.
     _progress: InProgress,
 }
 
@@ -159,13 +159,13 @@ impl TailStream {
             return;
         }
         let silence = SILENCE.min(self.site.rules().keep_alive_timeout / 2);
-        let mut looks = interval(LOOK_EVERY.min(silence));
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut checks = interval(CHECK_DRAIN_EVERY.min(silence));
+        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let text = tokio::select! {
                 () = self.sender.closed() => return,
                 next = self.tail.next() => self.events(next),
-                _ = looks.tick() => {
+                _ = checks.tick() => {
                     if let Some(end) = self.end().await {
                         self.write(line(&end)).await;
                         return;
@@ -188,17 +188,17 @@ impl TailStream {
             let (code, message) = ("SHUTTING_DOWN", "the server is stopping");
             return Some(TailLine::End { code, message });
         }
-        if self.judged_at.elapsed() < JUDGE_EVERY {
+        if self.checked_at.elapsed() < CHECK_ACCESS_EVERY {
             return None;
         }
-        self.judged_at = Instant::now();
+        self.checked_at = Instant::now();
         let allowed = caller::access(&self.site, self.peer, &self.head, self.scope).await;
         let rejection = allowed.err()?;
         let (code, message) = (rejection.code(), "the credential does not allow this any more");
         Some(TailLine::End { code, message })
     }
 
-    /// Returns the lines of `first` and of what waits behind it.
+    /// Returns the lines of `first` and of the events that wait behind it.
     fn events(&self, first: TailedEvent) -> String {
         let mut lines = String::new();
         let mut next = Some(first);
@@ -218,17 +218,17 @@ impl TailStream {
         lines
     }
 
-    /// Waits until the client has room; returns whether it is still there. A server that stops does not wait.
+    /// Sends `text` when the client has room, and returns whether it is still connected. A server that stops does not wait.
     async fn write(&mut self, text: String) -> bool {
         let sender = self.sender.clone();
         loop {
-            let room = timeout(LOOK_EVERY, sender.reserve()).await;
+            let room = timeout(CHECK_DRAIN_EVERY, sender.reserve()).await;
             if let Ok(room) = room {
                 let is_there = room.map(|room| room.send(text.into())).is_ok();
                 self.wrote_at = Instant::now();
                 return is_there;
             }
-            // A client that does not read keeps no right that was taken away.
+            // A client that does not read must lose a revoked right, too.
             if self.end().await.is_some() {
                 return false;
             }

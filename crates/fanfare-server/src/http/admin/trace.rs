@@ -1,4 +1,4 @@
-//! `/api/v1/trace`: arms and disarms traces on all nodes, lists traced events, and says what became of one at each connection.
+//! `/api/v1/trace`: arms and disarms traces on all nodes, lists traced events, and shows the outcome of one at each connection.
 
 use std::time::{Duration, SystemTime};
 
@@ -86,7 +86,7 @@ pub(in crate::http) async fn arm(call: RouteCall<'_>) -> Result<Reply, ApiFailur
     let wanted: TraceWanted = read(call.body, call.site).await?;
     let order = wanted.order()?;
     let trace = order.id;
-    // Before the nodes are asked: each node is armed at least until then.
+    // The time is taken before the nodes are asked: each node is armed at least until then.
     let until = timestamp(SystemTime::now() + Duration::from_secs(order.seconds)).to_string();
     let asked = call.site.node.arm_trace(order).await;
     if !asked.answer {

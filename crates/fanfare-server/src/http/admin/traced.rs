@@ -15,10 +15,10 @@ use super::{Always, reply, verdict::outcome};
 pub(super) struct ShownTrace<'a> {
     #[schema(inline)]
     event: ShownEvent<'a>,
-    /// How it entered; null if no node has recorded that, as of an event that another program published on the broker itself.
+    /// How it entered; null if no node has recorded that, for example because another program published it on the broker itself.
     #[schema(inline, required)]
     entry: Option<ShownEntry<'a>>,
-    /// The nodes that the broker brought it to.
+    /// The nodes that received it from the broker.
     #[schema(inline)]
     deliveries: Vec<ShownDelivery<'a>>,
     /// The number of nodes that have answered, including those without a trace of it.
@@ -54,7 +54,7 @@ pub(super) struct ShownEvent<'a> {
     sending_connection: Option<Uuid>,
     /// The length of its data.
     data_bytes: usize,
-    /// The number of users who may see it; null if it is not private.
+    /// The number of users that may receive it; null if it is not private.
     #[schema(required)]
     private_to: Option<usize>,
     /// The connection that does not receive it.
@@ -65,7 +65,7 @@ pub(super) struct ShownEvent<'a> {
 /// How an event entered.
 #[derive(Serialize, ToSchema)]
 struct ShownEntry<'a> {
-    /// The node that took it in.
+    /// The node that received it from its publisher.
     node: Uuid,
     /// `service_api`, `redis_door`, `client`, `dialect_route`, `messages` or `presence`.
     door: &'a str,
@@ -75,7 +75,7 @@ struct ShownEntry<'a> {
     /// The time, by the clock of that node.
     #[schema(format = DateTime)]
     at: String,
-    /// What allowed a client to publish it on its channel.
+    /// The reason why a client was allowed to publish it on its channel.
     #[schema(required)]
     allowed_by: Option<&'a str>,
     /// The access rule that allowed it.
@@ -87,7 +87,7 @@ struct ShownEntry<'a> {
 #[derive(Serialize, ToSchema)]
 struct ShownDelivery<'a> {
     node: Uuid,
-    /// When the broker brought it, by the clock of that node.
+    /// When it arrived from the broker, by the clock of that node.
     #[schema(format = DateTime)]
     at: String,
     /// The shards that may have receivers.
@@ -95,9 +95,9 @@ struct ShownDelivery<'a> {
     finished_shards: usize,
     /// Connections that should receive it.
     matched: u64,
-    /// Those to which it was written or queued.
+    /// Connections to which it was written or queued.
     queued: u64,
-    /// Those whose queue was full.
+    /// Connections whose queue was full.
     dropped: u64,
     /// Subscribed connections that were not to receive it.
     filtered: u64,
@@ -114,7 +114,7 @@ struct ShownConnection<'a> {
     dialect: &'a str,
     #[schema(required)]
     user: Option<&'a str>,
-    /// How far it came: `acknowledged`, `written`, `queued`, `lost`, `queue_full`, `undecided`, `unauthorized`, `refused`,
+    /// `acknowledged`, `written`, `queued`, `lost`, `queue_full`, `undecided`, `unauthorized`, `refused`,
     /// `private`, `sender`, `expired`, `closing`, `unrendered` or `unsubscribed`.
     outcome: &'static str,
     /// The same in a sentence.
@@ -127,10 +127,10 @@ struct ShownConnection<'a> {
     bytes_ahead: usize,
     /// The length of its frame.
     frame_bytes: usize,
-    /// Until it was queued, in milliseconds since the node received it.
+    /// The time from its arrival at the node until it was queued, in milliseconds.
     #[schema(required)]
     queued_ms: Option<f64>,
-    /// Until the socket had taken all of it.
+    /// Until the socket had accepted all of it.
     #[schema(required)]
     written_ms: Option<f64>,
     /// Until the peer's TCP had acknowledged all of it.
@@ -160,7 +160,7 @@ pub(super) struct About<'a> {
 }
 
 impl<'a> ShownTrace<'a> {
-    /// Joins the traces of the nodes, of which `nodes` have answered. There is at least one trace.
+    /// Joins the nodes' traces, of which there is at least one. `nodes` is the number of nodes that have answered.
     pub(super) fn new(
         traces: &'a [EventTrace],
         nodes: usize,

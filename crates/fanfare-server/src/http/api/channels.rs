@@ -88,7 +88,7 @@ struct Member<'a> {
     username: &'a str,
     /// The user's connections in the room.
     connections: u64,
-    /// The nodes that hold them.
+    /// The nodes of these connections.
     nodes: u64,
     /// When the user's first connection joined.
     #[schema(format = DateTime)]

@@ -67,7 +67,7 @@ pub(in crate::http) struct Connection<'a> {
 #[derive(Serialize, ToSchema)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct ConnectionDetail<'a> {
-    /// The node that holds it.
+    /// The node of the connection.
     node: Uuid,
     /// Messages in its queue.
     queued: usize,
@@ -213,7 +213,7 @@ pub(in crate::http) async fn end(call: RouteCall<'_>) -> Result<Reply, ApiFailur
     Ok(reply::no_content())
 }
 
-/// The answer where a connection was not found on the nodes that answered.
+/// Returns the reply if no node that answered has the connection.
 fn not_found(complete: bool) -> ApiFailure {
     if complete {
         return super::not_found("there is no such connection");
@@ -222,7 +222,7 @@ fn not_found(complete: bool) -> ApiFailure {
     api_error(StatusCode::SERVICE_UNAVAILABLE, "DEGRADED", message).into()
 }
 
-/// Reads what a list has: which connections, and whether with details.
+/// Reads the query of a list: the filter, and whether details are shown.
 fn read(query: &str) -> Result<(Filter, bool), String> {
     const KNOWN: [&str; 10] = [
         "user",
@@ -240,7 +240,7 @@ fn read(query: &str) -> Result<(Filter, bool), String> {
     let by_queue = match query.get("sort") {
         None | Some("id") => false,
         Some("queued") if query.get("cursor").is_none() => true,
-        Some("queued") => return Err("cursor: there is one page sorted by what waits".to_owned()),
+        Some("queued") => return Err("cursor: a list sorted by queued has one page".to_owned()),
         Some(_) => return Err("sort: expected id or queued".to_owned()),
     };
     let filter = Filter {
@@ -252,7 +252,7 @@ fn read(query: &str) -> Result<(Filter, bool), String> {
         address: query.parsed("address", "expected an IP address")?,
         by_queue,
         subscriptions: query.parsed("subscriptions", "expected a number")?,
-        after: query.parsed("cursor", "expected what next_cursor was")?,
+        after: query.parsed("cursor", "expected a next_cursor")?,
         limit: query.limit()?,
     };
     let details = query.parsed("details", "expected true or false")?;
@@ -273,7 +273,7 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// With all that is known of it.
+    /// Returns the view of a connection with its details.
     pub(in crate::http) fn full(row: &'a Row) -> Self {
         Self {
             details: Some(ConnectionDetail::of(&row.detail)),

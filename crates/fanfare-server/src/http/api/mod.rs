@@ -80,12 +80,12 @@ pub(super) fn described<G: OpenApi>() -> openapi::OpenApi {
     described
 }
 
-/// Returns the mark of an incomplete reply: a node has not answered, or the broker was unavailable.
+/// Returns the mark of a reply that is not complete.
 pub(super) fn degraded(complete: bool) -> Option<Always<true>> {
     (!complete).then_some(Always)
 }
 
-/// A request that fails, as its reply. A text says what is wrong with the request.
+/// The reply to a request that fails. A text becomes a 400 with this message.
 pub(super) struct ApiFailure(pub(super) Box<Reply>);
 
 pub(super) async fn answer(handling: impl Future<Output = Result<Reply, ApiFailure>>) -> Reply {

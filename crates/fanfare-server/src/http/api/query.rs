@@ -23,7 +23,7 @@ pub(in crate::http) struct Limit {
 pub(in crate::http) struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl<'a> Query<'a> {
-    /// Reads `text`, which may have the parameters called `known`. An error is for the caller, in words.
+    /// Reads `text`, which may have the parameters `known`. An error is a text for the caller.
     pub(in crate::http) fn read(text: &'a str, known: &[&str]) -> Result<Self, String> {
         let mut found: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::new();
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
@@ -47,7 +47,7 @@ impl<'a> Query<'a> {
         self.get(name).map(Into::into)
     }
 
-    /// The parameter `name` as a value, if it is there; `expected` says what it must be.
+    /// Returns the parameter `name` as a value, if it is there. `expected` is the text of the error.
     pub(in crate::http) fn parsed<T: FromStr>(
         &self,
         name: &str,
@@ -67,7 +67,7 @@ impl<'a> Query<'a> {
     }
 }
 
-/// The part of a list of names that a query asks for.
+/// Reads the query of a list of names.
 pub(in crate::http) fn names(query: &str) -> Result<NameRange, String> {
     let query = Query::read(query, &["prefix", "limit", "cursor"])?;
     Ok(NameRange {
@@ -77,7 +77,7 @@ pub(in crate::http) fn names(query: &str) -> Result<NameRange, String> {
     })
 }
 
-/// The cursor after a page of names; `None` on the last page.
+/// Returns the cursor after a page of names; `None` on the last page.
 pub(in crate::http) fn next_name(page: &Counts, limit: usize) -> Option<&str> {
     let last = page.keys().next_back().filter(|_| page.len() == limit);
     last.map(|name| &**name)

@@ -1,4 +1,4 @@
-//! `POST /api/v1/reload`: has the one task that reloads read the configuration again, or only compare it, and returns the outcome.
+//! `POST /api/v1/reload`: asks the reloading task to read the configuration again, or only to compare it, and returns the outcome.
 
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -8,19 +8,19 @@ use utoipa::ToSchema;
 
 use super::{ApiError, ApiFailure, Reply, RouteCall, query::Query, reply, unavailable};
 
-/// Callers that may wait for their turn; each reload takes some milliseconds.
+/// The most callers that may wait; each reload takes some milliseconds.
 const MAX_WAITING: usize = 16;
 
-/// Whether a reload replaces anything.
+/// Whether a reload changes anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReloadMode {
-    /// It does.
+    /// Applies the changes.
     Apply,
-    /// It only finds out what it would do.
+    /// Only reports the changes.
     DryRun,
 }
 
-/// What a reload did, or would do.
+/// The changes of a reload, or of a dry run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReloadReport {
     /// Whether the changes are in force; not after a dry run.
@@ -28,9 +28,9 @@ pub struct ReloadReport {
     /// The configuration file, as the server reads it.
     #[schema(nullable)]
     pub file: Option<String>,
-    /// The keys that differ from what was in force and need no restart. For a file that a key names, its contents count.
+    /// The changed keys that need no restart. A key that names a file also counts as changed if the file's content is.
     pub changed: Vec<String>,
-    /// The keys that differ from those of the start and need a restart.
+    /// The keys that have changed since the start and need a restart.
     pub needs_restart: Vec<String>,
     /// Warnings about settings that are valid but risky.
     pub warnings: Vec<String>,
@@ -38,27 +38,27 @@ pub struct ReloadReport {
 
 /// A caller that waits for a reload.
 pub struct ReloadRequest {
-    /// Whether to replace anything.
+    /// Whether to change anything.
     pub mode: ReloadMode,
-    /// Takes the report, or each thing that is wrong with the configuration.
+    /// Receives the report, or every error of the configuration.
     pub reply: oneshot::Sender<Result<ReloadReport, Vec<String>>>,
 }
 
-/// The callers, in order.
+/// The requests, in order.
 pub type ReloadRequests = mpsc::Receiver<ReloadRequest>;
 
-/// Passes callers on to the one task that reloads.
+/// Sends requests to the task that reloads.
 #[derive(Clone)]
 pub struct ReloadHandle(mpsc::Sender<ReloadRequest>);
 
 impl ReloadHandle {
-    /// A handle, and where its callers arrive.
+    /// Returns a handle, and the receiver of its requests.
     pub fn channel() -> (Self, ReloadRequests) {
         let (sender, requests) = mpsc::channel(MAX_WAITING);
         (Self(sender), requests)
     }
 
-    /// The outcome; `None` if the server is ending or too many callers wait.
+    /// Reloads, and returns the outcome; `None` if the server is ending or too many callers wait.
     pub(super) async fn reload(&self, mode: ReloadMode) -> Option<Result<ReloadReport, Vec<String>>> {
         let (reply, outcome) = oneshot::channel();
         self.0.try_send(ReloadRequest { mode, reply }).ok()?;
@@ -76,7 +76,7 @@ impl ReloadHandle {
         description = "`true` changes nothing, and returns what a reload would change.",
     )),
     responses(
-        (status = 200, description = "What changed.", body = inline(ReloadReport)),
+        (status = 200, description = "The changes.", body = inline(ReloadReport)),
         (
             status = 422,
             description = "The configuration is invalid; nothing changed. `details.problems` lists each error with its place.",

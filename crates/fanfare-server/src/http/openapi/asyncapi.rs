@@ -20,7 +20,7 @@ pub(super) fn document(registry: Registry) -> Value {
         "components": { "schemas": history() },
     });
     let kinds = registry.iter();
-    // They are compiled in, and a test reads them.
+    // They are compiled in, and a test parses them.
     let part = |kind: &DialectKind| serde_json::from_str(kind.asyncapi).ok();
     merge(&mut document, merged(kinds.clone().filter_map(part)));
     for kind in kinds.filter(|kind| !kind.asyncapi.is_empty()) {
@@ -29,7 +29,7 @@ pub(super) fn document(registry: Registry) -> Value {
     document
 }
 
-/// Returns what the dialects' messages about history have in common.
+/// Returns the schemas that the dialects' messages about history share.
 fn history() -> Value {
     json!({
         "Cursor": {
@@ -50,7 +50,7 @@ fn history() -> Value {
     })
 }
 
-/// Returns where a dialect is served by default.
+/// Returns the default address of a dialect.
 fn server(kind: &DialectKind) -> Value {
     let (name, binds) = (kind.name, kind.binds);
     let bind = binds.first().and_then(|bind| bind.rsplit_once(':'));

@@ -1,4 +1,4 @@
-//! What the operations of a group of routes have in common, written once for all of them.
+//! The common parts of a group's operations, added to its description: tag and refusals.
 
 use utoipa::{
     OpenApi, ToSchema,

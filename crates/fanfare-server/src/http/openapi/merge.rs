@@ -1,4 +1,4 @@
-//! Merges the parts of a document; what two parts have about one object is joined.
+//! Merges JSON documents.
 
 use serde_json::Value;
 

@@ -1,8 +1,7 @@
-//! The descriptions of this server: `/openapi.json` of its routes, `/asyncapi.json` of its dialects' messages, and
-//! `/docs`, both as a page. The first is generated from the code: each group of routes is described beside its
-//! handlers, by the types of their replies, and each dialect describes its own routes. Every listener serves the whole
-//! document, because a program looks for what exists, not for where it is; `x-dialects` says which dialects the listener
-//! serves, and which an operation belongs to, and the page shows only what is there.
+//! The descriptions of this server: `/openapi.json` of its routes, `/asyncapi.json` of its dialects' messages, and `/docs`, both as a
+//! page. The first is generated from the types of the handlers' replies, and from each dialect's description of its own routes. Every
+//! listener serves the whole document; `x-dialects` names the dialects of the listener and of an operation, and the page shows only
+//! what the listener serves.
 
 mod asyncapi;
 mod base;
@@ -65,7 +64,7 @@ fn describe(registry: Registry) -> Documents {
     Documents { openapi, asyncapi }
 }
 
-/// Marks the operations of `part` as those of a dialect.
+/// Marks the operations of `part` as a dialect's.
 fn of_dialect(mut part: Value, name: &str) -> Value {
     // A dialect without routes has no such field, and must not get an empty one.
     let paths = part.get_mut("paths").and_then(Value::as_object_mut);

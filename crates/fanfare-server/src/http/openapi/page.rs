@@ -32,6 +32,7 @@ pub(in crate::http) fn docs() -> Reply {
 #[utoipa::path(
     get,
     path = "/admin",
+    operation_id = "page",
     tag = "Operations",
     responses(
         (

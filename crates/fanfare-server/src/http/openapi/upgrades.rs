@@ -1,4 +1,4 @@
-//! The WebSocket paths as routes: one for each path, because several dialects may share it.
+//! Describes the WebSocket paths as routes: one for each path, because several dialects may share it.
 
 use std::collections::BTreeMap;
 

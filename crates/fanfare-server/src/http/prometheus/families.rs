@@ -1,4 +1,4 @@
-//! Metrics as the messages of `io.prometheus.client` that Prometheus' protobuf form consists of. The text is written from them, too.
+//! Metrics as messages of `io.prometheus.client`, which are Prometheus' protobuf format; the text format is made of the same messages.
 
 use fanfare_core::{Histogram, NativeBuckets};
 use prost::{Enumeration, Message, Oneof};

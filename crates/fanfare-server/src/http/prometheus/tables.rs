@@ -35,36 +35,35 @@ pub(super) fn add_gauges(node: &Node, accounts: &Accounts, upkeep: &Upkeep, fami
         ("fanfare_pattern_subscriptions", held.pattern_subscriptions,
          "Subscriptions to patterns"),
         ("fanfare_rooms", held.rooms,
-         "Rooms with somebody in them"),
+         "Rooms with members"),
         ("fanfare_events_undecided", node.counters.events_undecided.load(Relaxed),
-         "Events waiting for the authorizer to say whether a connection may have them"),
+         "Events that wait for the authorizer's decision about a connection"),
         ("fanfare_remembered_ids", node.broker().remembered_ids().held,
-         "Ids of published events that this node remembers, so that a repeat is not published again"),
+         "Idempotency keys that this node remembers"),
         ("fanfare_broker_up", is_broker_up.into(),
          "1 while the node is connected to its broker; always with the embedded one"),
         ("fanfare_draining", node.is_draining().into(),
          "1 while the server drains"),
         ("fanfare_database_up", accounts.storage().outage().is_none().into(),
-         "1 while the database does what it is asked"),
+         "1 while the database is available"),
         ("fanfare_traces_armed", observed.armed,
          "Traces that are armed"),
         ("fanfare_traced_events", observed.traces,
          "Traced events that the node keeps"),
         ("fanfare_traced_connections_followed", observed.connections_followed,
-         "Connections of traced events whose sockets are looked at, at most observe.max_traced_connections of an \
+         "Connections of traced events whose sockets are watched, at most observe.max_traced_connections of an \
           event and as many of its user"),
         ("fanfare_tails", observed.tails,
          "Open tails"),
         ("fanfare_history_journals", kept.journals,
-         "Users and channels whose history is known in this process or to the broker, everyone included; with \
-          Redis, history.max_journals is the most"),
+         "Users and channels with a journal in this process or at the broker, everyone included; with Redis, at most \
+          history.max_journals"),
         ("fanfare_history_watched", kept.watched,
-         "Users and channels that this node watches for events that were lost on the way; history.max_watched is \
-          the most"),
+         "Users and channels that this node watches for lost events, at most history.max_watched"),
         ("fanfare_history_entries", kept.entries,
-         "Events kept in this process for clients that were away"),
+         "Events kept in this process for clients that resume"),
         ("fanfare_history_bytes", kept.bytes,
-         "Their bytes; history.max_bytes is the most"),
+         "Bytes of these events, at most history.max_bytes"),
         ("fanfare_history_copies_awaited", kept.awaited,
          "Events that backends published by plain PUBLISH on a real Redis, and whose recorded copies this node \
           waits for"),
@@ -84,11 +83,11 @@ pub(super) fn add_counters(node: &Node, families: &mut Families) {
     let (counters, broker, observed) = (&node.counters, node.broker().figures(), node.observe_figures());
     for (name, value, help) in [
         ("fanfare_events_total", counters.events.load(Relaxed),
-         "Events that the broker brought to this node"),
+         "Events received from the broker"),
         ("fanfare_broker_reconnects_total", broker.reconnects,
-         "Times that the connection which receives from the broker was opened again"),
+         "Reconnects of the connection that receives from the broker"),
         ("fanfare_peers_lost_total", broker.peers_lost,
-         "Other nodes that died: they were missing until they were forgotten"),
+         "Other nodes that died: they did not report until they were forgotten"),
         ("fanfare_notices_dropped_total", broker.notices_dropped,
          "Notices that other nodes will not receive: there were too many while the broker was away, or one was too \
           large"),
@@ -97,11 +96,11 @@ pub(super) fn add_counters(node: &Node, families: &mut Families) {
         ("fanfare_publications_rejected_total", counters.publications_rejected.load(Relaxed),
          "Publications dropped because they were malformed"),
         ("fanfare_ids_evicted_total", node.broker().remembered_ids().evicted,
-         "Ids of published events forgotten before their time, because broker.max_remembered_ids was reached"),
+         "Idempotency keys forgotten before their time, because broker.max_remembered_ids was reached"),
         ("fanfare_handshakes_timed_out_total", counters.handshakes_timed_out.load(Relaxed),
          "Connections cut because their request was not complete in time"),
         ("fanfare_requests_rate_limited_total", counters.requests_rate_limited.load(Relaxed),
-         "Requests and handshakes refused because their address came too often"),
+         "Requests and handshakes refused because their address exceeded its rate"),
         ("fanfare_accept_errors_total", counters.accept_errors.load(Relaxed),
          "Failures to accept a connection"),
         ("fanfare_traces_refused_total", observed.armed_refused,
@@ -126,12 +125,11 @@ pub(super) fn add_presence_and_history(node: &Node, families: &mut Families) {
     let kept = node.broker().journal_figures();
     for (name, value, help) in [
         ("fanfare_presence_entered_total", presence.entered,
-         "Users entered in rooms at the broker, as the first connection of theirs on this node; again after an \
-          outage"),
+         "Users entered in rooms at the broker, each by its first connection on this node; again after an outage"),
         ("fanfare_presence_leases_total", presence.leases,
-         "Leases that this node has taken at the broker: one at the start, and one each time it was lost"),
+         "Leases that this node has acquired at the broker: one at the start, and one after each loss"),
         ("fanfare_presence_leases_cleaned_total", presence.cleaned_leases,
-         "Dead nodes' leases that this node has cleaned up after"),
+         "Leases of dead nodes that this node has removed"),
         ("fanfare_presence_rooms_compared_total", presence.compared_rooms,
          "Rooms whose members this node has compared with the broker's after an outage"),
         ("fanfare_slots_refused_total", presence.refused_slots,
@@ -140,7 +138,7 @@ pub(super) fn add_presence_and_history(node: &Node, families: &mut Families) {
          "Calls about presence that the broker refused; until it accepts them, this node counts its own \
           connections alone"),
         ("fanfare_presence_unstored_total", presence.unstored,
-         "Changes of a room's members that the broker had no room for, each again when it was tried again"),
+         "Changes of a room's members that the broker had no room for, counted at each attempt"),
         ("fanfare_member_lists_left_out_total", presence.lists_left_out,
          "Lists of a room's members not sent, because the room has more than limits.max_listed_members"),
         ("fanfare_rooms_unlisted_total", presence.unlisted,
@@ -153,12 +151,11 @@ pub(super) fn add_presence_and_history(node: &Node, families: &mut Families) {
         ("fanfare_history_replayed_total", node.counters.replayed.load(Relaxed),
          "Events replayed to clients"),
         ("fanfare_history_gaps_found_total", kept.gaps_found,
-         "Holes in the numbers of events that this node has found"),
+         "Gaps in the numbers of events that this node has found"),
         ("fanfare_history_gaps_filled_total", kept.gaps_filled,
-         "Those of them that it has filled"),
+         "Gaps that this node has filled"),
         ("fanfare_history_gaps_lost_total", kept.gaps_lost,
-         "Those of them that it could not fill: the events are not kept any more, or are more than \
-          history.max_fetched"),
+         "Gaps that it could not fill: the events are not kept any more, or are more than history.max_fetched"),
         ("fanfare_history_recorded_total", kept.recorded,
          "Events that backends published by plain PUBLISH on a real Redis, and that this node recorded for all \
           nodes"),
@@ -173,11 +170,11 @@ pub(super) fn add_presence_and_history(node: &Node, families: &mut Families) {
 pub(super) fn add_durations(node: &Node, accounts: &Accounts, families: &mut Families) {
     for (name, histogram, help) in [
         ("fanfare_delivery_seconds", Some(&*node.counters.delivery),
-         "From an event's arrival at this node until every matching connection had it, written or queued; once for \
+         "From an event's arrival at this node until it was written or queued for every matching connection; once for \
           each batch of events that matched a connection"),
         ("fanfare_queue_wait_seconds", Some(&node.counters.queue_wait),
-         "From an event's arrival at this node until a shard took it up; once for each turn of a shard, by the event \
-          that waited longest"),
+         "From an event's arrival at this node until a shard began its delivery; once for each turn of a shard, for the \
+          event that waited longest"),
         ("fanfare_broker_round_trip_seconds", node.broker().round_trips(),
          "A message of this node through the broker and back, every few seconds"),
         ("fanfare_handshake_seconds", Some(&node.counters.handshake),
@@ -205,14 +202,13 @@ pub(super) fn add_labelled(node: &Node, gate: &Gate, accounts: &Accounts, upkeep
           (too_large), of a kind that this version of the nodes does not know (other_version), or no message of \
           nodes at all (garbage)"),
         ("fanfare_resumes_total", "outcome", node.counters.resumes.all(),
-         "Clients that asked for what they missed: recovered, or why not: it is not kept any more (expired), the \
-          cursor is of another history (epoch), it is more than history.replay_limit (limit), or it is no cursor \
-          (unknown)"),
+         "Resumes of clients: recovered, or why not: the events are not kept any more (expired), the cursor is of \
+          another history (epoch), there are more than history.replay_limit (limit), or it is no cursor (unknown)"),
         ("fanfare_spans_total", "result", node.span_recorder.get().map_or_else(Vec::new, |recorder| recorder.counts()),
-         "What became of the spans for the collector: exported, dropped (too many waited for it), failed (it was \
-          away, slow or refused them)"),
+         "Spans for the collector: exported, dropped (too many waited), or failed (the collector was unavailable, \
+          slow, or refused them)"),
         ("fanfare_authorizer_answers_total", "answer", answers.into(),
-         "How questions to the authorizer ended: with a yes, with a no, or without an answer"),
+         "Answers of the authorizer: allowed, denied, or failed"),
         ("fanfare_token_cache_lookups_total", "result", gate.cache_counts().into(),
          "Tokens looked up in the cache of verified tokens: a hit needs no verification, a miss does"),
         ("fanfare_logins_total", "result", accounts.logins().all().into(),
@@ -233,7 +229,7 @@ pub(super) fn add_labelled(node: &Node, gate: &Gate, accounts: &Accounts, upkeep
         families.add(name, help, [label], values);
     }
     families.add(
-        "fanfare_peers", "Other nodes: live, or missing (those may miss what is published)",
+        "fanfare_peers", "Other nodes: live, or missing (they do not report, and may miss events)",
         ["state"], broker.peers.into_iter().map(|(state, count)| ([state], gauge(count))),
     );
     let ends = upkeep.certificate_ends();
@@ -253,15 +249,15 @@ pub(super) const DIALECT_VALUES: [DialectMetric; 12] = [
     ("fanfare_connections_max", gauge, |_, mounted| mounted.settings().max_connections as u64,
      "The most connections allowed"),
     ("fanfare_subscriptions", gauge, |_, mounted| mounted.counters.subscriptions.load(Relaxed),
-     "Subscriptions of the open connections, to whatever"),
+     "Subscriptions of the open connections"),
     ("fanfare_connections_opened_total", counter, |_, mounted| mounted.counters.opened.load(Relaxed),
      "Connections opened"),
     ("fanfare_messages_sent_total", counter, |_, mounted| mounted.counters.sent.load(Relaxed),
      "Messages written or queued to clients"),
     ("fanfare_messages_abandoned_total", counter, |_, mounted| mounted.counters.abandoned.load(Relaxed),
-     "Messages queued to a client that was gone before it had taken them"),
+     "Messages queued to a client that disconnected before they were written"),
     ("fanfare_messages_dropped_total", counter, |_, mounted| mounted.counters.dropped.load(Relaxed),
-     "Messages a client's full queue could not take"),
+     "Messages that did not fit a client's full queue"),
     ("fanfare_messages_received_total", counter, |_, mounted| mounted.counters.received.load(Relaxed),
      "Messages received from clients"),
     ("fanfare_messages_rate_limited_total", counter, |_, mounted| mounted.counters.rate_limited.load(Relaxed),
