@@ -1,16 +1,16 @@
-// The service API: who one is, requests, and the forms of the answers that this page reads.
+// The service API: the credential, requests, and the types of the replies that this page reads.
 
 import { useEffect, useRef, useState } from 'preact/hooks';
 
-// --- who one is ---
+// --- the credential ---
 
 interface Credential {
   bearer: string;
-  // Of an account's session; an API key has none.
+  // Of a session; an API key has none.
   refresh?: string;
 }
 
-// Of this tab alone: it is gone with it, and never in an address.
+// Stored for this tab only, and never in an address.
 const KEPT = 'fanfare-credential';
 let credential: Credential | null = kept();
 let onSignedOut = (_: string): void => {};
@@ -29,7 +29,7 @@ function keep(given: Credential | null): void {
     if (given) sessionStorage.setItem(KEPT, JSON.stringify(given));
     else sessionStorage.removeItem(KEPT);
   } catch {
-    // A browser that stores nothing: the credential lives as long as the page.
+    // The browser stores nothing: the credential is lost with the page.
   }
 }
 
@@ -59,7 +59,7 @@ export class Failure extends Error {
   }
 }
 
-// Keeps a number of an event's data as it is written, where JavaScript would round it. Browsers without `rawJSON` round.
+// Keeps a number of an event's data unchanged if JavaScript would round it. Browsers without `rawJSON` round it.
 const { rawJSON } = JSON as { rawJSON?: (text: string) => unknown };
 const exact = (_: string, value: unknown, context?: { source?: string }): unknown =>
   typeof value === 'number' && rawJSON && context?.source && context.source !== String(value) ? rawJSON(context.source) : value;
@@ -104,7 +104,7 @@ export async function call<T>(method: string, path: string, body?: unknown): Pro
         if (credential === used) await (refreshing ??= refreshed(used).finally(() => void (refreshing = null)));
         return await sent<T>(method, `api/v1/${path}`, body, credential);
       } catch (second) {
-        // The session is over, or its role was taken away; anything else is no reason to sign out.
+        // Sign out only if the session has ended or lost its role.
         if (!(second instanceof Failure) || ![400, 401, 403].includes(second.status)) throw second;
         if (second.status !== 401 && credential !== used) throw second;
       }
@@ -115,7 +115,7 @@ export async function call<T>(method: string, path: string, body?: unknown): Pro
   }
 }
 
-// Reads lines of JSON from `path` until they end or `stopped`, and hands each to `take`.
+// Reads lines of JSON from `path` until they end or `stopped`, and calls `take` with each.
 export async function stream<T>(path: string, take: (line: T) => void, stopped: AbortSignal): Promise<void> {
   await call('GET', 'overview'); // refreshes a token that has expired, or signs out
   const headers: Record<string, string> = credential ? { authorization: `Bearer ${credential.bearer}` } : {};
@@ -146,7 +146,7 @@ export interface Asked<T> {
   again: () => void;
 }
 
-// Asks for `path` now, and again every `every` milliseconds while the tab is looked at; an empty path asks for nothing.
+// Requests `path` now, and every `every` milliseconds while the tab is visible; an empty path requests nothing.
 export function useAsked<T>(path: string, every = 0): Asked<T> {
   const [state, setState] = useState<{ path: string; value: T | null; error: string }>({ path, value: null, error: '' });
   const [round, setRound] = useState(0);
@@ -176,7 +176,7 @@ export function useAsked<T>(path: string, every = 0): Asked<T> {
   return { value: state.path === path ? state.value : null, error: state.error, again: () => setRound((round) => round + 1) };
 }
 
-// --- answers ---
+// --- replies ---
 
 export interface Dialect {
   name: string;
@@ -233,7 +233,7 @@ export interface Connection {
   address: string;
   connected_at: string;
   subscriptions: string[];
-  // With `details=true`, as this page asks.
+  // Present because this page asks with `details=true`.
   details: Details;
 }
 

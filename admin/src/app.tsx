@@ -1,4 +1,4 @@
-// The page's frame: who one is, where one is, and the page for that.
+// The frame of the pages: sign-in, navigation, and the current page.
 
 import { render } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
@@ -25,7 +25,7 @@ const PAGES = [
   { path: 'problems', title: 'Problems', Page: ProblemsPage },
 ];
 
-// `#/connections?user=ann`: the page and what it was asked for. A credential never stands here.
+// `#/connections?user=ann`: the page and its parameters. A credential is never in the address.
 const here = (): { path: string; asked: URLSearchParams } => {
   const [path = '', search = ''] = location.hash.replace(/^#\/?/, '').split('?');
   return { path, asked: new URLSearchParams(search) };
@@ -70,7 +70,7 @@ function Frame() {
     addEventListener('hashchange', moved);
     return () => removeEventListener('hashchange', moved);
   }, []);
-  // After a sign-in the form is gone: the keyboard goes on at the page.
+  // The form disappears after a sign-in: move the focus to the page.
   useEffect(() => document.getElementById('main')?.focus(), []);
   const page = PAGES.find(({ path }) => path === place.path) ?? PAGES[0]!;
   useEffect(() => {

@@ -1,4 +1,4 @@
-// The parts that pages are made of, and how figures and times are written.
+// Components of pages, and the format of figures and times.
 
 import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
@@ -22,17 +22,17 @@ export function seconds(value: number): string {
 }
 
 export const ago = (time: string): string => seconds(Math.max(0, (Date.now() - Date.parse(time)) / 1000));
-// Ids begin with the time, so what tells two of them apart is the end.
+// Ids begin with the time, so two of them differ at the end.
 export const brief = (id: string): string => id.slice(-8);
 
-// Data of an event, of which a table shows the beginning.
+// The beginning of an event's data, for a table.
 const SHOWN = 2000;
 export function Data({ of }: { of: unknown }) {
   const text = JSON.stringify(of);
   return <code class="name">{text.slice(0, SHOWN)}{text.length > SHOWN && <span class="muted">… ({count(text.length)} characters)</span>}</code>;
 }
 
-// --- parts ---
+// --- components ---
 
 export function Note({ kind = 'info', children }: { kind?: 'info' | 'warning' | 'error'; children: ComponentChildren }) {
   return <p class={`note ${kind}`} role={kind === 'error' ? 'alert' : 'status'}>{children}</p>;
@@ -67,7 +67,7 @@ function Sparkline({ values }: { values: number[] }) {
 export interface Column<T> {
   name: string;
   cell: (row: T) => ComponentChildren;
-  // Figures stand at the right.
+  // Figures are aligned to the right.
   number?: boolean;
 }
 
@@ -96,7 +96,7 @@ export function Field({ label, ...rest }: { label: string } & JSX.InputHTMLAttri
   return <label class="field"><span>{label}</span><input {...rest} /></label>;
 }
 
-// A `select` takes no default value: the option that is chosen at first says so itself.
+// A `select` has no default value: the first chosen option is marked itself.
 export function Choice({ label, options, defaultValue, ...rest }: { label: string; options: [string, string][] } & JSX.SelectHTMLAttributes<HTMLSelectElement>) {
   return (
     <label class="field">
@@ -106,7 +106,7 @@ export function Choice({ label, options, defaultValue, ...rest }: { label: strin
   );
 }
 
-// What a form holds, by the names of its fields.
+// The values of a form, by the names of its fields.
 export const fields = (event: Event): Record<string, string> => {
   event.preventDefault();
   const form = new FormData(event.currentTarget as HTMLFormElement);

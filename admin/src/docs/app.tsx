@@ -15,7 +15,7 @@ const anchor = (name: string): string => name.toLowerCase().replaceAll(/[^a-z0-9
 const has = (wanted: string, ...texts: (string | undefined)[]): boolean =>
   wanted.split(/\s+/).every((word) => texts.some((text) => text?.toLowerCase().includes(word)));
 
-// What of the documents has all words that are searched for.
+// The parts of the documents that contain all words of the search.
 function found({ tags, channels, ...rest }: Documents, search: string): Documents {
   const wanted = search.trim().toLowerCase();
   if (!wanted) return { tags, channels, ...rest };
@@ -28,7 +28,7 @@ function found({ tags, channels, ...rest }: Documents, search: string): Document
   };
 }
 
-// Opens what the address names: `#publishEvents`.
+// Opens the operation in the address: `#publishEvents`.
 function open(): void {
   const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
   if (target instanceof HTMLDetailsElement) target.open = true;

@@ -1,10 +1,10 @@
-// A WebSocket client in the page, which speaks any dialect of this listener.
+// A WebSocket client in the page, for any dialect of this listener.
 
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { Choice, Field, Note } from '../ui';
 import { type Channel, type Message, sample } from './document';
 
-// Lines that are kept; a busy channel must not fill the page's memory.
+// The most lines to keep: a busy channel must not fill the page's memory.
 const KEPT = 500;
 
 interface Line { id: number; side: '→' | '←' | '·'; text: string; time: string }
@@ -20,7 +20,7 @@ function address(channel: Channel, channels: Channel[], base: string, values: Re
   return `${origin}${base}${channel.address}${query.size > 0 ? `?${query}` : ''}`;
 }
 
-// What a message of this kind looks like, with the token in its place.
+// An example of a message of this kind, with the token.
 function template(message: Message, token: string): string {
   const example = message.examples[0] ?? sample(message.payload);
   const filled = token && example && typeof example === 'object' && 'token' in example ? { ...example, token } : example;
@@ -64,7 +64,7 @@ export function Console({ channels, base }: { channels: Channel[]; base: string 
   };
   const mine = channel.messages.filter(({ side }) => side === 'client');
   const set = (name: string) => ({ currentTarget }: { currentTarget: HTMLInputElement }): void => setValues({ ...values, [name]: currentTarget.value.trim() });
-  // Every dialect takes a token: in the query, or in a message.
+  // Every dialect accepts a token: in the query, or in a message.
   const inputs = [...new Set(['token', ...channel.query.map(([name]) => name)])];
   return (
     <section class="panel console" id="console">

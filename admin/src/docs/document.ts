@@ -1,4 +1,4 @@
-// The two documents as the page needs them: references followed, and only what this listener serves.
+// The two documents for the page: references are resolved, and parts that this listener does not serve are left out.
 
 export interface Schema {
   type?: string | string[];
@@ -57,7 +57,7 @@ export interface Documents {
 
 type Json = any; // eslint-disable-line -- a document from outside, read once and given its types here
 
-// `value` with its references into `root` followed; what refers to itself is left as it is.
+// `value` with its references into `root` resolved, except those of a schema to itself.
 function resolved(root: Json, value: Json, seen: string[] = []): Json {
   if (Array.isArray(value)) return value.map((item) => resolved(root, item, seen));
   if (value === null || typeof value !== 'object') return value;
@@ -134,7 +134,7 @@ export async function load(key: string): Promise<Documents> {
   };
 }
 
-// A value that fits `schema`, for a field that its reader fills in.
+// An example value of `schema`, for a field of a form.
 export function sample(schema: Schema | undefined, depth = 0): unknown {
   if (!schema || depth > 6) return null;
   for (const given of [schema.example, schema.examples?.[0], schema.const, schema.default, schema.enum?.[0]]) {

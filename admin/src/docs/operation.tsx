@@ -1,4 +1,4 @@
-// One request: what it is for, what it takes, how it is written, what comes back, and a form that sends it.
+// One operation: its description, its parameters, samples, its replies, and a form that sends it.
 
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { Field, fields } from '../ui';
@@ -8,7 +8,7 @@ import { Fields } from './schema';
 
 const pretty = (value: unknown): string => JSON.stringify(value, null, 2);
 export const Json = ({ value }: { value: unknown }) => <pre tabIndex={0}>{pretty(value)}</pre>;
-// Characters of an answer that are shown; a stream has no end.
+// The most characters of a reply to show; a stream has no end.
 const MOST = 1_000_000;
 const exampleOf = (media: Media | undefined): unknown => media && (media.example ?? sample(media.schema));
 
@@ -52,7 +52,7 @@ function Content({ operation, base, key_ }: { operation: Operation; base: string
   );
 }
 
-// With these the request works as it stands, or names something that does not exist.
+// With these values the request works unchanged, or names something that does not exist.
 const examples = ({ parameters }: Operation): Record<string, string> =>
   Object.fromEntries(parameters.filter(({ example }) => example !== undefined).map(({ name, example }) => [name, String(example)]));
 

@@ -1,4 +1,4 @@
-// A request in the ways of a dozen tools. Texts are quoted for each language; a key never stands in a sample.
+// Samples of a request for a dozen tools. Texts are quoted for each language; a sample never contains a key.
 
 export interface Request { method: string; url: string; headers: [string, string][]; body?: string }
 

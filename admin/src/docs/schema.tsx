@@ -1,4 +1,4 @@
-// A schema in words: its fields, each with its type, its limits and what it means.
+// A schema as a list of its fields, each with its type, its limits and its description.
 
 import type { Schema } from './document';
 
@@ -29,14 +29,14 @@ function typeOf(schema: Schema): string {
     .join(' | ') + (schema.format ? ` (${schema.format})` : '');
 }
 
-// The schemas that `schema` is made of.
+// The alternatives of `schema`.
 const inner = (schema: Schema): Schema[] =>
   [...(schema.oneOf ?? []), ...(schema.anyOf ?? []), ...(schema.allOf ?? []), ...(schema.items ? [schema.items] : [])];
 
 function objects(schema: Schema, depth: number): Schema[] {
   if (schema.properties) return [schema];
   const found = depth > 4 ? [] : inner(schema).flatMap((part) => objects(part, depth + 1));
-  // One and a list of the same are shown once.
+  // A schema and a list of the same schema are shown once.
   const texts = found.map((each) => JSON.stringify(each));
   return found.filter((_, index) => texts.indexOf(texts[index]!) === index);
 }

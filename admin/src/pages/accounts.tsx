@@ -1,4 +1,4 @@
-// The users who can log in here, and the API keys of services.
+// Accounts, and the API keys of services.
 
 import { useState } from 'preact/hooks';
 import { type Account, call, type Key, type Page, query, useAsked } from '../api';

@@ -1,4 +1,4 @@
-// Who listens to what: channels and users with their connections, why somebody gets something or not, and publishing.
+// Channels and users with their connections, explanations of access, and publishing.
 
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { call, type Connection, type Explained, type Page, query, useAsked } from '../api';
@@ -16,7 +16,7 @@ export function ChannelsPage({ asked }: { asked: URLSearchParams }) {
     </div>
   );
   const channel = asked.get('channel');
-  // A link of the lists asks about a channel: its answer stands first, where it is seen.
+  // A link in the lists asks about a channel: the answer comes first, where it is visible.
   return (
     <>
       {!channel && lists}

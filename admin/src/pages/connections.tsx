@@ -1,4 +1,4 @@
-// The connections of all nodes: a search, pages, details, and an end to one.
+// The connections of all nodes: search, pages, details, and a button that ends one.
 
 import { useState } from 'preact/hooks';
 import { call, type Connection, type Page, query, useAsked } from '../api';
@@ -58,7 +58,7 @@ function Subscriptions({ of }: { of: Connection }) {
   return <>{of.subscriptions.map((name) => <code class="name">{name}</code>)}{more > 0 && <span class="muted">and {count(more)} more</span>}</>;
 }
 
-// The button that was pressed is gone: the keyboard goes on at the one in its place.
+// The pressed button disappears: move the focus to the one in its place.
 const focused = (button: HTMLButtonElement | null): void => button?.focus();
 
 function Details({ id, close }: { id: string; close: () => void }) {

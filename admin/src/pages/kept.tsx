@@ -1,4 +1,4 @@
-// Who is in a room, and what is kept of a channel.
+// The members of a room, and the history of a channel.
 
 import { useState } from 'preact/hooks';
 import { type Explained, query, useAsked } from '../api';
@@ -21,7 +21,7 @@ interface KeptEvent {
   cursor: string;
 }
 
-// A page, and the way to the next one and back.
+// A page, with links to the next one and back.
 function useCursors(): [string | undefined, (next: string | undefined) => preact.JSX.Element] {
   const [cursors, setCursors] = useState<string[]>([]);
   return [cursors[cursors.length - 1], (next) => (

@@ -1,4 +1,4 @@
-// The figures of all nodes, live: what is open now, and how fast what is counted grows.
+// The figures of all nodes, live: gauges, and the rates of counters.
 
 import { useEffect, useState } from 'preact/hooks';
 import { type NodeFigures, type Overview, type Problem, useAsked } from '../api';
@@ -13,7 +13,7 @@ interface Moment {
   events: number;
   sent: number;
   dropped: number;
-  // How many deliveries took at most as long as each bound.
+  // The number of deliveries within each bound.
   deliveries: number[];
 }
 
@@ -32,14 +32,14 @@ const moment = (nodes: NodeFigures[]): Moment => ({
 
 const bounds = (nodes: NodeFigures[]): number[] => [...(nodes[0]?.delivery.buckets.map(({ le }) => le) ?? []), Infinity];
 
-// How fast a counter grew from one moment to the next. A node that went or came makes a step, which is no growth.
+// The rate of a counter between two samples. Nodes that are in only one of them are left out.
 const rates = (moments: Moment[], field: 'events' | 'sent' | 'dropped'): number[] =>
   moments.slice(1).map((now, index) => {
     const before = moments[index]!;
     return Math.max(0, ((now[field] - before[field]) * 1000) / Math.max(1, now.at - before.at));
   });
 
-// The bound below which the given part of the deliveries between the two moments stayed; `null` if there were none.
+// The upper bound of the given share of deliveries between two samples; `null` if there were none.
 function quantile(bounds: number[], before: Moment, now: Moment, part: number): number | null {
   const counts = now.deliveries.map((count, index) => Math.max(0, count - (before.deliveries[index] ?? 0)));
   const all = counts[counts.length - 1] ?? 0;
@@ -48,7 +48,7 @@ function quantile(bounds: number[], before: Moment, now: Moment, part: number): 
 
 const most = (value: number): string => (value === Infinity ? '> 10 s' : `≤ ${seconds(value)}`);
 
-// How long deliveries took while the page has looked, for three minutes at most.
+// The delivery times of the last three minutes at most, since the page was opened.
 function latency(nodes: NodeFigures[], moments: Moment[]): { value: string; more: string } {
   const [before, now] = [moments[0], moments[moments.length - 1]];
   if (!before || !now || before === now) return { value: '…', more: '' };
@@ -100,7 +100,7 @@ export function OverviewPage() {
 
 const ENDS_SOON = 14 * 86_400;
 
-// The certificate that ends first; nothing where no listener has TLS.
+// The certificate that ends first; nothing if no listener has TLS.
 function Certificates({ nodes }: { nodes: NodeFigures[] }) {
   const left = nodes.flatMap(({ certificates, time_ms }) => Object.values(certificates).map((end) => (end === null ? null : end - time_ms / 1000)));
   if (left.length === 0) return null;
@@ -131,7 +131,7 @@ function Dialects({ nodes }: { nodes: NodeFigures[] }) {
   );
 }
 
-// Counts by reason: their sum, and each reason on a pointer.
+// Counts by reason: the sum, and each reason in a tooltip.
 function Reasons({ of }: { of: Record<string, number>[] }) {
   const reasons = [...new Set(of.flatMap(Object.keys))].map((reason): [string, number] => [reason, sum(of, (counts) => counts[reason] ?? 0)]);
   const some = reasons.filter(([, times]) => times > 0);

@@ -1,4 +1,4 @@
-// What went wrong on any node, what matters most first, and what to do about it.
+// The problems of all nodes, the most severe first, each with its remedy.
 
 import { type Problem, useAsked } from '../api';
 import { brief, count, Degraded, Trouble } from '../ui';

@@ -1,10 +1,10 @@
-// What is published, live.
+// Published events, live.
 
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { Failure, query, stream, type TailEvent, type TailLine } from '../api';
 import { Data, Field, fields, Note } from '../ui';
 
-// What is shown at once; older lines go. A burst is gathered and shown together.
+// The most lines to show; older ones are removed. A burst is rendered at once.
 const SHOWN = 200;
 const GATHERING_MS = 200;
 const AGAIN_MS = 1000;
@@ -59,10 +59,10 @@ function Lines({ wanted }: { wanted: Record<string, string> }) {
           await stream(`tail${query(wanted)}`, take, stopped.signal);
         } catch (failure) {
           if (stopped.signal.aborted) return;
-          // A refusal stays one; a connection that was lost is opened again.
+          // A refusal is final; a lost connection is opened again.
           if (failure instanceof Failure && failure.status !== 0) return setError(failure.message);
         }
-        // A token that has expired is refreshed; other credentials are not good any more.
+        // An expired token is refreshed; other credentials are no longer valid.
         if (end.code === 'FORBIDDEN') return setError(`Ended: ${end.message}.`);
         setState('The connection was lost: events may be missing here. Connecting again…');
         await new Promise((then) => setTimeout(then, AGAIN_MS));

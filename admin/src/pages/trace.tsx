@@ -1,11 +1,11 @@
-// Why did this user not get that event? A trace is armed on all nodes, and shows what became of the next event at each connection.
+// Why did a user not receive an event? A trace is armed on all nodes, and shows the outcome of the next event at each connection.
 
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { call, type Failure, query, type TracedConnection, type TracedEvent, type TracedEvents, type Trace, useAsked } from '../api';
 import { bytes, brief, Choice, count, Degraded, Field, fields, Form, Note, Table, Trouble } from '../ui';
 
 const LISTED = 50;
-// What is done with an event that is on its way, and with one that has its end.
+// The outcomes that may still change, and the final ones.
 const WAITS = ['queued', 'undecided', 'unknown'];
 const ARRIVED = ['acknowledged', 'written'];
 
@@ -36,7 +36,7 @@ function Arm({ user, channel }: { user: string; channel: string }) {
       await call('DELETE', `trace/${trace}`);
       setError('');
     } catch (failure) {
-      // It has ended by itself.
+      // It has ended already.
       if ((failure as Failure).status !== 404) return setError((failure as Error).message);
     }
     setTrace('');
@@ -72,7 +72,7 @@ function Arm({ user, channel }: { user: string; channel: string }) {
 }
 
 const to = ({ user, channel }: TracedEvent): string => channel ?? (user === null ? 'everyone' : `user ${user}`);
-// With milliseconds, which tell events of one burst apart.
+// With milliseconds, by which events of one burst differ.
 const at = (time: string): string => new Date(time).toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit', fractionalSecondDigits: 3 });
 
 function Traced({ chosen }: { chosen: string }) {
@@ -97,7 +97,7 @@ function Traced({ chosen }: { chosen: string }) {
 const tone = (outcome: string): string => (ARRIVED.includes(outcome) ? 'good' : WAITS.includes(outcome) ? '' : 'warning');
 
 function Picture({ event, user }: { event: string; user: string }) {
-  // What the sockets' peers have acknowledged is known a moment later.
+  // The peers' acknowledgements arrive a moment later.
   const { value, error } = useAsked<Trace>(`trace/${encodeURIComponent(event)}${query({ user })}`, 2000);
   const ask = (submitted: Event): void => void (location.hash = `/trace${query({ event, user: fields(submitted).user })}`);
   const section = useRef<HTMLElement>(null);
