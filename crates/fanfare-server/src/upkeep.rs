@@ -62,16 +62,12 @@ impl Outcomes {
 }
 
 impl Upkeep {
-    /// Notes when the certificate that the listener at `address` shows ends, and warns if that is soon.
-    pub(crate) fn note_certificate(&self, address: &str, end: SystemTime) {
-        if end < SystemTime::now() + ENDS_SOON {
+    /// Notes when the certificate of the listener at `address` ends, `None` if it has none yet, and warns if that is soon.
+    pub(crate) fn note_certificate(&self, address: &str, end: Option<SystemTime>) {
+        if let Some(end) = end.filter(|end| *end < SystemTime::now() + ENDS_SOON) {
             tracing::warn!(listener = address, end = %timestamp(end), "the certificate ends soon, or has ended");
         }
-        locked(&self.certificates).insert(address.to_owned(), Some(end));
-    }
-
-    pub(crate) fn note_no_certificate(&self, address: &str) {
-        locked(&self.certificates).insert(address.to_owned(), None);
+        locked(&self.certificates).insert(address.to_owned(), end);
     }
 
     /// Returns when each listener's certificate ends, in seconds since 1970; `None` if it has none yet.

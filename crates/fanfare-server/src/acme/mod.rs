@@ -201,13 +201,10 @@ impl AcmeCertificate {
     }
 
     fn report(&self, upkeep: &Upkeep) {
-        let Some(Validity { end, .. }) = self.validity else {
-            for listener in &self.listeners {
-                upkeep.note_no_certificate(listener);
-            }
-            return;
-        };
-        tracing::info!(names = self.settings.domains.join(", "), end = %timestamp(end), "the certificate is in use");
+        let end = self.validity.map(|validity| validity.end);
+        if let Some(end) = end {
+            tracing::info!(names = self.settings.domains.join(", "), end = %timestamp(end), "the certificate is in use");
+        }
         for listener in &self.listeners {
             upkeep.note_certificate(listener, end);
         }

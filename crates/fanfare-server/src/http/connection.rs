@@ -57,17 +57,6 @@ fn too_late(peer: IpAddr, shard: &Shard) {
     tracing::debug!(%peer, "no request came in time");
 }
 
-/// Returns the times of a connection, and the sizes of the head and the body of a request.
-fn limits(site: &Site, first_head_by: Instant) -> (Arc<Activity>, usize, usize) {
-    let rules = site.rules();
-    let activity = Activity::new(TimeLimits {
-        first_head_by,
-        request: rules.request_timeout,
-        keep_alive: rules.keep_alive_timeout,
-    });
-    (activity, rules.max_header_size, rules.max_body_size)
-}
-
 /// Serves the requests on `stream`, of which `head` was read already.
 async fn serve_http<S: ByteStream + 'static>(
     stream: S,
@@ -78,8 +67,16 @@ async fn serve_http<S: ByteStream + 'static>(
     shard: Rc<Shard>,
     pace: Rc<Pace>,
 ) {
-    let (activity, max_head, max_body) = limits(&site, first_head_by);
-    let discardable = max_body.saturating_mul(DISCARDED_BODIES);
+    let (activity, max_head, discardable) = {
+        let rules = site.rules();
+        let activity = Activity::new(TimeLimits {
+            first_head_by,
+            request: rules.request_timeout,
+            keep_alive: rules.keep_alive_timeout,
+        });
+        let discardable = rules.max_body_size.saturating_mul(DISCARDED_BODIES);
+        (activity, rules.max_header_size, discardable)
+    };
     let stream = HttpStream::new(stream, head, activity.clone(), discardable);
     let handed_over: Cell<Option<HandOver>> = Cell::default();
     let service = service_fn(|request| {

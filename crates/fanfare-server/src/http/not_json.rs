@@ -48,42 +48,41 @@ mod tests {
         let utf16 = |to: fn(u16) -> [u8; 2]| -> Vec<u8> { "{\"a\":1}".encode_utf16().flat_map(to).collect() };
         let marked = |mark: &[u8], text: Vec<u8>| [mark, &text].concat();
         let deep = [vec![b'['; MAX_DEPTH + 1], vec![b']'; MAX_DEPTH + 1]].concat();
-        let syntax = |text: &str| Some((400, format!("not JSON: {text}")));
-        let some = |status: u16, text: &str| Some((status, text.to_owned()));
-        let cases: Vec<(Vec<u8>, Option<(u16, String)>)> = vec![
-            (b"{}".into(), None),
-            (b"\xef\xbb\xbf{}".into(), None),
-            (b"[1]".into(), None),
-            (b"".into(), some(400, "empty")),
-            (b" \n".into(), some(400, "empty")),
-            (b"\xef\xbb\xbf".into(), some(400, "empty")),
-            (b"\x1f\x8b\x08\0\0\0".into(), some(415, "gzip")),
-            (utf16(u16::to_le_bytes), some(415, "UTF-16")),
-            (utf16(u16::to_be_bytes), some(415, "UTF-16")),
-            (marked(b"\xff\xfe", utf16(u16::to_le_bytes)), some(415, "UTF-16")),
-            (marked(b"\xfe\xff", utf16(u16::to_be_bytes)), some(415, "UTF-16")),
-            (b"{\"a\":\"\xe9\"}".into(), some(400, "not UTF-8")),
-            (deep, some(400, "deeper")),
-            (b"nope".into(), syntax("expected ident at line 1 column 2")),
+        let cases: Vec<(Vec<u8>, u16, &str)> = vec![
+            (b"".into(), 400, "empty"),
+            (b" \n".into(), 400, "empty"),
+            (b"\xef\xbb\xbf".into(), 400, "empty"),
+            (b"\x1f\x8b\x08\0\0\0".into(), 415, "gzip"),
+            (utf16(u16::to_le_bytes), 415, "UTF-16"),
+            (utf16(u16::to_be_bytes), 415, "UTF-16"),
+            (marked(b"\xff\xfe", utf16(u16::to_le_bytes)), 415, "UTF-16"),
+            (marked(b"\xfe\xff", utf16(u16::to_be_bytes)), 415, "UTF-16"),
+            (b"{\"a\":\"\xe9\"}".into(), 400, "not UTF-8"),
+            (deep, 400, "deeper"),
+            (b"nope".into(), 400, ": expected ident at line 1 column 2"),
             (
                 b"{\"secret\":1,\n\"x\":}".into(),
-                syntax("expected value at line 2 column 5"),
+                400,
+                ": expected value at line 2 column 5",
             ),
             (
                 b"{\"a\":1} x".into(),
-                syntax("trailing characters at line 1 column 9"),
+                400,
+                ": trailing characters at line 1 column 9",
             ),
             (
                 b"{\"a\"".into(),
-                syntax("EOF while parsing an object at line 1 column 4"),
+                400,
+                ": EOF while parsing an object at line 1 column 4",
             ),
         ];
-        for (body, expected) in cases {
+        for (body, status, text) in cases {
             let found = find(&body, false);
-            let (status, message) = expected.unzip();
-            assert_eq!(found.as_ref().map(|bad| bad.status.as_u16()), status, "{body:?}");
-            let text = found.map(|bad| bad.message.into_owned()).unwrap_or_default();
-            assert!(text.contains(&message.unwrap_or_default()), "{body:?}: {text}");
+            let found = found.map(|bad| (bad.status.as_u16(), bad.message.contains(text)));
+            assert_eq!(found, Some((status, true)), "{body:?}");
+        }
+        for body in [&b"{}"[..], b"\xef\xbb\xbf{}", b"[1]"] {
+            assert_eq!(find(body, false), None);
         }
     }
 

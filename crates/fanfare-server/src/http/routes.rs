@@ -10,7 +10,7 @@ use http::Method;
 use super::{
     accounts::{
         Family::{self, Auth, Messages, Sessions},
-        auth, password, sessions,
+        auth, sessions,
     },
     admin,
     api::{self, ApiFailure, channels, connections, events, history, reload, users},
@@ -104,9 +104,9 @@ pub(super) static TABLE: &[Route] = &[
     route!(POST "/api/auth/login", User(Auth), Open, |call| Auth.answer(auth::login(call))),
     route!(POST "/api/auth/refresh", User(Auth), Open, |call| Auth.answer(auth::refresh(call))),
     route!(GET "/api/auth/me", User(Auth), Open, |call| Auth.answer(auth::me(call))),
-    route!(POST "/api/auth/logout", User(Auth), Open, |call| Auth.answer(password::logout(call))),
-    route!(POST "/api/auth/password", User(Auth), Open, |call| Auth.answer(password::change(call))),
-    route!(POST "/api/auth/password/reset", User(Auth), Open, |call| Auth.answer(password::reset(call))),
+    route!(POST "/api/auth/logout", User(Auth), Open, |call| Auth.answer(auth::logout(call))),
+    route!(POST "/api/auth/password", User(Auth), Open, |call| Auth.answer(auth::change(call))),
+    route!(POST "/api/auth/password/reset", User(Auth), Open, |call| Auth.answer(auth::reset(call))),
     route!(GET "/sessions", User(Sessions), Open, |call| Sessions.answer(sessions::list(call))),
     route!(POST "/sessions", User(Sessions), Open, |call| Sessions.answer(sessions::create(call))),
     route!(POST "/sessions/refresh", User(Sessions), Open, |call| Sessions.answer(sessions::refresh(call))),

@@ -42,8 +42,8 @@ const KEY_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 const HANG_UP: Duration = Duration::from_secs(2);
 
 /// An admitted client.
-struct Entrant {
-    newcomer: NewConnection,
+struct AdmittedClient {
+    connection: NewConnection,
     subprotocol: Option<String>,
     form: u8,
 }
@@ -93,8 +93,8 @@ pub(super) async fn upgrade(
     }
     let mut called = None;
     let admitted = match request.judge(mount, &mut called).await {
-        Ok(entrant) if request.mounted.dialect.streams() => request.stream(entrant, shard).await,
-        Ok(entrant) => request.welcome(entrant, shard).await,
+        Ok(client) if request.mounted.dialect.streams() => request.stream(client, shard).await,
+        Ok(client) => request.welcome(client, shard).await,
         Err(refused) => Err(refused),
     };
     match admitted {
@@ -144,7 +144,11 @@ impl UpgradeRequest<'_> {
     }
 
     /// Verifies the client's identity and admits it; stores its name in `called`.
-    async fn judge(&self, mount: &Mount, called: &mut Option<String>) -> Result<Entrant, RefusedUpgrade> {
+    async fn judge(
+        &self,
+        mount: &Mount,
+        called: &mut Option<String>,
+    ) -> Result<AdmittedClient, RefusedUpgrade> {
         let (site, mounted) = (self.site, self.mounted);
         if site.node.is_draining() {
             return Err(Refusal::ShuttingDown.into());
@@ -168,7 +172,7 @@ impl UpgradeRequest<'_> {
             let kept: String = ascii.take(MAX_USER_AGENT).map(char::from).collect();
             kept.into()
         });
-        let newcomer = NewConnection {
+        let connection = NewConnection {
             admission,
             identity,
             id,
@@ -177,8 +181,8 @@ impl UpgradeRequest<'_> {
             framing: Framing::WebSocket(None),
             opening: offer.opening,
         };
-        Ok(Entrant {
-            newcomer,
+        Ok(AdmittedClient {
+            connection,
             subprotocol: offer.subprotocol.map(Cow::into_owned),
             form: offer.form,
         })
@@ -213,15 +217,15 @@ impl UpgradeRequest<'_> {
     }
 
     /// Reserves the connection of an admitted client, which writes the response's body, and returns the response.
-    async fn stream(&self, entrant: Entrant, shard: &Rc<Shard>) -> Result<Reply, RefusedUpgrade> {
-        let form = entrant.form;
+    async fn stream(&self, client: AdmittedClient, shard: &Rc<Shard>) -> Result<Reply, RefusedUpgrade> {
+        let form = client.form;
         // HTTP/1.0 has no chunks.
         let chunked = self.head.version == Version::HTTP_11;
-        let newcomer = NewConnection {
+        let connection = NewConnection {
             framing: Framing::Body { form, chunked },
-            ..entrant.newcomer
+            ..client.connection
         };
-        let seat = shard.reserve(newcomer).await?;
+        let seat = shard.reserve(connection).await?;
         Ok(self.begin_stream(seat, form).await)
     }
 
@@ -245,7 +249,7 @@ impl UpgradeRequest<'_> {
     }
 
     /// Reserves the connection of an admitted client, and returns the response to its handshake.
-    async fn welcome(&self, entrant: Entrant, shard: &Rc<Shard>) -> Result<Reply, RefusedUpgrade> {
+    async fn welcome(&self, client: AdmittedClient, shard: &Rc<Shard>) -> Result<Reply, RefusedUpgrade> {
         let accept = match self.check() {
             Ok(accept) => accept,
             Err(answer) => return Ok(*answer),
@@ -256,13 +260,13 @@ impl UpgradeRequest<'_> {
                 return Ok(self.bad_handshake(StatusCode::BAD_REQUEST, &error.to_string(), &[]));
             }
         };
-        let newcomer = NewConnection {
+        let connection = NewConnection {
             framing: Framing::WebSocket(deflate.as_ref().map(|agreed| agreed.params)),
-            ..entrant.newcomer
+            ..client.connection
         };
-        let seat = shard.reserve(newcomer).await?;
+        let seat = shard.reserve(connection).await?;
         let then = hand_over_to(seat);
-        Ok(switching(&accept, deflate, entrant.subprotocol, then))
+        Ok(switching(&accept, deflate, client.subprotocol, then))
     }
 
     /// Checks that the request is a WebSocket handshake; returns its `Sec-WebSocket-Accept`.

@@ -89,7 +89,7 @@ pub(super) fn open(
 /// Reports when the certificate of a listener ends.
 pub(super) fn note_certificate(upkeep: &Upkeep, listener: &Listener, tls: Option<&LoadedTls>) {
     if let Some(end) = tls.and_then(|tls| tls.end) {
-        upkeep.note_certificate(&listener.bind.to_string(), end);
+        upkeep.note_certificate(&listener.bind.to_string(), Some(end));
     }
 }
 

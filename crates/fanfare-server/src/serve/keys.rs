@@ -78,11 +78,11 @@ pub fn secret(config: &Config) -> Result<Option<Vec<u8>>, String> {
     secret.map(|(secret, _)| secret).map_err(|(_, text)| text)
 }
 
-/// Returns the secret that signs, and its file if it was generated now. An error is the setting that it is about, and a text.
-fn shared_secret(
-    config: &Config,
-    purpose: Purpose,
-) -> Result<(Option<Vec<u8>>, Option<PathBuf>), (&'static str, String)> {
+/// The secret that signs, and its file if it was generated now.
+type SharedSecret = (Option<Vec<u8>>, Option<PathBuf>);
+
+/// Returns the secret that signs; without a configured key, that of the data folder. An error is the setting that it is about, and a text.
+fn shared_secret(config: &Config, purpose: Purpose) -> Result<SharedSecret, (&'static str, String)> {
     let auth = &config.auth;
     if let Some(secret) = &auth.jwt_secret {
         return Ok((Some(secret.expose().as_bytes().to_vec()), None));

@@ -6,7 +6,6 @@
 pub(super) mod auth;
 mod failure;
 mod fields;
-pub(super) mod password;
 pub(super) mod sessions;
 
 #[cfg(test)]
