@@ -1,28 +1,17 @@
 //! A request's body, within a limit and a time.
 
-use std::{borrow::Cow, cell::Cell, rc::Rc};
+use std::{cell::Cell, rc::Rc};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 
-use super::{Site, not_json};
+use super::{
+    Site,
+    bad_body::{self, BadBody},
+};
 use crate::parsing;
-
-/// Why a body is refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct BadBody {
-    pub(super) status: StatusCode,
-    pub(super) message: Cow<'static, str>,
-}
-
-impl BadBody {
-    pub(super) fn new(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Self {
-        let message = message.into();
-        Self { status, message }
-    }
-}
 
 /// A request's body, which its handler may read.
 pub(super) struct RequestBody {
@@ -50,7 +39,7 @@ impl Received {
     /// Returns why a refused body is not JSON; `None` if it was refused for another reason.
     pub(super) async fn not_json(&self) -> Option<BadBody> {
         let is_form = self.is_form;
-        self.parse(move |bytes| not_json::find(bytes, is_form)).await
+        self.parse(move |bytes| bad_body::find(bytes, is_form)).await
     }
 }
 

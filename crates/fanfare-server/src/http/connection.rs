@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use fanfare_engine::{Node, Pace, Shard};
+use fanfare_engine::{Pace, Shard};
 use http::StatusCode;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{
     Site, dispatch, first_head,
+    progress::InProgress,
     reply::{self, Reply},
     reply_body::{ByteStream, HandOver},
     stream::{Activity, HttpStream, Phase, TimeLimits},
@@ -171,22 +172,6 @@ async fn to_its_end(mut handling: Pin<Box<impl Future<Output = Reply> + 'static>
         tracing::error!(%error, "a fault while answering a request");
         reply::error(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
     })
-}
-
-/// A request whose handler runs, or whose response is not written yet; a drain waits for both.
-pub(super) struct InProgress(Arc<Node>);
-
-impl InProgress {
-    pub(super) fn new(node: &Arc<Node>) -> Self {
-        node.counters.requests_in_progress.fetch_add(1, Relaxed);
-        Self(node.clone())
-    }
-}
-
-impl Drop for InProgress {
-    fn drop(&mut self) {
-        self.0.counters.requests_in_progress.fetch_sub(1, Relaxed);
-    }
 }
 
 #[cfg(test)]

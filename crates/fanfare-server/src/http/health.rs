@@ -15,7 +15,7 @@ use utoipa::{OpenApi, ToSchema};
 use super::{
     Site,
     forms::Always,
-    openapi::merge::merge,
+    merge::merge,
     reply::{self, Reply},
 };
 

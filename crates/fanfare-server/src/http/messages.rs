@@ -14,9 +14,9 @@ use super::{
     api::query::Query,
     body,
     call::RouteCall,
+    described::Refusals,
     forms::{FailedError, Success},
     message_reader::MessageReader,
-    openapi::group::Refusals,
     reply::Reply,
 };
 use crate::messages::{self, Shown};

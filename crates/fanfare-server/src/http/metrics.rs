@@ -12,7 +12,7 @@ use super::{
     Site,
     forms::PlainError,
     headers::all_of,
-    openapi::merge::merge,
+    merge::merge,
     prometheus::{Format, render},
     reply::{self, Reply},
 };

@@ -20,13 +20,12 @@ use std::{sync::Arc, time::Duration};
 
 use doors::Serving;
 use exposure::Exposure;
-use fanfare_accounts::KeyNeed;
+use fanfare_accounts::{Accounts, KeyNeed};
 use fanfare_core::{BrokerHealth, policy::AccessControl};
 use fanfare_engine::{Clock, Node, NodeOptions, ShardCommands, ShardHandle};
 use fanfare_transports::{BrokerOptions, ClusterOptions};
 use opentelemetry_otlp::SpanExporter;
 use shutdown::Signals;
-use tokio::signal::unix::SignalKind;
 
 use crate::{
     auth::Gate,
@@ -80,14 +79,8 @@ impl From<String> for RunError {
 }
 
 async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
-    let signals = Signals::listen(&[
-        SignalKind::terminate(),
-        SignalKind::interrupt(),
-        SignalKind::quit(),
-    ])?;
-    let hangup = SignalKind::hangup();
-    let reload_signals =
-        Signals::listen(&[hangup, SignalKind::user_defined1(), SignalKind::user_defined2()])?;
+    let signals = Signals::listen(&shutdown::SIGNALS)?;
+    let reload_signals = Signals::listen(&reload::SIGNALS)?;
     let loaded = start.loaded.clone();
     let config = &loaded.config;
     let shards = shard_count(config);
@@ -130,12 +123,7 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     reach_broker(node.clone(), readiness).await;
     let threads = threads::start(&node, commands, doors)?;
     greeting::log(&listening);
-    let exposure = Exposure {
-        config,
-        issues_tokens: accounts.issues_tokens(),
-        has_keys: accounts.key_need() == KeyNeed::Yes,
-    };
-    exposure.warn();
+    warn_of_exposure(config, &accounts);
     let reloading = tokio::spawn(reload.follow(reload_signals, reload_requests));
     spawn_ticks(&node);
     drop(prepared.acme.map(|acme| tokio::spawn(acme.keep(upkeep))));
@@ -203,6 +191,15 @@ fn attach(node: &Arc<Node>, config: &Config, shards: usize) -> Result<Vec<ShardC
     let (handles, commands) = (0..shards).map(|_| ShardHandle::channel()).unzip();
     node.attach(handles, broker);
     Ok(commands)
+}
+
+fn warn_of_exposure(config: &Config, accounts: &Accounts) {
+    let exposure = Exposure {
+        config,
+        issues_tokens: accounts.issues_tokens(),
+        has_keys: accounts.key_need() == KeyNeed::Yes,
+    };
+    exposure.warn();
 }
 
 /// Waits for the broker's first answer, up to [`BROKER_PATIENCE`]: a client that is accepted earlier would miss events from other nodes

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use fanfare_engine::DialectSettings;
+use tokio::signal::unix::SignalKind;
 
 use super::{
     Purpose, accounts,
@@ -24,6 +25,13 @@ use crate::{
     resp,
     telemetry::LogFilter,
 };
+
+/// SIGHUP reloads. The others would end the process if it did not listen for them.
+pub(super) const SIGNALS: [SignalKind; 3] = [
+    SignalKind::hangup(),
+    SignalKind::user_defined1(),
+    SignalKind::user_defined2(),
+];
 
 /// The arguments of a server's start.
 pub struct Start {
@@ -80,7 +88,7 @@ impl Reloader {
         }
     }
 
-    /// Reloads at SIGHUP, the first kind of `signals`, and for callers; one at a time, for ever.
+    /// Reloads at the first of [`SIGNALS`] and for callers; one at a time, for ever.
     pub(super) async fn follow(mut self, mut signals: Signals, mut requests: ReloadRequests) {
         loop {
             tokio::select! {

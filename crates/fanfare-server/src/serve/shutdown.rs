@@ -19,6 +19,13 @@ use crate::config::Shutdown;
 
 const POLL_EVERY: Duration = Duration::from_millis(20);
 
+/// The signals that stop the server.
+pub(super) const SIGNALS: [SignalKind; 3] = [
+    SignalKind::terminate(),
+    SignalKind::interrupt(),
+    SignalKind::quit(),
+];
+
 /// Signals of some kinds, which from then on do not end the process by themselves.
 pub(super) struct Signals(Vec<Signal>);
 

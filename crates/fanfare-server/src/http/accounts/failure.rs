@@ -6,7 +6,7 @@ use fanfare_accounts::AccountError;
 use http::{StatusCode, header};
 
 use super::super::{
-    body::BadBody,
+    bad_body::BadBody,
     caller::KEYS_UNAVAILABLE,
     rejection::RouteRejection,
     reply::{self, Reply},

@@ -25,7 +25,7 @@ use super::{
     body::{self, RequestBody},
     call::RouteCall,
     caller,
-    openapi::group::{self, Refusals},
+    described::{self, Refusals},
     reply::Reply,
 };
 use crate::auth::TokenError;
@@ -49,7 +49,7 @@ const OF_BODIES: Refusals = &[
 
 /// Returns the description of the family `G`, whose errors have the form of `E`.
 pub(super) fn described<G: OpenApi, E: ToSchema>() -> openapi::OpenApi {
-    group::described::<G, E>(&[], OF_TOKENS, OF_BODIES)
+    described::described::<G, E>(&[], OF_TOKENS, OF_BODIES)
 }
 
 /// The longest body, in bytes: far longer than a valid one, so that a password that is too long gets its own error.

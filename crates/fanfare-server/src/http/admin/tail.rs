@@ -21,7 +21,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{ApiFailure, Reply, RouteCall, Site, api_error, query::Query, reply};
-use crate::http::{caller, connection::InProgress, reply_body::ReplyBody};
+use crate::http::{caller, progress::InProgress, reply_body::ReplyBody};
 
 /// The time between two checks whether the server stops, and whether the caller may still read.
 const CHECK_DRAIN_EVERY: Duration = Duration::from_millis(100);

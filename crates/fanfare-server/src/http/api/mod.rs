@@ -18,11 +18,12 @@ use utoipa::{
 };
 
 use super::{
-    body::{self, BadBody},
+    bad_body::BadBody,
+    body,
     call::RouteCall,
+    described::{self, Refusals},
     forms::{Always, ApiError},
     headers::traceparent,
-    openapi::group::{self, Refusals},
     rejection::RouteRejection,
     reply::{self, Reply, api_error},
 };
@@ -64,10 +65,10 @@ const REFUSALS: Refusals = &[
 
 /// Returns the description of the group `G`, whose routes all ask for the same credentials.
 pub(super) fn described<G: OpenApi>() -> openapi::OpenApi {
-    let mut described = group::described::<G, ApiError<'_>>(REFUSALS, &[], &[]);
+    let mut group = described::described::<G, ApiError<'_>>(REFUSALS, &[], &[]);
     let message = "an API key with the scope read is required";
     let error = json!({ "code": "INVALID_TOKEN", "message": message, "details": {} });
-    for operation in group::operations(&mut described) {
+    for operation in described::operations(&mut group) {
         let credentials = ["apiKey", "bearer"].map(|name| SecurityRequirement::new(name, [""; 0]));
         let none = [SecurityRequirement::default()];
         operation.security = Some(credentials.into_iter().chain(none).collect());
@@ -77,7 +78,7 @@ pub(super) fn described<G: OpenApi>() -> openapi::OpenApi {
             content.example = Some(json!({ "error": error }));
         }
     }
-    described
+    group
 }
 
 /// Returns the mark of a reply that is not complete.

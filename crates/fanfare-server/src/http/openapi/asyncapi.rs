@@ -3,7 +3,7 @@
 use fanfare_core::{DialectKind, Registry};
 use serde_json::{Value, json};
 
-use super::merge::{merge, merged};
+use crate::http::merge::{merge, merged};
 
 /// Returns the document of these dialects.
 pub(super) fn document(registry: Registry) -> Value {

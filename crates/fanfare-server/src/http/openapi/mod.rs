@@ -5,8 +5,6 @@
 
 mod asyncapi;
 mod base;
-pub(super) mod group;
-pub(super) mod merge;
 pub(super) mod page;
 mod upgrades;
 
@@ -15,11 +13,13 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
-use self::{base::Base, merge::merged};
+use self::base::Base;
 use super::{
-    Site, accounts, admin, api,
+    Site, accounts, admin, api, described,
     forms::{ApiError, FailedError, PlainError},
-    health, messages, metrics,
+    health,
+    merge::{merge, merged},
+    messages, metrics,
     reply::{self, Reply},
     site::Documents,
 };
@@ -45,7 +45,7 @@ fn groups() -> Value {
         api::described::<admin::OperatorsApi>(),
         accounts::described::<accounts::auth::AuthApi, FailedError<'_>>(),
         accounts::described::<accounts::sessions::SessionsApi, ApiError<'_>>(),
-        group::described::<messages::MessagesApi, FailedError<'_>>(messages::REFUSALS, &[], &[]),
+        described::described::<messages::MessagesApi, FailedError<'_>>(messages::REFUSALS, &[], &[]),
         Descriptions::openapi(),
     ] {
         groups.merge(group);
@@ -59,7 +59,7 @@ fn describe(registry: Registry) -> Documents {
     let own = registry.iter();
     let own = own.map(|kind| of_dialect((kind.openapi)(), kind.name));
     let mut openapi = merged(std::iter::once(groups()).chain(own));
-    merge::merge(&mut openapi, upgrades::routes(&asyncapi["channels"]));
+    merge(&mut openapi, upgrades::routes(&asyncapi["channels"]));
     openapi["info"]["summary"] = SUMMARY.into(); // utoipa knows no such field
     Documents { openapi, asyncapi }
 }

@@ -8,10 +8,10 @@ use utoipa::{
     },
 };
 
-use crate::http::reply;
+use super::reply;
 
 /// Refusals that several operations share: their statuses, and when they occur.
-pub(in crate::http) type Refusals = &'static [(u16, &'static str)];
+pub(super) type Refusals = &'static [(u16, &'static str)];
 
 /// The refusals of every operation with a body.
 const OF_BODIES: Refusals = &[
@@ -22,7 +22,7 @@ const OF_BODIES: Refusals = &[
 
 /// Returns the description of the group `G`. Every operation gets the group's tag, the refusals `of_all`, those `of_secured` if it
 /// needs a credential and those `of_bodies` if it has a body, in the form of `E`. An operation's own description wins.
-pub(in crate::http) fn described<G: OpenApi, E: ToSchema>(
+pub(super) fn described<G: OpenApi, E: ToSchema>(
     of_all: Refusals,
     of_secured: Refusals,
     of_bodies: Refusals,
@@ -51,7 +51,7 @@ pub(in crate::http) fn described<G: OpenApi, E: ToSchema>(
 }
 
 /// Returns the operations of a document.
-pub(in crate::http) fn operations(document: &mut openapi::OpenApi) -> impl Iterator<Item = &mut Operation> {
+pub(super) fn operations(document: &mut openapi::OpenApi) -> impl Iterator<Item = &mut Operation> {
     let items = document.paths.paths.values_mut();
     items.flat_map(|item| {
         let PathItem {

@@ -12,7 +12,7 @@ pub(super) fn merged(parts: impl Iterator<Item = Value>) -> Value {
 }
 
 /// Merges `more` into `into`: objects are joined, lists get the missing items, everything else is replaced.
-pub(in crate::http) fn merge(into: &mut Value, more: Value) {
+pub(super) fn merge(into: &mut Value, more: Value) {
     match (into, more) {
         (Value::Object(into), Value::Object(more)) => {
             for (name, value) in more {

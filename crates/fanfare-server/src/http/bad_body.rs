@@ -1,4 +1,4 @@
-//! Explains why a body is not JSON. It runs only after a body was refused, and its texts never quote the body.
+//! Why a body is refused, and why it is not JSON. The texts never quote the body.
 
 use std::borrow::Cow;
 
@@ -6,9 +6,21 @@ use fanfare_core::{MAX_DEPTH, deeper_than, without_mark};
 use http::StatusCode;
 use serde::de::IgnoredAny;
 
-use super::body::BadBody;
+/// Why a body is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct BadBody {
+    pub(super) status: StatusCode,
+    pub(super) message: Cow<'static, str>,
+}
 
-/// Returns why `body` is not JSON within the limit of nesting; `None` if it is. `is_form` is set if its `Content-Type` is that of
+impl BadBody {
+    pub(super) fn new(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Self {
+        let message = message.into();
+        Self { status, message }
+    }
+}
+
+/// Returns why a refused body is not JSON within the limit of nesting; `None` if it is JSON. `is_form` is set if its `Content-Type` is that of
 /// a form.
 pub(super) fn find(body: &[u8], is_form: bool) -> Option<BadBody> {
     let text = without_mark(body);
