@@ -46,7 +46,11 @@ impl Inbound for Node {
     }
 
     fn probe(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
-        Box::pin(self.probe_shards())
+        Box::pin(async {
+            let answers = self.ask_shards(ShardCommand::Probe).await;
+            let is_complete = !answers.contains(&None);
+            is_complete.then_some(()).ok_or(BrokerError::Away)
+        })
     }
 
     fn answer(&self, question: Bytes) -> BoxFuture<'_, Bytes> {
@@ -77,8 +81,34 @@ impl Inbound for Node {
         }
     }
 
+    // A dialect that panics leaves the change unannounced.
     fn announcement(&self, change: Presence, room: &Channel, member: &Member) -> Option<Event> {
-        self.announce(change, room, member)
+        let mounted = self.dialects.iter().find(|own| own.name == &*member.dialect)?;
+        let announce = AssertUnwindSafe(|| mounted.dialect.announce(change, member));
+        let Ok(announcement) = catch_unwind(announce) else {
+            tracing::error!(
+                dialect = mounted.name,
+                "a fault while announcing a member of a room"
+            );
+            return None;
+        };
+        let announcement = announcement?;
+        let sender = Sender {
+            username: member.username.clone(),
+            ..*Sender::new(&member.user)
+        };
+        let audience = Audience::Channel(room.clone());
+        let event = Event {
+            sender: Some(Box::new(sender)),
+            ..Event::new(
+                audience,
+                Some(announcement.kind),
+                announcement.data,
+                self.clock.wall(),
+            )
+        };
+        self.note_entry("presence", Some(mounted.name), std::slice::from_ref(&event));
+        Some(event)
     }
 }
 
@@ -117,35 +147,5 @@ impl Node {
             handles[shard].send(ShardCommand::Deliver(part));
         }
         reached
-    }
-
-    /// Returns the event that announces `member` in `room`; `None` if the dialect has none or panics.
-    fn announce(&self, change: Presence, room: &Channel, member: &Member) -> Option<Event> {
-        let mounted = self.dialects.iter().find(|own| own.name == &*member.dialect)?;
-        let announce = AssertUnwindSafe(|| mounted.dialect.announce(change, member));
-        let Ok(announcement) = catch_unwind(announce) else {
-            tracing::error!(
-                dialect = mounted.name,
-                "a fault while announcing a member of a room"
-            );
-            return None;
-        };
-        let announcement = announcement?;
-        let sender = Sender {
-            username: member.username.clone(),
-            ..*Sender::new(&member.user)
-        };
-        let audience = Audience::Channel(room.clone());
-        let event = Event {
-            sender: Some(Box::new(sender)),
-            ..Event::new(
-                audience,
-                Some(announcement.kind),
-                announcement.data,
-                self.clock.wall(),
-            )
-        };
-        self.note_entry("presence", Some(mounted.name), std::slice::from_ref(&event));
-        Some(event)
     }
 }

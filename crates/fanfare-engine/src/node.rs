@@ -10,8 +10,8 @@ use std::{
 };
 
 use fanfare_core::{
-    Audience, BoxFuture, Broker, BrokerError, ConnectionFacts, DialectFacts, EVERYONE_CHANNEL, Event,
-    Interests, NodeFacts, PublishOptions, Receipt, Receives, Rendering, UserId, history::RESERVED_TYPES,
+    Audience, BoxFuture, Broker, ConnectionFacts, DialectFacts, EVERYONE_CHANNEL, Event, Interests,
+    NodeFacts, PublishOptions, Receipt, Receives, Rendering, UserId, history::RESERVED_TYPES,
     policy::AccessControl,
 };
 use tokio::sync::oneshot;
@@ -90,20 +90,15 @@ pub struct Holdings {
 impl Node {
     /// Returns a node without shards and broker.
     pub fn new(options: NodeOptions) -> Arc<Self> {
-        let own_types = options
-            .dialects
-            .iter()
-            .flat_map(|mounting| mounting.dialect.own_types());
+        let mountings = options.dialects.iter();
+        let own_types = mountings.flat_map(|mounting| mounting.dialect.own_types());
         let reserved_types = own_types.copied().chain(RESERVED_TYPES).collect();
         let count = options.dialects.len();
+        let mountings = options.dialects.into_iter().enumerate();
+        let dialects = mountings.map(|(number, mounting)| MountedDialect::new(number, mounting));
         Arc::new(Self {
             id: Uuid::now_v7(),
-            dialects: options
-                .dialects
-                .into_iter()
-                .enumerate()
-                .map(|(number, mounting)| MountedDialect::new(number, mounting))
-                .collect(),
+            dialects: dialects.collect(),
             counters: Counters::default(),
             authenticator: options.authenticator,
             access: options.access,
@@ -207,8 +202,8 @@ impl Node {
 
     /// Returns the number of open connections of all dialects.
     pub fn active(&self) -> u64 {
-        self.dialects
-            .iter()
+        let dialects = self.dialects.iter();
+        dialects
             .map(|mounted| mounted.counters.active.load(Relaxed))
             .sum()
     }
@@ -275,17 +270,15 @@ impl Node {
     /// Returns the figures of one dialect.
     pub fn dialect_facts(&self, mounted: &MountedDialect) -> DialectFacts {
         let counters = &mounted.counters;
+        let abandoned = counters.abandoned.load(Relaxed);
         DialectFacts {
             active: counters.active.load(Relaxed),
             opened: counters.opened.load(Relaxed),
             users: self.interests.users_in(mounted.number),
             max_connections: mounted.settings().max_connections as u64,
-            sent: counters
-                .sent
-                .load(Relaxed)
-                .saturating_sub(counters.abandoned.load(Relaxed)),
+            sent: counters.sent.load(Relaxed).saturating_sub(abandoned),
             answers: counters.answers.load(Relaxed),
-            failed: counters.dropped.load(Relaxed) + counters.abandoned.load(Relaxed),
+            failed: counters.dropped.load(Relaxed) + abandoned,
             received: counters.received.load(Relaxed),
             errors: counters.errors.load(Relaxed),
         }
@@ -307,16 +300,6 @@ impl Node {
         let mut all: Vec<_> = asked.await.into_iter().flatten().flatten().collect();
         all.sort_by_key(|facts| facts.opened_at);
         all
-    }
-
-    /// Sends a marker through the command queue of every shard, and waits for all.
-    pub(super) async fn probe_shards(&self) -> Result<(), BrokerError> {
-        let answers = self.ask_shards(ShardCommand::Probe).await;
-        answers
-            .iter()
-            .all(Option::is_some)
-            .then_some(())
-            .ok_or(BrokerError::Away)
     }
 
     pub(super) fn shards(&self) -> &[ShardHandle] {

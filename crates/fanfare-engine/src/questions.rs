@@ -236,14 +236,13 @@ impl Node {
     async fn ask_all<T: DeserializeOwned>(&self, question: &Question) -> Gathered<Vec<T>> {
         let question = serde_json::to_vec(question).unwrap_or_default(); // as above
         let asked = self.broker().ask(question.into()).await;
-        let answers = asked
-            .answers
-            .iter()
-            .map(|answer| serde_json::from_slice(answer).ok());
-        let (understood, not): (Vec<_>, Vec<_>) = answers.partition(Option::is_some);
+        let answers = asked.answers.iter();
+        let answer: Vec<T> = answers
+            .filter_map(|answer| serde_json::from_slice(answer).ok())
+            .collect();
         Gathered {
-            answer: understood.into_iter().flatten().collect(),
-            complete: asked.complete && not.is_empty(),
+            complete: asked.complete && answer.len() == asked.answers.len(),
+            answer,
         }
     }
 
@@ -254,20 +253,31 @@ impl Node {
         };
         let answer = match question {
             Question::Presence(user) => serde_json::to_vec(&self.connections_of(&user)),
-            Question::Connections(filter) => self.own_connections(filter).await.written(),
-            Question::Channels(names) => serde_json::to_vec(&self.own_channels(&names)),
-            Question::Users(names) => serde_json::to_vec(&self.own_users(&names)),
+            Question::Connections(filter) => {
+                let asked = self.ask_shards(|reply| ShardCommand::Rows(filter.clone(), reply));
+                filter.join(asked.await.into_iter().flatten()).written()
+            }
+            Question::Channels(names) => {
+                let channels = self.interests.channels();
+                serde_json::to_vec(&names.cut(channels, |(name, _)| name, |(_, count)| *count))
+            }
+            Question::Users(names) => {
+                let users = names.cut(self.users(), |user| user, |user| self.connections_of(user));
+                serde_json::to_vec(&users)
+            }
             Question::Report(name) => {
-                let report = match self.reporter.get() {
-                    Some(reporter) => reporter.report(&name).await,
-                    None => None,
+                let Some(reporter) = self.reporter.get() else {
+                    return Bytes::new();
                 };
-                return report.unwrap_or_default();
+                return reporter.report(&name).await.unwrap_or_default();
             }
             Question::Room { room, after, limit } => {
                 serde_json::to_vec(&self.own_members(&room, &after, limit))
             }
-            Question::End(id) => serde_json::to_vec(&self.end_own(id).await),
+            Question::End(id) => {
+                let ended = self.ask_shards(|reply| ShardCommand::End(id, reply)).await;
+                serde_json::to_vec(&ended.into_iter().flatten().sum::<u64>())
+            }
             Question::Arm(order) => serde_json::to_vec(&self.observers.arm(order)),
             Question::Disarm(order) => serde_json::to_vec(&self.observers.traces.disarm(order)),
             Question::Traces { order, limit } => {
@@ -288,19 +298,6 @@ impl Node {
         }
     }
 
-    async fn own_connections(&self, filter: Filter) -> RowPage {
-        let asked = self.ask_shards(|reply| ShardCommand::Rows(filter.clone(), reply));
-        filter.join(asked.await.into_iter().flatten())
-    }
-
-    fn own_channels(&self, names: &NameRange) -> Counts {
-        names.cut(self.interests.channels(), |(name, _)| name, |(_, count)| *count)
-    }
-
-    fn own_users(&self, names: &NameRange) -> Counts {
-        names.cut(self.users(), |user| user, |user| self.connections_of(user))
-    }
-
     fn own_members(&self, room: &str, after: &str, limit: usize) -> Vec<RoomMember> {
         let Ok(room) = Channel::new(room) else {
             return Vec::new();
@@ -310,11 +307,6 @@ impl Node {
         present.sort_unstable_by(|a, b| a.member.user.cmp(&b.member.user));
         let present = present.iter().take(limit);
         present.map(RoomMember::on_one_node).collect()
-    }
-
-    async fn end_own(&self, id: Uuid) -> u64 {
-        let ended = self.ask_shards(|reply| ShardCommand::End(id, reply)).await;
-        ended.into_iter().flatten().sum()
     }
 }
 
