@@ -183,7 +183,7 @@ impl Storage {
                 row.as_ref().map(read).transpose()
             })
         });
-        self.read(work).await
+        self.run(self.inner.url.begin_reading(), work, |_| false).await
     }
 
     /// Returns all rows that a statement finds.
@@ -195,7 +195,7 @@ impl Storage {
         let work: Work<_> = Box::new(move |connection| {
             Box::pin(async move { query.fetch_all(connection).await?.iter().map(read).collect() })
         });
-        self.read(work).await
+        self.run(self.inner.url.begin_reading(), work, |_| false).await
     }
 
     /// Runs one statement that changes rows, and returns their number. Only a changed row proves that the database
@@ -204,11 +204,6 @@ impl Storage {
         let work: Work<_> = Box::new(move |connection| Box::pin(query.execute(connection)));
         let changed = |done: &AnyQueryResult| done.rows_affected() > 0;
         self.write(work, changed).await.map(|done| done.rows_affected())
-    }
-
-    /// Reads from the prepared database, within the time limit.
-    async fn read<T: Send + 'static>(&self, work: Work<T>) -> Result<T> {
-        self.run(self.inner.url.begin_reading(), work, |_| false).await
     }
 
     /// Changes the prepared database in one transaction, within the time limit. `has_written` returns whether the
