@@ -10,7 +10,6 @@ pub(super) struct Tools {
     pub(super) codec: Codec,
 }
 
-/// The compression state of a thread.
 #[derive(Default)]
 pub(super) struct Codec {
     pub(super) inflater: Inflater,

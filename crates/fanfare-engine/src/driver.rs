@@ -75,7 +75,6 @@ impl Driver {
         }
     }
 
-    /// Returns whether the upgrade is not answered yet.
     pub(super) fn is_upgrading(&self) -> bool {
         matches!(self.transport, Transport::Upgrading)
     }

@@ -77,15 +77,10 @@ impl FanOut {
         let is_untouched = self.done == 0 && self.unreached.is_none();
         let has_room = self.reached.len() + part.events.len() <= RUN;
         let is_same = || {
-            let mut firsts = self
-                .parts
-                .iter()
-                .chain([part])
-                .filter_map(|own| own.prepared().next());
-            let first = firsts.next();
-            first
-                .zip(firsts.next_back())
-                .is_none_or(|(one, other)| same(&one.event, &other.event))
+            let parts = self.parts.iter().chain([part]);
+            let mut firsts = parts.filter_map(|own| own.prepared().next());
+            let ends = firsts.next().zip(firsts.next_back());
+            ends.is_none_or(|(one, other)| same(&one.event, &other.event))
         };
         is_untouched
             && has_room
@@ -105,14 +100,8 @@ impl FanOut {
     /// Writes to one connection.
     fn write_early(&mut self, driver: &mut Driver, deflater: &mut Deflater, moment: Moment) {
         let run: Vec<_> = self.parts.iter().flat_map(Part::prepared).collect();
-        write(
-            driver,
-            &run,
-            &mut self.reached,
-            &mut self.classes,
-            moment,
-            deflater,
-        );
+        let (reached, classes) = (&mut self.reached, &mut self.classes);
+        write(driver, &run, reached, classes, moment, deflater);
     }
 
     /// Writes to the next chunk of receivers.
@@ -133,14 +122,8 @@ impl FanOut {
                 continue;
             }
             if let Some(driver) = connections.later_receiver_at(*key) {
-                write(
-                    driver,
-                    &run,
-                    &mut self.reached,
-                    &mut self.classes,
-                    moment,
-                    deflater,
-                );
+                let (reached, classes) = (&mut self.reached, &mut self.classes);
+                write(driver, &run, reached, classes, moment, deflater);
             }
         }
     }
@@ -168,7 +151,6 @@ impl FanOuts {
         self.all.is_empty()
     }
 
-    /// Returns whether the limit is reached.
     pub(super) fn is_full(&self) -> bool {
         self.receivers >= self.most
     }

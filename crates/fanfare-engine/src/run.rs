@@ -98,11 +98,8 @@ impl Shard {
 
     /// Delivers `parts`. A panic loses only them.
     async fn deliver_safely(self: &Rc<Self>, parts: Vec<Part>) {
-        if AssertUnwindSafe(self.deliver(parts))
-            .catch_unwind()
-            .await
-            .is_err()
-        {
+        let delivering = AssertUnwindSafe(self.deliver(parts));
+        if delivering.catch_unwind().await.is_err() {
             tracing::error!(
                 shard = self.number,
                 "a fault while delivering; the batch is lost in part"

@@ -244,11 +244,8 @@ impl Shard {
                         continue;
                     };
                     let own = &driver.connection;
-                    let is_of_user = own
-                        .subscriber
-                        .identity
-                        .as_ref()
-                        .is_some_and(|who| *who.user == *user);
+                    let who = own.subscriber.identity.as_ref();
+                    let is_of_user = who.is_some_and(|who| *who.user == *user);
                     if is_of_user && !traced.knows(own.id) && traced.has_room(Some(user)) {
                         let fate = closed(own).unwrap_or(Fate::Unsubscribed);
                         traced.record(ConnectionTrace { fate, ..record(own) });

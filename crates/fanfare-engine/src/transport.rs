@@ -108,7 +108,6 @@ impl Transport {
         }
     }
 
-    /// Returns its TCP socket, if it has one.
     pub(super) fn socket(&self) -> Option<&TcpStream> {
         match self {
             Self::Plain(socket) => Some(socket),

@@ -82,12 +82,8 @@ impl Undecided {
             return put;
         }
         *self.events.entry(key).or_default() += kept;
-        let line = self
-            .lines
-            .entry(channel.clone())
-            .or_default()
-            .entry(key)
-            .or_default();
+        let lines = self.lines.entry(channel.clone()).or_default();
+        let line = lines.entry(key).or_default();
         put.first = line.is_empty();
         match line.back_mut() {
             Some(last) if (&last.asked, last.borrowed) == (&asked, borrowed) => {

@@ -67,10 +67,8 @@ pub(super) fn hold_back(
     let Some(frame) = prepared.frame(driver.connection.variant(), deflater) else {
         return;
     };
-    let of = event
-        .history
-        .position()
-        .map(|position| (&event.audience, position));
+    let position = event.history.position();
+    let of = position.map(|position| (&event.audience, position));
     let kept = driver.connection.keep_back(frame.into_owned(), of, moment);
     count(driver, kept, reached);
     driver.wake();

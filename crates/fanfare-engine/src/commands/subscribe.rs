@@ -20,12 +20,7 @@ pub(super) fn subscribe(
     let mut first = ahash::AHashMap::with_capacity(to.len());
     let mut requests = Vec::with_capacity(to.len());
     let mut places = Vec::with_capacity(to.len());
-    let who = turn
-        .driver
-        .connection
-        .subscriber
-        .proven()
-        .map(|identity| &**identity);
+    let who = turn.driver.connection.subscriber.proven().map(Arc::as_ref);
     let mut asked = Vec::new(); // each name once, if there is a resume
     for wanted in to {
         let place = *first.entry(wanted).or_insert_with_key(|wanted| {

@@ -53,7 +53,6 @@ impl Connection {
         self.subscriber.splice().is_some()
     }
 
-    /// Whether events are held back for it.
     pub(crate) fn is_holding(&self) -> bool {
         self.subscriber.splice().is_some_and(Splice::is_holding)
     }

@@ -61,7 +61,6 @@ impl Liveness {
         Some(self.expiry).filter(|expiry| *expiry < u64::MAX)
     }
 
-    /// Notes that the client pinged or answered a ping.
     pub(super) fn pinged(&mut self, now: u64) {
         self.pinged_at = now.max(1);
     }

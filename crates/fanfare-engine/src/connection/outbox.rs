@@ -205,11 +205,8 @@ impl Outbox {
         let dropped = self.messages_behind(keep);
         self.frames.truncate(keep);
         self.bytes = self.frames.iter().map(|queued| queued.frame.len()).sum();
-        self.answers = self
-            .frames
-            .iter()
-            .filter(|queued| queued.kind == FrameKind::Answer)
-            .count();
+        let kept = self.frames.iter();
+        self.answers = kept.filter(|queued| queued.kind == FrameKind::Answer).count();
         dropped
     }
 

@@ -189,7 +189,6 @@ impl Splice {
             .map_or((0, 0), |hold| (hold.frames, hold.bytes))
     }
 
-    /// Whether `frame` waits.
     pub(super) fn holds(&self, frame: &Bytes) -> bool {
         self.hold.as_ref().is_some_and(|hold| {
             hold.waiting.iter().any(|waiting| match waiting {
@@ -342,7 +341,6 @@ impl Splice {
         self.is_interrupted = true;
     }
 
-    /// Takes the note of an interruption.
     pub(super) fn take_interruption(&mut self) -> bool {
         mem::take(&mut self.is_interrupted)
     }

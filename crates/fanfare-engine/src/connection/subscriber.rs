@@ -102,7 +102,6 @@ impl Subscriber {
         self.subscriptions.iter().flat_map(|own| own.all())
     }
 
-    /// Returns the number of its subscriptions.
     pub(crate) fn count(&self) -> usize {
         self.subscriptions.as_ref().map_or(0, |own| own.len())
     }
@@ -140,10 +139,8 @@ impl Subscriber {
 
     /// Notes that it is subscribed to `channel` by `credential`.
     pub(crate) fn borrow_from(&mut self, channel: Channel, credential: Arc<Identity>) {
-        self.extras
-            .get_or_insert_default()
-            .borrowed
-            .note(channel, credential);
+        let extras = self.extras.get_or_insert_default();
+        extras.borrowed.note(channel, credential);
     }
 
     /// Notes that a subscription has ended.

@@ -322,7 +322,6 @@ impl Traced {
         delivery.dropped += reach.dropped;
     }
 
-    /// Returns the trace so far.
     pub(crate) fn snapshot(&self) -> EventTrace {
         locked(&self.trace).clone()
     }
