@@ -74,7 +74,6 @@ impl Throttle {
         }
     }
 
-    /// Counts a registration.
     pub(crate) fn register(&self, client: Option<IpAddr>) -> Result<Attempt, AccountError> {
         let address = client.map_or(Ok(None), |client| self.registrations.count(client.into()))?;
         let counted = [address, None];
@@ -87,7 +86,6 @@ impl Throttle {
         Ok(Judging { counted })
     }
 
-    /// Counts a login.
     pub(crate) fn begin(&self, email: &str, client: Option<IpAddr>) -> Result<Attempt, AccountError> {
         let account = self.accounts.count(email.into())?;
         // An attempt from an address that is over its limit must not lock an account.
@@ -106,7 +104,6 @@ impl Attempt {
 }
 
 impl Judging {
-    /// Counts the token as refused.
     pub(crate) fn refuse(self) {
         if let Some(count) = &self.counted {
             count.tries.fetch_add(1, Ordering::Relaxed);

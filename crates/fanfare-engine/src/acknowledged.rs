@@ -5,7 +5,6 @@
 
 use tokio::net::TcpStream;
 
-/// The bytes that were written to a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SocketState {
     /// Those that the peer has acknowledged.
@@ -14,7 +13,6 @@ pub(super) struct SocketState {
     pub(super) unacknowledged: u64,
 }
 
-/// Reads the state of sockets.
 pub(super) struct SocketStates {
     #[cfg(target_os = "linux")]
     netlink: rustix::fd::OwnedFd,

@@ -124,14 +124,12 @@ impl Admission {
         }
     }
 
-    /// Stores the client's program.
     pub(super) fn note_user_agent(&mut self, user_agent: Option<Box<str>>) {
         if user_agent.is_some() {
             self.held.get_or_insert_default().user_agent = user_agent;
         }
     }
 
-    /// Returns the client's program, if the dialect keeps it.
     pub(super) fn user_agent(&self) -> Option<&str> {
         self.held.as_ref()?.user_agent.as_deref()
     }

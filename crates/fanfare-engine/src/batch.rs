@@ -27,9 +27,7 @@ use super::{
 
 /// An event with its renderings. Each is made when the first receiver needs it, and shared by all.
 pub(super) struct Prepared {
-    /// The event.
     pub(super) event: Event,
-    /// The number of dialects.
     dialects: usize,
     renderings: Renderings,
     /// The renderings with cursor, if a receiver wants cursors.
@@ -63,11 +61,8 @@ impl Renderings {
 /// The properties of a connection that decide the bytes of an event.
 #[derive(Clone, Copy)]
 pub(super) struct Variant<'a> {
-    /// Its dialect.
     pub(super) mounted: &'a Arc<MountedDialect>,
-    /// Its framing.
     pub(super) framing: Framing,
-    /// Whether it wants cursors.
     pub(super) cursors: bool,
 }
 
@@ -196,7 +191,6 @@ pub(super) fn same(one: &Event, other: &Event) -> bool {
 /// Events that go to the shards together.
 pub(super) struct Batch {
     pub(super) events: Vec<Prepared>,
-    /// When they arrived.
     pub(super) arrived: Instant,
     /// The traced events, by place; nearly always none.
     traced: Vec<(u32, Arc<Traced>)>,
@@ -268,7 +262,6 @@ impl Part {
         }
     }
 
-    /// Returns whether an event of the batch is traced.
     pub(super) fn is_traced(&self) -> bool {
         !self.batch.traced.is_empty()
     }

@@ -68,18 +68,15 @@ impl Clock {
 }
 
 impl Moment {
-    /// Returns the time of day in milliseconds since 1970.
     pub(super) fn unix_ms(&self) -> u64 {
         unix_millis(self.wall)
     }
 }
 
-/// Returns a time as milliseconds since 1970.
 pub(super) fn unix_millis(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, millis)
 }
 
-/// Returns a time as microseconds since 1970.
 pub(super) fn unix_micros(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)

@@ -11,7 +11,6 @@ use super::{
     row::{Filter, RowPage},
 };
 
-/// A command to a shard.
 pub(super) enum ShardCommand {
     /// Deliver these events to this shard's connections.
     Deliver(Part),

@@ -78,7 +78,6 @@ pub struct DialectCounters {
 }
 
 impl DialectCounters {
-    /// Counts sent and dropped frames.
     pub(super) fn count(&self, sent: Tally) {
         add(&self.sent, sent.queued);
         add(&self.dropped, sent.dropped);

@@ -245,7 +245,6 @@ impl Shard {
         }
     }
 
-    /// Completes all fan-outs.
     pub(super) async fn complete_fan_outs(&self) {
         while !self.fan_outs.borrow().is_empty() {
             self.continue_fan_outs().await;

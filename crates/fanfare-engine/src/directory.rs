@@ -24,7 +24,6 @@ pub(super) struct Grant {
     pub(super) traits: Traits,
 }
 
-/// A shard's index.
 pub(super) struct Directory {
     node: Arc<Node>,
     shard: usize,

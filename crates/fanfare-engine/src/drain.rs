@@ -4,13 +4,11 @@ use std::time::Duration;
 
 use super::clock::millis;
 
-/// The drain of one shard.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Drain {
     /// When it began, in milliseconds of the node's clock.
     began: u64,
     window_ms: u64,
-    /// The number of connections when it began.
     total: usize,
     pub(super) closed: usize,
 }

@@ -34,7 +34,6 @@ pub(super) struct Driver {
     transport: Transport,
     /// Bytes that were read and not processed, because the client does not read its answers.
     unread: Option<Box<BytesMut>>,
-    /// Wakes the connection's task.
     waker: Option<Waker>,
 }
 
@@ -286,7 +285,6 @@ impl Driver {
         self.wake();
     }
 
-    /// The socket failed.
     fn broken(&mut self, error: &io::Error) {
         self.connection.broken(error);
         self.wake();

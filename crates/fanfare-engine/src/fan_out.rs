@@ -43,7 +43,6 @@ pub(super) struct FanOut {
     pub(super) classes: Classes,
 }
 
-/// A set of connections' slots.
 struct Slots(Vec<u64>);
 
 impl Slots {

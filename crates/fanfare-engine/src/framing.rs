@@ -80,7 +80,6 @@ pub(super) fn bare(forms: &[Bytes; 2]) -> [(Framing, Bytes); 2] {
     [(bare(0), forms[0].clone()), (bare(1), forms[1].clone())]
 }
 
-/// Returns the opcode of a message's frame.
 pub(super) fn opcode(message: &Rendering) -> Opcode {
     match message {
         Rendering::Text(_) | Rendering::Forms(_) => Opcode::Text,

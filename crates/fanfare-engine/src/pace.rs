@@ -71,7 +71,6 @@ impl Pace {
         Some(self.join(context))
     }
 
-    /// Puts the task at the end of the queue.
     pub(super) fn join(&self, context: &Context<'_>) -> Place {
         self.queue.borrow_mut().push_back(context.waker().clone());
         let place = Place(self.joined.get());

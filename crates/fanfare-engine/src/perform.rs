@@ -14,7 +14,6 @@ use super::{
     work,
 };
 
-/// Performs `steps`.
 pub(super) fn perform(turn: &mut Turn<'_>, steps: Steps) {
     for step in steps {
         turn.done.work += work::of_step(&step);

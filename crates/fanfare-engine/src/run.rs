@@ -11,7 +11,6 @@ use super::{Shard, ShardCommands, batch::Part, command::ShardCommand, drain::Dra
 /// The most commands that are received at once.
 const COMMANDS: usize = 256;
 
-/// Received commands.
 #[derive(Default)]
 struct ReceivedCommands {
     commands: Vec<ShardCommand>,
@@ -138,7 +137,6 @@ impl Shard {
         }
     }
 
-    /// Begins to close all connections within `window`.
     fn begin_drain(&self, window: Duration) {
         let moment = self.node.now();
         self.drain.set(Some(Drain::new(window, self.len(), moment.ms)));

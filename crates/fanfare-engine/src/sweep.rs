@@ -22,7 +22,6 @@ const GIVE_BACK_BLOCK: usize = 1 << 20;
 /// The connections that are visited before the shard yields to its other tasks.
 const CHUNK: usize = 1024;
 
-/// Looks at all connections, forever.
 pub(super) async fn run(shard: Rc<Shard>) {
     loop {
         let is_draining = shard.drain.get().is_some();

@@ -21,7 +21,6 @@ pub(super) struct Turn<'a> {
     pub(super) driver: &'a mut Driver,
     pub(super) codec: &'a mut Codec,
     pub(super) moment: Moment,
-    /// The work so far.
     pub(super) done: Done,
 }
 

@@ -45,7 +45,6 @@ pub(super) fn of_message(message: Message<'_>) -> u64 {
     MESSAGE + bytes as u64 * MESSAGE_BYTE
 }
 
-/// Returns the work for `step`.
 pub(super) fn of_step(step: &Step) -> u64 {
     match step {
         Step::Send(message) => SEND + message.payload().len() as u64 * BYTE,

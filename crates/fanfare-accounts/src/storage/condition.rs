@@ -8,7 +8,6 @@ use super::Outage;
 /// some operations and refuses others, such as one with too few connections, would fill the log.
 const SETTLED: Duration = Duration::from_secs(1);
 
-/// A change that the log reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
     Failed,

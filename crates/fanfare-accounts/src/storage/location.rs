@@ -32,7 +32,6 @@ impl StorageUrl {
     /// The accepted forms of `storage.url`, for error texts.
     pub const EXPECTED: &'static str = "\"sqlite://FILE\" or \"postgres://USER:PASSWORD@HOST/DATABASE\"";
 
-    /// Returns whether it is an SQLite database.
     pub(super) fn is_sqlite(&self) -> bool {
         matches!(self, Self::Sqlite(_))
     }

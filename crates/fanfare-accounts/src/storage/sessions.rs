@@ -30,7 +30,6 @@ pub(crate) struct NewSession {
     /// The hash of the checked password. The session is not opened if it has changed meanwhile.
     pub(crate) password: String,
     pub(crate) user_agent: Option<String>,
-    /// The first refresh token.
     pub(crate) token: NewToken,
     /// The most sessions of this user; the least recently used ones end.
     pub(crate) most: u32,
@@ -83,7 +82,6 @@ impl Storage {
         self.write(work, Option::is_some).await
     }
 
-    /// Redeems a refresh token, and rotates it if requested.
     pub(crate) async fn redeem(&self, offered: Redemption, now: i64) -> Result<Redeemed> {
         // An unknown token costs one read, and not the single writer's turn.
         let known =

@@ -23,7 +23,6 @@ pub struct User {
     pub disabled_at: Option<i64>,
 }
 
-/// A user and the hash of their password.
 pub(crate) struct Credentials {
     pub(crate) user: User,
     /// The hash, as a PHC string.

@@ -44,7 +44,6 @@ pub(super) enum Request {
 }
 
 impl Request {
-    /// Judges `wanted`.
     pub(super) fn new(wanted: Subscription, who: Option<&Identity>, access: &AccessControl) -> Self {
         match access.may_subscribe(who, &wanted) {
             Permission::Allowed => Self::Take(wanted, OpenQuestions::default()),

@@ -21,10 +21,8 @@ pub(super) use self::{
     subscribe::lapse,
 };
 
-/// The answer to a command.
 pub(super) type Answer = Result<Outcome, Denial>;
 
-/// The progress of a command.
 pub(super) enum Doing {
     /// It is done, or denied.
     Answered(Answer),
@@ -43,7 +41,6 @@ pub(super) enum Doing {
 /// The rest of a command, after its wait.
 pub(super) type Next = Box<dyn FnOnce(&mut Turn<'_>) -> Doing>;
 
-/// Begins a command.
 pub(super) fn begin(turn: &mut Turn<'_>, command: Command) -> Doing {
     if !matches!(command, Command::Publish(_)) {
         turn.shard.publisher.place(); // the client's earlier events

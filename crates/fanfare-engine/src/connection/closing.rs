@@ -104,7 +104,6 @@ impl Connection {
         }
     }
 
-    /// Notes that the socket failed.
     pub(crate) fn broken(&mut self, error: &io::Error) {
         if !self.is_gone() {
             tracing::debug!(connection = self.number, error = %error.kind(), "socket failed");
@@ -113,7 +112,6 @@ impl Connection {
         }
     }
 
-    /// Notes that the client has hung up.
     pub(crate) fn hung_up(&mut self) {
         self.phase = Phase::Gone;
     }

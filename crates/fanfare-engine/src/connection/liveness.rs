@@ -12,7 +12,6 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Liveness {
     pub(crate) opened_at: u64,
-    /// When bytes last arrived.
     last_read: u64,
     next_ping: u64,
     /// When the conversation is to be called.
@@ -23,7 +22,6 @@ pub(crate) struct Liveness {
     pub(super) expiry: u64,
 }
 
-/// An action that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
     /// The credential has expired.

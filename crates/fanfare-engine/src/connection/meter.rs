@@ -17,7 +17,6 @@ const PATIENCE_MS: u64 = 10_000;
 /// How long nothing must be dropped before patience begins anew.
 const GOOD_AGAIN_MS: u64 = 1_000;
 
-/// One client's rate.
 pub(crate) struct Meter {
     limiter: RateLimiter<NotKeyed, InMemoryState, GivenTime, NoOpMiddleware<Nanos>>,
     /// When the first and the last message of a row of dropped ones arrived.
@@ -36,7 +35,6 @@ impl Clock for GivenTime {
     }
 }
 
-/// The decision about a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ruling {
     /// It is read.

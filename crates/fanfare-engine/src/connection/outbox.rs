@@ -26,14 +26,12 @@ pub(crate) struct Outbox {
     front_begun: bool,
 }
 
-/// A frame that waits.
 #[derive(Debug)]
 struct Queued {
     frame: Bytes,
     kind: FrameKind,
 }
 
-/// What a frame that waits is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FrameKind {
     /// A message that the client has not asked for.
@@ -177,7 +175,6 @@ impl Connection {
 }
 
 impl Outbox {
-    /// Whether one more frame of `bytes` fits.
     fn has_room(&self, bytes: usize, max_frames: usize, max_bytes: usize) -> bool {
         // A frame larger than the whole limit passes when it is alone, or it could never be sent at all.
         self.frames.len() - self.answers < max_frames

@@ -25,10 +25,8 @@ pub(crate) enum Received {
     Ping(Bytes),
 }
 
-/// The work of a turn.
 #[derive(Default)]
 pub(crate) struct Done {
-    /// See [`work`].
     pub(crate) work: u64,
     /// The number of answered pings.
     pongs: u32,
@@ -126,7 +124,6 @@ fn take_message(
     taken
 }
 
-/// Counts a frame.
 fn rule(own: &mut Connection, now: u64) -> Ruling {
     let meter = own.meter.as_mut();
     let ruling = meter.map_or(Ruling::Pass, |meter| meter.rule(now));

@@ -135,7 +135,6 @@ fn shows(wanted: &Subscription, audience: &Audience) -> bool {
 }
 
 impl Splice {
-    /// Holds back live events from now on.
     pub(super) fn hold(&mut self, now: u64) {
         let hold = self.hold.get_or_insert_default();
         hold.progress_at = now;
@@ -274,7 +273,6 @@ impl Splice {
         self.windows.push(window);
     }
 
-    /// Notes that a subscription has ended.
     pub(super) fn forget(&mut self, ended: &Subscription) {
         self.complete.retain(|(own, _)| own != ended);
     }

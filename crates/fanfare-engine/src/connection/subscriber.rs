@@ -23,9 +23,7 @@ pub(crate) struct Subscriber {
     pub(super) extras: Option<Box<Extras>>,
     /// Whether it counts among its user's connections on this node.
     pub(crate) holds_user: bool,
-    /// Whether it receives its user's events.
     pub(crate) receives_user: bool,
-    /// Whether it receives events for everyone.
     pub(crate) receives_everyone: bool,
     /// Whether the credential has expired; it receives no events until there is a new one.
     pub(crate) is_paused: bool,
@@ -35,7 +33,6 @@ pub(crate) struct Subscriber {
     pub(crate) has_departed: bool,
 }
 
-/// See [`Subscriber::extras`].
 #[derive(Default)]
 pub(super) struct Extras {
     /// The subscriptions that end with a credential of their own.
@@ -97,7 +94,6 @@ impl Subscriber {
         self.identity.as_ref().filter(|_| !self.is_paused)
     }
 
-    /// Returns its subscriptions.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Subscription> {
         self.subscriptions.iter().flat_map(|own| own.all())
     }

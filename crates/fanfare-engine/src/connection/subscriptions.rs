@@ -7,7 +7,6 @@ use fanfare_core::{Channel, EVERYONE_CHANNEL, Pattern, Subscription, UserId, per
 /// idle connection.
 const FEW: usize = 8;
 
-/// A connection's subscriptions.
 #[derive(Default)]
 pub(crate) struct Subscriptions {
     few: Vec<(Subscription, Traits)>,
@@ -21,7 +20,6 @@ pub(crate) struct Subscriptions {
     pub(super) showing_everyone: u32,
 }
 
-/// The properties of a subscription.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Traits {
     /// Whether the channel is a room and the connection its member.

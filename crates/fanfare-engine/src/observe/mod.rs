@@ -97,7 +97,6 @@ pub struct ObserveFigures {
     pub tail_events_lost: u64,
 }
 
-/// One node's traces and tails.
 pub(crate) struct Observers {
     /// Whether there is an armed trace or a tail. An armed trace that has expired counts until the next event.
     is_watching: AtomicBool,
@@ -114,7 +113,6 @@ impl Observers {
         }
     }
 
-    /// Returns whether anything is watched.
     #[inline]
     pub(crate) fn is_watching(&self) -> bool {
         self.is_watching.load(Relaxed)

@@ -26,7 +26,6 @@ pub struct TailedEvent {
     pub lost: u64,
 }
 
-/// One node's tails.
 pub(crate) struct Tails {
     limits: ObserveLimits,
     all: Mutex<Vec<Arc<TailQueue>>>,

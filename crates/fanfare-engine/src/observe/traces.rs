@@ -38,7 +38,6 @@ pub struct TraceOrder {
     pub seconds: u64,
 }
 
-/// An order in force.
 struct Arm {
     order: TraceOrder,
     left: usize,
@@ -52,7 +51,6 @@ struct Kept {
     ring: VecDeque<Arc<Traced>>,
 }
 
-/// One node's traces.
 pub(crate) struct Traces {
     limits: ObserveLimits,
     kept: Mutex<Kept>,
@@ -72,7 +70,6 @@ pub(super) struct TraceTallies {
     pub(super) followed: AtomicU64,
 }
 
-/// A traced event.
 pub(crate) struct Traced {
     id: Uuid,
     begun: Instant,
@@ -276,7 +273,6 @@ impl Traced {
         delivery.connections.push(connection);
     }
 
-    /// Returns whether a connection is recorded.
     pub(crate) fn knows(&self, connection: Uuid) -> bool {
         let trace = locked(&self.trace);
         let mut all = trace.delivery.iter().flat_map(|delivery| &delivery.connections);
@@ -292,7 +288,6 @@ impl Traced {
         self.tallies.left_out.fetch_add(connections, Relaxed);
     }
 
-    /// Begins to follow so many connections.
     pub(crate) fn followed(self: &Arc<Self>, connections: usize) -> Followed {
         self.tallies.followed.fetch_add(connections as u64, Relaxed);
         Followed {
