@@ -169,7 +169,7 @@ async fn what_a_broker_cannot_use_is_named_with_its_line() {
         ),
         (
             "broker.sentinel.urls = [\"redis://h\"]",
-            &["default: broker.sentinel.master: found none, expected the name"],
+            &["default: broker.sentinel.master: found none, expected the master's name"],
         ),
         (
             "broker.sentinel = { master = \"m\" }",
