@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What compression and TLS cost: the server's CPU time for each delivery of one event to many clients, as text, with permessage-deflate,
+"""Measures the cost of compression and TLS: the server's CPU time for each delivery of one event to many clients, as text, with permessage-deflate,
 over TLS, and with both. Standard library only.
 
     FANFARE_BIN=target/release/fanfare python3 bench/encodings.py [CLIENTS]     # 100 by default
@@ -28,7 +28,7 @@ ITEM = {"id": 48151623, "name": "Deep sea diving watch", "price": "129.90", "cur
 
 
 def event(size):
-    """An event whose data is a list of items, about `size` bytes long."""
+    """Returns an event whose data is a list of items, about `size` bytes long."""
     items = [ITEM | {"id": ITEM["id"] + 7919 * number, "price": f"{number * 37 % 900}.90"} for number in range(size // 130)]
     return json.dumps({"type": "prices", "payload": items})
 
@@ -55,7 +55,7 @@ class Clients:
         self.door = Resp(self.node.resp_port, 60)
 
     def round(self, text):
-        """The CPU time in µs and the bytes of a delivery."""
+        """Returns the CPU time of a delivery in µs, and its bytes."""
         cpu, received, delivered = self.node.cpu_seconds(), self.bytes.value, 0
         for _ in range(EVENTS):
             delivered += self.door.call("PUBLISH", "fanfare:everyone", text)
@@ -75,7 +75,7 @@ class Clients:
 
 
 def read(port, count, tls, headers, received, ready):
-    """Connects the clients, then reads and counts for ever."""
+    """Connects the clients, then reads and counts until the process is ended."""
     context = ssl.create_default_context(cafile=TLS_FILES / "cert.txt")
     selector = selectors.DefaultSelector()
     for number in range(count):

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What history costs: publishing with and without it, a resume, and 10,000 clients that resume at once. Standard library only.
+"""Measures the cost of history: publishing with and without it, a resume, and 10,000 clients that resume at once. Standard library only.
 
     FANFARE_BIN=target/release/fanfare python3 bench/history.py [CLIENTS]     # 10,000 at once by default
 
@@ -29,7 +29,7 @@ KEPT = {"size": MISSED, "ttl": "1h"}
 
 
 def server(history, **tables):
-    """One node with notify. Its broker is in memory unless `tables` name another."""
+    """Starts a node with notify. Its broker is in memory unless `tables` name another."""
     rule = {"pattern": "bench.**", "publish": "anyone"} | ({"history": KEPT} if history else {})
     tables = {"channel": [rule], "log": {"level": "warn"}, "notify": {"max_connections_per_ip": 0, "max_connections": 30_000}} | tables
     return Fanfare(**tables, **({"history": {"users": KEPT, "everyone": KEPT}} if history else {}))
@@ -44,7 +44,7 @@ def medians(name, rounds, unit):
 
 
 def publish(node, channel, door):
-    """The CPU time of one event, in µs."""
+    """Returns the CPU time of one event, in µs."""
     many = door.encode("PUBLISH", channel, json.dumps({"type": "score", "payload": "x" * 60})) * AT_ONCE
     begun = node.cpu_seconds()
     for _ in range(PUBLISHED // AT_ONCE):
@@ -76,7 +76,7 @@ def connect(node, target):
 
 
 def read_until(peer, marker, times):
-    """Reads until `marker` came so often."""
+    """Reads until `marker` has arrived `times` times."""
     found, rest = 0, b""
     while found < times:
         chunk = peer.recv(1 << 16)
@@ -87,7 +87,7 @@ def read_until(peer, marker, times):
 
 
 def missed(node, to):
-    """Publishes what will be missed. Returns the cursor of before."""
+    """Publishes the events that clients will miss. Returns the cursor before the first."""
     cursor = node.json("/api/v1/history?user=nobody&limit=1")["cursor"]
     for number in range(MISSED):
         body = json.dumps({"to": to, "type": "score", "data": f"{number:060}"})
@@ -144,7 +144,7 @@ def keep_publishing(resp_port, seconds):
 
 
 def at_once(node, resp_port, clients, name):
-    """The latencies of clients that stay, first alone, then while `clients` come at once, each for what it missed."""
+    """Measures the latencies of clients that stay: first without other clients, then while `clients` resume at once."""
     cursor = missed(node, "everyone")
     requests = [upgrade_request(f"/ws?token={token(f'u{number}')}&resume={cursor}") for number in range(clients)]
     for resuming_now in (0, clients):
@@ -163,7 +163,7 @@ def at_once(node, resp_port, clients, name):
 
 
 def storm(node, requests):
-    """All connect at once, and read what they missed. Returns the seconds until the last one has all."""
+    """Connects all clients at once, and reads the events that they missed. Returns the seconds until the last client has all."""
     chosen, begun, counts, opened = selectors.DefaultSelector(), time.monotonic(), {}, []
     waiting = iter(enumerate(requests))
     done = 0

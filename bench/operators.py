@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What operators' questions take with many connections: several nodes, one Redis, real WebSockets. Standard library only.
+"""Measures operators' requests to a cluster with many connections: several nodes, one Redis, real WebSockets. Standard library only.
 
     FANFARE_BIN=target/release/fanfare python3 bench/operators.py [CONNECTIONS [NODES]]     # 100,000 on 3
 
@@ -49,7 +49,7 @@ def client(number, port):
 
 
 def connect(numbers, ports):
-    """Opens a connection for each number, some hundred at a time, subscribes each, and keeps them."""
+    """Opens a connection for each number, some hundred at a time, subscribes each, and keeps it open."""
     poll, opened, waiting = select.epoll(), [], {}
     for number in numbers:
         connection, frame = client(number, ports[number % len(ports)])
@@ -79,7 +79,7 @@ def ask(node, path):
 
 def main():
     count, many = (int(given) for given in (*sys.argv[1:], *("100000", "3")[len(sys.argv) - 1:]))
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing stays behind
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # ends the nodes and the clients
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     redis, nodes, clients = fanfare.Redis().start(), [], []

@@ -86,7 +86,7 @@ def generate(plan, core):
 
 
 def measure(peer_class, scenario, options, folder):
-    """One round of a scenario with one peer."""
+    """Plays one round of a scenario with one peer."""
     peer = peer_class(folder, options.cores[0])
     with contextlib.ExitStack() as stack:
         stack.callback(peer.stop)
@@ -94,7 +94,7 @@ def measure(peer_class, scenario, options, folder):
 
 
 def describe(folder, chosen):
-    """What is known of each peer; one that cannot be installed has no version but a problem."""
+    """Returns the facts about each peer. A peer that cannot be installed has a problem instead of a version."""
     found = {}
     for name in chosen:
         peer = PEERS[name]
@@ -108,7 +108,7 @@ def describe(folder, chosen):
 
 
 def compare(scenario, options, folder, about):
-    """All rounds of a scenario, the peers in turn within each."""
+    """Plays all rounds of a scenario; each round has one turn of every peer."""
     result = {name: {"rounds": [], "outcomes": [], "problems": [], "absent": None} for name in options.peers}
     for name, one in result.items():
         one["absent"] = about[name]["problem"] or PEERS[name].leaves_out(scenario)
@@ -140,7 +140,7 @@ def main():
     results |= {"peers": describe(folder, options.peers), "scenarios": {}}
     for name in options.scenarios:
         results["scenarios"][name] = compare(SCENARIOS[name], options, folder, results["peers"])
-        report.write(options.out, results)  # after each, so that a run that is cut off leaves what it has
+        report.write(options.out, results)  # after each scenario, so that an interrupted run keeps its results
     print(f"{options.out}/README.md")
     failed = [one for result in results["scenarios"].values() for one in result.values() if one["problems"]]
     return 1 if failed else 0

@@ -1,4 +1,4 @@
-"""Installs peers into a folder of their own. Nothing outside of it changes, and what is there already stays."""
+"""Installs peers into one folder, and changes nothing outside of it. A peer that is installed already is kept."""
 
 import os
 import pathlib
@@ -10,7 +10,7 @@ NODE_PACKAGES = ("ws", "socket.io")
 
 
 class Unavailable(Exception):
-    """A peer that cannot be had here."""
+    """The peer cannot be installed on this machine."""
 
 
 def command(*words, cwd=None, env=None):
@@ -27,14 +27,14 @@ def command(*words, cwd=None, env=None):
 
 
 class Folder:
-    """Where peers are installed."""
+    """The folder in which peers are installed."""
 
     def __init__(self, path, may_install=True):
         self.path, self.may_install = pathlib.Path(path).resolve(), may_install
         self.path.mkdir(parents=True, exist_ok=True)
 
     def make(self, made, what, *words, **options):
-        """Runs a command that makes the file `made`, unless it is there."""
+        """Runs a command that makes the file `made`, unless the file exists."""
         if made.exists():
             return made
         if not self.may_install:
@@ -46,7 +46,7 @@ class Folder:
         return made
 
     def node_modules(self, package):
-        """The folder with the npm package."""
+        """Returns the folder of the npm package."""
         given = os.environ.get("COMPARE_NODE_MODULES")
         if given and (pathlib.Path(given) / package).exists():
             return pathlib.Path(given)
@@ -56,7 +56,7 @@ class Folder:
         return modules
 
     def python(self, package):
-        """A Python interpreter that has the PyPI package."""
+        """Returns a Python interpreter that has the PyPI package."""
         interpreter = self.path / "venv" / "bin" / "python"
         self.make(interpreter, "a Python environment", sys.executable, "-m", "venv", self.path / "venv")
         mark = self.path / "venv" / f".{package}"
@@ -66,14 +66,14 @@ class Folder:
         return interpreter
 
     def debian(self, package, program):
-        """The path of a program of a Debian package and an environment for it: the system's own, or one that is unpacked here."""
+        """Returns the path of a Debian package's program, and the environment to run it in. Unpacks the package here if the system lacks it."""
         for folder in (*os.environ.get("PATH", os.defpath).split(":"), "/usr/sbin"):
             if (path := pathlib.Path(folder) / program).exists():
                 return path, os.environ
         root = self.path / package
         archives = root / "archives"
         (archives / "partial").mkdir(parents=True, exist_ok=True)
-        # With what it depends on and the system lacks.
+        # With the dependencies that the system lacks.
         download = "apt-get -qq -y --no-install-recommends --download-only -o Debug::NoLocking=1"
         script = f'{download} -o Dir::Cache::archives="$1" install {package} && for one in "$1"/*.deb; do dpkg -x "$one" "$2"; done'
         path = self.make(root / "usr" / "sbin" / program, package, "sh", "-c", script, "sh", archives, root)
@@ -81,19 +81,19 @@ class Folder:
         return path, os.environ | {"LD_LIBRARY_PATH": ":".join(map(str, libraries))}
 
     def axum(self):
-        """The program of the Cargo project beside this file."""
+        """Builds the Cargo project beside this file. Returns its program."""
         target = self.path / "axum"
         build = ("cargo", "build", "--release", "--locked", "--manifest-path", HERE / "axum" / "Cargo.toml", "--target-dir", target)
         return self.make(target / "release" / "compare-axum", "axum", *build)
 
     def cargo(self, package, version):
-        """The program of a package of crates.io."""
+        """Installs a package of crates.io. Returns its program."""
         root = self.path / package
         install = ("cargo", "install", package, "--version", version, "--locked", "--root", root)
         return self.make(root / "bin" / package, package, *install)
 
     def uwebsockets(self, source):
-        """A program with uWebSockets from a checkout of it, its submodule uSockets included; without TLS and compression."""
+        """Compiles a server with a checkout of uWebSockets and its submodule uSockets, without TLS and compression. Returns the program."""
         source = pathlib.Path(source).resolve()
         sockets = source / "uSockets" / "src"
         if not (sockets / "libusockets.h").exists():

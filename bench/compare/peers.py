@@ -1,4 +1,4 @@
-"""The servers that are compared: how each is started, what its clients send, and what it leaves out that Fanfare does.
+"""The servers that are compared: how each is started, what its clients send, and which of Fanfare's work it does not do.
 
 All are driven by the same load generator, `fanfare bench peer`. A script says what one kind of connection sends; in its texts a character
 is a byte, and the generator fills in {number}, {token}, {to} and {mark} (see crates/fanfare-bench/src/peer/plan.rs).
@@ -25,14 +25,14 @@ from fanfare import Fanfare, binary, free_port, token, wait_until  # noqa: E402
 SERVERS = pathlib.Path(__file__).with_name("servers")
 SOCKUDO = "5.2.0"
 PAYLOAD = 128  # bytes of a message
-FILLED = {"{mark}": 25, "{to}": 5, "{number}": 5}  # their bytes when the generator has filled them in
+FILLED = {"{mark}": 25, "{to}": 5, "{number}": 5}  # the sizes in bytes of the values that replace them
 MARKED = "{mark}" + "x" * (PAYLOAD - FILLED["{mark}"])
 START_TIMEOUT = 60
 RAW = "It passes bytes on: no JSON is read or written, and there is no token, no access policy, no limit and no receipt."
 
 
 def length(text):
-    """The bytes of `text` when the generator has filled it in."""
+    """Returns the size of `text` in bytes, with the generator's values in it."""
     return len(text) + sum(text.count(name) * (size - len(name)) for name, size in FILLED.items())
 
 
@@ -45,7 +45,7 @@ class Peer:
         self.folder, self.pinned, self.port, self.process, self.files = folder, ("taskset", "-c", core), free_port(), None, None
 
     def command(self):
-        """The server's command, and its environment or None."""
+        """Returns the server's command, and its environment or None."""
         raise NotImplementedError
 
     def version(self):
@@ -74,24 +74,24 @@ class Peer:
             shutil.rmtree(self.files, ignore_errors=True)
 
     def clients(self, count):
-        """The script of the connections that receive."""
+        """Returns the script of the connections that receive."""
         raise NotImplementedError
 
     def handshakes(self, count):
-        """The script of connections that are opened and closed."""
+        """Returns the script of connections that are opened and closed."""
         return self.clients(count)
 
     def client_publishers(self, count, addressed):
-        """The script of clients that publish."""
+        """Returns the script of clients that publish."""
         raise NotImplementedError
 
     def backend(self, addressed):
-        """The script of a backend that publishes. Where there is no other way, it is a client."""
+        """Returns the script of a backend that publishes. If the peer has no interface for backends, a client publishes."""
         return self.client_publishers(1, addressed)
 
     @classmethod
     def leaves_out(cls, scenario):
-        """The reason why this peer has no row in a scenario, or None."""
+        """Returns the reason why this peer has no row in a scenario, or None."""
         return None
 
 
@@ -101,7 +101,7 @@ class RawPeer(Peer):
     lacks = RAW + " At most once."
 
     def clients(self, count):
-        # A message to itself shows a client that it is known.
+        # A client's message to itself shows that the server has registered the client.
         return {"count": count, "target": "/?id={number}", "opening": ["@{number}ready"], "confirmation": "ready"}
 
     def handshakes(self, count):
@@ -221,7 +221,7 @@ class Mosquitto(Peer):
 
     def command(self):
         config = pathlib.Path(self.files) / "mosquitto.conf"
-        # It does not start with a WebSocket listener alone. A backlog of messages is kept rather than dropped.
+        # The server needs another listener beside its WebSocket listener. It keeps a backlog of messages instead of dropping them.
         config.write_text(
             f"listener {free_port()} 127.0.0.1\nlistener {self.port} 127.0.0.1\nprotocol websockets\nallow_anonymous true\n"
             "max_queued_messages 0\nset_tcp_nodelay true\n"
@@ -236,7 +236,7 @@ class Mosquitto(Peer):
 
     @staticmethod
     def packet(kind, *parts):
-        """A packet of MQTT. Texts have their length before them."""
+        """Returns a packet of MQTT, in which each text follows its length."""
         body = "".join(parts)
         size, digits = length(body), ""
         while True:
@@ -325,7 +325,7 @@ class FanfarePeer(Peer):
         return command(binary(), "--version").split()[-1]
 
     def backend(self, addressed):
-        """A publisher at the Redis-protocol door."""
+        """Returns the script of a publisher at the Redis-protocol door."""
         channel = "user_noti:u{to}" if addressed else self.everyone
         padding = "x" * max(0, PAYLOAD - FILLED["{mark}"] - self.envelope)
         words = ("PUBLISH", channel, self.event.replace("{text}", "{mark}" + padding))

@@ -24,7 +24,7 @@ class Bar:
 
 
 def chart(title, unit, bars, digits):
-    """Horizontal bars, one for each peer, with the spread of the rounds as a line."""
+    """Draws horizontal bars, one for each peer, with the spread of the rounds as a line."""
     most = max(bar.spread["highest"] for bar in bars) or 1
     scale = (WIDTH - LEFT - RIGHT) / most
     height = TOP + ROW * len(bars) + 16

@@ -1,4 +1,4 @@
-"""Writes what was measured: JSON, a page of Markdown, and a plot for each scenario."""
+"""Writes the results: JSON, a page of Markdown, and a plot for each scenario."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from scenarios import FIGURES, SCENARIOS
 
 
 def machine():
-    """The machine, as far as it says itself."""
+    """Returns the facts about the machine that the system reports."""
     found = {"system": platform.platform(), "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 2)}
     for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
@@ -22,7 +22,7 @@ def machine():
 
 
 def summary(rounds):
-    """Each figure's median, lowest and highest value over the rounds."""
+    """Returns each figure's median, lowest and highest value over the rounds."""
     values = {name: [one[name] for one in rounds] for name in rounds[0]}
     return {name: {"median": statistics.median(all), "lowest": min(all), "highest": max(all)} for name, all in values.items()}
 
@@ -32,13 +32,13 @@ def number(value, digits):
 
 
 def cell(figure, digits):
-    """A median, with its spread where there is one."""
+    """Formats a median, with its spread if the rounds differ."""
     shown = [number(figure[name], digits) for name in ("median", "lowest", "highest")]
     return shown[0] if len(set(shown)) == 1 else f"{shown[0]} ({shown[1]} – {shown[2]})"
 
 
 def table(scenario, result, peers):
-    """The table of one scenario, the best row first, with a footnote for each peer that is not comparable or is missing."""
+    """Returns the table of one scenario, the best row first. Each peer that is missing or not comparable has a footnote."""
     columns = FIGURES[scenario.work]
     rows = [(name, summary(one["rounds"])) for name, one in result.items() if one["rounds"]]
     rows.sort(key=lambda row: row[1][columns[0][0]]["median"])

@@ -1,4 +1,4 @@
-"""What is measured, and the figures of a round."""
+"""The scenarios of the comparison, and the figures of a round."""
 
 import dataclasses
 
@@ -19,7 +19,7 @@ class Scenario:
     work: str = "traffic"
 
     def plan(self, peer, scale, seconds):
-        """The plan for `fanfare bench peer`."""
+        """Returns the plan for `fanfare bench peer`."""
         count = max(MOST_AT_ONCE if self.work == "handshakes" else 2, round(self.clients * scale))
         plan = {"address": f"127.0.0.1:{peer.port}", "pid": peer.process.pid, "seconds": seconds, "work": self.work}
         plan["clients"] = peer.handshakes(count) if self.work == "handshakes" else peer.clients(count)
@@ -49,7 +49,7 @@ SCENARIOS = {
     )
 }
 
-# The figures of each kind of work: name, heading, digits. The first is the one that a plot shows.
+# The figures of each kind of work: name, heading, digits. A plot shows the first.
 FIGURES = {
     "traffic": [
         ("cpu", "CPU s per million deliveries", 2), ("user", "user", 2), ("system", "system", 2), ("rate", "deliveries/s", 0),
@@ -65,7 +65,7 @@ FIGURES = {
 
 
 def figures(outcome, work):
-    """The figures of one round."""
+    """Returns the figures of one round."""
     if work == "idle":
         grown = outcome["bytes_with"] - outcome["bytes_before"]
         return {"bytes": grown / outcome["connections"] / 1024, "before": outcome["bytes_before"] / 2**20}

@@ -4,10 +4,9 @@
     cargo build --release && bench/guard/guard.py            # compares with baseline.json, and takes two to three minutes
     bench/guard/guard.py --write                             # makes the counts of this build the baseline
 
-Instructions are counted by valgrind's callgrind (`apt-get install valgrind`), so it does not matter what else the machine does. The counts
-are of user space alone: what the kernel does is not in them. A baseline holds for one version of rustc and of the C library and for one
-model of processor, because others compile differently, or are or choose other code. Without a baseline there is nothing to compare with, and nothing fails. The program under test
-is FANFARE_BIN, else what cargo built last.
+Valgrind's callgrind counts the instructions (`apt-get install valgrind`), so other programs on the machine do not change the counts. They include
+user space only, not the kernel. A baseline holds for one version of rustc and of the C library, and for one model of processor: others have other
+code. If this machine has no baseline, the guard prints the counts and does not fail. It tests FANFARE_BIN, or else the binary that cargo built last.
 """
 
 import argparse
@@ -29,10 +28,10 @@ from fanfare import Fanfare, binary, program, token, wait_until  # noqa: E402
 from wire import Resp, frame, upgrade_request  # noqa: E402
 
 ALLOWED_RISE = 0.03
-ROUNDS = 3  # the lowest count is the one least disturbed
+ROUNDS = 3  # the lowest count has the fewest interruptions in it
 IDLE = 1.5  # seconds in which the work of timers is counted
 RECEIVERS = 400
-AT_ONCE = 50  # what is sent with one write, so that waking up has little part in it
+AT_ONCE = 50  # messages in one write, so that waking up is a small part of the count
 START_TIMEOUT = 120  # under valgrind everything is some fifty times slower
 TIMEOUT = 120
 
@@ -58,7 +57,7 @@ class Counted:
         self.server.kill()
 
     def door(self):
-        """A publisher's connection. The server closes one whose first command takes ten seconds, which may be while it starts."""
+        """Connects a publisher. Retries, because the server closes a connection without a command for ten seconds, and may still be starting."""
 
         def answering():
             with contextlib.suppress(OSError, EOFError):
@@ -77,7 +76,7 @@ class Counted:
         subprocess.run(words, check=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT)
 
     def dump(self, action):
-        """The instructions and the seconds that `action` takes, in the thread that does most."""
+        """Returns the instructions and the seconds that `action` takes, in the busiest thread."""
         self.dumps += 1
         self.control("--zero")
         begun = time.monotonic()
@@ -88,14 +87,14 @@ class Counted:
         return max(int(re.search(r"^totals: (\d+)", dump, re.M)[1]) for dump in dumps), seconds
 
     def count(self, work, times):
-        """The instructions of one `work`, from so many, in the thread that does it: what others do has no part in it, and what the thread
-        does by the clock, whether or not there is work, is subtracted."""
+        """Returns the instructions of one `work`, from a run of many, in the thread that does it. Subtracts the thread's periodic instructions,
+        which it executes with and without work."""
 
         def repeat():
             for _ in range(times):
                 work()
 
-        rounds = [self.dump(repeat) for _ in range(ROUNDS + 1)][1:]  # in the first it warms up
+        rounds = [self.dump(repeat) for _ in range(ROUNDS + 1)][1:]  # the first round warms up
         by_the_clock, seconds = self.dump(lambda: time.sleep(IDLE))
         return min(count - by_the_clock / seconds * taken for count, taken in rounds) / times
 
@@ -112,13 +111,13 @@ class Counted:
 
 
 def read_frame(stream):
-    """The payload of a frame of the server that is short."""
+    """Returns the payload of a short frame of the server."""
     size = stream.read(2)[1]
     return stream.read(int.from_bytes(stream.read(2), "big") if size == 126 else size)
 
 
 def fanned_out(times, look=contextlib.nullcontext):
-    """An event for everyone with many receivers, one in flight; `look` is what goes on meanwhile."""
+    """Counts an event for everyone with many receivers, one in flight, while `look` is open."""
     with Counted("notify") as counted:
         streams = [counted.connect(f"/ws?token={token(f'u{number}')}")[1] for number in range(RECEIVERS)]
         message, door = json.dumps({"type": "score", "payload": "x" * 60}), counted.door()
@@ -138,7 +137,7 @@ def deliveries():
 
 
 def unicasts():
-    """Events for one user each, in turn, as many at once as arrive with one read: publication and delivery."""
+    """Counts events for one user each, in turn, as many as arrive with one read: publication and delivery."""
     with Counted("notify") as counted:
         streams = [counted.connect(f"/ws?token={token(f'u{number}')}")[1] for number in range(AT_ONCE)]
         message, door = json.dumps({"type": "score", "payload": "x" * 60}), counted.door()
@@ -154,7 +153,7 @@ def unicasts():
 
 
 def events_by_http():
-    """An event on a channel without subscribers, published by the service API, one in each request of a kept connection."""
+    """Counts an event on a channel without subscribers, published by the service API: one in each request on a persistent connection."""
     with Counted("notify") as counted:
         caller = http.client.HTTPConnection("127.0.0.1", counted.server.port, timeout=TIMEOUT)
         body = json.dumps({"to": {"channel": "bench.nobody"}, "type": "score", "data": "x" * 60})
@@ -169,7 +168,7 @@ def events_by_http():
 
 
 def published_events():
-    """An event on a channel without subscribers, published at the Redis-protocol door."""
+    """Counts an event on a channel without subscribers, published at the Redis-protocol door."""
     with Counted("notify") as counted:
         message, door = json.dumps({"type": "score", "payload": "x" * 60}), counted.door()
         many = door.encode("PUBLISH", "bench.nobody", message) * AT_ONCE
@@ -182,12 +181,12 @@ def published_events():
 
 
 def frames_received():
-    """A message of a client that its dialect answers, as many at once as arrive with one read."""
+    """Counts a client's message that its dialect answers, as many as arrive with one read."""
     return client_messages({"type": "ping"}, b"pong")
 
 
 def clients_events():
-    """A message of a client to a topic that it alone subscribed to, and its delivery, as many at once as arrive with one read."""
+    """Counts a client's message to a topic whose only subscriber is that client, and its delivery, as many as arrive with one read."""
     return client_messages({"type": "message", "topic": "bench.all", "data": "x" * 60}, b"xxxx")
 
 
@@ -228,14 +227,14 @@ SCENARIOS = {
 
 
 def processor():
-    """The model of the processor: libraries choose their code by what it can."""
+    """Returns the model of the processor: libraries choose their code by its features."""
     text = pathlib.Path("/proc/cpuinfo").read_text()
     found = (re.search(rf"^{name}\s*: (.+)$", text, re.M) for name in ("vendor_id", "cpu family", "model"))
     return "/".join(match[1] for match in found if match)
 
 
 def build():
-    """The compiler and the profile of the binary, and what it runs with, for which a baseline holds."""
+    """Returns the compiler, the profile, the C library and the processor for which a baseline holds."""
     path = pathlib.Path(binary())
     compiler = re.search(rb"rustc version (\d+\.\d+\.\d+)", path.read_bytes())
     profile = next((part for part in path.parts if part in ("debug", "release")), "release")

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Counts the instructions that an event costs while an operator looks: with a tail, a trace, and the page at /admin.
+"""Counts the instructions of an event while an operator watches: with a tail, a trace, and the page at /admin.
 
     cargo build --release && bench/guard/looking.py
 
 It counts as `guard.py` does, by callgrind and in the thread that does the work, but compares with no baseline: the first line of each
-table, where nobody looks, is what to compare with.
+table, without an operator, is the one to compare with.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ import threading
 
 from guard import AT_ONCE, RECEIVERS, TIMEOUT, Counted, fanned_out
 
-POLL_SECONDS = 2  # as the page at /admin asks
+POLL_SECONDS = 2  # the period of the page at /admin
 
 
 def request(counted, method, path, body=None):
@@ -26,7 +26,7 @@ def request(counted, method, path, body=None):
 
 @contextlib.contextmanager
 def tail(counted, query):
-    """An open tail whose lines are read."""
+    """Opens a tail, and reads its lines."""
     caller, reply = request(counted, "GET", f"/api/v1/tail?{query}")
     assert reply.status == 200, reply.read()
     reply.readline()
@@ -46,7 +46,7 @@ def tail(counted, query):
 
 @contextlib.contextmanager
 def armed(counted, **wanted):
-    """A trace that is armed for an hour."""
+    """Arms a trace for an hour."""
     _, reply = request(counted, "POST", "/api/v1/trace", {"seconds": 3600, "events": 100, **wanted})
     trace = json.loads(reply.read())["trace"]
     yield
@@ -55,7 +55,7 @@ def armed(counted, **wanted):
 
 @contextlib.contextmanager
 def overview(counted):
-    """The page's first view, which asks for figures again and again."""
+    """Requests the figures of the page's overview periodically."""
     closed = threading.Event()
 
     def poll():
@@ -70,7 +70,7 @@ def overview(counted):
 
 
 LOOKS = {
-    "nobody looks": contextlib.nullcontext,
+    "no operator watches": contextlib.nullcontext,
     "the page at /admin is open": overview,
     "a tail of another channel": lambda counted: tail(counted, "channel=other.*"),
     "a trace armed for another user": lambda counted: armed(counted, user="nobody"),
@@ -79,7 +79,7 @@ LOOKS = {
 
 
 def published(look):
-    """An event on a channel without subscribers, many with one write."""
+    """Counts an event on a channel without subscribers, many in one write."""
     with Counted("notify") as counted:
         message, door = json.dumps({"type": "score", "payload": "x" * 60}), counted.door()
         many = door.encode("PUBLISH", "bench.nobody", message) * AT_ONCE
@@ -94,18 +94,18 @@ def published(look):
 
 def table(title, looks, measure):
     print(title, flush=True)
-    nobody = None
+    unwatched = None
     for name, look in looks.items():
         count = measure(look)
-        nobody = nobody or count
-        print(f"  {name:<32} {round(count):>10,} instructions  {count / nobody - 1:+.1%}", flush=True)
+        unwatched = unwatched or count
+        print(f"  {name:<32} {round(count):>10,} instructions  {count / unwatched - 1:+.1%}", flush=True)
 
 
 def main():
     table("an event without receivers", LOOKS, published)
     table(f"an event with {RECEIVERS} receivers", LOOKS, lambda look: fanned_out(20, look))
-    # A hundred events at most are recorded: four rounds of twenty.
-    traced = {"nobody looks": contextlib.nullcontext, "each event is traced": lambda counted: armed(counted, everyone=True)}
+    # A trace records at most a hundred events: four rounds of twenty.
+    traced = {"no operator watches": contextlib.nullcontext, "each event is traced": lambda counted: armed(counted, everyone=True)}
     table(f"a traced event with {RECEIVERS} receivers", traced, lambda look: fanned_out(20, look))
     return 0
 

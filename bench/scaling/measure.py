@@ -1,4 +1,4 @@
-"""Measures what many nodes cost and writes the constants that `model.py` reads.
+"""Measures the cost of several nodes, and writes the constants that `model.py` reads.
 
     cargo build --release
     FANFARE_BIN=target/release/fanfare .venv/bin/python bench/scaling/measure.py [--quick] [--brokers redis,cluster,nats]
@@ -27,7 +27,7 @@ def micros(seconds, count):
 
 
 def fan_out(broker, nodes, events):
-    """Events for everyone, sixteen in flight."""
+    """Publishes events for everyone, sixteen in flight."""
     clients = connect(nodes, CLIENTS)
     publisher, meter = broker.publisher(), Meter(broker, nodes)
     for _ in range(events // 16):
@@ -41,7 +41,7 @@ def fan_out(broker, nodes, events):
 
 
 def unicast(broker, nodes, events):
-    """Events for one user each, 500 in flight."""
+    """Publishes events for one user each, 500 in flight."""
     clients = connect(nodes, CLIENTS)
     publisher, meter, burst = broker.publisher(), Meter(broker, nodes), 500
     for start in range(0, events, burst):
@@ -54,7 +54,7 @@ def unicast(broker, nodes, events):
 
 
 def chat(broker, nodes, messages):
-    """Messages that clients send in rooms of ten, a hundred rooms, their members spread over the nodes."""
+    """Sends messages of clients in a hundred rooms of ten, whose members are spread over the nodes."""
     clients, peers = Clients(), []
     for i in range(CLIENTS):
         peers.append(clients.connect(nodes[i % len(nodes)], f"u{i}", ROOMS_PATH))
@@ -73,7 +73,7 @@ def chat(broker, nodes, messages):
 
 
 def joins(broker, nodes, count):
-    """One join after the other, each of a room of its own and of a user's first connection."""
+    """Joins one after the other, each of another room by another user's only connection."""
     clients = Clients()
     peer = clients.connect(nodes[0], "joiner", ROOMS_PATH)
     other = clients.connect(nodes[-1], "other", ROOMS_PATH)
@@ -100,7 +100,7 @@ def joins(broker, nodes, count):
 
 
 def restart(broker, nodes, members):
-    """The broker loses everything: how long until all members are entered again, and what events feel of it."""
+    """Empties the broker. Measures how long the nodes take to enter all members again, and the latency of events meanwhile."""
     rooms_each, clients = 500, Clients()
     base = [pss(node.process.pid) for node in nodes]
     peers = [clients.connect(nodes[i % len(nodes)], f"u{i}", ROOMS_PATH) for i in range(members // rooms_each)]
@@ -141,7 +141,7 @@ def count_members(broker):
 
 
 def remote(broker, nodes, users):
-    """What a node holds of connections that another node has."""
+    """Measures the memory that a node needs for the connections of another node."""
     first, last = nodes[0], nodes[-1]
     before = pss(last.process.pid)
     clients, broker_before = Clients(), broker.memory()

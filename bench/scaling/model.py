@@ -1,4 +1,4 @@
-"""What a cluster can carry, computed from the measured constants: python3 bench/scaling/model.py [constants.json]
+"""Computes the capacity of a cluster from the measured constants: python3 bench/scaling/model.py [constants.json]
 
 A model, not a measurement: it adds up CPU time and memory, and leaves out what adds up otherwise (networks, kernels, cache misses).
 Half of each core is planned for, so that the other half is there for a reconnect storm.
@@ -12,13 +12,13 @@ import sys
 PLANNED = 0.5  # of each core
 NODE_CORES = 16
 NODE_MEMORY = 64e9 * PLANNED
-CONNECTION_BYTES = 2_000 + 8_000  # user space, and what a kernel holds for an idle socket
+CONNECTION_BYTES = 2_000 + 8_000  # of the process, and of the kernel for an idle socket
 BROKER_MEMORY = 32e9 * PLANNED
-REPORT_SECONDS, LEASE_SECONDS = 2, 1  # between two messages of a node to all others, and between two renewals of its lease
+REPORT_SECONDS, LEASE_SECONDS = 2, 1  # the periods of a node's report to all others, and of the renewal of its lease
 
 
 def events_per_second(micros, cores=1):
-    """How many events so many cores carry, of which each takes so long."""
+    """Returns the events per second that the planned share of `cores` carries, if each event takes `micros` of CPU time."""
     return PLANNED * cores * 1e6 / micros if micros else math.inf
 
 
@@ -36,7 +36,7 @@ class Model:
         return max(1, math.ceil(users * self.connection_bytes / NODE_MEMORY))
 
     def cluster(self, users, events_each, joins_each, nodes=None, groups=1):
-        """So many groups of nodes, each with its Redis: each user is in one room, and receives and joins so often a second."""
+        """Returns the load of groups of nodes, each with its Redis. Each user is in one room."""
         nodes = nodes or self.nodes_for(users)
         events, joins = users * events_each, users * joins_each
         broker = events * self.unicast["broker_us_per_event"] + joins * self.join["broker_us_per_join"]
@@ -55,7 +55,7 @@ class Model:
         }
 
     def smallest(self, users, events_each, joins_each):
-        """The smallest cluster that holds."""
+        """Returns the smallest cluster that carries the load."""
         groups = 1
         while True:
             found = self.cluster(users, events_each, joins_each, groups=groups)
@@ -70,7 +70,7 @@ class Model:
             groups *= 2
 
     def ends(self):
-        """Where one broker server ends."""
+        """Returns the limits of one broker server."""
         return {
             "unicast events/s of one Redis": round(events_per_second(self.unicast["broker_us_per_event"])),
             "joins/s of one Redis": round(events_per_second(self.join["broker_us_per_join"])),
@@ -83,7 +83,7 @@ class Model:
 
 
 def constants_table(constants):
-    """The measured constants, a row for each broker and number of nodes."""
+    """Returns the table of the measured constants, with a row for each broker and number of nodes."""
     yield (
         "| broker | nodes | one user: node | broker | events/s of a full broker | room of ten: node | broker "
         "| everyone: node, each delivery | broker, each event |"

@@ -1,4 +1,4 @@
-"""Nodes, a broker and clients for the measurements: real processes on loopback, pinned, and what the kernel counted for them."""
+"""Nodes, a broker and clients for the measurements: real processes on loopback, each on one core, and their figures from the kernel."""
 
 import contextlib
 import json
@@ -21,13 +21,13 @@ ROOMS_PATH = "/api/v1/ws/connect"
 
 
 def cpu_seconds(pid):
-    """User and system time of a process, to the nanosecond; threads that have ended are not counted."""
+    """Returns the user and system time of a process, to the nanosecond, without threads that have ended."""
     threads = pathlib.Path(f"/proc/{pid}/task").glob("*/schedstat")
     return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
 
 
 def pss(pid):
-    """Proportional memory of a process, in bytes."""
+    """Returns the proportional memory of a process, in bytes."""
     rollup = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
     return next(int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Pss:"))
 
@@ -58,7 +58,7 @@ class RedisBroker:
             return door.call("PING") == "PONG"
 
     def table(self):
-        """The nodes' `[broker]`."""
+        """Returns the nodes' `[broker]` section."""
         return {"kind": "redis", "url": f"redis://127.0.0.1:{self.ports[0]}"}
 
     def publisher(self):
@@ -68,7 +68,7 @@ class RedisBroker:
         return [process.pid for process in self.processes]
 
     def memory(self):
-        """The bytes that the servers' data takes."""
+        """Returns the size of the servers' data, in bytes."""
         total = 0
         for port in self.ports:
             with Resp(port) as door:
@@ -98,7 +98,7 @@ class RedisCluster(RedisBroker):
         self.ports = [free_port() for _ in range(3)]
 
     def launch(self, port):
-        # The bus would take port + 10000, which may be in use.
+        # The default port of the bus is port + 10000, which may be in use.
         bus = ["--cluster-port", str(free_port())]
         return super().launch(port, "--cluster-enabled", "yes", "--cluster-config-file", f"nodes-{port}.conf", *bus)
 
@@ -139,7 +139,7 @@ class NatsBroker(RedisBroker):
         return NatsPublisher(self.ports[0])
 
     def memory(self):
-        """The bytes that the server has: it does not count what its data takes."""
+        """Returns the memory of the server's process, in bytes: the server does not count its data."""
         return sum(map(pss, self.pids()))
 
 
@@ -150,7 +150,7 @@ class RedisPublisher:
         self.doors = [Resp(port, 60) for port in ports]
 
     def publish(self, messages):
-        """Publishes `(user or None for everyone, text)` and waits until the server has them all."""
+        """Publishes `(user or None for everyone, text)`, and waits until the server has all of them."""
         parts = [[] for _ in self.doors]
         for number, (user, text) in enumerate(messages):
             channel = f"user_noti:{user}" if user else "fanfare:everyone"
@@ -182,7 +182,7 @@ class NatsPublisher:
 
 
 class Clients:
-    """WebSocket connections that count the frames they receive. Frames of the server are short, so all are counted by their heads."""
+    """WebSocket connections that count the frames they receive. The server's frames are short, so the heads show where each ends."""
 
     def __init__(self):
         self.selector, self.received, self.rest, self.sockets = selectors.EpollSelector(), 0, {}, []
@@ -202,7 +202,7 @@ class Clients:
         return peer
 
     def count(self, peer):
-        """Takes whole frames off what was read. Returns their payloads."""
+        """Removes whole frames from the bytes that were read. Returns their payloads."""
         data, at, payloads = self.rest[peer], 0, []
         while len(data) - at >= 2:
             size, start = data[at + 1] & 0x7F, at + 2
@@ -219,7 +219,7 @@ class Clients:
         return payloads
 
     def poll(self, timeout=0.0):
-        """Reads what has arrived. Returns the payloads by connection."""
+        """Reads the frames that have arrived. Returns the payloads by connection."""
         got = {}
         for key, _ in self.selector.select(timeout):
             peer = key.fileobj
@@ -231,7 +231,7 @@ class Clients:
         return got
 
     def settle(self, quiet=0.5):
-        """Reads until nothing has arrived for a while, and forgets what was counted."""
+        """Reads until no frame has arrived for a while, and resets the counts."""
         last = time.monotonic()
         while time.monotonic() - last < quiet:
             if self.poll(0.05):
@@ -257,7 +257,7 @@ class Clients:
 
 @contextlib.contextmanager
 def world(broker_class, nodes):
-    """A broker and so many nodes on it, for the length of a `with`."""
+    """A broker and its nodes, for the length of a `with`."""
     os.sched_setaffinity(0, OTHERS_CORE)
     broker = broker_class().start()
     servers = []
@@ -289,7 +289,7 @@ def ready(node):
 
 
 class Meter:
-    """CPU time of the nodes and of the broker between two points."""
+    """Measures the CPU time of the nodes and of the broker between two calls."""
 
     def __init__(self, broker, nodes):
         self.parts = {"nodes": [node.process.pid for node in nodes], "broker": broker.pids()}

@@ -1,4 +1,4 @@
-"""What an operator of NATS makes with `nsc`: an operator, accounts and a user, each a key, and the JWTs by which they sign each other."""
+"""Makes the files that an operator of NATS makes with `nsc`: the keys of an operator, accounts and a user, and the JWTs that sign them."""
 
 import base64
 import json

@@ -29,7 +29,7 @@ fn read<'p>(pieces: impl Iterator<Item = &'p [u8]>, limits: &RequestLimits) -> O
                 Err(error) => return (requests, Some(error), 0),
             }
         }
-        // What may have to be kept while more is awaited is bounded.
+        // The bytes that the reader keeps while it waits for more have a limit.
         assert!(buffer.len() <= limits.max_request.max(64 * 1024) + 1);
     }
     (requests, None, buffer.len())
