@@ -5,12 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aws_lc_rs::digest;
 use bytes::Bytes;
 use fanfare_accounts::{
     Accounts,
     storage::{Message, time_of},
 };
+use fanfare_cluster::wire::uuid_v5;
 use fanfare_core::{
     Audience, BrokerHealth, Channel, Event, PublishOptions, RawJson, Sender, UserId,
     policy::{KnownNames, Place},
@@ -21,7 +21,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::task::JoinHandle;
 use utoipa::ToSchema;
-use uuid::{Builder, Uuid};
+use uuid::Uuid;
 
 /// The channel of every message; those of users and channels are below it.
 pub const MESSAGES_CHANNEL: &str = "messages";
@@ -154,7 +154,7 @@ fn events(message: &Message, names: &KnownNames) -> Option<Vec<Event>> {
     let data = RawJson::parse(&text).ok()?;
     let (private_to, readers_of) = guards(message, names)?;
     let event = |channel: Channel| Event {
-        id: event_id(id, &channel),
+        id: uuid_v5(id, &channel),
         named: true,
         sender: Some(Sender::new(&message.user_id)),
         private_to: private_to.clone(),
@@ -204,18 +204,6 @@ fn channels(message: &Message) -> Vec<Channel> {
         }
     }
     channels
-}
-
-/// Returns a UUID version 5: the channel's name, in the message's name space.
-fn event_id(message: Uuid, channel: &str) -> Uuid {
-    let mut sha1 = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
-    sha1.update(message.as_bytes());
-    sha1.update(channel.as_bytes());
-    let mut bytes = [0; 16];
-    for (to, from) in bytes.iter_mut().zip(sha1.finish().as_ref()) {
-        *to = *from;
-    }
-    Builder::from_sha1_bytes(bytes).into_uuid()
 }
 
 #[cfg(test)]
@@ -309,14 +297,6 @@ mod tests {
                 assert_eq!(event.readers_of.as_deref(), *room, "{channel:?}");
             }
         }
-    }
-
-    #[test]
-    fn ids_are_those_of_version_5() {
-        // The example of RFC 9562, appendix A.4.
-        let dns = Uuid::parse_str("6ba7b810-9dad-11d1-80b4-00c04fd430c8").expect("a good one");
-        let id = event_id(dns, "www.example.com");
-        assert_eq!(id.to_string(), "2ed6657d-e927-568b-95e1-2665a8aea6a2");
     }
 
     #[test]

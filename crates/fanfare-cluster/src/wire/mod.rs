@@ -28,7 +28,7 @@ pub use announcement::{AnnouncementText, announcement};
 use envelope::Content;
 pub use envelope::{DEFAULT_TYPE, Envelope, encode};
 pub use presence::{PresenceMark, read_member, write_member};
-pub use publication::{MAX_EVENTS, Publication, PublicationError, ServiceEvent, parse_publication};
+pub use publication::{MAX_EVENTS, Publication, PublicationError, ServiceEvent, parse_publication, uuid_v5};
 
 /// What is published here reaches everyone.
 pub const EVERYONE: &str = "fanfare:everyone";

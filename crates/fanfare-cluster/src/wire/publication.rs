@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, fmt, time::SystemTime};
 
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use bytes::Bytes;
 use fanfare_core::{
     Audience, Event, MAX_DEPTH, MAX_NAME_BYTES, RawJson, RawObject, Sender, UserId, deeper_than,
@@ -9,7 +10,6 @@ use fanfare_core::{
 };
 use serde::Serialize;
 use serde_json::{Map, Value, value::RawValue};
-use sha1::{Digest, Sha1};
 use utoipa::{
     ToSchema,
     openapi::{ArrayBuilder, Ref, RefOr, Schema},
@@ -293,15 +293,18 @@ fn hint(raw: &RawValue) -> &'static str {
     }
 }
 
-/// The id of an event whose publisher chose `text`: the UUID that it is, in any of the ways to write one, else the UUID v5
-/// of its bytes in the namespace of the nil UUID.
+/// Returns the event's id for the `id` of its publisher: the UUID that it is, in any notation, else its UUID version 5 in the
+/// namespace of the nil UUID.
 fn event_id(text: &str) -> Uuid {
-    Uuid::try_parse(text).unwrap_or_else(|_| {
-        let digest = Sha1::new_with_prefix(Uuid::nil()).chain_update(text).finalize();
-        let mut bytes = uuid::Bytes::default();
-        bytes.copy_from_slice(&digest[..size_of::<Uuid>()]);
-        uuid::Builder::from_sha1_bytes(bytes).into_uuid()
-    })
+    Uuid::try_parse(text).unwrap_or_else(|_| uuid_v5(Uuid::nil(), text))
+}
+
+/// Returns the UUID version 5 of `name` in `namespace` (RFC 9562, section 5.5).
+pub fn uuid_v5(namespace: Uuid, name: &str) -> Uuid {
+    let input = [namespace.as_bytes(), name.as_bytes()].concat();
+    let mut bytes = uuid::Bytes::default();
+    bytes.copy_from_slice(&digest(&SHA1_FOR_LEGACY_USE_ONLY, &input).as_ref()[..size_of::<Uuid>()]);
+    uuid::Builder::from_sha1_bytes(bytes).into_uuid()
 }
 
 fn missing(field: &'static str) -> Problem {

@@ -4,8 +4,8 @@
 
 use std::{collections::HashSet, sync::LazyLock};
 
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use redis::Cmd;
-use sha1::{Digest, Sha1};
 
 /// A script and its digest, by which Redis finds it once it has run.
 pub(super) struct Script {
@@ -15,9 +15,9 @@ pub(super) struct Script {
 
 impl Script {
     pub(super) fn new(text: &str) -> Self {
-        let digest = Sha1::digest(text).into_iter().map(|byte| format!("{byte:02x}"));
+        let digest = digest(&SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes());
         Self {
-            digest: digest.collect(),
+            digest: digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect(),
             text: text.to_owned(),
         }
     }

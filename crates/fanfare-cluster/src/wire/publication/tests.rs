@@ -218,3 +218,10 @@ fn limits() {
     assert!(parse(&deep(MAX_DEPTH)).is_err());
     assert!(parse(&deep(100_000)).is_err());
 }
+
+#[test]
+fn uuids_of_version_5_are_those_of_the_rfc() {
+    // The example of RFC 9562, appendix A.4.
+    let id = uuid_v5(Uuid::NAMESPACE_DNS, "www.example.com");
+    assert_eq!(id.to_string(), "2ed6657d-e927-568b-95e1-2665a8aea6a2");
+}
