@@ -16,8 +16,9 @@ pub(super) struct Script {
 impl Script {
     pub(super) fn new(text: &str) -> Self {
         let digest = digest(&SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes());
+        let digits: Vec<_> = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
         Self {
-            digest: digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect(),
+            digest: digits.concat(),
             text: text.to_owned(),
         }
     }
