@@ -86,7 +86,7 @@ mod tests {
         let mut bytes = Vec::new();
         for len in [0, 1, 125, 126, 128, 65_535, 65_536] {
             bytes.extend(encode::frame(Opcode::Text, &vec![0xFF; len], false));
-            bytes.extend(encode::ping_frame(b"still there?"));
+            bytes.extend(encode::frame(Opcode::Ping, b"still there?", false));
         }
         bytes.extend(encode::frame(Opcode::Binary, b"", false));
         bytes

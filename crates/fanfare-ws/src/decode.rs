@@ -1,4 +1,4 @@
-//! From received bytes to messages.
+//! Decodes received bytes into messages.
 
 use std::ops::Range;
 
@@ -6,47 +6,46 @@ use crate::header::{self, ParsedHeader};
 use crate::partial::{Message, Pending, Progress};
 use crate::{Incoming, Inflater, Input, Limits, Opcode, Violation, mask};
 
-/// Reads one client's stream. It takes two machine words while no message is incomplete, which is nearly always.
+/// The decoder of one client's stream. It takes two machine words unless a message is incomplete, which is rare.
 #[derive(Debug, Default)]
 pub struct Decoder {
     pending: Option<Box<Pending>>,
     closed: bool,
 }
 
-/// The place of a complete message, or of a control frame's payload.
+/// The place of the bytes of a complete message or control frame.
 #[derive(Debug)]
 enum Place {
     Input(Range<usize>),
-    Control,
-    Message,
+    Pending,
     Inflater,
 }
 
 impl Decoder {
-    /// A decoder at the start of a stream, after the handshake.
+    /// Returns a decoder for the stream after the handshake.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Returns whether the stream is over: the client's close frame or a violation was returned.
+    /// Returns `true` if the stream has ended, by a close frame or a violation.
     pub fn is_closed(&self) -> bool {
         self.closed
     }
 
-    /// Returns whether no message is incomplete: the received bytes end at the end of a message.
+    /// Returns `true` if no message is incomplete.
     pub fn is_at_rest(&self) -> bool {
         self.pending.is_none()
     }
 
-    /// Returns the next message from the front of `input`, or `None` when all of `input` is consumed. Call it until
-    /// then: only then does it keep incomplete data. A message in one frame that is completely in `input` is not
-    /// copied. Pass the same `limits` for the whole stream; between calls, `inflater` keeps only the returned message.
+    /// Returns the next message of `input`, or `None` at its end. Call it until then, because only then is incomplete
+    /// data stored. A message in one frame is not copied if `input` has all of it. Pass the same `limits` for the whole
+    /// stream. Between two calls, `inflater` has only the returned message.
     ///
-    /// After a close frame or an error it discards all further input.
+    /// After a close frame or an error, all further input is skipped.
     ///
     /// # Errors
     ///
-    /// A [`Violation`] as soon as the bytes so far can not be the beginning of an acceptable stream.
+    /// Returns a [`Violation`] as soon as no acceptable stream can begin with the bytes so far.
     pub fn next<'a>(
         &'a mut self,
         input: &'a mut Input<'_>,
@@ -55,21 +54,22 @@ impl Decoder {
     ) -> Result<Option<Incoming<'a>>, Violation> {
         if self.closed {
             self.pending = None;
-            input.take(usize::MAX);
+            input.discard();
             return Ok(None);
         }
-        self.release();
+        if self.pending.as_mut().is_some_and(|pending| pending.release()) {
+            self.pending = None;
+        }
         match self.find(input, limits, inflater) {
             Ok(None) => Ok(None),
             Ok(Some((opcode, place))) => {
                 let bytes = match (place, self.pending.as_deref()) {
                     (Place::Input(range), _) => input.bytes(range),
                     (Place::Inflater, _) => inflater.message(),
-                    (Place::Control, Some(pending)) => pending.control(),
-                    (Place::Message, Some(pending)) => pending.message(),
-                    (Place::Control | Place::Message, None) => &[],
+                    (Place::Pending, Some(pending)) => pending.complete(),
+                    (Place::Pending, None) => &[],
                 };
-                let incoming = present(opcode, bytes);
+                let incoming = incoming(opcode, bytes);
                 self.closed = matches!(incoming, Err(_) | Ok(Incoming::Close(_)));
                 incoming.map(Some)
             }
@@ -77,15 +77,6 @@ impl Decoder {
                 self.closed = true;
                 self.pending = None;
                 Err(violation)
-            }
-        }
-    }
-
-    fn release(&mut self) {
-        if let Some(pending) = &mut self.pending {
-            pending.release();
-            if pending.is_idle() {
-                self.pending = None;
             }
         }
     }
@@ -101,7 +92,7 @@ impl Decoder {
                 let Some(header) = self.header(input, limits)? else {
                     return Ok(None);
                 };
-                if let Some(place) = whole(&header, input, limits, inflater)? {
+                if let Some(place) = single_frame(&header, input, limits, inflater)? {
                     return Ok(Some((header.opcode, place)));
                 }
                 self.pending.get_or_insert_default().begin(&header);
@@ -110,74 +101,70 @@ impl Decoder {
             return Ok(match pending.payload(input, limits, inflater)? {
                 Progress::Fragment => continue,
                 Progress::NeedMore => None,
-                Progress::Control(opcode) => Some((opcode, Place::Control)),
-                Progress::Message(opcode) => Some((opcode, Place::Message)),
+                Progress::Complete(opcode) => Some((opcode, Place::Pending)),
                 Progress::Inflated(opcode) => Some((opcode, Place::Inflater)),
             });
         }
     }
 
-    /// Returns the next frame's header, checked against rules and limits. Stores the bytes if it is incomplete.
+    /// Returns the next frame's header, checked against rules and limits. Stores an incomplete one.
     fn header(&mut self, input: &mut Input<'_>, limits: &Limits) -> Result<Option<ParsedHeader>, Violation> {
-        let message = self.pending.as_ref().and_then(|pending| pending.under_way());
-        let in_message = message.is_some();
-        let held = self
-            .pending
-            .as_ref()
-            .map_or(0, |pending| pending.held.bytes().len());
-        let header = if held == 0 {
+        let pending = self.pending.as_deref();
+        let in_message = pending.is_some_and(|pending| pending.message().is_some());
+        let stored = pending.map_or(0, |pending| pending.header.bytes().len());
+        let header = if stored == 0 {
             header::parse(input.rest(), in_message, limits)?
         } else {
             let pending = self.pending.get_or_insert_default();
-            pending.held.top_up(input.rest());
-            header::parse(pending.held.bytes(), in_message, limits)?
+            pending.header.top_up(input.rest());
+            header::parse(pending.header.bytes(), in_message, limits)?
         };
         let Some(header) = header else {
-            if held == 0 && !input.rest().is_empty() {
-                self.pending.get_or_insert_default().held.top_up(input.rest());
+            if stored == 0 && !input.rest().is_empty() {
+                self.pending.get_or_insert_default().header.top_up(input.rest());
             }
-            input.take(usize::MAX);
+            input.discard();
             return Ok(None);
         };
-        input.take(header.size - held);
+        input.take(header.size - stored);
         input.begin_frame();
         if let Some(pending) = &mut self.pending {
-            pending.held.clear();
+            pending.header.clear();
         }
         if !header.opcode.is_control() {
-            let message = self.pending.as_ref().and_then(|pending| pending.under_way());
+            let message = self.pending.as_ref().and_then(|pending| pending.message());
             Message::check(message, &header, limits)?;
         }
         Ok(Some(header))
     }
 }
 
-/// Borrows the payload from the input if it has all of it and the message has no other part.
-fn whole(
+/// Returns the place of a message in one frame if `input` has all of its payload.
+fn single_frame(
     header: &ParsedHeader,
     input: &mut Input<'_>,
     limits: &Limits,
     inflater: &mut Inflater,
 ) -> Result<Option<Place>, Violation> {
-    let alone = header.fin && header.opcode != Opcode::Continuation;
+    let is_single = header.fin && header.opcode != Opcode::Continuation;
     let len = match usize::try_from(header.len) {
-        Ok(len) if alone && len <= input.rest().len() => len,
+        Ok(len) if is_single && len <= input.rest().len() => len,
         _ => return Ok(None),
     };
-    let place = input.take(len);
-    mask::apply(input.bytes_mut(place.clone()), header.key);
+    let range = input.take(len);
+    mask::apply(input.bytes_mut(range.clone()), header.key);
     if !header.compressed {
-        return Ok(Some(Place::Input(place)));
+        return Ok(Some(Place::Input(range)));
     }
     inflater.inflate(
-        input.bytes(place),
+        input.bytes(range),
         header.opcode == Opcode::Text,
         limits.max_message_size,
     )?;
     Ok(Some(Place::Inflater))
 }
 
-fn present(opcode: Opcode, bytes: &[u8]) -> Result<Incoming<'_>, Violation> {
+fn incoming(opcode: Opcode, bytes: &[u8]) -> Result<Incoming<'_>, Violation> {
     Ok(match opcode {
         Opcode::Text => Incoming::Text(text(bytes)?),
         Opcode::Binary | Opcode::Continuation => Incoming::Binary(bytes),
@@ -191,7 +178,7 @@ fn text(bytes: &[u8]) -> Result<&str, Violation> {
     simdutf8::basic::from_utf8(bytes).map_err(|_| Violation::NotUtf8)
 }
 
-/// The code and reason in a close frame's payload (RFC 6455, section 7.4, and IANA's registry of codes).
+/// Returns the code and reason of a close frame (RFC 6455, section 7.4, and IANA's registry of codes).
 fn close(payload: &[u8]) -> Result<Option<(u16, &str)>, Violation> {
     let Some((code, reason)) = payload.split_first_chunk::<2>() else {
         return if payload.is_empty() {

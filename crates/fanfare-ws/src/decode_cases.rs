@@ -1,4 +1,4 @@
-//! Streams as data: each must lead to the same however it is split.
+//! Streams with their expected results, which do not depend on how a stream is split.
 
 use crate::testkit::{KEY, Seen, deflate_limits, limits, one, part};
 use crate::{Deflater, Limits, Opcode, Violation, encode};
@@ -65,7 +65,7 @@ fn ping(bytes: &[u8]) -> Seen {
     Seen::Ping(bytes.to_vec())
 }
 
-/// A frame whose first two bytes are as given; masked with zeroes, hence plain.
+/// Returns a frame with these first two bytes.
 pub(crate) fn raw(first: u8, second: u8, rest: &[u8]) -> Vec<u8> {
     [&[first, second], rest].concat()
 }

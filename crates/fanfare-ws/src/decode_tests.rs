@@ -1,4 +1,4 @@
-//! The decoder against streams as data.
+//! Tests of the decoder, with the streams of `decode_cases` and others.
 
 use crate::decode_cases::{Case, all, binary, raw, text};
 use crate::testkit::{Outcome, Seen, decode, limits, one, part, random};
@@ -12,16 +12,16 @@ fn assert_outcome(case: &Case, outcome: &Outcome, how: &str) {
 }
 
 #[test]
-fn streams_in_one_piece() {
+fn streams_are_decoded_in_one_piece() {
     for case in all() {
         assert_outcome(&case, &decode([&case.stream[..]], &case.limits), "whole");
     }
 }
 
 #[test]
-fn streams_split_once_anywhere() {
+fn streams_are_decoded_in_two_pieces() {
     for case in all() {
-        // Long payloads are uniform inside; only their ends matter.
+        // Long payloads are uniform, so only their ends matter.
         let len = case.stream.len();
         for at in (0..=len).filter(|at| *at < 600 || at + 600 > len || at % 997 == 0) {
             let (front, back) = case.stream.split_at(at);
@@ -35,7 +35,7 @@ fn streams_split_once_anywhere() {
 }
 
 #[test]
-fn streams_byte_by_byte() {
+fn streams_are_decoded_byte_by_byte() {
     for case in all() {
         assert_outcome(
             &case,
@@ -46,7 +46,7 @@ fn streams_byte_by_byte() {
 }
 
 #[test]
-fn streams_split_at_random() {
+fn streams_are_decoded_in_random_pieces() {
     let mut state = 0x5EED_1234;
     for round in 0..40 {
         for case in all() {
@@ -68,7 +68,7 @@ fn streams_split_at_random() {
 }
 
 #[test]
-fn close_codes() {
+fn only_allowed_close_codes_are_accepted() {
     let allowed = |code: u16| matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999);
     for code in (0..=1200_u16).chain([1999, 2000, 2999, 3000, 3999, 4000, 4999, 5000, 65535]) {
         let outcome = decode([&one(Close, &code.to_be_bytes())[..]], &limits());
@@ -85,7 +85,7 @@ fn close_codes() {
 }
 
 #[test]
-fn text_fails_at_the_first_impossible_byte_of_an_unfinished_frame() {
+fn text_fails_at_its_first_invalid_byte_in_an_incomplete_frame() {
     let check = |frames: &[Vec<u8>], bad_at: usize| {
         let stream = frames.concat();
         let outcome = decode(stream.chunks(1), &limits());
@@ -94,7 +94,7 @@ fn text_fails_at_the_first_impossible_byte_of_an_unfinished_frame() {
             (Some(Violation::NotUtf8), bad_at),
             "{stream:x?}"
         );
-        // The bytes so far are enough for the verdict.
+        // The bytes so far are enough.
         assert_eq!(
             decode([&stream[..=bad_at]], &limits()).end,
             Some(Violation::NotUtf8)
@@ -121,7 +121,7 @@ fn text_fails_at_the_first_impossible_byte_of_an_unfinished_frame() {
 }
 
 #[test]
-fn headers_fail_before_the_payload_comes() {
+fn headers_fail_before_the_payload_arrives() {
     for (header, end) in [
         (
             raw(0x82, 0xFF, &[0, 0, 0, 0, 0x40, 0, 0, 0, 1, 2, 3, 4]),
@@ -143,7 +143,7 @@ fn headers_fail_before_the_payload_comes() {
 }
 
 #[test]
-fn sizes_count_over_all_fragments() {
+fn the_size_of_a_message_is_that_of_all_fragments() {
     let limits = Limits {
         max_message_size: 10,
         ..limits()
@@ -170,7 +170,7 @@ fn sizes_count_over_all_fragments() {
 }
 
 #[test]
-fn fragments_are_limited_even_if_empty() {
+fn empty_fragments_are_limited_too() {
     let limits = Limits {
         max_fragments: 3,
         ..limits()
@@ -181,7 +181,7 @@ fn fragments_are_limited_even_if_empty() {
     assert_eq!(
         decode([&fits[..], &fits[..]], &limits).seen.len(),
         4,
-        "counted anew for each message"
+        "the count begins anew for each message"
     );
     for fourth in [more.clone(), last] {
         let stream = [part(Text, b""), more.clone(), more.clone(), fourth].concat();
@@ -197,7 +197,7 @@ fn fragments_are_limited_even_if_empty() {
 }
 
 #[test]
-fn whole_messages_are_lent_from_the_input_and_leave_no_state() {
+fn a_complete_message_is_borrowed_and_leaves_no_state() {
     let mut decoder = Decoder::new();
     let mut inflater = Inflater::new();
     let mut bytes = [one(Text, b"hello"), one(Ping, b"p"), one(Binary, &[7; 300])].concat();
@@ -219,7 +219,7 @@ fn whole_messages_are_lent_from_the_input_and_leave_no_state() {
     assert_eq!(count, 3);
     assert!(decoder.is_at_rest());
 
-    // The state of an incomplete part is dropped when it is complete.
+    // The state is dropped when the message is complete.
     let stream = [part(Text, b"a"), one(Continuation, b"b"), one(Ping, b"ping")].concat();
     for piece in stream.chunks(1) {
         let mut piece = piece.to_vec();
@@ -235,7 +235,7 @@ fn an_idle_decoder_is_two_words() {
 }
 
 #[test]
-fn nothing_is_read_after_the_end() {
+fn bytes_after_the_end_are_skipped() {
     for end in [one(Close, b""), vec![0x83]] {
         let outcome = decode([&end[..], &one(Text, b"more"), &[0xFF; 20]], &limits());
         assert!(outcome.seen.len() + usize::from(outcome.end.is_some()) == 1);

@@ -1,4 +1,4 @@
-//! Message compression (RFC 7692, section 7.2), always without context takeover: each message is independent.
+//! Compresses and decompresses messages (RFC 7692, section 7.2), each without the context of the others.
 
 use bytes::Bytes;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
@@ -6,34 +6,33 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 use crate::utf8::Utf8;
 use crate::{DeflateParams, Opcode, Violation, encode};
 
-/// The bytes that the sender cuts off the end of each message: length and complement of an empty stored block.
+/// The last bytes of each compressed message, which its sender removes: length and complement of an empty stored block.
 const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
-/// An empty block with the "final" bit: only between blocks does it end the stream, so a message that stops in
-/// the middle of a block is found out.
+/// An empty final block. It ends the stream only between blocks, so it shows whether a message stops inside a block.
 const FINAL_BLOCK: [u8; 2] = [0x03, 0x00];
-/// Bytes inflated at a time between checks of text and size.
+/// The bytes that are decompressed between two checks of text and size.
 const STEP: usize = 64 * 1024;
-/// Buffers that grew above this shrink at the next message.
+/// The size in bytes above which a buffer is freed at the next message.
 const KEEP: usize = 256 * 1024;
-/// Messages below this many bytes go out plain: they fit a packet either way, and readying the compressor costs
-/// more than all the rest of sending them.
-const WORTHWHILE: usize = 128;
-/// The smallest window zlib compresses with.
+/// The minimum size in bytes of a message that is compressed. A smaller one fits a packet anyway, and the reset of the
+/// compressor costs more than the rest of the send.
+const MIN_COMPRESSED: usize = 128;
+/// The smallest window with which zlib compresses.
 const MIN_WINDOW: u8 = 9;
 const MAX_WINDOW: u8 = 15;
 const WINDOWS: usize = (MAX_WINDOW - MIN_WINDOW) as usize + 1;
 
-/// The most bytes a message of `size` bytes may take compressed. Data which does not compress grows a little;
-/// even the fixed Huffman code, the worst choice there is, makes at most 9 bits of 8.
+/// Returns the maximum compressed size of a message of `size` bytes. Data that does not compress grows a little; the
+/// worst code, the fixed Huffman code, has at most 9 bits for 8.
 pub(crate) fn longest_compressed(size: usize) -> usize {
     size.saturating_add(size / 8).saturating_add(64)
 }
 
-/// Inflates compressed messages, one at a time. About 45 KB and the message: one per thread.
+/// Decompresses one message at a time. It takes 45 KB and the message, so a thread has one for all its connections.
 #[derive(Debug)]
 pub struct Inflater {
     stream: Decompress,
-    /// Kept zeroed or used up to its length, so that no message pays for clearing it.
+    /// The buffer. All its bytes are initialised, so no message has to clear it.
     out: Vec<u8>,
     len: usize,
 }
@@ -45,7 +44,7 @@ impl Default for Inflater {
 }
 
 impl Inflater {
-    /// Reads every window size, whatever was negotiated.
+    /// Returns an inflater for every window size.
     pub fn new() -> Self {
         Self {
             stream: Decompress::new_with_window_bits(false, MAX_WINDOW),
@@ -54,12 +53,12 @@ impl Inflater {
         }
     }
 
-    /// The last message that was inflated.
+    /// Returns the last decompressed message.
     pub(crate) fn message(&self) -> &[u8] {
         &self.out[..self.len]
     }
 
-    /// Inflates one whole message of at most `max` bytes, never holding more than that (and one byte).
+    /// Decompresses a complete message of at most `max` bytes, with a buffer of at most one byte more.
     pub(crate) fn inflate(&mut self, compressed: &[u8], text: bool, max: usize) -> Result<(), Violation> {
         self.stream.reset(false);
         self.len = 0;
@@ -77,7 +76,7 @@ impl Inflater {
         utf8.map_or(Ok(()), Utf8::finish)
     }
 
-    /// Inflates all of `part`; returns whether a final block ended exactly there.
+    /// Decompresses all of `part`; returns `true` if a final block ends exactly there.
     fn run(&mut self, mut part: &[u8], mut utf8: Option<&mut Utf8>, max: usize) -> Result<bool, Violation> {
         loop {
             let end = self.make_room(max);
@@ -97,7 +96,7 @@ impl Inflater {
                 return Err(Violation::TooBig);
             }
             if status == Status::StreamEnd {
-                // A sender may end a message's blocks with a final one and continue (RFC 7692, section 7.2.3.5).
+                // More blocks may follow a final one (RFC 7692, section 7.2.3.5).
                 self.stream.reset(false);
                 if part.is_empty() {
                     return Ok(true);
@@ -110,8 +109,8 @@ impl Inflater {
         }
     }
 
-    /// Makes sure that some bytes fit after `len`, by doubling; returns how far this step may write. That is
-    /// one byte above `max`, which distinguishes a message of just that size from a longer one.
+    /// Doubles the buffer if it is full; returns the end of the next step. The buffer may have one byte more than `max`,
+    /// to detect a longer message.
     fn make_room(&mut self, max: usize) -> usize {
         let most = max.saturating_add(1);
         let end = self.len.saturating_add(STEP).min(most);
@@ -125,11 +124,12 @@ impl Inflater {
 }
 
 fn difference(before: u64, after: u64) -> usize {
-    // Both count bytes of slices in memory.
+    // Both count bytes in memory.
     usize::try_from(after - before).unwrap_or(usize::MAX)
 }
 
-/// Compresses messages, one at a time. About 270 KB for each window size in use: one per thread.
+/// Compresses one message at a time. It takes 270 KB for each window size in use, so a thread has one for all its
+/// connections.
 #[derive(Debug, Default)]
 pub struct Deflater {
     streams: [Option<Compress>; WINDOWS],
@@ -137,16 +137,16 @@ pub struct Deflater {
 }
 
 impl Deflater {
-    /// Allocates nothing until it is used.
+    /// Returns a deflater. It allocates at its first message.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Compresses one message for a frame with RSV1, without the four bytes that the receiver adds itself.
+    /// Compresses a message for a frame with RSV1, without the four bytes that the receiver appends. Returns `None` if
+    /// zlib fails; then send the message uncompressed.
     ///
-    /// `window_bits` is [`DeflateParams::server_max_window_bits`]. For 8 the 9-bit compressor serves: zlib never
-    /// looks back further than its window less 262 bytes, here 250. `None` if zlib fails, which it has no reason
-    /// to; the message can then go uncompressed.
+    /// `window_bits` is [`DeflateParams::server_max_window_bits`]. For 8, the compressor with 9 bits is used: zlib looks
+    /// back at most its window minus 262 bytes, here 250.
     pub fn compress(&mut self, payload: &[u8], window_bits: u8) -> Option<&[u8]> {
         let bits = window_bits.clamp(MIN_WINDOW, MAX_WINDOW);
         let stream = self.streams[usize::from(bits - MIN_WINDOW)]
@@ -172,9 +172,9 @@ impl Deflater {
         }
     }
 
-    /// A whole frame for a client that negotiated `params`: compressed, or plain if compression gains nothing.
+    /// Returns the frame of a message for a client that negotiated `params`: compressed if that makes it smaller.
     pub fn frame(&mut self, opcode: Opcode, payload: &[u8], params: DeflateParams) -> Bytes {
-        if opcode.is_control() || payload.len() < WORTHWHILE {
+        if opcode.is_control() || payload.len() < MIN_COMPRESSED {
             return encode::frame(opcode, payload, false);
         }
         match self.compress(payload, params.server_max_window_bits) {
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn examples_of_the_rfc() {
+    fn the_examples_of_the_rfc_are_decompressed() {
         // RFC 7692, section 7.2.3
         assert_eq!(
             inflate(b"\xf2\x48\xcd\xc9\xc9\x07\x00", true, 5).unwrap(),
@@ -236,11 +236,11 @@ mod tests {
     }
 
     #[test]
-    fn streams_that_do_not_end_between_blocks_are_bad() {
+    fn streams_that_do_not_end_between_blocks_are_refused() {
         for bad in [
             &b""[..],                                // not even an empty block
             b"\xf2\x48\xcd\xc9\xc9\x07",             // the empty block at the end is missing
-            b"\xf2\x48\xcd\xc9",                     // cut inside a block
+            b"\xf2\x48\xcd\xc9",                     // cut off inside a block
             b"\xf3\x48\xcd\xc9\xc9\x07\x00",         // the same after a final block
             b"\x00\x05\x00\xfa\xffHel",              // cut inside a stored block
             b"\x00\x05\x00\xfa\xfeHello\x00",        // wrong complement of the length
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_compressed_inflates_again() {
+    fn a_compressed_message_is_decompressed_to_itself() {
         let mut deflater = Deflater::new();
         let mut inflater = Inflater::new();
         for bits in 8..=15 {
@@ -267,12 +267,12 @@ mod tests {
     }
 
     #[test]
-    fn windows_are_respected() {
+    fn a_message_looks_back_at_most_its_window() {
         let mut deflater = Deflater::new();
         for bits in 9..=15 {
             for sample in samples() {
                 let compressed = deflater.compress(&sample, bits).unwrap().to_vec();
-                // An inflater that may write a few bytes at a time can refer back only to its window.
+                // An inflater that writes a few bytes at a time can look back only within its window.
                 let mut inflater = Decompress::new_with_window_bits(false, bits);
                 let mut plain: Vec<u8> = Vec::new();
                 let mut rest = &compressed[..];
@@ -295,10 +295,10 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_window_is_respected() {
+    fn the_smallest_window_is_not_exceeded() {
         let mut state = 5;
         let mut deflater = Deflater::new();
-        // Repeating noise shrinks exactly if the compressor's window covers its period.
+        // Repeated noise shrinks only if the window covers its period.
         for period in (100..=240).step_by(20).chain(251..=520) {
             let noise: Vec<u8> = (0..period).map(|_| random(&mut state).to_be_bytes()[7]).collect();
             let sample: Vec<u8> = noise.iter().copied().cycle().take(4000).collect();
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn bombs_are_cut_at_the_limit() {
+    fn decompression_stops_at_the_limit() {
         let bomb = Deflater::new().compress(&vec![0; 50 << 20], 15).unwrap().to_vec();
         assert!(bomb.len() < 60_000, "a bomb is small: {}", bomb.len());
         for max in [0, 1, 1000, STEP - 1, STEP, 1 << 20] {
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_checked_while_it_inflates() {
+    fn text_is_checked_during_decompression() {
         let mut deflater = Deflater::new();
         let mut text = b"\xff".to_vec();
         text.resize(50 << 20, b'a');
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_message_leaves_nothing_to_the_next() {
+    fn a_failed_message_does_not_affect_the_next() {
         let mut inflater = Inflater::new();
         let hello = b"\xf2\x48\xcd\xc9\xc9\x07\x00";
         for bad in [&b"\xff\xff"[..], b"\x00\xff\xff\x00\x00abc", b"\xf2\x48\xcd"] {
@@ -369,14 +369,14 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_compressed_only_where_it_helps() {
+    fn frames_are_compressed_only_if_that_makes_them_smaller() {
         let mut deflater = Deflater::new();
         let params = DeflateParams {
             server_max_window_bits: 15,
         };
         let mut state = 9;
         let noise: Vec<u8> = (0..500).map(|_| random(&mut state).to_be_bytes()[7]).collect();
-        for plain in [&b"ab"[..], &[b'a'; WORTHWHILE - 1], &noise] {
+        for plain in [&b"ab"[..], &[b'a'; MIN_COMPRESSED - 1], &noise] {
             assert_eq!(
                 deflater.frame(Opcode::Binary, plain, params),
                 encode::frame(Opcode::Binary, plain, false)

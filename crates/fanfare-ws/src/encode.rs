@@ -1,13 +1,13 @@
-//! Frames to send (RFC 6455, section 5). A server's frames are not masked, so one frame serves every receiver.
+//! Encodes frames (RFC 6455, section 5). A server's frames are not masked, so all receivers share one frame.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::{Opcode, mask};
 
-/// Most bytes of a close frame's reason: a control frame's 125 less the code.
+/// The maximum length of a close reason in bytes: the 125 of a control frame, minus the code.
 const MAX_REASON: usize = 123;
 
-/// A frame's header, separate from its payload: for vectored writes.
+/// The header of a frame without its payload, for vectored writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
     bytes: [u8; 10],
@@ -20,7 +20,7 @@ impl AsRef<[u8]> for Header {
     }
 }
 
-/// The header of an unfragmented, unmasked frame whose payload has `len` bytes; `rsv1` marks it as compressed.
+/// Returns the header of an unfragmented, unmasked frame for a payload of `len` bytes. `rsv1` marks it as compressed.
 pub fn header(opcode: Opcode, len: usize, rsv1: bool) -> Header {
     let mut bytes = [0; 10];
     bytes[0] = 0x80 | (u8::from(rsv1) << 6) | opcode as u8;
@@ -43,7 +43,7 @@ pub fn header(opcode: Opcode, len: usize, rsv1: bool) -> Header {
     Header { bytes, len: size }
 }
 
-/// A whole unfragmented frame, in one allocation. A control frame's payload must be at most 125 bytes.
+/// Returns an unfragmented frame, with one allocation. A control frame has a payload of at most 125 bytes.
 pub fn frame(opcode: Opcode, payload: &[u8], rsv1: bool) -> Bytes {
     debug_assert!(
         !opcode.is_control() || payload.len() <= 125,
@@ -56,17 +56,7 @@ pub fn frame(opcode: Opcode, payload: &[u8], rsv1: bool) -> Bytes {
     frame.freeze()
 }
 
-/// A ping; of the payload at most 125 bytes are sent.
-pub fn ping_frame(payload: &[u8]) -> Bytes {
-    frame(Opcode::Ping, &payload[..payload.len().min(125)], false)
-}
-
-/// A pong, the answer to a ping with this payload.
-pub fn pong_frame(payload: &[u8]) -> Bytes {
-    frame(Opcode::Pong, &payload[..payload.len().min(125)], false)
-}
-
-/// A close frame. A reason above 123 bytes is cut at the end of a character.
+/// Returns a close frame. A reason of more than 123 bytes is cut between two characters.
 pub fn close_frame(code: u16, reason: &str) -> Bytes {
     let mut end = reason.len().min(MAX_REASON);
     while !reason.is_char_boundary(end) {
@@ -78,17 +68,12 @@ pub fn close_frame(code: u16, reason: &str) -> Bytes {
     frame(Opcode::Close, &payload, false)
 }
 
-/// A close frame without code or reason: the answer to one.
-pub fn empty_close_frame() -> Bytes {
-    frame(Opcode::Close, &[], false)
-}
-
-/// A whole unfragmented frame as a client sends it, masked with `key`. For test and benchmark clients.
+/// Returns an unfragmented frame of a client, masked with `key`. For the clients of tests and benchmarks.
 pub fn masked_frame(opcode: Opcode, payload: &[u8], key: [u8; 4]) -> BytesMut {
     masked_fragment(opcode, true, false, payload, key)
 }
 
-/// Like [`masked_frame`] with the FIN and RSV1 bits as given.
+/// Returns a frame like [`masked_frame`], with these FIN and RSV1 bits.
 pub fn masked_fragment(opcode: Opcode, fin: bool, rsv1: bool, payload: &[u8], key: [u8; 4]) -> BytesMut {
     let header = header(opcode, payload.len(), rsv1);
     let mut frame = BytesMut::with_capacity(header.as_ref().len() + 4 + payload.len());
@@ -135,9 +120,8 @@ mod tests {
             masked_fragment(Opcode::Text, false, true, b"", [0; 4])[..],
             *b"\x41\x80\0\0\0\0"
         );
-        assert_eq!(ping_frame(b"Hello")[..], *b"\x89\x05Hello");
-        assert_eq!(pong_frame(&[7; 200])[..2], *b"\x8A\x7D");
-        assert_eq!(empty_close_frame()[..], *b"\x88\x00");
+        assert_eq!(frame(Opcode::Ping, b"Hello", false)[..], *b"\x89\x05Hello");
+        assert_eq!(frame(Opcode::Close, b"", false)[..], *b"\x88\x00");
     }
 
     #[test]

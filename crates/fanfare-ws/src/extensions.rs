@@ -1,47 +1,46 @@
-//! Negotiation of permessage-deflate (RFC 6455, section 9.1; RFC 7692, sections 5 and 7.1).
+//! Negotiates permessage-deflate (RFC 6455, section 9.1; RFC 7692, sections 5 and 7.1).
 
 use std::borrow::Cow;
 
 use http::header::SEC_WEBSOCKET_EXTENSIONS;
 use http::{HeaderMap, HeaderValue};
 
-/// The negotiated compression parameters of one connection. Context takeover is always off in both directions.
+/// The negotiated compression of one connection. Context takeover is always off in both directions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeflateParams {
-    /// The window we may compress with, as a power of two: 8 to 15.
+    /// The binary logarithm of the server's maximum window size: 8 to 15.
     pub server_max_window_bits: u8,
 }
 
-/// An offer we took.
+/// An accepted offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Agreement {
-    /// For [`crate::Limits::deflate`] and [`crate::Deflater`].
+    /// The parameters for [`crate::Limits::deflate`] and [`crate::Deflater`].
     pub params: DeflateParams,
-    /// Our answer's `Sec-WebSocket-Extensions`.
+    /// The `Sec-WebSocket-Extensions` of the response.
     pub answer: HeaderValue,
 }
 
-/// A header that does not follow the grammar. The handshake must fail then: "400 Bad Request".
+/// The header does not follow the grammar, so the handshake must fail with the status 400.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("malformed Sec-WebSocket-Extensions")]
 pub struct Malformed;
 
-/// Returns the first of the client's offers that we can accept; `None` if there is none.
+/// Returns the first acceptable offer of the client; `None` if there is none.
 ///
-/// Other extensions are passed over. So is an offer of permessage-deflate with a parameter that is unknown, given
-/// twice, or badly valued: RFC 7692, section 7.1, lets us only decline it, and the client may have offered a
-/// simpler one next.
+/// Other extensions are ignored. An offer of permessage-deflate with an unknown, repeated or invalid parameter is
+/// declined (RFC 7692, section 7.1), because a simpler offer may follow.
 ///
 /// # Errors
 ///
-/// [`Malformed`] if a header breaks the grammar.
+/// [`Malformed`] if a header does not follow the grammar.
 pub fn negotiate(headers: &HeaderMap) -> Result<Option<Agreement>, Malformed> {
     let mut chosen = None;
     for value in headers.get_all(SEC_WEBSOCKET_EXTENSIONS) {
-        let mut text = Scanner {
+        let mut text = Parser {
             rest: value.to_str().map_err(|_| Malformed)?,
         };
-        // All of it is parsed even after the choice, since all of it must follow the grammar.
+        // After the choice, the rest is parsed too: all of the header must follow the grammar.
         while let Some(offer) = text.offer()? {
             chosen = chosen.or_else(|| accept(&offer));
         }
@@ -54,9 +53,10 @@ struct Offer<'h> {
     parameters: Vec<(&'h str, Option<Cow<'h, str>>)>,
 }
 
-/// Our answer turns context takeover off both ways: a window kept for each connection would cost more memory than
-/// the rest of the connection. RFC 7692, section 7.1.1.2, lets a server ask that of the client unasked. The
-/// client's window is left at any size, since one inflater of the largest serves all connections.
+/// Returns the agreement for `offer` if it is acceptable. The response turns context takeover off in both directions: a
+/// window for each connection would take more memory than the rest of the connection. A server may do that without
+/// an offer of the client (RFC 7692, section 7.1.1.2). The client's window may have any size, because one inflater with
+/// the largest window serves all connections.
 fn accept(offer: &Offer<'_>) -> Option<Agreement> {
     if offer.name != "permessage-deflate" {
         return None;
@@ -83,7 +83,7 @@ fn accept(offer: &Offer<'_>) -> Option<Agreement> {
     }
     let plain = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
     let answer = match server_bits {
-        // Repeated even if it is the largest: that is how the parameter is accepted (section 7.1.2.1).
+        // The response accepts the parameter by a repetition, even if the value is the maximum (section 7.1.2.1).
         Some(bits) => HeaderValue::try_from(format!("{plain}; server_max_window_bits={bits}")).ok()?,
         None => HeaderValue::from_static(plain),
     };
@@ -95,19 +95,19 @@ fn accept(offer: &Offer<'_>) -> Option<Agreement> {
     })
 }
 
-/// 8 to 15 in decimal without leading zeroes (RFC 7692, section 7.1.2).
+/// Parses 8 to 15 in decimal, without leading zeroes (RFC 7692, section 7.1.2).
 fn window_bits(value: &str) -> Option<u8> {
     let plain = value.bytes().all(|byte| byte.is_ascii_digit()) && !value.starts_with('0');
     value.parse().ok().filter(|bits| plain && (8..=15).contains(bits))
 }
 
-/// Reads the header's grammar from front to back.
-struct Scanner<'h> {
+/// A parser of the header, with its remaining text.
+struct Parser<'h> {
     rest: &'h str,
 }
 
-impl<'h> Scanner<'h> {
-    /// The next element of the list: `token *( ";" token [ "=" ( token | quoted-string ) ] )`.
+impl<'h> Parser<'h> {
+    /// Parses the next element of the list: `token *( ";" token [ "=" ( token | quoted-string ) ] )`.
     fn offer(&mut self) -> Result<Option<Offer<'h>>, Malformed> {
         // Lists may have empty elements (RFC 9110, section 5.6.1.2).
         while self.sign(',') {}
@@ -130,7 +130,7 @@ impl<'h> Scanner<'h> {
         }
     }
 
-    /// Skips blanks; takes `sign` and the blanks after it if it is next.
+    /// Skips blanks. If `sign` is next, skips it and the blanks after it, and returns `true`.
     fn sign(&mut self, sign: char) -> bool {
         self.rest = self.rest.trim_start_matches([' ', '\t']);
         match self.rest.strip_prefix(sign) {
@@ -157,7 +157,7 @@ impl<'h> Scanner<'h> {
         }
     }
 
-    /// A token, or a quoted string that is a token once unquoted (RFC 6455, section 9.1).
+    /// Parses a token, or a quoted string with a token in it (RFC 6455, section 9.1).
     fn value(&mut self) -> Result<Cow<'h, str>, Malformed> {
         let Some(quoted) = self.rest.strip_prefix('"') else {
             return self.token().map(Cow::Borrowed);
@@ -181,7 +181,7 @@ impl<'h> Scanner<'h> {
     }
 }
 
-/// RFC 9110, section 5.6.2.
+/// Returns `true` if tokens may contain `byte` (RFC 9110, section 5.6.2).
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
@@ -219,7 +219,7 @@ mod tests {
         check(", ,permessage-deflate,,", Some(15));
         check("x-webkit-deflate-frame; no_context_takeover", None);
         check("foo; a=\"b\"; c, permessage-deflate", Some(15));
-        // The first acceptable one is taken.
+        // The first acceptable offer
         check(
             "permessage-deflate; server_max_window_bits=9, permessage-deflate",
             Some(9),
@@ -228,7 +228,7 @@ mod tests {
             "permessage-deflate; unknown, permessage-deflate; server_max_window_bits=11",
             Some(11),
         );
-        // Declined as they stand
+        // Offers that are declined
         check("permessage-deflate; unknown", None);
         check("permessage-deflate; server_max_window_bits", None);
         check("permessage-deflate; server_max_window_bits=7", None);

@@ -1,4 +1,4 @@
-//! The opening handshake's request (RFC 6455, section 4.2).
+//! Checks the request of the opening handshake (RFC 6455, section 4.2).
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine as _;
@@ -8,35 +8,34 @@ use http::header::{CONNECTION, HOST, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKE
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, Version};
 
-/// The suffix that is hashed with the key (RFC 6455, section 1.3).
+/// The suffix of the key in its hash (RFC 6455, section 1.3).
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// The last character of 16 bytes in base64 has spare bits which need not be zero: the RFC's own example of a
-/// key has some set.
+/// The last character of 16 bytes in base64 has spare bits. They may be set, as in the RFC's example of a key.
 const KEY_ENGINE: GeneralPurpose = GeneralPurpose::new(
     &ALPHABET,
     GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
 );
 
-/// Why a request can not become a WebSocket.
+/// The reason why a request cannot become a WebSocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HandshakeError {
-    /// A method other than GET.
+    /// The method is not GET.
     #[error("a WebSocket is opened with GET")]
     NotGet,
-    /// HTTP/1.0 has no upgrade, and HTTP/2 has another one.
+    /// The version is not HTTP/1.1: HTTP/1.0 has no upgrade, and HTTP/2 has another one.
     #[error("a WebSocket is opened with HTTP/1.1")]
     NotHttp11,
-    /// A request without `Upgrade: websocket`.
+    /// `Upgrade` does not name `websocket`.
     #[error("this is a WebSocket endpoint, and the request has no header Upgrade: websocket")]
     NotWebSocket,
-    /// `Connection` does not name the upgrade, typically because a proxy removed it.
+    /// `Connection` does not name `upgrade`, typically because a proxy removed it.
     #[error("header Connection: upgrade is missing")]
     NoUpgrade,
-    /// No `Host`, or several.
+    /// `Host` is missing or repeated.
     #[error("exactly one header Host is needed")]
     BadHost,
-    /// Another version of the protocol than 13.
+    /// The version of the protocol is not 13.
     #[error("only WebSocket version 13 is spoken here")]
     BadVersion,
     /// `Sec-WebSocket-Key` is missing, repeated, or not 16 bytes in base64.
@@ -45,7 +44,7 @@ pub enum HandshakeError {
 }
 
 impl HandshakeError {
-    /// The answer's status; the error's text may be its body.
+    /// Returns the response's status.
     pub const fn status(self) -> StatusCode {
         match self {
             Self::NotGet => StatusCode::METHOD_NOT_ALLOWED,
@@ -54,7 +53,7 @@ impl HandshakeError {
         }
     }
 
-    /// The headers that a response with this status must have.
+    /// Returns the headers that the response must have.
     pub const fn headers(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::NotGet => &[("allow", "GET")],
@@ -68,12 +67,12 @@ impl HandshakeError {
     }
 }
 
-/// Returns whether the request asks for a WebSocket, in a valid form or not: `Upgrade` names it.
+/// Returns `true` if `Upgrade` names `websocket`, even if the request is otherwise invalid.
 pub fn is_upgrade(headers: &HeaderMap) -> bool {
     lists(headers, &UPGRADE, "websocket")
 }
 
-/// Checks an upgrade request; gives the value of our `Sec-WebSocket-Accept`.
+/// Checks an upgrade request, and returns the `Sec-WebSocket-Accept` of the response.
 ///
 /// # Errors
 /// Returns the first error of the request.
@@ -123,7 +122,7 @@ fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     values.next().is_none().then(|| value.trim_ascii())
 }
 
-/// Whether a header's list of tokens has `token`, in any case of letters.
+/// Returns `true` if a header's list contains `token`, in any case.
 fn lists(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     let mut values = headers
         .get_all(name)
@@ -168,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_accept_key_is_that_of_the_rfc() {
+    fn the_accept_key_of_the_rfc_is_computed() {
         assert_eq!(accept_key(KEY.1), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         assert_eq!(
             check(&request(&[])),
@@ -177,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn good_requests() {
+    fn valid_requests_are_accepted() {
         for changes in [
             &[("upgrade", "WebSocket")][..],
             &[("upgrade", "h2c, websocket")],
@@ -191,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_requests() {
+    fn invalid_headers_are_refused() {
         use HandshakeError::{BadHost, BadKey, BadVersion, NoUpgrade, NotWebSocket};
         let check = |changes: &[(&str, &str)], error: HandshakeError, status: u16| {
             assert_eq!(check(&request(changes)), Err(error), "{changes:?}");
@@ -220,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_methods_and_versions() {
+    fn other_methods_and_versions_are_refused() {
         let mut post = request(&[]);
         post.method = Method::POST;
         assert_eq!(check(&post), Err(HandshakeError::NotGet));

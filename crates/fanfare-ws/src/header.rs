@@ -1,4 +1,4 @@
-//! Frame headers as clients send them (RFC 6455, section 5.2).
+//! Parses the headers of clients' frames (RFC 6455, section 5.2).
 
 use crate::{Limits, Opcode, Violation};
 use Violation::Protocol;
@@ -8,23 +8,22 @@ pub(crate) const MAX_HEADER: usize = 14;
 /// The longest payload of a control frame (RFC 6455, section 5.5).
 pub(crate) const MAX_CONTROL: u64 = 125;
 
-/// A frame's header that is complete and valid.
+/// A complete and valid header of a frame.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ParsedHeader {
     pub(crate) opcode: Opcode,
     pub(crate) fin: bool,
-    /// RSV1: the message is compressed (RFC 7692, section 6).
+    /// The bit RSV1: the message is compressed (RFC 7692, section 6).
     pub(crate) compressed: bool,
     pub(crate) key: [u8; 4],
-    /// Payload length in bytes.
+    /// The length of the payload in bytes.
     pub(crate) len: u64,
-    /// How many bytes the header itself takes.
+    /// The length of the header in bytes.
     pub(crate) size: usize,
 }
 
-/// Reads the header at the front of `bytes`; `None` if it is not complete yet. Every rule is applied as soon as its
-/// bytes have arrived, and always in the same order, so that the verdict depends neither on how the bytes were split
-/// nor on a rest that may never arrive.
+/// Parses the header at the start of `bytes`; returns `None` if it is incomplete. It checks each rule as soon as the
+/// necessary bytes are there, in a fixed order, so the result does not depend on how the stream is split.
 pub(crate) fn parse(
     bytes: &[u8],
     in_message: bool,
@@ -77,7 +76,7 @@ fn opcode(first: u8) -> Result<Opcode, Violation> {
     })
 }
 
-/// Applies the rules about the first byte and about the order of frames.
+/// Checks the first byte, and the order of frames.
 fn check_first(first: u8, opcode: Opcode, in_message: bool, limits: &Limits) -> Result<(), Violation> {
     let starts_message = matches!(opcode, Opcode::Text | Opcode::Binary);
     if first & 0x30 != 0 || (first & 0x40 != 0 && limits.deflate.is_none()) {
@@ -98,7 +97,7 @@ fn check_first(first: u8, opcode: Opcode, in_message: bool, limits: &Limits) -> 
     Ok(())
 }
 
-/// Returns the payload length and the number of bytes of its extension. `bytes` starts after the header's second byte.
+/// Returns the payload length, and the size of the extended length in bytes. `bytes` starts after the header's second byte.
 fn length(short: u8, bytes: &[u8]) -> Result<Option<(u64, usize)>, Violation> {
     match short {
         126 => {

@@ -3,12 +3,12 @@
 //! * [`Decoder`] turns a client's bytes into messages. It is strict: it fails at the first byte that cannot belong to a
 //!   valid stream.
 //! * [`encode`] builds the frames that a server sends.
-//! * [`handshake`] and [`extensions`] judge the upgrade request.
-//! * [`Inflater`] and [`Deflater`] are big, so a thread has one of each and lends it to its connections. No connection
-//!   keeps compression state, since "no context takeover" is always negotiated in both directions.
+//! * [`handshake`] checks the upgrade request, [`extensions`] negotiates compression.
+//! * [`Inflater`] and [`Deflater`] are large, so all connections of a thread share one of each. No connection
+//!   keeps compression state, because "no context takeover" is always negotiated in both directions.
 //!
-//! This crate must never know a socket, a clock, a runtime, or anything of Fanfare: it depends on none of Fanfare's
-//! crates, and could be published alone.
+//! This crate uses no socket, no clock and no runtime. It depends on no other crate of Fanfare, so it could be published
+//! separately.
 //!
 //! # Examples
 //!
@@ -53,86 +53,82 @@ pub use input::Input;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Opcode {
-    /// A further fragment of the message under way.
+    /// A further fragment of a message.
     Continuation = 0x0,
-    /// A message in UTF-8.
+    /// A text message, in UTF-8.
     Text = 0x1,
-    /// A message of any bytes.
+    /// A binary message.
     Binary = 0x2,
-    /// The end of the conversation.
+    /// The end of the stream.
     Close = 0x8,
-    /// Asks the peer for a pong.
+    /// A request for a pong.
     Ping = 0x9,
     /// The reply to a ping, or an unsolicited heartbeat.
     Pong = 0xA,
 }
 
 impl Opcode {
-    /// Control frames are never fragmented and may be between the fragments of a message.
+    /// Returns `true` for control frames. They are never fragmented, and may be between the fragments of a message.
     pub const fn is_control(self) -> bool {
         self as u8 & 0x8 != 0
     }
 }
 
-/// The limits of a connection. Shared by many connections, and therefore not part of the [`Decoder`].
+/// The limits of a connection. Many connections share them, so the [`Decoder`] does not contain them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Largest message in bytes, after inflating.
+    /// The maximum size of a message in bytes, after decompression.
     pub max_message_size: usize,
-    /// The most frames of one message, empty ones included. A message in one frame is always accepted.
+    /// The maximum number of frames of one message, including empty ones. A message in one frame is always accepted.
     pub max_fragments: usize,
-    /// The negotiated compression of this connection; `None` refuses compressed messages.
+    /// The negotiated compression; `None` refuses compressed messages.
     pub deflate: Option<DeflateParams>,
 }
 
-/// A message or control frame of a client. Borrows from the input if its payload is contiguous there.
+/// A message or control frame of a client. It borrows from the input if the input contains it in one piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Incoming<'a> {
-    /// A whole text message.
+    /// A complete text message.
     Text(&'a str),
-    /// A whole binary message.
+    /// A complete binary message.
     Binary(&'a [u8]),
-    /// To be answered by a pong with the same payload, at most 125 bytes.
+    /// A ping with a payload of at most 125 bytes. Reply with a pong with the same payload.
     Ping(&'a [u8]),
-    /// An answer to our ping.
+    /// A pong: the reply to a ping, or unsolicited.
     Pong(&'a [u8]),
-    /// The client's close frame: its code and reason, if it gave any. Nothing follows it.
+    /// The close frame, with its code and reason if it has any. No other item follows.
     Close(Option<(u16, &'a str)>),
 }
 
-/// Why a client's stream is refused. The connection is over: send a close frame with [`Violation::close_code`].
+/// The reason why a client's stream is refused. Close the connection with [`Violation::close_code`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.reason())]
 pub enum Violation {
-    /// The stream breaks the rule of the protocol that the text names.
-    #[error("{0}")]
+    /// The stream breaks a rule of the protocol; the text names it.
     Protocol(&'static str),
     /// A text message or a close reason is not UTF-8.
-    #[error("text is not UTF-8")]
     NotUtf8,
-    /// The message is, or announces to be, over [`Limits::max_message_size`].
-    #[error("message too big")]
+    /// The message, or its announced length, is over [`Limits::max_message_size`].
     TooBig,
     /// The message has more than [`Limits::max_fragments`] frames.
-    #[error("too many fragments")]
     TooManyFragments,
-    /// A compressed message can not be inflated.
-    #[error("bad compressed data")]
+    /// A compressed message cannot be decompressed.
     BadDeflate,
 }
 
 impl Violation {
-    /// The status code for our close frame (RFC 6455, section 7.4.1).
+    /// Returns the status code for the close frame (RFC 6455, section 7.4.1).
     pub const fn close_code(self) -> u16 {
         match self {
             Self::Protocol(_) => 1002,
             Self::NotUtf8 | Self::BadDeflate => 1007,
-            // Not 1009: the message may be small, and making it smaller would not help the client.
+            // Not 1009: the message may be small, and a smaller one would not help.
             Self::TooManyFragments => 1008,
             Self::TooBig => 1009,
         }
     }
 
-    /// Returns a short text for our close frame and the log. It never contains bytes of the client.
+    /// Returns a short text for the close frame and the log. It never contains bytes of the client.
     pub const fn reason(self) -> &'static str {
         match self {
             Self::Protocol(what) => what,

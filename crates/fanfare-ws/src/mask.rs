@@ -1,6 +1,6 @@
 //! Masking (RFC 6455, section 5.3).
 
-/// Masks or unmasks `bytes` in place; `key` is the one for the first byte of `bytes`.
+/// Masks or unmasks `bytes` in place. `key` begins with the byte for the first of them.
 pub(crate) fn apply(bytes: &mut [u8], key: [u8; 4]) {
     let [a, b, c, d] = key;
     let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
@@ -13,7 +13,7 @@ pub(crate) fn apply(bytes: &mut [u8], key: [u8; 4]) {
     }
 }
 
-/// The key for the bytes after the first `taken` ones.
+/// Returns the key for the bytes after the first `taken` ones.
 pub(crate) fn after(mut key: [u8; 4], taken: usize) -> [u8; 4] {
     key.rotate_left(taken % 4);
     key

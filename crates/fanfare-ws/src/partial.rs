@@ -1,4 +1,6 @@
-//! The state that a connection keeps between two reads if a header, a frame or a message is incomplete.
+//! The state of a decoder between two reads while a header, a frame or a message is incomplete.
+
+use std::mem;
 
 use crate::header::{self, MAX_HEADER, ParsedHeader};
 use crate::utf8::Utf8;
@@ -6,17 +8,17 @@ use crate::{Inflater, Input, Limits, Opcode, Violation, deflate, mask};
 
 /// The bytes of an incomplete header.
 #[derive(Debug, Default)]
-pub(crate) struct Held {
+pub(crate) struct HeaderBytes {
     bytes: [u8; MAX_HEADER],
     len: u8,
 }
 
-impl Held {
+impl HeaderBytes {
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }
 
-    /// Copies from the front of `more` until a header of any kind would be complete.
+    /// Copies bytes from the front of `more`, up to the longest header.
     pub(crate) fn top_up(&mut self, more: &[u8]) {
         for (place, &byte) in self.bytes[usize::from(self.len)..].iter_mut().zip(more) {
             *place = byte;
@@ -29,31 +31,31 @@ impl Held {
     }
 }
 
-/// A frame whose header is read and whose payload is not all here.
+/// A frame with a complete header and an incomplete payload.
 #[derive(Debug, Clone, Copy)]
 struct Frame {
     opcode: Opcode,
     fin: bool,
-    /// Payload bytes still to come.
+    /// The number of payload bytes that are missing.
     left: usize,
-    /// Masking key for the next of them.
+    /// The masking key, beginning with the byte for the next of them.
     key: [u8; 4],
 }
 
-/// A data message under way: fragmented, or in one frame that is not all here.
+/// An incomplete text or binary message.
 #[derive(Debug)]
 pub(crate) struct Message {
     text: bool,
     compressed: bool,
     fragments: usize,
-    /// Unmasked, and still compressed if it arrived so: inflating waits for the last byte because the inflater is
-    /// shared, and one inflater per half-sent message would cost far more memory than the client spends.
+    /// The unmasked bytes. Compressed ones stay compressed until the last has arrived, because connections share an
+    /// inflater: one for each incomplete message would take far more memory than its client has to send.
     bytes: Vec<u8>,
     utf8: Utf8,
 }
 
 impl Message {
-    /// Checks the next fragment against the limits; `message` has the earlier fragments.
+    /// Checks the next fragment of `message` against the limits.
     pub(crate) fn check(
         message: Option<&Self>,
         header: &ParsedHeader,
@@ -63,12 +65,12 @@ impl Message {
         if fragments >= limits.max_fragments.max(1) {
             return Err(Violation::TooManyFragments);
         }
-        let most = ceiling(
+        let max = max_size(
             message.map_or(header.compressed, |message| message.compressed),
             limits,
         );
         match usize::try_from(header.len) {
-            Ok(len) if len <= most.saturating_sub(had) => Ok(()),
+            Ok(len) if len <= max.saturating_sub(had) => Ok(()),
             _ => Err(Violation::TooBig),
         }
     }
@@ -79,12 +81,12 @@ impl Message {
         }
         let needed = self.bytes.len() + bytes.len();
         if needed > self.bytes.capacity() {
-            // Doubling keeps copying linear. It follows the received bytes, never the announced ones, and stops at the
-            // message's known end.
+            // Doubling keeps the cost of copies linear. It depends on the received bytes, not on the announced ones, and
+            // stops at the end of the message if that is known.
             let end = if frame.fin {
                 needed + frame.left
             } else {
-                ceiling(self.compressed, limits)
+                max_size(self.compressed, limits)
             };
             let target = self.bytes.capacity().saturating_mul(2).min(end).max(needed);
             self.bytes.reserve_exact(target - self.bytes.len());
@@ -94,8 +96,8 @@ impl Message {
     }
 }
 
-/// How many payload bytes a message may have on the wire.
-fn ceiling(compressed: bool, limits: &Limits) -> usize {
+/// Returns the maximum size of a message as it is sent, in bytes.
+fn max_size(compressed: bool, limits: &Limits) -> usize {
     if compressed {
         deflate::longest_compressed(limits.max_message_size)
     } else {
@@ -103,75 +105,50 @@ fn ceiling(compressed: bool, limits: &Limits) -> usize {
     }
 }
 
-/// The message that the decoder returned last; the next call drops it.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Lent {
-    #[default]
-    Nothing,
-    Control,
-    Message,
-}
-
-/// The progress of reading a frame's payload.
+/// The progress with a frame's payload.
 #[derive(Debug)]
 pub(crate) enum Progress {
-    /// The input is used up.
+    /// The input ends inside the payload.
     NeedMore,
-    /// The frame is complete, its message continues.
+    /// The frame is complete, its message is not.
     Fragment,
-    /// A control frame is complete, in [`Pending::control`].
-    Control(Opcode),
-    /// A message is complete, in [`Pending::message`].
-    Message(Opcode),
+    /// A message or a control frame is complete, in [`Pending::complete`].
+    Complete(Opcode),
     /// A message is complete, in the inflater.
     Inflated(Opcode),
 }
 
-/// The rare state: exists only while something is incomplete.
+/// The incomplete parts of a stream. Few connections have one at a time.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
-    pub(crate) held: Held,
+    pub(crate) header: HeaderBytes,
     frame: Option<Frame>,
     control: Vec<u8>,
     message: Option<Message>,
-    lent: Lent,
+    /// The message or control payload that the last call returned.
+    complete: Vec<u8>,
 }
 
 impl Pending {
-    /// Drops the message that the last call returned.
-    pub(crate) fn release(&mut self) {
-        match std::mem::take(&mut self.lent) {
-            Lent::Nothing => {}
-            Lent::Control => self.control = Vec::new(),
-            Lent::Message => self.message = None,
-        }
-    }
-
-    /// Whether nothing is incomplete, so that this state need not be kept.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.lent == Lent::Nothing
-            && self.held.bytes().is_empty()
-            && self.frame.is_none()
-            && self.message.is_none()
+    /// Frees the message that the last call returned. Returns `true` if nothing is incomplete.
+    pub(crate) fn release(&mut self) -> bool {
+        self.complete = Vec::new();
+        self.header.bytes().is_empty() && self.frame.is_none() && self.message.is_none()
     }
 
     pub(crate) fn in_frame(&self) -> bool {
         self.frame.is_some()
     }
 
-    pub(crate) fn under_way(&self) -> Option<&Message> {
+    pub(crate) fn message(&self) -> Option<&Message> {
         self.message.as_ref()
     }
 
-    pub(crate) fn control(&self) -> &[u8] {
-        &self.control
+    pub(crate) fn complete(&self) -> &[u8] {
+        &self.complete
     }
 
-    pub(crate) fn message(&self) -> &[u8] {
-        self.message.as_ref().map_or(&[], |message| &message.bytes)
-    }
-
-    /// Starts on a frame's payload. The header was checked.
+    /// Begins the payload of a frame with this valid header.
     pub(crate) fn begin(&mut self, header: &ParsedHeader) {
         match header.opcode {
             Opcode::Text | Opcode::Binary => {
@@ -190,7 +167,7 @@ impl Pending {
             }
             Opcode::Close | Opcode::Ping | Opcode::Pong => {}
         }
-        // The limits keep the length far inside usize.
+        // The limits are far below `usize::MAX`.
         let left = usize::try_from(header.len).unwrap_or(usize::MAX);
         self.frame = Some(Frame {
             opcode: header.opcode,
@@ -200,7 +177,7 @@ impl Pending {
         });
     }
 
-    /// Takes the available part of the frame's payload.
+    /// Reads the available part of the frame's payload.
     pub(crate) fn payload(
         &mut self,
         input: &mut Input<'_>,
@@ -210,9 +187,9 @@ impl Pending {
         let Some(mut frame) = self.frame.take() else {
             return Ok(Progress::Fragment);
         };
-        let place = input.take(frame.left);
-        frame.left -= place.len();
-        let bytes = input.bytes_mut(place);
+        let range = input.take(frame.left);
+        frame.left -= range.len();
+        let bytes = input.bytes_mut(range);
         mask::apply(bytes, frame.key);
         frame.key = mask::after(frame.key, bytes.len());
         if frame.opcode.is_control() {
@@ -224,23 +201,23 @@ impl Pending {
             self.frame = Some(frame);
             return Ok(Progress::NeedMore);
         }
-        self.frame_ended(frame, limits, inflater)
+        self.end_frame(frame, limits, inflater)
     }
 
-    fn frame_ended(
+    fn end_frame(
         &mut self,
         frame: Frame,
         limits: &Limits,
         inflater: &mut Inflater,
     ) -> Result<Progress, Violation> {
         if frame.opcode.is_control() {
-            self.lent = Lent::Control;
-            return Ok(Progress::Control(frame.opcode));
+            self.complete = mem::take(&mut self.control);
+            return Ok(Progress::Complete(frame.opcode));
         }
         if !frame.fin {
             return Ok(Progress::Fragment);
         }
-        let Some(message) = &self.message else {
+        let Some(message) = self.message.take() else {
             return Ok(Progress::Fragment);
         };
         let opcode = if message.text {
@@ -250,13 +227,12 @@ impl Pending {
         };
         if message.compressed {
             inflater.inflate(&message.bytes, message.text, limits.max_message_size)?;
-            self.message = None;
             return Ok(Progress::Inflated(opcode));
         }
         message.utf8.finish()?;
-        self.lent = Lent::Message;
-        Ok(Progress::Message(opcode))
+        self.complete = message.bytes;
+        Ok(Progress::Complete(opcode))
     }
 }
 
-const _: () = assert!(header::MAX_CONTROL < 126, "control payloads are kept whole");
+const _: () = assert!(header::MAX_CONTROL < 126, "control payloads have a short length");

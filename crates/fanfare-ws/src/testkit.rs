@@ -1,8 +1,8 @@
-//! Shared by the tests: streams of client frames, and a decoder's results.
+//! Helpers of the tests: streams of client frames, and the results of a decoder.
 
 use crate::{Decoder, DeflateParams, Incoming, Inflater, Input, Limits, Opcode, Violation, encode};
 
-/// An [`Incoming`] that outlives its input.
+/// An owned [`Incoming`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Seen {
     Text(String),
@@ -24,7 +24,7 @@ impl From<Incoming<'_>> for Seen {
     }
 }
 
-/// Everything a stream led to.
+/// The result of a stream.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) seen: Vec<Seen>,
@@ -33,7 +33,7 @@ pub(crate) struct Outcome {
     pub(crate) failed_in: usize,
 }
 
-/// Decodes a stream that arrives in pieces.
+/// Decodes a stream in pieces.
 pub(crate) fn decode<'p>(pieces: impl IntoIterator<Item = &'p [u8]>, limits: &Limits) -> Outcome {
     let mut decoder = Decoder::new();
     let mut inflater = Inflater::new();
@@ -51,7 +51,7 @@ pub(crate) fn decode<'p>(pieces: impl IntoIterator<Item = &'p [u8]>, limits: &Li
                 }
             }
         }
-        assert!(input.rest().is_empty(), "all input is taken");
+        assert!(input.rest().is_empty(), "all input is read");
     }
     outcome
 }
@@ -75,17 +75,17 @@ pub(crate) fn deflate_limits() -> Limits {
     }
 }
 
-/// One unfragmented frame.
+/// Returns an unfragmented frame.
 pub(crate) fn one(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
     encode::masked_frame(opcode, payload, KEY).to_vec()
 }
 
-/// One frame that is not its message's last.
+/// Returns a frame that is not the last one of its message.
 pub(crate) fn part(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
     encode::masked_fragment(opcode, false, false, payload, KEY).to_vec()
 }
 
-/// The next of a seeded sequence of numbers (xorshift64*).
+/// Returns the next number of a seeded sequence (xorshift64*).
 pub(crate) fn random(state: &mut u64) -> usize {
     *state ^= *state >> 12;
     *state ^= *state << 25;

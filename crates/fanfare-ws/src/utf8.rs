@@ -1,22 +1,22 @@
-//! UTF-8 checked piece by piece, failing at the first byte that cannot belong to any text.
+//! Checks UTF-8 in pieces, and fails at the first byte that no valid text can have there.
 
 use crate::Violation;
 
-/// Remembers the unfinished character at the end of the pieces seen so far: at most 3 bytes.
+/// The incomplete character at the end of the pieces so far: at most 3 bytes.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Utf8 {
-    open: [u8; 4],
+    incomplete: [u8; 4],
     len: u8,
 }
 
 impl Utf8 {
     /// Checks the next piece of the text.
     pub(crate) fn feed(&mut self, piece: &[u8]) -> Result<(), Violation> {
-        let piece = self.complete_open(piece)?;
+        let piece = self.complete_character(piece)?;
         match simdutf8::compat::from_utf8(piece) {
             Ok(_) => Ok(()),
             Err(error) if error.error_len().is_none() => {
-                // The piece ends inside a character, which so far is possible.
+                // The piece ends inside a character that is valid so far.
                 for &byte in &piece[error.valid_up_to()..] {
                     self.push(byte);
                 }
@@ -35,14 +35,14 @@ impl Utf8 {
         }
     }
 
-    /// Moves bytes from `piece` to the open character until it is complete; returns the rest of `piece`.
-    fn complete_open<'p>(&mut self, mut piece: &'p [u8]) -> Result<&'p [u8], Violation> {
+    /// Moves bytes from `piece` to the incomplete character until it is complete; returns the rest of `piece`.
+    fn complete_character<'p>(&mut self, mut piece: &'p [u8]) -> Result<&'p [u8], Violation> {
         while self.len > 0
             && let Some((&byte, rest)) = piece.split_first()
         {
             self.push(byte);
             piece = rest;
-            match std::str::from_utf8(&self.open[..usize::from(self.len)]) {
+            match std::str::from_utf8(&self.incomplete[..usize::from(self.len)]) {
                 Ok(_) => self.len = 0,
                 Err(error) if error.error_len().is_none() => {}
                 Err(_) => return Err(Violation::NotUtf8),
@@ -52,7 +52,7 @@ impl Utf8 {
     }
 
     fn push(&mut self, byte: u8) {
-        self.open[usize::from(self.len)] = byte;
+        self.incomplete[usize::from(self.len)] = byte;
         self.len += 1;
     }
 }
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn fails_at_the_first_impossible_byte() {
+    fn text_fails_at_its_first_invalid_byte() {
         check(b"", None, true);
         check(
             "κόσμε plain \u{10FFFF}\u{FFFF}\0 \u{7FF}\u{800}".as_bytes(),

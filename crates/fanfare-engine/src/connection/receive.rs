@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 use fanfare_core::{Ending, Message, Steps};
-use fanfare_ws::{Incoming, Input, Violation, encode};
+use fanfare_ws::{Incoming, Input, Opcode, Violation, encode};
 
 use super::{Connection, meter::Ruling};
 use crate::{clock::Moment, codec::Codec, work};
@@ -149,7 +149,7 @@ fn on_ping(own: &mut Connection, payload: Option<&[u8]>, moment: Moment, done: &
     }
     own.liveness.pinged(moment.ms);
     if let Some(payload) = payload {
-        let pong = encode::pong_frame(payload);
+        let pong = encode::frame(Opcode::Pong, payload, false);
         done.pongs += 1;
         if done.pongs <= PONGS {
             return Received::Ping(pong);
@@ -189,7 +189,7 @@ impl Connection {
             self.close_code = code.unwrap_or(1005);
             self.push(match code {
                 Some(code) => encode::close_frame(code, ""),
-                None => encode::empty_close_frame(),
+                None => encode::frame(Opcode::Close, b"", false),
             });
         }
         self.is_lost = false;
