@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use ahash::AHashMap;
-use fanfare_core::{Channel, Member, Present, Striped, UserId, forget, give_back, unix_millis};
+use fanfare_core::{Channel, Member, Present, Striped, UserId, forget, shrink_if_sparse, unix_millis};
 
 use crate::list_limit::ListLimit;
 
@@ -60,7 +60,7 @@ impl LocalRooms {
         if let Some(left) = users.remove(user) {
             place(left.member);
         }
-        give_back(users);
+        shrink_if_sparse(users);
         if users.is_empty() {
             forget(&mut stripe, room);
         }

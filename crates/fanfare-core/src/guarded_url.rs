@@ -3,39 +3,39 @@
 use std::{fmt, str::FromStr};
 
 use schemars::JsonSchema;
-use url::Url;
+use url::{Position, Url};
 
 use crate::serde_as_text;
 
 /// The text printed instead of a secret.
 pub const HIDDEN: &str = "***";
 
-/// A URL that may carry a password, or several of NATS servers, separated by commas. `Debug`, `Display` and `Serialize`
-/// omit the user information.
+/// A URL that may contain a password, or several URLs of NATS servers, separated by commas. `Debug`, `Display` and
+/// `Serialize` omit user information and query.
 #[derive(Clone, PartialEq, Eq, JsonSchema)]
 #[schemars(with = "String", description = "A URL.", extend("x-kind" = "url"))]
 pub struct GuardedUrl {
-    /// At least one.
-    urls: Vec<Url>,
     text: String,
+    /// The text without secrets.
+    shown: String,
 }
 
 impl GuardedUrl {
-    /// Returns the whole URL, including the password. Call it only to open the connection.
+    /// Returns the URL with its password. Call it only to open the connection.
     pub fn expose(&self) -> &str {
         &self.text
     }
 
-    /// Returns the scheme in lower case, such as `redis`; of several URLs the first one's.
+    /// Returns the scheme of the first URL in lower case, such as `redis`.
     pub fn scheme(&self) -> &str {
-        self.urls.first().map_or("", Url::scheme)
+        self.text.split(':').next().unwrap_or_default()
     }
 }
 
 impl FromStr for GuardedUrl {
     type Err = String;
 
-    /// The error never repeats the text, which may contain a password.
+    /// Parses one URL, or several of NATS. The error never contains the text, which may have a password.
     fn from_str(text: &str) -> Result<Self, String> {
         let parts = match text.split(':').next() {
             Some("nats" | "tls") => text.split(',').map(str::trim).collect(),
@@ -46,48 +46,38 @@ impl FromStr for GuardedUrl {
             if url.has_authority() {
                 Ok(url)
             } else {
-                // After a forgotten slash the rest would be printed as a path, even if it is a password.
+                // If a slash is missing, the rest is a path and would be shown, even if it is a password.
                 Err("expected SCHEME://HOST".to_owned())
             }
         });
         let urls: Vec<Url> = urls.collect::<Result<_, String>>()?;
         let text: Vec<&str> = urls.iter().map(Url::as_str).collect();
+        let shown: Vec<String> = urls.iter().map(without_secrets).collect();
         Ok(Self {
             text: text.join(","),
-            urls,
+            shown: shown.join(","),
         })
     }
 }
 
-impl fmt::Display for GuardedUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, url) in self.urls.iter().enumerate() {
-            if at > 0 {
-                f.write_str(",")?;
-            }
-            display(url, f)?;
-        }
-        Ok(())
-    }
+fn without_secrets(url: &Url) -> String {
+    // The username is hidden too, because `redis://password@host` is a common mistake.
+    let has_user = !url.username().is_empty() || url.password().is_some();
+    let user = if has_user {
+        format!("{HIDDEN}@")
+    } else {
+        String::new()
+    };
+    // Some drivers accept the password as a parameter.
+    let query = url.query().map_or_else(String::new, |_| format!("?{HIDDEN}"));
+    let place = &url[Position::BeforeHost..Position::AfterPath];
+    format!("{}://{user}{place}{query}", url.scheme())
 }
 
-fn display(url: &Url, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    write!(f, "{}://", url.scheme())?;
-    // Both are hidden: `redis://password@host` is a usual slip.
-    if !url.username().is_empty() || url.password().is_some() {
-        write!(f, "{HIDDEN}@")?;
+impl fmt::Display for GuardedUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
     }
-    if let Some(host) = url.host_str() {
-        f.write_str(host)?;
-    }
-    if let Some(port) = url.port() {
-        write!(f, ":{port}")?;
-    }
-    f.write_str(url.path())?;
-    if url.query().is_some() {
-        write!(f, "?{HIDDEN}")?; // some drivers take the password as a parameter
-    }
-    Ok(())
 }
 
 impl fmt::Debug for GuardedUrl {
@@ -103,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_are_printed_without_what_they_guard() {
+    fn urls_are_shown_without_their_secrets() {
         let check = |url: &str, printed: &str| {
             let parsed = url.parse::<GuardedUrl>();
             assert_eq!(

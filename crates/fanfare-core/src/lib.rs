@@ -158,10 +158,10 @@ pub use guarded_url::{GuardedUrl, HIDDEN};
 pub use histogram::{Histogram, HistogramSnapshot, NativeBuckets};
 pub use identity::{ADMIN_ROLE, Identity};
 pub use index::SubscriptionIndex;
-pub use interests::{Interests, ShardSet, UserFull};
+pub use interests::{Interests, ShardSet, UserAtCapacity};
 pub use json::{MAX_DEPTH, NotJson, RawJson, deeper_than, without_mark};
 pub use log_throttle::LogThrottle;
-pub use memory::give_back;
+pub use memory::shrink_if_sparse;
 pub use names::{BadName, Channel, MAX_NAME_BYTES, MAX_SEGMENTS, UserId};
 pub use object::{BadObject, RawObject, string};
 pub use options::{

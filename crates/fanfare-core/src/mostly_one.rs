@@ -1,8 +1,8 @@
-//! A list that nearly always has one item.
+//! A list that usually has one item.
 
 use std::{mem, slice};
 
-/// A list without a block of its own while it has one item at most. Tables have one of these for each user and each channel.
+/// A list that allocates only for two items or more. Maps have one for each user and each channel.
 #[derive(Debug, Default)]
 pub(crate) enum MostlyOne<T> {
     #[default]
@@ -40,7 +40,7 @@ impl<T: Copy> MostlyOne<T> {
         };
     }
 
-    /// Removes the item at `at`, which must be there; the others keep their order.
+    /// Removes the item at the index `at`, which must exist. The others keep their order.
     pub(crate) fn remove(&mut self, at: usize) {
         let mut list = self.as_slice().to_vec();
         list.remove(at);
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_has_no_block_of_its_own() {
+    fn one_item_needs_no_allocation() {
         assert_eq!(size_of::<MostlyOne<[u32; 2]>>(), 16);
         let mut list = MostlyOne::default();
         assert!(list.as_slice().is_empty());

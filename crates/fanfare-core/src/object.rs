@@ -1,17 +1,17 @@
-//! The fields of one JSON object, read without copying or interpreting their values, which so keep their bytes.
+//! Reads the fields of a JSON object without a copy of their values, which keep their bytes.
 
 use std::{borrow::Cow, fmt};
 
 use serde::{
-    Deserialize, Deserializer,
-    de::{DeserializeSeed, MapAccess, Visitor},
+    Deserialize, Deserializer as _,
+    de::{MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
 use crate::json::{MAX_DEPTH, deeper_than};
 
-/// Why a text is not a [`RawObject`].
+/// The reason why a text is not a [`RawObject`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadObject {
     /// It is not one JSON value, is nested deeper than [`MAX_DEPTH`], or a field's name has a lone surrogate.
@@ -22,7 +22,7 @@ pub enum BadObject {
     NotAnObject,
 }
 
-/// One JSON object's fields in their order, duplicates included. Names and values borrow from the text.
+/// The fields of a JSON object in their order, including duplicates. Names and values borrow from the text.
 ///
 /// ```
 /// # use fanfare_core::{RawObject, string};
@@ -39,8 +39,8 @@ pub struct RawObject<'a> {
 type FieldList<'a> = SmallVec<[(Cow<'a, str>, &'a RawValue); 4]>;
 
 impl<'a> RawObject<'a> {
-    /// Reads `text`, which may have white space around the object and a byte order mark before it. Pass the
-    /// text of a nested object ([`RawValue::get`]) to this function again.
+    /// Parses `text`, which may have white space around the object and a byte order mark before it. For a nested
+    /// object, pass its text ([`RawValue::get`]).
     ///
     /// # Errors
     /// If it is not JSON, is nested too deep, or is not an object.
@@ -48,40 +48,39 @@ impl<'a> RawObject<'a> {
         Self::parse_within(MAX_DEPTH, text)
     }
 
-    /// Like [`RawObject::parse`], for an object that wraps others and may be nested `most` deep.
+    /// Parses an object like [`RawObject::parse`], with `max_depth` as the limit of its nesting.
     ///
     /// # Errors
-    /// As [`RawObject::parse`].
-    pub fn parse_within(most: usize, text: &'a str) -> Result<Self, BadObject> {
+    /// Those of [`RawObject::parse`].
+    pub fn parse_within(max_depth: usize, text: &'a str) -> Result<Self, BadObject> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let mut fields = FieldList::new();
         let mut reader = serde_json::Deserializer::from_str(text);
-        let read = FieldsSeed(&mut fields).deserialize(&mut reader);
-        match read.and_then(|()| reader.end()) {
-            Ok(()) if deeper_than(most, text.as_bytes()) => Err(BadObject::NotJson),
-            Ok(()) => Ok(Self { fields }),
-            Err(_) => Err(what_else(most, text)),
+        let fields = reader.deserialize_map(FieldsVisitor);
+        match fields.and_then(|fields| reader.end().map(|()| fields)) {
+            Ok(_) if deeper_than(max_depth, text.as_bytes()) => Err(BadObject::NotJson),
+            Ok(fields) => Ok(Self { fields }),
+            Err(_) => Err(error_of(max_depth, text)),
         }
     }
 
-    /// Returns the value of the field `name`; of duplicates the last, as nearly every JSON library does.
+    /// Returns the value of the field `name`. Of duplicates it returns the last, like most JSON libraries.
     pub fn get(&self, name: &str) -> Option<&'a RawValue> {
         let mut fields = self.fields.iter().rev();
         fields.find(|(own, _)| *own == name).map(|(_, value)| *value)
     }
 
-    /// Returns the value of the field `name`, unless it is `null`, as many clients write for an empty field.
+    /// Returns the value of the field `name`; `None` for `null`, which many clients write for an empty field.
     pub fn given(&self, name: &str) -> Option<&'a RawValue> {
         self.get(name).filter(|value| value.get() != "null")
     }
 
-    /// Returns the fields in their order, duplicates included.
+    /// Returns the fields in their order, including duplicates.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
         self.fields.iter().map(|(name, value)| (&**name, *value))
     }
 }
 
-/// Returns the string that `raw` holds, borrowed unless it has escapes; `None` for others and for a lone surrogate.
+/// Returns the string in `raw`, borrowed unless it has escapes; `None` for other values and for a lone surrogate.
 pub fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
     // Without an escape, the JSON text between the quotes is the string itself.
     let unopened = raw.get().strip_prefix('"');
@@ -93,65 +92,36 @@ pub fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
     serde_json::from_str(raw.get()).ok().map(|Text(text)| text)
 }
 
-fn what_else(most: usize, text: &str) -> BadObject {
+/// Returns the error of a text that is not an object.
+fn error_of(max_depth: usize, text: &str) -> BadObject {
     let is_other = !text.trim_ascii_start().starts_with('{');
     match serde_json::from_str::<&RawValue>(text) {
-        Ok(_) if is_other && !deeper_than(most, text.as_bytes()) => BadObject::NotAnObject,
+        Ok(_) if is_other && !deeper_than(max_depth, text.as_bytes()) => BadObject::NotAnObject,
         _ => BadObject::NotJson,
     }
 }
 
-struct FieldsSeed<'list, 'a>(&'list mut FieldList<'a>);
+struct FieldsVisitor;
 
-impl<'de> DeserializeSeed<'de> for FieldsSeed<'_, 'de> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for FieldsSeed<'_, 'de> {
-    type Value = ();
+impl<'de> Visitor<'de> for FieldsVisitor {
+    type Value = FieldList<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<FieldList<'de>, A::Error> {
+        let mut fields = FieldList::new();
         while let Some(Text(name)) = map.next_key()? {
-            self.0.push((name, map.next_value()?));
+            fields.push((name, map.next_value()?));
         }
-        Ok(())
+        Ok(fields)
     }
 }
 
-/// A string that borrows unless it has escapes (a plain `Cow` would always copy).
-struct Text<'a>(Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Text<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(TextVisitor).map(Text)
-    }
-}
-
-struct TextVisitor;
-
-impl<'de> Visitor<'de> for TextVisitor {
-    type Value = Cow<'de, str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Cow::Borrowed(text))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Cow::Owned(text.to_owned()))
-    }
-}
+/// A string that borrows unless it has escapes. Without `borrow`, serde copies every `Cow`.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[cfg(test)]
 mod tests {
@@ -160,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_come_as_they_were_written() {
+    fn fields_keep_their_order_and_their_bytes() {
         let text = " {\"a\" : 1.10, \"b\\u0021\":{\"x\" : [ ]},\"a\":\"\\u00e9\", \"\":null} ";
         let object = RawObject::parse(text).unwrap();
         let fields: Vec<_> = object
@@ -194,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object() {
+    fn other_texts_are_refused() {
         let nested = |n: usize| format!(r#"{{"x":{}{}}}"#, "[".repeat(n), "]".repeat(n));
         assert!(RawObject::parse(&nested(MAX_DEPTH - 1)).is_ok());
         let (too_deep, far_too_deep) = (nested(MAX_DEPTH), nested(100_000));
@@ -222,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn strings() {
+    fn strings_are_unescaped() {
         for (json, expected) in [
             (r#""""#, Some("")),
             (r#""plain""#, Some("plain")),

@@ -1,4 +1,4 @@
-//! Patterns of channel names, and the subscriptions of clients.
+//! Patterns of channels, and the subscriptions of clients.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use crate::{
     text::reads_as_str,
 };
 
-/// A name with wildcards: `*` matches one whole segment, `**` one or more. Separators must be equal: `a.*` matches
-/// `a.b` and not `a:b`; but those that `**` matches may be either, and `**` alone matches every channel.
+/// A name with wildcards: `*` matches one segment, `**` matches one or more. Separators must be equal, so `a.*` matches
+/// `a.b` and not `a:b`. Inside a match of `**` both separators are allowed, so the pattern `**` matches every channel.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, JsonSchema)]
 #[schemars(with = "String", description = "A pattern of channels.", extend("x-kind" = "pattern"))]
 pub struct Pattern(Arc<str>);
@@ -21,20 +21,20 @@ pub struct Pattern(Arc<str>);
 /// The target of a client's subscription: a channel, a personal channel, or a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Subscription {
-    /// Events for this user: its personal channel, under any of its names.
+    /// The events for this user. It is a personal channel, under any of its names.
     Personal(UserId),
-    /// Events on this channel.
+    /// The events on this channel.
     Channel(Channel),
-    /// Events on every channel that this matches.
+    /// The events on every channel that this matches.
     Pattern(Pattern),
 }
 
 impl Pattern {
-    /// Checks `text`. A name without wildcards is a pattern that matches itself.
+    /// Parses `text`. A name without wildcards is a pattern that matches only itself.
     ///
     /// # Errors
-    /// If it is empty, too long, too deep, or has an empty segment, a control character, or a `*` in a longer
-    /// segment.
+    /// If it is empty, too long or too deep, or has an empty segment, a control character, or a segment with a `*` and
+    /// other text.
     pub fn new(text: &str) -> Result<Self, BadName> {
         check_text(text)?;
         check_segments(text)?;
@@ -46,20 +46,20 @@ impl Pattern {
         &self.0
     }
 
-    /// Returns whether it has no wildcard, and so matches only itself.
+    /// Returns `true` if it has no wildcard.
     pub fn is_literal(&self) -> bool {
         !self.0.contains('*')
     }
 
-    /// Returns whether it matches `channel`, which may be longer than a channel's name can be. Costs at most the
-    /// product of the two numbers of segments, and allocates nothing.
+    /// Returns `true` if it matches `channel`, which may be longer than a channel's name. The cost is at most the product
+    /// of the two numbers of segments.
     pub fn matches(&self, channel: &str) -> bool {
         walk(&self.0, channel, |part, segment| part == ONE || part == segment)
     }
 }
 
 impl Subscription {
-    /// Reads a client's text.
+    /// Parses a client's text.
     ///
     /// # Errors
     /// If it is neither a name nor a pattern.
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_a_pattern() {
+    fn texts_are_checked() {
         let deep = ["*"; MAX_SEGMENTS + 1].join(".");
         let long = format!("{}.*", "a".repeat(MAX_NAME_BYTES - 1));
         let cases: &[(&str, Option<BadName>)] = &[
@@ -118,9 +118,11 @@ mod tests {
     }
 
     #[test]
-    fn what_patterns_match() {
+    fn patterns_match_whole_segments() {
         let cases: &[(&str, &[&str], &[&str])] = &[
             ("a.b", &["a.b"], &["a", "a:b", "a.b.c", "A.b"]),
+            ("a.b.c", &["a.b.c"], &["a.b"]),
+            ("a.{user}", &["a.{user}"], &["a.7"]),
             ("*", &["a", "世界"], &["a.b", "a:b"]),
             ("a.*", &["a.b", "a.*"], &["a", "a:b", "a.b.c", "b.a"]),
             ("a:*", &["a:b"], &["a.b", "a:b:c"]),
@@ -139,9 +141,11 @@ mod tests {
             ),
             (
                 "a.**.z",
-                &["a.b.z", "a.b:c.z", "a.z.z"],
-                &["a.z", "a.b:z", "a:b.z"],
+                &["a.b.z", "a.b:c.z", "a.z.z", "a.z.y.z.z"],
+                &["a.z", "a.b:z", "a:b.z", "a.z.y"],
             ),
+            ("**.b.**", &["a.b.c", "b.b.b"], &["a.b"]),
+            ("**.b.*.d", &["a.b.x.b.y.d"], &["a.b.x.b.y.z"]),
             ("a:**.z", &["a:b.z", "a:b.c.z"], &["a.b.z", "a:z"]),
             (
                 "**.**",
@@ -177,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn names_beyond_the_limits_are_matched_in_no_time() {
+    fn long_names_are_matched_fast() {
         let name = vec!["a"; 100_000].join(".");
         let many = format!("{}.b", ["**.a"; 15].join("."));
         assert!(!pattern(&many).matches(&name));
@@ -185,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_may_ask_for() {
+    fn a_text_is_a_personal_channel_a_channel_or_a_pattern() {
         let personal = |id: &str| UserId::new(id).map(Subscription::Personal);
         let channel = |name: &str| Channel::new(name).map(Subscription::Channel);
         let matching = |text: &str| Pattern::new(text).map(Subscription::Pattern);

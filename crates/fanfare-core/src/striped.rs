@@ -1,4 +1,4 @@
-//! A map that all shards of a node share, in parts with a lock each, so that shards rarely wait for each other.
+//! A map that all shards of a node share. Its parts have a lock each, so shards rarely wait for each other.
 
 use std::{
     borrow::Borrow,
@@ -10,25 +10,25 @@ use ahash::AHashMap;
 use rustc_hash::FxBuildHasher;
 use smart_default::SmartDefault;
 
-use crate::memory::give_back;
+use crate::memory::shrink_if_sparse;
 
-/// Enough parts that two cores rarely need one lock.
+/// The number of parts, so large that two cores rarely need the same lock.
 const STRIPES: usize = 64;
 
-/// Values by name. Everything of one name is under one lock.
+/// A map from names to values, in parts with a lock each.
 #[derive(Debug, SmartDefault)]
 pub struct Striped<N, V> {
     #[default((0..STRIPES).map(|_| Mutex::default()).collect())]
     stripes: Vec<Mutex<Stripe<N, V>>>,
 }
 
-/// One part, locked.
+/// One part of a [`Striped`].
 pub type Stripe<N, V> = AHashMap<N, V>;
 
 impl<N: Eq + Hash + Borrow<str>, V> Striped<N, V> {
     /// Locks the part of `name`.
     pub fn lock(&self, name: &str) -> MutexGuard<'_, Stripe<N, V>> {
-        // Not the maps' hash: names that were chosen to share a part would only wait for one lock.
+        // A hash without a seed suffices: names that were chosen to share a part would only wait for one lock.
         let hash = FxBuildHasher.hash_one(name) % STRIPES as u64;
         let at = usize::try_from(hash).unwrap_or(0);
         locked(&self.stripes[at])
@@ -39,7 +39,7 @@ impl<N: Eq + Hash + Borrow<str>, V> Striped<N, V> {
         self.stripes.iter().map(|stripe| locked(stripe).len()).sum()
     }
 
-    /// Maps every name with `entry`, in any order. The parts are locked one after the other: changed names may be
+    /// Returns `entry` of all names, in any order. It locks one part after the other, so names that change meanwhile may be
     /// missing.
     pub fn collect<R>(&self, entry: impl Fn(&N, &V) -> R) -> Vec<R> {
         let mut all = Vec::new();
@@ -50,13 +50,13 @@ impl<N: Eq + Hash + Borrow<str>, V> Striped<N, V> {
     }
 }
 
-/// Removes `name` from its part and releases memory.
+/// Removes `name` from its part, and frees memory.
 pub fn forget<N: Eq + Hash + Borrow<str>, V>(stripe: &mut Stripe<N, V>, name: &str) {
     stripe.remove(name);
-    give_back(stripe);
+    shrink_if_sparse(stripe);
 }
 
-/// A panic under a lock leaves counts that are off by at most one, which is better than ending the node.
+/// Locks `mutex`, even after a panic under the lock: a count that is wrong by one is better than the end of the node.
 pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

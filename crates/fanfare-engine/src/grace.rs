@@ -32,7 +32,7 @@ impl Absentees {
         let due = self.0.extract_if(|_, until| *until <= now);
         let mut due: Vec<_> = due.map(|(key, until)| (until, key)).collect();
         due.sort_unstable();
-        fanfare_core::give_back(&mut self.0);
+        fanfare_core::shrink_if_sparse(&mut self.0);
         due.into_iter().map(|(_, key)| key)
     }
 

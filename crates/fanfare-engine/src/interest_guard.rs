@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fanfare_core::{Channel, Interest, Pattern, UserFull, UserId};
+use fanfare_core::{Channel, Interest, Pattern, UserAtCapacity, UserId};
 use futures_util::FutureExt;
 
 use super::{MountedDialect, Node, in_force::InForce};
@@ -32,7 +32,7 @@ impl InterestGuard {
         shard: usize,
         mounted: &MountedDialect,
         user: &UserId,
-    ) -> Result<(Self, InForce), UserFull> {
+    ) -> Result<(Self, InForce), UserAtCapacity> {
         let (dialect, most) = (mounted.number, mounted.settings().max_connections_per_user);
         let first = || subscribe(node, Interest::User(user.clone()));
         let in_force = node.interests.acquire_user(user, (shard, dialect), most, first)?;

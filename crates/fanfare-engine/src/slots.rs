@@ -2,7 +2,7 @@
 
 use std::{future::Future, sync::Arc};
 
-use fanfare_core::{Slot, SlotScope, UserFull, UserId};
+use fanfare_core::{Slot, SlotScope, UserAtCapacity, UserId};
 use futures_util::FutureExt;
 use tokio::sync::oneshot;
 
@@ -32,7 +32,7 @@ pub(super) fn of_user(
     node: &Arc<Node>,
     mounted: &MountedDialect,
     user: Option<&UserId>,
-) -> impl Future<Output = Result<Option<HeldSlot>, UserFull>> + use<> {
+) -> impl Future<Output = Result<Option<HeldSlot>, UserAtCapacity>> + use<> {
     let (node, most) = (node.clone(), mounted.settings().max_connections_per_user);
     let slot = user.filter(|_| most > 0).map(|user| Slot {
         scope: SlotScope::User,
@@ -41,7 +41,7 @@ pub(super) fn of_user(
     });
     async move {
         let Some(slot) = slot else { return Ok(None) };
-        acquire(node, slot, most).await.map(Some).ok_or(UserFull)
+        acquire(node, slot, most).await.map(Some).ok_or(UserAtCapacity)
     }
 }
 

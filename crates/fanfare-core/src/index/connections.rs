@@ -1,28 +1,28 @@
-//! A set of connections, small for the usual one and fast for ten thousand.
+//! A set of connections that takes little memory for a few, and is fast for ten thousand.
 
 use std::hash::Hash;
 
 use ahash::AHashMap;
 use smart_default::SmartDefault;
 
-use crate::{memory::give_back, mostly_one::MostlyOne};
+use crate::{memory::shrink_if_sparse, mostly_one::MostlyOne};
 
-/// From this size on, a map finds a connection's position; below it, a scan does.
-const CROWD: usize = 32;
+/// The maximum size of a set without an index.
+const MAX_FEW: usize = 32;
 
-/// A set of connections that is read as one slice, in order of arrival while it is small. In a large set, a removal
-/// moves the last connection into the gap, so that it costs the same at any size.
+/// A set of connections as one slice, in the order in which they were added while there are few. With an index, a
+/// removal moves the last connection into the gap, so its cost does not depend on the size.
 #[derive(Debug, SmartDefault)]
 pub(super) enum Connections<K> {
     #[default]
     Few(MostlyOne<K>),
-    Crowd(Box<Crowd<K>>),
+    Many(Box<IndexedConnections<K>>),
 }
 
 #[derive(Debug)]
-pub(super) struct Crowd<K> {
+pub(super) struct IndexedConnections<K> {
     list: Vec<K>,
-    places: AHashMap<K, u32>,
+    positions: AHashMap<K, u32>,
 }
 
 impl<K: Copy + Eq + Hash> Connections<K> {
@@ -33,11 +33,11 @@ impl<K: Copy + Eq + Hash> Connections<K> {
         match self {
             Self::Few(few) => {
                 few.push(connection);
-                if few.as_slice().len() > CROWD {
-                    *self = Self::Crowd(Box::new(Crowd::new(few.as_slice())));
+                if few.as_slice().len() > MAX_FEW {
+                    *self = Self::Many(Box::new(IndexedConnections::new(few.as_slice())));
                 }
             }
-            Self::Crowd(crowd) => crowd.add(connection),
+            Self::Many(many) => many.add(connection),
         }
         true
     }
@@ -48,12 +48,11 @@ impl<K: Copy + Eq + Hash> Connections<K> {
                 let at = few.as_slice().iter().position(|other| *other == connection);
                 at.map(|at| few.remove(at)).is_some()
             }
-            Self::Crowd(crowd) => {
-                let was_there = crowd.remove(connection);
-                // Only at half the threshold, so that a connection that opens and closes repeatedly does not rebuild the map each
-                // time.
-                if crowd.list.len() < CROWD / 2 {
-                    *self = Self::Few(crowd.list.clone().into());
+            Self::Many(many) => {
+                let was_there = many.remove(connection);
+                // Half the maximum, so that a connection that opens and closes repeatedly does not rebuild the index each time.
+                if many.list.len() < MAX_FEW / 2 {
+                    *self = Self::Few(many.list.clone().into());
                 }
                 was_there
             }
@@ -63,40 +62,40 @@ impl<K: Copy + Eq + Hash> Connections<K> {
     pub(super) fn contains(&self, connection: K) -> bool {
         match self {
             Self::Few(few) => few.as_slice().contains(&connection),
-            Self::Crowd(crowd) => crowd.places.contains_key(&connection),
+            Self::Many(many) => many.positions.contains_key(&connection),
         }
     }
 
     pub(super) fn as_slice(&self) -> &[K] {
         match self {
             Self::Few(few) => few.as_slice(),
-            Self::Crowd(crowd) => &crowd.list,
+            Self::Many(many) => &many.list,
         }
     }
 }
 
-impl<K: Copy + Eq + Hash> Crowd<K> {
+impl<K: Copy + Eq + Hash> IndexedConnections<K> {
     fn new(list: &[K]) -> Self {
-        let places = list.iter().copied().zip(0..).collect();
+        let positions = list.iter().copied().zip(0..).collect();
         let list = list.to_vec();
-        Self { list, places }
+        Self { list, positions }
     }
 
     fn add(&mut self, connection: K) {
         let at = u32::try_from(self.list.len()).unwrap_or(u32::MAX); // no node has so many
-        self.places.insert(connection, at);
+        self.positions.insert(connection, at);
         self.list.push(connection);
     }
 
     fn remove(&mut self, connection: K) -> bool {
-        let Some(at) = self.places.remove(&connection) else {
+        let Some(at) = self.positions.remove(&connection) else {
             return false;
         };
         self.list.swap_remove(at as usize);
         if let Some(moved) = self.list.get(at as usize) {
-            self.places.insert(*moved, at);
+            self.positions.insert(*moved, at);
         }
-        give_back(&mut self.places);
+        shrink_if_sparse(&mut self.positions);
         if self.list.len() * 4 < self.list.capacity() {
             self.list.shrink_to_fit();
         }
@@ -109,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_few_keep_their_order() {
+    fn a_few_connections_keep_their_order() {
         let mut few = Connections::default();
         for (connection, is_new) in [(1, true), (2, true), (3, true), (2, false)] {
             assert_eq!(few.add(connection), is_new, "{connection}");
@@ -121,20 +120,20 @@ mod tests {
     }
 
     #[test]
-    fn many_connections_subscribe_and_unsubscribe() {
-        let mut crowd = Connections::default();
-        assert!((0..10_000).all(|connection| crowd.add(connection)));
-        assert!(!crowd.add(5_000));
-        assert_eq!(crowd.as_slice().len(), 10_000);
+    fn many_connections_are_added_and_removed() {
+        let mut many = Connections::default();
+        assert!((0..10_000).all(|connection| many.add(connection)));
+        assert!(!many.add(5_000));
+        assert_eq!(many.as_slice().len(), 10_000);
         for leaving in 0..9_990 {
-            assert!(crowd.remove(leaving) && !crowd.contains(leaving), "{leaving}");
-            assert!(!crowd.remove(leaving), "{leaving}");
+            assert!(many.remove(leaving) && !many.contains(leaving), "{leaving}");
+            assert!(!many.remove(leaving), "{leaving}");
         }
-        let mut left = crowd.as_slice().to_vec();
+        let mut left = many.as_slice().to_vec();
         left.sort_unstable();
         assert_eq!(left, (9_990..10_000).collect::<Vec<_>>());
-        assert!(matches!(crowd, Connections::Few(_)));
-        assert!(crowd.add(1) && crowd.contains(9_999));
+        assert!(matches!(many, Connections::Few(_)));
+        assert!(many.add(1) && many.contains(9_999));
     }
 
     #[test]

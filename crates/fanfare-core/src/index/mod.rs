@@ -1,8 +1,8 @@
-//! The subscriptions of one shard's connections.
+//! Finds the connections of one shard that receive an event.
 
 mod connections;
 mod node;
-mod tokens;
+mod segment_numbers;
 mod trie;
 
 use std::hash::Hash;
@@ -12,10 +12,10 @@ use smallvec::SmallVec;
 use smart_default::SmartDefault;
 
 use self::{connections::Connections, trie::PatternTrie};
-use crate::{Channel, Pattern, UserId, memory::give_back};
+use crate::{Channel, Pattern, UserId, memory::shrink_if_sparse};
 
-/// Finds a shard's connections by user, channel and pattern; `K` identifies a connection. A look-up of a user or channel
-/// is one hash; patterns cost almost nothing if none begins as the channel does.
+/// A shard's connections by user, channel and pattern; `K` identifies a connection. The look-up of a user or channel
+/// costs one hash. Patterns cost almost nothing if none begins like the channel.
 #[derive(Debug, SmartDefault)]
 pub struct SubscriptionIndex<K> {
     users: AHashMap<UserId, Connections<K>>,
@@ -32,15 +32,15 @@ impl<K: Copy + Eq + Hash> SubscriptionIndex<K> {
 
     /// Removes `connection` from those of `user`.
     pub fn remove_user(&mut self, user: &UserId, connection: K) {
-        leave(&mut self.users, user, connection);
+        remove_from(&mut self.users, user, connection);
     }
 
-    /// Returns the connections of `user`, in order of arrival (for very many, in any order).
+    /// Returns the connections of `user`: a few in the order in which they were added, many in any order.
     pub fn user(&self, user: &str) -> &[K] {
         self.users.get(user).map_or(&[], Connections::as_slice)
     }
 
-    /// Subscribes `connection` to `channel`. Returns whether the subscription is new.
+    /// Subscribes `connection` to `channel`. Returns `true` if the subscription is new.
     pub fn add_channel(&mut self, channel: &Channel, connection: K) -> bool {
         let members = self.channels.entry(channel.clone()).or_default();
         let is_new = members.add(connection);
@@ -48,14 +48,14 @@ impl<K: Copy + Eq + Hash> SubscriptionIndex<K> {
         is_new
     }
 
-    /// Unsubscribes `connection` from `channel`. Returns whether it was subscribed.
+    /// Unsubscribes `connection` from `channel`. Returns `true` if it was subscribed.
     pub fn remove_channel(&mut self, channel: &Channel, connection: K) -> bool {
-        let was_there = leave(&mut self.channels, channel, connection);
+        let was_there = remove_from(&mut self.channels, channel, connection);
         self.subscriptions -= usize::from(was_there);
         was_there
     }
 
-    /// Subscribes `connection` to `pattern`. Returns whether the subscription is new.
+    /// Subscribes `connection` to `pattern`. Returns `true` if the subscription is new.
     pub fn add_pattern(&mut self, pattern: &Pattern, connection: K) -> bool {
         let members = self.patterns.get_or_insert_with(pattern, Connections::default);
         let is_new = members.add(connection);
@@ -63,7 +63,7 @@ impl<K: Copy + Eq + Hash> SubscriptionIndex<K> {
         is_new
     }
 
-    /// Unsubscribes `connection` from `pattern`. Returns whether it was subscribed.
+    /// Unsubscribes `connection` from `pattern`. Returns `true` if it was subscribed.
     pub fn remove_pattern(&mut self, pattern: &Pattern, connection: K) -> bool {
         let Some(members) = self.patterns.get_mut(pattern) else {
             return false;
@@ -76,13 +76,13 @@ impl<K: Copy + Eq + Hash> SubscriptionIndex<K> {
         was_there
     }
 
-    /// Returns the connections subscribed to exactly `channel`, in order of arrival (for very many, in any order).
+    /// Returns the subscribers of exactly `channel`, in the order of [`SubscriptionIndex::user`].
     pub fn channel_members(&self, channel: &str) -> &[K] {
         self.channels.get(channel).map_or(&[], Connections::as_slice)
     }
 
-    /// Appends to `out`, once each, the connections with a pattern that matches `channel`, except those that
-    /// [`SubscriptionIndex::channel_members`] returns. Both together are all receivers.
+    /// Appends to `out` each connection with a pattern that matches `channel`, once, except those of
+    /// [`SubscriptionIndex::channel_members`]. Both together are all receivers.
     pub fn pattern_members(&self, channel: &Channel, out: &mut impl Extend<K>) {
         let mut matching = SmallVec::<[&[K]; 8]>::new();
         self.patterns
@@ -102,7 +102,7 @@ impl<K: Copy + Eq + Hash> SubscriptionIndex<K> {
         }
     }
 
-    /// Returns whether any connection has a pattern.
+    /// Returns `true` if a connection has a pattern.
     pub fn has_patterns(&self) -> bool {
         !self.patterns.is_empty()
     }
@@ -122,14 +122,14 @@ impl<K: Copy + Eq + Hash> SubscriptionIndex<K> {
         self.subscriptions
     }
 
-    /// Releases memory after many connections have left. Patterns release theirs at each removal.
+    /// Frees memory after the removal of many connections. Patterns free theirs at each removal.
     pub fn shrink(&mut self) {
-        give_back(&mut self.users);
-        give_back(&mut self.channels);
+        shrink_if_sparse(&mut self.users);
+        shrink_if_sparse(&mut self.channels);
     }
 }
 
-fn leave<N, K>(index: &mut AHashMap<N, Connections<K>>, name: &N, connection: K) -> bool
+fn remove_from<N, K>(index: &mut AHashMap<N, Connections<K>>, name: &N, connection: K) -> bool
 where
     N: Eq + Hash,
     K: Copy + Eq + Hash,
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn users_come_and_go() {
+    fn connections_of_a_user_are_added_and_removed() {
         let alice = UserId::new("alice").expect("a name");
         let mut index = SubscriptionIndex::<u32>::default();
         assert_eq!(index.user("alice"), &[] as &[u32]);
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn subscriptions_come_and_go() {
+    fn subscriptions_are_added_and_removed() {
         let (general, any) = (channel("chat.general"), pattern("chat.*"));
         let mut index = SubscriptionIndex::<u32>::default();
         let counts = |index: &SubscriptionIndex<u32>| {
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_is_found_once() {
+    fn each_receiver_is_found_once() {
         let mut index = SubscriptionIndex::<u32>::default();
         index.add_channel(&channel("chat.general"), 1);
         for (text, connections) in [
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_leaves_nothing_behind() {
+    fn removed_subscriptions_free_their_memory() {
         let general = channel("chat.general");
         let mut index = SubscriptionIndex::<u32>::default();
         for connection in 0..5_000 {

@@ -1,14 +1,14 @@
-//! The nodes of a trie of patterns: where two patterns part, or one ends.
+//! The nodes of a trie of patterns: a pattern ends at each, or two patterns differ after it.
 
 use std::{collections::HashMap, mem};
 
 use rustc_hash::FxBuildHasher;
 use smart_default::SmartDefault;
 
-use super::tokens::{Path, PatternStep, SegmentNumber};
-use crate::{memory::give_back, segments::Wildcard};
+use super::segment_numbers::{Path, PatternStep, SegmentNumber};
+use crate::{memory::shrink_if_sparse, segments::Wildcard};
 
-/// A node, with the segments that all patterns below it share. There are at most twice as many nodes as patterns.
+/// A node, with the segments that all patterns below it share. A trie has at most twice as many nodes as patterns.
 #[derive(Debug, SmartDefault)]
 pub(super) struct Node<V> {
     prefix: Box<[PatternStep]>,
@@ -18,9 +18,9 @@ pub(super) struct Node<V> {
 
 #[derive(Debug, SmartDefault)]
 struct Branches<V> {
-    // A plain hash is enough: tokens are numbers that this crate assigns, so no client can make them collide.
+    // A plain hash suffices: this crate assigns the numbers, so no client can make them collide.
     literals: HashMap<SegmentNumber, Node<V>, FxBuildHasher>,
-    /// By the wildcard's number.
+    /// The branches by the wildcard's number.
     #[default([const { None }; _])]
     wildcards: [Option<Box<Node<V>>>; Wildcard::ALL.len()],
 }
@@ -28,13 +28,6 @@ struct Branches<V> {
 impl<V> Node<V> {
     pub(super) fn is_empty(&self) -> bool {
         self.value.is_none() && self.branches.is_none()
-    }
-
-    pub(super) fn get(&self, steps: &[PatternStep]) -> Option<&V> {
-        match steps.strip_prefix(&*self.prefix)?.split_first() {
-            None => self.value.as_ref(),
-            Some((step, rest)) => self.branches.as_ref()?.get(*step)?.get(rest),
-        }
     }
 
     pub(super) fn get_mut(&mut self, steps: &[PatternStep]) -> Option<&mut V> {
@@ -69,7 +62,7 @@ impl<V> Node<V> {
         branch.branches = below.branches;
     }
 
-    /// Removes the value at the end of `steps`, then the nodes on the way that are no longer needed.
+    /// Removes the value at the end of `steps`, and the nodes before it that are no longer necessary.
     pub(super) fn remove(&mut self, steps: &[PatternStep]) -> Option<V> {
         let Some((step, rest)) = steps.strip_prefix(&*self.prefix)?.split_first() else {
             return self.value.take();
@@ -85,7 +78,7 @@ impl<V> Node<V> {
         Some(value)
     }
 
-    /// Merges the only branch into this node, if no pattern ends or branches here.
+    /// Merges the branch into this node, if it is the only one and no pattern ends here.
     fn join(&mut self) {
         if self.value.is_some() {
             return;
@@ -108,16 +101,16 @@ impl<V> Node<V> {
         1 + branches.map(Self::nodes).sum::<usize>()
     }
 
-    /// Returns whether a channel that begins with `first` may match (`None` for a segment that no pattern has).
-    pub(super) fn leads_on(&self, first: Option<SegmentNumber>) -> bool {
+    /// Returns `true` if a channel with the first segment `first` may match; `None` is a segment of no pattern.
+    pub(super) fn may_match(&self, first: Option<SegmentNumber>) -> bool {
         self.branches.as_ref().is_some_and(|branches| {
             branches.wildcards.iter().any(Option::is_some)
-                || first.is_some_and(|token| branches.literals.contains_key(&token))
+                || first.is_some_and(|number| branches.literals.contains_key(&number))
         })
     }
 
-    /// Calls `found` for every pattern below that matches. `reached` is the set of positions in the channel at
-    /// which this node has been reached.
+    /// Calls `found` for each matching pattern below this node. `reached` is the set of positions in the channel at
+    /// which the search reaches this node.
     pub(super) fn search<'a>(&'a self, mut reached: u64, path: &Path, found: &mut impl FnMut(&'a V)) {
         for step in &self.prefix {
             reached = path.after(reached, *step);
@@ -126,7 +119,7 @@ impl<V> Node<V> {
             }
         }
         if let Some(value) = &self.value
-            && path.is_whole(reached)
+            && path.is_end(reached)
         {
             found(value);
         }
@@ -141,40 +134,33 @@ impl<V> Branches<V> {
         self.literals.is_empty() && self.wildcards.iter().all(Option::is_none)
     }
 
-    fn get(&self, step: PatternStep) -> Option<&Node<V>> {
-        match step {
-            PatternStep::Literal(token) => self.literals.get(&token),
-            PatternStep::Wildcard(wildcard) => self.wildcards[wildcard as usize].as_deref(),
-        }
-    }
-
     fn get_mut(&mut self, step: PatternStep) -> Option<&mut Node<V>> {
         match step {
-            PatternStep::Literal(token) => self.literals.get_mut(&token),
+            PatternStep::Literal(number) => self.literals.get_mut(&number),
             PatternStep::Wildcard(wildcard) => self.wildcards[wildcard as usize].as_deref_mut(),
         }
     }
 
-    /// Returns the branch by `step`, inserting one with that `prefix` if there is none.
+    /// Returns the branch by `step`; inserts one with `prefix` if there is none.
     fn get_or_insert(&mut self, step: PatternStep, prefix: &[PatternStep]) -> &mut Node<V> {
         let new = || Node {
             prefix: prefix.into(),
             ..Node::default()
         };
         match step {
-            PatternStep::Literal(token) => self.literals.entry(token).or_insert_with(new),
+            PatternStep::Literal(number) => self.literals.entry(number).or_insert_with(new),
             PatternStep::Wildcard(wildcard) => {
                 self.wildcards[wildcard as usize].get_or_insert_with(|| Box::new(new()))
             }
         }
     }
 
-    /// Removes the branch by `step` and returns the rest.
+    /// Removes the branch by `step`, and returns the rest.
     fn remove(&mut self, step: PatternStep) -> &Self {
         match step {
-            PatternStep::Literal(token) => {
-                self.literals.remove(&token);
-                give_back(&mut self.literals);
+            PatternStep::Literal(number) => {
+                self.literals.remove(&number);
+                shrink_if_sparse(&mut self.literals);
             }
             PatternStep::Wildcard(wildcard) => self.wildcards[wildcard as usize] = None,
         }
@@ -187,8 +173,8 @@ impl<V> Branches<V> {
         if self.literals.len() + wildcards != 1 {
             return None;
         }
-        if let Some((token, node)) = self.literals.drain().next() {
-            return Some((PatternStep::Literal(token), node));
+        if let Some((number, node)) = self.literals.drain().next() {
+            return Some((PatternStep::Literal(number), node));
         }
         let mut wildcards = Wildcard::ALL.into_iter().zip(&mut self.wildcards);
         wildcards.find_map(|(wildcard, slot)| Some((PatternStep::Wildcard(wildcard), *slot.take()?)))
@@ -196,8 +182,8 @@ impl<V> Branches<V> {
 
     fn search<'a>(&'a self, reached: u64, path: &Path, found: &mut impl FnMut(&'a V)) {
         if !self.literals.is_empty() {
-            for (token, reached) in path.literals(reached) {
-                if let Some(branch) = self.literals.get(&token) {
+            for (number, reached) in path.literals(reached) {
+                if let Some(branch) = self.literals.get(&number) {
                     branch.search(reached, path, found);
                 }
             }

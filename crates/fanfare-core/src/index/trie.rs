@@ -4,16 +4,16 @@ use smart_default::SmartDefault;
 
 use super::{
     node::Node,
-    tokens::{Path, Tokens},
+    segment_numbers::{Path, SegmentNumbers},
 };
 use crate::{Channel, Pattern, segments::segments};
 
-/// A map from patterns to values, searched by the channels that the patterns match. A search carries *all* positions of
-/// the channel at which a node can be reached, as one bit each: it visits every node at most once.
+/// A map from patterns to values, which finds the values of all patterns that match a channel. A search has *all*
+/// positions of the channel at which it reaches a node, as one bit each, so it visits a node at most once.
 #[derive(Debug, SmartDefault)]
 pub(super) struct PatternTrie<V> {
     root: Node<V>,
-    tokens: Tokens,
+    numbers: SegmentNumbers,
     patterns: usize,
 }
 
@@ -26,49 +26,49 @@ impl<V> PatternTrie<V> {
         self.patterns == 0
     }
 
-    #[cfg(test)]
-    fn get(&self, pattern: &Pattern) -> Option<&V> {
-        self.root.get(&self.tokens.steps(pattern)?)
-    }
-
-    /// Returns the value of exactly this pattern, mutably.
+    /// Returns the value of exactly this pattern.
     pub(super) fn get_mut(&mut self, pattern: &Pattern) -> Option<&mut V> {
-        self.root.get_mut(&self.tokens.steps(pattern)?)
+        self.root.get_mut(&self.numbers.steps(pattern)?)
     }
 
-    /// Returns the value of exactly this pattern, inserting `new` if there is none.
+    /// Returns the value of exactly this pattern; inserts `new` if there is none.
     pub(super) fn get_or_insert_with(&mut self, pattern: &Pattern, new: impl FnOnce() -> V) -> &mut V {
-        let known = self.tokens.steps(pattern);
-        let known = known.filter(|steps| self.root.get(steps).is_some());
-        let steps = known.unwrap_or_else(|| {
-            self.patterns += 1;
-            self.tokens.acquire(pattern)
+        let steps = self.numbers.acquire(pattern);
+        let mut is_new = false;
+        let value = self.root.get_or_insert_with(&steps, || {
+            is_new = true;
+            new()
         });
-        self.root.get_or_insert_with(&steps, new)
+        if is_new {
+            self.patterns += 1;
+        } else {
+            self.numbers.release(pattern);
+        }
+        value
     }
 
-    /// Removes exactly this pattern, releases its memory, and returns its value.
+    /// Removes exactly this pattern, frees its memory, and returns its value.
     pub(super) fn remove(&mut self, pattern: &Pattern) -> Option<V> {
-        let value = self.root.remove(&self.tokens.steps(pattern)?)?;
-        self.tokens.release(pattern);
+        let value = self.root.remove(&self.numbers.steps(pattern)?)?;
+        self.numbers.release(pattern);
         self.patterns -= 1;
         Some(value)
     }
 
     /// Calls `found` once for each pattern that matches `channel`, in any order.
     pub(super) fn matches<'a>(&'a self, channel: &Channel, mut found: impl FnMut(&'a V)) {
-        if self.leads_somewhere(channel) {
-            let path = Path::new(channel, &self.tokens);
+        if self.may_match(channel) {
+            let path = Path::new(channel, &self.numbers);
             self.root.search(Path::START, &path, &mut found);
         }
     }
 
-    /// Returns whether any pattern begins as `channel` does. Most publishes end here.
-    fn leads_somewhere(&self, channel: &Channel) -> bool {
+    /// Returns `true` if a pattern begins like `channel`. For most events none does.
+    fn may_match(&self, channel: &Channel) -> bool {
         let first = segments(channel)
             .next()
-            .and_then(|segment| self.tokens.get(segment));
-        self.root.leads_on(first)
+            .and_then(|segment| self.numbers.get(segment));
+        self.root.may_match(first)
     }
 }
 
@@ -82,7 +82,7 @@ mod tests {
         Pattern::new(text).unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
-    /// Up to `depth` of `words`, with separators between them that are mostly dots.
+    /// Returns up to `depth` of `words`, mostly separated by dots.
     fn name(random: &mut StdRng, words: &[&str], depth: usize) -> String {
         let mut name = String::new();
         for at in 0..random.random_range(1..=depth) {
@@ -102,11 +102,11 @@ mod tests {
     }
 
     fn assert_empty<V>(trie: &PatternTrie<V>) {
-        assert!(trie.is_empty() && trie.root.is_empty() && trie.tokens.is_empty());
+        assert!(trie.is_empty() && trie.root.is_empty() && trie.numbers.is_empty());
     }
 
     #[test]
-    fn patterns_come_and_go() {
+    fn patterns_are_inserted_and_removed() {
         let texts = [
             "a", "a.b", "a.b.c", "a.*", "a.**", "a.*.c", "*", "**", "a:*", "a:**",
         ];
@@ -116,7 +116,7 @@ mod tests {
             assert_eq!(*trie.get_or_insert_with(&pattern(text), || 99), number);
             assert_eq!(trie.len(), number + 1);
         }
-        assert_eq!(trie.get(&pattern("a.b.c")), Some(&2));
+        assert_eq!(trie.get_mut(&pattern("a.b.c")), Some(&mut 2));
         assert_eq!(trie.remove(&pattern("a.c")), None);
         assert_eq!(trie.remove(&pattern("*.a")), None);
         for (number, text) in texts.iter().enumerate() {
@@ -127,7 +127,7 @@ mod tests {
         assert_empty(&trie);
     }
 
-    /// A channel that `pattern` matches, where it is not too deep.
+    /// Returns a channel that `pattern` matches, unless it is too deep.
     fn instance(random: &mut StdRng, pattern: &Pattern) -> Option<Channel> {
         let mut channel = String::new();
         for segment in segments(pattern.as_str()) {
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn agrees_with_each_pattern_alone() {
+    fn a_search_finds_each_pattern_that_matches() {
         let random = &mut StdRng::seed_from_u64(0xfa_4f_a7_e5);
         for depth in [3, 3, 4, 5, 6, 8, 16, 32] {
             let mut trie = PatternTrie::default();
@@ -158,7 +158,7 @@ mod tests {
                     patterns.len() - 1
                 });
             }
-            // Searched while it is full, and again while patterns are removed.
+            // Searches while it is full, and again while patterns are removed.
             let mut matches = 0;
             for removed in 0..patterns.len() {
                 let any = Channel::new(&name(random, &["a", "b", "c"], depth)).ok();
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_search_visits_each_node_once() {
-        // Every way through these reaches the same nodes again and again; a search that followed each would not end.
+        // All paths through these reach the same nodes; a search along each path would not end.
         let mut trie = PatternTrie::default();
         let mixed: Vec<_> = (0..32).map(|at| if at % 3 == 0 { "*" } else { "**" }).collect();
         for depth in 2..=32 {

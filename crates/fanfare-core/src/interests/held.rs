@@ -1,4 +1,4 @@
-//! The connections of a node that need one user or channel: how many, and on which shards.
+//! Counts the connections of a node that hold one interest, by shard and dialect.
 
 use std::{borrow::Borrow, hash::Hash};
 
@@ -10,14 +10,15 @@ use crate::{
 
 pub(super) type ShardAndDialect = (usize, usize);
 
-/// The dialect of operators' watchers, which are no connections and never counted as such.
+/// The dialect of operators' watchers, which do not count as connections.
 const WATCHERS: u8 = u8::MAX;
-/// The place of watchers: the first shard, which every node has.
-pub(super) const WATCHED: ShardAndDialect = (0, WATCHERS as usize);
+/// The shard and dialect of watchers. Every node has a first shard.
+pub(super) const WATCHER: ShardAndDialect = (0, WATCHERS as usize);
 
+/// The broker's answer to the request for an interest, and the connections that hold it.
 #[derive(Debug)]
 pub(super) struct Held<T> {
-    placed: T,
+    answer: T,
     holders: MostlyOne<Holder>,
 }
 
@@ -30,28 +31,28 @@ struct Holder {
 }
 
 impl<T: Clone> Held<T> {
-    pub(super) fn new(placed: T) -> Self {
+    pub(super) fn new(answer: T) -> Self {
         Self {
-            placed,
+            answer,
             holders: MostlyOne::None,
         }
     }
 
-    /// Adds one connection or watcher; returns a copy of the broker's answer.
+    /// Adds a connection or watcher, and returns a copy of the broker's answer.
     pub(super) fn add(&mut self, place: ShardAndDialect) -> T {
         let mut all = self.holders.as_mut_slice().iter_mut();
         match all.find(|holder| holder.is(place)) {
             Some(holder) => holder.connections += 1,
             None => self.holders.push(Holder {
-                shard: small(place.0),
-                dialect: small(place.1),
+                shard: to_u8(place.0),
+                dialect: to_u8(place.1),
                 connections: 1,
             }),
         }
-        self.placed.clone()
+        self.answer.clone()
     }
 
-    /// Removes one connection or watcher; returns whether that place had one.
+    /// Removes a connection or watcher. Returns `true` if there was one in `place`.
     pub(super) fn remove(&mut self, place: ShardAndDialect) -> bool {
         let all = self.holders.as_mut_slice();
         let Some(at) = all.iter().position(|holder| holder.is(place)) else {
@@ -78,28 +79,28 @@ impl<T: Clone> Held<T> {
 
     pub(super) fn connections(&self) -> usize {
         let all = self.holders.as_slice().iter();
-        let own = all.filter(|holder| holder.dialect != WATCHERS);
-        own.map(|holder| holder.connections as usize).sum()
+        let connections = all.filter(|holder| holder.dialect != WATCHERS);
+        connections.map(|holder| holder.connections as usize).sum()
     }
 
     pub(super) fn connections_in(&self, dialect: usize) -> usize {
         let all = self.holders.as_slice().iter();
-        let here = all.filter(|holder| usize::from(holder.dialect) == dialect);
-        here.map(|holder| holder.connections as usize).sum()
+        let connections = all.filter(|holder| usize::from(holder.dialect) == dialect);
+        connections.map(|holder| holder.connections as usize).sum()
     }
 }
 
 impl<N: Clone + Eq + Hash + Borrow<str>, T: Clone> Striped<N, Held<T>> {
-    /// Holds `name` for one connection or watcher more. `first` runs under the lock if nothing held it.
-    pub(super) fn hold(&self, name: &N, place: ShardAndDialect, first: impl FnOnce() -> T) -> T {
+    /// Acquires `name` for a connection or watcher. `first` is called under the lock if it is the first holder.
+    pub(super) fn acquire(&self, name: &N, place: ShardAndDialect, first: impl FnOnce() -> T) -> T {
         let mut stripe = self.lock(name.borrow());
         let held = stripe.entry(name.clone());
         held.or_insert_with(|| Held::new(first())).add(place)
     }
 
-    /// Releases what [`Striped::hold`] held; `last` runs under the lock if nothing holds it any more. Returns how many
-    /// connections in the dialect of `place` are left, or `None` if that place held nothing.
-    pub(super) fn let_go(&self, name: &N, place: ShardAndDialect, last: impl FnOnce()) -> Option<usize> {
+    /// Releases `name` for a connection or watcher. `last` is called under the lock if it was the last holder. Returns the
+    /// number of connections that are left in the dialect of `place`; `None` if `place` had no holder.
+    pub(super) fn release(&self, name: &N, place: ShardAndDialect, last: impl FnOnce()) -> Option<usize> {
         let mut stripe = self.lock(name.borrow());
         let held = stripe.get_mut(name.borrow())?;
         if !held.remove(place) {
@@ -120,6 +121,6 @@ impl Holder {
     }
 }
 
-fn small(number: usize) -> u8 {
+fn to_u8(number: usize) -> u8 {
     u8::try_from(number).expect("at most 64 shards and 64 dialects")
 }

@@ -2,7 +2,7 @@
 
 use std::ops::BitOr;
 
-/// A set of shards, by number. A node has at most 64 shards.
+/// A set of shards, by their numbers. A node has at most 64 shards.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ShardSet(u64);
 
@@ -12,7 +12,7 @@ impl ShardSet {
         Self(if count >= 64 { u64::MAX } else { (1 << count) - 1 })
     }
 
-    /// Returns whether the set is empty.
+    /// Returns `true` if the set is empty.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
@@ -22,7 +22,7 @@ impl ShardSet {
         self.0.count_ones() as usize
     }
 
-    /// Returns whether `shard` is in the set.
+    /// Returns `true` if `shard` is in the set.
     pub fn contains(self, shard: usize) -> bool {
         self.0 >> shard & 1 == 1
     }
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shard_sets() {
+    fn shard_sets_are_united() {
         assert_eq!(ShardSet::first(2), ShardSet(0b11));
         assert_eq!(ShardSet::first(64).len(), 64);
         assert!(ShardSet::first(0).is_empty());

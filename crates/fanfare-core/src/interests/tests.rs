@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn the_first_and_the_last_connection_are_reported() {
+fn the_first_and_the_last_connection_call_back() {
     let interests = Interests::new(2);
     let alice = UserId::new("alice").expect("a name");
     let acquire = |place, word| interests.acquire_user(&alice, place, 0, || word);
@@ -31,7 +31,7 @@ fn the_first_and_the_last_connection_are_reported() {
 }
 
 #[test]
-fn watchers_hold_a_user_and_count_as_no_connection() {
+fn a_watched_user_has_no_connection_more() {
     let interests = Interests::new(1);
     let alice = UserId::new("alice").expect("a name");
     let watched = Interest::User(alice.clone());
@@ -55,13 +55,13 @@ fn watchers_hold_a_user_and_count_as_no_connection() {
 }
 
 #[test]
-fn a_user_has_at_most_its_share_of_a_dialect() {
+fn the_connections_of_a_user_are_limited_by_dialect() {
     let interests = Interests::new(2);
     let bob = UserId::new("bob").expect("a name");
     for (place, expected) in [
         ((0, 0), Ok(())),
         ((1, 0), Ok(())),
-        ((1, 0), Err(UserFull)),
+        ((1, 0), Err(UserAtCapacity)),
         ((1, 1), Ok(())),
     ] {
         assert_eq!(interests.acquire_user(&bob, place, 2, || ()), expected);
@@ -80,7 +80,7 @@ fn shards<T: Clone>(interests: &Interests<T>, channel: &str) -> Vec<usize> {
 }
 
 #[test]
-fn channels_are_asked_for_once() {
+fn a_channel_is_requested_once() {
     let (general, news) = (channel("chat.general"), channel("news"));
     let interests = Interests::new(1);
     for (channel, shard, word, expected) in [
@@ -122,7 +122,7 @@ fn channels_are_asked_for_once() {
 }
 
 #[test]
-fn watchers_hold_channels_and_count_as_no_subscription() {
+fn a_watched_channel_has_no_subscription_more() {
     let (interests, news) = (Interests::new(1), channel("news"));
     let watched = Interest::Channel(news.clone());
     assert_eq!(interests.watch(&watched, || "asked"), "asked");
@@ -153,7 +153,7 @@ fn watchers_hold_channels_and_count_as_no_subscription() {
 }
 
 #[test]
-fn a_shard_with_patterns_may_want_everything() {
+fn a_shard_with_patterns_gets_the_events_of_all_channels() {
     let interests = Interests::new(1);
     interests.acquire_channel(&channel("news"), 2, || "news");
     let [one, other] = ["a.*", "b.**"].map(|text| Pattern::new(text).expect("a pattern"));

@@ -1,4 +1,4 @@
-//! Access control: the policy, and the authorizer if no rule decides. Every caller asks here.
+//! Access control: the policy, and the authorizer if no rule decides. It answers all callers.
 
 use std::sync::{
     Arc,
@@ -17,15 +17,15 @@ use crate::{
     history::{History, Retention},
 };
 
-/// Decides access for the whole process. The policy in it can be replaced while it is in use.
+/// Decides access for all dialects and routes. Its policy can be replaced while it is in use.
 pub struct AccessControl {
     policy: ArcSwap<Policy>,
-    /// Whether the policy keeps history. A copy, so that without history an event needs no access to the policy.
+    /// Whether the policy keeps history. It is a copy, so that an event without history needs no load of the policy.
     keeps_history: AtomicBool,
     authorizer: Option<Arc<dyn Authorizer>>,
 }
 
-/// The policy's answer: yes, no, or that the authorizer decides.
+/// The answer of [`AccessControl::judge`].
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Permission {
@@ -33,11 +33,11 @@ pub enum Permission {
     Allowed,
     /// Refused.
     Denied,
-    /// The authorizer decides.
+    /// The authorizer decides: see [`AccessControl::ask`].
     Pending(OpenQuestions),
 }
 
-/// The questions to the authorizer, which must allow all of them. The default is no question, which is allowed.
+/// The questions to the authorizer, which must allow all of them. By default there is none, and the answer is yes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[must_use]
 pub struct OpenQuestions(Questions);
@@ -47,25 +47,25 @@ pub struct OpenQuestions(Questions);
 pub struct ExplainedPermission {
     /// The permission.
     pub permission: Permission,
-    /// A label of the reason.
+    /// The reason as a label.
     pub code: &'static str,
     /// The reason as a sentence.
     pub reason: String,
-    /// The rule that decided.
+    /// The rule that decided, if one did.
     pub rule: Option<DecidingRule>,
 }
 
 /// The rule that decided.
 #[derive(Debug)]
 pub struct DecidingRule {
-    /// Its number among the rules, from 1.
+    /// Its number, starting at 1.
     pub number: usize,
     /// Its pattern.
     pub pattern: String,
 }
 
 impl AccessControl {
-    /// Returns the access control of this policy. Without an authorizer, open questions of the policy are refused.
+    /// Returns the access control with this policy. Without an authorizer, questions to it are refused.
     pub fn new(policy: Policy, authorizer: Option<Arc<dyn Authorizer>>) -> Self {
         Self {
             keeps_history: AtomicBool::new(policy.keeps_history),
@@ -74,14 +74,13 @@ impl AccessControl {
         }
     }
 
-    /// Replaces the policy for publications, new subscriptions, and events that match patterns; exact subscriptions
-    /// stay.
+    /// Replaces the policy for publications, new subscriptions, and deliveries by patterns. Subscriptions to channels stay.
     pub fn replace_policy(&self, policy: Policy) {
         self.keeps_history.store(policy.keeps_history, Relaxed);
         self.policy.store(Arc::new(policy));
     }
 
-    /// Returns whether an authorizer decides the questions that the policy leaves open.
+    /// Returns `true` if there is an authorizer.
     pub fn asks_authorizer(&self) -> bool {
         self.authorizer.is_some()
     }
@@ -91,7 +90,7 @@ impl AccessControl {
         self.policy.load().names().clone()
     }
 
-    /// Marks those of `events` whose audience has history ([`History::Wanted`]).
+    /// Sets [`Event::history`] of `events` to [`History::Wanted`] if their audience has history.
     pub fn mark_history(&self, events: &mut [Event]) {
         if !self.keeps_history() {
             return;
@@ -103,22 +102,22 @@ impl AccessControl {
         }
     }
 
-    /// Returns whether any audience has history.
+    /// Returns `true` if any audience has history.
     pub fn keeps_history(&self) -> bool {
         self.keeps_history.load(Relaxed)
     }
 
     /// Returns the maximum of events that one resume replays.
     pub fn replay_limit(&self) -> usize {
-        self.policy.load().replay_limit
+        self.policy.load().options.replay_limit
     }
 
-    /// Returns the retention of an audience; `None` if nothing is kept.
+    /// Returns the retention of an audience; `None` if it has no history.
     pub fn retention(&self, audience: &Audience) -> Option<Retention> {
         self.policy.load().retention(audience)
     }
 
-    /// Returns the retention of an audience, with the rule that sets it if the audience is a channel.
+    /// Returns the retention of an audience, and for a channel the rule that sets it.
     pub fn explain_history(&self, audience: &Audience) -> Option<(Retention, Option<DecidingRule>)> {
         let policy = self.policy.load();
         let Audience::Channel(channel) = audience else {
@@ -129,7 +128,7 @@ impl AccessControl {
         Some((retention, Some(DecidingRule { number, pattern })))
     }
 
-    /// Returns how the questions to the authorizer ended; all zero if there is none.
+    /// Returns the results of the questions to the authorizer; all zero without one.
     pub fn authorizer_counts(&self) -> Counts {
         let counts = self.authorizer.as_ref().map(|authorizer| authorizer.counts());
         counts.unwrap_or_default()
@@ -140,14 +139,14 @@ impl AccessControl {
         if who.is_some_and(|who| who.is_service) {
             return match action {
                 Action::Subscribe => Permission::Allowed,
-                // Backends publish by other doors.
+                // Backends publish through other doors.
                 Action::Publish => Permission::Denied,
             };
         }
         explained(&self.policy.load(), who, action, channel).0
     }
 
-    /// Like [`Self::judge`], but waits for the authorizer if it decides. The question is sent at the call.
+    /// Judges like [`Self::judge`], and waits for the authorizer if it decides. The question is sent at the call.
     pub fn decide(
         &self,
         who: Option<&Identity>,
@@ -167,7 +166,7 @@ impl AccessControl {
         }
     }
 
-    /// Judges a subscription. A pattern is allowed, because each event that matches it is judged.
+    /// Judges a subscription. A pattern is allowed, because each matching event is judged.
     pub fn may_subscribe(&self, who: Option<&Identity>, wanted: &Subscription) -> Permission {
         match wanted {
             Subscription::Personal(owner) => {
@@ -179,7 +178,7 @@ impl AccessControl {
         }
     }
 
-    /// Judges a client's message to `audience`. Every user may write to a user; no client may write to everyone.
+    /// Judges a client's publication to `audience`. Every user may publish to a user, no client to everyone.
     pub fn may_publish(&self, who: Option<&Identity>, audience: &Audience) -> Permission {
         match audience {
             Audience::Channel(channel) => self.judge(who, Action::Publish, channel),
@@ -188,14 +187,14 @@ impl AccessControl {
         }
     }
 
-    /// Returns the pattern of the first rule that matches `channel`. Metrics and traces name it instead of the channel.
+    /// Returns the pattern of the first rule that matches `channel`. Metrics and traces show it instead of the channel.
     pub fn pattern_of(&self, channel: &Channel) -> Option<String> {
         let policy = self.policy.load();
         let rule = policy.rule_for(channel);
         rule.map(|(_, rule)| rule.pattern.as_str().to_owned())
     }
 
-    /// Returns which connections may receive an event on `channel`; called once for each event.
+    /// Returns the connections that may receive an event on `channel`. Call it once for each event.
     pub fn readers(&self, channel: &Channel) -> Readers {
         self.policy.load().readers(channel)
     }
@@ -217,8 +216,8 @@ impl AccessControl {
         of_channel.and(|| self.may_see(who, event))
     }
 
-    /// Judges whether `who` may receive `event`, independent of its channel. A private event is for the users that it
-    /// names, for admins, and for the readers of the channel that it names.
+    /// Judges whether `who` may receive `event`, independent of its channel. A private event is for its users, for admins,
+    /// and for the readers of [`Event::readers_of`].
     pub fn may_see(&self, who: Option<&Identity>, event: &Event) -> Permission {
         match (&event.private_to, &event.readers_of) {
             (None, _) => Permission::Allowed,
@@ -228,8 +227,7 @@ impl AccessControl {
         }
     }
 
-    /// Judges whether `who` may use the channel of `audience`, with the reason; `None` for everyone, which is no
-    /// channel.
+    /// Judges whether `who` may do `action` on the channel of `audience`, with the reason; `None` for everyone.
     pub fn explain(
         &self,
         who: Option<&Identity>,
@@ -260,8 +258,8 @@ impl AccessControl {
         })
     }
 
-    /// Looks up the cached answers, without waiting. Returns the answer to all of `open` if the cache decides it;
-    /// otherwise only the questions without a cached answer are left in `open`.
+    /// Returns the answer to all of `open` if the cached answers decide it. Only the questions without a cached answer stay
+    /// in `open`.
     pub fn remembered(&self, open: &mut OpenQuestions) -> Option<AuthorizerAnswer> {
         let mut known = AuthorizerAnswer::Allowed;
         let mut left = Questions::new();
@@ -271,18 +269,15 @@ impl AccessControl {
                 None => Some(AuthorizerAnswer::Denied),
             };
             match answer {
-                Some(answer) => known = known.and(answer),
+                Some(answer) => known = known.max(answer),
                 None => left.push(question),
             }
         }
         open.0 = left;
-        match known {
-            AuthorizerAnswer::Allowed if !open.0.is_empty() => None,
-            AuthorizerAnswer::Allowed | AuthorizerAnswer::Denied | AuthorizerAnswer::Missing => Some(known),
-        }
+        (open.0.is_empty() || !known.is_allowed()).then_some(known)
     }
 
-    /// Asks all questions at once, now; the future is ready at its first poll if all answers are cached.
+    /// Asks all questions at the call. The future is ready at its first poll if all answers are cached.
     pub fn ask(&self, open: OpenQuestions) -> impl Future<Output = AuthorizerAnswer> + Send + use<> {
         let asked = |question: Question| -> BoxFuture<'static, AuthorizerAnswer> {
             let Some(authorizer) = &self.authorizer else {
@@ -320,7 +315,7 @@ fn permission(verdict: Verdict, questions: impl FnOnce() -> Questions) -> Permis
         Verdict::Allowed => Permission::Allowed,
         Verdict::Denied => Permission::Denied,
         Verdict::Ask => match questions() {
-            // Without a question to ask there is no answer, and no answer means no.
+            // Without a question there is no answer, which is a refusal.
             none if none.is_empty() => Permission::Denied,
             questions => Permission::Pending(OpenQuestions(questions)),
         },
@@ -328,7 +323,7 @@ fn permission(verdict: Verdict, questions: impl FnOnce() -> Questions) -> Permis
 }
 
 impl Permission {
-    /// Returns the permission for both. `other` is not judged if this is refused already.
+    /// Returns the permission for both. `other` is not called if this is denied.
     fn and(self, other: impl FnOnce() -> Self) -> Self {
         match self {
             Self::Denied => Self::Denied,
@@ -343,10 +338,10 @@ impl Permission {
 }
 
 impl OpenQuestions {
-    /// Asks by `ask` instead of the authorizer, one question after the other, until one is not allowed.
+    /// Asks with `ask` instead of the authorizer, one question after the other, until one is not allowed.
     ///
     /// # Errors
-    /// Returns the first error of `ask`, which means no.
+    /// Returns the first error of `ask`.
     pub async fn ask_by<E>(&self, ask: impl AsyncFn(&Question) -> Result<bool, E>) -> Result<bool, E> {
         for question in &self.0 {
             if !ask(question).await? {

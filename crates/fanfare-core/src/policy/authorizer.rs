@@ -1,4 +1,4 @@
-//! The port to the operator's own service that decides if no rule does.
+//! The port to the operator's service that decides if no rule does.
 
 use super::Action;
 use crate::{BoxFuture, Channel, UserId};
@@ -14,51 +14,46 @@ pub struct Question {
     pub channel: Channel,
 }
 
-/// An authorizer's answer. Of the answers to several questions, the greatest is the answer to all.
+/// An authorizer's answer. The answer to several questions together is their maximum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AuthorizerAnswer {
     /// Allowed.
     Allowed,
-    /// No answer arrived, which means no. A later question may be answered.
+    /// No answer arrived, so it is refused. A later question may get an answer.
     Missing,
-    /// Refused, or answered in an unknown form.
+    /// Refused, or the answer has an unknown form.
     Denied,
 }
 
 impl AuthorizerAnswer {
-    /// Returns whether this allows it; without an answer nothing is allowed.
+    /// Returns `true` if it is allowed. A missing answer does not allow it.
     pub fn is_allowed(self) -> bool {
         self == Self::Allowed
     }
-
-    /// Returns the answer to both questions.
-    pub(super) fn and(self, other: Self) -> Self {
-        self.max(other)
-    }
 }
 
-/// Decides the questions that the policy leaves open.
+/// The port to an authorizer, which decides if the policy does not.
 pub trait Authorizer: Send + Sync {
-    /// Returns the answer if it is cached. Never waits.
+    /// Returns the answer if it is cached, without waiting.
     fn remembered(&self, question: &Question) -> Option<AuthorizerAnswer>;
 
-    /// Asks. The question continues after the future is dropped, so that the next caller with the same question
-    /// finds the answer in the cache.
+    /// Asks the authorizer. The question continues after the future is dropped, so a later caller finds the answer in the
+    /// cache.
     fn ask(&self, question: Question) -> BoxFuture<'static, AuthorizerAnswer>;
 
-    /// Returns how the questions since the start ended, without those that the cache answered.
+    /// Returns the results of the questions since the start, without those that the cache answered.
     fn counts(&self) -> Counts {
         Counts::default()
     }
 }
 
-/// How questions to an [`Authorizer`] ended.
+/// The numbers of questions to an [`Authorizer`], by result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Allowed.
     pub allowed: u64,
     /// Refused.
     pub denied: u64,
-    /// Late, or not readable.
+    /// Late, or with an unreadable answer.
     pub failed: u64,
 }

@@ -1,4 +1,4 @@
-//! A verdict with the reason for it, for `fanfare explain`.
+//! The reason of a verdict, for `fanfare explain`.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ pub(super) struct Explanation<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Reason<'a> {
     Rule {
-        /// Its number among the rules, from 1.
+        /// The number of the rule, starting at 1.
         number: usize,
         rule: &'a Rule,
         clauses: Clauses<'a>,

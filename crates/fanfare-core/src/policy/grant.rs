@@ -1,4 +1,4 @@
-//! The users that a rule admits.
+//! The users that a clause of a rule admits.
 
 use std::{
     fmt::{self, Write as _},
@@ -10,8 +10,7 @@ use serde_json::Value;
 
 use crate::{Identity, serde_as_text};
 
-/// The users that a clause of a rule admits. Rules do not apply to backends, so an action that only a service may do is
-/// closed to every client.
+/// The users that a clause of a rule admits. Rules do not apply to backends, so [`Grant::Service`] admits no client.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, JsonSchema)]
 #[schemars(with = "String", description = "The users that a rule admits.", extend("x-kind" = "grant"))]
 pub enum Grant {
@@ -23,24 +22,24 @@ pub enum Grant {
     Owner,
     /// Users with this role.
     Role(Box<str>),
-    /// Users whose token has this claim with this value. Strings, numbers and booleans are compared as text; of
-    /// a list, one equal item is enough.
+    /// Users whose token has this claim with this value. Strings, numbers and booleans are compared as text. In a list, one
+    /// equal item is enough.
     Claim {
         /// The claim's name.
         name: Box<str>,
         /// The claim's value.
         value: Box<str>,
     },
-    /// No client; backends publish.
+    /// No client, only backends.
     Service,
     /// No client.
     Nobody,
 }
 
-/// Why a text is not a grant.
+/// The reason why a text is not a grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadGrant {
-    /// An unknown word.
+    /// The first word is unknown.
     #[error("expected one of anyone, authenticated, owner, role:NAME, claim:NAME=VALUE, service, nobody")]
     Unknown,
     /// `role` without a name.
@@ -58,7 +57,7 @@ pub enum BadGrant {
 }
 
 impl Grant {
-    /// The first words of grants.
+    /// The first words of all grants.
     pub const WORDS: [&'static str; 7] = [
         "anyone",
         "authenticated",
@@ -69,7 +68,7 @@ impl Grant {
         "nobody",
     ];
 
-    /// Returns whether the grant admits `who`; `owns` is asked whether it is the owner.
+    /// Returns `true` if the grant admits `who`. `owns` returns whether the user is the owner.
     pub(super) fn admits(&self, who: Option<&Identity>, owns: impl Fn(&Identity) -> bool) -> bool {
         match self {
             Self::Anyone => true,
@@ -90,8 +89,8 @@ fn has_value(claim: &Value, value: &str) -> bool {
         Value::String(text) => text == value,
         Value::Bool(truth) => value == if *truth { "true" } else { "false" },
         Value::Number(number) => {
-            let mut left = Left(value);
-            write!(left, "{number}").is_ok() && left.0.is_empty()
+            let mut expected = Expected(value);
+            write!(expected, "{number}").is_ok() && expected.0.is_empty()
         }
         Value::Array(items) => items
             .iter()
@@ -100,11 +99,11 @@ fn has_value(claim: &Value, value: &str) -> bool {
     }
 }
 
-/// The part of a text that is not written yet; a write fails if this part does not begin with the written text. It
-/// compares without allocating, because a rule may be judged once for each receiver.
-struct Left<'a>(&'a str);
+/// The rest of an expected text. A write removes the written text from its start, and fails if the rest begins with
+/// another. So the comparison does not allocate: a rule may be judged for each receiver.
+struct Expected<'a>(&'a str);
 
-impl fmt::Write for Left<'_> {
+impl fmt::Write for Expected<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.0 = self.0.strip_prefix(text).ok_or(fmt::Error)?;
         Ok(())
@@ -119,7 +118,7 @@ impl FromStr for Grant {
             Some((word, name)) => (word, Some(name)),
             None => (text, None),
         };
-        if spaced(word) {
+        if has_outer_spaces(word) {
             return Err(BadGrant::Spaces);
         }
         match (word, name) {
@@ -139,7 +138,7 @@ impl FromStr for Grant {
 fn role(name: &str) -> Result<Grant, BadGrant> {
     if name.trim().is_empty() {
         Err(BadGrant::NoRole)
-    } else if spaced(name) {
+    } else if has_outer_spaces(name) {
         Err(BadGrant::Spaces)
     } else {
         Ok(Grant::Role(name.into()))
@@ -150,7 +149,7 @@ fn claim(text: &str) -> Result<Grant, BadGrant> {
     let (name, value) = text.split_once('=').ok_or(BadGrant::NoClaim)?;
     if name.trim().is_empty() || value.trim().is_empty() {
         Err(BadGrant::NoClaim)
-    } else if spaced(name) || spaced(value) {
+    } else if has_outer_spaces(name) || has_outer_spaces(value) {
         Err(BadGrant::Spaces)
     } else {
         Ok(Grant::Claim {
@@ -160,7 +159,7 @@ fn claim(text: &str) -> Result<Grant, BadGrant> {
     }
 }
 
-fn spaced(text: &str) -> bool {
+fn has_outer_spaces(text: &str) -> bool {
     text.trim() != text
 }
 
@@ -187,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn grants_as_text() {
+    fn a_grant_is_written_as_it_was_read() {
         for text in [
             "anyone",
             "authenticated",
@@ -207,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_grant() {
+    fn other_texts_are_refused() {
         let cases = [
             ("", BadGrant::Unknown),
             ("rol:x", BadGrant::Unknown),

@@ -1,42 +1,43 @@
-//! Finds the patterns of an ordered list that could match a channel, by its first segment: with one look-up at most.
+//! Finds the patterns of a list that may match a channel, with at most one look-up by its first segment.
 
 use ahash::AHashMap;
 
 use super::matching::USER;
 use crate::segments::{MANY, ONE};
 
+/// The indices of patterns by their first segment, in the order of the list.
 #[derive(Debug, Default)]
 pub(super) struct Lookup {
-    /// Patterns that begin with this segment or with a wildcard.
-    beginning: AHashMap<Box<str>, Vec<usize>>,
-    /// Patterns that begin with a wildcard.
-    open: Vec<usize>,
+    /// The patterns that begin with this segment or with a wildcard.
+    by_segment: AHashMap<Box<str>, Vec<usize>>,
+    /// The patterns that begin with a wildcard.
+    wild: Vec<usize>,
 }
 
 impl Lookup {
     pub(super) fn new<'a>(patterns: impl Iterator<Item = &'a str>) -> Self {
         let mut lookup = Self::default();
-        for (place, pattern) in patterns.enumerate() {
+        for (index, pattern) in patterns.enumerate() {
             let first = first_segment(pattern);
             if matches!(first, ONE | MANY | USER) {
-                for places in lookup.beginning.values_mut() {
-                    places.push(place);
+                for indices in lookup.by_segment.values_mut() {
+                    indices.push(index);
                 }
-                lookup.open.push(place);
+                lookup.wild.push(index);
             } else {
-                let places = lookup.beginning.entry(first.into());
-                places.or_insert_with(|| lookup.open.clone()).push(place);
+                let indices = lookup.by_segment.entry(first.into());
+                indices.or_insert_with(|| lookup.wild.clone()).push(index);
             }
         }
         lookup
     }
 
-    /// Returns the indices of the patterns that could match `name`, in order.
+    /// Returns the indices of the patterns that may match `name`, in order.
     pub(super) fn candidates(&self, name: &str) -> &[usize] {
-        if self.beginning.is_empty() {
-            return &self.open;
+        if self.by_segment.is_empty() {
+            return &self.wild;
         }
-        self.beginning.get(first_segment(name)).unwrap_or(&self.open)
+        self.by_segment.get(first_segment(name)).unwrap_or(&self.wild)
     }
 }
 
@@ -49,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn candidates_keep_the_order_of_the_list() {
+    fn candidates_are_in_the_order_of_the_list() {
         let patterns = ["a.b", "*.x", "b", "a:**", "**", "{user}.inbox", "a"];
         let lookup = Lookup::new(patterns.into_iter());
         let cases: [(&str, &[usize]); 4] = [

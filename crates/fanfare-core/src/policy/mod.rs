@@ -1,10 +1,14 @@
-//! The access policy: which users may subscribe to, join and publish on which channel, the same in every dialect.
+//! The access policy decides which users may subscribe to, join and publish on a channel, for all dialects.
 //!
-//! The first of these decides: the first rule whose pattern matches the channel and that names the action; the
-//! authorizer, if there is one; for a room, the token's `rooms` claim; a default. Two checks precede all of them: an
-//! anonymous connection cannot use a room, and backends are not judged.
+//! The first of these decides:
+//! 1. the first rule whose pattern matches the channel, if it has a clause for the action;
+//! 2. the authorizer, if there is one;
+//! 3. for a room, the `rooms` claim of the token;
+//! 4. a default.
 //!
-//! A channel that carries the messages of a room or of a personal channel is open only to users who may use both.
+//! Before that, an anonymous connection is refused in a room, and a backend is not judged at all.
+//!
+//! A channel with the messages of a room or of a personal channel is open only to users who may use both.
 
 mod access;
 mod authorizer;
@@ -22,6 +26,7 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
+use smart_default::SmartDefault;
 
 use crate::{
     Audience, Channel, Identity, Pattern, UserId,
@@ -35,16 +40,16 @@ use lookup::Lookup;
 pub use place::{KnownNames, Place};
 pub use rule::{BadPattern, BadRule, Clause, Clauses, Rule, RulePattern};
 
-/// A client's action on a channel.
+/// An action of a client on a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// Receives its events. Joining a room is a subscription.
+    /// Subscribe to it, or join it if it is a room.
     Subscribe,
-    /// Publishes.
+    /// Publish on it.
     Publish,
 }
 
-/// The users of rooms that no rule, authorizer or token decides.
+/// The users who may join a room if no rule, authorizer or token decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RoomAccess {
@@ -56,7 +61,7 @@ pub enum RoomAccess {
 }
 
 /// The settings of a policy.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, SmartDefault)]
 pub struct PolicyOptions {
     /// The rules, in order.
     pub rules: Vec<Rule>,
@@ -64,8 +69,8 @@ pub struct PolicyOptions {
     pub authorizer: bool,
     /// The default for rooms.
     pub rooms: RoomAccess,
-    /// The channels that anonymous connections may use by default, except rooms. `None` is all except the feed and the
-    /// channels under it.
+    /// The channels that anonymous connections may use by default, except rooms. `None` means all except the feed and the
+    /// channels below it.
     pub public: Option<Vec<Pattern>>,
     /// The names of rooms and of the feed.
     pub names: KnownNames,
@@ -73,14 +78,15 @@ pub struct PolicyOptions {
     pub users: Option<Retention>,
     /// The retention of the events for everyone.
     pub everyone: Option<Retention>,
-    /// The maximum of events that one resume replays; `None` for [`REPLAY_LIMIT`].
-    pub replay_limit: Option<usize>,
+    /// The maximum of events that one resume replays.
+    #[default(REPLAY_LIMIT)]
+    pub replay_limit: usize,
 }
 
-/// The questions that a verdict leaves to the authorizer.
+/// The questions to the authorizer after [`Verdict::Ask`].
 type Questions = SmallVec<[Question; 2]>;
 
-/// The policy's decision, the stricter the greater.
+/// The decision of the policy; a stricter one is greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Verdict {
     Allowed,
@@ -89,30 +95,24 @@ enum Verdict {
     Denied,
 }
 
-/// Which connections may receive a channel's events without a judgement of each.
+/// The connections that may receive a channel's events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Readers {
     /// Every connection.
     Everyone,
     /// Every connection with an identity.
     Identified,
-    /// Each connection must be judged.
+    /// Unknown: each connection must be judged.
     Judged,
 }
 
-/// Decides which users may do what. It has no state: one policy serves all threads.
+/// The rules and defaults that decide access, and the retention of events.
 #[derive(Debug)]
 pub struct Policy {
-    rules: Vec<Rule>,
+    options: PolicyOptions,
     rules_by_segment: Lookup,
-    authorizer: bool,
-    rooms: RoomAccess,
-    public: Option<(Vec<Pattern>, Lookup)>,
-    names: KnownNames,
-    users: Option<Retention>,
-    everyone: Option<Retention>,
+    public_by_segment: Lookup,
     keeps_history: bool,
-    replay_limit: usize,
 }
 
 impl Default for Policy {
@@ -124,52 +124,42 @@ impl Default for Policy {
 impl Policy {
     /// Returns a policy of these rules and defaults.
     pub fn new(options: PolicyOptions) -> Self {
-        let public = options.public.map(|patterns| {
-            let lookup = Lookup::new(patterns.iter().map(Pattern::as_str));
-            (patterns, lookup)
-        });
         Self {
             rules_by_segment: Lookup::new(options.rules.iter().map(|rule| rule.pattern.as_str())),
+            public_by_segment: Lookup::new(options.public.iter().flatten().map(Pattern::as_str)),
             keeps_history: options.users.is_some()
                 || options.everyone.is_some()
                 || options.rules.iter().any(|rule| rule.history.is_some()),
-            replay_limit: options.replay_limit.unwrap_or(REPLAY_LIMIT),
-            users: options.users,
-            everyone: options.everyone,
-            rules: options.rules,
-            authorizer: options.authorizer,
-            rooms: options.rooms,
-            public,
-            names: options.names,
+            options,
         }
     }
 
-    /// The names of rooms and of the feed.
+    /// Returns the names of rooms and of the feed.
     pub fn names(&self) -> &KnownNames {
-        &self.names
+        &self.options.names
     }
 
-    /// Judges whether `who` (`None` for an anonymous connection) may do `action` on `channel`, with the reason. Allocates
-    /// nothing.
+    /// Judges whether `who` (`None` for an anonymous connection) may do `action` on `channel`, with the reason. It does not
+    /// allocate.
     fn explain(&self, who: Option<&Identity>, action: Action, channel: &Channel) -> Explanation<'_> {
         let own = self.explain_alone(who, action, channel);
         if own.verdict == Verdict::Denied {
             return own;
         }
-        let place = self.names.carried_place(channel);
+        let place = self.names().carried_place(channel);
         match place.map(|place| self.explain_place(who, action, place)) {
             Some(place) if place.verdict > own.verdict => place,
             _ => own,
         }
     }
 
-    /// Returns the questions to the authorizer if the verdict is [`Verdict::Ask`]. It must allow all of them.
+    /// Returns the questions to the authorizer after [`Verdict::Ask`]. It must allow all of them.
     fn open_questions(&self, who: Option<&Identity>, action: Action, channel: &Channel) -> Questions {
         let is_open = |explained: Explanation<'_>| explained.verdict == Verdict::Ask;
         let own = is_open(self.explain_alone(who, action, channel)).then(|| channel.clone());
-        let room = match self.names.carried_place(channel) {
+        let room = match self.names().carried_place(channel) {
             Some(Place::Room(room)) if is_open(self.explain_alone(who, action, room)) => {
-                Channel::new(room).ok() // a part of a channel's name that is one itself
+                Channel::new(room).ok() // a channel's name that is part of another
             }
             _ => None,
         };
@@ -188,9 +178,9 @@ impl Policy {
         }
     }
 
-    /// Judges only by the channel's name, without the place whose messages it carries.
+    /// Judges by the channel's own rules, without those of the place whose messages it has.
     fn explain_alone(&self, who: Option<&Identity>, action: Action, channel: &str) -> Explanation<'_> {
-        let room = self.names.is_room(channel);
+        let room = self.names().is_room(channel);
         if room && who.is_none() {
             return decided(false, Reason::AnonymousInRoom);
         }
@@ -208,7 +198,7 @@ impl Policy {
                 );
             }
         }
-        if self.authorizer {
+        if self.options.authorizer {
             return Explanation {
                 verdict: Verdict::Ask,
                 reason: Reason::Authorizer,
@@ -222,11 +212,11 @@ impl Policy {
         }
     }
 
-    /// Returns which connections may receive an event on `channel`; called once for each event. For
-    /// [`Readers::Judged`], each connection that matches by a pattern must be judged.
+    /// Returns the connections that may receive an event on `channel`. It is called once for each event. For
+    /// [`Readers::Judged`], each connection with a matching pattern must be judged.
     fn readers(&self, channel: &Channel) -> Readers {
         let own = self.readers_alone(channel);
-        match self.names.carried_place(channel) {
+        match self.names().carried_place(channel) {
             None => own,
             Some(Place::Room(room)) => own.max(self.readers_alone(room)),
             Some(Place::Personal(_)) => Readers::Judged,
@@ -234,22 +224,22 @@ impl Policy {
     }
 
     fn readers_alone(&self, channel: &str) -> Readers {
-        let room = self.names.is_room(channel);
+        let room = self.names().is_room(channel);
         let rule = self.rule_for(channel);
         let rule = rule.map(|(_, rule)| rule.clauses(Action::Subscribe, room));
         let by_rule = rule.and_then(|clauses| clauses.iter().map(|(_, grant)| readers_of(grant)).max());
         match by_rule {
             Some(readers) if room => readers.max(Readers::Identified),
             Some(readers) => readers,
-            None if self.authorizer || room => Readers::Judged,
+            None if self.options.authorizer || room => Readers::Judged,
             None if self.is_public(channel) => Readers::Everyone,
             None => Readers::Identified,
         }
     }
 
-    /// Returns the claims that rules use, each once. A token's other claims need not be kept.
+    /// Returns the claims that rules use, each once. The server keeps no others of a token.
     pub fn wanted_claims(&self) -> Vec<Box<str>> {
-        let rules = self.rules.iter();
+        let rules = self.options.rules.iter();
         let grants = rules.flat_map(|rule| [&rule.subscribe, &rule.publish, &rule.join]);
         let names = grants.flatten().filter_map(|grant| match grant {
             Grant::Claim { name, .. } => Some(name.clone()),
@@ -262,14 +252,14 @@ impl Policy {
     fn rule_for(&self, channel: &str) -> Option<(usize, &Rule)> {
         let candidates = self.rules_by_segment.candidates(channel).iter();
         candidates
-            .map(|place| (place + 1, &self.rules[*place]))
+            .map(|index| (index + 1, &self.options.rules[*index]))
             .find(|(_, rule)| rule.decides_access() && rule.pattern.matches(channel))
     }
 
     /// Returns the first rule whose pattern matches and that keeps history, with its number and its retention.
     fn history_rule(&self, channel: &str) -> Option<(usize, &Rule, Retention)> {
         let candidates = self.rules_by_segment.candidates(channel).iter();
-        let mut rules = candidates.map(|place| (place + 1, &self.rules[*place]));
+        let mut rules = candidates.map(|index| (index + 1, &self.options.rules[*index]));
         rules.find_map(|(number, rule)| {
             let retention = rule.history.filter(|_| rule.pattern.matches(channel))?;
             Some((number, rule, retention))
@@ -279,8 +269,8 @@ impl Policy {
     /// Returns the retention of an audience.
     fn retention(&self, audience: &Audience) -> Option<Retention> {
         match audience {
-            Audience::Everyone => self.everyone,
-            Audience::User(_) => self.users,
+            Audience::Everyone => self.options.everyone,
+            Audience::User(_) => self.options.users,
             Audience::Channel(channel) => self.history_rule(channel).map(|(.., retention)| retention),
         }
     }
@@ -292,30 +282,30 @@ impl Policy {
                 decided(opened, Reason::RoomsClaim)
             }
             None => decided(
-                self.rooms == RoomAccess::Authenticated,
-                Reason::RoomDefault(self.rooms),
+                self.options.rooms == RoomAccess::Authenticated,
+                Reason::RoomDefault(self.options.rooms),
             ),
         }
     }
 
-    /// Returns whether anonymous connections may use a channel that is not a room.
+    /// Returns `true` if anonymous connections may use a channel that is not a room.
     fn is_public(&self, channel: &str) -> bool {
-        match &self.public {
-            Some((patterns, lookup)) => {
-                let mut candidates = lookup.candidates(channel).iter();
-                candidates.any(|place| patterns[*place].matches(channel))
+        match &self.options.public {
+            Some(patterns) => {
+                let mut candidates = self.public_by_segment.candidates(channel).iter();
+                candidates.any(|index| patterns[*index].matches(channel))
             }
-            None => !self.names.is_of_feed(channel),
+            None => !self.names().is_of_feed(channel),
         }
     }
 }
 
-/// Returns whether `who` is one of `users`, or an admin.
+/// Returns `true` if `who` is one of `users`, or an admin.
 fn is_named(users: &[UserId], who: Option<&Identity>) -> bool {
     who.is_some_and(|who| users.contains(&who.user) || who.is_admin())
 }
 
-/// Judges `action` of `who` on the personal channel of `owner`, with the reason. No rule changes it.
+/// Judges whether `who` may do `action` on the personal channel of `owner`, with the reason. Rules do not apply.
 fn explain_personal<'a>(who: Option<&Identity>, action: Action, owner: &str) -> Explanation<'a> {
     match action {
         Action::Publish => decided(false, Reason::PersonalPublish),

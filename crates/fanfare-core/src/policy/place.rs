@@ -1,18 +1,18 @@
-//! The names that have a meaning to the policy: rooms, and the channels that carry the messages of another place,
-//! `{feed}.channel.{place}`. If the place is a room or a personal channel, its own rules also apply to those channels.
+//! The names of rooms, and of channels with the messages of another place, `{feed}.channel.{place}`. If the place is a
+//! room or a personal channel, its rules also apply to those channels.
 
 use crate::event::personal_id;
 
-/// The names of rooms and feeds. Dialects and the server's own features declare them; this module knows none.
+/// The names of rooms and of the feed. Dialects and the server declare them; this crate contains none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KnownNames {
     /// The prefixes of rooms' names; the room's id follows.
     pub rooms: Vec<&'static str>,
-    /// The channel of stored messages. It and everything under it is not public by default.
+    /// The channel of stored messages. It and the channels below it are not public by default.
     pub feed: Option<&'static str>,
 }
 
-/// A channel whose rules apply to the messages written in it.
+/// A room or a personal channel, whose rules apply to its stored messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place<'a> {
     /// The room of this name.
@@ -22,13 +22,13 @@ pub enum Place<'a> {
 }
 
 impl KnownNames {
-    /// Returns whether this is the name of a room, a channel with members.
+    /// Returns `true` if `name` is the name of a room.
     pub fn is_room(&self, name: &str) -> bool {
         let mut prefixes = self.rooms.iter();
         prefixes.any(|prefix| name.strip_prefix(prefix).is_some_and(|id| !id.is_empty()))
     }
 
-    /// Returns the place of this name; `None` if its rules apply only to itself.
+    /// Returns the place of this name; `None` for other channels.
     pub fn place<'a>(&self, name: &'a str) -> Option<Place<'a>> {
         match personal_id(name) {
             Some(user) => Some(Place::Personal(user)),
@@ -36,7 +36,7 @@ impl KnownNames {
         }
     }
 
-    /// Returns the place whose messages the channel of this name carries.
+    /// Returns the place whose messages are published on `channel`.
     pub(super) fn carried_place<'a>(&self, channel: &'a str) -> Option<Place<'a>> {
         self.place(channel.strip_prefix(self.feed?)?.strip_prefix(".channel.")?)
     }
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn rooms() {
+    fn a_room_has_a_known_prefix_and_an_id() {
         for (name, expected) in [
             ("project:123", true),
             ("channel:a.b:c", true),
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn places() {
+    fn a_channel_of_the_feed_has_the_messages_of_a_place() {
         for (channel, expected) in [
             ("messages.channel.project:9", Some(Place::Room("project:9"))),
             ("messages.channel.user:a:b", Some(Place::Personal("a:b"))),

@@ -6,30 +6,29 @@ use smallvec::SmallVec;
 
 use super::{
     Action, Grant,
-    matching::{self, Placeholder, USER},
+    matching::{self, USER},
 };
 use crate::{
     BadName, Identity, OptionalText, Pattern, ending::labelled, history::Retention, segments::MANY,
     serde_as_text, text::reads_as_str,
 };
 
-/// A pattern in which the segment `{user}` stands for a user's id. To decide whether the rule applies, `{user}` matches
-/// any one segment; to decide the owner of the channel, it is the owner's id. An id with a `.` or a `:` is never one
-/// segment and owns nothing.
+/// A pattern in which the segment `{user}` is a user's id. A rule applies to all channels that match with any segment
+/// there; the user with that id owns the channel. An id with a `.` or a `:` is never one segment, so it owns nothing.
 #[derive(Clone, PartialEq, Eq, Hash, JsonSchema)]
 #[schemars(with = "String", description = "A rule's pattern.", extend("x-kind" = "rule-pattern"))]
 pub struct RulePattern(Pattern);
 
-/// Why a text is not a rule's pattern.
+/// The reason why a text is not a rule's pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadPattern {
     /// It is not a pattern.
     #[error(transparent)]
     Name(BadName),
-    /// A `*` beside other text in one segment.
+    /// A segment has a `*` and other text.
     #[error("a wildcard, * or **, must be a whole segment")]
     Wildcard,
-    /// Braces other than `{{user}}`.
+    /// It has braces other than the segment `{user}`.
     #[error("the only placeholder is {{user}}, and it must be a whole segment")]
     Placeholder,
 }
@@ -64,19 +63,19 @@ pub struct Rule {
     pub history: Option<Retention>,
 }
 
-/// Why a rule would have no effect.
+/// The reason why a rule has no effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadRule {
     /// It decides nothing.
     #[error("the rule names none of subscribe, publish, join, history")]
     Empty,
-    /// It grants to the owner of channels whose names have no owner.
+    /// It grants rights to owners, and its pattern has no `{user}`.
     #[error("\"owner\" needs {{user}} in the pattern")]
     NoOwner,
 }
 
 labelled! {
-    /// The part of a rule that decided, with its name in the configuration.
+    /// A part of a rule, with its name in the configuration.
     Clause {
         /// `subscribe`
         Subscribe = "subscribe",
@@ -87,11 +86,11 @@ labelled! {
     }
 }
 
-/// The clauses of one rule that decide together: all of them must allow.
+/// The clauses of a rule that decide an action. All of them must allow it.
 pub type Clauses<'a> = SmallVec<[(Clause, &'a Grant); 2]>;
 
 impl RulePattern {
-    /// Checks `text`.
+    /// Parses `text`.
     ///
     /// # Errors
     /// If it is not a pattern, or has braces other than the segment `{user}`.
@@ -112,15 +111,15 @@ impl RulePattern {
         self.0.as_str()
     }
 
-    /// Returns whether a channel that this matches has an owner.
+    /// Returns `true` if the channels that it matches have an owner.
     pub fn names_an_owner(&self) -> bool {
         self.as_str().split(['.', ':']).any(|segment| segment == USER)
     }
 
-    /// Returns the pattern with `**` for `{user}`, which also matches ids with separators; `None` without `{user}`.
+    /// Returns the pattern with `**` for `{user}`, to match also ids with separators; `None` without `{user}`.
     pub fn with_any_id(&self) -> Option<Self> {
         let mut text = self.as_str().replace(USER, MANY);
-        // `**` instead of `**.**` matches more than is needed, and the pattern is simpler to read.
+        // `**` matches more than `**.**`, and is simpler to read.
         for doubled in ["**.**", "**:**"] {
             while text.contains(doubled) {
                 text = text.replace(doubled, MANY);
@@ -129,25 +128,25 @@ impl RulePattern {
         self.names_an_owner().then(|| Self::new(&text).ok()).flatten()
     }
 
-    /// Returns whether this matches everything that `other` matches. May miss a case, never invents one.
+    /// Returns `true` if it certainly matches all channels that `other` matches.
     pub fn covers(&self, other: &Self) -> bool {
         matching::covers(self.as_str(), other.as_str())
     }
 
     pub(super) fn matches(&self, channel: &str) -> bool {
-        matching::matches(self.as_str(), channel, Placeholder::Anyone)
+        matching::matches(self.as_str(), channel, None)
     }
 
     fn is_owned_by(&self, channel: &str, id: &str) -> bool {
-        self.names_an_owner() && matching::matches(self.as_str(), channel, Placeholder::Only(id))
+        self.names_an_owner() && matching::matches(self.as_str(), channel, Some(id))
     }
 }
 
 impl Rule {
-    /// Finds mistakes in the rule.
+    /// Checks that the rule has an effect.
     ///
     /// # Errors
-    /// If it decides nothing, or grants to an owner that its pattern does not name.
+    /// If it decides nothing, or grants rights to owners without `{user}` in its pattern.
     pub fn check(&self) -> Result<(), BadRule> {
         let grants = [&self.subscribe, &self.publish, &self.join];
         if !self.decides_access() && self.history.is_none() {
@@ -159,7 +158,7 @@ impl Rule {
         }
     }
 
-    /// Returns whether it names an action. A rule that only sets history leaves access to the other rules.
+    /// Returns `true` if it decides an action. A rule with only `history` leaves access to the other rules.
     pub fn decides_access(&self) -> bool {
         self.subscribe.is_some() || self.publish.is_some() || self.join.is_some()
     }
@@ -173,7 +172,7 @@ impl Rule {
         }
     }
 
-    /// Returns the clauses that decide `action`; none if the rule does not decide it.
+    /// Returns the clauses that decide `action`; empty if the rule does not decide it.
     pub(super) fn clauses(&self, action: Action, room: bool) -> Clauses<'_> {
         let deciding: &[Clause] = match (action, room) {
             (Action::Subscribe, false) => &[Clause::Subscribe],
@@ -199,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns() {
+    fn texts_are_checked() {
         let cases = [
             ("reports.{user}.**", Ok(())),
             ("{user}", Ok(())),
@@ -223,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_for_any_id() {
+    fn a_pattern_for_any_id_covers_the_rule() {
         let cases = [
             ("reports.{user}.**", Some("reports.**")),
             ("inbox:{user}", Some("inbox:**")),
@@ -243,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn traps() {
+    fn rules_without_effect_are_refused() {
         let rule = |pattern, subscribe, publish| Rule {
             pattern: RulePattern::new(pattern).expect("a pattern"),
             subscribe,

@@ -1,4 +1,4 @@
-//! The policy as tables: user, channel, action, verdict.
+//! Tests of the policy: tables of user, channel, action and verdict.
 
 use std::time::SystemTime;
 
@@ -10,7 +10,7 @@ mod access;
 mod history;
 mod places;
 
-/// Every user of the tables.
+/// Returns the user of this name, with its claims.
 fn who(name: &str) -> Option<Identity> {
     let mut who = Identity::new(UserId::new(name).expect("a name"), SystemTime::UNIX_EPOCH);
     let patterns = |texts: &[&str]| {
@@ -35,7 +35,7 @@ fn channel(name: &str) -> Channel {
     Channel::new(name).expect("a channel")
 }
 
-/// A rule from `pattern | subscribe = … | publish = … | join = …`.
+/// Parses a rule from `pattern | subscribe = … | publish = … | join = …`.
 fn rule(text: &str) -> Rule {
     let mut parts = text.split(" | ");
     let mut rule = Rule {
@@ -73,22 +73,22 @@ fn options(rules: &[&str]) -> PolicyOptions {
     }
 }
 
-/// Each row: the user, and the verdicts for subscribing and for publishing (`+` yes, `-` no, `?` ask).
+/// Checks rows of a user and the verdicts of subscribe and publish (`+` allowed, `-` denied, `?` authorizer).
 fn check(policy: &Policy, name: &str, rows: &[(&str, &str)]) {
     for (user, expected) in rows {
-        let said = [Action::Subscribe, Action::Publish].map(|action| {
+        let found = [Action::Subscribe, Action::Publish].map(|action| {
             match policy.explain(who(user).as_ref(), action, &channel(name)).verdict {
                 Verdict::Allowed => '+',
                 Verdict::Denied => '-',
                 Verdict::Ask => '?',
             }
         });
-        assert_eq!(said.iter().collect::<String>(), *expected, "{user} on {name}");
+        assert_eq!(found.iter().collect::<String>(), *expected, "{user} on {name}");
     }
 }
 
 #[test]
-fn every_grant() {
+fn a_grant_admits_its_users() {
     let table = [
         ("anyone", "anonymous alice staff admin pro free seven 7", ""),
         ("authenticated", "alice staff admin pro free seven 7", "anonymous"),
@@ -119,7 +119,7 @@ fn every_grant() {
 }
 
 #[test]
-fn owners() {
+fn an_owner_has_the_id_in_the_channels_name() {
     let reports = policy(&["reports.{user}.** | subscribe = owner | publish = service"]);
     check(
         &reports,
@@ -130,7 +130,7 @@ fn owners() {
     check(&reports, "reports.7", &[("8", "++")]); // not matched: `**` is one segment or more
     check(&reports, "reports:7.a", &[("8", "++")]);
 
-    // An id of two segments owns nothing, whichever way it is read.
+    // An id of two segments owns nothing.
     let inbox = policy(&[
         "inbox.{user} | subscribe = owner",
         "inbox.** | subscribe = nobody",
@@ -155,7 +155,7 @@ fn the_first_rule_that_matches_decides() {
         "*.secret | subscribe = nobody | publish = nobody",
         "** | publish = authenticated",
     ]);
-    // The first rule does not name publish, and the later ones are not asked.
+    // The first rule does not decide publish, and later rules do not apply.
     check(
         &policy,
         "news.secret",
@@ -177,7 +177,7 @@ fn the_first_rule_that_matches_decides() {
 }
 
 #[test]
-fn rooms_by_rule() {
+fn rules_decide_about_rooms() {
     let rooms = policy(&[
         "project:1 | join = role:staff",
         "project:2 | subscribe = role:staff",
@@ -216,7 +216,7 @@ fn rooms_by_rule() {
         &[("alice", "+-"), ("guest", "+-"), ("anonymous", "--")],
     );
     check(&rooms, "project:alice", &[("alice", "++"), ("staff", "--")]);
-    // `join` has no effect on a channel without members.
+    // `join` has no effect on other channels.
     check(&rooms, "a.room", &[("alice", "++"), ("anonymous", "++")]);
 }
 
@@ -229,7 +229,7 @@ fn both_clauses_of_a_room_must_allow() {
 }
 
 #[test]
-fn rooms_by_default() {
+fn defaults_decide_about_rooms() {
     let rows: [(&str, &str, &str, &str); 5] = [
         ("anonymous", "--", "--", "--"),
         ("alice", "++", "--", "??"),
@@ -257,7 +257,7 @@ fn rooms_by_default() {
 }
 
 #[test]
-fn the_authorizer_is_asked_where_no_rule_decides() {
+fn the_authorizer_is_asked_if_no_rule_decides() {
     let policy = Policy::new(PolicyOptions {
         authorizer: true,
         ..options(&[
@@ -282,7 +282,7 @@ fn the_authorizer_is_asked_where_no_rule_decides() {
 }
 
 #[test]
-fn public_channels() {
+fn anonymous_connections_may_use_public_channels() {
     let rows = [
         ("a", true),
         ("notifications", true),
@@ -323,7 +323,7 @@ fn public_channels() {
 }
 
 #[test]
-fn readers() {
+fn readers_are_those_of_rules_and_defaults() {
     let ruled = policy(&[
         "open.** | subscribe = anyone",
         "known.** | subscribe = authenticated",
@@ -362,7 +362,6 @@ fn readers() {
     }
 }
 
-/// `readers` promises what `judge` answers for every user.
 #[test]
 fn readers_and_verdicts_agree() {
     let rules = [
@@ -393,7 +392,7 @@ fn readers_and_verdicts_agree() {
 }
 
 #[test]
-fn explanations() {
+fn explanations_name_the_rule_or_the_default() {
     let policy = policy(&[
         "news | publish = nobody",
         "project:* | join = role:staff | subscribe = anyone",
@@ -434,7 +433,7 @@ fn explanations() {
 }
 
 #[test]
-fn personal_channels() {
+fn a_personal_channel_is_only_for_its_user() {
     let alice = UserId::new("alice").expect("a name");
     let cases = [
         ("alice", Action::Subscribe, Verdict::Allowed, Reason::OwnPersonal),
@@ -460,7 +459,7 @@ fn personal_channels() {
 }
 
 #[test]
-fn claims_that_rules_ask_for() {
+fn claims_of_rules_are_wanted() {
     let policy = policy(&[
         "a | subscribe = claim:team=red | publish = claim:plan=pro",
         "b | subscribe = claim:team=blue | publish = role:x",
@@ -475,7 +474,7 @@ fn claims_that_rules_ask_for() {
 }
 
 #[test]
-fn private_events() {
+fn private_events_are_for_named_users_and_admins() {
     let users = ["alice", "bob"].map(|name| UserId::new(name).expect("a name"));
     for (user, expected) in [
         ("alice", true),

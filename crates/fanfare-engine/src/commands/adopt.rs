@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use fanfare_core::UserFull;
+use fanfare_core::UserAtCapacity;
 
 use super::{Doing, after};
 use crate::{Admission, directory::Directory, interest_guard::InterestGuard, slots, turn::Turn};
@@ -34,7 +34,7 @@ pub(crate) fn adopt(turn: &mut Turn<'_>, text: Box<str>) -> Doing {
             switch(turn, admission, hold);
             Doing::Adopted(text)
         }
-        Err(UserFull) => close(turn, 1013, "at capacity"),
+        Err(UserAtCapacity) => close(turn, 1013, "at capacity"),
     })
 }
 

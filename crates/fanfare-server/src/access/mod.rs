@@ -66,7 +66,7 @@ pub(crate) fn policy(config: &Config, defaults: PolicyOptions) -> Policy {
         authorizer: config.authorizer.url.is_some(),
         users: config.history.users.retention(),
         everyone: config.history.everyone.retention(),
-        replay_limit: Some(config.history.replay_limit),
+        replay_limit: config.history.replay_limit,
         ..defaults
     })
 }

@@ -1,4 +1,4 @@
-//! One question, one answer: subscriptions, messages, deliveries and explanations agree, whatever policy and authorizer.
+//! Subscriptions, publications, deliveries and explanations agree for every policy and authorizer.
 
 use std::{
     future::ready,
@@ -37,7 +37,7 @@ const ANSWERS: [AuthorizerAnswer; 3] = [
     AuthorizerAnswer::Missing,
 ];
 
-/// Gives each channel its own answer, of which some are cached, and notes what it is asked.
+/// An authorizer with an answer for each channel, some of them cached. It records its questions.
 struct Script {
     /// For each of the channels: the answer, and whether it is cached.
     answers: Vec<(AuthorizerAnswer, bool)>,
@@ -68,11 +68,11 @@ impl Authorizer for Script {
 fn now<T>(future: impl Future<Output = T>) -> T {
     match std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(done) => done,
-        Poll::Pending => panic!("no answer is late here"),
+        Poll::Pending => panic!("all answers are ready"),
     }
 }
 
-/// Returns the settled answer. Cached answers must be those that asking gives.
+/// Returns the final answer, and checks that cached answers agree with it.
 fn settle(access: &AccessControl, permission: Permission) -> AuthorizerAnswer {
     match permission {
         Permission::Allowed => AuthorizerAnswer::Allowed,
@@ -81,7 +81,7 @@ fn settle(access: &AccessControl, permission: Permission) -> AuthorizerAnswer {
             let asked = now(access.ask(open.clone()));
             let mut left = open;
             match access.remembered(&mut left) {
-                // One cached no is enough; the others need not be asked.
+                // One cached refusal is enough.
                 Some(known) => assert_eq!(known.is_allowed(), asked.is_allowed()),
                 None => assert_eq!(now(access.ask(left)), asked),
             }
@@ -155,8 +155,8 @@ fn event(name: &Channel, readers_of: Option<&Channel>) -> Event {
     }
 }
 
-/// All ways to ask whether `user` may do something with `name` give the answer that `decide` gives.
-fn one_answer(access: &AccessControl, user: &str, name: &str) {
+/// Checks that every method about `user` and the channel `name` agrees with `decide`.
+fn check_agreement(access: &AccessControl, user: &str, name: &str) {
     let (who, channel) = (who(user), channel(name));
     let who = who.as_ref();
     let audience = Audience::Channel(channel.clone());
@@ -186,11 +186,11 @@ fn one_answer(access: &AccessControl, user: &str, name: &str) {
     );
     assert_eq!(explained(Action::Publish), write, "{user} {name}");
 
-    // A pattern shows the events that an exact subscription would.
+    // By a pattern, the user receives the events that an exact subscription delivers.
     let readers = access.readers(&channel);
     let shown = access.may_receive(who, &event(&channel, None), &channel, readers);
     assert_eq!(settle(access, shown), read, "{user} receives {name} by a pattern");
-    // A private event on any channel is for admins, and for those who may read the channel that it names.
+    // A private event is for admins, and for the readers of the channel that it names.
     let elsewhere = super::channel("a.b");
     let private = event(&elsewhere, Some(&channel));
     let seen = settle(access, access.may_see(who, &private));
@@ -198,7 +198,7 @@ fn one_answer(access: &AccessControl, user: &str, name: &str) {
     let expected = if is_admin { AuthorizerAnswer::Allowed } else { read };
     assert_eq!(seen, expected, "{user} sees a private event of {name}");
     let by_pattern = access.may_receive(who, &private, &elsewhere, access.readers(&elsewhere));
-    let both = now(access.decide(who, Action::Subscribe, &elsewhere)).and(seen);
+    let both = now(access.decide(who, Action::Subscribe, &elsewhere)).max(seen);
     assert_eq!(
         settle(access, by_pattern),
         both,
@@ -207,7 +207,7 @@ fn one_answer(access: &AccessControl, user: &str, name: &str) {
 }
 
 #[test]
-fn every_way_to_ask_gives_one_answer() {
+fn every_method_gives_the_same_answer() {
     for seed in 0..300 {
         let mut random = StdRng::seed_from_u64(seed);
         let (policy, script) = (random_policy(&mut random), random_answers(&mut random));
@@ -215,16 +215,16 @@ fn every_way_to_ask_gives_one_answer() {
         let shown = format!("seed {seed}: {policy:?}");
         let access = AccessControl::new(Policy::new(policy), authorizer);
         for (user, name) in USERS.iter().flat_map(|user| CHANNELS.map(|name| (*user, name))) {
-            let checked =
-                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| one_answer(&access, user, name)));
+            let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                check_agreement(&access, user, name);
+            }));
             assert!(checked.is_ok(), "{shown}");
         }
     }
 }
 
-/// The verdict of the policy, the answers about the channel and about its room, and the result.
 #[test]
-fn every_verdict_and_answer() {
+fn a_channel_of_a_room_needs_both_answers() {
     use AuthorizerAnswer::{Allowed, Denied, Missing};
     let asking = |answers: [(AuthorizerAnswer, bool); 2], is_there: bool| {
         let mut all = vec![(Missing, false); CHANNELS.len()];
@@ -279,7 +279,7 @@ fn every_verdict_and_answer() {
             assert_eq!(
                 asked,
                 usize::from(!first) + usize::from(!second),
-                "{row}: only what is not cached"
+                "{row}: only questions without a cached answer"
             );
             let known = access.remembered(&mut open);
             match (first, second) {
@@ -289,15 +289,14 @@ fn every_verdict_and_answer() {
                 (false, true) => assert_eq!(known, Some(of_room).filter(|own| !own.is_allowed()), "{row}"),
             }
             let (access, _) = asking([(of_channel, first), (of_room, second)], false);
-            let nobody = now(access.decide(alice.as_ref(), Action::Subscribe, &carrier));
-            assert_eq!(nobody, Denied, "{row}: there is nobody to ask");
+            let refused = now(access.decide(alice.as_ref(), Action::Subscribe, &carrier));
+            assert_eq!(refused, Denied, "{row}: there is no authorizer");
         }
     }
 }
 
-/// Questions that `fanfare explain` asks in its own way: all must be allowed, and an error means no.
 #[test]
-fn questions_asked_in_another_way() {
+fn ask_by_stops_at_the_first_answer_that_is_not_allowed() {
     let options = PolicyOptions {
         authorizer: true,
         ..options(&[])

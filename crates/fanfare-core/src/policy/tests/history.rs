@@ -1,9 +1,9 @@
-//! Rules about history, beside those about access.
+//! Tests of rules with history.
 
 use super::*;
 
 #[test]
-fn history_is_decided_apart_from_access() {
+fn history_is_decided_separately_from_access() {
     let keep = |size| {
         let ttl = std::time::Duration::from_secs(60);
         Some(Retention { size, ttl })
@@ -33,7 +33,7 @@ fn history_is_decided_apart_from_access() {
         (access.retention(&user), access.retention(&Audience::Everyone)),
         (keep(7), None)
     );
-    // A rule that only sets history opens nothing.
+    // A rule with only history does not decide access.
     let may = access.judge(None, Action::Subscribe, &channel("chat.admin"));
     assert_eq!(may, Permission::Denied);
     let explained = access.explain_history(&Audience::Channel(channel("chat.admin")));

@@ -1,11 +1,10 @@
-//! Channels that carry the messages of rooms and personal channels, and events for the readers of another channel.
+//! Tests of channels with the messages of rooms and personal channels, and of events for the readers of another channel.
 
 use super::*;
 use crate::Event;
 
-/// A channel that carries a place's messages is open to users who may use both.
 #[test]
-fn channels_that_tell_of_rooms_and_personal_channels() {
+fn a_channel_with_a_places_messages_is_open_to_users_of_both() {
     let ruled = policy(&[
         "project:9 | join = role:staff | publish = role:staff",
         "messages.channel.task:1 | subscribe = claim:plan=pro | publish = anyone",
@@ -66,7 +65,7 @@ fn channels_that_tell_of_rooms_and_personal_channels() {
 }
 
 #[test]
-fn what_the_authorizer_is_asked_about() {
+fn the_authorizer_is_asked_about_the_channel_and_its_room() {
     let asking = Policy::new(PolicyOptions {
         authorizer: true,
         ..options(&[
@@ -90,12 +89,12 @@ fn what_the_authorizer_is_asked_about() {
     ];
     for (name, verdict, expected) in cases {
         let (who, name) = (who("alice"), channel(name));
-        let said = match asking.explain(who.as_ref(), Action::Subscribe, &name).verdict {
+        let found = match asking.explain(who.as_ref(), Action::Subscribe, &name).verdict {
             Verdict::Allowed => "+",
             Verdict::Denied => "-",
             Verdict::Ask => "?",
         };
-        assert_eq!(said, verdict, "{name}");
+        assert_eq!(found, verdict, "{name}");
         let open = asking.open_questions(who.as_ref(), Action::Subscribe, &name);
         let open: Vec<&str> = open.iter().map(|question| &*question.channel).collect();
         assert_eq!(open, expected, "{name}");
@@ -103,7 +102,7 @@ fn what_the_authorizer_is_asked_about() {
 }
 
 #[test]
-fn events_for_the_readers_of_a_channel() {
+fn private_events_are_for_users_admins_and_the_readers_of_a_channel() {
     let access = AccessControl::new(policy(&["project:9 | subscribe = role:staff"]), None);
     let data = crate::RawJson::parse(&b"1"[..].into()).expect("JSON");
     let audience = Audience::Channel(channel("messages"));
@@ -117,20 +116,20 @@ fn events_for_the_readers_of_a_channel() {
         readers_of: readers_of.map(channel),
         ..Event::new(audience.clone(), None, data.clone(), SystemTime::UNIX_EPOCH)
     };
-    let everybody = ["anonymous", "alice", "bob", "staff", "admin"];
+    let everyone = ["anonymous", "alice", "bob", "staff", "admin"];
     let cases: [(Event, &[&str]); 5] = [
-        (event(None, None), &everybody),
-        (event(None, Some("project:9")), &everybody),
+        (event(None, None), &everyone),
+        (event(None, Some("project:9")), &everyone),
         (event(Some(&["alice"]), None), &["alice", "admin"]),
         (
             event(Some(&["alice"]), Some("project:9")),
             &["alice", "staff", "admin"],
         ),
-        (event(Some(&[]), Some("project:8")), &everybody[1..]),
+        (event(Some(&[]), Some("project:8")), &everyone[1..]),
     ];
     for (event, expected) in cases {
         let may = |user: &&&str| access.may_see(who(user).as_ref(), &event) == Permission::Allowed;
-        let seen: Vec<&str> = everybody.iter().filter(may).copied().collect();
+        let seen: Vec<&str> = everyone.iter().filter(may).copied().collect();
         assert_eq!(seen, expected);
     }
 }

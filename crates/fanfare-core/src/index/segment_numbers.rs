@@ -1,12 +1,11 @@
-//! Segments as numbers: a publish hashes each segment once, and then compares small integers and bits.
+//! Numbers the segments of patterns: a search hashes each segment of a channel once, then compares integers and bits.
 
 use ahash::AHashMap;
-
 use smallvec::SmallVec;
 
 use crate::{
     Channel, Pattern,
-    memory::give_back,
+    memory::shrink_if_sparse,
     segments::{Segment, Wildcard, segments},
 };
 
@@ -19,25 +18,25 @@ pub(super) enum PatternStep {
     Wildcard(Wildcard),
 }
 
-/// A pattern's segments. Longer ones are on the heap during a look-up.
 pub(super) type PatternSteps = SmallVec<[PatternStep; 8]>;
 
-/// The literals of all patterns of a trie, numbered.
+/// The numbers of all literal segments of a trie's patterns.
 #[derive(Debug, Default)]
-pub(super) struct Tokens {
-    known: AHashMap<Box<str>, Known>,
-    /// Released numbers. Numbers from `known.len() + free.len()` on were never used.
+pub(super) struct SegmentNumbers {
+    literals: AHashMap<Box<str>, Literal>,
+    /// The released numbers. Those from `literals.len() + free.len()` on were never used.
     free: Vec<SegmentNumber>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Known {
-    token: SegmentNumber,
+struct Literal {
+    number: SegmentNumber,
+    /// The number of patterns' segments with this text.
     uses: u32,
 }
 
-impl Tokens {
-    /// Returns the segments of `pattern`, if each of its literals is known.
+impl SegmentNumbers {
+    /// Returns the steps of `pattern`; `None` if a literal of it has no number.
     pub(super) fn steps(&self, pattern: &Pattern) -> Option<PatternSteps> {
         let step = |segment: Segment<'_>| match segment.wildcard() {
             Some(wildcard) => Some(PatternStep::Wildcard(wildcard)),
@@ -46,7 +45,7 @@ impl Tokens {
         segments(pattern.as_str()).map(step).collect()
     }
 
-    /// Returns the segments of the new `pattern`. Its literals stay known until it is released.
+    /// Returns the steps of `pattern`. Its literals keep their numbers until [`SegmentNumbers::release`].
     pub(super) fn acquire(&mut self, pattern: &Pattern) -> PatternSteps {
         let step = |segment: Segment<'_>| match segment.wildcard() {
             Some(wildcard) => PatternStep::Wildcard(wildcard),
@@ -61,88 +60,90 @@ impl Tokens {
                 self.release_one(segment);
             }
         }
-        if self.known.is_empty() {
+        if self.literals.is_empty() {
             self.free = Vec::new();
         }
     }
 
     pub(super) fn get(&self, segment: Segment<'_>) -> Option<SegmentNumber> {
-        self.known.get(segment.as_str()).map(|known| known.token)
+        self.literals.get(segment.as_str()).map(|literal| literal.number)
     }
 
     fn acquire_one(&mut self, segment: Segment<'_>) -> SegmentNumber {
-        if let Some(known) = self.known.get_mut(segment.as_str()) {
-            known.uses += 1;
-            return known.token;
+        if let Some(literal) = self.literals.get_mut(segment.as_str()) {
+            literal.uses += 1;
+            return literal.number;
         }
         let unused = self.free.pop();
-        let token = unused.unwrap_or_else(|| {
-            SegmentNumber(u32::try_from(self.known.len()).expect("memory ends before four billion segments"))
+        let number = unused.unwrap_or_else(|| {
+            SegmentNumber(
+                u32::try_from(self.literals.len()).expect("memory ends before four billion segments"),
+            )
         });
-        let known = Known { token, uses: 1 };
-        self.known.insert(segment.as_str().into(), known);
-        token
+        let literal = Literal { number, uses: 1 };
+        self.literals.insert(segment.as_str().into(), literal);
+        number
     }
 
     fn release_one(&mut self, segment: Segment<'_>) {
-        let Some(known) = self.known.get_mut(segment.as_str()) else {
+        let Some(literal) = self.literals.get_mut(segment.as_str()) else {
             return;
         };
-        known.uses -= 1;
-        if known.uses == 0 {
-            self.free.push(known.token);
-            self.known.remove(segment.as_str());
-            give_back(&mut self.known);
+        literal.uses -= 1;
+        if literal.uses == 0 {
+            self.free.push(literal.number);
+            self.literals.remove(segment.as_str());
+            shrink_if_sparse(&mut self.literals);
         }
     }
 
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.known.is_empty() && self.free.capacity() == 0
+        self.literals.is_empty() && self.free.capacity() == 0
     }
 }
 
-/// A channel as a search sees it. In a set of positions, bit *n* means "after *n* segments".
+/// A channel in the form for a search. In a set of positions, bit *n* is the position after *n* segments.
 pub(super) struct Path {
-    /// Each different segment that is a literal of some pattern, with the positions before it.
+    /// Each different segment that is a literal of a pattern, with the positions before it.
     literals: SmallVec<[(SegmentNumber, u64); 8]>,
-    /// The positions before a segment with a `.`, the first segment included; and those before one with a `:`.
+    /// The positions before the segments after a `.`, including the first segment, and before those after a `:`.
     separators: [u64; 2],
     /// The position after the last segment.
     end: u64,
 }
 
 impl Path {
-    /// The position where every search begins.
+    /// The position at which each search begins.
     pub(super) const START: u64 = 1;
 
     /// Splits `channel` into segments.
-    pub(super) fn new(channel: &Channel, tokens: &Tokens) -> Self {
+    pub(super) fn new(channel: &Channel, numbers: &SegmentNumbers) -> Self {
         let mut path = Self {
             literals: SmallVec::new(),
             separators: [0; 2],
             end: Self::START,
         };
         for segment in segments(channel) {
-            path.push(tokens.get(segment), segment.after_colon());
+            path.push(numbers.get(segment), segment.after_colon());
         }
         path
     }
 
-    fn push(&mut self, token: Option<SegmentNumber>, after_colon: bool) {
-        let place = self.end;
+    fn push(&mut self, number: Option<SegmentNumber>, after_colon: bool) {
+        let position = self.end;
         self.end <<= 1;
-        self.separators[usize::from(after_colon)] |= place;
-        if let Some(token) = token {
-            match self.literals.iter_mut().find(|(other, _)| *other == token) {
-                Some((_, places)) => *places |= place,
-                None => self.literals.push((token, place)),
+        self.separators[usize::from(after_colon)] |= position;
+        if let Some(number) = number {
+            match self.literals.iter_mut().find(|(other, _)| *other == number) {
+                Some((_, positions)) => *positions |= position,
+                None => self.literals.push((number, position)),
             }
         }
     }
 
-    /// Returns whether one of the positions `reached` is the end of the channel.
-    pub(super) fn is_whole(&self, reached: u64) -> bool {
+    /// Returns `true` if the positions `reached` contain the end of the channel.
+    pub(super) fn is_end(&self, reached: u64) -> bool {
         reached & self.end != 0
     }
 
@@ -150,16 +151,16 @@ impl Path {
     pub(super) fn after(&self, reached: u64, step: PatternStep) -> u64 {
         match step {
             PatternStep::Wildcard(wildcard) => self.after_wildcard(reached, wildcard),
-            PatternStep::Literal(token) => {
-                let place = self.literals.iter().find(|(other, _)| *other == token);
-                place.map_or(0, |(_, places)| (reached & places) << 1)
+            PatternStep::Literal(number) => {
+                let literal = self.literals.iter().find(|(other, _)| *other == number);
+                literal.map_or(0, |(_, positions)| (reached & positions) << 1)
             }
         }
     }
 
-    /// Returns each literal that follows one of the positions `reached`, once, with the positions after it.
+    /// Returns each different literal after one of the positions `reached`, with the positions after it.
     pub(super) fn literals(&self, reached: u64) -> impl Iterator<Item = (SegmentNumber, u64)> {
-        let after = move |(token, places): &(SegmentNumber, u64)| (*token, (reached & places) << 1);
+        let after = move |(number, positions): &(SegmentNumber, u64)| (*number, (reached & positions) << 1);
         let all = self.literals.iter().map(after);
         all.filter(|(_, reached)| *reached != 0)
     }
@@ -167,7 +168,7 @@ impl Path {
     pub(super) fn after_wildcard(&self, reached: u64, wildcard: Wildcard) -> u64 {
         let next = (reached & self.separators[usize::from(wildcard.after_colon())]) << 1;
         if wildcard.is_deep() {
-            // The lowest bit of a number and all bits above it: the number or its negative.
+            // The bitwise or of a number and its negative has the number's lowest bit and all bits above it.
             (next | next.wrapping_neg()) & (self.end | (self.end - 1))
         } else {
             next
