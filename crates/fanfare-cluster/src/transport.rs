@@ -1,7 +1,7 @@
 //! The ports: a transport, which carries bytes on subjects, and the stores of ids and of presence that it offers.
 //!
-//! A transport opens connections and reports their end. What is sent on them, when a connection is opened again, and what
-//! is resubscribed then is decided here, once for all transports.
+//! A transport opens connections and reports their end. This crate decides once for all transports what is sent, when a connection is
+//! opened again, and what it then subscribes to.
 
 pub mod journal;
 pub mod presence;
@@ -23,10 +23,10 @@ pub use journal::JournalStore;
 pub use presence::PresenceStore;
 pub use recorder::RecorderStore;
 
-/// Why a connection cannot be used, in a few words and without secrets.
+/// The reason why a connection cannot be used, in a few words and without secrets.
 pub type Failed = String;
 
-/// What messages are published on. Each transport has its own names for these.
+/// The subject of a message. Each transport has its own names for subjects.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Subject {
     /// Events for one audience.
@@ -45,19 +45,19 @@ pub enum Subject {
 
 /// A system that carries messages between nodes.
 pub trait Transport: Send + Sync {
-    /// What it is called in the log.
+    /// Returns the transport's name for the log.
     fn name(&self) -> &'static str;
 
-    /// Where it is now: host and port, without secrets.
+    /// Returns the present server: host and port, without secrets.
     fn address(&self) -> String;
 
-    /// Whether all receivers get the messages of all senders in one order. If not, they get those of each sender in its order, and
-    /// a message that was published before a subscription may arrive by an older one after it.
+    /// Returns whether all receivers get the messages of all senders in one order. If not, they get the messages of each sender in its
+    /// order, and an older subscription may deliver a message that was published before a newer subscription after it.
     fn has_one_order(&self) -> bool {
         true
     }
 
-    /// Whether backends publish events on it past all nodes, which one of them records ([`RecorderStore`]).
+    /// Returns whether backends may publish events on the transport itself, which one node records ([`RecorderStore`]).
     fn has_plain_publications(&self) -> bool {
         false
     }
@@ -71,27 +71,26 @@ pub trait Transport: Send + Sync {
 
 /// A connection that publishes.
 pub trait Sender: Send + Sync {
-    /// Publishes `messages` in order, all in one go, and counts right behind them who is subscribed to each of `counted`.
+    /// Publishes `messages` in order, in one batch, and then counts the subscribers of each of `counted`.
     ///
-    /// Messages that one sender publishes reach each receiver in that order, on whichever subjects.
+    /// Messages of one sender reach each receiver in the order of publication, over all subjects.
     fn publish<'a>(&'a self, messages: &'a [Message], counted: &'a [Subject]) -> BoxFuture<'a, Batch>;
 
-    /// Waits for a sign of life. Any reply of the server is one, an error too.
+    /// Waits for any reply of the server, including an error.
     ///
     /// # Errors
     /// When the connection is lost.
     fn check(&self) -> BoxFuture<'_, Result<(), Failed>>;
 
-    /// The store of idempotency keys behind this connection.
+    /// Returns the store of idempotency keys behind this connection.
     fn ids(&self) -> &dyn IdStore;
 
-    /// The store of presence behind this connection; `None` if the transport has none, and each node counts its own
-    /// connections alone.
+    /// Returns the store of presence behind this connection. Without one (`None`), each node counts only its own connections.
     fn presence(&self) -> Option<&dyn PresenceStore> {
         None
     }
 
-    /// The journal behind this connection; `None` if the transport has none, and nothing is kept.
+    /// Returns the journal behind this connection. Without one (`None`), no event is kept.
     fn journal(&self) -> Option<&dyn JournalStore> {
         None
     }
@@ -100,83 +99,80 @@ pub trait Sender: Send + Sync {
 /// A message to publish.
 #[derive(Debug, Clone)]
 pub struct Message {
-    /// Where.
     pub subject: Subject,
-    /// What.
     pub payload: Bytes,
-    /// The claimed id of the event in it. The store notes right behind the message that the id is published: a process that
-    /// ends must not come in between, or another node publishes the event again.
+    /// The claimed id of the event. The transport marks the id as published in the same step: if the process ended between the two,
+    /// another node would publish the event again.
     pub id: Option<Uuid>,
-    /// How much the journal keeps of its audience, this message included: it is numbered, kept and published in one step. Without
-    /// it, or without a [`JournalStore`], it is only published.
+    /// The retention of the audience, if the journal keeps the message: it is numbered, kept and published in one step. Without a
+    /// [`JournalStore`] it is only published.
     pub keep: Option<Retention>,
 }
 
-/// What became of messages that were published in one go, and how many are subscribed to each subject that was to be counted, or why
-/// the server refused to count; nothing if the transport does not know.
+/// The results of a batch of messages, and the numbers of subscribers of the counted subjects, or why the server refused to count. The
+/// numbers are empty if the transport does not count.
 pub type Batch = (Vec<Published>, Result<Vec<u32>, Failed>);
 
-/// What became of a message.
+/// The result of publishing a message.
 pub type Published = Result<Accepted, PublishError>;
 
 /// A message that the transport carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
-    /// How many receivers it goes to; `None` if the transport does not know.
+    /// The number of receivers; `None` if the transport does not know.
     pub listeners: Option<u32>,
-    /// Why the store of ids refused to note its id.
+    /// Why the store of ids refused to store the message's id.
     pub id_refused: Option<String>,
-    /// Its number in the journal, if it is kept.
+    /// The message's number in the journal, if it is kept.
     pub position: Option<Position>,
-    /// Why the journal did not keep it, though it should have.
+    /// Why the journal refused to keep the message.
     pub unkept: Option<String>,
 }
 
 /// A message that the transport may not carry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PublishError {
-    /// The server refused it; why, without secrets.
+    /// The server refused it, for this reason. The text has no secrets.
     Refused(String),
-    /// The connection was lost; whether the message was published is not known.
+    /// The connection was lost. The message may have been published.
     Lost,
 }
 
 /// A connection that receives.
 pub struct Receiver {
-    /// What it is subscribed to.
+    /// The connection's subscriptions.
     pub subscriber: Box<dyn Subscriber>,
-    /// What arrives; ends with the connection.
+    /// The messages that arrive. The stream ends with the connection.
     pub messages: BoxStream<'static, Received>,
-    /// The state of what arrives by further connections; `None` if nothing does.
+    /// The state of the subscriptions on further connections, if the transport has any.
     pub further: Option<watch::Receiver<Further>>,
 }
 
-/// The state of subscriptions that the receiving connection does not have itself: they are lost and renewed without it.
+/// The state of subscriptions on further connections, which are lost and renewed independently of the receiving connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Further {
     /// They are in force, or the server does not offer them.
     InForce,
-    /// They were in force, and are renewed.
+    /// They were in force, and are being renewed.
     Renewing,
-    /// They could not be renewed. It is tried again and again.
+    /// They could not be renewed. The transport retries.
     Away,
 }
 
 /// A message that arrived.
 #[derive(Debug)]
 pub struct Received {
-    /// Where it was published.
+    /// The subject that the message was published on.
     pub subject: Result<Subject, Rejected>,
-    /// It came by the subscription to [`Subject::AllChannels`].
+    /// Whether the subscription to [`Subject::AllChannels`] delivered it.
     pub by_all_channels: bool,
-    /// It came by a sharded channel of a Redis Cluster, which has no common order with other subjects. The recorder does not receive it.
+    /// Whether a sharded channel of a Redis Cluster delivered it. Such a channel has no common order with other subjects, and the
+    /// recorder does not receive it.
     pub is_sharded: bool,
-    /// The message.
     pub payload: Bytes,
-    /// The version of the transition in a room that the message announces, if the transport knows it better than the message:
-    /// [`presence::AnnouncementText`] was written before it was known.
+    /// The version of the announced transition in a room, if the transport assigned it after [`presence::AnnouncementText`] was written.
     pub version: Option<u64>,
-    /// Its place in the journal, if it is kept.
+    /// The message's place in the journal, if it is kept.
     pub position: Option<Position>,
 }
 
@@ -194,7 +190,7 @@ pub trait Subscriber: Send + Sync {
     /// As [`Subscriber::subscribe`].
     fn unsubscribe<'a>(&'a self, subjects: &'a [Subject]) -> BoxFuture<'a, Result<(), Failed>>;
 
-    /// Waits for a sign of life, as [`Sender::check`] does.
+    /// Waits for any reply of the server, as [`Sender::check`] does.
     ///
     /// # Errors
     /// When the connection is lost.
@@ -203,32 +199,33 @@ pub trait Subscriber: Send + Sync {
 
 /// The idempotency keys that the cluster shares.
 pub trait IdStore: Send + Sync {
-    /// Claims each of `ids`; one answer for each, `None` where the store gave none. Either all of them arrived or none.
+    /// Claims `ids`. Returns one answer for each, `None` if the store did not answer. Either all of the ids were received with messages, or
+    /// none ([`WantedId::receiving_since`]).
     ///
-    /// Ids that arrived are claimed together with all nodes that received the same message: a node that was receiving when
-    /// another node claimed an id has received that very message, so the id is new to it, too.
+    /// All nodes that received the same message claim a received id together: if a node was receiving when another node claimed the id,
+    /// it has received that message, so the id is new to it as well.
     fn claim<'a>(&'a self, ids: &'a [WantedId]) -> BoxFuture<'a, Stored<Vec<Option<Claim>>>>;
 
-    /// Stores the receipts of published ids that are still remembered.
+    /// Stores the receipts of published ids that the store still remembers.
     fn settle<'a>(&'a self, receipts: &'a [(Uuid, Receipt)]) -> BoxFuture<'a, Stored<()>>;
 
     /// Forgets `ids`.
     fn release<'a>(&'a self, ids: &'a [Uuid]) -> BoxFuture<'a, Stored<()>>;
 }
 
-/// What a store returns, and why it refused a part of what was asked.
+/// The reply of a store, and its refusal of a part of the request.
 #[derive(Debug, Default)]
 pub struct Stored<T> {
-    /// What it returns.
+    /// The value.
     pub value: T,
     /// The last refusal.
     pub refused: Option<String>,
-    /// The connection was lost.
+    /// Whether the connection was lost.
     pub lost: bool,
 }
 
 impl<T> Stored<T> {
-    /// The same with another value.
+    /// Replaces the value by `change` of it.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Stored<U> {
         Stored {
             value: change(self.value),
@@ -241,9 +238,8 @@ impl<T> Stored<T> {
 /// An id to claim.
 #[derive(Debug, Clone, Copy)]
 pub struct WantedId {
-    /// The id.
     pub id: Uuid,
-    /// No later than the opening of the connection that it arrived on, if it arrived with an event that no node published.
+    /// For the id of an event that no node published: a time before the connection that it arrived on was opened.
     pub receiving_since: Option<Instant>,
 }
 

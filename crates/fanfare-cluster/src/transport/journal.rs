@@ -1,20 +1,19 @@
-//! The port to the journal that the nodes share: which events are kept, in which order.
+//! The port to the journal that the nodes share.
 //!
-//! [`Sender::publish`](super::Sender::publish) is its one writing call. A message with [`Message::keep`](super::Message::keep) gets its
-//! number, is kept and is published in one step, so that every receiver gets the messages of the journal in the order of their
-//! numbers, each with its place ([`Received::position`](super::Received::position)). A message that the journal refuses to keep is
-//! published without a place.
+//! Only [`Sender::publish`](super::Sender::publish) writes to the journal. It numbers, keeps and publishes a message with
+//! [`Message::keep`](super::Message::keep) in one step. So every receiver gets the messages of the journal in the order of their numbers,
+//! each with its place ([`Received::position`](super::Received::position)). A message that the journal refuses to keep is published
+//! without a place.
 //!
-//! # What a store promises
+//! # Guarantees of a store
 //!
-//! - Numbers begin at 1 and grow. They need not be dense.
-//! - `prev` is the number of the audience's message before. It stands with the message, so that a reader knows whether something is
-//!   missing between two; a store that has forgotten it says a higher number, never a lower one.
-//! - Of an audience, the newest [`Retention::size`](fanfare_core::history::Retention) messages are kept; what is older than `ttl` is
-//!   not returned, by the store's own clock. The audience's last number outlives its messages, for as long as there is room for it.
-//! - The epoch is another one as soon as something may be lost that was numbered: the store's memory is empty, or an older copy of it
-//!   took over.
-//! - What is found in the store's places of others' making is ignored.
+//! - Numbers begin at 1 and increase. There may be gaps between them.
+//! - `prev` is the number of the audience's previous message. The store keeps it with the message, so that a reader detects missing
+//!   messages. If the store has evicted it, it returns a higher number, never a lower one.
+//! - The store keeps the newest [`Retention::size`](fanfare_core::history::Retention) messages of an audience, and does not return
+//!   messages older than `ttl` by its own clock. The audience's last number outlives its messages, as long as there is room for it.
+//! - The epoch changes as soon as numbered messages may be lost: the store is empty, or an older copy of it took over.
+//! - The store ignores values that other programs wrote.
 
 use bytes::Bytes;
 use fanfare_core::{
@@ -28,55 +27,52 @@ use super::{Failed, RecorderStore};
 /// A message that is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredMessage {
-    /// Whose it is.
     pub audience: Audience,
     /// The message as it was published.
     pub payload: Bytes,
-    /// Its place.
     pub position: Position,
 }
 
-/// What a store returns for a question.
+/// The reply to a [`ReplayQuery`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredReplay {
-    /// Where the journal was when it was read.
+    /// The journal's cursor at the time of the read.
     pub present: Cursor,
     /// As in [`Replay`](fanfare_core::journal::Replay).
     pub unrecovered: Option<Unrecovered>,
-    /// Behind a lower number, publications are missing that were never kept.
+    /// Behind any lower number, publications are missing that were never kept.
     pub floor: u64,
-    /// The messages, in the order that the question asks for.
+    /// The messages, in the order of the query.
     pub messages: Vec<StoredMessage>,
 }
 
 /// The last numbers of audiences.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tops {
-    /// Where the journal was when it was read.
+    /// The journal's cursor at the time of the read.
     pub present: Cursor,
-    /// For each audience that was asked for, in order; 0 for one of which nothing is known.
+    /// The last number of each requested audience, in order; 0 if the journal has none.
     pub tops: Vec<u64>,
-    /// The channels with a number behind the one that was asked with, each with its last number.
+    /// The channels with a number above the requested one, each with its last number.
     pub others: Vec<(Audience, u64)>,
-    /// No audience of which nothing is known has a higher number.
+    /// The upper bound of the last numbers that the journal has evicted.
     pub forgotten: u64,
-    /// Behind a lower number, publications are missing that were never kept.
+    /// Behind any lower number, publications are missing that were never kept.
     pub floor: u64,
-    /// How many audiences the journal knows; 0 if it does not count them.
+    /// The number of audiences in the journal; 0 if it does not count them.
     pub journals: u64,
 }
 
 /// The journal behind a connection that publishes.
 pub trait JournalStore: Send + Sync {
-    /// Answers a question: which messages, and whether they are all that there were
-    /// ([`is_complete`](fanfare_core::journal::is_complete)).
+    /// Returns the messages that match `query`, and whether they are complete ([`is_complete`](fanfare_core::journal::is_complete)).
     ///
     /// # Errors
     /// When the connection is lost or the server refuses.
     fn read<'a>(&'a self, query: &'a ReplayQuery) -> BoxFuture<'a, Result<StoredReplay, Failed>>;
 
-    /// Returns the last numbers of `audiences`, by which a node finds that it has missed the last event before silence, and the
-    /// channels with a number above `behind`.
+    /// Returns the last numbers of `audiences`, and the channels with a number above `behind`. A node thereby detects a missed event
+    /// that no later event follows.
     ///
     /// # Errors
     /// As [`JournalStore::read`].
@@ -86,7 +82,7 @@ pub trait JournalStore: Send + Sync {
         behind: Option<u64>,
     ) -> BoxFuture<'a, Result<Tops, Failed>>;
 
-    /// The election of the node that records plain publications; `None` if there are none.
+    /// Returns the election of the node that records plain publications; `None` if the transport has no such publications.
     fn recorder(&self) -> Option<&dyn RecorderStore> {
         None
     }

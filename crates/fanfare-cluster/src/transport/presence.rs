@@ -1,27 +1,26 @@
-//! The port to the store of presence: which node holds which users in which rooms, and which slots.
+//! The port to the store of presence: the users that each node holds in rooms, and its slots.
 //!
 //! A *record* is one user in one room, or one slot. It lists its *holders*: the leases of the nodes that have a connection
-//! there. A *lease* is one run of one node; it expires if the node does not renew it. The cluster crate decides what changes
-//! and when, what is announced, and who cleans up. A store only keeps the records and guarantees what each method says.
+//! there. A *lease* is one run of one node; it expires if the node does not renew it. The cluster crate decides which records change,
+//! which changes are announced, and which node cleans up. A store keeps the records and gives the guarantees of each method.
 //!
-//! # What a store need not do
+//! # Separate records
 //!
-//! No method needs a change of two records to be atomic, and none reads a lease together with a record: the store may keep each
-//! record in a place of its own (a slot of Redis Cluster, a key of a NATS bucket). Two things hold the places together:
+//! No method changes two records atomically, and none reads a lease together with a record. So a store may keep each record separately
+//! (in a slot of Redis Cluster, in a key of a NATS bucket). Two rules connect them:
 //!
 //! - The *index* of a lease names every record that the lease may hold. The store writes an index entry before the record,
-//!   and removes it after the record; so a dead lease's index may name too much, never too little.
+//!   and removes it after the record. So a dead lease's index may name too many records, never too few.
 //! - The *term* of a lease ([`Lease::until`]) fences late writes: see [`PresenceStore::apply`].
 //!
 //! # Time
 //!
-//! Only the store's own clock counts. Nodes pass durations, and the times that the store itself returned, which they do not
-//! interpret.
+//! Only the store's clock counts. Nodes pass durations, and times that the store returned, which they do not interpret.
 //!
-//! # Values of others
+//! # Foreign values
 //!
-//! Whatever else is found in the store's places (garbage, values of other programs or versions) is ignored: it counts as no
-//! holder, no lease, and no index entry, and a place of the wrong type is a refusal of what concerns that place alone.
+//! A store ignores values that other programs or versions wrote: they are no holder, no lease and no index entry. If a value has the wrong
+//! type, the store refuses only the changes of that value.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -30,11 +29,11 @@ use fanfare_core::{BoxFuture, Channel, Member, Slot, SlotScope, UserId};
 use super::Stored;
 pub use crate::wire::AnnouncementText;
 
-/// How long a lease lives after its renewal.
+/// The time after its renewal at which a lease expires.
 pub const LEASE_LIFETIME: Duration = Duration::from_secs(5);
-/// How long a claim to clean up after a lease lasts. A cleaner claims again before each batch.
+/// The time after which a claim to clean up a dead lease expires. A cleaner claims again before each batch.
 pub const CLAIM_LIFETIME: Duration = Duration::from_secs(5);
-/// How long the store remembers that a lease was cleaned.
+/// The time for which the store remembers that a lease was cleaned up.
 pub const CLEANED_MEMORY: Duration = Duration::from_secs(3600);
 
 /// The name of a lease: one run of one node. Its text is 16 hexadecimal digits.
@@ -69,7 +68,7 @@ impl FromStr for LeaseId {
 pub struct SlotName(Box<str>);
 
 impl SlotName {
-    /// The slot of that name.
+    /// Returns the slot of that name.
     pub fn new(name: &str) -> Self {
         Self(name.into())
     }
@@ -91,12 +90,11 @@ impl fmt::Display for SlotName {
     }
 }
 
-/// A lease, and its term as the store last confirmed it.
+/// A lease, and the end of its term that the store last confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {
-    /// Its name.
     pub id: LeaseId,
-    /// The end of its term, by the store's clock and in the store's unit; 0 for a lease that was never taken.
+    /// The end of its term, by the store's clock and in the store's unit; 0 for a lease that was never acquired.
     pub until: u64,
 }
 
@@ -111,32 +109,32 @@ pub enum Renewal {
         /// This one is never among them.
         expired: Vec<LeaseId>,
     },
-    /// The lease is over and stays so.
+    /// The lease has ended for good.
     Gone {
-        /// Another node claimed its cleaning, within [`CLEANED_MEMORY`]: what it held was announced as left, or will be.
-        /// If not, the store has lost the lease, and perhaps everything.
+        /// Whether another node claimed its cleaning within [`CLEANED_MEMORY`], so the ends of its memberships are or will be announced.
+        /// If not, the store has lost the lease, and perhaps all data.
         cleaned: bool,
     },
 }
 
-/// What happens to one record.
+/// A change of one record.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
-    /// The lease holds `member` in `room`. A transition if nothing held the user there before.
+    /// The lease holds `member` in `room`. A transition if no lease held the user there before.
     Enter {
         /// The room.
         room: Channel,
         /// The user.
         member: Member,
-        /// When the user came, by the node's clock, in milliseconds since 1970; kept for display.
+        /// The time of the user's entry by the node's clock, in milliseconds since 1970; kept for display.
         since_ms: u64,
         /// Published if it is a transition.
         announcement: Option<AnnouncementText>,
         /// Whether [`Applied::Room`] lists the room.
         list: bool,
     },
-    /// The lease does not hold `user` in `room` any more. A transition if nothing holds the user there afterwards, and
-    /// the lease held it before or `even_if_unheld` is set.
+    /// The lease no longer holds `user` in `room`. A transition if no lease holds the user there afterwards, and this lease held the user
+    /// before or `even_if_unheld` is set.
     Leave {
         /// The room.
         room: Channel,
@@ -144,22 +142,22 @@ pub enum Change {
         user: UserId,
         /// Published if it is a transition.
         announcement: Option<AnnouncementText>,
-        /// The caller knows that the lease did hold it: if the record is missing, the store has lost it.
+        /// Whether the caller knows that the lease held the user: a missing record is then one that the store has lost.
         even_if_unheld: bool,
     },
-    /// The lease holds `count` places of `slot` from now on; 0 for none.
+    /// From now on the lease holds `count` places of `slot`.
     Slot {
         /// The slot.
         slot: SlotName,
-        /// How many places, not how many more.
+        /// The total number of places, not the difference.
         count: u32,
-        /// Refused if all leases together would hold more than this, unless the lease already holds as many.
+        /// The limit of all leases together. Above it the store refuses the change, unless the lease already holds as many places.
         most: Option<u32>,
     },
 }
 
 impl Change {
-    /// Whether the lease holds something by it.
+    /// Returns whether the lease holds the record afterwards.
     pub fn takes(&self) -> bool {
         match self {
             Self::Enter { .. } => true,
@@ -172,25 +170,25 @@ impl Change {
 /// The result of a [`Change`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Applied {
-    /// Nothing was changed or published, nor by later changes of the same record: the lease's term is over by the store's clock, or
-    /// other nodes come before this one again and again. The change is to be tried again.
+    /// The store skipped this change and later changes of the same record: the lease's term is over by the store's clock, or other nodes
+    /// repeatedly changed the record first. Retry the change.
     Fenced,
     /// A room's record was changed.
     Room {
         /// Whether it was a transition.
         transition: bool,
-        /// The room's members, if they were asked for.
+        /// The room's members, if the change requested them.
         members: Option<RoomMembers>,
     },
-    /// The store has no room for the change in the room's record: nothing was changed or published. Changes of other records, and
-    /// later ones of this record, are not concerned.
+    /// The record cannot grow by the change, which the store skipped. Changes of other records, and later changes of this record, are
+    /// not affected.
     Full {
-        /// Why, without secrets.
+        /// The reason, without secrets.
         reason: String,
-        /// The room's members, if they were asked for.
+        /// The room's members, if the change requested them.
         members: Option<RoomMembers>,
     },
-    /// A slot's record was changed, or not if the slot had no such place.
+    /// A slot's record was changed, or left unchanged if the slot was full.
     Slot {
         /// Whether the lease holds the places.
         granted: bool,
@@ -199,20 +197,19 @@ pub enum Applied {
 
 /// The members of a room.
 ///
-/// Every transition in a room has a *version*, greater than those before it, in the order in which the announcements are
-/// published. A list contains all transitions up to its own version; of later ones it may contain those that the members' own
-/// versions say.
+/// Every transition in a room has a *version*, which increases in the order of the published announcements. A list contains all
+/// transitions up to its version. It may contain later ones, which the members' own versions show.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RoomMembers {
-    /// Everything up to this version is in the list.
+    /// The list contains all transitions up to this version.
     pub version: u64,
     /// The members, in no order.
     pub members: Vec<HeldMember>,
-    /// There are too many of them for a list, and `members` is empty.
+    /// Whether the room has too many members for a list, so `members` is empty.
     pub too_many: bool,
 }
 
-/// A member of a room, as the store knows it.
+/// A member of a room in the store.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HeldMember {
     /// The user, as the holder that entered first described it.
@@ -223,7 +220,7 @@ pub struct HeldMember {
     pub version: u64,
 }
 
-/// A record that a dead lease may hold.
+/// A record that a dead lease may still hold.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Held {
     /// A user in a room.
@@ -241,32 +238,29 @@ pub enum Held {
 
 /// The store of presence that a transport offers ([`Sender::presence`](super::Sender::presence)).
 ///
-/// A method that loses its connection says so ([`Stored::lost`]); whether it had an effect is not known then. All of them may be
-/// repeated. One caller makes one call at a time, and renews its lease meanwhile; events travel on the same connection meanwhile, so a store sends large batches
-/// in pieces of some hundred.
+/// A method that loses its connection returns [`Stored::lost`], and may have had an effect. All calls may be repeated. A caller makes one
+/// call at a time, besides the renewal of its lease. Events share the connection, so a store sends large batches in chunks of some hundred.
 pub trait PresenceStore: Send + Sync {
-    /// Takes `lease` if its `until` is 0, else renews it. `None` if the store refused.
+    /// Acquires `lease` if its `until` is 0, else renews it. Returns `None` if the store refused.
     ///
-    /// A lease that has expired is renewed as long as no cleaner has claimed it. A lease that the store does not know, or knows
-    /// with an earlier end of its term than `lease.until`, is [`Renewal::Gone`]: the store has lost later writes, and with
-    /// them perhaps what the lease holds.
+    /// An expired lease is renewed as long as no cleaner has claimed it. If the store lacks the lease, or has an earlier end of its term
+    /// than `lease.until`, it returns [`Renewal::Gone`]: it has lost later writes, and perhaps records of the lease.
     fn renew(&self, lease: Lease) -> BoxFuture<'_, Stored<Option<Renewal>>>;
 
-    /// Applies `changes` in order, for `lease`, whose term ends at `until` ([`Lease::until`]). Returns one result for each; `None` where the
-    /// store refused.
+    /// Applies `changes` in order, for `lease`, whose term ends at `until` ([`Lease::until`]). Returns one result for each; `None` if the
+    /// store refused the change.
     ///
-    /// - **Atomic.** Each record's change, whether it is a transition, and the publication of its announcement are one step: of
-    ///   two nodes that change a record at once one comes first, and no crash comes in between.
+    /// - **Atomic.** A record's change, the decision whether it is a transition, and the publication of its announcement are one step.
     /// - **In order.** The announcements of one room reach each receiver in the order of the transitions. A list
     ///   ([`Change::Enter`]) contains the change itself.
-    /// - **Fenced.** A change has no effect after `until` by the store's clock, however late it arrives
-    ///   ([`Applied::Fenced`]). A lease's cleaning is claimed only after that time, so what was cleaned stays clean. A store whose
-    ///   places have clocks of their own keeps a margin between the two; one that cannot compare times fences by other means
-    ///   (with compare-and-swap: cleaning a record that the index names and that does not exist advances its revision).
+    /// - **Fenced.** A change that arrives after `until` by the store's clock has no effect ([`Applied::Fenced`]). A lease's cleaning is
+    ///   claimed only after that time, so a late change cannot undo it. A store with several clocks keeps a margin between the two. A
+    ///   store that cannot compare times uses compare-and-swap: the cleaning of a missing record that the index names advances its
+    ///   revision.
     /// - **Indexed.** The index of the lease names a record before the record names the lease, and at least as long.
-    /// - **Cleaning.** Without a term, `changes` ([`Change::Leave`], or [`Change::Slot`] with a count of 0) end what a dead lease holds;
-    ///   each record is removed from the index, also if the record did not name the lease. The caller has claimed the cleaning; if its
-    ///   claim is over and another cleaner does the same, each announcement is still published once.
+    /// - **Cleaning.** Without a term, `changes` ([`Change::Leave`], or [`Change::Slot`] with a count of 0) release records of a dead lease.
+    ///   The store removes each record from the index, even if the record did not name the lease. The caller has claimed the cleaning.
+    ///   If the claim expires and another cleaner does the same, each announcement is still published once.
     fn apply<'a>(
         &'a self,
         lease: LeaseId,
@@ -274,21 +268,21 @@ pub trait PresenceStore: Send + Sync {
         changes: &'a [Change],
     ) -> BoxFuture<'a, Stored<Vec<Option<Applied>>>>;
 
-    /// Lists the members of each of `rooms`; `None` where the store refused.
+    /// Returns the members of each of `rooms`; `None` for a room that the store refused.
     fn members<'a>(&'a self, rooms: &'a [Channel]) -> BoxFuture<'a, Stored<Vec<Option<RoomMembers>>>>;
 
-    /// Claims the cleaning of `dead` for `cleaner`, for [`CLAIM_LIFETIME`]. Of several cleaners one gets it; the one that has
-    /// it may claim it again, and another after that time. `false` if the lease does not exist or has not expired. From the
-    /// first claim on the lease cannot be renewed.
+    /// Claims the cleaning of `dead` for `cleaner`, for [`CLAIM_LIFETIME`]. Only one cleaner at a time has the claim, and may renew it.
+    /// Returns `false` if another cleaner has it, or the lease does not exist or has not expired. After the first claim the lease cannot
+    /// be renewed.
     fn claim_cleaning(&self, dead: LeaseId, cleaner: LeaseId) -> BoxFuture<'_, Stored<bool>>;
 
-    /// Returns at most `most` of the records that the index of `dead` names; none when nothing is left to clean.
+    /// Returns at most `most` of the records in the index of `dead`; none if the cleaning is complete.
     fn held(&self, dead: LeaseId, most: usize) -> BoxFuture<'_, Stored<Vec<Held>>>;
 
-    /// Ends the lease `id`, whose index is empty. Remembers it for [`CLEANED_MEMORY`] if it was `cleaned`.
+    /// Removes the lease `id`, whose index is empty. If it was `cleaned`, the store remembers that for [`CLEANED_MEMORY`].
     fn forget(&self, id: LeaseId, cleaned: bool) -> BoxFuture<'_, Stored<()>>;
 
-    /// Makes `id` expire at once, also if the store does not know it: [`PresenceStore::renew`] names it to all nodes.
+    /// Expires `id` at once, even if the store does not have it: [`PresenceStore::renew`] returns it to all nodes.
     fn expire(&self, id: LeaseId) -> BoxFuture<'_, Stored<()>>;
 }
 
