@@ -1,5 +1,4 @@
-//! The answers to other nodes' questions, made beside everything else: receiving goes on meanwhile, and however many
-//! questions arrive or however long an answer takes, only a bounded number is in progress.
+//! Answers other nodes' questions in tasks of bounded number, so that neither many questions nor slow answers delay the receiving task.
 
 use std::{sync::Arc, time::Instant};
 
@@ -12,14 +11,14 @@ use tokio::{
 
 use crate::{local, messages::NodeMessage, node::Node, transport::Subject};
 
-/// Questions that are answered at once.
+/// The most questions to answer concurrently.
 const ANSWERING: usize = 64;
-/// Questions that wait for their turn.
+/// The most waiting questions.
 const WAITING: usize = 4096;
-/// What those that wait may take together, in KiB.
+/// The limit of all waiting questions together, in KiB.
 const WAITING_KIB: usize = 64 << 10;
 
-/// Where questions arrive.
+/// The queue of other nodes' questions.
 pub(crate) struct Answers {
     node: Arc<Node>,
     queue: mpsc::Sender<Ask>,
@@ -42,7 +41,7 @@ impl Answers {
         (Self { node, queue, room }, waiting)
     }
 
-    /// Enqueues a question of `node`, if there is room for it; else that node waits in vain, as it would for a slow one.
+    /// Enqueues a question of `node`. Drops it if the queue is full: for that node, this is a node that answers too slowly.
     pub(crate) fn push(&self, node: Box<str>, token: u64, question: Bytes) {
         let kib = u32::try_from(question.len() / 1024).unwrap_or(u32::MAX);
         if let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(kib) {
@@ -59,7 +58,7 @@ impl Answers {
 
 /// Answers the questions that arrive, until the broker is dropped.
 pub(crate) async fn run(answers: Arc<Answers>, mut asks: mpsc::Receiver<Ask>) {
-    // Dropped with this task, it ends those under way.
+    // Dropped with this task, which aborts the answers in progress.
     let mut answering = JoinSet::new();
     loop {
         tokio::select! {
@@ -74,8 +73,7 @@ pub(crate) async fn run(answers: Arc<Answers>, mut asks: mpsc::Receiver<Ask>) {
 
 async fn answer(node: Arc<Node>, ask: Ask) {
     if ask.since.elapsed() >= ANSWER_PATIENCE {
-        // Its node does not wait any more.
-        return;
+        return; // the requesting node has stopped waiting
     }
     let (id, token) = (node.id.clone(), ask.token);
     let answer = local::answer(&*node.inbound, ask.question).await;
@@ -83,7 +81,7 @@ async fn answer(node: Arc<Node>, ask: Ask) {
         Some(_) => NodeMessage::Answer { node: id, token },
         None => NodeMessage::Unanswered { node: id, token },
     };
-    // If that fails, the other node waits in vain.
+    // If that fails, the requesting node times out.
     let message = message.to(Subject::Node(ask.node), answer.as_deref());
     let _ = node.link.publish_large(message).await;
 }

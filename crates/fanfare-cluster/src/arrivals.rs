@@ -1,4 +1,4 @@
-//! Events that arrived, on their way to the delivery queue: which of them count here, and who waits for a reply.
+//! Passes events that arrived to the delivery queue, or to the part of the broker that handles them first.
 
 use std::{sync::Arc, time::Instant};
 
@@ -20,11 +20,11 @@ pub(crate) struct ArrivedEvent {
     pub(crate) by_all_channels: bool,
     pub(crate) event: Event,
     pub(crate) envelope: Option<Envelope>,
-    /// Since when the connection has been there.
+    /// When the connection was opened.
     pub(crate) since: Instant,
 }
 
-/// Where events go.
+/// Routes events that arrived.
 pub(crate) struct Arrivals {
     pub(crate) node: Arc<Node>,
     pub(crate) receipts: Arc<Receipts>,
@@ -34,7 +34,7 @@ pub(crate) struct Arrivals {
 }
 
 impl Arrivals {
-    /// Takes an event that has nothing missing before it.
+    /// Routes an event. All events of its audience before it have been routed.
     pub(crate) fn take(&self, arrived: ArrivedEvent) {
         let ArrivedEvent {
             by_all_channels,
@@ -61,7 +61,7 @@ impl Arrivals {
                 number: Some(number),
                 ..
             }) if node == self.node.id => self.receipts.echo(number, event),
-            // The subscription to all channels brings more than is wanted, once no pattern is held any more.
+            // The subscription to all channels may outlive the last pattern, and delivers unwanted events.
             envelope if by_all_channels && !self.receipts.wants(&event.audience) => {
                 if let Some(envelope) = envelope {
                     self.decline(&envelope);
@@ -81,7 +81,7 @@ impl Arrivals {
                 };
                 self.node.deliveries.push(Item::Event(event, reply_to));
             }
-            // What is kept is delivered in the order of the numbers, whatever waits for the store of ids.
+            // Kept events are delivered in the order of their numbers, so they do not wait for the store of ids.
             _ if event.history.position().is_some() => {
                 self.node.deliveries.push(Item::Event(event, ReplyTo::Dropped));
             }
@@ -90,7 +90,7 @@ impl Arrivals {
         }
     }
 
-    /// Asks the publisher not to wait for this node, which is counted among the listeners.
+    /// Declines the event: the publisher does not wait for this node, although the transport counted it among the listeners.
     pub(crate) fn decline(&self, envelope: &Envelope) {
         match envelope.number {
             Some(number) if envelope.node == self.node.id => self.receipts.declined(&[number]),

@@ -1,4 +1,4 @@
-//! The broker over a transport, and what its tasks share.
+//! The broker over a transport.
 
 use std::{
     sync::Arc,
@@ -40,17 +40,17 @@ use crate::{
 /// A broker for many nodes.
 pub struct ClusterBroker {
     shared: Arc<Shared>,
-    /// Without a bound: every caller waits for its receipts before it publishes on.
+    /// Unbounded, because each caller waits for its receipts before it publishes again.
     jobs: mpsc::UnboundedSender<Job>,
-    /// Where work goes on that its caller need not wait for.
+    /// Runs work to its end even if its caller stops waiting.
     runtime: Handle,
     /// Aborts the tasks when the broker is dropped.
     _tasks: JoinSet<()>,
 }
 
 impl ClusterBroker {
-    /// A broker for the node behind `inbound`. It connects in the background. Call it inside a runtime, which then drives
-    /// the broker's tasks until the broker is dropped.
+    /// Starts a broker for the node behind `inbound`, which connects in the background. Call it inside a runtime, which drives the broker's
+    /// tasks until the broker is dropped.
     pub fn new(transport: Arc<dyn Transport>, options: &ClusterOptions, inbound: Arc<dyn Inbound>) -> Self {
         let id: Box<str> = if options.node_id.is_empty() {
             Uuid::new_v4().to_string().into()
@@ -146,7 +146,7 @@ impl Broker for ClusterBroker {
             if let Some(in_force) = in_force
                 && in_force.await.is_err()
             {
-                // The connection was lost meanwhile, and the next one subscribes to it.
+                // The connection was lost meanwhile. The next one subscribes.
                 shared.node.status.renewal_after(losses).await;
             }
             shared.gaps.watch(&interest);
@@ -208,7 +208,7 @@ impl Broker for ClusterBroker {
         Box::pin(async move {
             let (done, claims) = oneshot::channel();
             let (stored, claimed) = (Arc::clone(&self.shared.ids), ids.clone());
-            // In a task of its own, so that ids are released if the caller stops waiting.
+            // In a separate task, so that ids are released if the caller stops waiting.
             drop(
                 self.runtime
                     .spawn(async move { stored.claim(claimed, done).await }),
@@ -225,12 +225,12 @@ impl Broker for ClusterBroker {
             self.shared.ids.memory.record(*id, receipt);
         }
         let stored = Arc::clone(&self.shared.ids);
-        self.go_on(async move { stored.settle(&receipts).await })
+        self.complete(async move { stored.settle(&receipts).await })
     }
 
     fn release(&self, ids: Vec<Uuid>) -> BoxFuture<'static, ()> {
         let stored = Arc::clone(&self.shared.ids);
-        self.go_on(async move { stored.release(ids).await })
+        self.complete(async move { stored.release(ids).await })
     }
 
     fn remembered_ids(&self) -> RememberedIds {
@@ -311,7 +311,7 @@ impl Broker for ClusterBroker {
         Box::pin(async move {
             shared.recorder.close().await;
             let ended = tokio::time::timeout(ANSWER_TIMEOUT, reports::end(&shared));
-            // What is not released until then, the other nodes clean up.
+            // The other nodes clean up what this node does not release in time.
             let released = tokio::time::timeout(LEASE_LIFETIME, released);
             let _ = tokio::join!(released, ended);
         })
@@ -319,20 +319,19 @@ impl Broker for ClusterBroker {
 }
 
 impl ClusterBroker {
-    /// What this node knows of presence.
     #[cfg(test)]
     pub(crate) fn presence(&self) -> &presence::Presence {
         &self.shared.presence
     }
 
-    /// Whether the last numbers of some audiences are not known yet.
+    /// Returns whether the last numbers of some audiences are still unknown.
     #[cfg(test)]
     pub(crate) fn journal_is_new(&self) -> bool {
         self.shared.gaps.has_new()
     }
 
-    /// Begins `work`, which goes on whether or not the caller waits for its end.
-    fn go_on(&self, work: impl Future<Output = ()> + Send + 'static) -> BoxFuture<'static, ()> {
+    /// Runs `work` to its end, even if the caller stops waiting.
+    fn complete(&self, work: impl Future<Output = ()> + Send + 'static) -> BoxFuture<'static, ()> {
         let work = self.runtime.spawn(work);
         Box::pin(async move {
             // An error means that the runtime shuts down.

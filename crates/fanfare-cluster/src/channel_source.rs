@@ -1,12 +1,11 @@
-//! Which of two copies of a channel's event counts.
+//! Decides which of two copies of a channel's event counts.
 //!
-//! A receiving connection is subscribed to channels one by one, or to all of them at once. While it changes from one to
-//! the other both are in force, and the server sends a copy for each. A mark that the node sends itself meanwhile shows
-//! where in the stream the one kind ceases to count and the other begins: so every event counts once, and in order.
+//! A receiving connection subscribes either to single channels or to all channels. While it changes from one kind to the other, both are
+//! in force, and the server sends a copy for each. The node publishes a mark to itself. Up to the mark one kind counts, after it the
+//! other, so every event counts once and in order.
 //!
-//! A transport without one order for all senders lets the mark in between the two copies of an event. There, what came before
-//! the mark is remembered until its twin has come: after the mark, the twin of a copy that counted does not count, and the twin
-//! of one that did not count does.
+//! If the transport has no common order of all senders, the mark may arrive between the two copies of an event. For such a transport the
+//! node remembers each copy before the mark until the other copy arrives. After the mark, the second copy counts if the first did not.
 
 use std::sync::{
     Mutex,
@@ -17,11 +16,11 @@ use ahash::{AHashMap, RandomState};
 use fanfare_core::{Audience, Channel, locked};
 use tokio::sync::oneshot;
 
-/// What one receiving connection takes channels' events from.
+/// The kind of subscription whose copies count, on one receiving connection.
 #[derive(Default)]
 pub(crate) struct ChannelSource {
     by_all_channels: AtomicBool,
-    /// Both kinds are in force, and the mark may stand between two copies.
+    /// Whether both kinds are in force, and the mark may arrive between two copies.
     is_changing: AtomicBool,
     has_one_order: bool,
     change: Mutex<Option<SourceChange>>,
@@ -31,19 +30,20 @@ pub(crate) struct ChannelSource {
 struct SourceChange {
     mark: u64,
     by_all_channels: bool,
-    /// Taken at the mark.
+    /// Present until the mark arrives.
     done: Option<oneshot::Sender<()>>,
-    /// How many copies that counted have no twin yet, by their hash.
-    counted: Twins,
-    /// How many copies that did not count have no twin yet.
-    skipped: Twins,
+    /// The copies that counted, whose second copy has not arrived.
+    counted: SingleCopies,
+    /// The copies that did not count, whose second copy has not arrived.
+    skipped: SingleCopies,
 }
 
+/// The number of single copies, by their hash.
 #[derive(Default)]
-struct Twins(AHashMap<u64, u32>);
+struct SingleCopies(AHashMap<u64, u32>);
 
 impl ChannelSource {
-    /// For a connection of a transport that has one order for all senders, or has not.
+    /// Creates the source of a connection. `has_one_order` is whether the transport has a common order of all senders.
     pub(crate) fn new(has_one_order: bool) -> Self {
         Self {
             has_one_order,
@@ -51,25 +51,25 @@ impl ChannelSource {
         }
     }
 
-    /// The subscription to all channels counts from the start.
+    /// Begins with the subscription to all channels.
     pub(crate) fn start_by_all_channels(&self) {
         self.by_all_channels.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a message counts that arrived for `audience`, by the subscription to all channels or not.
+    /// Returns whether a message for `audience` counts. `by_all_channels` is whether the subscription to all channels delivered it.
     pub(crate) fn counts(&self, audience: &Audience, by_all_channels: bool, payload: &[u8]) -> bool {
         let Audience::Channel(channel) = audience else {
             return true;
         };
         let is_counting = by_all_channels == self.by_all_channels.load(Ordering::Relaxed);
         if self.is_changing.load(Ordering::Relaxed) {
-            self.counts_meanwhile(is_counting, channel, payload)
+            self.counts_in_change(is_counting, channel, payload)
         } else {
             is_counting
         }
     }
 
-    fn counts_meanwhile(&self, is_counting: bool, channel: &Channel, payload: &[u8]) -> bool {
+    fn counts_in_change(&self, is_counting: bool, channel: &Channel, payload: &[u8]) -> bool {
         let mut change = locked(&self.change);
         let Some(change) = &mut *change else {
             return is_counting;
@@ -94,21 +94,21 @@ impl ChannelSource {
         }
     }
 
-    /// Both kinds are in force. At `mark` the other kind begins to count; the receiver resolves then.
+    /// Begins a change: both kinds are in force, and at `mark` the other kind begins to count. The receiver resolves at the mark.
     pub(crate) fn change_at(&self, mark: u64, by_all_channels: bool) -> oneshot::Receiver<()> {
         let (done, changed) = oneshot::channel();
         *locked(&self.change) = Some(SourceChange {
             mark,
             by_all_channels,
             done: Some(done),
-            counted: Twins::default(),
-            skipped: Twins::default(),
+            counted: SingleCopies::default(),
+            skipped: SingleCopies::default(),
         });
         self.is_changing.store(!self.has_one_order, Ordering::Relaxed);
         changed
     }
 
-    /// `mark` has arrived.
+    /// Handles the arrival of `mark`.
     pub(crate) fn marked(&self, mark: u64) {
         let mut change = locked(&self.change);
         if let Some(change) = &mut *change
@@ -121,19 +121,19 @@ impl ChannelSource {
         }
     }
 
-    /// Only the kind that counts is in force.
+    /// Ends a change: only the kind that counts is in force.
     pub(crate) fn changed(&self) {
         self.is_changing.store(false, Ordering::Relaxed);
         *locked(&self.change) = None;
     }
 }
 
-impl Twins {
+impl SingleCopies {
     fn add(&mut self, hash: u64) {
         *self.0.entry(hash).or_default() += 1;
     }
 
-    /// Takes one away. Returns whether there was one.
+    /// Removes a copy. Returns whether there was one.
     fn take(&mut self, hash: u64) -> bool {
         let Some(count) = self.0.get_mut(&hash) else {
             return false;
@@ -170,16 +170,16 @@ mod tests {
         assert_eq!((counting(), changed.try_recv().is_ok()), ((true, false), false));
         source.marked(7);
         assert_eq!((counting(), changed.try_recv().is_ok()), ((false, true), true));
-        // A mark that was sent again is nothing new.
+        // A repeated mark changes nothing.
         let _changed = source.change_at(8, false);
         source.marked(7);
         assert_eq!(counting(), (false, true));
         assert!(source.counts(&Audience::Everyone, false, b""));
     }
 
-    /// Wherever the mark stands among the copies of three events, two of which look alike.
+    /// Tries each position of the mark among the copies of three events, two of which are equal.
     #[test]
-    fn a_mark_between_two_copies_loses_and_doubles_nothing() {
+    fn a_mark_between_two_copies_loses_and_duplicates_no_event() {
         let channel = Audience::Channel(Channel::new("a").unwrap());
         let copies = [
             ("x", false),

@@ -14,7 +14,7 @@ use crate::{
     shared::Shared,
 };
 
-/// Empties the queue, in order.
+/// Delivers the items of the queue, in order.
 pub(crate) async fn run(shared: Arc<Shared>, mut queue: Queue) {
     let mut items = Vec::new();
     while queue.take(&mut items).await {
@@ -24,12 +24,14 @@ pub(crate) async fn run(shared: Arc<Shared>, mut queue: Queue) {
     }
 }
 
-/// Events that are delivered in one call, and where the reach of each goes.
+/// The events of a batch, in runs that are delivered by one call each.
 #[derive(Default)]
 struct PlacedItems {
+    /// The present run.
     events: Vec<Event>,
+    /// The publication of each event of all runs.
     replies: Vec<ReplyTo>,
-    /// The calls so far.
+    /// The calls for earlier runs.
     placed: Vec<BoxFuture<'static, Vec<Reach>>>,
 }
 
@@ -39,7 +41,7 @@ impl PlacedItems {
         self.replies.push(reply);
     }
 
-    /// Delivers the events so far: what follows comes after them.
+    /// Ends the present run, so that the next item comes after its events.
     fn place(&mut self, shared: &Shared) {
         if !self.events.is_empty() {
             let events = std::mem::take(&mut self.events);
@@ -69,7 +71,7 @@ async fn deliver(shared: &Shared, items: &mut Vec<Item>) {
                 local::missed(&*shared.node.inbound, gap);
             }
             Item::Flush { node, token } => flushes.push((node, token)),
-            // Before the events: there is no order between them, and a session that ended should receive no more.
+            // Before the events: there is no order between them, and an ended session should receive no more events.
             Item::Notice(notice) => local::notify(&*shared.node.inbound, notice),
         }
     }
@@ -93,7 +95,7 @@ async fn deliver(shared: &Shared, items: &mut Vec<Item>) {
             shared.node.outbox.send_to(&node, NodeMessage::Reach(reached));
         }
     }
-    // After the answers above: that is what the asking node relies on.
+    // After the replies above, because the requesting node relies on that order.
     for (node, token) in flushes {
         if *node == *shared.node.id {
             shared.requests.flushed(token, &node, true);

@@ -1,4 +1,4 @@
-//! The one queue through which everything for this node passes.
+//! The queue of everything that this node delivers.
 
 use std::sync::{
     Arc,
@@ -9,41 +9,42 @@ use bytes::Bytes;
 use fanfare_core::{Channel, Entered, EntryTicket, Event, Gap, Member, Presence};
 use tokio::sync::{Notify, mpsc};
 
-/// Items delivered at once.
+/// The most items to deliver in one batch.
 const BATCH: usize = 256;
-/// Bytes that may wait; above it the receiving connection is closed, as servers do with slow receivers.
+/// The limit of waiting items, in bytes. Above it the node closes its receiving connection, as servers do with slow receivers.
 const MAX_BACKLOG: usize = 64 << 20;
-/// What an item costs besides its data and metadata.
+/// The size of an item without its data and metadata, in bytes.
 pub(crate) const ITEM_OVERHEAD: usize = 256;
 
-/// Something for this node.
+/// One item of the queue.
 #[allow(clippy::large_enum_variant, reason = "nearly all of them are events")]
 pub(crate) enum Item {
     /// An event to deliver, and the publication that it belongs to.
     Event(Event, ReplyTo),
-    /// A node waits until everything before this is done.
+    /// A node waits for a reply after all earlier items.
     Flush { node: Box<str>, token: u64 },
     /// Another node's notice.
     Notice(Bytes),
-    /// A connection of this node is in its room: what follows is for it.
+    /// A connection of this node is in its room: it receives the later events of the room.
     Entered(EntryTicket, Entered),
-    /// A member of a room joined or left, and only this node's connections learn of it by this.
+    /// A member of a room joined or left. The item announces it to this node's connections only.
     Announce(Presence, Channel, Member),
-    /// Events are lost that would stand here.
+    /// Events are lost that belong here.
     Gap(Gap),
 }
 
-/// Where an event's reach goes.
+/// The publication to which an event's reach is reported.
 pub(crate) enum ReplyTo {
+    /// None.
     Dropped,
-    /// This node published it under this number.
+    /// This node's publication of this number.
     Own(u64),
-    /// That node published it under this number.
+    /// The other node's publication of this number.
     Node(Box<str>, u64),
 }
 
 impl Item {
-    /// How many bytes of the backlog it takes.
+    /// Returns the item's share of the backlog, in bytes.
     pub(crate) fn cost(&self) -> usize {
         match self {
             Self::Event(event, _) => cost(event),
@@ -65,7 +66,7 @@ fn cost(event: &Event) -> usize {
     event.data.bytes().len() + metadata + ITEM_OVERHEAD
 }
 
-/// The queue's entrance.
+/// The sending side of the queue.
 #[derive(Clone)]
 pub(crate) struct Deliveries {
     queue: mpsc::UnboundedSender<Item>,
@@ -79,13 +80,13 @@ struct Backlog {
 }
 
 impl Backlog {
-    fn give_back(&self, bytes: usize) {
+    fn release(&self, bytes: usize) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.less.notify_one();
     }
 }
 
-/// The queue's exit.
+/// The receiving side of the queue.
 pub(crate) struct Queue {
     items: mpsc::UnboundedReceiver<Item>,
     backlog: Arc<Backlog>,
@@ -95,38 +96,38 @@ impl Deliveries {
     pub(crate) fn new() -> (Self, Queue) {
         let (queue, items) = mpsc::unbounded_channel();
         let backlog = Arc::<Backlog>::default();
-        let entrance = Self {
+        let deliveries = Self {
             queue,
             backlog: Arc::clone(&backlog),
         };
-        (entrance, Queue { items, backlog })
+        (deliveries, Queue { items, backlog })
     }
 
-    /// Never waits, so that it can be called under a lock that orders the callers.
+    /// Appends an item without waiting, so that callers can hold the lock that orders them.
     pub(crate) fn push(&self, item: Item) {
         self.backlog.bytes.fetch_add(item.cost(), Ordering::Relaxed);
         // Fails only while the runtime shuts down.
         let _ = self.queue.send(item);
     }
 
-    /// Counts `events` as waiting, which may be pushed later.
-    pub(crate) fn expect(&self, events: &[Event]) {
+    /// Adds `events` to the backlog before they are pushed.
+    pub(crate) fn reserve(&self, events: &[Event]) {
         let bytes = events.iter().map(cost).sum();
         self.backlog.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Takes back [`Self::expect`].
-    pub(crate) fn unexpect(&self, events: &[Event]) {
-        self.backlog.give_back(events.iter().map(cost).sum());
+    /// Undoes [`Self::reserve`].
+    pub(crate) fn unreserve(&self, events: &[Event]) {
+        self.backlog.release(events.iter().map(cost).sum());
     }
 
-    /// Whether more waits than may.
+    /// Returns whether the backlog is above its limit.
     pub(crate) fn is_full(&self) -> bool {
         self.backlog.bytes.load(Ordering::Relaxed) > MAX_BACKLOG
     }
 
-    /// Waits until there is room again.
-    pub(crate) async fn has_room(&self) {
+    /// Waits until the backlog is below half of its limit.
+    pub(crate) async fn wait_for_room(&self) {
         while self.backlog.bytes.load(Ordering::Relaxed) > MAX_BACKLOG / 2 {
             self.backlog.less.notified().await;
         }
@@ -134,17 +135,16 @@ impl Deliveries {
 }
 
 impl Queue {
-    /// Waits for items and takes some. Returns `false` when no more will come.
+    /// Waits for items, and moves some into `items`. Returns `false` when the queue is closed.
     pub(crate) async fn take(&mut self, items: &mut Vec<Item>) -> bool {
         self.items.recv_many(items, BATCH).await > 0
     }
 
-    /// Items of this cost were delivered.
+    /// Removes delivered items of this cost from the backlog.
     pub(crate) fn delivered(&self, cost: usize) {
-        self.backlog.give_back(cost);
+        self.backlog.release(cost);
     }
 
-    /// What waits first.
     #[cfg(test)]
     pub(crate) fn next(&mut self) -> Option<Item> {
         self.items.try_recv().ok()

@@ -1,12 +1,11 @@
-//! Events that no node published, on their way to the delivery queue.
+//! Passes events that other programs published to the delivery queue, without duplicates.
 //!
-//! An event on [`Subject::Events`](crate::transport::Subject) whose id its publisher chose counts once in the cluster, and
-//! the store of ids must be asked whether it was published before. Meanwhile what other programs publish waits behind it, on
-//! whichever subject, so that each of them keeps its order; what nodes publish does not wait. If nothing waits and no id is
-//! named, an event goes straight to the queue.
+//! An event on [`Subject::Events`](crate::transport::Subject) may have an id that its publisher chose. The cluster delivers such an id
+//! once, so the node first asks the store of ids. Meanwhile all later events of other programs wait, on all subjects, which preserves the
+//! order of each publisher. Events of nodes do not wait. If no event waits and the event has no such id, it goes to the queue at once.
 //!
-//! While the store does not answer, this node's own memory judges the ids: then nothing waits longer than the store may
-//! take to answer, and no longer at all once the connection is given up.
+//! While the store does not answer, the node decides by its own memory of ids. So an event waits at most as long as the store may take to
+//! answer, and not at all once the connection is lost.
 
 use std::{
     sync::{
@@ -25,21 +24,21 @@ use crate::{
     transport::WantedId,
 };
 
-/// Ids that are claimed at once, unless one publication alone has more.
+/// The number of ids to claim in one batch, unless a single publication has more.
 const BATCH: usize = 512;
 
-/// Takes in the events that no node published.
+/// Receives the events that other programs published.
 pub(crate) struct Foreign {
     waiting: mpsc::UnboundedSender<ForeignPublication>,
-    /// How many publications wait. Only the task that receives adds to them, so what it finds is never too small.
+    /// The number of waiting publications. Only the receiving task adds to it, so that task never reads too small a number.
     count: AtomicUsize,
     deliveries: Deliveries,
 }
 
-/// One message.
+/// The events of one message.
 pub(crate) struct ForeignPublication {
     events: Vec<Event>,
-    /// What was published before this did not arrive on the same connection.
+    /// When the connection that it arrived on was opened.
     receiving_since: Instant,
 }
 
@@ -57,9 +56,8 @@ impl Foreign {
         (this, publications)
     }
 
-    /// An event on a user's channel, a channel's, or everyone's.
+    /// Receives an event on the subject of an audience, which has no chosen id.
     pub(crate) fn one(&self, event: Event, receiving_since: Instant) {
-        // No id was named there.
         if self.is_empty() {
             self.deliveries.push(Item::Event(event, ReplyTo::Dropped));
         } else {
@@ -67,7 +65,7 @@ impl Foreign {
         }
     }
 
-    /// The events of a body of the service API.
+    /// Receives the events of a body of the service API.
     pub(crate) fn many(&self, events: Vec<Event>, receiving_since: Instant) {
         if self.is_empty() && !events.iter().any(|event| event.named) {
             self.deliver(events);
@@ -88,7 +86,7 @@ impl Foreign {
 
     fn wait(&self, events: Vec<Event>, receiving_since: Instant) {
         self.count.fetch_add(1, Ordering::Relaxed);
-        self.deliveries.expect(&events);
+        self.deliveries.reserve(&events);
         // Fails only while the runtime shuts down.
         let _ = self.waiting.send(ForeignPublication {
             events,
@@ -97,7 +95,7 @@ impl Foreign {
     }
 }
 
-/// Moves what waits to the delivery queue, in order and without repeats.
+/// Moves the waiting events to the delivery queue, in order and without duplicates.
 pub(crate) async fn run(foreign: Arc<Foreign>, ids: Arc<Ids>, mut waiting: WaitingPublications) {
     while let Some(publication) = waiting.recv().await {
         let mut named: Vec<WantedId> = publication.ids().collect();
@@ -111,19 +109,19 @@ pub(crate) async fn run(foreign: Arc<Foreign>, ids: Arc<Ids>, mut waiting: Waiti
         let mut are_new = ids.claim_together(&named).await.into_iter();
         let count = batch.len();
         for mut publication in batch {
-            foreign.deliveries.unexpect(&publication.events);
+            foreign.deliveries.unreserve(&publication.events);
             publication
                 .events
                 .retain(|event| !event.named || are_new.next() == Some(true));
             foreign.deliver(publication.events);
         }
-        // Only after the delivery queue has them: an event that finds nothing waiting may go straight there.
+        // After the delivery queue has them, because an event bypasses this task if none waits.
         foreign.count.fetch_sub(count, Ordering::Release);
     }
 }
 
 impl ForeignPublication {
-    /// The ids that were named in it.
+    /// Returns the ids that the publisher chose.
     fn ids(&self) -> impl Iterator<Item = WantedId> {
         let named = self.events.iter().filter(|event| event.named);
         named.map(|event| WantedId {
@@ -162,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_waits_but_behind_an_id_that_was_named() {
+    fn events_wait_only_behind_an_event_with_a_chosen_id() {
         let (deliveries, mut queue) = Deliveries::new();
         let (foreign, mut waiting) = Foreign::new(deliveries);
         let now = Instant::now();
@@ -183,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_counts_as_backlog() {
+    fn waiting_events_count_as_backlog() {
         let (deliveries, _queue) = Deliveries::new();
         let (foreign, mut waiting) = Foreign::new(deliveries.clone());
         let large = Bytes::from(format!("\"{}\"", "x".repeat(1 << 20)));
@@ -193,7 +191,7 @@ mod tests {
         }
         assert!(deliveries.is_full());
         while let Ok(waited) = waiting.try_recv() {
-            deliveries.unexpect(&waited.events);
+            deliveries.unreserve(&waited.events);
         }
         assert!(!deliveries.is_full());
     }

@@ -1,4 +1,4 @@
-//! What this node wants to receive, and whether an event that it publishes now comes back to it.
+//! The interests of this node, and whether the echo of an event that it publishes will arrive.
 
 use ahash::AHashMap;
 use fanfare_core::{Audience, Interest};
@@ -7,52 +7,51 @@ use tokio::sync::oneshot;
 /// The number of a request to subscribe; a later request for the same has another number.
 pub(crate) type Ticket = u64;
 
-/// The interests that this node holds: what to subscribe to after a reconnect.
+/// The interests that this node holds, to which it subscribes again after a reconnect.
 #[derive(Default)]
 pub(crate) struct Interests {
     held: AHashMap<Interest, WantedInterest>,
     last_ticket: Ticket,
-    /// The number of the receiving connection: another one after it was lost, and again on the next; 0 before the first.
+    /// The number of the receiving connection. It increases when the connection is lost, and with the next one; 0 before the first.
     pub(crate) connection: u64,
-    /// The connection on which all channels are subscribed to at once; 0 for none.
+    /// The connection with a subscription to all channels; 0 for none.
     all_channels_on: u64,
-    /// Whether that connection is there and receives what is for everyone and for this node.
+    /// Whether that connection works, and receives the messages for everyone and for this node.
     pub(crate) receiving: bool,
 }
 
 struct WantedInterest {
     ticket: Ticket,
-    /// The connection on which it was confirmed; 0 for none.
+    /// The connection on which the server confirmed it; 0 for none.
     confirmed_on: u64,
 }
 
-/// A change of what this node is subscribed to.
+/// A change of this node's subscriptions.
 pub(crate) enum Command {
-    /// Subscribe, and report when that is in force.
+    /// The sender is called when the subscription is in force.
     Subscribe(Interest, Ticket, oneshot::Sender<()>),
-    /// Unsubscribe.
     Unsubscribe(Interest),
 }
 
-/// Whether an event that is published now comes back to this node.
+/// Whether this node receives the echo of an event that it publishes now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Echo {
-    /// No connection here should receive it.
+    /// No connection of this node should receive the event.
     Unwanted,
-    /// It does, as long as the receiving connection lives.
+    /// The echo arrives, unless the receiving connection is lost.
     Expected,
-    /// A connection here should receive it, but the subscription may not be in force yet.
+    /// A connection of this node should receive the event, but the subscription may not be in force yet.
     Uncertain,
 }
 
-/// What a node that holds no pattern any more must do before it can unsubscribe from all channels.
+/// The next step of a node that has released its last pattern, and unsubscribes from all channels.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Leaving {
-    /// A pattern is held again.
+    /// Keep the subscription: the node holds a pattern again.
     NotNow,
-    /// Subscribe to these channels one by one first.
+    /// Subscribe to each of these channels first.
     Subscribe(Vec<(Interest, Ticket)>),
-    /// Nothing: the subscription to all channels is not relied on from now on.
+    /// Unsubscribe: no echo depends on the subscription to all channels.
     Left,
 }
 
@@ -75,7 +74,7 @@ impl Interests {
         }
     }
 
-    /// A new connection receives what is for everyone. Returns what else to subscribe to on it.
+    /// Notes a new connection, which receives the messages for everyone. Returns the interests to subscribe to on it.
     pub(crate) fn connected(&mut self) -> Vec<(Interest, Ticket)> {
         self.connection += 1;
         self.receiving = true;
@@ -84,13 +83,13 @@ impl Interests {
             .collect()
     }
 
-    /// The connection was lost. What is answered from now on is not answered by it.
+    /// Notes that the connection was lost. Later confirmations are not from it.
     pub(crate) fn disconnected(&mut self) {
         self.connection += 1;
         self.receiving = false;
     }
 
-    /// These requests are in force on this connection.
+    /// Notes that these subscriptions are in force on the present connection.
     pub(crate) fn confirmed(&mut self, requests: &[(Interest, Ticket)]) {
         for (interest, ticket) in requests {
             if let Some(request) = self.held.get_mut(interest)
@@ -101,7 +100,7 @@ impl Interests {
         }
     }
 
-    /// From now on the subscription to all channels counts, and none to a single channel.
+    /// Notes that the subscription to all channels counts from now on, instead of those to single channels.
     pub(crate) fn all_channels_in_force(&mut self) {
         self.all_channels_on = self.connection;
         for (interest, request) in &mut self.held {
@@ -111,7 +110,7 @@ impl Interests {
         }
     }
 
-    /// Ceases to rely on the subscription to all channels, if that can be.
+    /// Returns the next step towards the end of the subscription to all channels.
     pub(crate) fn leave_all_channels(&mut self) -> Leaving {
         if self.held.contains_key(&Interest::AllChannels) {
             return Leaving::NotNow;
@@ -148,12 +147,12 @@ impl Interests {
         }
     }
 
-    /// Whether this node holds `interest`.
+    /// Returns whether this node holds `interest`.
     pub(crate) fn holds(&self, interest: &Interest) -> bool {
         self.held.contains_key(interest)
     }
 
-    /// Whether `interest` by itself is in force; `None` if it is not held.
+    /// Returns whether the subscription to `interest` is in force; `None` if this node does not hold it.
     fn is_confirmed(&self, interest: &Interest) -> Option<bool> {
         let request = self.held.get(interest)?;
         Some(request.confirmed_on == self.connection)
@@ -231,7 +230,7 @@ mod tests {
         held.release(&Interest::AllChannels);
         assert_eq!(echoes(&held), (Expected, Expected, Unwanted));
         let Leaving::Subscribe(mut ask) = held.leave_all_channels() else {
-            panic!("they were let go of")
+            panic!("the single subscriptions are not in force")
         };
         ask.sort_by_key(|(_, ticket)| *ticket);
         assert_eq!(ask, [(a, first), (b, second)]);

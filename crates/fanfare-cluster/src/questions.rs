@@ -1,5 +1,4 @@
-//! The questions that this node puts to all nodes. This node's own answer is taken directly, so that it is there whatever becomes
-//! of the transport.
+//! Asks all nodes a question. This node answers directly, so its own answer does not depend on the transport.
 
 use bytes::Bytes;
 use fanfare_core::{ANSWER_PATIENCE, Asked, MAX_MESSAGE_BYTES};
@@ -8,7 +7,7 @@ use crate::{
     local, messages::NodeMessage, peers::Kind, requests::Replies, shared::Shared, transport::Subject,
 };
 
-/// Puts `question` to every node.
+/// Asks every node `question`.
 pub(crate) async fn ask(shared: &Shared, question: Bytes) -> Asked {
     let own = local::answer(&*shared.node.inbound, question.clone());
     let (own, others) = tokio::join!(own, ask_others(shared, &question));
@@ -23,7 +22,7 @@ async fn ask_others(shared: &Shared, question: &[u8]) -> Replies {
         return Replies::default();
     }
     let request = shared.requests.begin(Kind::Question);
-    // Only now, so that a connection that is lost after this look ends the waiting.
+    // After the request is open, so that the loss of the connection after this check ends the wait.
     if !shared.receipts.with_interests(|wanted| wanted.receiving) {
         return Replies::default();
     }

@@ -1,13 +1,12 @@
 //! The publications of this node whose receipts are not complete.
 //!
-//! Each publication has a number. Each node that delivers it replies with its reach. If the transport reports how many listeners
-//! it goes to, so many replies are waited for. Other programs that listen never reply, and not all transports count: then all live
-//! nodes are asked to reply once they are through ([`Kind::Flush`]), and what has not been answered then will not be. A publication
-//! whose echo should arrive at this node and does not is delivered directly. One that is kept is fetched from the journal instead
-//! ([`Overdue`]), so that nothing with a lower number comes behind it.
+//! Each publication has a number. Each node that delivers it replies with its reach. If the transport counts the listeners, the receipt
+//! waits for as many replies. Other programs that listen never reply, and some transports do not count. In both cases a flush
+//! ([`Kind::Flush`]) asks all live nodes to reply when they have delivered all earlier publications; after that, no reply is missing.
+//! If the echo of a publication does not arrive at this node, the node delivers the event directly. A kept event is fetched from the
+//! journal instead ([`Overdue`]), so that no event with a lower number follows it.
 //!
-//! Everything happens under one lock, under which the delivery queue is filled, too: so the queue's order is the order of
-//! publication.
+//! One lock protects all publications. The delivery queue is filled under the same lock, so its order is the order of publication.
 
 mod open;
 mod publication;
@@ -36,31 +35,31 @@ use open::OpenPublications;
 use publication::{Cause, Here, JobReceipts, Listeners, OpenPublication};
 pub(crate) use publication::{Overdue, SendReport};
 
-/// Between two checks for what is overdue.
+/// The time between two checks for overdue publications.
 const TICK: Duration = Duration::from_millis(25);
-/// How long replies are waited for, if no flush could be sent.
+/// The longest wait for replies, if no flush could be sent.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long a flush goes on following each publication at once after one was needed.
+/// The time for which a flush directly follows each publication after one was needed.
 const FLUSH_MEMORY: Duration = Duration::from_secs(60);
 
-/// What one caller wants published.
+/// The events of one call to publish.
 pub(crate) struct Job {
     pub(crate) events: Vec<Event>,
     pub(crate) options: PublishOptions,
     pub(crate) done: oneshot::Sender<Vec<Receipt>>,
 }
 
-/// See the module's documentation.
+/// The open publications, and the interests on which their echoes depend.
 pub(crate) struct Receipts {
     open: Mutex<OpenPublications>,
     deliveries: Deliveries,
     commands: mpsc::UnboundedSender<Command>,
-    /// Notified when there may be something to wait for.
+    /// Notified when a publication may have become overdue later.
     busy: Notify,
 }
 
 impl Receipts {
-    /// `overdue` takes what is to be fetched from the journal.
+    /// The receiver of `overdue` fetches these publications from the journal.
     pub(crate) fn new(
         deliveries: Deliveries,
         commands: mpsc::UnboundedSender<Command>,
@@ -78,9 +77,9 @@ impl Receipts {
         locked(&self.open)
     }
 
-    // What this node holds.
+    // The interests of this node.
 
-    /// This node holds `interest`. The receiver resolves when that is in force; `None` while the transport is away.
+    /// Holds `interest`. The returned receiver resolves when the subscription is in force. Returns `None` while the transport is away.
     pub(crate) fn subscribe(&self, interest: Interest) -> Option<oneshot::Receiver<()>> {
         let mut open = self.open();
         let ticket = open.interests.hold(interest.clone());
@@ -93,7 +92,7 @@ impl Receipts {
         Some(in_force)
     }
 
-    /// This node does not hold `interest` any more.
+    /// Releases `interest`.
     pub(crate) fn unsubscribe(&self, interest: Interest) {
         let mut open = self.open();
         open.interests.release(&interest);
@@ -102,27 +101,27 @@ impl Receipts {
         }
     }
 
-    /// What this node wants to receive, for a look or a change.
+    /// Calls `work` with the interests of this node.
     pub(crate) fn with_interests<T>(&self, work: impl FnOnce(&mut Interests) -> T) -> T {
         work(&mut self.open().interests)
     }
 
-    /// Whether a connection here should receive what is for `audience`.
+    /// Returns whether a connection of this node receives events for `audience`.
     pub(crate) fn wants(&self, audience: &Audience) -> bool {
         self.open().interests.echo(audience) != Echo::Unwanted
     }
 
-    /// Whether this node receives all channels.
+    /// Returns whether this node receives all channels.
     pub(crate) fn wants_all_channels(&self) -> bool {
         self.open().interests.holds(&Interest::AllChannels)
     }
 
-    /// How many receipts were degraded, by cause.
+    /// Returns the numbers of degraded receipts, by cause.
     pub(crate) fn degraded(&self) -> Vec<(&'static str, u64)> {
         Cause::NAMES.into_iter().zip(self.open().degraded).collect()
     }
 
-    /// The receiving connection was lost: no echo and no reply will arrive.
+    /// Handles the loss of the receiving connection, after which no echo and no reply arrives.
     pub(crate) fn lost(&self) {
         let mut open = self.open();
         open.interests.disconnected();
@@ -132,9 +131,9 @@ impl Receipts {
         }
     }
 
-    // The way of a publication.
+    // The steps of a publication.
 
-    /// Enters a job's events, numbered from `first`, which are published next.
+    /// Opens publications for a job's events, numbered from `first`, which are published next.
     pub(crate) fn enter(&self, first: u64, job: Job, any_node_missing: bool) {
         let mut open = self.open();
         let cause = if open.interests.receiving {
@@ -150,11 +149,11 @@ impl Receipts {
             let mut publication = OpenPublication::new(event, (first, index), echo != Echo::Unwanted);
             publication.is_uncertain = echo == Echo::Uncertain;
             publication.cause = cause;
-            // Then only this node's own delivery is waited for.
+            // Without a receipt, the publication waits only for this node's delivery.
             publication.given_up = !job.options.receipt;
             let wants_place = publication.wants_place();
             open.publications.insert(number, publication);
-            // One that is to be kept waits for its number: what has lower ones comes before it.
+            // An event that the journal should keep waits for its number, because events with lower numbers come first.
             if echo == Echo::Uncertain && !wants_place {
                 open.deliver(number, &self.deliveries);
             }
@@ -164,7 +163,7 @@ impl Receipts {
         }
     }
 
-    /// What the transport reports of each publication. Returns whether to send a flush now.
+    /// Stores the transport's report of each publication. Returns whether to send a flush now.
     pub(crate) fn published(&self, reports: &[SendReport]) -> bool {
         if reports.is_empty() {
             return false;
@@ -182,8 +181,7 @@ impl Receipts {
                 publication.position = report.position;
             }
         }
-        // What was published before the last failure may still be on its way back. What is delivered directly now must
-        // not overtake it.
+        // Echoes of publications before the last failure may still arrive. An event that is delivered directly must not overtake them.
         let failed = reports
             .iter()
             .filter(|report| report.listeners == Listeners::Unpublished);
@@ -220,7 +218,7 @@ impl Receipts {
         flush
     }
 
-    /// Publication `number` arrived at its own node.
+    /// Handles the echo of publication `number`.
     pub(crate) fn echo(&self, number: u64, event: Event) {
         let mut guard = self.open();
         let open = &mut *guard;
@@ -244,26 +242,26 @@ impl Receipts {
         }
     }
 
-    /// A node that is counted among the listeners of these has no connection for them, or received them another way.
+    /// Counts a reply without a reach: the listening node has no connection for these publications, or received them another way.
     pub(crate) fn declined(&self, numbers: &[u64]) {
         let mut open = self.open();
         for number in numbers {
-            open.learn(*number, |publication| publication.replies += 1);
+            open.update(*number, |publication| publication.replies += 1);
         }
     }
 
-    /// These reached this node's connections.
+    /// Adds the reach of publications among this node's connections.
     pub(crate) fn delivered(&self, reached: &[(u64, Reach)]) {
         let mut open = self.open();
         for &(number, reach) in reached {
-            open.learn(number, |publication| {
+            open.update(number, |publication| {
                 publication.here = Here::Done;
                 publication.add(reach);
             });
         }
     }
 
-    /// Another node has lost its connection: it may miss what it has not replied to.
+    /// Degrades the open publications, because another node has lost its connection and may miss them.
     pub(crate) fn may_be_missed(&self) {
         let mut open = self.open();
         for publication in open.publications.values_mut() {
@@ -273,26 +271,26 @@ impl Receipts {
         }
     }
 
-    /// These reached another node's connections.
+    /// Adds the reach of publications among another node's connections.
     pub(crate) fn reached(&self, reached: &[Reached]) {
         let mut open = self.open();
         for one in reached {
-            open.learn(one.number(), |publication| {
+            open.update(one.number(), |publication| {
                 publication.replies += 1;
                 publication.add(one.reach());
             });
         }
     }
 
-    // When replies stay out.
+    // Missing replies.
 
-    /// Whether to send a flush right behind events, since one was needed lately.
+    /// Returns whether a flush should directly follow publications, because one was needed recently.
     pub(crate) fn flushes_at_once(&self) -> bool {
         let until = self.open().flush_until;
         until.is_some_and(|until| Instant::now() < until)
     }
 
-    /// The nodes have replied to flush `number`, or not all of them (`complete`).
+    /// Ends the wait for replies to publications before flush `number`. `complete` is whether all nodes replied to the flush.
     fn flushed(&self, number: u64, complete: bool) {
         let mut open = self.open();
         let unanswered = open.publications.iter().filter(|(of, publication)| {
@@ -307,7 +305,7 @@ impl Receipts {
         }
     }
 
-    /// Gives up what is overdue. Returns whether to send a flush, and whether anything is still open.
+    /// Ends the wait for overdue publications. Returns whether to send a flush, and whether publications are still open.
     fn check(&self, now: Instant) -> (bool, bool) {
         let mut open = self.open();
         while let Some((since, number)) = open.published.front().copied() {
@@ -328,14 +326,14 @@ impl Receipts {
         (overdue, !open.published.is_empty())
     }
 
-    /// Opens a flush, which is to be sent behind all that was published.
+    /// Opens a flush, which the caller sends after all present publications.
     pub(crate) fn flush(&self, requests: &Arc<Requests>) -> Note {
         let request = requests.begin(Kind::Flush);
         self.open().flushed_to = request.number;
         Note::Flush(request)
     }
 
-    /// A flush was sent, or could not be.
+    /// Waits for the replies to a flush, if it could be sent.
     pub(crate) fn flush_sent(self: &Arc<Self>, request: Request, is_sent: bool) {
         let (receipts, number) = (Arc::clone(self), request.number);
         let end = async move {
@@ -345,7 +343,7 @@ impl Receipts {
         drop(tokio::spawn(end));
     }
 
-    /// Gives up what is overdue, as long as anything is open.
+    /// Checks for overdue publications periodically, while publications are open.
     pub(crate) async fn sweep(self: Arc<Self>, requests: Arc<Requests>, node: Arc<Node>) {
         loop {
             self.busy.notified().await;

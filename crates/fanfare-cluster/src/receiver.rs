@@ -1,4 +1,4 @@
-//! The task that receives: opens the connection, subscribes, reads, checks, and opens the connection again for ever.
+//! The task of the receiving connection: opens it, subscribes, reads and checks, and opens it again when it is lost.
 
 use std::{
     sync::Arc,
@@ -27,18 +27,18 @@ use crate::{
     wire::{self, Rejected},
 };
 
-/// Messages taken from the connection at once.
+/// The most messages to read in one batch.
 const BATCH: usize = 256;
-/// Checks of the connection until a message goes through the transport and back.
+/// The number of checks for each probe, which is a message through the transport and back.
 const CHECKS_PER_PROBE: u32 = 3;
-/// Probes that may fail in a row before the connection is given up, though the server answers on it.
+/// The number of consecutive failed probes after which the connection is closed, even if the server answers on it.
 const FAILED_PROBES: u32 = 2;
 
-/// Keeps the receiving connection up.
+/// Opens the receiving connection, and opens it again whenever it is lost.
 pub(crate) async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiver<Command>) {
     let mut backoff = Backoff::default();
     loop {
-        shared.node.deliveries.has_room().await;
+        shared.node.deliveries.wait_for_room().await;
         let since = Instant::now();
         let attempt = tokio::time::timeout(ANSWER_TIMEOUT, shared.node.transport.open_receiver());
         let error = match attempt.await {
@@ -48,16 +48,16 @@ pub(crate) async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiv
                 further,
             })) => {
                 shared.node.status.opened();
-                shared.gaps.lost(); // what became new meanwhile waits, too
+                shared.gaps.lost(); // also for audiences that were added since the last connection
                 let (subscriber, source) = (
                     &*subscriber,
                     ChannelSource::new(shared.node.transport.has_one_order()),
                 );
                 let error = tokio::select! {
-                    // Reading comes first, so that what has arrived is not lost with the connection.
+                    // Reading comes first, so that messages that have arrived are not lost with the connection.
                     biased;
                     error = read(&shared, &source, messages, since) => error,
-                    error = obey(&shared, &source, subscriber, &mut commands, &mut backoff) => error,
+                    error = subscribe(&shared, &source, subscriber, &mut commands, &mut backoff) => error,
                     error = watch(&shared, subscriber) => error,
                     never = shared.node.status.follow(further) => match never {},
                 };
@@ -66,10 +66,10 @@ pub(crate) async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiv
                 shared.receipts.lost();
                 shared.presence.receiving(false);
                 shared.peers.lost();
-                // It arrives if the publishing connection is still there.
+                // The others receive it if the publishing connection still works.
                 reports::send(&shared, Subject::Nodes, false, false);
                 shared.requests.lost();
-                // No more are sent now, and all that wait are released: the receipts know what is wanted.
+                // No command is sent without a connection. The next connection subscribes to all interests.
                 while commands.try_recv().is_ok() {}
                 error
             }
@@ -81,12 +81,12 @@ pub(crate) async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiv
     }
 }
 
-/// Checks again and again; returns why the connection is of no use.
+/// Checks the connection periodically. Returns the reason why it does not work.
 async fn watch(shared: &Shared, subscriber: &dyn Subscriber) -> String {
     let mut failed_probes = 0;
     for count in 1_u32.. {
         tokio::time::sleep(CHECK_INTERVAL).await;
-        // The reply stands behind all that the server has sent before.
+        // The server's reply follows all messages that it has sent before.
         match tokio::time::timeout(ANSWER_TIMEOUT * 3 / 2, subscriber.check()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return error,
@@ -105,8 +105,8 @@ async fn watch(shared: &Shared, subscriber: &dyn Subscriber) -> String {
     "nothing arrives although it is connected".to_owned()
 }
 
-/// Subscribes to all that is wanted, then carries out the changes.
-async fn obey(
+/// Subscribes to all interests, then performs the changes. Returns the reason why that failed.
+async fn subscribe(
     shared: &Arc<Shared>,
     source: &ChannelSource,
     subscriber: &dyn Subscriber,
@@ -122,13 +122,13 @@ async fn obey(
             shared.recorder.in_force();
             shared.presence.receiving(true);
             reports::send(shared, Subject::Nodes, true, true);
-            subscriptions.obey(commands).await
+            subscriptions.perform(commands).await
         }
         Err(error) => error,
     }
 }
 
-/// Takes what arrives to the delivery queue; returns why the connection ended.
+/// Handles the messages that arrive. Returns the reason why the connection ended.
 async fn read(
     shared: &Shared,
     source: &ChannelSource,
@@ -151,7 +151,7 @@ async fn read(
     "connection lost".to_owned()
 }
 
-/// Takes one message, which arrived now on a connection that has been there `since`.
+/// Handles one message, which arrived `now` on a connection that was opened at `since`.
 fn take(
     shared: &Shared,
     source: &ChannelSource,

@@ -80,7 +80,7 @@ impl<'a> Subscriptions<'a> {
     }
 
     /// Carries out the changes, until the broker is dropped.
-    pub(crate) async fn obey(&mut self, commands: &mut mpsc::UnboundedReceiver<Command>) -> Failed {
+    pub(crate) async fn perform(&mut self, commands: &mut mpsc::UnboundedReceiver<Command>) -> Failed {
         let mut batch = Vec::new();
         loop {
             let leave_at = self.leave_at;

@@ -99,7 +99,9 @@ pub trait Sender: Send + Sync {
 /// A message to publish.
 #[derive(Debug, Clone)]
 pub struct Message {
+    /// The subject to publish on.
     pub subject: Subject,
+    /// The content.
     pub payload: Bytes,
     /// The claimed id of the event. The transport marks the id as published in the same step: if the process ended between the two,
     /// another node would publish the event again.
@@ -169,6 +171,7 @@ pub struct Received {
     /// Whether a sharded channel of a Redis Cluster delivered it. Such a channel has no common order with other subjects, and the
     /// recorder does not receive it.
     pub is_sharded: bool,
+    /// The content.
     pub payload: Bytes,
     /// The version of the announced transition in a room, if the transport assigned it after [`presence::AnnouncementText`] was written.
     pub version: Option<u64>,
@@ -238,6 +241,7 @@ impl<T> Stored<T> {
 /// An id to claim.
 #[derive(Debug, Clone, Copy)]
 pub struct WantedId {
+    /// The id.
     pub id: Uuid,
     /// For the id of an event that no node published: a time before the connection that it arrived on was opened.
     pub receiving_since: Option<Instant>,

@@ -44,7 +44,7 @@ fn pass_on(gaps: &Gaps) -> Option<Missing> {
         gaps.arrivals
             .node
             .deliveries
-            .unexpect(slice::from_ref(&waiting.event.event));
+            .unreserve(slice::from_ref(&waiting.event.event));
         if let Some((waiting, missing)) = gaps.judge(&mut state, waiting) {
             gaps.expect(&waiting);
             state.watched.wait_first(waiting);

@@ -241,7 +241,7 @@ impl Gaps {
         state.lost_at = state.floor.map(|_| Instant::now());
         for waiting in state.watched.take_held() {
             let deliveries = &self.arrivals.node.deliveries;
-            deliveries.unexpect(slice::from_ref(&waiting.event.event));
+            deliveries.unreserve(slice::from_ref(&waiting.event.event));
             if waiting.position.is_none() {
                 self.arrivals.take(waiting.event);
             } else if let Some(envelope) = &waiting.event.envelope {
@@ -311,7 +311,7 @@ impl Gaps {
     /// Counts an event that waits in the backlog of deliveries.
     fn expect(&self, waiting: &Waiting<ArrivedEvent>) {
         let deliveries = &self.arrivals.node.deliveries;
-        deliveries.expect(slice::from_ref(&waiting.event.event));
+        deliveries.reserve(slice::from_ref(&waiting.event.event));
     }
 
     /// Passes `waiting` on, if nothing is missing before it; else returns it with the gap.

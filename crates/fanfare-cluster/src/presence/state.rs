@@ -242,7 +242,7 @@ impl State {
             self.awaited
                 .retain(|_, awaited| awaited.room != *name || !awaited.confirmed);
             for arrived in view.use_list() {
-                self.deliveries.unexpect(slice::from_ref(&arrived.event));
+                self.deliveries.unreserve(slice::from_ref(&arrived.event));
                 self.deliveries.push(Item::Event(arrived.event, ReplyTo::Dropped));
             }
         }

@@ -1,4 +1,4 @@
-//! The publications that are open, and what becomes of each.
+//! The open publications.
 
 use std::collections::VecDeque;
 
@@ -16,19 +16,19 @@ use crate::{
 pub(super) struct OpenPublications {
     pub(super) interests: Interests,
     pub(super) publications: AHashMap<u64, OpenPublication>,
-    /// The published ones, and when; those that are complete drop out at the next check.
+    /// The publications that were sent, each with its time. The next check removes complete ones.
     pub(super) published: VecDeque<(Instant, u64)>,
     pub(super) batches: AHashMap<u64, JobReceipts>,
     /// The number of the last flush.
     pub(super) flushed_to: u64,
-    /// A flush follows publications at once until then.
+    /// Until this time a flush directly follows each publication.
     pub(super) flush_until: Option<Instant>,
-    /// Delivered without an echo.
+    /// The publications that were delivered without an echo.
     pub(super) direct: Recent,
-    /// Of these, the ones that connections with cursors have not received.
+    /// Those of `direct` that connections with cursors have not received.
     pub(super) late: Recent,
     pub(super) overdue: mpsc::UnboundedSender<Overdue>,
-    /// How many receipts were degraded by each cause.
+    /// The number of degraded receipts, for each cause.
     pub(super) degraded: [u64; Cause::NAMES.len()],
 }
 
@@ -48,15 +48,15 @@ impl OpenPublications {
         }
     }
 
-    /// The numbers of what is open, in the order of publication.
+    /// Returns the numbers of the open publications, in the order of publication.
     pub(super) fn numbers(&self) -> Vec<u64> {
         let mut numbers: Vec<u64> = self.publications.keys().copied().collect();
         numbers.sort_unstable();
         numbers
     }
 
-    /// Delivers publication `number` to this node without an echo, unless that was done. One that is kept is delivered to connections
-    /// without cursors, and has to be fetched for the others.
+    /// Delivers publication `number` to this node without an echo, at most once. A kept event is delivered only to connections without
+    /// cursors, and is fetched for the others.
     pub(super) fn deliver(&mut self, number: u64, deliveries: &Deliveries) {
         let Some(publication) = self.publications.get_mut(&number) else {
             return;
@@ -79,7 +79,7 @@ impl OpenPublications {
         deliveries.push(Item::Event(event, ReplyTo::Own(number)));
     }
 
-    /// No echo of `number` has arrived by now: if one was expected, delivers the event directly, as soon as it is known whether it is kept.
+    /// Delivers `number` directly if its echo was expected. Waits until the transport has reported whether the event is kept.
     pub(super) fn miss(&mut self, number: u64, deliveries: &Deliveries) {
         let Some(publication) = self.publications.get_mut(&number) else {
             return;
@@ -97,13 +97,13 @@ impl OpenPublications {
         }
     }
 
-    /// Whether replies about `number` are waited for.
+    /// Returns whether publication `number` still waits for replies.
     pub(super) fn is_waiting(&self, number: u64) -> bool {
         let publication = self.publications.get(&number);
         publication.is_some_and(|publication| !publication.given_up)
     }
 
-    /// Waits for no more replies about `number`, if any are waited for. They are known to be all, unless there is a `cause`.
+    /// Ends the wait for replies about `number`. If replies may be missing, `cause` is the reason.
     pub(super) fn give_up(&mut self, number: u64, cause: Option<Cause>) {
         if let Some(publication) = self.publications.get_mut(&number)
             && !publication.given_up
@@ -120,15 +120,15 @@ impl OpenPublications {
         }
     }
 
-    /// Notes what was learned of publication `number`, if it is open, and closes it if all about it is known.
-    pub(super) fn learn(&mut self, number: u64, note: impl FnOnce(&mut OpenPublication)) {
+    /// Changes publication `number`, if it is open, and closes it if its receipt is then complete.
+    pub(super) fn update(&mut self, number: u64, note: impl FnOnce(&mut OpenPublication)) {
         if let Some(publication) = self.publications.get_mut(&number) {
             note(publication);
         }
         self.settle(number);
     }
 
-    /// Closes publication `number` if all about it is known.
+    /// Closes publication `number` if its receipt is complete.
     pub(super) fn settle(&mut self, number: u64) {
         if !self
             .publications

@@ -1,4 +1,4 @@
-//! One publication, and the batch that it belongs to.
+//! One publication, and its batch.
 
 use fanfare_core::{Audience, Event, Reach, Receipt, history::Position};
 use tokio::sync::oneshot;
@@ -7,49 +7,49 @@ use crate::transport::Accepted;
 
 /// One publication.
 pub(super) struct OpenPublication {
-    /// Kept until the event, or its echo, is in the delivery queue.
+    /// The event, until it or its echo is in the delivery queue.
     event: Option<Event>,
     pub(super) here: Here,
-    /// The subscription by which its echo should arrive may not be in force.
+    /// Whether the subscription for its echo may not be in force yet.
     pub(super) is_uncertain: bool,
-    /// Where it is kept.
+    /// The event's place in the journal, if it is kept.
     pub(super) position: Option<Position>,
-    /// Its echo did not arrive when it should have, and whether it is kept is not known yet.
+    /// Whether its echo is overdue while it is unknown whether the event is kept.
     pub(super) is_overdue: bool,
     pub(super) listeners: Listeners,
-    /// How many of them have replied; this node's echo counts as a reply.
+    /// The number of replies, including this node's echo.
     pub(super) replies: u32,
-    /// Replies are not waited for, or not any more.
+    /// Whether the publication does not wait for replies, or no longer.
     pub(super) given_up: bool,
     reach: Reach,
     nodes: u32,
     /// Why the receipt is degraded, if it is.
     pub(super) cause: Option<Cause>,
-    /// The batch, and the place in it.
+    /// The number of the batch, and the index in it.
     pub(super) batch: (u64, usize),
 }
 
-/// A publication of this node that is kept, and whose echo stays out.
+/// A kept publication of this node whose echo is missing.
 #[derive(Debug)]
 pub(crate) struct Overdue {
     pub(crate) audience: Audience,
     pub(crate) position: Position,
 }
 
-/// What the transport reports of a publication.
+/// The transport's report of a publication.
 pub(crate) struct SendReport {
     pub(super) number: u64,
     pub(super) listeners: Listeners,
-    /// Where it is kept.
+    /// The event's place in the journal, if it is kept.
     pub(super) position: Option<Position>,
-    /// Its id, if it has one, is shared with the other nodes.
+    /// Whether its id, if it has one, is shared with the other nodes.
     pub(super) is_id_shared: bool,
-    /// A node may not have received it.
+    /// Whether a node may not have received it.
     pub(super) is_node_missing: bool,
 }
 
 impl SendReport {
-    /// Of publication `number`; `None` if the transport did not carry it.
+    /// Returns the report of publication `number`. `accepted` is `None` if the transport did not carry it.
     pub(crate) fn new(number: u64, accepted: Option<&Accepted>, is_node_missing: bool) -> Self {
         Self {
             number,
@@ -64,12 +64,12 @@ impl SendReport {
     }
 }
 
-/// How many listeners a publication went to.
+/// The number of listeners of a publication.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Listeners {
-    /// It is not published yet, or perhaps not at all.
+    /// It is not yet published, or the publication may have failed.
     Unpublished,
-    /// The transport does not know.
+    /// The transport does not count listeners.
     Uncounted,
     Counted(u32),
 }
@@ -81,24 +81,24 @@ pub(super) enum Cause {
     Away,
     /// A node may have missed it.
     NodeMissing,
-    /// Its id is shared with no other node.
+    /// No other node knows its id.
     IdsNotShared,
-    /// Replies stayed out.
+    /// Replies are missing.
     TimedOut,
 }
 
 impl Cause {
-    /// How metrics name them.
+    /// The causes' names in metrics.
     pub(super) const NAMES: [&'static str; 4] =
         ["broker_away", "node_missing", "ids_not_shared", "timed_out"];
 }
 
-/// Where a publication is on its way to this node's own connections.
+/// The state of a publication's delivery to this node's own connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Here {
-    /// No connection here should receive it.
+    /// No connection of this node should receive it.
     Unwanted,
-    /// Its echo should arrive.
+    /// Its echo is expected.
     Expected,
     /// It is in the delivery queue.
     Queued,
@@ -124,20 +124,20 @@ impl OpenPublication {
         }
     }
 
-    /// Whether it is to be kept, and not in the delivery queue yet.
+    /// Returns whether the journal should keep it, and it is not yet in the delivery queue.
     pub(super) fn wants_place(&self) -> bool {
         let event = self.event.as_ref();
         event.is_some_and(|event| event.history.wanted().is_some())
     }
 
-    /// The event, at the one time that it goes into the delivery queue.
+    /// Takes the event for the delivery queue. Returns `None` after the first call.
     pub(super) fn take_event(&mut self) -> Option<Event> {
         let event = self.event.take()?;
         self.here = Here::Queued;
         Some(event)
     }
 
-    /// One node delivered it.
+    /// Adds the reach of one node.
     pub(super) fn add(&mut self, reach: Reach) {
         self.reach += reach;
         self.nodes += 1;
@@ -152,13 +152,13 @@ impl OpenPublication {
         }
     }
 
-    /// Whether its receipt is complete.
+    /// Returns whether its receipt is complete.
     pub(super) fn is_complete(&self) -> bool {
         let here = matches!(self.here, Here::Unwanted | Here::Done);
         here && self.listeners != Listeners::Unpublished && !self.awaits_replies()
     }
 
-    /// Whether it is published, or about to be, and replies of other nodes are waited for.
+    /// Returns whether it waits for replies of other nodes.
     pub(super) fn awaits_replies(&self) -> bool {
         let all_replied =
             matches!(self.listeners, Listeners::Counted(listeners) if self.replies >= listeners);
@@ -166,7 +166,7 @@ impl OpenPublication {
     }
 }
 
-/// The publications of one call, whose receipts are handed out together.
+/// The receipts of one call, which are returned together.
 pub(super) struct JobReceipts {
     receipts: Vec<Receipt>,
     open: usize,
@@ -182,7 +182,7 @@ impl JobReceipts {
         }
     }
 
-    /// Whether that was the last one.
+    /// Stores a receipt. Returns whether it was the last one.
     pub(super) fn put(&mut self, index: usize, receipt: Receipt) -> bool {
         if let Some(place) = self.receipts.get_mut(index) {
             *place = receipt;
@@ -192,7 +192,7 @@ impl JobReceipts {
     }
 
     pub(super) fn finish(self) {
-        // The caller may have gone.
+        // Fails if the caller has stopped waiting.
         let _ = self.done.send(self.receipts);
     }
 }

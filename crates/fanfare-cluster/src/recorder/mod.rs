@@ -206,7 +206,7 @@ impl Recorder {
 
     fn hold(&self, event: Event, since: Instant) {
         let mut held = self.held();
-        self.node.deliveries.expect(slice::from_ref(&event));
+        self.node.deliveries.reserve(slice::from_ref(&event));
         if held.vacant_since.is_some() {
             held.given_up.push((event, since));
             self.work.notify_one();
@@ -304,7 +304,7 @@ impl Recorder {
             self.stop_counting(&plain);
             // If nothing here wants it any more, no copy arrives, which says nothing of whether it is recorded.
             if !plain.state.is_ghost && (is_vacant || self.receipts.wants(&plain.event.audience)) {
-                self.node.deliveries.expect(slice::from_ref(&plain.event));
+                self.node.deliveries.reserve(slice::from_ref(&plain.event));
                 held.given_up.push((plain.event, plain.since));
             }
         }
@@ -335,7 +335,7 @@ impl Recorder {
         self.settling.lost();
         for plain in held.queue.iter_mut() {
             if std::mem::take(&mut plain.state.is_counted) {
-                self.node.deliveries.unexpect(slice::from_ref(&plain.event));
+                self.node.deliveries.unreserve(slice::from_ref(&plain.event));
             }
         }
     }
@@ -417,7 +417,7 @@ impl Recorder {
         given_up.retain(|(event, _)| {
             let is_new = !event.named || are_new.next() == Some(true);
             if !is_new {
-                self.node.deliveries.unexpect(slice::from_ref(event));
+                self.node.deliveries.unreserve(slice::from_ref(event));
             }
             is_new
         });
@@ -428,7 +428,7 @@ impl Recorder {
         let _ = self.tick(TickRequest::default()).await;
         self.unrecorded.fetch_add(given_up.len() as u64, Relaxed);
         for (event, _) in given_up {
-            self.node.deliveries.unexpect(slice::from_ref(&event));
+            self.node.deliveries.unreserve(slice::from_ref(&event));
             self.node.deliveries.push(Item::Event(event, ReplyTo::Dropped));
         }
     }
@@ -445,7 +445,7 @@ impl Recorder {
 
     fn stop_counting(&self, plain: &Plain<HoldState>) {
         if plain.state.is_counted {
-            self.node.deliveries.unexpect(slice::from_ref(&plain.event));
+            self.node.deliveries.unreserve(slice::from_ref(&plain.event));
         }
     }
 }

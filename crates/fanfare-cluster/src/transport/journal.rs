@@ -27,9 +27,11 @@ use super::{Failed, RecorderStore};
 /// A message that is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredMessage {
+    /// The message's audience.
     pub audience: Audience,
     /// The message as it was published.
     pub payload: Bytes,
+    /// The message's place.
     pub position: Position,
 }
 

@@ -93,6 +93,7 @@ impl fmt::Display for SlotName {
 /// A lease, and the end of its term that the store last confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {
+    /// The lease's name.
     pub id: LeaseId,
     /// The end of its term, by the store's clock and in the store's unit; 0 for a lease that was never acquired.
     pub until: u64,

@@ -33,7 +33,7 @@ impl State {
             return;
         }
         let number = arrived.mark.number;
-        self.deliveries.expect(slice::from_ref(&arrived.event));
+        self.deliveries.reserve(slice::from_ref(&arrived.event));
         view.keep(arrived);
         if own && view.has_all_before(number) {
             self.begin_view(name);
@@ -72,7 +72,7 @@ impl State {
             self.unsynced.push_back(name.clone());
         }
         for arrived in held {
-            self.deliveries.unexpect(slice::from_ref(&arrived.event));
+            self.deliveries.unreserve(slice::from_ref(&arrived.event));
             // The change that fetched the list brought one user, and the list does not name that user yet.
             let brought_list = arrived.own && fetched_by == Some(arrived.mark.number);
             if !brought_list && self.is_stale(name, &arrived.mark) {
@@ -147,7 +147,7 @@ impl State {
     /// Shows what was held; `stale` is left out if the view was compared with the store meanwhile.
     pub(super) fn show_held(&mut self, name: &Channel, held: Vec<Arrived>, compared: bool) {
         for arrived in held {
-            self.deliveries.unexpect(slice::from_ref(&arrived.event));
+            self.deliveries.unreserve(slice::from_ref(&arrived.event));
             if !(compared && self.is_stale(name, &arrived.mark)) {
                 self.show(name, arrived);
             }
