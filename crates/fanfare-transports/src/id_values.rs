@@ -1,4 +1,4 @@
-//! The value that a store keeps for a claimed id, and its meaning for the next caller that claims the id.
+//! The values that stores keep for idempotency keys, and their meaning for the next caller that claims a key.
 
 use std::time::Duration;
 
@@ -10,20 +10,20 @@ pub(crate) const CLAIMED: &[u8] = b"";
 pub(crate) const PUBLISHED: &[u8] = b"+";
 /// The value of an id that was claimed by all nodes that received it.
 pub(crate) const TOGETHER: &[u8] = b"!";
-/// The tolerance between the age of a claim and that of a connection: Redis counts milliseconds, by its own clock.
+/// The tolerance between the ages of a claim and of a connection: Redis counts milliseconds, by its own clock.
 const SLACK: Duration = Duration::from_millis(20);
 
-/// Returns the claim of a caller that finds `value`, stored `age` ago. `receiving` is how long the caller's connection has been receiving
-/// if all nodes that received the message claim its id jointly, else `None`.
+/// Returns the claim of a caller that finds `value`, stored `age` ago. `receiving` is the age of the caller's connection if all nodes that
+/// received the message claim its id jointly, else `None`.
 pub(crate) fn claim(value: &[u8], age: Duration, receiving: Option<Duration>) -> Claim {
-    // A node that was receiving then has received this very message: if it were another one, the node would know the id.
+    // A node that was receiving then has received this very message. If it were another one, the node would know the id.
     if value == TOGETHER && receiving.is_some_and(|receiving| age <= receiving + SLACK) {
         return Claim::New;
     }
     state_in(value)
 }
 
-/// The value of an id whose event has this receipt: `=queued,matched,dropped,nodes`, and `,degraded` if it is.
+/// Returns the value of an id whose event has this receipt: `=queued,matched,dropped,nodes`, and `,degraded` if it is.
 pub(crate) fn settled(receipt: &Receipt) -> Vec<u8> {
     let Reach {
         matched,
@@ -34,7 +34,7 @@ pub(crate) fn settled(receipt: &Receipt) -> Vec<u8> {
     format!("={queued},{matched},{dropped},{}{degraded}", receipt.nodes).into_bytes()
 }
 
-/// Reads the value of a claimed id. An unknown value, of another version, counts as published, so that no id is published twice.
+/// Reads the value of a claimed id. An unknown value, of another version, counts as published, so that no event is published twice.
 fn state_in(value: &[u8]) -> Claim {
     match value.split_first() {
         None => Claim::Taken,

@@ -1,4 +1,4 @@
-//! Answers a question to a journal, in the same way for every server: finds its audiences, reads their messages in one order, and decides
+//! Answers queries to a journal, in the same way for every server: finds the audiences, reads their messages in one order, and decides
 //! whether they are complete.
 
 use std::cmp::Reverse;
@@ -9,12 +9,12 @@ use fanfare_cluster::transport::{
 };
 use fanfare_core::{
     Audience, Pattern,
-    history::{Cursor, Unrecovered},
+    history::{Cursor, Epoch, Unrecovered},
     journal::{ReplayFrom, ReplayQuery, ReplayScope, is_complete},
     millis,
 };
 
-/// Audiences that are read at once.
+/// The most audiences that are read at once.
 const AUDIENCES: usize = 64;
 
 /// The messages of an audience to read: those between two numbers, both exclusive.
@@ -23,12 +23,27 @@ pub(crate) struct Range {
     pub(crate) after: u64,
     pub(crate) before: u64,
     pub(crate) count: usize,
-    /// From the end, newest first.
+    /// Reads from the end, newest first.
     pub(crate) newest: bool,
 }
 
-/// A message, when it was kept, and when it expires, in milliseconds.
-pub(crate) type TimedMessage = (StoredMessage, u64, u64);
+/// A kept message. Times are milliseconds since 1970 by the server's clock.
+pub(crate) struct TimedMessage {
+    pub(crate) message: StoredMessage,
+    pub(crate) kept_at: u64,
+    pub(crate) expires_at: u64,
+}
+
+impl TimedMessage {
+    fn number(&self) -> u64 {
+        self.message.position.number
+    }
+}
+
+/// Reads the name of an epoch.
+pub(crate) fn epoch(name: &str) -> Option<Epoch> {
+    u64::from_str_radix(name, 16).ok().map(Epoch)
+}
 
 /// Returns whether `audience` is a channel that `scope` matches.
 pub(crate) fn matches(scope: &ReplayScope, audience: &Audience) -> bool {
@@ -37,15 +52,15 @@ pub(crate) fn matches(scope: &ReplayScope, audience: &Audience) -> bool {
 
 /// Reads a journal on its server.
 pub(crate) trait JournalReader: Sync {
-    /// Returns the last numbers of `audiences`, and the channels that are `wanted` and have a number behind the one beside it. Also returns
-    /// the server's time, in milliseconds.
+    /// Returns the last numbers of `audiences`. With `wanted`, also returns the channels of the scope whose last number is behind the one
+    /// given. The second value is the server's time, in milliseconds.
     fn state(
         &self,
         audiences: &[Audience],
         wanted: Option<(u64, &ReplayScope)>,
     ) -> impl Future<Output = Result<(Tops, u64), Failed>> + Send;
 
-    /// Returns the kept messages of each of `audiences` in `range`, and possibly some behind it.
+    /// Returns the kept messages of each of `audiences` in `range`, and possibly some behind the range.
     fn range(
         &self,
         present: Cursor,
@@ -120,7 +135,7 @@ pub(crate) async fn read(journal: &impl JournalReader, query: &ReplayQuery) -> R
     })
 }
 
-/// Returns where the journal is, the last numbers of `audiences`, and the channels with a number above `behind`.
+/// Returns the state of the journal, the last numbers of `audiences`, and the channels whose last number is above `behind`.
 ///
 /// # Errors
 /// If the connection is lost or the server refuses.
@@ -137,7 +152,7 @@ pub(crate) async fn tops(
     Ok(journal.state(audiences, wanted).await?.0)
 }
 
-/// The audiences that have a last number, the highest first.
+/// Returns the audiences that have a last number, the highest first.
 fn by_last_number(named: Vec<Audience>, tops: Tops) -> Vec<(Audience, u64)> {
     let mut audiences: Vec<(Audience, u64)> = named.into_iter().zip(tops.tops).collect();
     audiences.extend(tops.others);
@@ -148,23 +163,23 @@ fn by_last_number(named: Vec<Audience>, tops: Tops) -> Vec<(Audience, u64)> {
     audiences
 }
 
-/// One question being answered.
+/// A query that is being answered.
 struct Reading<'a, J> {
     journal: &'a J,
     present: Cursor,
     /// The server's time, in milliseconds.
     now: u64,
-    /// The audiences of the question with their last numbers, the highest first.
+    /// The audiences of the query with their last numbers, the highest first.
     audiences: Vec<(Audience, u64)>,
-    /// An audience of the question may have no known number.
+    /// An audience of the query may have no known number.
     may_be_forgotten: bool,
-    /// No audience without a known number has a higher one.
+    /// The highest number that an audience without a known number can have.
     forgotten: u64,
     limit: usize,
 }
 
 impl<J: JournalReader> Reading<'_, J> {
-    /// Returns all messages behind `after`, or why they cannot be recovered.
+    /// Returns all messages behind `after`, or the reason why they cannot be recovered.
     async fn all_behind(&self, after: u64) -> Result<Result<Vec<StoredMessage>, Unrecovered>, Failed> {
         let range = self.range(after, self.limit.saturating_add(1), false);
         let mut messages = Vec::new();
@@ -193,14 +208,13 @@ impl<J: JournalReader> Reading<'_, J> {
         for some in audiences.chunks(AUDIENCES) {
             let range = self.range(0, count, true);
             let read = self.read(some, range).await?;
-            let recent = within(read, range).filter(|(_, at, _)| *at >= since);
-            messages.extend(recent);
+            messages.extend(within(read, range).filter(|message| message.kept_at >= since));
             keep_newest(&mut messages, count);
         }
         Ok(in_order(messages))
     }
 
-    /// Returns a page, and why it does not continue where the last page ended.
+    /// Returns a page, and the reason if it does not continue where the last page ended.
     async fn page(
         &self,
         since: Option<Cursor>,
@@ -220,7 +234,7 @@ impl<J: JournalReader> Reading<'_, J> {
             if reverse {
                 keep_newest(&mut messages, self.limit);
             } else {
-                messages.sort_unstable_by_key(|(message, ..)| message.position.number);
+                messages.sort_unstable_by_key(TimedMessage::number);
                 messages.truncate(self.limit);
             }
         }
@@ -231,7 +245,7 @@ impl<J: JournalReader> Reading<'_, J> {
         Ok((messages, (!is_complete).then_some(Unrecovered::Expired)))
     }
 
-    /// Returns a range up to the present, without messages that were numbered later.
+    /// Returns a range up to the present: messages that were numbered later are not in it.
     fn range(&self, after: u64, count: usize, newest: bool) -> Range {
         Range {
             after,
@@ -241,7 +255,7 @@ impl<J: JournalReader> Reading<'_, J> {
         }
     }
 
-    /// The audiences with a number behind `after`.
+    /// Returns the audiences whose last number is behind `after`.
     fn behind(&self, after: u64) -> &[(Audience, u64)] {
         let count = self.audiences.partition_point(|(_, top)| *top > after);
         &self.audiences[..count]
@@ -252,13 +266,12 @@ impl<J: JournalReader> Reading<'_, J> {
         self.may_be_forgotten && self.forgotten > after
     }
 
-    /// Reads the messages of each audience that have not expired, and possibly some that were numbered since the numbers were read.
+    /// Returns the messages of each audience that have not expired, and possibly some that were numbered meanwhile.
     async fn read(&self, some: &[(Audience, u64)], range: Range) -> Result<Vec<Vec<TimedMessage>>, Failed> {
         let audiences: Vec<Audience> = some.iter().map(|(audience, _)| audience.clone()).collect();
         let mut read = self.journal.range(self.present, &audiences, range).await?;
         for messages in &mut read {
-            messages
-                .retain(|(message, _, expires)| *expires > self.now && message.position.number > range.after);
+            messages.retain(|message| message.expires_at > self.now && message.number() > range.after);
         }
         Ok(read)
     }
@@ -268,38 +281,36 @@ impl<J: JournalReader> Reading<'_, J> {
 fn is_whole(audiences: &[(Audience, u64)], read: &[Vec<TimedMessage>], range: Range) -> bool {
     audiences.len() == read.len()
         && audiences.iter().zip(read).all(|((_, top), messages)| {
-            let position = |at: Option<&TimedMessage>| at.map(|(message, ..)| message.position);
-            let oldest = position(messages.first()).map(|position| position.prev);
-            let last = position(messages.last()).map_or(range.after, |position| position.number);
+            let oldest = messages.first().map(|first| first.message.position.prev);
+            let last = messages.last().map_or(range.after, TimedMessage::number);
             is_complete(range.after, *top, oldest)
                 && has_no_hole(messages)
                 && (last >= (*top).min(range.before - 1) || messages.len() >= range.count)
         })
 }
 
-/// The messages that are in the range.
+/// Returns the messages before the end of `range`.
 fn within(read: Vec<Vec<TimedMessage>>, range: Range) -> impl Iterator<Item = TimedMessage> {
     let messages = read.into_iter().flatten();
-    messages.filter(move |(message, ..)| message.position.number < range.before)
+    messages.filter(move |message| message.number() < range.before)
 }
 
 /// Returns whether each message follows the one before it: the server may have removed one in the middle.
 fn has_no_hole(messages: &[TimedMessage]) -> bool {
-    messages
-        .windows(2)
-        .all(|pair| pair[1].0.position.prev <= pair[0].0.position.number)
+    let mut pairs = messages.windows(2);
+    pairs.all(|pair| pair[1].message.position.prev <= pair[0].number())
 }
 
-/// Drops all but the newest `count`.
+/// Removes all messages except the newest `count`.
 fn keep_newest(messages: &mut Vec<TimedMessage>, count: usize) {
-    messages.sort_unstable_by_key(|(message, ..)| Reverse(message.position.number));
+    messages.sort_unstable_by_key(|message| Reverse(message.number()));
     messages.truncate(count);
 }
 
-/// The messages, the oldest first.
+/// Returns the messages, the oldest first.
 fn in_order(mut messages: Vec<TimedMessage>) -> Vec<StoredMessage> {
-    messages.sort_unstable_by_key(|(message, ..)| message.position.number);
-    messages.into_iter().map(|(message, ..)| message).collect()
+    messages.sort_unstable_by_key(TimedMessage::number);
+    messages.into_iter().map(|timed| timed.message).collect()
 }
 
 #[cfg(test)]
@@ -308,20 +319,17 @@ mod tests {
 
     use std::time::Duration;
 
-    use fanfare_core::{
-        Channel,
-        history::{Epoch, Position},
-    };
+    use fanfare_core::{Channel, history::Position};
 
     use super::*;
 
     const TTL: u64 = 60_000;
     const EPOCH: Epoch = Epoch(1);
 
-    /// A journal with messages of one audience, by a clock that is set.
+    /// A journal with the messages of one audience, and a clock that the test sets.
     struct FakeJournal {
         now: u64,
-        /// Numbers, and when they were kept.
+        /// The number of each message, and the time at which it was kept.
         messages: Vec<(u64, u64)>,
     }
 
@@ -368,7 +376,11 @@ mod tests {
                     payload: number.to_string().into(),
                     position,
                 };
-                (message, at, at + TTL)
+                TimedMessage {
+                    message,
+                    kept_at: at,
+                    expires_at: at + TTL,
+                }
             };
             let mut read: Vec<TimedMessage> = self.messages.iter().filter(in_range).map(message).collect();
             if range.newest {
@@ -398,7 +410,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_clock_that_jumps_recovers_nothing_by_mistake() {
+    async fn nothing_wrong_is_recovered_when_the_clock_jumps() {
         let messages = (1..=5)
             .map(|number| (number, 1_000_000 + 1000 * number))
             .collect();
@@ -408,14 +420,14 @@ mod tests {
         };
         let all = || (None, "1 2 3 4 5".to_owned());
         assert_eq!(read_from(&journal, after(0)).await, all());
-        // An hour back, what is kept has times of the future.
+        // The clock is set back: kept messages have times of the future.
         journal.now -= 3_600_000 / 4;
         assert_eq!(read_from(&journal, after(0)).await, all());
         assert_eq!(
             read_from(&journal, ReplayFrom::Within(Duration::from_secs(1))).await,
             all()
         );
-        // An hour ahead, all of it is too old.
+        // It is set ahead: all messages are too old.
         journal.now += 3_600_000;
         assert_eq!(
             read_from(&journal, after(0)).await,
@@ -426,7 +438,7 @@ mod tests {
             read_from(&journal, ReplayFrom::Newest(9)).await,
             (None, String::new())
         );
-        // Set right again after an event that was kept while it was ahead.
+        // It is right again, but one event was kept while it was ahead.
         journal.now = 1_010_000;
         journal.messages[4].1 += 3_600_000;
         assert_eq!(read_from(&journal, after(0)).await, all());
@@ -439,7 +451,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_removed_is_missed_wherever_it_was() {
+    async fn a_removed_message_is_missed_at_any_position() {
         for removed in 0..5 {
             let mut messages: Vec<(u64, u64)> = (1..=5).map(|number| (number, 1_000_000)).collect();
             messages.remove(removed);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum BrokerKind {
-    /// In this process.
+    /// In this process, without a server.
     #[default]
     Memory,
     /// A Redis server.
@@ -43,7 +43,7 @@ impl BrokerKind {
         }
     }
 
-    /// Returns the URL of this broker if none is configured.
+    /// Returns the URL that is used if none is configured.
     pub fn default_url(self) -> Option<&'static str> {
         match self {
             Self::Memory => None,
@@ -52,7 +52,7 @@ impl BrokerKind {
         }
     }
 
-    /// Returns whether this broker has no server that publishers can use, so that the embedded door is opened.
+    /// Returns whether the Redis-protocol door is opened because the broker has no server that backends can publish on.
     pub fn has_embedded_door(self) -> bool {
         self == Self::Memory
     }

@@ -40,6 +40,7 @@ mod journal_reads;
 mod kind;
 mod nats;
 mod redis;
+mod texts;
 mod tls_files;
 
 use std::{path::PathBuf, sync::Arc};
@@ -68,9 +69,9 @@ pub struct BrokerOptions {
     pub sentinel: Option<SentinelOptions>,
     /// URLs of some nodes of a Redis Cluster. Excludes `url`.
     pub cluster: Vec<String>,
-    /// A PEM file with the only authorities that may sign the servers' certificates; without it, those of the system.
+    /// A PEM file with the only authorities to trust; without it, the system's.
     pub ca_file: Option<PathBuf>,
-    /// A PEM file with this node's client certificate, and the certificates up to its authority.
+    /// A PEM file with this node's certificate, and the chain up to its authority.
     pub client_cert_file: Option<PathBuf>,
     /// A PEM file with the certificate's key.
     pub client_key_file: Option<PathBuf>,
@@ -82,7 +83,7 @@ pub struct BrokerOptions {
     pub node: ClusterOptions,
     /// The most bytes of history that the embedded broker keeps.
     pub max_history_bytes: usize,
-    /// The most audiences that a journal on a server knows.
+    /// The most audiences whose last numbers a journal on a server keeps.
     pub max_journals: usize,
 }
 
@@ -91,11 +92,11 @@ pub struct BrokerOptions {
 pub struct SentinelOptions {
     /// The master's name at the Sentinels.
     pub master: String,
-    /// The Sentinels' URLs, with the credentials for the Sentinels.
+    /// The Sentinels' URLs, with the credentials of the Sentinels.
     pub urls: Vec<String>,
-    /// The user at the master; if empty, the one of the first URL.
+    /// The user at the master; if empty, the first URL's.
     pub username: String,
-    /// The password at the master; if empty, the one of the first URL.
+    /// The password at the master; if empty, the first URL's.
     pub password: String,
 }
 
@@ -117,10 +118,10 @@ impl Default for BrokerOptions {
     }
 }
 
-/// Why a broker cannot be opened.
+/// An error in the options of a broker.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    /// The URL is not understood. The reason contains no part of it, since it may have a password.
+    /// The URL is not understood. The reason contains no part of it, since any part may be a password.
     #[error("the broker's URL is not usable: {0}")]
     BadUrl(&'static str),
     /// The setting of this name, below `broker`, is not usable. The reason contains no secret.
@@ -128,12 +129,28 @@ pub enum OpenError {
     BadSetting {
         /// The setting's name.
         name: &'static str,
-        /// Why it is not usable.
+        /// The reason, for the operator.
         reason: String,
     },
-    /// The prefix is too long, or no text for a name.
+    /// The prefix is too long, or has a character that names cannot have.
     #[error("expected at most {MAX_PREFIX_BYTES} bytes without spaces and control characters")]
     BadPrefix,
+}
+
+impl OpenError {
+    fn setting(name: &'static str, reason: impl Into<String>) -> Self {
+        let reason = reason.into();
+        Self::BadSetting { name, reason }
+    }
+}
+
+/// Checks the rules for a prefix that all transports share.
+fn checked_prefix(prefix: &str) -> Result<Box<str>, OpenError> {
+    let is_bad = |c: char| c.is_control() || c.is_whitespace();
+    if prefix.len() > MAX_PREFIX_BYTES || prefix.chars().any(is_bad) {
+        return Err(OpenError::BadPrefix);
+    }
+    Ok(prefix.into())
 }
 
 /// Opens a broker of this kind. It connects in the background; an unavailable server is no error. Call it inside a

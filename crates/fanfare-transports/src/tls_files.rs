@@ -1,4 +1,4 @@
-//! Reads the files for TLS to a broker: the authorities, and this node's certificate and key.
+//! Reads the TLS files for a broker's connections: the authorities, and this node's certificate and key.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ pub(crate) struct TlsFiles {
     pub(crate) client: Option<ClientFiles>,
 }
 
-/// The certificate of this node, and its key.
+/// The certificate of this node and its key, in PEM.
 pub(crate) struct ClientFiles {
     pub(crate) certificate: Vec<u8>,
     pub(crate) key: Vec<u8>,
@@ -28,20 +28,20 @@ impl TlsFiles {
     /// Reads the files in `options`.
     ///
     /// # Errors
-    /// If a file cannot be read, or has the wrong content. The text contains no part of a file.
+    /// If a file cannot be read, or has the wrong content. The error contains no part of a file.
     pub(crate) fn read(options: &BrokerOptions) -> Result<Self, OpenError> {
         Ok(Self {
             authorities: options.ca_file.as_deref().map(authorities).transpose()?,
             client: match (&options.client_cert_file, &options.client_key_file) {
                 (None, None) => None,
                 (Some(certificate), Some(key)) => Some(ClientFiles::read(certificate, key)?),
-                (Some(_), None) => return Err(alone("client_cert_file", "client_key_file")),
-                (None, Some(_)) => return Err(alone("client_key_file", "client_cert_file")),
+                (Some(_), None) => return Err(unpaired("client_cert_file", "client_key_file")),
+                (None, Some(_)) => return Err(unpaired("client_key_file", "client_cert_file")),
             },
         })
     }
 
-    /// Returns the name of a setting that names a file, if one does.
+    /// Returns the name of one of the settings that name a file, if any does.
     pub(crate) fn given(&self) -> Option<&'static str> {
         let client = self.client.as_ref().map(|_| "client_cert_file");
         self.authorities.as_ref().map(|_| "ca_file").or(client)
@@ -99,15 +99,12 @@ fn read(file: &Path, name: &'static str) -> Result<Vec<u8>, OpenError> {
 }
 
 fn wrong(name: &'static str, file: &Path, what: &str) -> OpenError {
-    OpenError::BadSetting {
+    OpenError::setting(
         name,
-        reason: format!("found {:?}, which {what}", file.display().to_string()),
-    }
+        format!("found {:?}, which {what}", file.display().to_string()),
+    )
 }
 
-fn alone(name: &'static str, other: &str) -> OpenError {
-    OpenError::BadSetting {
-        name,
-        reason: format!("found a file, expected broker.{other} beside it"),
-    }
+fn unpaired(name: &'static str, other: &str) -> OpenError {
+    OpenError::setting(name, format!("found a file, expected broker.{other} beside it"))
 }

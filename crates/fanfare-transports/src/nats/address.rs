@@ -1,12 +1,8 @@
 //! The URLs of the NATS servers, read and checked without connecting.
 
 use std::{
-    net::Ipv6Addr,
     path::PathBuf,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, OnceLock},
 };
 
 use percent_encoding::percent_decode_str;
@@ -18,7 +14,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::login::{KeyFile, Login};
-use crate::{BrokerOptions, OpenError, tls_files::TlsFiles};
+use crate::{BrokerOptions, OpenError, texts, tls_files::TlsFiles};
 
 const FORM: &str = "expected nats://[user:password@]host[:port], or several with commas between them";
 const PORT: u16 = 4222;
@@ -26,18 +22,15 @@ const PORT: u16 = 4222;
 /// The NATS servers, any of which can be used.
 pub(super) struct Address {
     servers: Vec<ServerAddress>,
-    /// The hosts and ports.
+    /// The hosts and ports, for the log.
     pub(super) place: String,
     credentials_file: Option<PathBuf>,
     tls_files: TlsFiles,
     tls: OnceLock<Arc<ClientConfig>>,
-    /// The server to try first: the one that was connected to last, so that both connections of a node go to one server.
-    first: AtomicUsize,
-    /// Held while a connection is opened, so that the next one begins where this one arrived.
-    pub(super) opening: tokio::sync::Mutex<()>,
+    /// The server to try first: that of the last connection, so that both connections of a node go to one server.
+    pub(super) first: tokio::sync::Mutex<usize>,
 }
 
-/// One server.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ServerAddress {
     pub(super) host: String,
@@ -51,7 +44,7 @@ impl Address {
     /// Reads the options without connecting.
     ///
     /// # Errors
-    /// If a URL or a file is not usable. The text contains no part of a URL, since any part may be a password.
+    /// If a URL or a file is not usable. The error contains no part of a URL, since any part may be a password.
     pub(super) fn new(options: &BrokerOptions) -> Result<Self, OpenError> {
         let servers = options
             .url
@@ -59,10 +52,7 @@ impl Address {
             .map(|url| server(url.trim()).map_err(OpenError::BadUrl));
         let servers = servers.collect::<Result<Vec<_>, _>>()?;
         if let Some(path) = &options.credentials_file {
-            KeyFile::read(path).map_err(|reason| OpenError::BadSetting {
-                name: "credentials_file",
-                reason,
-            })?;
+            KeyFile::read(path).map_err(|reason| OpenError::setting("credentials_file", reason))?;
             if servers.iter().any(|server| server.login != Login::Nothing) {
                 return Err(OpenError::BadUrl(
                     "found a user or a password, expected none beside `credentials_file`",
@@ -78,26 +68,20 @@ impl Address {
             credentials_file: options.credentials_file.clone(),
             tls_files,
             tls: OnceLock::new(),
-            // Nodes that start together do not all go to one server.
-            first: AtomicUsize::new(start),
-            opening: tokio::sync::Mutex::default(),
+            // Nodes that start at the same time do not all connect to one server.
+            first: start.into(),
         })
     }
 
-    /// Returns the servers in the order in which to try them, each with the number for [`Self::is_at`].
-    pub(super) fn servers(&self) -> impl Iterator<Item = (usize, &ServerAddress)> {
-        let (first, count) = (self.first.load(Ordering::Relaxed), self.servers.len());
-        (first..first + count).filter_map(move |number| Some((number, self.servers.get(number % count)?)))
+    /// Returns the servers with their numbers in the order in which to try them, beginning with `first`, modulo their count.
+    pub(super) fn servers_from(&self, first: usize) -> impl Iterator<Item = (usize, &ServerAddress)> {
+        let count = self.servers.len();
+        let servers = self.servers.iter().enumerate();
+        servers.cycle().skip(first % count.max(1)).take(count)
     }
 
-    /// Sets the server with which the next attempt begins.
-    pub(super) fn is_at(&self, number: usize) {
-        self.first
-            .store(number % self.servers.len().max(1), Ordering::Relaxed);
-    }
-
-    /// Names `server` in an error if there are several.
-    pub(super) fn named(&self, server: &ServerAddress, error: &str) -> String {
+    /// Adds the address of `server` to an error if there are several servers.
+    pub(super) fn with_place(&self, server: &ServerAddress, error: &str) -> String {
         if self.servers.len() == 1 {
             error.to_owned()
         } else {
@@ -105,7 +89,7 @@ impl Address {
         }
     }
 
-    /// Returns the credentials for `server`. The file is read for each connection, so that it can be replaced.
+    /// Returns the credentials for `server`. The file is read for each connection, so an operator can replace it.
     ///
     /// # Errors
     /// If the file cannot be read, or is no credentials file.
@@ -116,7 +100,7 @@ impl Address {
         }
     }
 
-    /// Returns the TLS settings.
+    /// Returns the TLS configuration.
     ///
     /// # Errors
     /// If there is no authority to trust.
@@ -151,11 +135,7 @@ impl Address {
 
 impl ServerAddress {
     fn place(&self) -> String {
-        if self.host.parse::<Ipv6Addr>().is_ok() {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+        texts::host_and_port(&self.host, self.port)
     }
 }
 
@@ -169,9 +149,7 @@ fn server(url: &str) -> Result<ServerAddress, &'static str> {
         _ => return Err(FORM),
     };
     if url.fragment().is_some() {
-        return Err(
-            "found a fragment (what follows a `#`), expected none; write a `#` in a password as `%23`",
-        );
+        return Err(texts::FRAGMENT);
     }
     if url.query().is_some() {
         return Err("found a query (what follows a `?`), expected none; write a `?` in a password as `%3F`");
@@ -219,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn urls() {
+    fn good_urls_are_read() {
         let password = |user: &str, password: &str| Login::Password {
             user: user.to_owned(),
             password: password.to_owned(),
@@ -251,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_urls() {
+    fn bad_urls_are_refused_without_their_text() {
         for (url, expected) in [
             ("nats://u:s3cret@ss#x@h", "fragment"),
             ("nats://u:s3cret?a@h", "FORM"),
@@ -276,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn files() {
+    fn bad_files_are_refused_without_their_text() {
         let folder = tempfile::tempdir().unwrap();
         let (none, empty) = (folder.path().join("none"), folder.path().join("empty"));
         std::fs::write(&empty, "s3cret").unwrap();
@@ -306,16 +284,13 @@ mod tests {
     #[test]
     fn the_last_server_is_tried_first() {
         let address = Address::new(&options("nats://a,nats://b,nats://c")).unwrap();
-        address.is_at(2);
-        let hosts = || {
-            address
-                .servers()
-                .map(|(_, server)| server.host.clone())
-                .collect::<Vec<_>>()
+        let hosts = |first| {
+            let servers = address.servers_from(first);
+            servers.map(|(_, server)| &*server.host).collect::<Vec<_>>()
         };
-        assert_eq!(hosts(), ["c", "a", "b"]);
-        let (next, _) = address.servers().nth(1).unwrap();
-        address.is_at(next);
-        assert_eq!(hosts(), ["a", "b", "c"]);
+        assert_eq!(hosts(2), ["c", "a", "b"]);
+        let (next, _) = address.servers_from(2).nth(1).unwrap();
+        assert_eq!(hosts(next), ["a", "b", "c"]);
+        assert_eq!(hosts(3), ["a", "b", "c"]);
     }
 }

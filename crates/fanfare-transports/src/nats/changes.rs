@@ -1,4 +1,4 @@
-//! The changes of presence, grouped by the records that they change, and what the records are called. Nothing here does I/O.
+//! The changes of presence, grouped by record, and the keys of records. Nothing here does I/O.
 
 use std::collections::BTreeMap;
 
@@ -10,39 +10,46 @@ use super::{
     records::{Places, Room},
 };
 
-/// The longest headers that JetStream takes, less those that are not announcements.
+/// The limit of all announcements in one message, in bytes: JetStream's limit for headers, less the other headers.
 const MAX_HEADER_BYTES: usize = 65_535 - OTHER_HEADER_BYTES;
-/// Room for the headers of a message that are not announcements.
+/// The bytes reserved for headers that are not announcements.
 const OTHER_HEADER_BYTES: usize = 512;
+/// The versions of one message. The last one belongs to lists of the record as the message left it.
+pub(super) const VERSIONS: u64 = 1024;
 
 /// The header with an announcement.
 pub(super) const ANNOUNCEMENT: &str = "Fanfare-Announcement";
 /// The first token of a room's key.
 pub(super) const ROOM: &str = "r";
 
-/// The changes of one record, each with its index among all.
-pub(super) struct Group<'a> {
+/// The open changes of one record, each with its index among all changes.
+pub(super) struct RecordChanges<'a> {
     pub(super) changes: Vec<(usize, &'a Change)>,
     pub(super) is_done: bool,
-    /// Whether the lease holds anything in the record after them.
+    /// The lease may hold something in the record.
     pub(super) is_held: bool,
 }
 
-/// The result of the first changes of a record: of as many as fit in one message.
-pub(super) struct Outcome {
-    /// The record.
+/// The record after its first changes: as many as fit in one message.
+pub(super) struct RecordUpdate {
     pub(super) value: Vec<u8>,
-    /// Whether the lease holds anything in the record.
+    /// The lease holds something in the record.
     is_held: bool,
-    pub(super) results: Vec<Applied>,
+    results: Vec<Applied>,
     pub(super) announcements: Vec<String>,
     pub(super) is_changed: bool,
 }
 
-impl Group<'_> {
-    /// Returns the result of the changes on the record `value`, in a message of at most `limit` bytes. Cleaning changes a record even if the
-    /// lease holds nothing in it, so that a late write of that lease fails.
-    pub(super) fn outcome(&self, lease: LeaseId, value: &[u8], is_cleaning: bool, limit: usize) -> Outcome {
+impl RecordChanges<'_> {
+    /// Applies the changes to the record `value`, in a message of at most `limit` bytes. Cleaning changes a record even if the lease holds
+    /// nothing in it, so that a late write of that lease fails.
+    pub(super) fn update(
+        &self,
+        lease: LeaseId,
+        value: &[u8],
+        is_cleaning: bool,
+        limit: usize,
+    ) -> RecordUpdate {
         let mut announcements = Vec::new();
         let mut results = Vec::with_capacity(self.changes.len());
         let is_slot = self
@@ -70,8 +77,11 @@ impl Group<'_> {
                     .map_or(0, |text| ANNOUNCEMENT.len() + 4 + text.len());
                 let changed = size_after(&room, size, lease, change);
                 let fits = changed + more <= limit;
-                if fits && (changed + headers + more > limit || headers + more > MAX_HEADER_BYTES) {
-                    // It fits in the next message.
+                let is_full = changed + headers + more > limit
+                    || headers + more > MAX_HEADER_BYTES
+                    || announcements.len() as u64 == VERSIONS - 1;
+                if fits && is_full {
+                    // The change fits in the next message.
                     break;
                 }
                 let transition = fits && change_room(&mut room, lease, change);
@@ -79,7 +89,7 @@ impl Group<'_> {
                     announcements.extend(text);
                     headers += more;
                 }
-                // As it is between this change and the next one of the same message.
+                // The list contains this change, and not the next one of the same message.
                 let wants_list = matches!(change, Change::Enter { list: true, .. });
                 let members = wants_list.then(|| room.members(announcements.len() as u64));
                 results.push(if fits {
@@ -94,7 +104,7 @@ impl Group<'_> {
             (room.write(), room.held_by(lease).next().is_some())
         };
         let is_changed = is_cleaning || !announcements.is_empty() || written != value;
-        Outcome {
+        RecordUpdate {
             value: written,
             is_held,
             results,
@@ -103,13 +113,11 @@ impl Group<'_> {
         }
     }
 
-    /// Notes the results of the first changes, which are stored. The versions of lists count from `before`, the version before these
-    /// changes.
-    pub(super) fn finish(&mut self, outcome: Outcome, before: u64, all: &mut [Option<Applied>]) {
-        let Outcome { is_held, results, .. } = outcome;
-        self.is_held = is_held;
-        let done = self.changes.drain(..results.len());
-        for ((at, _), mut result) in done.zip(results) {
+    /// Notes the results of `update`, which is stored. The versions of lists count from `before`, the version before the update.
+    pub(super) fn finish(&mut self, update: RecordUpdate, before: u64, all: &mut [Option<Applied>]) {
+        self.is_held = update.is_held;
+        let done = self.changes.drain(..update.results.len());
+        for ((at, _), mut result) in done.zip(update.results) {
             if let Applied::Room {
                 members: Some(members),
                 ..
@@ -132,7 +140,7 @@ impl Group<'_> {
         self.is_held = true;
     }
 
-    /// Notes that the changes are not made: the lease's term is over, or other nodes preempted them.
+    /// Notes that the changes are not applied: the lease's term is over, or other nodes preempted them.
     pub(super) fn fence(&mut self, all: &mut [Option<Applied>]) {
         self.is_done = true;
         for (at, _) in &self.changes {
@@ -152,7 +160,7 @@ fn change_room(room: &mut Room, lease: LeaseId, change: &Change) -> bool {
     }
 }
 
-/// Returns the size of `room` after `change`; it has `size` bytes before.
+/// Returns the size of `room` after `change`, from the `size` before it.
 fn size_after(room: &Room, size: usize, lease: LeaseId, change: &Change) -> usize {
     match change {
         Change::Enter { member, since_ms, .. } if room.size_of(lease, &member.user) == 0 => {
@@ -163,7 +171,7 @@ fn size_after(room: &Room, size: usize, lease: LeaseId, change: &Change) -> usiz
     }
 }
 
-/// Returns the announcement of `change`, for a transition.
+/// Returns the announcement to publish if `change` is a transition.
 fn announcement_of(change: &Change) -> Option<&AnnouncementText> {
     match change {
         Change::Enter { announcement, .. } | Change::Leave { announcement, .. } => announcement.as_ref(),
@@ -171,31 +179,31 @@ fn announcement_of(change: &Change) -> Option<&AnnouncementText> {
     }
 }
 
-/// Returns `announcement` as the value of a header. Its position among the headers gives its version.
+/// Returns `announcement` as the value of a header. The version follows from its position among the headers.
 fn header(announcement: &AnnouncementText) -> String {
     let text = [&*announcement.head, b"0", &*announcement.tail].concat();
-    // In JSON a line break can only stand where a space can.
+    // In JSON, a space can replace any line break.
     String::from_utf8_lossy(&text).replace(['\r', '\n'], " ")
 }
 
-/// Groups `changes` by their records, in order.
-pub(super) fn groups(changes: &[Change]) -> BTreeMap<String, Group<'_>> {
-    let mut groups = BTreeMap::new();
+/// Groups `changes` by the keys of their records, in order.
+pub(super) fn by_record(changes: &[Change]) -> BTreeMap<String, RecordChanges<'_>> {
+    let mut records = BTreeMap::new();
     for (at, change) in changes.iter().enumerate() {
-        let group = groups.entry(key(change)).or_insert_with(|| Group {
+        let record = records.entry(key(change)).or_insert_with(|| RecordChanges {
             changes: Vec::new(),
             is_done: false,
             is_held: true,
         });
-        group.changes.push((at, change));
+        record.changes.push((at, change));
     }
-    groups
+    records
 }
 
 // Keys.
 
-/// The subject of a record.
-pub(super) enum Name {
+/// The room or the slot of a record.
+pub(super) enum RecordName {
     Room(Channel),
     Slot(SlotName),
 }
@@ -217,12 +225,12 @@ pub(super) fn room_key(room: &Channel) -> String {
     key
 }
 
-pub(super) fn read_key(key: &str) -> Option<Name> {
+pub(super) fn read_key(key: &str) -> Option<RecordName> {
     let (kind, name) = key.split_once('.')?;
     let name = names::decode(name)?;
     match kind {
-        ROOM => Channel::new(&name).ok().map(Name::Room),
-        "s" => Some(Name::Slot(SlotName::new(&name))),
+        ROOM => Channel::new(&name).ok().map(RecordName::Room),
+        "s" => Some(RecordName::Slot(SlotName::new(&name))),
         _ => None,
     }
 }
@@ -269,20 +277,19 @@ mod tests {
         }
     }
 
-    /// Makes `changes` to `record` in as many messages as it takes. Returns how many these are, and a letter for each change: `+` for
-    /// a transition, `-` for none, `f` if there is no room.
-    fn made(changes: &[Change], record: &mut Vec<u8>, limit: usize) -> (usize, String) {
-        let mut groups = groups(changes);
-        let (_, mut group) = groups.pop_first().unwrap();
+    /// Applies `changes` to `record`. Returns the number of messages, and a letter for each change: `+` for a transition, `-` for none, `f` if
+    /// the record is full.
+    fn applied(changes: &[Change], record: &mut Vec<u8>, limit: usize) -> (usize, String) {
+        let (_, mut changes_left) = by_record(changes).pop_first().unwrap();
         let mut all = vec![None; changes.len()];
         let mut messages = 0;
-        while !group.is_done {
-            let outcome = group.outcome(LEASE, record, false, limit);
-            record.clone_from(&outcome.value);
-            let headers = outcome.announcements.iter().map(String::len).sum::<usize>();
+        while !changes_left.is_done {
+            let update = changes_left.update(LEASE, record, false, limit);
+            record.clone_from(&update.value);
+            let headers = update.announcements.iter().map(String::len).sum::<usize>();
             assert!(record.len() + headers <= limit && headers <= MAX_HEADER_BYTES);
-            messages += usize::from(outcome.is_changed);
-            group.finish(outcome, 10, &mut all);
+            messages += usize::from(update.is_changed);
+            changes_left.finish(update, 10, &mut all);
         }
         let letters = all.into_iter().map(|applied| match applied.unwrap() {
             Applied::Room { transition, .. } => {
@@ -302,25 +309,31 @@ mod tests {
     }
 
     #[test]
-    fn a_room_has_as_many_members_as_a_message_has_room_for() {
+    fn a_message_limits_the_members_of_a_room() {
         let mut record = Vec::new();
-        assert_eq!(made(&[enter("a1", 9)], &mut record, 10_000), (1, "+".to_owned()));
+        assert_eq!(
+            applied(&[enter("a1", 9)], &mut record, 10_000),
+            (1, "+".to_owned())
+        );
         let line = record.len();
-        // Three lines, and the announcement of one.
+        // The limit allows three lines, and the announcement of one member.
         let limit = OTHER_HEADER_BYTES + 3 * line + ANNOUNCEMENT.len() + 4 + 9 + 2;
         record.clear();
         let changes = ["a1", "a2", "a2", "a3", "a4", "a5"].map(|user| enter(user, 9));
-        assert_eq!(made(&changes, &mut record, limit).1, "++-+ff");
-        assert_eq!(made(&[enter("a4", 9)], &mut record, limit), (0, "f".to_owned()));
+        assert_eq!(applied(&changes, &mut record, limit).1, "++-+ff");
+        assert_eq!(
+            applied(&[enter("a4", 9)], &mut record, limit),
+            (0, "f".to_owned())
+        );
         let changes = [enter("a2", 9), leave("a1"), enter("a5", 9), enter("a6", 9)];
-        assert_eq!(made(&changes, &mut record, limit).1, "-++f");
+        assert_eq!(applied(&changes, &mut record, limit).1, "-++f");
         let users = Room::read(&record).members(0).members;
         let users: Vec<_> = users.iter().map(|held| &*held.member.user).collect();
         assert_eq!(users, ["a2", "a3", "a5"]);
         // The server's limit was lowered.
         let before = record.clone();
         assert_eq!(
-            made(&[leave("a2")], &mut record, OTHER_HEADER_BYTES + line).1,
+            applied(&[leave("a2")], &mut record, OTHER_HEADER_BYTES + line).1,
             "f"
         );
         assert_eq!(record, before);
@@ -331,14 +344,14 @@ mod tests {
         let changes: Vec<Change> = (0..CHANGES)
             .map(|number| enter(&format!("user-{number}"), 400))
             .collect();
-        let (messages, letters) = made(&changes, &mut Vec::new(), 1 << 20);
+        let (messages, letters) = applied(&changes, &mut Vec::new(), 1 << 20);
         assert_eq!(letters, "+".repeat(CHANGES));
         assert_eq!(messages, 2, "JetStream takes 64 KiB of headers in one");
-        let (messages, letters) = made(&changes, &mut Vec::new(), 10_000);
+        let (messages, letters) = applied(&changes, &mut Vec::new(), 10_000);
         assert!(messages > 5, "{messages}");
         assert!(letters.ends_with("ffff"), "{letters}");
     }
 
-    /// As many as are applied at once.
+    /// The number of changes in one call.
     const CHANGES: usize = 256;
 }

@@ -14,10 +14,11 @@ use tokio_rustls::TlsConnector;
 use super::{
     address::{Address, ServerAddress},
     login::connect_line,
-    protocol::{self, Info, ServerOp},
+    protocol::{self, ServerOp},
 };
+use crate::texts;
 
-/// The room for one read, in bytes.
+/// The buffer for one read, in bytes.
 const READ_BYTES: usize = 64 * 1024;
 
 trait Socket: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
@@ -25,7 +26,7 @@ trait Socket: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Socket for T {}
 
 /// A connection that is logged in.
-pub(super) struct Open {
+pub(super) struct OpenConnection {
     pub(super) reader: Reader,
     pub(super) writer: Writer,
     /// The largest message that the server carries.
@@ -45,24 +46,25 @@ pub(super) struct Writer(WriteHalf<Box<dyn Socket>>);
 ///
 /// # Errors
 /// If none does: the last server's reason, without secrets.
-pub(super) async fn open(address: &Address) -> Result<Open, String> {
-    let _turn = address.opening.lock().await;
-    let mut last = String::new();
-    for (number, server) in address.servers() {
+pub(super) async fn open(address: &Address) -> Result<OpenConnection, String> {
+    // Held meanwhile, so that the next connection begins with the server of this one.
+    let mut first = address.first.lock().await;
+    let mut last_error = String::new();
+    for (number, server) in address.servers_from(*first) {
         // If the caller gives up at a server that does not answer, the next attempt begins with the next server.
-        address.is_at(number + 1);
+        *first = number + 1;
         match connect(address, server).await {
             Ok(open) => {
-                address.is_at(number);
+                *first = number;
                 return Ok(open);
             }
-            Err(error) => last = address.named(server, &error),
+            Err(error) => last_error = address.with_place(server, &error),
         }
     }
-    Err(last)
+    Err(last_error)
 }
 
-async fn connect(address: &Address, server: &ServerAddress) -> Result<Open, String> {
+async fn connect(address: &Address, server: &ServerAddress) -> Result<OpenConnection, String> {
     let login = address.login(server)?;
     let stream = TcpStream::connect((&*server.host, server.port)).await;
     let stream = stream.map_err(|error| describe(&error))?;
@@ -89,23 +91,19 @@ async fn connect(address: &Address, server: &ServerAddress) -> Result<Open, Stri
         match reader.next().await? {
             Some(ServerOp::Pong) => break,
             Some(ServerOp::Error(error)) => return Err(refused(&error)),
-            // Another INFO, once this node has an account.
+            // A second INFO follows the login.
             Some(_) => {}
             None => return Err("connection lost".to_owned()),
         }
     }
-    Ok(Open {
+    Ok(OpenConnection {
         reader,
         writer,
-        max_payload: max_payload(&info),
+        max_payload: match info.max_payload {
+            0 => usize::MAX,
+            limit => limit,
+        },
     })
-}
-
-fn max_payload(info: &Info) -> usize {
-    match info.max_payload {
-        0 => usize::MAX,
-        limit => limit,
-    }
 }
 
 fn split(socket: Box<dyn Socket>) -> (Reader, Writer) {
@@ -118,7 +116,7 @@ fn split(socket: Box<dyn Socket>) -> (Reader, Writer) {
 }
 
 impl Reader {
-    /// Returns the server's next operation; `None` at the end. Nothing is lost if the future is dropped.
+    /// Returns the server's next operation; `None` at the end. Dropping the future loses nothing.
     ///
     /// # Errors
     /// If the connection fails, or the server violates the protocol.
@@ -142,8 +140,8 @@ impl Writer {
         self.0.flush().await
     }
 
-    /// Writes the operations in `outgoing` until their senders are gone or the connection fails, which the reader finds. It runs in its own
-    /// task, so a caller that is dropped leaves no incomplete operation.
+    /// Writes the operations in `outgoing` until their senders are dropped or the connection fails. The reader reports the failure. The writer
+    /// has its own task, so a caller that is dropped leaves no incomplete operation.
     pub(super) async fn run(mut self, mut outgoing: mpsc::UnboundedReceiver<Vec<u8>>) {
         while let Some(bytes) = outgoing.recv().await {
             if self.write(&bytes).await.is_err() {
@@ -154,10 +152,9 @@ impl Writer {
     }
 }
 
-/// Describes a refusal of the server: one line, without anything published.
+/// Describes a refusal of the server in one line.
 pub(super) fn refused(error: &str) -> String {
-    let error: String = error.chars().filter(|c| !c.is_control()).take(160).collect();
-    format!("NATS answered {error}")
+    format!("NATS answered {}", texts::one_line(error))
 }
 
 fn describe(error: &io::Error) -> String {

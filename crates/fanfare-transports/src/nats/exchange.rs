@@ -1,4 +1,4 @@
-//! Sends operations on a connection and waits until the server has processed them: it answers each `PING` in order.
+//! Sends operations on a connection, and waits until the server has processed them: it answers each `PING` in order.
 
 use std::{collections::VecDeque, sync::Mutex};
 
@@ -11,10 +11,10 @@ use super::{
     protocol::{self, ServerMessage, ServerOp},
 };
 
-/// The server's errors for some operations, each of which names its subject.
+/// The server's errors for some operations. Each error names the subject.
 pub(super) struct Refusals(Vec<String>);
 
-/// The outgoing side of a connection, and the callers that wait for the server.
+/// The sending side of a connection, and the callers that wait for the server.
 pub(super) struct Exchange {
     outgoing: mpsc::UnboundedSender<Vec<u8>>,
     waiting: Mutex<OpenPings>,
@@ -22,7 +22,7 @@ pub(super) struct Exchange {
 
 #[derive(Default)]
 struct OpenPings {
-    /// One for each `PING` that has no `PONG` yet, in order.
+    /// The callers whose `PING` has no `PONG` yet, in order.
     pings: VecDeque<oneshot::Sender<Refusals>>,
     /// The errors since the last `PONG`.
     refused: Vec<String>,
@@ -43,9 +43,9 @@ impl Exchange {
     ///
     /// # Errors
     /// If the connection is lost, or the server does not answer in time.
-    pub(super) async fn carry_out(&self, mut operations: Vec<u8>) -> Result<Refusals, &'static str> {
+    pub(super) async fn flush(&self, mut operations: Vec<u8>) -> Result<Refusals, &'static str> {
         operations.extend_from_slice(protocol::PING);
-        let (done, gone_through) = oneshot::channel();
+        let (done, processed) = oneshot::channel();
         {
             let mut waiting = locked(&self.waiting);
             if waiting.is_lost {
@@ -55,12 +55,12 @@ impl Exchange {
             // Sent under the lock, so that pings are sent in the order in which they wait.
             let _ = self.outgoing.send(operations);
         }
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, gone_through).await;
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, processed).await;
         answer.map_err(|_| "timed out")?.map_err(|_| "connection lost")
     }
 
     /// Handles an operation of the server. Returns it if it is a message.
-    pub(super) fn take(&self, op: ServerOp) -> Option<ServerMessage> {
+    pub(super) fn handle(&self, op: ServerOp) -> Option<ServerMessage> {
         match op {
             ServerOp::Message(message) => return Some(message),
             ServerOp::Ping => {
@@ -88,7 +88,7 @@ impl Exchange {
 }
 
 impl Refusals {
-    /// Returns why the operation on `subject` was refused, if it was.
+    /// Returns the reason why the operation on `subject` was refused, if it was.
     pub(super) fn of(&self, subject: &str) -> Option<String> {
         let quoted = format!("\"{subject}\"");
         self.0
@@ -97,7 +97,7 @@ impl Refusals {
             .map(|error| refused(error))
     }
 
-    /// Returns why an operation was refused, if one was.
+    /// Returns the reason why an operation was refused, if one was.
     pub(super) fn any(&self) -> Option<String> {
         self.0.first().map(|error| refused(error))
     }

@@ -1,4 +1,4 @@
-//! Idempotency keys in JetStream: one key of a bucket for each, claimed by a change that expects none before.
+//! Idempotency keys in JetStream: one key of a bucket for each, claimed by a change that expects no earlier one.
 
 use std::{
     sync::Arc,
@@ -14,8 +14,8 @@ use uuid::Uuid;
 use super::{
     jetstream::{self, Bucket},
     names::Names,
-    protocol::{Publish, ServerMessage},
-    questions::{Learned, Questions, Unanswered, note},
+    protocol::Publish,
+    requests::{Cached, Reply, RequestError, Requests, ok_or_note},
 };
 use crate::id_values::{self, CLAIMED, PUBLISHED, TOGETHER};
 
@@ -25,25 +25,23 @@ const BUCKET: &str = "fanfare-ids";
 const RELEASED: &[u8] = b"-";
 /// The key by which nodes read the server's clock: ages are judged by the clock that all nodes share.
 const CLOCK: &str = "clock";
-/// How long a reading of the server's clock is used. The next one creates the bucket again if it is gone.
+/// The time for which a reading of the server's clock is used. The next reading creates the bucket again if it is gone.
 const CLOCK_LIFETIME: Duration = Duration::from_secs(60);
-/// The most ids in one batch.
-const IDS: usize = 512;
-/// The most attempts of a change that other nodes preempt.
+/// The most attempts at a change that other nodes preempt.
 const ROUNDS: usize = 4;
 
 /// The store of ids on one connection.
 pub(super) struct Ids {
-    questions: Arc<Questions>,
+    requests: Arc<Requests>,
     bucket: Bucket,
-    clock: Learned<Clock>,
+    clock: Cached<Clock>,
 }
 
 /// A reading of the server's clock.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Clock {
-    said: SystemTime,
-    read: Instant,
+    time: SystemTime,
+    read_at: Instant,
 }
 
 impl IdStore for Ids {
@@ -54,11 +52,8 @@ impl IdStore for Ids {
     fn settle<'a>(&'a self, receipts: &'a [(Uuid, Receipt)]) -> BoxFuture<'a, Stored<()>> {
         Box::pin(async move {
             let mut stored = Stored::default();
-            for some in receipts.chunks(IDS) {
-                if stored.lost {
-                    break;
-                }
-                self.settle_some(some, &mut stored).await;
+            if let Some(clock) = ok_or_note(&mut stored, self.prepare().await) {
+                self.settle_all(receipts, clock, &mut stored).await;
             }
             stored
         })
@@ -67,13 +62,11 @@ impl IdStore for Ids {
     fn release<'a>(&'a self, ids: &'a [Uuid]) -> BoxFuture<'a, Stored<()>> {
         Box::pin(async move {
             let mut stored = Stored::default();
-            for some in ids.chunks(IDS) {
-                let released = some
-                    .iter()
-                    .map(|id| self.bucket.put(&key(id), RELEASED.into(), None));
-                for answer in self.questions.ask(released).await {
-                    let _ = note(&mut stored, jetstream::change(answer));
-                }
+            let puts = ids
+                .iter()
+                .map(|id| self.bucket.put(&key(id), RELEASED.into(), None));
+            for reply in self.requests.send(puts).await {
+                ok_or_note(&mut stored, jetstream::stored_sequence(reply));
             }
             stored
         })
@@ -81,11 +74,11 @@ impl IdStore for Ids {
 }
 
 impl Ids {
-    pub(super) fn new(names: &Names, questions: Arc<Questions>) -> Self {
+    pub(super) fn new(names: &Names, requests: Arc<Requests>) -> Self {
         Self {
             bucket: Bucket::new(&names.bucket(BUCKET)),
-            questions,
-            clock: Learned::default(),
+            requests,
+            clock: Cached::default(),
         }
     }
 
@@ -97,48 +90,40 @@ impl Ids {
     /// Creates the bucket if it is missing, and reads the server's clock.
     ///
     /// # Errors
-    /// If JetStream refuses or does not answer.
-    pub(super) async fn prepare(&self) -> Result<Clock, Unanswered> {
-        let serves = |clock: &Clock| clock.read.elapsed() < CLOCK_LIFETIME;
-        self.clock.get(&self.questions, serves, self.make()).await
+    /// If JetStream refuses or does not reply.
+    pub(super) async fn prepare(&self) -> Result<Clock, RequestError> {
+        let is_fresh = |clock: &Clock| clock.read_at.elapsed() < CLOCK_LIFETIME;
+        self.clock.get(&self.requests, is_fresh, self.create()).await
     }
 
-    async fn make(&self) -> Result<Clock, Unanswered> {
+    async fn create(&self) -> Result<Clock, RequestError> {
         let bucket = &self.bucket;
-        let created = bucket.create(&self.questions, Some(CLAIM_LIFETIME), None).await;
-        let put = jetstream::change(
-            self.questions
-                .ask_one(bucket.put(CLOCK, bytes::Bytes::new(), None))
-                .await,
-        );
-        // An account may use a bucket that it may not create.
-        match (created, put) {
-            (_, Ok(_)) => {}
-            (Err(reason), _) | (Ok(_), Err(reason)) => return Err(reason),
+        let created = bucket.create(&self.requests, Some(CLAIM_LIFETIME), None).await;
+        let put = bucket.put(CLOCK, bytes::Bytes::new(), None);
+        let stored = jetstream::stored_sequence(self.requests.send_one(put).await);
+        // An account may have the right to use a bucket, and not to create it.
+        if let Err(error) = stored {
+            return Err(created.err().unwrap_or(error));
         }
-        let said = jetstream::found(self.questions.ask_one(bucket.get(CLOCK)).await)?;
-        let said = said
-            .ok_or_else(|| Unanswered::Refused("JetStream lost what was stored at once".to_owned()))?
-            .at;
-        let read = Instant::now();
-        Ok(Clock { said, read })
+        let found = jetstream::stored_value(self.requests.send_one(bucket.get(CLOCK)).await)?;
+        let lost = || RequestError::Refused("JetStream lost what was stored at once".to_owned());
+        Ok(Clock {
+            time: found.ok_or_else(lost)?.at,
+            read_at: Instant::now(),
+        })
     }
 
-    /// Claims `ids`; one answer for each.
+    /// Claims `ids`. Returns one claim for each; `None` if JetStream refused or did not reply.
     async fn claims(&self, ids: &[WantedId]) -> Stored<Vec<Option<Claim>>> {
         let mut claims = vec![None; ids.len()];
         let mut stored = Stored::default();
-        for (ids, claims) in ids.chunks(IDS).zip(claims.chunks_mut(IDS)) {
-            let prepared = self.prepare().await;
-            let Some(clock) = note(&mut stored, prepared) else {
-                break;
-            };
-            self.claim_some(ids, clock, claims, &mut stored).await;
+        if let Some(clock) = ok_or_note(&mut stored, self.prepare().await) {
+            self.claim_all(ids, clock, &mut claims, &mut stored).await;
         }
         stored.map(|()| claims)
     }
 
-    async fn claim_some(
+    async fn claim_all(
         &self,
         ids: &[WantedId],
         clock: Clock,
@@ -149,32 +134,30 @@ impl Ids {
             Some(_) => TOGETHER,
             None => CLAIMED,
         };
-        // The ids' indices, and for each the number of the change that is expected to be the last.
+        // The indices of ids, each with the number of the last change that is expected.
         let mut wanted: Vec<(usize, u64)> = (0..ids.len()).map(|at| (at, 0)).collect();
         for _ in 0..ROUNDS {
             let puts = wanted.iter().map(|&(at, sequence)| {
                 self.bucket
                     .put(&key(&ids[at].id), value(at).into(), Some(sequence))
             });
-            let answers = self.questions.ask(puts).await;
-            let mut held_by_others = Vec::new();
-            for (&(at, _), answer) in wanted.iter().zip(answers) {
-                match note(stored, jetstream::change(answer)) {
+            let replies = self.requests.send(puts).await;
+            let mut existing = Vec::new();
+            for (&(at, _), reply) in wanted.iter().zip(replies) {
+                match ok_or_note(stored, jetstream::stored_sequence(reply)) {
                     Some(Some(_)) => claims[at] = Some(Claim::New),
-                    Some(None) => held_by_others.push(at),
+                    Some(None) => existing.push(at),
                     None => {}
                 }
             }
-            if held_by_others.is_empty() {
+            if existing.is_empty() {
                 return;
             }
-            let gets = held_by_others
-                .iter()
-                .map(|&at| self.bucket.get(&key(&ids[at].id)));
-            let answers = self.questions.ask(gets).await;
+            let gets = existing.iter().map(|&at| self.bucket.get(&key(&ids[at].id)));
+            let replies = self.requests.send(gets).await;
             wanted.clear();
-            for (at, answer) in held_by_others.into_iter().zip(answers) {
-                match note(stored, jetstream::found(answer)) {
+            for (at, reply) in existing.into_iter().zip(replies) {
+                match ok_or_note(stored, jetstream::stored_value(reply)) {
                     Some(Some(found)) => {
                         let age = clock.age(found.at);
                         if is_free(&found.value, age) {
@@ -184,7 +167,7 @@ impl Ids {
                             claims[at] = Some(id_values::claim(&found.value, age, receiving));
                         }
                     }
-                    // It has expired since.
+                    // It has expired meanwhile.
                     Some(None) => wanted.push((at, 0)),
                     None => {}
                 }
@@ -193,31 +176,27 @@ impl Ids {
     }
 
     /// Stores the receipts of ids that are still remembered.
-    async fn settle_some(&self, receipts: &[(Uuid, Receipt)], stored: &mut Stored<()>) {
-        let prepared = self.prepare().await;
-        let Some(clock) = note(stored, prepared) else {
-            return;
-        };
+    async fn settle_all(&self, receipts: &[(Uuid, Receipt)], clock: Clock, stored: &mut Stored<()>) {
         let mut wanted: Vec<&(Uuid, Receipt)> = receipts.iter().collect();
         for _ in 0..ROUNDS {
             let gets = wanted.iter().map(|(id, _)| self.bucket.get(&key(id)));
-            let answers = self.questions.ask(gets).await;
-            let mut there = Vec::new();
-            for (receipt, answer) in wanted.into_iter().zip(answers) {
-                if let Some(Some(found)) = note(stored, jetstream::found(answer))
+            let replies = self.requests.send(gets).await;
+            let mut existing = Vec::new();
+            for (receipt, reply) in wanted.into_iter().zip(replies) {
+                if let Some(Some(found)) = ok_or_note(stored, jetstream::stored_value(reply))
                     && !is_free(&found.value, clock.age(found.at))
                 {
-                    there.push((receipt, found.sequence));
+                    existing.push((receipt, found.sequence));
                 }
             }
-            let puts = there.iter().map(|((id, receipt), sequence)| {
+            let puts = existing.iter().map(|((id, receipt), sequence)| {
                 let value = id_values::settled(receipt).into();
                 self.bucket.put(&key(id), value, Some(*sequence))
             });
-            let answers = self.questions.ask(puts).await;
+            let replies = self.requests.send(puts).await;
             wanted = Vec::new();
-            for ((receipt, _), answer) in there.into_iter().zip(answers) {
-                if note(stored, jetstream::change(answer)) == Some(None) {
+            for ((receipt, _), reply) in existing.into_iter().zip(replies) {
+                if ok_or_note(stored, jetstream::stored_sequence(reply)) == Some(None) {
                     wanted.push(receipt);
                 }
             }
@@ -230,7 +209,7 @@ impl Ids {
 
 impl Clock {
     fn now(&self) -> SystemTime {
-        self.said + self.read.elapsed()
+        self.time + self.read_at.elapsed()
     }
 
     /// Returns the time by the server's clock, in milliseconds since 1970.
@@ -238,26 +217,24 @@ impl Clock {
         unix_millis(self.now())
     }
 
-    /// Returns how long ago `at` was by the server's clock.
+    /// Returns the time since `at` by the server's clock.
     fn age(&self, at: SystemTime) -> Duration {
         self.now().duration_since(at).unwrap_or_default()
     }
 }
 
-/// Returns the result for a message that was carried. `note` is the answer to the request that noted its id as published.
-pub(super) fn accepted(
-    note: Option<Result<ServerMessage, Unanswered>>,
-    position: Option<Position>,
-) -> Accepted {
+/// Returns the result for a published message. `id_reply` is the reply to the request that marked its id as published.
+pub(super) fn accepted(id_reply: Option<Reply>, position: Option<Position>) -> Accepted {
+    let id_error = id_reply.and_then(|reply| jetstream::stored_sequence(reply).err());
     Accepted {
         listeners: None,
-        id_refused: note.and_then(|answer| jetstream::change(answer).err().map(Unanswered::reason)),
+        id_refused: id_error.map(RequestError::reason),
         position,
         unkept: None,
     }
 }
 
-/// Returns whether an id with this value may be claimed. JetStream keeps every value for the longest of their lifetimes.
+/// Returns whether an id with this value may be claimed. JetStream keeps all values for the longest of their lifetimes.
 fn is_free(value: &[u8], age: Duration) -> bool {
     value == RELEASED || (value == CLAIMED && age > UNANSWERED_LIFETIME)
 }
@@ -271,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_that_may_be_claimed() {
+    fn released_ids_and_old_claims_are_free() {
         let (short, long) = (
             Duration::from_secs(1),
             UNANSWERED_LIFETIME + Duration::from_secs(1),
@@ -290,13 +267,13 @@ mod tests {
     }
 
     #[test]
-    fn ages_by_the_servers_clock() {
-        let said = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
+    fn ages_are_by_the_servers_clock() {
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
         let clock = Clock {
-            said,
-            read: Instant::now(),
+            time,
+            read_at: Instant::now(),
         };
-        assert!(clock.age(said - Duration::from_secs(30)) >= Duration::from_secs(30));
-        assert_eq!(clock.age(said + Duration::from_secs(30)), Duration::ZERO);
+        assert!(clock.age(time - Duration::from_secs(30)) >= Duration::from_secs(30));
+        assert_eq!(clock.age(time + Duration::from_secs(30)), Duration::ZERO);
     }
 }

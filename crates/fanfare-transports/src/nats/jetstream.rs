@@ -1,4 +1,4 @@
-//! Buckets of keys in JetStream: a stream that keeps the last message on each subject, changed by comparing sequence numbers.
+//! Streams of JetStream, and buckets of keys: streams that keep the last message on each subject, changed by comparing sequence numbers.
 
 use std::{
     collections::HashMap,
@@ -11,21 +11,22 @@ use serde_json::{Value, json};
 
 use super::{
     protocol::{Publish, ServerMessage},
-    questions::{Questions, Unanswered},
+    requests::{Reply, RequestError, Requests},
 };
+use crate::texts;
 
-/// The longest window for duplicates; JetStream refuses one that is longer than messages live.
-const DUPLICATES: Duration = Duration::from_secs(120);
+/// The longest window for duplicates. JetStream refuses one that is longer than the lifetime of messages.
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 /// The error if the stream exists with another configuration.
 const NAME_IN_USE: u32 = 10_058;
 /// The errors of a server, and of an account, without JetStream.
 const NOT_ENABLED: [u32; 2] = [10_076, 10_039];
-/// The error of a change that expects another last change.
+/// The error of a change that expected another last change.
 const WRONG_SEQUENCE: u32 = 10_071;
 
 /// The creation time of a stream that another node's request is still creating.
-const BEING_MADE: &str = "0001-01-01T00:00:00Z";
-/// How often, and after what time, the server is asked again then.
+const BEING_CREATED: &str = "0001-01-01T00:00:00Z";
+/// The attempts to read the creation time, and the pause between them.
 const ATTEMPTS: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -42,14 +43,14 @@ pub(super) struct StoredValue {
     pub(super) value: Bytes,
     /// The number of the change; numbers grow.
     pub(super) sequence: u64,
-    /// When it was stored, by the server's clock.
+    /// The time at which it was stored, by the server's clock.
     pub(super) at: SystemTime,
 }
 
-/// An answer of JetStream, which has some of these fields.
+/// A response of JetStream's API, which has some of these fields.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Answer {
+pub(super) struct ApiResponse {
     seq: u64,
     error: Option<ApiError>,
     created: String,
@@ -58,25 +59,25 @@ pub(super) struct Answer {
     total: usize,
 }
 
-impl Answer {
-    /// Returns when the stream was created.
-    ///
-    /// # Errors
-    /// If the answer has no such time.
-    pub(super) fn made_at(&self) -> Result<SystemTime, Unanswered> {
-        humantime::parse_rfc3339(&self.created).map_err(|_| not_understood())
+impl ApiResponse {
+    /// Reads a response, which may be an error of JetStream.
+    fn read(reply: &ServerMessage) -> Result<Self, RequestError> {
+        serde_json::from_slice(&reply.payload).map_err(|_| not_understood())
     }
 
-    /// Reads an answer.
+    fn into_result(self) -> Result<Self, RequestError> {
+        match self.error {
+            Some(error) => Err(error.into()),
+            None => Ok(self),
+        }
+    }
+
+    /// Returns the time at which the stream was created.
     ///
     /// # Errors
-    /// If it is an error, or not understood.
-    pub(super) fn read(answer: &ServerMessage) -> Result<Self, Unanswered> {
-        let mut answer = read(answer)?;
-        match answer.error.take() {
-            Some(error) => Err(error.into()),
-            None => Ok(answer),
-        }
+    /// If the response has no such time.
+    pub(super) fn created_at(&self) -> Result<SystemTime, RequestError> {
+        humantime::parse_rfc3339(&self.created).map_err(|_| not_understood())
     }
 }
 
@@ -103,7 +104,7 @@ struct ApiError {
 }
 
 impl Bucket {
-    /// The bucket called `name`.
+    /// Returns the bucket called `name`.
     pub(super) fn new(name: &str) -> Self {
         Self {
             stream: format!("KV_{name}"),
@@ -111,18 +112,18 @@ impl Bucket {
         }
     }
 
-    /// Creates the bucket if it is missing. An existing one is used as an administrator configured it. Its values live for `lifetime`, or
-    /// for ever; with `republish`, the headers of changes below the first of the two names are published below the second.
-    /// Returns when it was created.
+    /// Creates the bucket if it is missing. An existing one is used as an administrator configured it. Values expire after `lifetime`, or
+    /// never. With `republish`, the headers of changes below the first of the two names are published below the second. Returns the time of
+    /// creation.
     ///
     /// # Errors
     /// If it is missing and cannot be created, or does not republish.
     pub(super) async fn create(
         &self,
-        questions: &Questions,
+        requests: &Requests,
         lifetime: Option<Duration>,
         republish: Option<(&str, &str)>,
-    ) -> Result<SystemTime, Unanswered> {
+    ) -> Result<SystemTime, RequestError> {
         let mut config = json!({
             "name": self.stream,
             "subjects": [format!("{}>", self.subject)],
@@ -130,7 +131,7 @@ impl Bucket {
             "num_replicas": 1,
             "max_msgs_per_subject": 1,
             "max_age": nanoseconds(lifetime.unwrap_or_default()),
-            "duplicate_window": nanoseconds(lifetime.unwrap_or(DUPLICATES).min(DUPLICATES)),
+            "duplicate_window": nanoseconds(lifetime.unwrap_or(DUPLICATE_WINDOW).min(DUPLICATE_WINDOW)),
             "discard": "new",
             "allow_direct": true,
         });
@@ -138,13 +139,13 @@ impl Bucket {
             let source = format!("{}{below}.>", self.subject);
             config["republish"] = json!({"src": source, "dest": format!("{to}.>"), "headers_only": true});
         }
-        make(questions, &self.stream, &config).await?.made_at()
+        create_stream(requests, &self.stream, &config).await?.created_at()
     }
 
-    /// Returns the keys that begin with `start`, which ends at a dot.
-    pub(super) async fn keys(&self, questions: &Questions, start: &str) -> Result<Vec<String>, Unanswered> {
+    /// Returns the keys that begin with `start`, which ends with a dot.
+    pub(super) async fn keys(&self, requests: &Requests, start: &str) -> Result<Vec<String>, RequestError> {
         let (filter, mut keys) = (format!("{}{start}>", self.subject), Vec::new());
-        subjects(questions, &self.stream, &filter, |subject| {
+        for_each_subject(requests, &self.stream, &filter, |subject| {
             keys.extend(subject.strip_prefix(&self.subject).map(str::to_owned));
         })
         .await?;
@@ -153,11 +154,11 @@ impl Bucket {
 
     /// Returns the request that deletes the change of this number, if it still exists.
     pub(super) fn delete(&self, sequence: u64) -> Publish {
-        let question = json!({"seq": sequence, "no_erase": true});
-        api("STREAM.MSG.DELETE", &self.stream, &question)
+        let body = json!({"seq": sequence, "no_erase": true});
+        api("STREAM.MSG.DELETE", &self.stream, &body)
     }
 
-    /// Returns the request that stores `value` for `key`, if its last change is the `expected` one; 0 stands for none.
+    /// Returns the request that stores `value` for `key`. With `expected`, only if that is the number of the key's last change; 0 for none.
     pub(super) fn put(&self, key: &str, value: Bytes, expected: Option<u64>) -> Publish {
         Publish {
             subject: format!("{}{key}", self.subject),
@@ -171,21 +172,21 @@ impl Bucket {
 
     /// Returns the request for the value of `key`.
     pub(super) fn get(&self, key: &str) -> Publish {
-        last(&self.stream, &format!("{}{key}", self.subject))
+        get_last(&self.stream, &format!("{}{key}", self.subject))
     }
 }
 
-/// Returns the request `what` about a stream.
-pub(super) fn api(what: &str, stream: &str, question: &Value) -> Publish {
+/// Returns the request to `endpoint` of JetStream's API about a stream.
+pub(super) fn api(endpoint: &str, stream: &str, body: &Value) -> Publish {
     Publish {
-        subject: format!("$JS.API.{what}.{stream}"),
+        subject: format!("$JS.API.{endpoint}.{stream}"),
         headers: Vec::new(),
-        payload: question.to_string().into(),
+        payload: body.to_string().into(),
     }
 }
 
 /// Returns the request for the last message on `subject` in a stream.
-pub(super) fn last(stream: &str, subject: &str) -> Publish {
+pub(super) fn get_last(stream: &str, subject: &str) -> Publish {
     Publish {
         subject: format!("$JS.API.DIRECT.GET.{stream}.{subject}"),
         headers: Vec::new(),
@@ -197,67 +198,76 @@ pub(super) fn last(stream: &str, subject: &str) -> Publish {
 ///
 /// # Errors
 /// If JetStream does not return all of them.
-pub(super) async fn subjects(
-    questions: &Questions,
+pub(super) async fn for_each_subject(
+    requests: &Requests,
     stream: &str,
     filter: &str,
     mut take: impl FnMut(&str),
-) -> Result<(), Unanswered> {
+) -> Result<(), RequestError> {
     let mut seen = 0;
     loop {
-        let question = json!({"subjects_filter": filter, "offset": seen});
-        let answer = Answer::read(&questions.ask_one(api("STREAM.INFO", stream, &question)).await?)?;
-        let subjects = answer.state.subjects.unwrap_or_default();
+        let body = json!({"subjects_filter": filter, "offset": seen});
+        let response = info(requests, stream, &body).await?.into_result()?;
+        let subjects = response.state.subjects.unwrap_or_default();
         seen += subjects.len();
         for subject in subjects.keys() {
             take(subject);
         }
-        if subjects.is_empty() || seen >= answer.total {
+        if subjects.is_empty() || seen >= response.total {
             return Ok(());
         }
     }
+}
+
+/// Returns JetStream's description of a stream.
+///
+/// # Errors
+/// If JetStream refuses.
+pub(super) async fn stream_info(requests: &Requests, stream: &str) -> Result<ApiResponse, RequestError> {
+    info(requests, stream, &json!({})).await?.into_result()
+}
+
+async fn info(requests: &Requests, stream: &str, body: &Value) -> Result<ApiResponse, RequestError> {
+    ApiResponse::read(&requests.send_one(api("STREAM.INFO", stream, body)).await?)
 }
 
 /// Creates the stream if it is missing. An existing one is used with its own configuration.
 ///
 /// # Errors
 /// If it is missing and cannot be created, or does not republish as in `config`.
-pub(super) async fn make(questions: &Questions, stream: &str, config: &Value) -> Result<Answer, Unanswered> {
-    let info = async || read(&questions.ask_one(api("STREAM.INFO", stream, &json!({}))).await?);
-    let mut made = read(&questions.ask_one(api("STREAM.CREATE", stream, config)).await?)?;
-    if made
-        .error
-        .as_ref()
-        .is_some_and(|error| error.err_code == NAME_IN_USE)
-    {
-        made = info().await?;
+pub(super) async fn create_stream(
+    requests: &Requests,
+    stream: &str,
+    config: &Value,
+) -> Result<ApiResponse, RequestError> {
+    let create = api("STREAM.CREATE", stream, config);
+    let mut created = ApiResponse::read(&requests.send_one(create).await?)?;
+    let error = created.error.as_ref();
+    if error.is_some_and(|error| error.err_code == NAME_IN_USE) {
+        created = info(requests, stream, &json!({})).await?;
     }
     for _ in 0..ATTEMPTS {
-        if made.created != BEING_MADE {
+        if created.created != BEING_CREATED {
             break;
         }
         tokio::time::sleep(PAUSE).await;
-        made = info().await?;
+        created = info(requests, stream, &json!({})).await?;
     }
-    if let Some(error) = made.error {
-        return Err(error.into());
-    }
-    if config
-        .get("republish")
-        .is_some_and(|republish| made.config.republish != *republish)
-    {
+    let created = created.into_result()?;
+    let republish = config.get("republish");
+    if republish.is_some_and(|republish| created.config.republish != *republish) {
         let text = format!("the stream {stream} does not republish as it should");
-        return Err(Unanswered::Refused(text));
+        return Err(RequestError::Refused(text));
     }
-    Ok(made)
+    Ok(created)
 }
 
 /// Returns the number of a change that JetStream stored; `None` if the last change was not the expected one.
 ///
 /// # Errors
-/// If it was refused.
-pub(super) fn change(answer: Result<ServerMessage, Unanswered>) -> Result<Option<u64>, Unanswered> {
-    let Answer { seq, error, .. } = read(&answer?)?;
+/// If the change was refused.
+pub(super) fn stored_sequence(reply: Reply) -> Result<Option<u64>, RequestError> {
+    let ApiResponse { seq, error, .. } = ApiResponse::read(&reply?)?;
     match error {
         None => Ok(Some(seq)),
         Some(error) if error.err_code == WRONG_SEQUENCE => Ok(None),
@@ -265,26 +275,26 @@ pub(super) fn change(answer: Result<ServerMessage, Unanswered>) -> Result<Option
     }
 }
 
-/// Returns the value that was asked for; `None` if there is none.
+/// Returns the requested value; `None` if there is none.
 ///
 /// # Errors
-/// If the question was refused.
-pub(super) fn found(answer: Result<ServerMessage, Unanswered>) -> Result<Option<StoredValue>, Unanswered> {
-    let answer = answer?;
-    match answer.status() {
+/// If the request was refused.
+pub(super) fn stored_value(reply: Reply) -> Result<Option<StoredValue>, RequestError> {
+    let reply = reply?;
+    match reply.status() {
         None => {}
         Some(404) => return Ok(None),
-        Some(status) => return Err(Unanswered::Refused(format!("JetStream answered {status}"))),
+        Some(status) => return Err(RequestError::Refused(format!("JetStream answered {status}"))),
     }
-    let sequence = answer
+    let sequence = reply
         .header("Nats-Sequence")
         .and_then(|number| number.parse().ok());
-    let at = answer
+    let at = reply
         .header("Nats-Time-Stamp")
         .and_then(|at| humantime::parse_rfc3339(at).ok());
     match (sequence, at) {
         (Some(sequence), Some(at)) => Ok(Some(StoredValue {
-            value: answer.payload,
+            value: reply.payload,
             sequence,
             at,
         })),
@@ -292,29 +302,20 @@ pub(super) fn found(answer: Result<ServerMessage, Unanswered>) -> Result<Option<
     }
 }
 
-fn read(answer: &ServerMessage) -> Result<Answer, Unanswered> {
-    serde_json::from_slice(&answer.payload).map_err(|_| not_understood())
-}
-
-pub(super) fn not_understood() -> Unanswered {
-    Unanswered::Refused("JetStream's answer is not understood".to_owned())
+pub(super) fn not_understood() -> RequestError {
+    RequestError::Refused("JetStream's answer is not understood".to_owned())
 }
 
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-impl From<ApiError> for Unanswered {
+impl From<ApiError> for RequestError {
     fn from(error: ApiError) -> Self {
         if NOT_ENABLED.contains(&error.err_code) {
             return Self::NoJetStream;
         }
-        let description: String = error
-            .description
-            .chars()
-            .filter(|c| !c.is_control())
-            .take(160)
-            .collect();
+        let description = texts::one_line(&error.description);
         Self::Refused(format!("JetStream answered {} {description}", error.err_code))
     }
 }
@@ -325,7 +326,7 @@ mod tests {
 
     use super::*;
 
-    fn answer(headers: &'static str, payload: &'static str) -> Result<ServerMessage, Unanswered> {
+    fn reply(headers: &'static str, payload: &'static str) -> Reply {
         Ok(ServerMessage {
             sid: 1,
             subject: Bytes::new(),
@@ -335,8 +336,8 @@ mod tests {
     }
 
     #[test]
-    fn changes() {
-        let refused = |text: &str| Err(Unanswered::Refused(text.to_owned()));
+    fn results_of_changes_are_read() {
+        let refused = |text: &str| Err(RequestError::Refused(text.to_owned()));
         for (payload, expected) in [
             (r#"{"stream":"KV_ids","seq":7}"#, Ok(Some(7))),
             (
@@ -345,7 +346,7 @@ mod tests {
             ),
             (
                 r#"{"error":{"code":503,"err_code":10039,"description":"not enabled for account"}}"#,
-                Err(Unanswered::NoJetStream),
+                Err(RequestError::NoJetStream),
             ),
             (
                 r#"{"error":{"code":503,"err_code":10077,"description":"maximum bytes\n exceeded"}}"#,
@@ -353,30 +354,28 @@ mod tests {
             ),
             ("+OK", refused("JetStream's answer is not understood")),
         ] {
-            assert_eq!(change(answer("", payload)), expected, "{payload}");
+            assert_eq!(stored_sequence(reply("", payload)), expected, "{payload}");
         }
-        assert_eq!(change(Err(Unanswered::Lost)), Err(Unanswered::Lost));
+        assert_eq!(stored_sequence(Err(RequestError::Lost)), Err(RequestError::Lost));
     }
 
     #[test]
-    fn what_is_found() {
+    fn values_are_read_with_number_and_time() {
         let headers = "NATS/1.0\r\nNats-Stream: KV_ids\r\nNats-Sequence: 5\r\nNats-Time-Stamp: 1970-01-01T00:00:01.5Z\r\n\r\n";
         let stored = StoredValue {
             value: "!".into(),
             sequence: 5,
             at: SystemTime::UNIX_EPOCH + Duration::from_millis(1500),
         };
-        assert_eq!(found(answer(headers, "!")), Ok(Some(stored)));
-        assert_eq!(
-            found(answer("NATS/1.0 404 Message Not Found\r\n\r\n", "")),
-            Ok(None)
-        );
+        assert_eq!(stored_value(reply(headers, "!")), Ok(Some(stored)));
+        let missing = reply("NATS/1.0 404 Message Not Found\r\n\r\n", "");
+        assert_eq!(stored_value(missing), Ok(None));
         for headers in [
             "NATS/1.0 408 Bad Request\r\n\r\n",
             "NATS/1.0\r\nNats-Sequence: 5\r\n\r\n",
             "",
         ] {
-            assert!(found(answer(headers, "")).is_err(), "{headers}");
+            assert!(stored_value(reply(headers, "")).is_err(), "{headers}");
         }
     }
 }

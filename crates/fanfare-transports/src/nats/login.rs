@@ -23,7 +23,7 @@ impl fmt::Debug for Login {
     }
 }
 
-/// A credentials file: a key, and the account's JWT for it, if there is one.
+/// The contents of a credentials file: a key, and the account's JWT for it, if there is one.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct KeyFile {
     jwt: Option<String>,
@@ -31,10 +31,10 @@ pub(super) struct KeyFile {
 }
 
 impl KeyFile {
-    /// Reads the file at `path`: a `.creds` file, or one with the seed of a user's key alone.
+    /// Reads the file at `path`: a `.creds` file, or a file with only the seed of a user's key.
     ///
     /// # Errors
-    /// If it cannot be read, or has no key in it. The text contains no part of it.
+    /// If it cannot be read, or has no key in it. The error contains no part of it.
     pub(super) fn read(path: &Path) -> Result<Self, String> {
         let name = path.display();
         let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {name}: {error}"))?;
@@ -57,7 +57,7 @@ impl KeyFile {
     }
 }
 
-/// Returns the `CONNECT` line, which begins a connection.
+/// Returns the `CONNECT` line, the first line of a client.
 ///
 /// # Errors
 /// If the server does not offer what the login needs.
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn logins() {
+    fn each_login_has_its_fields_in_connect() {
         let login = Login::Password {
             user: "u\"\r\n".to_owned(),
             password: "p".to_owned(),

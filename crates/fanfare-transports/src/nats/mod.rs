@@ -1,9 +1,9 @@
-//! NATS: messages travel by core publish and subscribe. Ids, presence and the journal are in JetStream.
+//! NATS: messages travel by core publish and subscribe. Idempotency keys, presence and the journal are in JetStream.
 
 mod address;
 mod changes;
 mod connection;
-mod empty;
+mod empty_records;
 mod exchange;
 mod ids;
 mod jetstream;
@@ -13,9 +13,9 @@ mod names;
 mod order;
 mod presence;
 mod protocol;
-mod questions;
 mod receiver;
 mod records;
+mod requests;
 mod sender;
 
 use std::{
@@ -33,10 +33,12 @@ use fanfare_cluster::{
 use fanfare_core::BoxFuture;
 use tokio::time::timeout;
 
-use self::{address::Address, empty::Empty, names::Names, questions::Unanswered, sender::Connection};
+use self::{
+    address::Address, empty_records::EmptyRecords, names::Names, requests::RequestError, sender::Connection,
+};
 use crate::{BrokerOptions, OpenError};
 
-/// How long a new connection waits for JetStream: events flow without it, so the connection must not fail for it.
+/// The time that a new connection waits for JetStream: events travel without it, so its absence is no error of the connection.
 const PATIENCE: Duration = ANSWER_TIMEOUT.checked_div(2).unwrap();
 const NO_JETSTREAM: &str = "this NATS server has no JetStream, in which Fanfare stores ids and presence: start it with \
                             `-js`, or enable JetStream for the account";
@@ -45,10 +47,10 @@ const NO_JETSTREAM: &str = "this NATS server has no JetStream, in which Fanfare 
 pub(crate) struct Nats {
     address: Address,
     names: Names,
-    /// JetStream has answered once. If it becomes unavailable later, events flow without it.
+    /// JetStream has replied once. If it becomes unavailable later, events travel without it.
     has_jetstream: AtomicBool,
     /// Outlives the connections.
-    empty: Arc<Empty>,
+    empty: Arc<EmptyRecords>,
     max_history_bytes: usize,
 }
 
@@ -92,11 +94,11 @@ impl Transport for Nats {
             .await?;
             match timeout(PATIENCE, connection.ids.prepare()).await {
                 Ok(Ok(_)) => self.has_jetstream.store(true, Ordering::Relaxed),
-                Ok(Err(Unanswered::NoJetStream)) if !self.has_jetstream.load(Ordering::Relaxed) => {
+                Ok(Err(RequestError::NoJetStream)) if !self.has_jetstream.load(Ordering::Relaxed) => {
                     return Err(NO_JETSTREAM.to_owned());
                 }
-                Ok(Err(Unanswered::Lost)) => return Err(Unanswered::Lost.reason()),
-                // Each claim reports it again.
+                Ok(Err(RequestError::Lost)) => return Err(RequestError::Lost.reason()),
+                // Each claim reports the error again.
                 Ok(Err(_)) | Err(_) => {}
             }
             Ok(Box::new(connection) as Box<dyn Sender>)

@@ -1,6 +1,6 @@
 //! The names of subjects and buckets on NATS.
 //!
-//! A name becomes tokens of a NATS subject: everything but `A-Z a-z 0-9 _ -` is percent-encoded, so that no name can hold a
+//! A name becomes tokens of a NATS subject. Characters other than `A-Z a-z 0-9 _ -` are percent-encoded, so that no name can contain a
 //! wildcard or end a token. A channel's `.` separates tokens; every other name is one token. Each name has one spelling.
 
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ use fanfare_cluster::{
 };
 use fanfare_core::{Audience, UserId};
 
-use crate::{MAX_PREFIX_BYTES, OpenError};
+use crate::{OpenError, checked_prefix};
 
 const EVERYONE: &str = "fanfare.everyone";
 const EVENTS: &str = "fanfare.events";
@@ -27,7 +27,7 @@ const NODE: &str = "fanfare.node.";
 const BAD_PREFIX: &str = "expected the beginning of a NATS subject such as \"eu.\": without empty tokens, `*` and `>`, and not a \
                           beginning of NATS' own subjects (`$`, `_INBOX`)";
 
-/// Names, all with the same prefix.
+/// Names with one prefix.
 #[derive(Debug, Clone)]
 pub(super) struct Names {
     prefix: Box<str>,
@@ -35,26 +35,18 @@ pub(super) struct Names {
 
 impl Names {
     /// # Errors
-    /// If `prefix` is no valid beginning of a subject, or reaches into the server's own subjects.
+    /// If `prefix` is no valid beginning of a subject, or begins one of the server's own subjects.
     pub(super) fn new(prefix: &str) -> Result<Self, OpenError> {
-        let is_bad = |c: char| c.is_control() || c.is_whitespace();
-        if prefix.len() > MAX_PREFIX_BYTES || prefix.chars().any(is_bad) {
-            return Err(OpenError::BadPrefix);
-        }
+        let checked = checked_prefix(prefix)?;
         let is_own = prefix.starts_with('$') || prefix.starts_with("_INBOX");
         let has_empty_token = prefix.starts_with('.') || prefix.contains("..");
         if is_own || has_empty_token || prefix.contains(['*', '>']) {
-            return Err(OpenError::BadSetting {
-                name: "prefix",
-                reason: BAD_PREFIX.to_owned(),
-            });
+            return Err(OpenError::setting("prefix", BAD_PREFIX));
         }
-        Ok(Self {
-            prefix: prefix.into(),
-        })
+        Ok(Self { prefix: checked })
     }
 
-    /// Returns the NATS subject for `subject`; for [`Subject::AllChannels`] a wildcard.
+    /// Returns the NATS subject of `subject`; for [`Subject::AllChannels`] and [`Subject::AllUsers`], a wildcard.
     pub(super) fn subject(&self, subject: &Subject) -> String {
         let mut name = self.prefix.to_string();
         match subject {
@@ -88,7 +80,7 @@ impl Names {
     /// Reads the NATS subject `name`, to which this node is subscribed.
     ///
     /// # Errors
-    /// If it is not one of this node's, or not spelled as [`Self::subject`] spells it: no other node would receive it.
+    /// If it has another prefix, or not the spelling of [`Self::subject`]: no other node would receive it.
     pub(super) fn read(&self, name: &[u8]) -> Result<Subject, Rejected> {
         let name = std::str::from_utf8(name).map_err(|_| Rejected::BadChannel)?;
         let rest = name.strip_prefix(&*self.prefix).ok_or(Rejected::BadChannel)?;
@@ -96,7 +88,7 @@ impl Names {
             EVERYONE => Subject::Audience(Audience::Everyone),
             EVENTS => Subject::Events,
             NODES => Subject::Nodes,
-            _ => named(rest)?,
+            _ => read_parameterized(rest)?,
         };
         if self.subject(&subject) == name {
             Ok(subject)
@@ -111,12 +103,12 @@ impl Names {
         rest.is_some_and(|rest| rest == NODES.as_bytes() || rest.starts_with(NODE.as_bytes()))
     }
 
-    /// Returns the subject above all channels, without a dot at its end.
+    /// Returns the beginning of all channels' subjects, without the dot at its end.
     pub(super) fn channels(&self) -> String {
         format!("{}{}", self.prefix, CHANNEL.trim_end_matches('.'))
     }
 
-    /// Returns the bucket called `name`, behind the encoded prefix: names of buckets allow fewer characters than subjects.
+    /// Returns the name of a bucket: the encoded prefix and `name`. Names of buckets allow fewer characters than subjects.
     pub(super) fn bucket(&self, name: &str) -> String {
         let mut bucket = String::new();
         for byte in self.prefix.bytes() {
@@ -131,15 +123,15 @@ impl Names {
     }
 }
 
-/// Reads a name that has a kind and a text behind it.
-fn named(rest: &str) -> Result<Subject, Rejected> {
+/// Reads the name of a user, a channel or a node.
+fn read_parameterized(rest: &str) -> Result<Subject, Rejected> {
     if let Some(id) = rest.strip_prefix(USER) {
         let id = decode(id).ok_or(Rejected::BadUser)?;
         let user = UserId::new(&id).map_err(|_| Rejected::BadUser)?;
         Ok(Subject::Audience(Audience::User(user)))
     } else if let Some(channel) = rest.strip_prefix(CHANNEL) {
         let channel = decode(channel).ok_or(Rejected::BadChannel)?;
-        // Also rejects a user's own channel.
+        // Rejects a user's personal channel, too.
         wire::audience(&format!("{}{channel}", wire::CHANNEL)).map(Subject::Audience)
     } else if let Some(node) = rest.strip_prefix(NODE) {
         let node = decode(node).ok_or(Rejected::BadChannel)?;
@@ -149,7 +141,7 @@ fn named(rest: &str) -> Result<Subject, Rejected> {
     }
 }
 
-/// Appends `name` to `tokens`: letters, digits, `_`, `-` and the characters of `plain` as they are, others as `%` and two hex digits.
+/// Appends `name` to `tokens`. Characters other than letters, digits, `_`, `-` and those of `plain` become `%` and two hex digits.
 pub(super) fn encode(name: &str, plain: &str, tokens: &mut String) {
     for byte in name.bytes() {
         let is_plain =
@@ -243,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn prefixes() {
+    fn bad_prefixes_are_refused_and_good_ones_encoded_in_buckets() {
         for bad in ["a b", "a\n", &"x".repeat(65)] {
             assert_eq!(Names::new(bad).err(), Some(OpenError::BadPrefix));
         }

@@ -1,8 +1,8 @@
-//! Presence in JetStream: each room, each slot and each lease is a key of one bucket, changed by comparing numbers. One more key lists
-//! the leases; it changes when a node comes or goes.
+//! Presence in JetStream: each room, each slot and each lease is a key of one bucket, changed by comparing sequence numbers. One more key
+//! lists the leases; it changes when a node joins or leaves.
 //!
-//! A room's announcements are headers of the very message that changes its record. The bucket republishes the headers on the
-//! room's channel, in the order of the changes. An index entry is a key for each record that a lease may hold something in.
+//! A room's announcements are headers of the message that changes its record. The bucket republishes the headers on the room's channel, in
+//! the order of the changes. The index of a lease is a key for each record in which the lease may hold something.
 //!
 //! A record without holders stays for a while as an empty one: otherwise a late write that expects no record would succeed.
 
@@ -21,14 +21,14 @@ use fanfare_cluster::transport::{
 use fanfare_core::{BoxFuture, Channel};
 
 use super::{
-    changes::{ANNOUNCEMENT, Name, ROOM, index_key, read_key, room_key},
-    empty::Empty,
+    changes::{ANNOUNCEMENT, ROOM, RecordName, VERSIONS, index_key, read_key, room_key},
+    empty_records::EmptyRecords,
     ids::Ids,
     jetstream::{self, Bucket},
     names::Names,
     protocol::ServerMessage,
-    questions::{Learned, Questions, Unanswered, note},
     records::{LeaseState, Room, lease_names, write_lease_names},
+    requests::{Cached, RequestError, Requests, ok_or_note},
 };
 
 /// The bucket's name, behind the prefix.
@@ -38,36 +38,40 @@ const LEASES: &str = "leases";
 /// The header with the bucket's time of creation, in microseconds. Versions begin there, so that they grow even if the bucket is created
 /// again.
 const EPOCH: &str = "Fanfare-Epoch";
-/// The most changes in one batch, of which one message announces all of one room.
-const CHANGES: usize = 256;
-/// The most versions of one message.
-const VERSIONS: u64 = 1024;
-/// How long a change is retried that other nodes preempt. After that, the caller retries it later.
+/// The most records of an index that are read at once.
+const BATCH: usize = 256;
+/// The time for which a change is retried that other nodes preempt. The caller retries it later.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The bucket, through one connection.
 pub(super) struct Presence {
-    questions: Arc<Questions>,
+    requests: Arc<Requests>,
+    /// Reads the server's clock.
     ids: Arc<Ids>,
     bucket: Bucket,
     /// The subject below which rooms are announced.
     channels: String,
     /// The bucket's time of creation, in microseconds.
-    epoch: Learned<u64>,
-    empty: Arc<Empty>,
-    opened: Instant,
+    epoch: Cached<u64>,
+    empty: Arc<EmptyRecords>,
+    opened_at: Instant,
 }
 
 impl Presence {
-    pub(super) fn new(names: &Names, questions: Arc<Questions>, ids: Arc<Ids>, empty: Arc<Empty>) -> Self {
+    pub(super) fn new(
+        names: &Names,
+        requests: Arc<Requests>,
+        ids: Arc<Ids>,
+        empty: Arc<EmptyRecords>,
+    ) -> Self {
         Self {
-            questions,
+            requests,
             ids,
             bucket: Bucket::new(&names.bucket(BUCKET)),
             channels: names.channels(),
-            epoch: Learned::default(),
+            epoch: Cached::default(),
             empty,
-            opened: Instant::now(),
+            opened_at: Instant::now(),
         }
     }
 }
@@ -87,27 +91,25 @@ impl PresenceStore for Presence {
         until: Option<u64>,
         changes: &'a [Change],
     ) -> BoxFuture<'a, Stored<Vec<Option<Applied>>>> {
-        Box::pin(self.change_records(lease, until, changes))
+        Box::pin(self.apply_changes(lease, until, changes))
     }
 
     fn members<'a>(&'a self, rooms: &'a [Channel]) -> BoxFuture<'a, Stored<Vec<Option<RoomMembers>>>> {
         Box::pin(async move {
             let mut all = Stored::<Vec<Option<RoomMembers>>>::default();
-            let Some(epoch) = note(&mut all, self.epoch().await) else {
+            let Some(epoch) = ok_or_note(&mut all, self.epoch().await) else {
                 all.value = vec![None; rooms.len()];
                 return all;
             };
-            for some in rooms.chunks(CHANGES) {
-                let keys: Vec<String> = some.iter().map(room_key).collect();
-                for found in self.get(&keys).await {
-                    let found = note(&mut all, found);
-                    all.value.push(found.map(|found| match found {
-                        Some((value, sequence)) => {
-                            Room::read(&value).members(version(epoch, sequence, VERSIONS - 1))
-                        }
-                        None => RoomMembers::default(),
-                    }));
-                }
+            let keys: Vec<String> = rooms.iter().map(room_key).collect();
+            for found in self.get(&keys).await {
+                let found = ok_or_note(&mut all, found);
+                all.value.push(found.map(|found| match found {
+                    Some((value, sequence)) => {
+                        Room::read(&value).members(version(epoch, sequence, VERSIONS - 1))
+                    }
+                    None => RoomMembers::default(),
+                }));
             }
             all
         })
@@ -150,27 +152,33 @@ impl PresenceStore for Presence {
 
 impl Presence {
     /// Creates the bucket if it is missing. Returns its time of creation, in microseconds.
-    async fn epoch(&self) -> Result<u64, Unanswered> {
-        let make = async {
+    async fn epoch(&self) -> Result<u64, RequestError> {
+        let create = async {
             let republish = Some((ROOM, &*self.channels));
-            let made = self.bucket.create(&self.questions, None, republish).await?;
-            let made = made.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            Ok(u64::try_from(made.as_micros()).unwrap_or(0))
+            let created = self.bucket.create(&self.requests, None, republish).await?;
+            let created = created.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            Ok(u64::try_from(created.as_micros()).unwrap_or(0))
         };
-        self.epoch.get(&self.questions, |_| true, make).await
+        self.epoch.get(&self.requests, |_| true, create).await
     }
 
     /// Returns the time by the server's clock, in milliseconds.
-    async fn server_time(&self) -> Result<u64, Unanswered> {
+    async fn server_time(&self) -> Result<u64, RequestError> {
         Ok(self.ids.prepare().await?.now_ms())
     }
 
     /// Returns the value of each of `keys`, and the number of its last change.
-    async fn get(&self, keys: &[String]) -> Vec<Result<Option<(Bytes, u64)>, Unanswered>> {
+    async fn get(&self, keys: &[String]) -> Vec<Result<Option<(Bytes, u64)>, RequestError>> {
         let requests = keys.iter().map(|key| self.bucket.get(key));
-        let answers = self.questions.ask(requests).await.into_iter();
-        let found = |answer| Ok(jetstream::found(answer)?.map(|found| (found.value, found.sequence)));
-        answers.map(found).collect()
+        let replies = self.requests.send(requests).await.into_iter();
+        let found = |reply| Ok(jetstream::stored_value(reply)?.map(|found| (found.value, found.sequence)));
+        replies.map(found).collect()
+    }
+
+    /// As [`Self::get`], for one key; an empty value and 0 if it has none.
+    async fn get_one(&self, key: &str) -> Result<(Bytes, u64), RequestError> {
+        let found = self.get(&[key.to_owned()]).await.pop();
+        Ok(found.unwrap_or(Err(RequestError::Lost))?.unwrap_or_default())
     }
 
     /// Changes the value of `key`. Retries as long as other nodes change it first.
@@ -178,18 +186,17 @@ impl Presence {
         &self,
         key: &str,
         change: impl Fn(&[u8]) -> (Vec<u8>, T),
-    ) -> Result<T, Unanswered> {
+    ) -> Result<T, RequestError> {
         let mut attempts = Attempts::default();
         loop {
-            let found = self.get(&[key.to_owned()]).await.pop();
-            let (value, sequence) = found.unwrap_or(Err(Unanswered::Lost))?.unwrap_or_default();
+            let (value, sequence) = self.get_one(key).await?;
             let (changed, result) = change(&value);
             if changed == value {
                 return Ok(result);
             }
             let is_empty = changed.is_empty();
             let put = self.bucket.put(key, changed.into(), Some(sequence));
-            if let Some(sequence) = jetstream::change(self.questions.ask_one(put).await)? {
+            if let Some(sequence) = jetstream::stored_sequence(self.requests.send_one(put).await)? {
                 if is_empty {
                     self.empty.add(sequence);
                 }
@@ -199,12 +206,12 @@ impl Presence {
         }
     }
 
-    /// Changes the lease `id`, which is alone in its key: its node and a cleaner are all that ever change it.
+    /// Changes the lease `id`. Only its node and a cleaner change its key.
     async fn change_lease<T>(
         &self,
         id: LeaseId,
         change: impl Fn(&mut Option<LeaseState>, u64) -> T,
-    ) -> Result<T, Unanswered> {
+    ) -> Result<T, RequestError> {
         self.epoch().await?;
         let now = self.server_time().await?;
         let change = |value: &[u8]| {
@@ -217,17 +224,17 @@ impl Presence {
     }
 
     /// Adds `id` to the list of leases, or removes it.
-    async fn list_lease(&self, id: LeaseId, is_there: bool) -> Result<(), Unanswered> {
+    async fn list_lease(&self, id: LeaseId, is_listed: bool) -> Result<(), RequestError> {
         let change = |value: &[u8]| {
             let mut leases = lease_names(value);
             leases.retain(|lease| *lease != id);
-            leases.extend(is_there.then_some(id));
+            leases.extend(is_listed.then_some(id));
             (write_lease_names(&leases), ())
         };
         self.change_key(LEASES, change).await
     }
 
-    async fn renew_lease(&self, lease: Lease) -> Result<Renewal, Unanswered> {
+    async fn renew_lease(&self, lease: Lease) -> Result<Renewal, RequestError> {
         let renewed = self.change_lease(lease.id, |state, now| LeaseState::renew(state, lease, now));
         let until = match renewed.await? {
             Ok(until) => until,
@@ -238,17 +245,16 @@ impl Presence {
         }
         // The lease is renewed even if the others cannot be read.
         let mut expired = self.expired_leases(lease.id).await.unwrap_or_default();
-        // Right after this connection was opened, other nodes may not have renewed theirs yet: the server was unavailable.
-        if self.opened.elapsed() < LEASE_LIFETIME {
+        // After an outage, other nodes may not have renewed their leases when this connection was opened.
+        if self.opened_at.elapsed() < LEASE_LIFETIME {
             expired.clear();
         }
         Ok(Renewal::Renewed { until, expired })
     }
 
-    /// Returns the leases besides `own` that a cleaner may claim. Forgets those that were cleaned long ago.
-    async fn expired_leases(&self, own: LeaseId) -> Result<Vec<LeaseId>, Unanswered> {
-        let listed = self.get(&[LEASES.to_owned()]).await.pop();
-        let (list, _) = listed.unwrap_or(Err(Unanswered::Lost))?.unwrap_or_default();
+    /// Returns the leases other than `own` that a cleaner may claim. Removes leases that were cleaned long ago.
+    async fn expired_leases(&self, own: LeaseId) -> Result<Vec<LeaseId>, RequestError> {
+        let (list, _) = self.get_one(LEASES).await?;
         let mut others = lease_names(&list);
         others.retain(|lease| *lease != own);
         let keys: Vec<String> = others.iter().map(|lease| lease_key(*lease)).collect();
@@ -276,22 +282,22 @@ impl Presence {
         Ok(expired)
     }
 
-    /// Removes the records that have been empty for long. One that was changed meanwhile has another number, so it stays.
+    /// Removes the records that have been empty for long. A record that was changed meanwhile has another number, so it stays.
     async fn remove_empty_records(&self) {
         let due = self.empty.take_due().into_iter();
         // A record that is not removed takes some bytes until it is used again.
-        self.questions
-            .ask(due.map(|sequence| self.bucket.delete(sequence)))
+        self.requests
+            .send(due.map(|sequence| self.bucket.delete(sequence)))
             .await;
     }
 
-    /// Returns some records in the index of `dead`. Removes from the index those that do not name `dead`.
-    async fn held_by(&self, dead: LeaseId, most: usize) -> Result<Vec<Held>, Unanswered> {
+    /// Returns some records in the index of `dead`. Removes records that do not name `dead` from the index.
+    async fn held_by(&self, dead: LeaseId, most: usize) -> Result<Vec<Held>, RequestError> {
         self.epoch().await?;
         let start = index_key(dead, "");
-        let names = self.bucket.keys(&self.questions, &start).await?;
+        let names = self.bucket.keys(&self.requests, &start).await?;
         let mut held = Vec::new();
-        for some in names.chunks(most.clamp(1, CHANGES)) {
+        for some in names.chunks(most.clamp(1, BATCH)) {
             let keys: Vec<String> = some
                 .iter()
                 .filter_map(|name| Some(name.strip_prefix(&start)?.to_owned()))
@@ -300,7 +306,7 @@ impl Presence {
             for (key, found) in keys.iter().zip(self.get(&keys).await) {
                 let (value, sequence) = found?.unwrap_or_default();
                 match read_key(key) {
-                    Some(Name::Room(room)) => {
+                    Some(RecordName::Room(room)) => {
                         let before = held.len();
                         held.extend(Room::read(&value).held_by(dead).map(|member| Held::Member {
                             room: room.clone(),
@@ -311,7 +317,7 @@ impl Presence {
                             unheld.push((key, value, sequence));
                         }
                     }
-                    Some(Name::Slot(slot)) => held.push(Held::Slot(slot)),
+                    Some(RecordName::Slot(slot)) => held.push(Held::Slot(slot)),
                     None => unheld.push((key, value, sequence)),
                 }
             }
@@ -320,8 +326,8 @@ impl Presence {
                 .iter()
                 .map(|(key, value, sequence)| self.bucket.put(key, value.clone(), Some(*sequence)));
             let mut removable = Vec::new();
-            for ((key, value, _), answer) in unheld.iter().zip(self.questions.ask(fences).await) {
-                if let Some(sequence) = jetstream::change(answer)? {
+            for ((key, value, _), reply) in unheld.iter().zip(self.requests.send(fences).await) {
+                if let Some(sequence) = jetstream::stored_sequence(reply)? {
                     removable.push(index_key(dead, key));
                     if value.is_empty() {
                         self.empty.add(sequence);
@@ -342,14 +348,14 @@ fn lease_key(id: LeaseId) -> String {
     format!("l.{id}")
 }
 
-/// Returns the announcements in a message that the bucket republished on a room's channel, each with its version. `None` for a message of
-/// another origin.
+/// Returns the announcements in a message that the bucket republished on a room's channel, each with its version; `None` for any other
+/// message.
 pub(super) fn announcements(message: &ServerMessage) -> Option<Vec<(Bytes, u64)>> {
-    // Both are written by JetStream itself.
+    // JetStream writes these headers.
     message.header("Nats-Stream")?;
     let sequence = message.header("Nats-Sequence")?.parse().ok()?;
     let Some(epoch) = message.header(EPOCH).and_then(|epoch| epoch.parse().ok()) else {
-        // This change announces nothing.
+        // This change has no announcement.
         return Some(Vec::new());
     };
     let texts = message
@@ -371,13 +377,13 @@ fn version(epoch: u64, sequence: u64, number: u64) -> u64 {
         .saturating_add(number)
 }
 
-fn stored<T: Default>(result: Result<T, Unanswered>) -> Stored<T> {
+fn stored<T: Default>(result: Result<T, RequestError>) -> Stored<T> {
     let mut stored = Stored::<()>::default();
-    let value = note(&mut stored, result).unwrap_or_default();
+    let value = ok_or_note(&mut stored, result).unwrap_or_default();
     stored.map(|()| value)
 }
 
-/// The attempts of a change that other nodes preempt.
+/// The attempts at a change that other nodes preempt.
 struct Attempts {
     first: Instant,
     last: Instant,
@@ -401,8 +407,8 @@ impl Attempts {
         self.first.elapsed() > PATIENCE
     }
 
-    /// Waits for a random time, at most a multiple of the last attempt's duration. Of simultaneous attempts one succeeds, so after a fixed
-    /// time a slow server would work mostly in vain.
+    /// Waits for a random time, at most a multiple of the last attempt's duration. Only one of simultaneous attempts succeeds, so with a fixed
+    /// pause a slow server would mostly work in vain.
     async fn pause(&mut self) {
         let part = uuid::Uuid::new_v4().as_u128() % 1024;
         let longest = self.last.elapsed() * (1 << self.count.min(2));

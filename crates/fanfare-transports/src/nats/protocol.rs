@@ -22,18 +22,18 @@ pub(super) enum ServerOp {
     Ping,
     Pong,
     Ok,
-    /// The server refused something.
+    /// The server refused an operation.
     Error(String),
 }
 
-/// A server's description of itself: the fields that are used here, all of them optional.
+/// A server's description of itself: the fields that a node uses, all of them optional.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(super) struct Info {
-    /// The largest message that it carries.
+    /// The largest message that the server carries; 0 if it did not say.
     pub(super) max_payload: usize,
     pub(super) tls_required: bool,
-    /// The text that a key signs.
+    /// The text to sign with a key.
     pub(super) nonce: String,
 }
 
@@ -42,13 +42,13 @@ pub(super) struct Info {
 pub(super) struct ServerMessage {
     pub(super) sid: u64,
     pub(super) subject: Bytes,
-    /// The lines of headers, the version's with a status first.
+    /// The lines of headers. The first line has the version, and a status if there is one.
     pub(super) headers: Bytes,
     pub(super) payload: Bytes,
 }
 
 impl ServerMessage {
-    /// Returns the status in place of an answer, such as `503` if there is no subscriber.
+    /// Returns the status that replaces a reply, such as `503` if there is no subscriber.
     pub(super) fn status(&self) -> Option<u16> {
         let line = self.lines().next()?.strip_prefix(VERSION)?.trim();
         line.get(..3)?.parse().ok()
@@ -76,10 +76,10 @@ impl ServerMessage {
 
 /// The server violated the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this is no NATS server, or it sent something that is not of the protocol")]
+#[error("this is no NATS server, or it violated the protocol")]
 pub(super) struct NotNats;
 
-/// Takes the first operation from `buffer`; `None` if it is incomplete.
+/// Removes and returns the first operation in `buffer`; `None` if it is incomplete.
 ///
 /// # Errors
 /// If it is not an operation of a NATS server.
@@ -110,7 +110,8 @@ pub(super) fn next(buffer: &mut BytesMut) -> Result<Option<ServerOp>, NotNats> {
     Ok(Some(op))
 }
 
-/// Takes `MSG <subject> <sid> [reply] <bytes>` or `HMSG <subject> <sid> [reply] <header bytes> <all bytes>` and the message.
+/// Removes and returns the message of the line `MSG <subject> <sid> [reply] <bytes>` or
+/// `HMSG <subject> <sid> [reply] <header bytes> <all bytes>`.
 fn message(buffer: &mut BytesMut, end: usize, has_headers: bool) -> Result<Option<ServerOp>, NotNats> {
     let words: Vec<&[u8]> = buffer[..end]
         .split(|byte| *byte == b' ')
@@ -137,7 +138,7 @@ fn message(buffer: &mut BytesMut, end: usize, has_headers: bool) -> Result<Optio
         buffer.reserve(whole - buffer.len());
         return Ok(None);
     }
-    // Copied, so that a small message does not keep alive all that was read with it.
+    // Copied, so that a small message does not retain the whole buffer.
     let subject = Bytes::copy_from_slice(subject);
     let body = &buffer[end + 2..end + 2 + size];
     let message = ServerMessage {
@@ -155,21 +156,21 @@ fn message(buffer: &mut BytesMut, end: usize, has_headers: bool) -> Result<Optio
 pub(super) const PING: &[u8] = b"PING\r\n";
 pub(super) const PONG: &[u8] = b"PONG\r\n";
 
-/// A message to publish. None of the texts has a space or the end of a line in it.
+/// A message to publish. The subject has no space, and no text has a line break.
 pub(super) struct Publish {
     pub(super) subject: String,
-    /// Names and values.
+    /// The names and values.
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) payload: Bytes,
 }
 
 impl Publish {
-    /// Appends the message to `out`. The answer is sent to the subject `reply`.
+    /// Appends the message to `out`. With `reply`, the receiver replies on that subject.
     pub(super) fn write(&self, reply: Option<&str>, out: &mut Vec<u8>) {
         let reply = reply.map_or(String::new(), |reply| format!("{reply} "));
         let (subject, size) = (&self.subject, self.payload.len());
         let headers = self.headers();
-        // Writing to a vector does not fail.
+        // Writing to a vector never fails.
         let _ = if headers.is_empty() {
             write!(out, "PUB {subject} {reply}{size}\r\n")
         } else {
@@ -184,7 +185,7 @@ impl Publish {
         out.extend_from_slice(b"\r\n");
     }
 
-    /// Returns its size, which the server's `max_payload` limits.
+    /// Returns the size that the server's `max_payload` limits.
     pub(super) fn size(&self) -> usize {
         self.headers().len() + self.payload.len()
     }
@@ -221,7 +222,7 @@ mod tests {
 
     use super::*;
 
-    /// All operations in `text`, which arrives `step` bytes at a time.
+    /// Returns all operations in `text`, which arrives `step` bytes at a time.
     fn read(text: &[u8], step: usize) -> Result<Vec<ServerOp>, NotNats> {
         let (mut buffer, mut ops) = (BytesMut::new(), Vec::new());
         for part in text.chunks(step) {
@@ -244,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_sends() {
+    fn operations_of_a_server_are_read() {
         let text =
             b"INFO {\"version\":\"2.9.10\",\"max_payload\":1048576,\"host\":\"localhost\",\"x\":[]} \r\n\
             PING\r\nPONG\r\n+OK\r\n-ERR 'Stale Connection'\r\n\
@@ -271,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_nats() {
+    fn other_protocols_are_refused() {
         for text in [
             "HTTP/1.1 400 Bad Request\r\n",
             "\r\n",
@@ -293,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_of_foreign_programs_harm_nothing() {
+    fn malformed_headers_are_ignored() {
         for (headers, status, value) in [
             (
                 "NATS/1.0 404 Message Not Found\r\nA: b\r\n\r\n",
@@ -317,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_sends() {
+    fn operations_of_a_client_are_written() {
         let mut out = Vec::new();
         subscribe("a.>", 1, &mut out);
         unsubscribe(1, &mut out);

@@ -19,7 +19,7 @@ use super::{
     exchange::Exchange,
     journal,
     names::Names,
-    order::Order,
+    order::Sequencer,
     presence,
     protocol::{self, ServerMessage},
 };
@@ -29,12 +29,12 @@ struct Subscriptions {
     names: Names,
     exchange: Arc<Exchange>,
     sids: Mutex<Sids>,
-    /// Abort with the connection.
+    /// Aborted when the connection is dropped.
     _tasks: JoinSet<()>,
 }
 
-/// The numbers of subscriptions: odd for all channels, even for others. NATS would send a message twice to two subscriptions to one
-/// subject.
+/// The numbers of subscriptions: odd for the one to all channels, even for others. NATS would send a message twice to two subscriptions to
+/// one subject.
 #[derive(Default)]
 struct Sids {
     by_subject: HashMap<Box<str>, u64>,
@@ -58,14 +58,17 @@ pub(super) async fn open(address: &Address, names: &Names) -> Result<Receiver, F
         _tasks: tasks,
     };
     let journal = journal::stream(names);
-    let order = Order::new(journal.clone());
-    let start = (open.reader, exchange, order, names.clone(), journal);
+    let sequencer = Sequencer::new(journal.clone());
+    let start = (open.reader, exchange, sequencer, names.clone(), journal);
     let messages = stream::unfold(
         start,
-        async move |(mut reader, exchange, mut order, names, journal)| {
-            let message = next(&mut reader, &exchange, &mut order, &names).await?;
+        async move |(mut reader, exchange, mut sequencer, names, journal)| {
+            let message = next(&mut reader, &exchange, &mut sequencer, &names).await?;
             let received = received(&names, &journal, &message);
-            Some((stream::iter(received), (reader, exchange, order, names, journal)))
+            Some((
+                stream::iter(received),
+                (reader, exchange, sequencer, names, journal),
+            ))
         },
     );
     Ok(Receiver {
@@ -80,30 +83,30 @@ pub(super) async fn open(address: &Address, names: &Names) -> Result<Receiver, F
 async fn next(
     reader: &mut Reader,
     exchange: &Exchange,
-    order: &mut Order,
+    sequencer: &mut Sequencer,
     names: &Names,
 ) -> Option<ServerMessage> {
     loop {
-        if let Some(message) = order.next() {
+        if let Some(message) = sequencer.next() {
             return Some(message);
         }
-        let read = match order.deadline() {
+        let read = match sequencer.deadline() {
             None => reader.next().await,
             Some(deadline) => {
                 let Ok(read) = timeout_at(deadline, reader.next()).await else {
-                    order.expire(Instant::now());
+                    sequencer.expire(Instant::now());
                     continue;
                 };
                 read
             }
         };
         if let Ok(Some(op)) = read {
-            if let Some(message) = exchange.take(op) {
+            if let Some(message) = exchange.handle(op) {
                 let is_of_nodes = names.is_of_nodes(&message.subject);
-                order.arrived(message, is_of_nodes, Instant::now());
+                sequencer.push(message, is_of_nodes, Instant::now());
             }
-        } else if order.deadline().is_some() {
-            order.end();
+        } else if sequencer.deadline().is_some() {
+            sequencer.release_all();
         } else {
             exchange.lost();
             return None;
@@ -111,7 +114,7 @@ async fn next(
     }
 }
 
-/// Returns what a message carries: itself, or its announcements.
+/// Returns the message in the port's form. A change of a room becomes its announcements.
 fn received(names: &Names, journal: &str, message: &ServerMessage) -> Vec<Received> {
     let by_all_channels = message.sid % 2 == 1;
     let received = |payload, version| Received {
@@ -135,8 +138,8 @@ fn received(names: &Names, journal: &str, message: &ServerMessage) -> Vec<Receiv
 }
 
 impl Subscriptions {
-    async fn carry_out(&self, operations: Vec<u8>) -> Result<(), Failed> {
-        let refusals = self.exchange.carry_out(operations).await?;
+    async fn flush(&self, operations: Vec<u8>) -> Result<(), Failed> {
+        let refusals = self.exchange.flush(operations).await?;
         refusals.any().map_or(Ok(()), Err)
     }
 }
@@ -151,7 +154,7 @@ impl Subscriber for Subscriptions {
                     protocol::subscribe(&name, sid, &mut operations);
                 }
             }
-            self.carry_out(operations).await
+            self.flush(operations).await
         })
     }
 
@@ -159,20 +162,18 @@ impl Subscriber for Subscriptions {
         Box::pin(async move {
             let mut operations = Vec::new();
             for subject in subjects {
-                if let Some(sid) = locked(&self.sids)
-                    .by_subject
-                    .remove(&*self.names.subject(subject))
-                {
+                let name = self.names.subject(subject);
+                if let Some(sid) = locked(&self.sids).by_subject.remove(&*name) {
                     protocol::unsubscribe(sid, &mut operations);
                 }
             }
-            self.carry_out(operations).await
+            self.flush(operations).await
         })
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), Failed>> {
         // The reply follows everything that the server has sent before.
-        Box::pin(self.carry_out(Vec::new()))
+        Box::pin(self.flush(Vec::new()))
     }
 }
 

@@ -1,7 +1,7 @@
-//! The records of presence as JetStream keeps them, and how changes change them. Nothing here does I/O.
+//! The records of presence in JetStream: their form, and the effect of changes. Nothing here does I/O.
 //!
-//! A room is one key, whose value has a line for each holder of each user, in the order in which they entered; a slot is one key
-//! with a line for each lease; a lease is one key with one line. Lines that no node wrote are ignored, and gone with the next change.
+//! A room is one key, whose value has a line for each holder of each user, in the order in which they entered. A slot is one key with a line
+//! for each lease, and a lease is one key with one line. Lines that no node wrote are ignored, and removed by the next change.
 
 use std::{collections::HashMap, fmt::Write as _, time::Duration};
 
@@ -16,7 +16,7 @@ use fanfare_core::{Member, UserId, millis};
 
 use super::names;
 
-/// How far nodes' readings of the server's clock may differ: cleaners wait so much longer.
+/// The difference between nodes' readings of the server's clock: cleaners wait longer by this time.
 const CLOCK_MARGIN: Duration = ANSWER_TIMEOUT;
 
 /// The holders of the users in a room.
@@ -30,11 +30,11 @@ struct Holder {
     member: Member,
 }
 
-/// How many places of a slot each lease holds.
+/// The number of places of a slot that each lease holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Places(Vec<(LeaseId, u32)>);
 
-/// The state of a lease, which is the line in its key. Times are milliseconds since 1970 by the server's clock.
+/// The state of a lease, which is a line in its key. Times are milliseconds since 1970 by the server's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LeaseState {
     Live { until: u64 },
@@ -62,7 +62,7 @@ impl Room {
         line
     }
 
-    /// Returns the bytes of the lines by which `lease` holds `user`.
+    /// Returns the size of the lines by which `lease` holds `user`, in bytes.
     pub(super) fn size_of(&self, lease: LeaseId, user: &UserId) -> usize {
         let own = self
             .0
@@ -84,7 +84,8 @@ impl Room {
         own + others == 0
     }
 
-    /// Removes `lease` as a holder of `user`. Returns whether the user has no holder any more, and `lease` was one or `even_if_unheld`.
+    /// Removes `lease` from the holders of `user`. Returns `true` if the user has no holder now, and `lease` was one or `even_if_unheld` is
+    /// set.
     pub(super) fn leave(&mut self, lease: LeaseId, user: &UserId, even_if_unheld: bool) -> bool {
         let (own, others) = self.count(lease, user);
         self.0
@@ -92,7 +93,7 @@ impl Room {
         others == 0 && (own > 0 || even_if_unheld)
     }
 
-    /// Returns the number of lines that `lease` has for `user`, and that others have.
+    /// Returns the number of lines for `user` of `lease`, and of all other leases.
     fn count(&self, lease: LeaseId, user: &UserId) -> (usize, usize) {
         let of_user = self.0.iter().filter(|holder| holder.member.user == *user);
         let (own, others): (Vec<_>, Vec<_>) = of_user.partition(|holder| holder.lease == lease);
@@ -123,7 +124,7 @@ impl Room {
         RoomMembers {
             version,
             members,
-            too_many: false, // a record has a limit of its own
+            too_many: false, // the size of a record is limited
         }
     }
 }
@@ -163,7 +164,8 @@ impl Places {
         value.into_bytes()
     }
 
-    /// Gives `lease` `count` places, unless all leases together would then hold more than `most`. Returns whether it holds them.
+    /// Sets the number of places of `lease` to `count`, unless it grows and all leases together would hold more than `most`. Returns whether
+    /// the number was set.
     pub(super) fn set(&mut self, lease: LeaseId, count: u32, most: Option<u32>) -> bool {
         let sum = |own: bool| {
             let places = self.0.iter().filter(|(holder, _)| (*holder == lease) == own);
@@ -218,10 +220,10 @@ impl LeaseState {
         }
     }
 
-    /// Takes or renews `lease`, whose state is `state`, at `now`. Returns the new end of its term.
+    /// Acquires or renews `lease` at `now`. Returns the new end of its term.
     ///
     /// # Errors
-    /// If the lease is over; whether it was cleaned.
+    /// [`Renewal::Gone`] if the lease is over.
     pub(super) fn renew(state: &mut Option<Self>, lease: Lease, now: u64) -> Result<u64, Renewal> {
         match *state {
             Some(Self::Cleaning { .. } | Self::Cleaned { .. }) => {
@@ -308,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_and_the_last_are_transitions() {
+    fn the_first_and_the_last_holder_of_a_user_are_transitions() {
         let mut room = Room::default();
         let (ann, bob) = (member("a n\u{e9}n"), member("bob"));
         assert!(room.enter(A, &ann, 1));
@@ -335,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_node_wrote_is_ignored() {
+    fn lines_that_no_node_wrote_are_ignored() {
         let mut room = Room::default();
         room.enter(A, &member("a"), 1);
         let mut value = room.write();
@@ -351,12 +353,12 @@ mod tests {
     }
 
     #[test]
-    fn slots_have_so_many_places() {
+    fn slots_have_a_limit_of_places() {
         let mut places = Places::default();
         assert!(places.set(A, 2, Some(3)));
         assert!(!places.set(B, 2, Some(3)));
         assert!(places.set(B, 1, Some(3)));
-        // As many as it holds, though the limit is lower now.
+        // The lease keeps its number of places although the limit is lower.
         assert!(places.set(A, 2, Some(1)));
         assert!(!places.set(A, 3, Some(3)));
         assert!(places.set(A, 9, None));
@@ -366,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn leases_live_are_cleaned_and_forgotten() {
+    fn leases_are_renewed_cleaned_and_forgotten() {
         let (mut a, mut b) = (None, None);
         let renew = |state: &mut _, id, until, now| LeaseState::renew(state, Lease { id, until }, now);
         let gone = |cleaned| Err(Renewal::Gone { cleaned });

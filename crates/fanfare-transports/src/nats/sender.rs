@@ -1,4 +1,4 @@
-//! The connection that publishes, and sends questions to JetStream.
+//! The connection that publishes, and sends requests to JetStream.
 
 use std::{slice, sync::Arc};
 
@@ -12,27 +12,27 @@ use tokio::task::JoinSet;
 use super::{
     address::Address,
     connection::{self, Reader},
-    empty::Empty,
+    empty_records::EmptyRecords,
     exchange::Exchange,
     ids::{self, Ids},
     journal::Journal,
     names::Names,
     presence::Presence,
     protocol::{self, Publish},
-    questions::Questions,
+    requests::Requests,
 };
 
-/// The number of the subscription to answers.
-const ANSWERS: u64 = 1;
+/// The number of the subscription to replies.
+const REPLIES: u64 = 1;
 
 /// A connection that publishes.
 pub(super) struct Connection {
     names: Names,
-    questions: Arc<Questions>,
+    requests: Arc<Requests>,
     pub(super) ids: Arc<Ids>,
     presence: Presence,
     journal: Journal,
-    /// Abort with the connection.
+    /// Aborted when the connection is dropped.
     _tasks: JoinSet<()>,
 }
 
@@ -40,98 +40,87 @@ impl Connection {
     /// Opens a connection.
     ///
     /// # Errors
-    /// If no server accepts it, or this node may not receive answers.
+    /// If no server accepts it, or the node has no right to receive replies.
     pub(super) async fn open(
         address: &Address,
         names: Names,
-        empty: Arc<Empty>,
+        empty: Arc<EmptyRecords>,
         max_history_bytes: usize,
     ) -> Result<Self, Failed> {
         let open = connection::open(address).await?;
         let (exchange, outgoing) = Exchange::new();
-        let questions = Arc::new(Questions::new(Arc::new(exchange), open.max_payload));
+        let requests = Arc::new(Requests::new(Arc::new(exchange), open.max_payload));
         let mut tasks = JoinSet::new();
         tasks.spawn(open.writer.run(outgoing));
-        tasks.spawn(read(open.reader, Arc::clone(&questions)));
+        tasks.spawn(read(open.reader, Arc::clone(&requests)));
         let mut subscribe = Vec::new();
-        protocol::subscribe(&format!("{}*", questions.inbox()), ANSWERS, &mut subscribe);
-        let refusals = questions.exchange.carry_out(subscribe).await?;
+        protocol::subscribe(&requests.inbox(), REPLIES, &mut subscribe);
+        let refusals = requests.exchange.flush(subscribe).await?;
         if let Some(refused) = refusals.any() {
             return Err(refused);
         }
-        let ids = Arc::new(Ids::new(&names, Arc::clone(&questions)));
+        let ids = Arc::new(Ids::new(&names, Arc::clone(&requests)));
         Ok(Self {
-            journal: Journal::new(
-                &names,
-                Arc::clone(&questions),
-                Arc::clone(&ids),
-                max_history_bytes,
-            ),
-            presence: Presence::new(&names, Arc::clone(&questions), Arc::clone(&ids), empty),
+            journal: Journal::new(&names, Arc::clone(&requests), Arc::clone(&ids), max_history_bytes),
+            presence: Presence::new(&names, Arc::clone(&requests), Arc::clone(&ids), empty),
             ids,
             names,
-            questions,
+            requests,
             _tasks: tasks,
         })
     }
 
-    /// Publishes `messages` through the journal. Those that it does not keep are published without it.
-    async fn keep(&self, messages: &[Message]) -> Vec<Published> {
+    /// Publishes `messages` through the journal. Messages that the journal refuses are published without it.
+    async fn publish_kept(&self, messages: &[Message]) -> Vec<Published> {
         let mut published = Vec::with_capacity(messages.len());
         for (message, kept) in messages.iter().zip(self.journal.publish(messages).await) {
             match kept {
                 Ok(result) => published.push(result),
                 Err(reason) => {
-                    let mut carried = self.carry(slice::from_ref(message)).await;
+                    let mut plain = self.publish_plain(slice::from_ref(message)).await;
                     let unkept = |accepted| Accepted {
                         unkept: Some(reason),
                         ..accepted
                     };
-                    published.extend(carried.pop().map(|result| result.map(unkept)));
+                    published.extend(plain.pop().map(|result| result.map(unkept)));
                 }
             }
         }
         published
     }
 
-    /// Publishes `messages` in one go.
-    async fn carry(&self, messages: &[Message]) -> Vec<Published> {
-        let (mut out, mut notes) = (Vec::new(), Vec::new());
+    /// Publishes `messages` without the journal.
+    async fn publish_plain(&self, messages: &[Message]) -> Vec<Published> {
+        let (mut out, mut id_requests) = (Vec::new(), Vec::new());
         let mut subjects = Vec::with_capacity(messages.len());
         for message in messages {
             let subject = self.names.subject(&message.subject);
-            if self.questions.too_large(message.payload.len()).is_none() {
+            if self.requests.too_large(message.payload.len()).is_none() {
                 let publish = Publish {
                     subject: subject.clone(),
                     headers: Vec::new(),
                     payload: message.payload.clone(),
                 };
                 publish.write(None, &mut out);
-                notes.extend(
-                    message
-                        .id
-                        .map(|id| self.questions.write(&self.ids.published(&id), &mut out)),
-                );
+                let mark = message.id.map(|id| self.ids.published(&id));
+                id_requests.extend(mark.map(|mark| self.requests.write(&mark, &mut out)));
             }
             subjects.push(subject);
         }
-        let Ok(refusals) = self.questions.exchange.carry_out(out).await else {
+        let Ok(refusals) = self.requests.exchange.flush(out).await else {
             return vec![Err(PublishError::Lost); messages.len()];
         };
-        let mut notes = self
-            .questions
-            .answers_to(notes, Some(&refusals))
-            .await
-            .into_iter();
+        let id_replies = self.requests.replies(id_requests, Some(&refusals)).await;
+        let mut id_replies = id_replies.into_iter();
         let published = messages.iter().zip(&subjects).map(|(message, subject)| {
-            if let Some(reason) = self.questions.too_large(message.payload.len()) {
+            if let Some(reason) = self.requests.too_large(message.payload.len()) {
                 return Err(PublishError::Refused(reason));
             }
-            let note = message.id.and_then(|_| notes.next());
-            if let Some(refused) = refusals.of(subject) {
-                return Err(PublishError::Refused(refused));
+            let id_reply = message.id.and_then(|_| id_replies.next());
+            match refusals.of(subject) {
+                Some(refused) => Err(PublishError::Refused(refused)),
+                None => Ok(ids::accepted(id_reply, None)),
             }
-            Ok(ids::accepted(note, None))
         });
         published.collect()
     }
@@ -144,9 +133,9 @@ impl Sender for Connection {
             // A later message must not overtake a kept one, which the stream republishes.
             for run in messages.chunk_by(|one, next| one.keep.is_some() == next.keep.is_some()) {
                 if run[0].keep.is_some() {
-                    published.extend(self.keep(run).await);
+                    published.extend(self.publish_kept(run).await);
                 } else {
-                    published.extend(self.carry(run).await);
+                    published.extend(self.publish_plain(run).await);
                 }
             }
             (published, Ok(Vec::new()))
@@ -154,7 +143,7 @@ impl Sender for Connection {
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), Failed>> {
-        Box::pin(async move { Ok(self.questions.exchange.carry_out(Vec::new()).await.map(|_| ())?) })
+        Box::pin(async move { Ok(self.requests.exchange.flush(Vec::new()).await.map(drop)?) })
     }
 
     fn ids(&self) -> &dyn IdStore {
@@ -170,12 +159,12 @@ impl Sender for Connection {
     }
 }
 
-/// Reads answers until the connection ends.
-async fn read(mut reader: Reader, questions: Arc<Questions>) {
+/// Reads replies until the connection ends.
+async fn read(mut reader: Reader, requests: Arc<Requests>) {
     while let Ok(Some(op)) = reader.next().await {
-        if let Some(answer) = questions.exchange.take(op) {
-            questions.arrived(answer);
+        if let Some(reply) = requests.exchange.handle(op) {
+            requests.arrived(reply);
         }
     }
-    questions.lost();
+    requests.lost();
 }

@@ -1,21 +1,23 @@
-//! A URL of a Redis server, read and checked without connecting.
+//! URLs of Redis servers, read and checked without connecting.
 
 use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsCertificates};
 use url::Url;
 
+use crate::texts;
+
 const FORM: &str = "expected redis://[[user]:password@]host[:port][/database]";
 
-/// Reads `url`; a server behind TLS must have a certificate by `authorities`.
+/// Reads `url`. A server behind TLS must have a certificate by `authorities`.
 ///
 /// # Errors
-/// If it is not usable. The text contains no part of the URL, since any part may be a password.
+/// If it is not usable. The reason contains no part of the URL, since any part may be a password.
 pub(super) fn read(url: &str, authorities: Option<&TlsCertificates>) -> Result<ConnectionInfo, &'static str> {
     check(url)?;
     let info = url.into_connection_info().map_err(|_| FORM)?;
     if !is_encrypted(&info) {
         return Ok(info);
     }
-    // Fails if a provider is installed already, which serves as well.
+    // Fails if a provider is installed already, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match authorities {
         Some(authorities) => {
@@ -50,7 +52,7 @@ pub(super) fn is_encrypted(info: &ConnectionInfo) -> bool {
 }
 
 /// Returns `info` with another host and port.
-pub(super) fn moved(info: &ConnectionInfo, host: &str, port: u16) -> ConnectionInfo {
+pub(super) fn with_address(info: &ConnectionInfo, host: &str, port: u16) -> ConnectionInfo {
     let addr = match info.addr() {
         ConnectionAddr::TcpTls {
             insecure, tls_params, ..
@@ -65,7 +67,7 @@ pub(super) fn moved(info: &ConnectionInfo, host: &str, port: u16) -> ConnectionI
     info.clone().set_addr(addr)
 }
 
-/// Returns the host and the port of a server that has them.
+/// Returns the host and the port; for a socket, an empty host.
 pub(super) fn host_and_port(info: &ConnectionInfo) -> (String, u16) {
     match info.addr() {
         ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => (host.clone(), *port),
@@ -73,15 +75,11 @@ pub(super) fn host_and_port(info: &ConnectionInfo) -> (String, u16) {
     }
 }
 
-/// Returns the host and the port, or the path of the socket.
+/// Returns the host and the port, or the path of the socket, for logs.
 pub(super) fn place(info: &ConnectionInfo) -> String {
     match info.addr() {
         ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
-            if host.contains(':') {
-                format!("[{host}]:{port}")
-            } else {
-                format!("{host}:{port}")
-            }
+            texts::host_and_port(host, *port)
         }
         ConnectionAddr::Unix(path) => path.display().to_string(),
         other => other.to_string(),
@@ -91,11 +89,9 @@ pub(super) fn place(info: &ConnectionInfo) -> String {
 fn check(url: &str) -> Result<(), &'static str> {
     let url = Url::parse(url).map_err(|_| FORM)?;
     if url.fragment().is_some() {
-        return Err(
-            "found a fragment (what follows a `#`), expected none; write a `#` in a password as `%23`",
-        );
+        return Err(texts::FRAGMENT);
     }
-    // The name of an unknown parameter is not repeated: of `redis://user:1?secret@host` it would be the secret.
+    // The error does not repeat an unknown parameter: in `redis://user:1?secret@host` that is the secret.
     if matches!(url.scheme(), "unix" | "redis+unix") {
         let is_known = |name: &str| matches!(name, "db" | "user" | "pass" | "protocol");
         return if url.query_pairs().all(|(name, _)| is_known(&name)) {
@@ -148,7 +144,7 @@ mod tests {
             assert_eq!(found, (expected.to_owned(), database), "{url}");
             let tls = url.starts_with("rediss:") || url.starts_with("valkeys:");
             assert_eq!(is_encrypted(&info), tls, "{url}");
-            let elsewhere = moved(&info, "::2", 9);
+            let elsewhere = with_address(&info, "::2", 9);
             let is_socket = url.contains("unix");
             assert_eq!(place(&elsewhere), "[::2]:9");
             assert_eq!(is_encrypted(&elsewhere), tls && !is_socket, "{url}");

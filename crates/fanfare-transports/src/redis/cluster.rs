@@ -1,4 +1,4 @@
-//! The node of a Redis Cluster that all of Fanfare's nodes use, and how it is found.
+//! Finds the node of a Redis Cluster that all of Fanfare's nodes use.
 //!
 //! It is the master of the slot of one key, here called the hub. Every server redirects a command for that key to the hub, so the hub is
 //! found and checked without the Cluster's map. If the slot moves, by a failover or a migration, all nodes follow.
@@ -18,37 +18,37 @@ use redis::{
 use super::{
     address,
     errors::ErrorTexts,
-    server::{self, Server, Side, most_named},
+    server::{self, Purpose, QUESTION_TIMEOUT, Server, majority},
 };
 use crate::OpenError;
 
-/// Nodes that are remembered besides the configured ones.
-const LEARNED: usize = 64;
+/// The most nodes that are remembered, with the configured ones.
+const MAX_NODES: usize = 64;
 /// The most redirections that a search follows.
-const HOPS: usize = 4;
-/// Checks in a row after which a Cluster that is down counts as unavailable: a failover is over by then.
-const DOWN: u32 = 5;
-
+const MAX_REDIRECTIONS: usize = 4;
+/// The number of checks in a row after which a Cluster that is down counts as unavailable: a failover is over by then.
+const MAX_DOWN_CHECKS: u32 = 5;
 /// The longest time that a Cluster takes to forward a publication from one node to another.
 const BUS_DELAY: Duration = Duration::from_millis(400);
-/// How often the library follows a key to another node.
+/// The most times that the client library follows a key to another node.
 const RETRIES: u32 = 3;
 
-/// See the module's documentation.
+/// The nodes of a Cluster, and the hub among them.
 pub(super) struct Cluster {
+    /// The key whose slot's master is the hub.
     key: String,
-    /// The hubs at which this node published last, and received last.
-    last: Mutex<[Option<String>; 2]>,
-    /// The library's own client for Clusters.
+    /// The hub of the last connection for each [`Purpose`].
+    last_hubs: Mutex<[Option<String>; 2]>,
+    /// The client library's own client for Clusters.
     pub(super) client: ClusterClient,
-    /// The configured nodes.
-    seeds: String,
-    /// The configured nodes, and then those that the hub was found at.
+    /// The configured nodes, for the log.
+    pub(super) seeds: String,
+    /// The configured nodes, and those that were the hub.
     nodes: Mutex<Vec<ConnectionInfo>>,
 }
 
 impl Cluster {
-    /// The Cluster of these nodes, at least one.
+    /// Returns the Cluster of these nodes, at least one.
     ///
     /// # Errors
     /// If this system cannot connect to such a server.
@@ -65,44 +65,37 @@ impl Cluster {
         if let Some(authorities) = authorities.filter(|_| seeds.iter().any(address::is_encrypted)) {
             client = client.certs(authorities.clone());
         }
-        let client = client.build().map_err(|_| OpenError::BadSetting {
-            name: "cluster",
-            reason: "expected servers that this system can connect to".to_owned(),
-        })?;
+        let unusable = |_| OpenError::setting("cluster", "expected servers that this system can connect to");
+        let client = client.build().map_err(unusable)?;
         let places: Vec<String> = seeds.iter().map(address::place).collect();
         Ok(Self {
             key,
-            last: Mutex::default(),
+            last_hubs: Mutex::default(),
             client,
             seeds: places.join(", "),
             nodes: Mutex::new(seeds.to_vec()),
         })
     }
 
-    /// The configured nodes.
-    pub(super) fn address(&self) -> String {
-        self.seeds.clone()
-    }
-
-    /// Connects to the hub, for publishing or for receiving.
+    /// Connects to the hub.
     ///
     /// If the hub has changed, the Cluster may still forward publications from the old hub to the new one. Later events could overtake them,
     /// or they could be received twice, so this waits until they have arrived.
-    pub(super) async fn find(&self, side: Side, texts: &ErrorTexts) -> Result<Server, Failed> {
-        let server = self.search(texts).await?;
+    pub(super) async fn connect(&self, purpose: Purpose, texts: &ErrorTexts) -> Result<Server, Failed> {
+        let server = self.find_hub(texts).await?;
         let place = address::place(server.client.get_connection_info());
-        let last = locked(&self.last)[side as usize].replace(place.clone());
+        let last = locked(&self.last_hubs)[purpose as usize].replace(place.clone());
         if last.is_some_and(|last| last != place) {
             tokio::time::sleep(BUS_DELAY).await;
         }
         Ok(server)
     }
 
-    async fn search(&self, texts: &ErrorTexts) -> Result<Server, Failed> {
+    async fn find_hub(&self, texts: &ErrorTexts) -> Result<Server, Failed> {
         let nodes = locked(&self.nodes).clone();
         let answers = nodes.iter().map(|node| async {
             let answer = async {
-                let connection = server::connect_briefly(&Client::open(node.clone())?).await?;
+                let connection = server::connect(&Client::open(node.clone())?, QUESTION_TIMEOUT).await?;
                 self.hub(node, &connection).await
             };
             let hub = answer
@@ -110,15 +103,15 @@ impl Cluster {
                 .map(|hub| hub.unwrap_or_else(|| address::host_and_port(node)));
             hub.map_err(|error| format!("{}: {}", address::place(node), texts.describe(&error)))
         });
-        let (mut host, mut port) = most_named(answers, None).await?;
-        for _ in 0..HOPS {
-            let info = address::moved(&nodes[0], &host, port);
+        let (mut host, mut port) = majority(answers, None).await?;
+        for _ in 0..MAX_REDIRECTIONS {
+            let info = address::with_address(&nodes[0], &host, port);
             let at = |error: &RedisError| format!("{}: {}", address::place(&info), texts.describe(error));
             let server = Server::connect(&info).await.map_err(|error| at(&error))?;
             let hub = self.hub(&info, &server.connection).await;
             match hub.map_err(|error| at(&error))? {
                 None => {
-                    self.learn(info);
+                    self.remember(info);
                     return Ok(server);
                 }
                 Some(hub) => (host, port) = hub,
@@ -127,11 +120,10 @@ impl Cluster {
         Err("the Cluster's nodes do not agree on who has the slot".to_owned())
     }
 
-    /// Carries out `commands`, which a node redirected because their slot has moved or is migrating. Returns each answer; `None` for an
-    /// error.
+    /// Executes `commands`, which a node redirected because their slot has moved or is migrating. Returns each answer; `None` for an error.
     ///
-    /// The library's own client for Clusters does it, which follows each key. It cannot publish: after a lost connection it repeats commands
-    /// that may have been carried out.
+    /// Uses the client library's own client, which follows each key. It must not publish: after a lost connection it repeats commands that
+    /// may have been executed.
     pub(super) async fn follow(&self, commands: &[Cmd]) -> Vec<Option<Value>> {
         let start = Instant::now();
         let mut values = vec![None; commands.len()];
@@ -158,14 +150,14 @@ impl Cluster {
             Ok(None) => {}
             Ok(Some((host, port))) => return Err(format!("the slot has moved to {host}:{port}")),
             Err(error) if error.code() == Some("CLUSTERDOWN") => {
-                if server.down.fetch_add(1, Ordering::Relaxed) + 1 < DOWN {
+                if server.down_checks.fetch_add(1, Ordering::Relaxed) + 1 < MAX_DOWN_CHECKS {
                     return Ok(());
                 }
                 return Err(texts.describe(&error));
             }
-            Err(error) => server::alive(texts, Err(error))?,
+            Err(error) => server::check_alive(texts, Err(error))?,
         }
-        server.down.store(0, Ordering::Relaxed);
+        server.down_checks.store(0, Ordering::Relaxed);
         Ok(())
     }
 
@@ -188,7 +180,7 @@ impl Cluster {
         let hub = error.redirect_node().and_then(|(to, _)| {
             let (host, port) = to.rsplit_once(':')?;
             let port = port.parse().ok()?;
-            // Without a host, it is the node's own.
+            // A redirection without a host means the node's own host.
             if host.is_empty() || host == "?" {
                 return Some((address::host_and_port(node).0, port));
             }
@@ -197,11 +189,11 @@ impl Cluster {
         hub.map(Some).ok_or(error)
     }
 
-    /// Remembers a node, by which the Cluster is found if no configured node is available.
-    fn learn(&self, node: ConnectionInfo) {
+    /// Remembers a node, so that the Cluster is found even if no configured node is available.
+    fn remember(&self, node: ConnectionInfo) {
         let mut nodes = locked(&self.nodes);
         let place = address::place(&node);
-        if nodes.len() < LEARNED && !nodes.iter().any(|known| address::place(known) == place) {
+        if nodes.len() < MAX_NODES && !nodes.iter().any(|known| address::place(known) == place) {
             nodes.push(node);
         }
     }

@@ -1,17 +1,19 @@
-//! Texts for the errors of Redis and of its client, safe for a log: one line without a password.
+//! Texts for errors of Redis and of its client library, safe for a log: one line without a password.
 
 use std::sync::Arc;
 
 use redis::{ConnectionInfo, RedisError};
 
-/// Describes errors without the passwords that it knows.
+use crate::texts;
+
+/// Describes errors, with the servers' passwords replaced by `***`.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ErrorTexts {
     passwords: Arc<[String]>,
 }
 
 impl ErrorTexts {
-    /// For connections to these servers.
+    /// Returns the texts for connections to these servers.
     pub(super) fn new<'a>(servers: impl IntoIterator<Item = &'a ConnectionInfo>) -> Self {
         let passwords = servers.into_iter().filter_map(|server| {
             let password = server.redis_settings().password()?;
@@ -22,14 +24,14 @@ impl ErrorTexts {
         }
     }
 
-    /// Describes `error` without a password or anything published.
+    /// Describes `error`.
     pub(super) fn describe(&self, error: &RedisError) -> String {
         if error.is_connection_refusal() {
             "connection refused".to_owned()
         } else if error.is_timeout() {
             "timed out".to_owned()
         } else if let Some(code) = error.code() {
-            self.answered(code, error.detail())
+            self.refused(code, error.detail())
         } else if error.is_connection_dropped() {
             "connection lost".to_owned()
         } else if let Some(system) = std::error::Error::source(error).and_then(io_error) {
@@ -40,25 +42,25 @@ impl ErrorTexts {
     }
 
     /// Describes an error that Redis answered with.
-    pub(super) fn answered(&self, code: &str, detail: Option<&str>) -> String {
+    pub(super) fn refused(&self, code: &str, detail: Option<&str>) -> String {
         match detail.map(|detail| self.printable(detail)) {
             Some(detail) if !detail.is_empty() => format!("Redis answered {code} {detail}"),
             _ => format!("Redis answered {code}"),
         }
     }
 
-    /// Makes a server's text safe for a log: one line, without the command's arguments that it may repeat.
+    /// Makes a server's text safe for a log. Redis may repeat the arguments of a command, which can contain a password.
     fn printable(&self, text: &str) -> String {
         // "ERR unknown command 'AUTH', with args beginning with: …"
         let mut text = text.split(", with args").next().unwrap_or_default().to_owned();
         for password in &*self.passwords {
             text = text.replace(password, "***");
         }
-        text.chars().filter(|c| !c.is_control()).take(160).collect()
+        texts::one_line(&text)
     }
 }
 
-/// Returns the system's error, which the library wraps at several depths.
+/// Returns the system's error, which the client library wraps at several depths.
 fn io_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a std::io::Error> {
     if let Some(error) = error.downcast_ref::<std::io::Error>() {
         return Some(error);
@@ -76,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_server_says_is_printed_without_arguments() {
+    fn errors_of_a_server_are_printed_without_arguments_and_passwords() {
         let servers = ["redis://:s3cret@h", "redis://:other@h", "redis://h"]
             .map(|url| super::super::address::read(url, None).unwrap());
         let texts = ErrorTexts::new(&servers);
@@ -89,8 +91,8 @@ mod tests {
             ("neither s3cret nor other", "neither *** nor ***"),
             ("DB index is out of range", "DB index is out of range"),
         ];
-        for (said, printed) in cases {
-            assert_eq!(texts.printable(said), printed);
+        for (text, printed) in cases {
+            assert_eq!(texts.printable(text), printed);
         }
         assert_eq!(texts.printable(&"x".repeat(1000)).len(), 160);
     }

@@ -1,4 +1,4 @@
-//! Idempotency keys in Redis: one key for each, claimed by a script.
+//! Idempotency keys in Redis: one Redis key for each, claimed by a script.
 
 use std::time::Duration;
 
@@ -7,17 +7,16 @@ use fanfare_core::{BoxFuture, CLAIM_LIFETIME, Claim, Receipt, UNANSWERED_LIFETIM
 use redis::{Cmd, Pipeline, Value};
 use uuid::Uuid;
 
-use super::Connection;
+use super::{Connection, read};
 use crate::id_values::{self, CLAIMED, PUBLISHED, TOGETHER};
 
-// Until the event is published, a key's value is empty and its life is short: a node that dies in between must not block the id for other
-// publishers. Redis stores an id in 161 bytes: a key of up to 44 bytes and a value of up to 12 are
-// the smallest that it allocates.
+// Until the event is published, a key's value is empty and its lifetime is short: a node that dies in between must not block the id for
+// other publishers. Redis stores an id in 161 bytes: a key of up to 44 bytes and a value of up to 12 are the smallest that it allocates.
 
-/// Ids in one command.
-const IDS: usize = 512;
+/// The most ids in one command, and commands in one pipeline: events travel between two pipelines.
+const BATCH: usize = 512;
 
-/// Claims each key. Returns 1 for a key that is new, else its value and its remaining life.
+/// Claims each key. Returns 1 for a key that is new, else its value and its remaining lifetime.
 const CLAIM: &str = "local claims = {} \
      for at, key in ipairs(KEYS) do \
      if redis.call('SET', key, ARGV[1], 'PX', ARGV[2], 'NX') then claims[at] = 1 \
@@ -33,8 +32,8 @@ impl IdStore for Connection {
         Box::pin(async move {
             let commands = receipts
                 .iter()
-                .map(|(id, receipt)| self.set_if_there(id, &id_values::settled(receipt)));
-            self.carry_out(commands.collect()).await.map(drop)
+                .map(|(id, receipt)| self.set_existing(id, &id_values::settled(receipt)));
+            self.execute(commands.collect()).await.map(drop)
         })
     }
 
@@ -43,7 +42,7 @@ impl IdStore for Connection {
             let keys = ids
                 .iter()
                 .map(|id| redis::cmd("DEL").arg(self.names.id(id)).to_owned());
-            self.carry_out(keys.collect()).await.map(drop)
+            self.execute(keys.collect()).await.map(drop)
         })
     }
 }
@@ -51,11 +50,11 @@ impl IdStore for Connection {
 impl Connection {
     /// Returns the command that notes that `id` was published, until its receipt is stored.
     pub(super) fn published_id(&self, id: &Uuid) -> Cmd {
-        self.set_if_there(id, PUBLISHED)
+        self.set_existing(id, PUBLISHED)
     }
 
-    /// Returns the command that sets an id's key to `value`, if it exists.
-    fn set_if_there(&self, id: &Uuid, value: &[u8]) -> Cmd {
+    /// Returns the command that sets an id's key to `value`, if the key exists.
+    fn set_existing(&self, id: &Uuid, value: &[u8]) -> Cmd {
         let mut set = redis::cmd("SET");
         set.arg(self.names.id(id)).arg(value);
         set.arg("PX").arg(millis(CLAIM_LIFETIME)).arg("XX");
@@ -69,15 +68,15 @@ impl Connection {
         } else {
             (CLAIMED, UNANSWERED_LIFETIME)
         };
-        let commands = ids.chunks(IDS).map(|ids| {
+        let commands = ids.chunks(BATCH).map(|ids| {
             let keys: Vec<String> = ids.iter().map(|wanted| self.names.id(&wanted.id)).collect();
             let mut eval = redis::cmd("EVAL");
             eval.arg(CLAIM).arg(keys.len()).arg(keys);
             eval.arg(value).arg(millis(lifetime)).to_owned()
         });
-        let answers = self.carry_out(commands.collect()).await;
+        let answers = self.execute(commands.collect()).await;
         answers.map(|answers| {
-            let answers = answers.into_iter().zip(ids.chunks(IDS));
+            let answers = answers.into_iter().zip(ids.chunks(BATCH));
             let claims = answers.flat_map(|(answer, ids)| {
                 let claims = match answer {
                     Value::Array(claims) if claims.len() == ids.len() => claims,
@@ -91,10 +90,10 @@ impl Connection {
         })
     }
 
-    /// Sends `commands` in batches. Returns one answer for each.
-    pub(super) async fn carry_out(&self, commands: Vec<Cmd>) -> Stored<Vec<Value>> {
+    /// Executes `commands` in batches. Returns one answer for each, until the connection is lost.
+    pub(super) async fn execute(&self, commands: Vec<Cmd>) -> Stored<Vec<Value>> {
         let mut stored = Stored::<Vec<Value>>::default();
-        for some in commands.chunks(IDS) {
+        for some in commands.chunks(BATCH) {
             let mut pipe = Pipeline::with_capacity(some.len());
             for command in some {
                 pipe.add_command(command.clone());
@@ -114,17 +113,13 @@ impl Connection {
 
 /// Reads the script's answer for one id; `receiving` as in [`id_values::claim`].
 fn claim(answer: &Value, receiving: Option<Duration>) -> Option<Claim> {
-    let (value, left) = match answer {
-        Value::Int(1) => return Some(Claim::New),
-        Value::Array(state) => match &state[..] {
-            [Value::BulkString(value), Value::Int(left)] => (value, *left),
-            _ => return None,
-        },
-        _ => return None,
-    };
+    if *answer == Value::Int(1) {
+        return Some(Claim::New);
+    }
+    let (value, left): (Vec<u8>, i64) = read(answer)?;
     let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
     Some(id_values::claim(
-        value,
+        &value,
         CLAIM_LIFETIME.saturating_sub(left),
         receiving,
     ))
@@ -153,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_and_claims() {
+    fn claims_are_read_from_answers() {
         let lifetime = i64::try_from(CLAIM_LIFETIME.as_millis()).unwrap_or(0);
         let state = |value: &str, age: i64| {
             let value = Value::BulkString(value.as_bytes().to_vec());
@@ -169,7 +164,7 @@ mod tests {
             (state("!", 0), together, Some(Claim::New)),
             (state("!", 10_000), together, Some(Claim::New)),
             (state("!", 1), alone, published(0)),
-            // They received it when this one was not receiving yet.
+            // They received it before this node was receiving.
             (state("!", 10_100), together, published(0)),
             (state("!", lifetime - 1), together, published(0)),
             (state("+", 1), together, Some(Claim::Published(None))),

@@ -1,5 +1,5 @@
-//! Redis and Valkey: messages travel by `PUBLISH`, each idempotency key is a key with a lifetime, and scripts keep
-//! presence.
+//! Redis and Valkey: messages travel by `PUBLISH`, each idempotency key is a key with a lifetime, and scripts maintain presence and the
+//! journal.
 
 mod address;
 mod cluster;
@@ -26,11 +26,11 @@ use futures_util::{
     future::ready,
     stream::{self, BoxStream, Stream, StreamExt},
 };
-use redis::{Pipeline, Value, aio::PubSubSink};
+use redis::{FromRedisValue, Pipeline, Value, aio::PubSubSink};
 
 use self::{
     names::Names,
-    server::{Server, Side, alive},
+    server::{Purpose, Server, check_alive},
     servers::Servers,
     sharded::Sharded,
 };
@@ -65,9 +65,8 @@ impl Redis {
 
     /// Returns a warning about the options for the operator.
     pub(crate) fn warning(&self) -> Option<&'static str> {
-        let settings = self.servers.only()?.get_connection_info().redis_settings();
-        let alone = settings.db() == 0 || self.names.has_prefix();
-        (!alone).then_some(
+        let settings = self.servers.single()?.get_connection_info().redis_settings();
+        (settings.db() != 0 && !self.names.has_prefix()).then_some(
             "the number of the database does not separate nodes: Redis' publish and subscribe ignore it, so nodes on other \
              databases of this server receive the same events; set broker.prefix",
         )
@@ -90,12 +89,12 @@ impl Transport for Redis {
     fn open_sender(&self) -> BoxFuture<'_, Result<Box<dyn Sender>, Failed>> {
         Box::pin(async move {
             let connection = Connection {
-                server: self.servers.find(Side::Publishing).await?,
+                server: self.servers.connect(Purpose::Publishing).await?,
                 servers: Arc::clone(&self.servers),
                 names: self.names.clone(),
                 max_journals: self.max_journals,
                 max_known_members: self.max_known_members,
-                knows_journal: AtomicBool::new(false),
+                has_journal_script: AtomicBool::new(false),
             };
             Ok(Box::new(connection) as Box<dyn Sender>)
         })
@@ -103,10 +102,10 @@ impl Transport for Redis {
 
     fn open_receiver(&self) -> BoxFuture<'_, Result<Receiver, Failed>> {
         Box::pin(async move {
-            let (client, found) = if let Some(client) = self.servers.only() {
+            let (client, chosen) = if let Some(client) = self.servers.single() {
                 (client.clone(), None)
             } else {
-                let server = self.servers.find(Side::Receiving).await?;
+                let server = self.servers.connect(Purpose::Receiving).await?;
                 (server.client.clone(), Some(server))
             };
             let connection = client.get_async_pubsub().await;
@@ -126,7 +125,7 @@ impl Transport for Redis {
                 subscriber: Box::new(Subscriptions {
                     sink,
                     sharded,
-                    found,
+                    chosen,
                     servers: Arc::clone(&self.servers),
                     names: self.names.clone(),
                 }),
@@ -137,7 +136,7 @@ impl Transport for Redis {
     }
 }
 
-/// Converts a message of the library.
+/// Converts a message of the client library.
 fn received(message: &redis::Msg, names: &Names) -> Received {
     Received {
         subject: names.subject(message.get_channel_name()),
@@ -156,11 +155,12 @@ fn bytes(value: &Value) -> Option<&[u8]> {
     }
 }
 
-fn text(value: &Value) -> Option<&str> {
-    std::str::from_utf8(bytes(value)?).ok()
+/// Reads a value of the type `T`; `None` if Redis sent another one.
+fn read<T: FromRedisValue>(value: &Value) -> Option<T> {
+    redis::from_redis_value_ref(value).ok()
 }
 
-/// Merges both streams into one, which ends with `first`.
+/// Merges both streams into one, which ends when `first` ends.
 fn both<T: Send + 'static>(
     first: impl Stream<Item = T> + Send + 'static,
     second: impl Stream<Item = T> + Send + 'static,
@@ -177,20 +177,20 @@ struct Connection {
     server: Server,
     servers: Arc<Servers>,
     names: Names,
-    /// The most audiences that the journal knows.
+    /// The most audiences whose last numbers the journal keeps.
     max_journals: usize,
     /// The most members of a room that are listed.
     max_known_members: usize,
-    /// The server has cached the journal's script, unless its cache was cleared since.
-    knows_journal: AtomicBool,
+    /// The server has cached the journal's script, unless its cache was cleared meanwhile.
+    has_journal_script: AtomicBool,
 }
 
 impl Connection {
-    /// Sends the commands of `pipe`. Returns their answers; `None` when the connection is lost.
+    /// Sends the commands of `pipe`. Returns their answers; `None` if the connection is lost.
     async fn send(&self, pipe: &Pipeline) -> Option<Vec<Value>> {
         let count = pipe.len();
         let mut connection = self.server.connection.clone();
-        // The connection's own response timeout ends this.
+        // The connection has a response timeout.
         let answers = connection.send_packed_commands(pipe, 0, count).await.ok()?;
         (answers.len() == count).then_some(answers)
     }
@@ -198,7 +198,7 @@ impl Connection {
     /// Returns the error in `answer`, if it is one.
     fn refusal(&self, answer: &Value) -> Option<String> {
         match answer {
-            Value::ServerError(error) => Some(self.servers.texts.answered(error.code(), error.details())),
+            Value::ServerError(error) => Some(self.servers.texts.refused(error.code(), error.details())),
             _ => None,
         }
     }
@@ -234,14 +234,14 @@ struct Subscriptions {
     sink: PubSubSink,
     /// The sharded subscriptions, in a Cluster.
     sharded: Option<Sharded>,
-    /// Another connection to the server, if it is one of several.
-    found: Option<Server>,
+    /// Another connection to the server, if it was chosen among several.
+    chosen: Option<Server>,
     servers: Arc<Servers>,
     names: Names,
 }
 
 impl Subscriptions {
-    /// Changes the subscriptions to `subjects` by the command for channels and the one for patterns.
+    /// Subscribes to `subjects`, or unsubscribes: channels and patterns have different commands.
     async fn change(&self, subjects: &[Subject], subscribe: bool) -> Result<(), Failed> {
         let is_pattern = |subject: &&Subject| matches!(subject, Subject::AllChannels | Subject::AllUsers);
         let (patterns, channels): (Vec<&Subject>, Vec<&Subject>) = subjects.iter().partition(is_pattern);
@@ -281,8 +281,8 @@ impl Subscriber for Subscriptions {
     fn check(&self) -> BoxFuture<'_, Result<(), Failed>> {
         Box::pin(async move {
             let answer = self.sink.clone().ping::<Value>().await;
-            alive(&self.servers.texts, answer)?;
-            match &self.found {
+            check_alive(&self.servers.texts, answer)?;
+            match &self.chosen {
                 Some(server) => self.servers.check(server).await,
                 None => Ok(()),
             }

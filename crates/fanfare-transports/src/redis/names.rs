@@ -11,31 +11,27 @@ use fanfare_cluster::{
 };
 use fanfare_core::{Audience, Channel, history::Epoch};
 
-use crate::{MAX_PREFIX_BYTES, OpenError};
+use crate::{OpenError, checked_prefix};
 
 /// The channel of all nodes.
 const NODES: &str = "fanfare:nodes";
 /// The channel of one node; its id follows.
 const NODE: &str = "fanfare:node:";
-/// Part of every key in a Cluster, which chooses a key's slot by the text between braces.
+/// A part of every key in a Cluster: the text between braces determines a key's slot.
 const SLOT: &str = "{fanfare}";
 
-/// Names, all with the same prefix.
+/// Names with one prefix.
 #[derive(Debug, Clone)]
 pub(super) struct Names {
     prefix: Box<str>,
-    /// Part of every key.
+    /// A part of every key.
     slot: &'static str,
 }
 
 impl Names {
     pub(super) fn new(prefix: &str) -> Result<Self, OpenError> {
-        let is_bad = |c: char| c.is_control() || c.is_whitespace();
-        if prefix.len() > MAX_PREFIX_BYTES || prefix.chars().any(is_bad) {
-            return Err(OpenError::BadPrefix);
-        }
         Ok(Self {
-            prefix: prefix.into(),
+            prefix: checked_prefix(prefix)?,
             slot: "",
         })
     }
@@ -43,10 +39,8 @@ impl Names {
     /// Returns names whose keys are all in one slot of a Redis Cluster.
     pub(super) fn in_one_slot(prefix: &str) -> Result<Self, OpenError> {
         if prefix.contains(['{', '}']) {
-            return Err(OpenError::BadSetting {
-                name: "prefix",
-                reason: "found a brace, which chooses the slot in a Redis Cluster; expected none".to_owned(),
-            });
+            let reason = "found a brace, which chooses the slot in a Redis Cluster; expected none";
+            return Err(OpenError::setting("prefix", reason));
         }
         Ok(Self {
             slot: SLOT,
@@ -62,7 +56,7 @@ impl Names {
         format!("{}fanfare:{kind}{}{name}", self.prefix, self.slot)
     }
 
-    /// Returns a key in the slot of all keys, which is never set.
+    /// Returns a key in the slot of all keys. It is never set.
     pub(super) fn hub(&self) -> String {
         self.key("id:", "")
     }
@@ -72,12 +66,12 @@ impl Names {
         self.key("id:", id.simple())
     }
 
-    /// Returns the key of all leases.
+    /// Returns the key of the table of leases.
     pub(super) fn leases(&self) -> String {
         self.key("leases", "")
     }
 
-    /// Returns the key of the records that `lease` may hold.
+    /// Returns the key of the index of `lease`: the records that it may hold.
     pub(super) fn index(&self, lease: LeaseId) -> String {
         self.key("lease:", lease)
     }
@@ -92,7 +86,8 @@ impl Names {
         self.key("slot:", slot)
     }
 
-    /// Returns the keys of the journal's state, the last numbers of its audiences, the beginning of its streams' names, and the recorder's lease.
+    /// Returns the keys of the journal's state and of the audiences' last numbers, the beginning of the streams' names, and the key of the
+    /// recorder's lease.
     pub(super) fn journal_keys(&self) -> [String; 4] {
         ["state", "tops", "", "recorder"].map(|name| self.key("journal:", name))
     }
@@ -108,7 +103,7 @@ impl Names {
         &self.prefix
     }
 
-    /// Returns the Redis channel for `subject`; for [`Subject::AllChannels`] and [`Subject::AllUsers`] a pattern.
+    /// Returns the Redis channel of `subject`; for [`Subject::AllChannels`] and [`Subject::AllUsers`], a pattern.
     pub(super) fn channel(&self, subject: &Subject) -> String {
         let prefix = &self.prefix;
         match subject {
@@ -121,7 +116,7 @@ impl Names {
         }
     }
 
-    /// Returns the subject of a Redis channel that this node is subscribed to.
+    /// Returns the subject of a Redis channel.
     pub(super) fn subject(&self, channel: &str) -> Result<Subject, Rejected> {
         let name = channel.strip_prefix(&*self.prefix).ok_or(Rejected::BadChannel)?;
         if name == NODES {

@@ -1,4 +1,4 @@
-//! Presence in Redis: a hash for each room and each slot, a set for what each lease holds, and one hash of all leases.
+//! Presence in Redis: a hash for each room and each slot, a set for the index of each lease, and one hash of all leases.
 
 use std::collections::HashMap;
 
@@ -16,21 +16,17 @@ use fanfare_core::{Audience, BoxFuture, Channel, Member, UserId, millis};
 use redis::Value;
 
 use super::{
-    Connection, bytes,
-    scripts::{self, Calls},
-    text,
+    Connection, bytes, read,
+    scripts::{self, ScriptCalls},
 };
-
-/// Changes in one pipeline: events travel between two of them.
-const CHANGES: usize = 256;
 
 impl PresenceStore for Connection {
     fn renew(&self, lease: Lease) -> BoxFuture<'_, Stored<Option<Renewal>>> {
         Box::pin(async move {
-            let mut call = scripts::RENEW.of(&self.names.leases());
+            let mut call = scripts::RENEW.call_for(&self.names.leases());
             call.arg(lease.id.to_string()).arg(lease.until);
             call.arg(millis(LEASE_LIFETIME)).arg(millis(CLEANED_MEMORY));
-            let answers = self.carry_out(vec![call]).await;
+            let answers = self.execute(vec![call]).await;
             answers.map(|answers| answers.first().and_then(|answer| renewal(answer, lease.id)))
         })
     }
@@ -41,17 +37,17 @@ impl PresenceStore for Connection {
         until: Option<u64>,
         changes: &'a [Change],
     ) -> BoxFuture<'a, Stored<Vec<Option<Applied>>>> {
-        Box::pin(self.change(lease, until, changes))
+        Box::pin(self.apply_changes(lease, until, changes))
     }
 
     fn members<'a>(&'a self, rooms: &'a [Channel]) -> BoxFuture<'a, Stored<Vec<Option<RoomMembers>>>> {
         Box::pin(async move {
-            let mut calls = Calls::default();
+            let mut calls = ScriptCalls::default();
             for room in rooms {
-                let call = calls.call(&scripts::LIST, &self.names.room(room));
+                let call = calls.add(&scripts::LIST, &self.names.room(room));
                 call.arg(self.max_known_members);
             }
-            let answers = self.carry_out(calls.commands).await;
+            let answers = self.execute(calls.commands).await;
             answers.map(|answers| {
                 let listed = answers.iter().map(|answer| match answer {
                     Value::Array(parts) => members(parts.get(1..)?),
@@ -64,89 +60,67 @@ impl PresenceStore for Connection {
 
     fn claim_cleaning(&self, dead: LeaseId, cleaner: LeaseId) -> BoxFuture<'_, Stored<bool>> {
         Box::pin(async move {
-            let mut call = scripts::CLAIM_CLEANING.of(&self.names.leases());
+            let mut call = scripts::CLAIM_CLEANING.call_for(&self.names.leases());
             call.arg(dead.to_string()).arg(cleaner.to_string());
             call.arg(millis(CLAIM_LIFETIME));
-            let answers = self.carry_out(vec![call]).await;
+            let answers = self.execute(vec![call]).await;
             answers.map(|answers| answers == [Value::Int(1)])
         })
     }
 
     fn held(&self, dead: LeaseId, most: usize) -> BoxFuture<'_, Stored<Vec<Held>>> {
-        Box::pin(self.named_by_index(dead, most))
+        Box::pin(self.indexed(dead, most))
     }
 
     fn forget(&self, id: LeaseId, cleaned: bool) -> BoxFuture<'_, Stored<()>> {
         Box::pin(async move {
             let leases = self.names.leases();
             let mut call = if cleaned {
-                scripts::CLEANED.of(&leases)
+                scripts::CLEANED.call_for(&leases)
             } else {
                 redis::cmd("HDEL").arg(leases).to_owned()
             };
             call.arg(id.to_string());
-            self.carry_out(vec![call]).await.map(drop)
+            self.execute(vec![call]).await.map(drop)
         })
     }
 
     fn expire(&self, id: LeaseId) -> BoxFuture<'_, Stored<()>> {
         Box::pin(async move {
-            let mut call = scripts::EXPIRE.of(&self.names.leases());
+            let mut call = scripts::EXPIRE.call_for(&self.names.leases());
             call.arg(id.to_string());
-            self.carry_out(vec![call]).await.map(drop)
+            self.execute(vec![call]).await.map(drop)
         })
     }
 }
 
 impl Connection {
-    /// Applies `changes` for `lease` in batches, until the end of its term.
-    async fn change(
+    /// Adds records to the lease's index, changes them until the end of its term, and removes from the index the records that the lease no
+    /// longer holds.
+    async fn apply_changes(
         &self,
         lease: LeaseId,
         until: Option<u64>,
         changes: &[Change],
     ) -> Stored<Vec<Option<Applied>>> {
-        let term = until.map_or_else(String::new, |until| until.to_string());
-        let mut all = Stored::<Vec<Option<Applied>>>::default();
-        for some in changes.chunks(CHANGES) {
-            let applied = self.change_some(lease, &term, some).await;
-            all.refused = applied.refused.or(all.refused);
-            all.value.extend(applied.value);
-            if applied.lost {
-                all.lost = true;
-                break;
-            }
-        }
-        all
-    }
-
-    /// Adds records to the lease's index, changes them, and removes from the index those that the lease no longer holds.
-    async fn change_some(
-        &self,
-        lease: LeaseId,
-        term: &str,
-        changes: &[Change],
-    ) -> Stored<Vec<Option<Applied>>> {
         let (index, id) = (self.names.index(lease), lease.to_string());
-        let mut calls = Calls::default();
+        let term = until.map_or_else(String::new, |until| until.to_string());
+        let mut calls = ScriptCalls::default();
         let taken: Vec<String> = changes
             .iter()
             .filter(|change| change.takes())
             .map(entry)
             .collect();
         if !taken.is_empty() {
-            calls.call(&scripts::INDEX, &index).arg(term).arg(&taken);
+            calls.add(&scripts::INDEX, &index).arg(&term).arg(&taken);
         }
         let first = calls.commands.len();
         for change in changes {
-            self.record(&mut calls, term, &id, change);
+            self.add_change(&mut calls, &term, &id, change);
         }
-        let answers = self.carry_out(calls.commands).await;
-        if answers.lost {
-            return answers.map(|_| Vec::new());
-        }
-        // If Redis refused the index, it may name too little. The records name the lease all the same, and the next cleaning of the node's
-        // own lease removes them.
+        let answers = self.execute(calls.commands).await;
+        // If Redis refused the index, the index may lack records. The records still name the lease, and the next cleaning of the node's own
+        // lease removes them.
         let mut applied = answers.map(|answers| {
             let answers = answers.iter().skip(first).zip(changes);
             answers
@@ -156,15 +130,15 @@ impl Connection {
         let released = released(changes, &applied.value);
         if !released.is_empty() {
             let srem = redis::cmd("SREM").arg(&index).arg(&released).to_owned();
-            let removed = self.carry_out(vec![srem]).await;
+            let removed = self.execute(vec![srem]).await;
             applied.refused = removed.refused.or(applied.refused);
             applied.lost |= removed.lost;
         }
         applied
     }
 
-    /// Adds to `calls` the call that carries out `change`.
-    fn record(&self, calls: &mut Calls, term: &str, lease: &str, change: &Change) {
+    /// Adds the call that makes `change` to `calls`.
+    fn add_change(&self, calls: &mut ScriptCalls, term: &str, lease: &str, change: &Change) {
         let mut most = String::new();
         let (room, user, what, described, announcement) = match change {
             Change::Enter {
@@ -191,12 +165,12 @@ impl Connection {
             }
             Change::Slot { slot, count, most } => {
                 let most = most.map_or_else(String::new, |most| most.to_string());
-                let call = calls.call(&scripts::SLOT, &self.names.slot(slot));
+                let call = calls.add(&scripts::SLOT, &self.names.slot(slot));
                 call.arg(term).arg(lease).arg(count).arg(most);
                 return;
             }
         };
-        let call = calls.call(&scripts::ROOM, &self.names.room(room));
+        let call = calls.add(&scripts::ROOM, &self.names.room(room));
         call.arg(term).arg(lease).arg(&**user);
         call.arg(what).arg(described).arg(most);
         if let Some(text) = announcement {
@@ -208,17 +182,18 @@ impl Connection {
         }
     }
 
-    async fn named_by_index(&self, dead: LeaseId, most: usize) -> Stored<Vec<Held>> {
+    /// Returns at most `most` records that the index of `dead` names. Removes entries that no node wrote from the index.
+    async fn indexed(&self, dead: LeaseId, most: usize) -> Stored<Vec<Held>> {
         let index = self.names.index(dead);
         let named = redis::cmd("SRANDMEMBER").arg(&index).arg(most).to_owned();
-        let named = self.carry_out(vec![named]).await;
+        let named = self.execute(vec![named]).await;
         let entries = match named.value.first() {
             Some(Value::Array(entries) | Value::Set(entries)) => entries.iter().filter_map(bytes).collect(),
             _ => Vec::new(),
         };
         let (known, foreign): (Vec<_>, Vec<_>) = entries
             .into_iter()
-            .map(|entry| (entry, named_by(entry)))
+            .map(|entry| (entry, read_entry(entry)))
             .partition(|(_, named)| named.is_some());
         let mut held: Vec<Held> = known.into_iter().filter_map(|(_, named)| named).collect();
         let mut commands: Vec<_> = held
@@ -238,7 +213,7 @@ impl Connection {
             let entries: Vec<&[u8]> = foreign.iter().map(|(entry, _)| *entry).collect();
             commands.push(redis::cmd("SREM").arg(&index).arg(entries).to_owned());
         }
-        let answers = self.carry_out(commands).await;
+        let answers = self.execute(commands).await;
         let id = dead.to_string();
         let mut records = answers.value.iter().take(records);
         for held in &mut held {
@@ -262,11 +237,12 @@ fn renewal(answer: &Value, own: LeaseId) -> Option<Renewal> {
         Value::Int(0) => Some(Renewal::Gone { cleaned: false }),
         Value::Int(-1) => Some(Renewal::Gone { cleaned: true }),
         Value::Array(parts) => {
-            let mut parts = parts.iter().map(text);
-            let until = parts.next()??.parse().ok()?;
-            let expired = parts.filter_map(|lease| lease?.parse().ok());
+            let (until, expired) = parts.split_first()?;
+            let expired = expired
+                .iter()
+                .filter_map(|lease| read::<String>(lease)?.parse().ok());
             Some(Renewal::Renewed {
-                until,
+                until: read(until)?,
                 expired: expired.filter(|lease| *lease != own).collect(),
             })
         }
@@ -292,12 +268,12 @@ fn applied(answer: &Value, change: &Change) -> Option<Applied> {
     }
 }
 
-/// Reads a room's version, and its hash, or 0 if that is too large.
+/// Reads a room's version and hash; 0 stands for a hash that is too large.
 fn members(parts: &[Value]) -> Option<RoomMembers> {
     let [version, list] = parts else {
         return None;
     };
-    let version = text(version)?.parse().ok()?;
+    let version = read(version)?;
     let fields = match list {
         Value::Array(fields) => fields,
         Value::Int(0) => {
@@ -310,7 +286,7 @@ fn members(parts: &[Value]) -> Option<RoomMembers> {
         _ => return None,
     };
     let members = fields.chunks_exact(2).filter_map(|field| {
-        let user = UserId::new(text(&field[0])?).ok()?;
+        let user = UserId::new(&read::<String>(&field[0])?).ok()?;
         let holders: Vec<_> = holders(&user, bytes(&field[1])?).collect();
         Some(HeldMember {
             member: holders.first()?.1.clone(),
@@ -328,7 +304,7 @@ fn members(parts: &[Value]) -> Option<RoomMembers> {
     })
 }
 
-/// Returns the leases in a record of `user`, and how each describes the user.
+/// Returns the leases in a record of `user`, each with its description of the user.
 fn holders<'a>(user: &UserId, record: &'a [u8]) -> impl Iterator<Item = (&'a str, Member)> {
     let lines = record.split(|byte| *byte == b'\n');
     lines.filter_map(move |line| {
@@ -340,18 +316,18 @@ fn holders<'a>(user: &UserId, record: &'a [u8]) -> impl Iterator<Item = (&'a str
     })
 }
 
-/// Returns the index entries of the records that the lease does not hold after `changes`.
+/// Returns the index entries of the records that the lease no longer holds after `changes`.
 fn released(changes: &[Change], applied: &[Option<Applied>]) -> Vec<String> {
     let mut last = HashMap::new();
     for (change, applied) in changes.iter().zip(applied) {
         let is_released = match applied {
             Some(Applied::Room { .. }) => !change.takes(),
-            // A lease whose only place was refused holds nothing either.
+            // A lease whose only place was refused holds nothing, too.
             Some(Applied::Slot { granted }) => match change {
                 Change::Slot { count, .. } => (*count == 0) == *granted && *count < 2,
                 _ => false,
             },
-            // Whether the lease holds the record is unknown or unchanged.
+            // The lease may hold the record.
             Some(Applied::Fenced | Applied::Full { .. }) | None => false,
         };
         last.insert(entry(change), is_released);
@@ -361,8 +337,7 @@ fn released(changes: &[Change], applied: &[Option<Applied>]) -> Vec<String> {
         .collect()
 }
 
-// The entries of an index: `m`, the room and the user, or `s` and the slot, on lines of their own. Names have no line breaks.
-
+/// Returns the index entry of the record that `change` changes: `m`, the room and the user, or `s` and the slot, a line each.
 fn entry(change: &Change) -> String {
     match change {
         Change::Enter { room, member, .. } => format!("m\n{room}\n{}", member.user),
@@ -371,7 +346,7 @@ fn entry(change: &Change) -> String {
     }
 }
 
-fn named_by(entry: &[u8]) -> Option<Held> {
+fn read_entry(entry: &[u8]) -> Option<Held> {
     let (kind, name) = std::str::from_utf8(entry).ok()?.split_once('\n')?;
     match kind {
         "m" => {

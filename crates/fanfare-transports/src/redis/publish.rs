@@ -1,4 +1,4 @@
-//! Publishes a batch of messages by one pipeline of commands.
+//! Publishes a batch of messages in one pipeline of commands.
 
 use std::sync::atomic::Ordering;
 
@@ -9,10 +9,10 @@ use redis::{Cmd, Pipeline, Value};
 use super::{Connection, bytes, journal};
 
 impl Connection {
-    /// Publishes `messages` in order, and counts the subscribers of `counted`; `None` when the connection is lost.
+    /// Publishes `messages` in order, and counts the subscribers of `counted`. Returns `None` if the connection is lost.
     pub(super) async fn publish_all(&self, messages: &[Message], counted: &[Subject]) -> Option<Batch> {
         let mut pipe = Pipeline::with_capacity(2 * messages.len());
-        let with_text = !self.knows_journal.load(Ordering::Relaxed);
+        let with_text = !self.has_journal_script.load(Ordering::Relaxed);
         let mut notes = Vec::new();
         for run in journal::runs(messages) {
             pipe.add_command(if journal::is_kept(&run[0]) {
@@ -68,25 +68,25 @@ impl Connection {
             .to_owned()
     }
 
-    /// Reads what the journal's script returned for `run`. If it did not carry out the run, the run is published without it.
+    /// Reads the answer of the journal's script for `run`. If the script did not run, publishes the messages without the journal.
     async fn kept(&self, run: &[Message], mut answer: Value) -> Option<Vec<Published>> {
-        if journal::is_unknown(&answer) {
+        if journal::is_uncached(&answer) {
             let mut pipe = Pipeline::with_capacity(1);
             pipe.add_command(self.keep(run, true));
             answer = self.send(&pipe).await?.pop()?;
         }
         if let Value::Array(answers) = answer {
-            self.knows_journal.store(true, Ordering::Relaxed);
+            self.has_journal_script.store(true, Ordering::Relaxed);
             let (refused, answers) = answers.split_first()?;
             let refused = self.script_error(refused);
             let published = answers.chunks_exact(2).take(run.len()).map(|answer| {
-                let position = bytes(&answer[1]).and_then(journal::place);
+                let position = bytes(&answer[1]).and_then(journal::read_position);
                 let unkept = refused.clone().filter(|_| position.is_none());
                 self.published(&answer[0], position, unkept)
             });
             return Some(published.collect());
         }
-        // The server carried out nothing of it.
+        // The script did not run, or failed before it published.
         let refused = self.refusal(&answer);
         let mut pipe = Pipeline::with_capacity(run.len());
         for message in run {
@@ -99,19 +99,19 @@ impl Connection {
         Some(published.collect())
     }
 
-    /// Returns the subscribers of each name that was asked about.
+    /// Reads the number of subscribers of each subject, or the reason why Redis refused to count.
     fn counts(&self, answer: Value) -> Result<Vec<u32>, Failed> {
         let Value::Array(answers) = answer else {
             return self.refusal(&answer).map_or(Ok(Vec::new()), Err);
         };
         let counts = answers.into_iter().filter_map(|answer| match answer {
             Value::Int(count) => Some(u32::try_from(count).unwrap_or(0)),
-            _ => None, // the name before it
+            _ => None, // the channel's name
         });
         Ok(counts.collect())
     }
 
-    /// Reads the `answer` to a publication: the number of its receivers, or an error.
+    /// Reads the answer to a publication: the number of its receivers, or an error.
     fn published(&self, answer: &Value, position: Option<Position>, unkept: Option<String>) -> Published {
         let Value::Int(listeners) = answer else {
             let refused = self.refusal(answer).or_else(|| self.script_error(answer));
@@ -125,10 +125,10 @@ impl Connection {
         })
     }
 
-    /// Returns the error of Redis that a script passes on, if there is one.
+    /// Returns the error of Redis that a script returned as a text, if there is one.
     fn script_error(&self, answer: &Value) -> Option<String> {
         let text = String::from_utf8_lossy(bytes(answer)?);
         let (code, detail) = text.split_once(' ').unwrap_or((&text, ""));
-        (!text.is_empty()).then(|| self.servers.texts.answered(code, Some(detail)))
+        (!text.is_empty()).then(|| self.servers.texts.refused(code, Some(detail)))
     }
 }

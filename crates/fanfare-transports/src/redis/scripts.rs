@@ -1,13 +1,13 @@
-//! The scripts that keep presence in Redis. Each uses only the key that it is given, so that it also runs in a Cluster.
+//! The scripts that maintain presence in Redis. Each script uses only its one key, so that it also runs in a Cluster.
 //!
-//! Values that no node of Fanfare wrote are ignored. A key of another type is an error of Redis, for that key alone.
+//! Values that no node wrote are ignored. A key of another type is an error of Redis, which affects only that key.
 
 use std::{collections::HashSet, sync::LazyLock};
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use redis::Cmd;
 
-/// A script and its digest, by which Redis finds it once it has run.
+/// A script and its digest, which identifies it to Redis after its first run.
 pub(super) struct Script {
     text: String,
     digest: String,
@@ -23,12 +23,12 @@ impl Script {
         }
     }
 
-    /// A call with the script's text and `key`. Arguments are added.
-    pub(super) fn of(&self, key: &str) -> Cmd {
+    /// Returns a call with the script's text and `key`. The caller adds arguments.
+    pub(super) fn call_for(&self, key: &str) -> Cmd {
         self.call(true).arg(1).arg(key).to_owned()
     }
 
-    /// A call by the script's digest, or with its text. Keys and arguments are added.
+    /// Returns a call with the script's text or digest. The caller adds keys and arguments.
     pub(super) fn call(&self, with_text: bool) -> Cmd {
         if with_text {
             redis::cmd("EVAL").arg(&self.text).to_owned()
@@ -38,18 +38,18 @@ impl Script {
     }
 }
 
-/// The commands of one batch that run scripts. The first use of each script carries its text, which Redis keeps; the others
-/// name it by its digest.
+/// A batch of commands that run scripts. The first call of each script has its text, which Redis caches; the others have its digest.
 #[derive(Default)]
-pub(super) struct Calls {
+pub(super) struct ScriptCalls {
     pub(super) commands: Vec<Cmd>,
-    carried: HashSet<&'static str>,
+    /// The digests of the scripts that are called.
+    called: HashSet<&'static str>,
 }
 
-impl Calls {
-    /// Adds a call of `script` with `key`. Returns the command, to which arguments are added.
-    pub(super) fn call(&mut self, script: &'static Script, key: &str) -> &mut Cmd {
-        let mut command = script.call(self.carried.insert(&script.digest));
+impl ScriptCalls {
+    /// Adds a call of `script` with `key`. Returns the command; the caller adds arguments.
+    pub(super) fn add(&mut self, script: &'static Script, key: &str) -> &mut Cmd {
+        let mut command = script.call(self.called.insert(&script.digest));
         command.arg(1).arg(key);
         self.commands.push(command);
         let last = self.commands.len() - 1;
@@ -75,8 +75,8 @@ if ARGV[1] ~= '' and now > tonumber(ARGV[1]) then return -1 end
     };
 }
 
-/// Returns the list of a room. A transition that is not in it yet has a greater version. `version` is the last transition's, or 0. `most`
-/// limits the list, because Redis does nothing else while it reads it.
+/// Returns the list of a room. A transition that is not in the list has a greater version. `version` is the last transition's, or 0. `most`
+/// limits the list, because Redis does nothing else while it reads the list.
 macro_rules! listed {
     () => {
         "if version == 0 then version = time[1] * 1000000 + time[2] - 1 end
@@ -88,14 +88,14 @@ return {changed, string.format('%.0f', version), list}
 }
 
 script!(
-    /// Changes who holds a user in the room `KEYS[1]`.
+    /// Changes the holders of a user in the room `KEYS[1]`.
     ///
-    /// `ARGV`: the end of the lease's term or nothing, the lease, the user, `enter`, `leave` or `lost` (leaves, even if the record
-    /// is missing), when the user came and how to describe the user, the most members to list or nothing for no list, the channel of the announcement or
-    /// nothing, the announcement before its version and after it.
+    /// `ARGV`: the end of the lease's term or nothing, the lease, the user, `enter`, `leave` or `lost` (leaves, even if the record is
+    /// missing), the time of entry and the description of the user, the most members to list or nothing for no list, the channel of the
+    /// announcement or nothing, the announcement's text before its version and after it.
     ///
-    /// Returns -1 if the term is over, else whether it was a transition (1 or 0), or with a list that, the version, and the room, or 0 if it
-    /// has more members.
+    /// Returns -1 if the term is over, else 1 for a transition and 0 for none. With a list: that number, the version, and the room's hash, or
+    /// 0 if the room has more members.
     ROOM = concat!(
         fenced!(),
         "local held, holders, others = false, {}, 0
@@ -139,7 +139,7 @@ if not most then return changed end
 );
 
 script!(
-    /// Lists the room `KEYS[1]` as [`ROOM`] does. `ARGV`: the most members to list.
+    /// Returns the list of the room `KEYS[1]`, as [`ROOM`] does. `ARGV`: the most members to list.
     LIST = concat!(
         "local time = redis.call('TIME')
 local changed, most = 0, tonumber(ARGV[1])
@@ -150,9 +150,9 @@ local version = tonumber(redis.call('HGET', KEYS[1], '') or 0) or 0
 );
 
 script!(
-    /// Sets how many places of the slot `KEYS[1]` a lease holds.
+    /// Sets the number of places that a lease holds of the slot `KEYS[1]`.
     ///
-    /// `ARGV`: the end of the lease's term or nothing, the lease, how many places, the most that all leases may hold or nothing.
+    /// `ARGV`: the end of the lease's term or nothing, the lease, the number of places, the limit for all leases or nothing.
     ///
     /// Returns -1 if the term is over, 1 if the lease holds the places, 0 if too few are free.
     SLOT = concat!(
@@ -173,7 +173,7 @@ return 1
 );
 
 script!(
-    /// Adds to the index `KEYS[1]` of a lease. `ARGV`: the end of the lease's term or nothing, then what it may hold.
+    /// Adds entries to the index `KEYS[1]` of a lease. `ARGV`: the end of the lease's term or nothing, then the entries.
     ///
     /// Returns -1 if the term is over.
     INDEX = concat!(
@@ -198,9 +198,9 @@ local claimed, cleaner = string.match(state, '^cleaning (%d+) (%x+)$')
 }
 
 script!(
-    /// Takes or renews a lease, and forgets those that were cleaned long ago.
+    /// Acquires or renews a lease, and removes leases that were cleaned long ago.
     ///
-    /// `ARGV`: the lease, the end of its term or 0, for how long to renew it, for how long to remember what was cleaned.
+    /// `ARGV`: the lease, the end of its term or 0, the duration of a term, the time for which cleaned leases are remembered.
     ///
     /// Returns 0 if the lease was lost, -1 if it was cleaned, else the end of the term and the leases that have expired.
     RENEW = concat!(
@@ -222,7 +222,7 @@ return over
 );
 
 script!(
-    /// Claims the cleaning of a lease. `ARGV`: the lease, the cleaner, for how long. Returns 1 or 0.
+    /// Claims the cleaning of a lease. `ARGV`: the lease, the cleaner, the duration of the claim. Returns 1 or 0.
     CLAIM_CLEANING = concat!(
         lease!(),
         "if not (live and live < now) and not (claimed and (cleaner == ARGV[2] or tonumber(claimed) < now)) then return 0 end
@@ -233,7 +233,7 @@ return 1
 );
 
 script!(
-    /// Remembers that a lease was cleaned. `ARGV`: the lease.
+    /// Marks a lease as cleaned. `ARGV`: the lease.
     CLEANED = concat!(
         lease!(),
         "return redis.call('HSET', KEYS[1], ARGV[1], 'cleaned ' .. text(now))
@@ -242,7 +242,7 @@ script!(
 );
 
 script!(
-    /// Makes a lease expire, if no cleaner has claimed it. `ARGV`: the lease.
+    /// Makes a lease expire, unless a cleaner has claimed it. `ARGV`: the lease.
     EXPIRE = concat!(
         lease!(),
         "if claimed then return 0 end

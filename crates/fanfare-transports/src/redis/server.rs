@@ -1,4 +1,4 @@
-//! Connects to one Redis server, and asks several for what most of them agree on.
+//! Connects to one Redis server, and asks several servers which one to use.
 
 use std::time::Duration;
 
@@ -12,22 +12,22 @@ use redis::{
 use super::{address, errors::ErrorTexts};
 use crate::OpenError;
 
-/// How long one of several servers may take to name the server to use.
-const QUESTION_TIMEOUT: Duration = Duration::from_millis(250);
+/// The time that one of several servers has to name the server to use.
+pub(super) const QUESTION_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// The purpose of a connection.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Side {
+pub(super) enum Purpose {
     Publishing = 0,
     Receiving = 1,
 }
 
-/// A server to use, and a connection to it.
+/// The server to use, and a connection to it.
 pub(super) struct Server {
     pub(super) client: Client,
     pub(super) connection: MultiplexedConnection,
-    /// Checks in a row to which it replied that its Cluster is down.
-    pub(super) down: std::sync::atomic::AtomicU32,
+    /// The checks in a row to which the server replied that its Cluster is down.
+    pub(super) down_checks: std::sync::atomic::AtomicU32,
 }
 
 impl Server {
@@ -36,17 +36,13 @@ impl Server {
         Ok(Self {
             connection: connect(&client, ANSWER_TIMEOUT).await?,
             client,
-            down: 0.into(),
+            down_checks: 0.into(),
         })
     }
 }
 
-/// Connects to a server that only names the server to use.
-pub(super) async fn connect_briefly(client: &Client) -> Result<MultiplexedConnection, RedisError> {
-    connect(client, QUESTION_TIMEOUT).await
-}
-
-async fn connect(client: &Client, timeout: Duration) -> Result<MultiplexedConnection, RedisError> {
+/// Connects within `timeout`, which is also the time for each answer.
+pub(super) async fn connect(client: &Client, timeout: Duration) -> Result<MultiplexedConnection, RedisError> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(timeout))
         .set_response_timeout(Some(timeout));
@@ -62,8 +58,8 @@ pub(super) fn open(info: &ConnectionInfo) -> Result<Client, OpenError> {
         .map_err(|_| OpenError::BadUrl("expected a server that this system can connect to"))
 }
 
-/// Fails if no answer arrived. An error of Redis is an answer: the server lives, even if it is loading its data or refuses `PING`.
-pub(super) fn alive(texts: &ErrorTexts, answer: Result<Value, RedisError>) -> Result<(), Failed> {
+/// Fails if no answer arrived. An error of Redis is an answer: the server is alive, even if it is loading its data or refuses `PING`.
+pub(super) fn check_alive(texts: &ErrorTexts, answer: Result<Value, RedisError>) -> Result<(), Failed> {
     match answer {
         Err(error) if error.code().is_none() => Err(texts.describe(&error)),
         _ => Ok(()),
@@ -76,9 +72,8 @@ pub(super) fn read_list(
     urls: &[String],
     authorities: Option<&TlsCertificates>,
 ) -> Result<Vec<ConnectionInfo>, OpenError> {
-    let wrong = |number: usize, reason: &str| OpenError::BadSetting {
-        name,
-        reason: format!("URL {} is not usable: {reason}", number + 1),
+    let wrong = |number: usize, reason: &str| {
+        OpenError::setting(name, format!("URL {} is not usable: {reason}", number + 1))
     };
     let mut infos: Vec<ConnectionInfo> = Vec::with_capacity(urls.len());
     for (number, url) in urls.iter().enumerate() {
@@ -100,11 +95,11 @@ pub(super) fn read_list(
     Ok(infos)
 }
 
-/// Returns the place that most of `answers` name; among equals, `current`. Returns as soon as more than half name the same.
+/// Returns the place that most of `answers` name, or `current` in a tie. Returns as soon as more than half name the same place.
 ///
 /// # Errors
 /// If no answer names a place: one of the reasons.
-pub(super) async fn most_named<P: PartialEq>(
+pub(super) async fn majority<P: PartialEq>(
     answers: impl IntoIterator<Item = impl Future<Output = Result<P, Failed>>>,
     current: Option<&P>,
 ) -> Result<P, Failed> {
@@ -143,10 +138,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn most_win_and_of_equals_the_current_one() {
+    fn the_majority_decides_and_the_current_place_wins_a_tie() {
         let most = |answers: &[Result<u8, &str>], current| {
             let answers = answers.iter().map(|answer| ready(answer.map_err(str::to_owned)));
-            futures_util::FutureExt::now_or_never(most_named(answers, current)).and_then(Result::ok)
+            futures_util::FutureExt::now_or_never(majority(answers, current)).and_then(Result::ok)
         };
         assert_eq!(most(&[Ok(1), Ok(2), Ok(2)], Some(&1)), Some(2));
         assert_eq!(most(&[Ok(1), Err("away"), Ok(2)], Some(&1)), Some(1));

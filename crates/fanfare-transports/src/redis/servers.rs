@@ -7,138 +7,127 @@ use super::{
     address,
     cluster::Cluster,
     errors::ErrorTexts,
-    sentinel::Sentinel,
-    server::{Server, Side, alive, open, read_list},
+    sentinel::Sentinels,
+    server::{Purpose, Server, check_alive, open, read_list},
 };
 use crate::{BrokerOptions, OpenError, tls_files::TlsFiles};
 
-/// See the module's documentation.
+/// The configured servers.
 pub(super) struct Servers {
-    choice: Choice,
+    topology: Topology,
     pub(super) texts: ErrorTexts,
 }
 
-enum Choice {
-    One(Client),
-    Sentinel(Sentinel),
+enum Topology {
+    Single(Client),
+    Sentinel(Sentinels),
     Cluster(Box<Cluster>),
 }
 
 impl Servers {
-    /// Reads `options` without connecting. In a Cluster, `key` chooses the node.
+    /// Reads `options` without connecting. In a Cluster, the master of the slot of `key` is used.
     ///
     /// # Errors
     /// If a URL or the authorities are not usable, or the options exclude each other.
     pub(super) fn new(options: &BrokerOptions, key: String) -> Result<Self, OpenError> {
-        let given = [
-            ("url", !options.url.is_empty()),
-            ("sentinel", options.sentinel.is_some()),
-            ("cluster", !options.cluster.is_empty()),
-        ];
-        let mut given = given
-            .iter()
-            .filter(|(_, is_given)| *is_given)
-            .map(|(name, _)| *name);
+        let mut given = [
+            (!options.url.is_empty()).then_some("url"),
+            options.sentinel.as_ref().map(|_| "sentinel"),
+            (!options.cluster.is_empty()).then_some("cluster"),
+        ]
+        .into_iter()
+        .flatten();
         if let (Some(first), Some(second)) = (given.next(), given.next()) {
-            return Err(OpenError::BadSetting {
-                name: second,
-                reason: format!(
-                    "broker.{first} and broker.{second} exclude each other; expected one of the two"
-                ),
-            });
+            let reason =
+                format!("broker.{first} and broker.{second} exclude each other; expected one of the two");
+            return Err(OpenError::setting(second, reason));
         }
         let files = TlsFiles::read(options)?;
         let certificates = certificates(&files);
         let certificates = certificates.as_ref();
-        let (choice, infos) = if let Some(sentinel) = &options.sentinel {
-            let (sentinel, infos) = Sentinel::new(sentinel, certificates)?;
-            (Choice::Sentinel(sentinel), infos)
+        let (topology, infos) = if let Some(options) = &options.sentinel {
+            let (sentinels, infos) = Sentinels::new(options, certificates)?;
+            (Topology::Sentinel(sentinels), infos)
         } else if options.cluster.is_empty() {
             let info = address::read(&options.url, certificates).map_err(OpenError::BadUrl)?;
-            (Choice::One(open(&info)?), vec![info])
+            (Topology::Single(open(&info)?), vec![info])
         } else {
             let infos = read_list("cluster", &options.cluster, certificates)?;
-            (
-                Choice::Cluster(Box::new(Cluster::new(&infos, key, certificates)?)),
-                infos,
-            )
+            let cluster = Cluster::new(&infos, key, certificates)?;
+            (Topology::Cluster(Box::new(cluster)), infos)
         };
         if let Some(name) = files.given()
             && !infos.iter().any(address::is_encrypted)
         {
-            return Err(OpenError::BadSetting {
-                name,
-                reason: "found a file although no URL uses TLS; expected rediss:// or valkeys://".to_owned(),
-            });
+            let reason = "found a file although no URL uses TLS; expected rediss:// or valkeys://";
+            return Err(OpenError::setting(name, reason));
         }
         Ok(Self {
-            choice,
+            topology,
             texts: ErrorTexts::new(&infos),
         })
     }
 
     /// Returns the client of the server, if there is only one.
-    pub(super) fn only(&self) -> Option<&Client> {
-        match &self.choice {
-            Choice::One(client) => Some(client),
-            Choice::Sentinel(_) | Choice::Cluster(_) => None,
+    pub(super) fn single(&self) -> Option<&Client> {
+        match &self.topology {
+            Topology::Single(client) => Some(client),
+            Topology::Sentinel(_) | Topology::Cluster(_) => None,
         }
     }
 
     /// Returns the client for sharded subscriptions, in a Cluster.
     pub(super) fn sharded_client(&self) -> Option<ClusterClient> {
-        match &self.choice {
-            Choice::Cluster(cluster) => Some(cluster.client.clone()),
-            Choice::One(_) | Choice::Sentinel(_) => None,
+        match &self.topology {
+            Topology::Cluster(cluster) => Some(cluster.client.clone()),
+            Topology::Single(_) | Topology::Sentinel(_) => None,
         }
     }
 
-    /// Returns the host and the port, for the log.
+    /// Returns the hosts and ports, for the log.
     pub(super) fn address(&self) -> String {
-        match &self.choice {
-            Choice::One(client) => address::place(client.get_connection_info()),
-            Choice::Sentinel(sentinel) => sentinel.address(),
-            Choice::Cluster(cluster) => cluster.address(),
+        match &self.topology {
+            Topology::Single(client) => address::place(client.get_connection_info()),
+            Topology::Sentinel(sentinels) => sentinels.address(),
+            Topology::Cluster(cluster) => cluster.seeds.clone(),
         }
     }
 
-    /// Connects to the server to use now, for publishing or for receiving.
+    /// Connects to the server to use now.
     ///
     /// # Errors
-    /// If the server is not known, or does not answer.
-    pub(super) async fn find(&self, side: Side) -> Result<Server, Failed> {
-        match &self.choice {
-            Choice::One(client) => {
+    /// If the server cannot be found, or does not answer.
+    pub(super) async fn connect(&self, purpose: Purpose) -> Result<Server, Failed> {
+        match &self.topology {
+            Topology::Single(client) => {
                 let connected = Server::connect(client.get_connection_info()).await;
                 connected.map_err(|error| self.texts.describe(&error))
             }
-            Choice::Sentinel(sentinel) => sentinel.find(&self.texts).await,
-            Choice::Cluster(cluster) => cluster.find(side, &self.texts).await,
+            Topology::Sentinel(sentinels) => sentinels.connect(&self.texts).await,
+            Topology::Cluster(cluster) => cluster.connect(purpose, &self.texts).await,
         }
     }
 
-    /// Repeats those of `commands` whose `answers` name another server, and replaces the answers.
+    /// Repeats those of `commands` whose `answers` redirect to another node of a Cluster, and replaces the answers.
     pub(super) async fn follow(&self, commands: &[Cmd], answers: &mut [Value]) {
-        let Choice::Cluster(cluster) = &self.choice else {
+        let Topology::Cluster(cluster) = &self.topology else {
             return;
         };
-        let is_elsewhere = |answer: &Value| match answer {
-            Value::ServerError(error) => matches!(error.code(), "MOVED" | "ASK" | "TRYAGAIN"),
-            _ => false,
-        };
-        let (mut moved, mut places) = (Vec::new(), Vec::new());
+        let (mut moved, mut redirections) = (Vec::new(), Vec::new());
         for (command, answer) in commands.iter().zip(answers) {
-            if is_elsewhere(answer) {
+            if let Value::ServerError(error) = answer
+                && matches!(error.code(), "MOVED" | "ASK" | "TRYAGAIN")
+            {
                 moved.push(command.clone());
-                places.push(answer);
+                redirections.push(answer);
             }
         }
         if moved.is_empty() {
             return;
         }
-        for (place, answer) in places.into_iter().zip(cluster.follow(&moved).await) {
+        for (redirection, answer) in redirections.into_iter().zip(cluster.follow(&moved).await) {
             if let Some(answer) = answer {
-                *place = answer;
+                *redirection = answer;
             }
         }
     }
@@ -148,19 +137,19 @@ impl Servers {
     /// # Errors
     /// If it does not, or is not.
     pub(super) async fn check(&self, server: &Server) -> Result<(), Failed> {
-        match &self.choice {
-            Choice::One(_) => {
+        match &self.topology {
+            Topology::Single(_) => {
                 let mut connection = server.connection.clone();
                 let answer = redis::cmd("PING").query_async::<Value>(&mut connection).await;
-                alive(&self.texts, answer)
+                check_alive(&self.texts, answer)
             }
-            Choice::Sentinel(sentinel) => sentinel.check(server, &self.texts).await,
-            Choice::Cluster(cluster) => cluster.check(server, &self.texts).await,
+            Topology::Sentinel(sentinels) => sentinels.check(server, &self.texts).await,
+            Topology::Cluster(cluster) => cluster.check(server, &self.texts).await,
         }
     }
 }
 
-/// Returns the configured files in the library's form.
+/// Returns the configured files in the client library's form.
 fn certificates(files: &TlsFiles) -> Option<TlsCertificates> {
     files.given()?;
     Some(TlsCertificates {

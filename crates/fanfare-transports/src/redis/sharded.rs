@@ -1,9 +1,9 @@
-//! Receives what backends publish by `SPUBLISH` in a Cluster, on the names of users, of everyone and of the service API.
+//! Receives the events that backends publish by `SPUBLISH` in a Cluster, on the names of users, of everyone and of the service API.
 //!
-//! A sharded message reaches only those that subscribed to its name at the name's own slot. The client library's connection
-//! to a Cluster finds the slots. If it loses one, all subscriptions are renewed at once: on the same connection, or if that
-//! fails, on a new one, with pauses. Nothing that nodes publish travels here, so no receipt depends on it. Without sharded
-//! publish and subscribe (before Redis 7.0), or without the rights to it, nodes receive what is published by `PUBLISH` alone.
+//! A sharded message reaches only the clients that subscribed to its name at the name's own slot. The client library's connection to a
+//! Cluster finds the slots. If it loses one, all subscriptions are renewed at once: on the same connection, or if that fails, on a new
+//! one, with pauses. Nodes never publish by `SPUBLISH`, so no receipt depends on it. Without sharded publish and subscribe (before Redis
+//! 7.0), or without the rights to use it, nodes receive only the events published by `PUBLISH`.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -28,16 +28,16 @@ use tokio::{
 
 use super::names::Names;
 
-/// The least time between two renewals.
+/// The shortest time between two renewals.
 const PAUSE: Duration = Duration::from_millis(500);
-/// A renewal that follows the last one within this time is hasty.
+/// The time within which a renewal after another one is hasty.
 const STEADY: Duration = Duration::from_secs(2);
-/// Hasty renewals in a row after which the subscriptions count as away.
+/// The number of hasty renewals in a row after which the subscriptions count as away.
 const HASTY_RENEWALS: u32 = 3;
 /// The most names in one batch of requests.
-const NAMES: usize = 1000;
+const BATCH: usize = 1000;
 
-/// The subscriptions to sharded names. They end when this is dropped.
+/// The subscriptions to sharded names, which end when this is dropped.
 pub(super) struct Sharded {
     changes: mpsc::UnboundedSender<SubscriptionChange>,
     state: watch::Receiver<Further>,
@@ -50,28 +50,28 @@ struct SubscriptionChange {
     done: oneshot::Sender<()>,
 }
 
-/// The task that keeps the wanted subscriptions in force.
+/// The task that maintains the wanted subscriptions.
 struct Listener {
     names: Names,
     changes: mpsc::UnboundedReceiver<SubscriptionChange>,
     messages: mpsc::UnboundedSender<Received>,
     state: watch::Sender<Further>,
-    /// When all wanted subscriptions came into force on this connection, if they are in force.
+    /// The time since which all wanted subscriptions are in force on this connection, if they are.
     since: Option<Instant>,
-    /// When they last came into force, on any connection.
+    /// The time at which they last came into force, on any connection.
     last: Option<Instant>,
-    /// Hasty renewals in a row.
+    /// The hasty renewals in a row.
     hasty: u32,
     wanted: HashSet<String>,
     /// The callers that wait for a subscription, until the next connection if this one is lost.
     unanswered: Vec<oneshot::Sender<()>>,
 }
 
-/// Why a connection cannot be used any longer.
+/// The reasons why a connection cannot be used any longer.
 enum Ended {
-    /// The connection is lost; another may work.
+    /// The connection is lost; another one may work.
     Lost,
-    /// The servers do not offer sharded subscriptions, or not to this user.
+    /// The servers do not offer sharded subscriptions, or refuse them to this user.
     Refused,
     /// The subscriptions were dropped.
     Dropped,
@@ -99,8 +99,8 @@ impl Sharded {
         self.state.clone()
     }
 
-    /// Subscribes to those of `subjects` that have a sharded name, or unsubscribes. A subscription is in force when this
-    /// resolves, unless the Cluster cannot be reached this way just now.
+    /// Subscribes to those of `subjects` that have a sharded name, or unsubscribes. A subscription is in force when this resolves, unless
+    /// the Cluster is unavailable.
     pub(super) async fn change(&self, subjects: &[Subject], names: &Names, subscribe: bool) {
         let sharded = subjects.iter().filter(|subject| {
             matches!(
@@ -156,7 +156,7 @@ impl Listener {
                 Err(error) => ended(&error),
             };
             match (ended, self.since.take()) {
-                // Subscriptions that callers want meanwhile wait for the next connection.
+                // Changes that arrive meanwhile wait for the next connection.
                 (Ended::Lost, Some(since)) => self.lost(since).await,
                 (Ended::Lost, None) => {
                     self.state.send_replace(Further::Away);
@@ -171,7 +171,7 @@ impl Listener {
         }
     }
 
-    /// Notes that subscriptions in force since `since` are lost, and waits until they may be renewed.
+    /// Notes the loss of the subscriptions, which were in force since `since`, and waits until they may be renewed.
     async fn lost(&mut self, since: Instant) {
         if self.is_steady() {
             self.state.send_replace(Further::Renewing);
@@ -179,7 +179,7 @@ impl Listener {
         tokio::time::sleep(PAUSE.saturating_sub(since.elapsed())).await;
     }
 
-    /// Notes that all wanted subscriptions are in force. If they were lost again and again, they count as away until they are steady.
+    /// Notes that all wanted subscriptions are in force. If they were lost repeatedly, they count as away until they are steady.
     fn in_force(&mut self) {
         let is_hasty = self.last.is_some_and(|last| last.elapsed() < STEADY);
         self.hasty = if is_hasty { self.hasty + 1 } else { 0 };
@@ -204,9 +204,9 @@ impl Listener {
         }
     }
 
-    /// Notes changes for `time`, while there is no connection; without a time, until the subscriptions are dropped.
+    /// Notes changes without a connection, for `time`; without a time, until the subscriptions are dropped.
     async fn note_changes(&mut self, time: Option<Duration>) {
-        self.answer();
+        self.notify_callers();
         let note = async {
             while let Some(change) = self.changes.recv().await {
                 note(&mut self.wanted, &change);
@@ -219,14 +219,14 @@ impl Listener {
         }
     }
 
-    /// Lets the callers continue that wait for a subscription.
-    fn answer(&mut self) {
+    /// Notifies the callers that wait for a subscription.
+    fn notify_callers(&mut self) {
         for done in self.unanswered.drain(..) {
             let _ = done.send(());
         }
     }
 
-    /// Subscribes to all wanted names, then passes on messages and carries out changes.
+    /// Subscribes to all wanted names, then passes on messages and makes changes.
     async fn listen(
         &mut self,
         connection: ClusterConnection<MultiplexedConnection>,
@@ -241,8 +241,8 @@ impl Listener {
                 is_in_force = true;
             }
             if pushed.is_empty() {
-                // What the connection reports is handled before the answers that rely on it.
-                self.answer();
+                // The loss of a subscription is handled before its caller is notified.
+                self.notify_callers();
             }
             let steady = Self::steady(self.last, self.is_steady());
             tokio::select! {
@@ -252,7 +252,7 @@ impl Listener {
                     None => return Ended::Lost,
                 },
                 change = self.changes.recv() => match change {
-                    Some(change) => if let Err(error) = self.carry_out(change, &connection).await {
+                    Some(change) => if let Err(error) = self.make_change(change, &connection).await {
                         match ended(&error) {
                             Ended::Lost => is_in_force = false,
                             other => return other,
@@ -268,7 +268,7 @@ impl Listener {
         }
     }
 
-    /// Subscribes to all wanted names, also to those in force: one of the servers has ended subscriptions. Messages of the others arrive
+    /// Subscribes to all wanted names, even to those in force: one of the servers has ended subscriptions. Messages of the others arrive
     /// meanwhile.
     async fn subscribe_again(
         &mut self,
@@ -282,19 +282,19 @@ impl Listener {
             self.pass_on(push);
         }
         let wanted: Vec<String> = self.wanted.iter().cloned().collect();
-        change(connection, &wanted, true).await?;
+        send_change(connection, &wanted, true).await?;
         self.in_force();
         Ok(())
     }
 
-    async fn carry_out(
+    async fn make_change(
         &mut self,
-        wish: SubscriptionChange,
+        change: SubscriptionChange,
         connection: &ClusterConnection<MultiplexedConnection>,
     ) -> Result<(), RedisError> {
-        note(&mut self.wanted, &wish);
-        let result = change(connection, &wish.names, wish.subscribe).await;
-        self.unanswered.push(wish.done);
+        note(&mut self.wanted, &change);
+        let result = send_change(connection, &change.names, change.subscribe).await;
+        self.unanswered.push(change.done);
         result
     }
 
@@ -302,7 +302,7 @@ impl Listener {
     fn pass_on(&mut self, push: PushInfo) -> bool {
         match push.kind {
             PushKind::Disconnection => return false,
-            // The slot has moved. For an unwanted name, it is the late answer to this node's own command.
+            // The slot has moved. For an unwanted name, this is the late answer to the node's own command.
             PushKind::SUnsubscribe => {
                 let Some(Value::BulkString(name)) = push.data.first() else {
                     return false;
@@ -318,7 +318,7 @@ impl Listener {
                 is_sharded: true,
                 ..super::received(&message, &self.names)
             };
-            // Fails only while the receiving connection is closed.
+            // Fails only while the receiving connection is being closed.
             let _ = self.messages.send(message);
         }
         true
@@ -337,12 +337,12 @@ fn note(wanted: &mut HashSet<String>, change: &SubscriptionChange) {
 }
 
 /// Subscribes to `names`, or unsubscribes.
-async fn change(
+async fn send_change(
     connection: &ClusterConnection<MultiplexedConnection>,
     names: &[String],
     subscribe: bool,
 ) -> Result<(), RedisError> {
-    for some in names.chunks(NAMES) {
+    for some in names.chunks(BATCH) {
         let requests = some.iter().map(|name| {
             let mut connection = connection.clone();
             async move {
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_lost_again_and_again_is_away_until_it_is_steady() {
+    async fn subscriptions_that_are_lost_repeatedly_are_away_until_they_are_steady() {
         let mut listener = listener();
         let mut states = Vec::new();
         for held in [0, 0, 0, 0, 3, 0] {
@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_an_unwanted_subscription_is_no_loss_however_late() {
+    fn the_late_end_of_an_unwanted_subscription_is_no_loss() {
         let mut listener = listener();
         listener.wanted.insert("a".to_owned());
         let mut is_in_force = |kind, name: &str| {

@@ -1,11 +1,11 @@
 //! The journal in JetStream: one stream, whose own sequence numbers the messages of all audiences.
 //!
-//! A kept message is published into the stream, on the name of its audience behind the stream's own. The stream republishes it on the
-//! audience's usual subject, with its number and the number before it of its subject. Only the first messages of an audience are ever
-//! removed: by a purge of those beyond its retention, and by the stream's limit of bytes.
+//! A kept message is published into the stream, on a subject of the stream's name and the audience's usual subject. The stream republishes
+//! the message on the usual subject, with its number and the number of the audience's message before it. Only the oldest messages of an
+//! audience are removed: by a purge of those beyond its retention, and by the stream's limit of bytes.
 
-mod read;
-mod window;
+mod reader;
+mod reorder;
 
 use std::{
     collections::HashMap,
@@ -25,35 +25,36 @@ use fanfare_core::{
 };
 use serde_json::{Value, json};
 
-pub(super) use self::window::Window;
+pub(super) use self::reorder::ReorderBuffer;
 use super::{
     ids::{self, Ids},
-    jetstream::{self, Answer, api},
+    jetstream::{self, api},
     names::Names,
     protocol::{Publish, ServerMessage},
-    questions::{Learned, Questions, Unanswered},
+    requests::{Cached, RequestError, Requests},
 };
+use crate::journal_reads;
 
 /// The stream's name, behind the prefix. Its subjects begin with both.
 const STREAM: &str = "fanfare-journal";
-/// The header with the journal's name.
+/// The header with the journal's epoch.
 const EPOCH: &str = "Fanfare-Epoch";
-/// The header with how many messages of the audience are kept, and for how many milliseconds this one.
+/// The header with the number of messages of the audience that are kept, and the milliseconds for which this message is kept.
 const KEEP: &str = "Fanfare-Keep";
-/// The most audiences whose messages are counted.
+/// The most audiences whose messages are counted between purges.
 const COUNTED: usize = 10_000;
 /// The fewest messages between two purges of an audience by one node, and the fewest that a purge leaves.
 const PURGE_EVERY: u32 = 64;
 
 /// The journal on one connection.
 pub(super) struct Journal {
-    questions: Arc<Questions>,
+    requests: Arc<Requests>,
     ids: Arc<Ids>,
     names: Names,
     stream: String,
     max_bytes: usize,
-    epoch: Learned<Epoch>,
-    /// The messages of each audience since the last purge.
+    epoch: Cached<Epoch>,
+    /// The number of messages on each subject since its last purge.
     counts: Mutex<HashMap<String, u32>>,
 }
 
@@ -64,39 +65,39 @@ pub(super) fn stream(names: &Names) -> String {
 
 /// Returns the number of a message that the journal called `stream` republished.
 pub(super) fn number(stream: &str, message: &ServerMessage) -> Option<u64> {
-    // Written by JetStream itself.
+    // JetStream writes these headers.
     (message.header("Nats-Stream")? == stream).then_some(())?;
     message.header("Nats-Sequence")?.parse().ok()
 }
 
-/// Returns the place of a message that the journal called `stream` republished.
+/// Returns the position of a message that the journal called `stream` republished.
 pub(super) fn position(stream: &str, message: &ServerMessage) -> Option<Position> {
     let number = number(stream, message)?;
     let prev = message.header("Nats-Last-Sequence")?.parse().ok()?;
-    let epoch = Epoch(u64::from_str_radix(message.header(EPOCH)?, 16).ok()?);
+    let epoch = journal_reads::epoch(message.header(EPOCH)?)?;
     (prev < number).then_some(Position { epoch, number, prev })
 }
 
 impl Journal {
-    pub(super) fn new(names: &Names, questions: Arc<Questions>, ids: Arc<Ids>, max_bytes: usize) -> Self {
+    pub(super) fn new(names: &Names, requests: Arc<Requests>, ids: Arc<Ids>, max_bytes: usize) -> Self {
         Self {
-            questions,
+            requests,
             ids,
             stream: stream(names),
             names: names.clone(),
             max_bytes,
-            epoch: Learned::default(),
+            epoch: Cached::default(),
             counts: Mutex::default(),
         }
     }
 
-    /// Creates the stream if it is missing. Returns the journal's name, which is the stream's time of creation.
-    async fn epoch(&self) -> Result<Epoch, Unanswered> {
-        let make = async {
-            let made = jetstream::make(&self.questions, &self.stream, &self.config()).await?;
-            Ok(epoch_of(made.made_at()?))
+    /// Creates the stream if it is missing. Returns the epoch, which is the stream's time of creation.
+    async fn epoch(&self) -> Result<Epoch, RequestError> {
+        let create = async {
+            let info = jetstream::create_stream(&self.requests, &self.stream, &self.config()).await?;
+            Ok(epoch_of(info.created_at()?))
         };
-        self.epoch.get(&self.questions, |_| true, make).await
+        self.epoch.get(&self.requests, |_| true, create).await
     }
 
     fn config(&self) -> Value {
@@ -122,17 +123,17 @@ impl Journal {
         format!("{}.{}", self.stream, self.names.subject(subject))
     }
 
-    /// Publishes `messages` into the stream. Returns the result of each, or why the caller must publish it without keeping it.
+    /// Publishes `messages` into the stream. Returns the result of each, or the reason why the caller must publish it without the journal.
     pub(super) async fn publish(&self, messages: &[Message]) -> Vec<Result<Published, String>> {
         let epoch = match self.epoch().await {
             Ok(epoch) => epoch,
-            Err(Unanswered::Lost) => return vec![Ok(Err(PublishError::Lost)); messages.len()],
+            Err(RequestError::Lost) => return vec![Ok(Err(PublishError::Lost)); messages.len()],
             Err(reason) => return vec![Err(reason.reason()); messages.len()],
         };
-        let (mut out, mut asked, mut notes) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut out, mut open, mut id_requests) = (Vec::new(), Vec::new(), Vec::new());
         for message in messages {
             let Some(Retention { size, ttl }) = message.keep else {
-                continue; // the caller keeps all of them
+                continue; // the caller passes only messages to keep
             };
             let request = Publish {
                 subject: self.subject(&message.subject),
@@ -142,41 +143,41 @@ impl Journal {
                 ],
                 payload: message.payload.clone(),
             };
-            asked.push(self.questions.write(&request, &mut out));
+            open.push(self.requests.write(&request, &mut out));
             if let Some(id) = message.id {
-                notes.push(self.questions.write(&self.ids.published(&id), &mut out));
+                id_requests.push(self.requests.write(&self.ids.published(&id), &mut out));
             }
         }
-        let Ok(refusals) = self.questions.exchange.carry_out(out).await else {
+        let Ok(refusals) = self.requests.exchange.flush(out).await else {
             return vec![Ok(Err(PublishError::Lost)); messages.len()];
         };
-        let kept = asked.len();
-        asked.append(&mut notes);
-        let mut answers = self.questions.answers_to(asked, Some(&refusals)).await;
-        let mut notes = answers.split_off(kept).into_iter();
-        let published = messages.iter().zip(answers).map(|(message, answer)| {
-            let note = message.id.and_then(|_| notes.next());
-            match jetstream::change(answer) {
+        let kept = open.len();
+        open.append(&mut id_requests);
+        let mut replies = self.requests.replies(open, Some(&refusals)).await;
+        let mut id_replies = replies.split_off(kept).into_iter();
+        let published = messages.iter().zip(replies).map(|(message, reply)| {
+            let id_reply = message.id.and_then(|_| id_replies.next());
+            match jetstream::stored_sequence(reply) {
                 Ok(Some(number)) => {
                     self.count(message);
-                    // The number before it of its audience is only in what is republished.
+                    // Only the republished message has the number of the audience's message before it.
                     let prev = number.saturating_sub(1);
                     let position = Position { epoch, number, prev };
-                    Ok(Ok(ids::accepted(note, Some(position))))
+                    Ok(Ok(ids::accepted(id_reply, Some(position))))
                 }
                 Ok(None) => Err(jetstream::not_understood().reason()),
-                Err(Unanswered::Lost) => Ok(Err(PublishError::Lost)),
-                // It may be stored later.
-                Err(stalled @ Unanswered::Stalled) => Ok(Err(PublishError::Refused(stalled.reason()))),
+                Err(RequestError::Lost) => Ok(Err(PublishError::Lost)),
+                // JetStream may store it later.
+                Err(stalled @ RequestError::Stalled) => Ok(Err(PublishError::Refused(stalled.reason()))),
                 Err(reason) => Err(reason.reason()),
             }
         });
         published.collect()
     }
 
-    /// Counts a stored message. After a number of messages of one audience, purges those beyond its retention.
+    /// Counts a stored message. After a number of messages of one audience, purges the messages beyond its retention.
     fn count(&self, message: &Message) {
-        let Some(left) = message.keep.map(purged_to) else {
+        let Some(left) = message.keep.map(left_by_purge) else {
             return;
         };
         let subject = self.subject(&message.subject);
@@ -197,21 +198,21 @@ impl Journal {
             &self.stream,
             &json!({"filter": subject, "keep": left}),
         );
-        let questions = Arc::clone(&self.questions);
+        let requests = Arc::clone(&self.requests);
         // If this fails, the messages take some bytes until the next purge.
-        tokio::spawn(async move { drop(questions.ask_one(purge).await) });
+        tokio::spawn(async move { drop(requests.send_one(purge).await) });
     }
 }
 
-/// Returns how many messages of an audience a purge leaves. It leaves the message that caused it, which later shows that there was a
-/// purge.
-fn purged_to(retention: Retention) -> u32 {
+/// Returns the number of messages of an audience that a purge leaves. The message that caused the purge is among them: it later shows that
+/// there was a purge.
+fn left_by_purge(retention: Retention) -> u32 {
     retention.size.max(PURGE_EVERY)
 }
 
-/// Returns the name of a journal that was created at this time.
-fn epoch_of(made: SystemTime) -> Epoch {
-    let since = made.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+/// Returns the epoch of a journal that was created at this time.
+fn epoch_of(created: SystemTime) -> Epoch {
+    let since = created.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Epoch(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 
@@ -226,7 +227,7 @@ fn retention(message: &ServerMessage) -> Option<Retention> {
 
 impl JournalStore for Journal {
     fn read<'a>(&'a self, query: &'a ReplayQuery) -> BoxFuture<'a, Result<StoredReplay, Failed>> {
-        Box::pin(crate::journal_reads::read(self, query))
+        Box::pin(journal_reads::read(self, query))
     }
 
     fn tops<'a>(
@@ -234,6 +235,6 @@ impl JournalStore for Journal {
         audiences: &'a [Audience],
         behind: Option<u64>,
     ) -> BoxFuture<'a, Result<Tops, Failed>> {
-        Box::pin(crate::journal_reads::tops(self, audiences, behind))
+        Box::pin(journal_reads::tops(self, audiences, behind))
     }
 }

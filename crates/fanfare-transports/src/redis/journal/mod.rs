@@ -1,10 +1,10 @@
-//! The journal in Redis: a stream for each audience, the last number of each audience in one sorted set, and a script that numbers,
+//! The journal in Redis: a stream for each audience, one sorted set with the last number of each audience, and a script that numbers,
 //! keeps and publishes.
 //!
-//! All keys are in the one slot that a node uses of a Redis Cluster.
+//! All keys are in the one slot of a Redis Cluster that Fanfare uses.
 
 mod publish;
-mod read;
+mod reader;
 mod recorder;
 mod scripts;
 
@@ -14,20 +14,17 @@ use fanfare_cluster::{
     transport::journal::{JournalStore, StoredReplay, Tops},
     wire,
 };
-use fanfare_core::{
-    Audience, BoxFuture,
-    history::{Cursor, Epoch},
-    journal::ReplayQuery,
-};
+use fanfare_core::{Audience, BoxFuture, history::Cursor, journal::ReplayQuery};
 use redis::{Cmd, Value};
 
-use super::{Connection, scripts::Script, text};
+use super::{Connection, read, scripts::Script};
+use crate::journal_reads::{self, epoch};
 
-pub(super) use publish::{is_kept, place, position, runs};
+pub(super) use publish::{is_kept, position, read_position, runs};
 
 impl JournalStore for Connection {
     fn read<'a>(&'a self, query: &'a ReplayQuery) -> BoxFuture<'a, Result<StoredReplay, Failed>> {
-        Box::pin(crate::journal_reads::read(self, query))
+        Box::pin(journal_reads::read(self, query))
     }
 
     fn tops<'a>(
@@ -35,7 +32,7 @@ impl JournalStore for Connection {
         audiences: &'a [Audience],
         behind: Option<u64>,
     ) -> BoxFuture<'a, Result<Tops, Failed>> {
-        Box::pin(crate::journal_reads::tops(self, audiences, behind))
+        Box::pin(journal_reads::tops(self, audiences, behind))
     }
 
     fn recorder(&self) -> Option<&dyn RecorderStore> {
@@ -44,10 +41,10 @@ impl JournalStore for Connection {
 }
 
 impl Connection {
-    /// Returns the last numbers of `audiences`, and of all others that have one behind `after`. Also returns the server's time, in
+    /// Returns the last numbers of `audiences`, and all audiences whose last number is behind `after`. Also returns the server's time, in
     /// milliseconds.
     async fn tops_of(&self, audiences: &[Audience], after: Option<u64>) -> Result<(Tops, u64), Failed> {
-        let answer = self.ask(&scripts::TOPS, |call| {
+        let answer = self.run(&scripts::TOPS, |call| {
             call.arg(after.map_or_else(String::new, |after| after.to_string()));
             for audience in audiences {
                 call.arg(wire::redis_channel(audience));
@@ -57,7 +54,7 @@ impl Connection {
         tops.ok_or_else(|| NOT_UNDERSTOOD.to_owned())
     }
 
-    /// Returns a call of `script` with the journal's keys, the recorder's, and a name for the next epoch.
+    /// Returns a call of `script` with the journal's keys, the recorder's key, and a name for the next epoch.
     fn call(&self, script: &Script, with_text: bool) -> Cmd {
         let mut call = script.call(with_text);
         call.arg(4).arg(&self.names.journal_keys());
@@ -65,15 +62,15 @@ impl Connection {
         call
     }
 
-    /// Sends one call of `script`, again with its text if the server does not know it.
-    async fn ask(&self, script: &Script, arguments: impl Fn(&mut Cmd)) -> Result<Value, Failed> {
+    /// Runs `script`. Sends its text only if the server has not cached it.
+    async fn run(&self, script: &Script, arguments: impl Fn(&mut Cmd)) -> Result<Value, Failed> {
         let mut with_text = false;
         loop {
             let mut call = self.call(script, with_text);
             arguments(&mut call);
-            let answers = self.carry_out(vec![call]).await;
+            let answers = self.execute(vec![call]).await;
             let answer = answers.value.into_iter().next().ok_or("connection lost")?;
-            if with_text || !is_unknown(&answer) {
+            if with_text || !is_uncached(&answer) {
                 return self.refusal(&answer).map_or(Ok(answer), Err);
             }
             with_text = true;
@@ -84,15 +81,15 @@ impl Connection {
 const NOT_UNDERSTOOD: &str = "Redis' answer is not understood";
 
 /// Returns whether Redis has not cached the script.
-pub(super) fn is_unknown(answer: &Value) -> bool {
+pub(super) fn is_uncached(answer: &Value) -> bool {
     matches!(answer, Value::ServerError(error) if error.code() == "NOSCRIPT")
 }
 
 fn tops(answer: &Value, audiences: usize, has_others: bool) -> Option<(Tops, u64)> {
     let Value::Array(parts) = answer else { return None };
-    let number = |at: usize| text(parts.get(at)?)?.parse::<u64>().ok();
+    let number = |at: usize| read::<u64>(parts.get(at)?);
     let present = Cursor {
-        epoch: epoch(text(parts.first()?)?)?,
+        epoch: epoch(&read::<String>(parts.first()?)?)?,
         number: number(1)?,
     };
     let tops: Option<Vec<u64>> = (6..6 + audiences).map(number).collect();
@@ -100,10 +97,9 @@ fn tops(answer: &Value, audiences: usize, has_others: bool) -> Option<(Tops, u64
         (true, Some(Value::Array(others))) => others
             .chunks_exact(2)
             .filter_map(|pair| {
-                let name = text(&pair[0])?;
-                let audience = wire::audience(name).ok()?;
-                (wire::redis_channel(&audience) == name).then_some(())?;
-                Some((audience, text(&pair[1])?.parse().ok()?))
+                let (name, top): (String, u64) = (read(&pair[0])?, read(&pair[1])?);
+                let audience = wire::audience(&name).ok()?;
+                (wire::redis_channel(&audience) == name).then_some((audience, top))
             })
             .collect(),
         (true, _) => return None,
@@ -118,9 +114,4 @@ fn tops(answer: &Value, audiences: usize, has_others: bool) -> Option<(Tops, u64
         journals: number(4)?,
     };
     Some((tops, number(3)?))
-}
-
-/// Reads the name of an epoch.
-fn epoch(name: &str) -> Option<Epoch> {
-    u64::from_str_radix(name, 16).ok().map(Epoch)
 }

@@ -1,4 +1,4 @@
-//! The recorder's lease, which the scripts keep in one hash beside the journal.
+//! The recorder's lease, which scripts maintain in one hash beside the journal.
 
 use fanfare_cluster::transport::{
     Failed, Message, RecorderStore, Subject,
@@ -7,29 +7,29 @@ use fanfare_cluster::transport::{
 use fanfare_core::BoxFuture;
 use redis::Value;
 
-use super::{super::text, Connection, NOT_UNDERSTOOD, scripts};
+use super::{super::read, Connection, NOT_UNDERSTOOD, scripts};
 
-/// Milliseconds between two ticks.
+/// The milliseconds between two ticks.
 const TICK_MS: u64 = 150;
 
 impl RecorderStore for Connection {
     fn tick<'a>(&'a self, request: &'a TickRequest) -> BoxFuture<'a, Result<Ticked, Failed>> {
         Box::pin(async move {
-            let wishes = [
+            let flags = [
                 ("again ", request.renews_term),
                 ("leave ", request.leaves),
                 ("lost ", request.has_lost),
             ];
-            let wishes: String = wishes
+            let flags: String = flags
                 .into_iter()
-                .filter_map(|(wish, is_wished)| is_wished.then_some(wish))
+                .filter_map(|(flag, is_set)| is_set.then_some(flag))
                 .collect();
             let (before, after) = request.text;
-            let answer = self.ask(&scripts::TICK, |call| {
+            let answer = self.run(&scripts::TICK, |call| {
                 let candidate = request.candidate.map(|candidate| format!("{candidate:016x}"));
                 call.arg(candidate.unwrap_or_default())
                     .arg(request.settled)
-                    .arg(&wishes)
+                    .arg(&flags)
                     .arg(self.names.channel(&Subject::Nodes))
                     .arg(before)
                     .arg(after)
@@ -47,14 +47,14 @@ impl RecorderStore for Connection {
         messages: &'a [Message],
     ) -> BoxFuture<'a, Result<Recorded, Failed>> {
         Box::pin(async move {
-            let answer = self.ask(&scripts::RECORD, |call| {
+            let answer = self.run(&scripts::RECORD, |call| {
                 self.add_messages(messages, call);
                 call.arg(term).arg(tick).arg(RECORDED_WITHIN);
             });
             let Value::Array(parts) = answer.await? else {
                 return Err(NOT_UNDERSTOOD.to_owned());
             };
-            match parts.first().and_then(text) {
+            match parts.first().and_then(read::<String>).as_deref() {
                 Some("over") => Ok(Recorded::TermOver),
                 Some("late") => Ok(Recorded::Late),
                 _ => Ok(Recorded::Published),
@@ -64,19 +64,18 @@ impl RecorderStore for Connection {
 }
 
 fn ticked(answer: &Value) -> Option<Ticked> {
-    let Value::Array(parts) = answer else { return None };
-    let number = |at: usize| text(parts.get(at)?)?.parse::<u64>().ok();
-    let role = match text(parts.first()?)? {
+    let (role, tick, term, from, settled, used): (String, u64, u64, u64, u64, u64) = read(answer)?;
+    let role = match &*role {
         "holder" => Role::Holder,
         "standby" => Role::Standby,
         role => Role::None(role == "needed"),
     };
     Some(Ticked {
         role,
-        tick: number(1)?,
-        term: number(2)?,
-        from: number(3)?,
-        settled: number(4)?,
-        is_used: number(5)? == 1,
+        tick,
+        term,
+        from,
+        settled,
+        is_used: used == 1,
     })
 }

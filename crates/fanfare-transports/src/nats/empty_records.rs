@@ -1,4 +1,4 @@
-//! The presence records without holders, until they are removed.
+//! The presence records without holders, which stay for a while.
 
 use std::{
     collections::VecDeque,
@@ -8,25 +8,25 @@ use std::{
 
 use fanfare_core::locked;
 
-/// How long an empty record stays.
+/// The time for which an empty record stays.
 const EMPTY_LIFETIME: Duration = Duration::from_secs(60);
 /// The most empty records to remove at once.
-const EMPTY: usize = 256;
+const BATCH: usize = 256;
 
-/// The changes that left records empty: their times and numbers.
+/// The time and the number of each change that left a record empty.
 #[derive(Default)]
-pub(super) struct Empty(Mutex<VecDeque<(Instant, u64)>>);
+pub(super) struct EmptyRecords(Mutex<VecDeque<(Instant, u64)>>);
 
-impl Empty {
+impl EmptyRecords {
     /// Notes that the change of this number left a record empty.
     pub(super) fn add(&self, sequence: u64) {
         locked(&self.0).push_back((Instant::now(), sequence));
     }
 
-    /// Takes the numbers of some that have been empty for [`EMPTY_LIFETIME`].
+    /// Removes and returns the numbers of some changes that are older than [`EMPTY_LIFETIME`].
     pub(super) fn take_due(&self) -> Vec<u64> {
         let (mut empty, mut due) = (locked(&self.0), Vec::new());
-        while due.len() < EMPTY
+        while due.len() < BATCH
             && let Some((since, sequence)) = empty.front().copied()
             && since.elapsed() > EMPTY_LIFETIME
         {

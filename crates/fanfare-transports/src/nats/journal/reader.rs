@@ -1,4 +1,4 @@
-//! Reads the stream, audience by audience: JetStream returns the next message on a subject from a number on.
+//! Reads the journal's state, and its messages audience by audience: JetStream returns the next message on a subject from a number on.
 
 use fanfare_cluster::transport::{
     Failed, Subject,
@@ -13,13 +13,12 @@ use fanfare_core::{
 use futures_util::future::try_join_all;
 use serde_json::json;
 
-use super::{Answer, Journal, epoch_of, purged_to, retention};
+use super::{Journal, epoch_of, left_by_purge, retention};
 use crate::{
     journal_reads::{JournalReader, Range, TimedMessage, matches},
     nats::{
         jetstream::{self, StoredValue, api},
-        protocol::ServerMessage,
-        questions::Unanswered,
+        requests::{Reply, RequestError},
     },
 };
 
@@ -35,7 +34,9 @@ impl JournalReader for Journal {
         audiences: &[Audience],
         wanted: Option<(u64, &ReplayScope)>,
     ) -> Result<(Tops, u64), Failed> {
-        self.state_of(audiences, wanted).await.map_err(Unanswered::reason)
+        self.read_state(audiences, wanted)
+            .await
+            .map_err(RequestError::reason)
     }
 
     async fn range(
@@ -47,21 +48,21 @@ impl JournalReader for Journal {
         let read = audiences
             .iter()
             .map(|audience| self.read_audience(present, audience, range));
-        try_join_all(read).await.map_err(Unanswered::reason)
+        try_join_all(read).await.map_err(RequestError::reason)
     }
 }
 
 impl Journal {
-    async fn state_of(
+    async fn read_state(
         &self,
         audiences: &[Audience],
         wanted: Option<(u64, &ReplayScope)>,
-    ) -> Result<(Tops, u64), Unanswered> {
+    ) -> Result<(Tops, u64), RequestError> {
         self.epoch().await?;
-        let info = self.info().await?;
+        let info = jetstream::stream_info(&self.requests, &self.stream).await?;
         let now = self.ids.prepare().await?.now_ms();
         let present = Cursor {
-            epoch: epoch_of(info.made_at()?),
+            epoch: epoch_of(info.created_at()?),
             number: info.state.last_seq,
         };
         let mut others = Vec::new();
@@ -83,16 +84,10 @@ impl Journal {
         Ok((tops, now))
     }
 
-    /// Returns JetStream's description of the stream.
-    async fn info(&self) -> Result<Answer, Unanswered> {
-        let request = api("STREAM.INFO", &self.stream, &json!({}));
-        Answer::read(&self.questions.ask_one(request).await?)
-    }
-
     /// Returns the channels in the stream that `scope` matches.
-    async fn channels(&self, scope: &ReplayScope) -> Result<Vec<Audience>, Unanswered> {
+    async fn channels(&self, scope: &ReplayScope) -> Result<Vec<Audience>, RequestError> {
         let (filter, mut channels) = (self.subject(&Subject::AllChannels), Vec::new());
-        jetstream::subjects(&self.questions, &self.stream, &filter, |subject| {
+        jetstream::for_each_subject(&self.requests, &self.stream, &filter, |subject| {
             let audience = self.audience(subject);
             channels.extend(audience.filter(|audience| matches(scope, audience)));
         })
@@ -113,17 +108,13 @@ impl Journal {
         self.subject(&Subject::Audience(audience.clone()))
     }
 
-    async fn last_numbers(&self, audiences: &[Audience]) -> Result<Vec<u64>, Unanswered> {
-        let mut numbers = Vec::with_capacity(audiences.len());
-        for some in audiences.chunks(256) {
-            let requests = some
-                .iter()
-                .map(|audience| jetstream::last(&self.stream, &self.subject_of(audience)));
-            for answer in self.questions.ask(requests).await {
-                numbers.push(jetstream::found(answer)?.map_or(0, |found| found.sequence));
-            }
-        }
-        Ok(numbers)
+    async fn last_numbers(&self, audiences: &[Audience]) -> Result<Vec<u64>, RequestError> {
+        let requests = audiences
+            .iter()
+            .map(|audience| jetstream::get_last(&self.stream, &self.subject_of(audience)));
+        let replies = self.requests.send(requests).await.into_iter();
+        let number = |reply| Ok(jetstream::stored_value(reply)?.map_or(0, |found| found.sequence));
+        replies.map(number).collect()
     }
 
     /// Returns the kept messages of `audience` that are in `range`.
@@ -132,7 +123,7 @@ impl Journal {
         present: Cursor,
         audience: &Audience,
         range: Range,
-    ) -> Result<Vec<TimedMessage>, Unanswered> {
+    ) -> Result<Vec<TimedMessage>, RequestError> {
         let subject = self.subject_of(audience);
         if range.newest && range.before > present.number {
             let newest = self.newest(&subject, present.number, range.count).await?;
@@ -152,14 +143,14 @@ impl Journal {
             range.after + 1
         };
         let messages = self.walk(&subject, from, u64::MAX).await?;
-        let info = self.info().await?;
+        let info = jetstream::stream_info(&self.requests, &self.stream).await?;
         let left_from = self
             .next(&subject, 1)
             .await?
             .map_or(u64::MAX, |first| first.stored.sequence);
-        // The number before the first message that is read. The first of all that are left may have had others before it.
+        // The number before the first message that was read: earlier messages may have been purged.
         let mut prev = match (is_from_first, left_from > from) {
-            // Some were purged meanwhile, possibly before they were read.
+            // Messages were purged meanwhile, possibly before they were read.
             (_, true) => left_from - 1,
             (true, false) if is_whole(&messages) => from.min(info.state.first_seq).saturating_sub(1),
             (_, false) => from - 1,
@@ -174,8 +165,13 @@ impl Journal {
         Ok(in_range(audience, present, with_prev.collect(), range))
     }
 
-    /// Returns the newest `count` messages on `subject` up to `last`, or some more. Searches from the end, in growing parts.
-    async fn newest(&self, subject: &str, last: u64, count: usize) -> Result<Vec<StreamMessage>, Unanswered> {
+    /// Returns the newest `count` messages on `subject` up to `last`, possibly more. Searches from the end, in growing parts.
+    async fn newest(
+        &self,
+        subject: &str,
+        last: u64,
+        count: usize,
+    ) -> Result<Vec<StreamMessage>, RequestError> {
         let mut width = (count as u64).saturating_mul(2).max(64);
         let (mut messages, mut end) = (Vec::new(), last.saturating_add(1));
         while messages.len() < count && end > 1 {
@@ -189,7 +185,7 @@ impl Journal {
     }
 
     /// Returns the messages on `subject` from the number `from` to before `until`.
-    async fn walk(&self, subject: &str, from: u64, until: u64) -> Result<Vec<StreamMessage>, Unanswered> {
+    async fn walk(&self, subject: &str, from: u64, until: u64) -> Result<Vec<StreamMessage>, RequestError> {
         let (mut messages, mut next) = (Vec::new(), from);
         while let Some(message) = self
             .next(subject, next)
@@ -203,24 +199,24 @@ impl Journal {
     }
 
     /// Returns the first message on `subject` with this number or a higher one.
-    async fn next(&self, subject: &str, number: u64) -> Result<Option<StreamMessage>, Unanswered> {
-        let question = json!({"seq": number, "next_by_subj": subject});
-        let request = api("DIRECT.GET", &self.stream, &question);
-        message(self.questions.ask_one(request).await)
+    async fn next(&self, subject: &str, number: u64) -> Result<Option<StreamMessage>, RequestError> {
+        let body = json!({"seq": number, "next_by_subj": subject});
+        let request = api("DIRECT.GET", &self.stream, &body);
+        message(self.requests.send_one(request).await)
     }
 }
 
-/// Returns whether no node has purged the audience of which these messages are left. A purge leaves as many as the retention of the message
-/// that caused it, and that message.
+/// Returns whether no node has purged the audience of these remaining messages. A purge leaves at least the retention of the message that
+/// caused it, and that message.
 fn is_whole(messages: &[StreamMessage]) -> bool {
     let sizes = messages
         .iter()
-        .map(|message| message.retention.map_or(0, purged_to));
+        .map(|message| message.retention.map_or(0, left_by_purge));
     sizes.min().is_none_or(|least| messages.len() < least as usize)
 }
 
-/// Returns the kept messages in `range`, of all that are left of an audience with their `prev`. Messages that were stored since the numbers
-/// were read are among them: they show whether something is missing before them.
+/// Returns the kept messages in `range` among the remaining messages of an audience, each with its `prev`. Messages that were stored after
+/// the numbers were read are included: they show whether messages are missing before them.
 fn in_range(
     audience: &Audience,
     present: Cursor,
@@ -232,7 +228,7 @@ fn in_range(
     let more = messages.len().saturating_sub(size);
     let kept = messages.into_iter().skip(more).filter_map(|(message, prev)| {
         let ttl = millis(message.retention?.ttl);
-        let (number, at) = (message.stored.sequence, unix_millis(message.stored.at));
+        let (number, kept_at) = (message.stored.sequence, unix_millis(message.stored.at));
         let is_in = number > range.after && (number < range.before || !range.newest);
         let message = StoredMessage {
             audience: audience.clone(),
@@ -243,7 +239,11 @@ fn in_range(
                 prev: prev.min(number - 1),
             },
         };
-        is_in.then_some((message, at, at.saturating_add(ttl)))
+        is_in.then_some(TimedMessage {
+            message,
+            kept_at,
+            expires_at: kept_at.saturating_add(ttl),
+        })
     });
     let mut kept: Vec<TimedMessage> = kept.collect();
     if range.newest {
@@ -253,9 +253,9 @@ fn in_range(
     kept
 }
 
-/// Reads the message in JetStream's answer.
-fn message(answer: Result<ServerMessage, Unanswered>) -> Result<Option<StreamMessage>, Unanswered> {
-    let retention = answer.as_ref().ok().and_then(retention);
-    let found = jetstream::found(answer)?;
+/// Reads the message in JetStream's reply.
+fn message(reply: Reply) -> Result<Option<StreamMessage>, RequestError> {
+    let retention = reply.as_ref().ok().and_then(retention);
+    let found = jetstream::stored_value(reply)?;
     Ok(found.map(|stored| StreamMessage { stored, retention }))
 }

@@ -1,4 +1,4 @@
-//! Reads the streams of audiences.
+//! Reads the journal's state and the streams of audiences.
 
 use bytes::Bytes;
 use fanfare_cluster::transport::{
@@ -12,10 +12,10 @@ use fanfare_core::{
 };
 use redis::Value;
 
-use super::super::{Connection, text};
+use super::{super::read, Connection};
 use crate::journal_reads::{JournalReader, Range, TimedMessage, matches};
 
-/// Audiences in one question.
+/// The most audiences in one call.
 const AUDIENCES: usize = 1024;
 
 impl JournalReader for Connection {
@@ -60,44 +60,39 @@ impl JournalReader for Connection {
             }
             command.arg("COUNT").arg(range.count).to_owned()
         });
-        let answers = self.carry_out(commands.collect()).await;
+        let answers = self.execute(commands.collect()).await;
         if answers.lost {
             return Err("connection lost".to_owned());
         }
         if let Some(refused) = answers.refused {
             return Err(refused);
         }
-        let read = answers
-            .value
-            .into_iter()
-            .zip(audiences)
-            .map(|(answer, audience)| {
-                let Value::Array(entries) = answer else {
-                    return Vec::new();
-                };
-                let entries = entries
-                    .into_iter()
-                    .filter_map(|entry| message(audience, present, entry));
-                entries.collect()
-            });
-        Ok(read.collect())
+        let answers = answers.value.into_iter().zip(audiences);
+        let messages = answers.map(|(answer, audience)| {
+            let Value::Array(entries) = answer else {
+                return Vec::new();
+            };
+            let entries = entries.into_iter();
+            entries
+                .filter_map(|entry| message(audience, present, entry))
+                .collect()
+        });
+        Ok(messages.collect())
     }
 }
 
 /// Reads an entry of a stream. Returns `None` for an entry that no node wrote.
 fn message(audience: &Audience, present: Cursor, entry: Value) -> Option<TimedMessage> {
-    let Value::Array(parts) = entry else { return None };
-    let [id, Value::Array(mut fields)] = <[Value; 2]>::try_from(parts).ok()? else {
-        return None;
-    };
+    let (id, mut fields): (String, Vec<Value>) = redis::from_redis_value(entry).ok()?;
     fields.truncate(6); // a later version may write more
-    let (number, at) = text(&id)?.split_once('-')?;
-    let (number, at): (u64, u64) = (number.parse().ok()?, at.parse().ok()?);
+    let (number, kept_at) = id.split_once('-')?;
+    let (number, kept_at): (u64, u64) = (number.parse().ok()?, kept_at.parse().ok()?);
     let [p, prev, t, ttl, m, Value::BulkString(payload)] = <[Value; 6]>::try_from(fields).ok()? else {
         return None;
     };
-    let (prev, ttl): (u64, u64) = (text(&prev)?.parse().ok()?, text(&ttl)?.parse().ok()?);
-    if (text(&p)?, text(&t)?, text(&m)?) != ("p", "t", "m") || prev >= number {
+    let (prev, ttl): (u64, u64) = (read(&prev)?, read(&ttl)?);
+    let names: [String; 3] = [read(&p)?, read(&t)?, read(&m)?];
+    if names != ["p", "t", "m"] || prev >= number {
         return None;
     }
     let message = StoredMessage {
@@ -109,7 +104,11 @@ fn message(audience: &Audience, present: Cursor, entry: Value) -> Option<TimedMe
             prev,
         },
     };
-    Some((message, at, at.saturating_add(ttl)))
+    Some(TimedMessage {
+        message,
+        kept_at,
+        expires_at: kept_at.saturating_add(ttl),
+    })
 }
 
 #[cfg(test)]
@@ -121,19 +120,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_later_version_adds_to_an_entry_is_ignored() {
+    fn further_fields_of_an_entry_are_ignored() {
         let (epoch, text) = (Epoch(1), |text: &&str| {
             Value::BulkString(text.as_bytes().to_vec())
         });
         let read = |words: &str| {
             let fields = words.split_whitespace().collect::<Vec<_>>();
             let entry = vec![text(&"7-1000"), Value::Array(fields.iter().map(text).collect())];
-            let message = message(
-                &Audience::Everyone,
-                Cursor { epoch, number: 9 },
-                Value::Array(entry),
-            )?;
-            Some((message.0.position.prev, message.0.payload, message.2))
+            let present = Cursor { epoch, number: 9 };
+            let found = message(&Audience::Everyone, present, Value::Array(entry))?;
+            Some((
+                found.message.position.prev,
+                found.message.payload,
+                found.expires_at,
+            ))
         };
         let expected = Some((3, Bytes::from("{}"), 1050));
         assert_eq!(read("p 3 t 50 m {}"), expected);
