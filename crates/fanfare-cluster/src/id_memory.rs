@@ -1,6 +1,6 @@
-//! The ids that this node remembers: all there are for an embedded broker, and the fallback while another broker is away.
+//! The ids that this node remembers. The embedded broker uses only these; another broker uses them while its store is unavailable.
 //!
-//! A publisher chooses ids as fast as it publishes, so an entry is small: about 96 bytes with all that leads to it.
+//! A publisher may choose an id for each event, so an entry is small: about 96 bytes with its share of the maps.
 
 use std::{
     sync::{
@@ -15,19 +15,19 @@ use fanfare_core::{CLAIM_LIFETIME, Claim, Reach, Receipt, RememberedIds, locked,
 use hashlink::LinkedHashMap;
 use uuid::Uuid;
 
-/// Ids are spread over so many maps: a map that grows holds its lock for milliseconds, and then only for its share.
+/// The number of maps. A map that grows holds its lock for milliseconds, and blocks only its share of the ids.
 const STRIPES: usize = 16;
-/// Expired ids that one claim removes. More than one, so that the memory of a burst is freed with time.
+/// The most expired ids that one claim removes. It is above one, so that the memory of a burst is freed with time.
 const EXPIRED_PER_CLAIM: usize = 4;
-/// Expired ids that one look at the count removes from each stripe.
+/// The most expired ids that one count removes from each stripe.
 const EXPIRED_PER_COUNT: usize = 1_000;
-/// A map with fewer places than this is never shrunk.
+/// The capacity up to which a map does not shrink.
 const KEPT_PLACES: usize = 1_024;
 
-/// See the module's documentation.
+/// The remembered ids of a node.
 pub(crate) struct IdMemory {
     stripes: Box<[Mutex<Stripe>]>,
-    /// The ids that one stripe holds at most.
+    /// The most ids in one stripe.
     most: usize,
     hasher: RandomState,
     lifetime: Duration,
@@ -38,18 +38,18 @@ pub(crate) struct IdMemory {
 /// Some of the ids, the oldest claim first.
 type Stripe = LinkedHashMap<Uuid, Memory, RandomState>;
 
-/// What is remembered of an id.
+/// The entry of an id.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Memory {
-    /// Milliseconds after the start.
+    /// The time of expiry, in milliseconds after the start.
     expires_ms: u64,
     knowledge: Knowledge,
 }
 
-/// What is known of an id.
+/// This node's knowledge of an id.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Knowledge {
-    /// It was claimed here; else it is known to be claimed on another node.
+    /// Whether this node claimed the id, not another one.
     ours: bool,
     state: IdState,
 }
@@ -61,7 +61,7 @@ enum IdState {
     Receipt(SmallReceipt),
 }
 
-/// A [`Receipt`] in half the space. Counts beyond its types' range are remembered as the largest.
+/// A [`Receipt`] in half the space. A count beyond the range of its type is stored as the largest value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct SmallReceipt {
     matched: u32,
@@ -72,7 +72,7 @@ struct SmallReceipt {
 }
 
 impl IdMemory {
-    /// An empty memory of `most` ids.
+    /// Creates an empty memory for at most `most` ids.
     pub(crate) fn new(most: usize) -> Self {
         Self::with_lifetime(most, CLAIM_LIFETIME)
     }
@@ -89,15 +89,15 @@ impl IdMemory {
         }
     }
 
-    /// Claims `id` on this node alone.
+    /// Claims `id` on this node, without the cluster.
     pub(crate) fn claim(&self, id: Uuid) -> Claim {
         self.claim_after(id, None)
     }
 
     /// Claims `id` on this node, after the cluster returned `cluster` for it.
     ///
-    /// An id that is new to the cluster may have been claimed here while the cluster was away, or before it lost its
-    /// memory; then it is known all the same.
+    /// An id that is new to the cluster is not new if this node claimed it while the store was unavailable, or before the store lost its
+    /// data.
     pub(crate) fn claim_after(&self, id: Uuid, cluster: Option<Claim>) -> Claim {
         let now_ms = self.now_ms();
         let mut stripe = self.stripe(id);
@@ -106,9 +106,9 @@ impl IdMemory {
             .get(&id)
             .filter(|memory| memory.expires_ms > now_ms)
             .copied();
-        let (claim, news) = weigh(cluster, known.map(|memory| memory.knowledge));
+        let (claim, news) = decide(cluster, known.map(|memory| memory.knowledge));
         if let Some(knowledge) = news {
-            // A receipt is forgotten together with the claim that it belongs to.
+            // A receipt expires with its claim.
             let kept = known.filter(|_| knowledge.state != IdState::Taken);
             let lifetime_ms = millis(self.lifetime);
             let expires_ms = kept.map_or(now_ms.saturating_add(lifetime_ms), |memory| memory.expires_ms);
@@ -124,25 +124,25 @@ impl IdMemory {
         claim
     }
 
-    /// `id` is published.
+    /// Notes that `id` is published.
     pub(crate) fn published(&self, id: Uuid) {
         self.claim(id);
         self.record(id, &Receipt::default());
     }
 
-    /// Stores the receipt of `id`, if the id is remembered.
+    /// Stores the receipt of `id`, unless the id has been evicted.
     pub(crate) fn record(&self, id: Uuid, receipt: &Receipt) {
         if let Some(memory) = self.stripe(id).get_mut(&id) {
             memory.knowledge.state = IdState::Receipt(receipt.into());
         }
     }
 
-    /// Forgets `id`.
+    /// Removes `id`.
     pub(crate) fn release(&self, id: Uuid) {
         self.stripe(id).remove(&id);
     }
 
-    /// How full it is.
+    /// Returns the numbers of remembered and evicted ids.
     pub(crate) fn count(&self) -> RememberedIds {
         let now_ms = self.now_ms();
         let held = self.stripes.iter().map(|stripe| {
@@ -189,9 +189,8 @@ fn expire(stripe: &mut Stripe, now_ms: u64, most: usize) {
     }
 }
 
-/// The result of a claim, from what the cluster returned and what this node knows; and what this node shall know, if that
-/// changes.
-fn weigh(cluster: Option<Claim>, known: Option<Knowledge>) -> (Claim, Option<Knowledge>) {
+/// Returns the result of a claim, from the answer of the cluster and this node's knowledge, and the new knowledge if that changes.
+fn decide(cluster: Option<Claim>, known: Option<Knowledge>) -> (Claim, Option<Knowledge>) {
     let claimed = Knowledge {
         ours: true,
         state: IdState::Taken,
@@ -203,7 +202,7 @@ fn weigh(cluster: Option<Claim>, known: Option<Knowledge>) -> (Claim, Option<Kno
         {
             (state.claim(), Some(Knowledge { ours, state }))
         }
-        // The other node gave it back, or it was forgotten.
+        // The other node released it, or the store has evicted it.
         (None, Some(Knowledge { ours: false, .. })) if cluster.is_some() => (Claim::New, Some(claimed)),
         (None, None) => (Claim::New, Some(claimed)),
         (_, Some(known)) => (known.state.claim(), None),
@@ -211,7 +210,7 @@ fn weigh(cluster: Option<Claim>, known: Option<Knowledge>) -> (Claim, Option<Kno
 }
 
 impl IdState {
-    /// The state of an id by a claim of it; `None` if it is new.
+    /// Returns the state of an id that a claim shows; `None` for a new id.
     fn of(claim: Claim) -> Option<Self> {
         match claim {
             Claim::New => None,

@@ -1,5 +1,5 @@
-//! Idempotency keys: claimed in the store that the cluster shares, and beside it in this node's own memory, by which the node
-//! goes while the store is away.
+//! Idempotency keys. A node claims them in the store that the cluster shares, and in its own memory, which decides while the store is
+//! unavailable.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::{
     transport::{Sender, Stored, WantedId},
 };
 
-/// See the module's documentation.
+/// The idempotency keys of a node and its cluster.
 pub(crate) struct Ids {
     node: Arc<Node>,
     pub(crate) memory: IdMemory,
@@ -28,7 +28,7 @@ impl Ids {
         }
     }
 
-    /// Claims `ids` and sends the claims to `claims`. Releases them if the caller is gone.
+    /// Claims `ids` and sends the claims to `claims`. Releases the ids if the caller has stopped waiting.
     pub(crate) async fn claim(&self, ids: Vec<Uuid>, claims: oneshot::Sender<Vec<Claim>>) {
         let wanted = ids.iter().map(|id| WantedId {
             id: *id,
@@ -46,7 +46,7 @@ impl Ids {
             claimed.push(claim);
         }
         if !unstored.is_empty() {
-            // The store was away when these were published.
+            // The store was unavailable when these were published.
             self.settle(&unstored).await;
         }
         if let Err(claimed) = claims.send(claimed) {
@@ -56,13 +56,12 @@ impl Ids {
         }
     }
 
-    /// Claims ids together with all nodes that received them. Returns for each whether it is new; of an id that occurs twice
-    /// the first is.
+    /// Claims ids together with all nodes that received them. Returns for each whether it is new. Of equal ids only the first may be new.
     pub(crate) async fn claim_together(&self, ids: &[WantedId]) -> Vec<bool> {
         self.claim_together_by(&self.memory, ids).await
     }
 
-    /// The same by another memory than this node's.
+    /// As [`Self::claim_together`], with another memory than this node's.
     pub(crate) async fn claim_together_by(&self, memory: &IdMemory, ids: &[WantedId]) -> Vec<bool> {
         if ids.is_empty() {
             return Vec::new();
@@ -78,7 +77,7 @@ impl Ids {
         ids.iter().enumerate().map(claim).collect()
     }
 
-    /// Claims `ids` in the store; no answers while it is away.
+    /// Claims `ids` in the store. Returns no answers while the store is unavailable.
     async fn claim_stored(&self, ids: &[WantedId]) -> Vec<Option<Claim>> {
         match self.node.link.current() {
             Some(sender) => self.stored(&sender, sender.ids().claim(ids).await),
@@ -93,9 +92,9 @@ impl Ids {
         }
     }
 
-    /// Gives back `ids`.
+    /// Releases `ids`.
     pub(crate) async fn release(&self, ids: Vec<Uuid>) {
-        // Here first: else a claim between the two would be new to the store and known here, and so taken for ever.
+        // First in this node's memory: otherwise a claim between the two would be new to the store and known here, and stay taken.
         for id in &ids {
             self.memory.release(*id);
         }
@@ -104,7 +103,7 @@ impl Ids {
         }
     }
 
-    /// What the store of `sender` returned; notes its refusals.
+    /// Returns the value of a store's reply, and logs a refusal.
     fn stored<T>(&self, sender: &Arc<dyn Sender>, stored: Stored<T>) -> T {
         if let Some(error) = &stored.refused {
             self.node.status.refused(Refused::Ids, error);

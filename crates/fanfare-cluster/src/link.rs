@@ -1,4 +1,4 @@
-//! The connection that publishes: opened, checked, and opened again for ever.
+//! The publishing connection. A task opens it, checks it, and opens it again when it is lost.
 
 use std::{
     sync::{
@@ -17,15 +17,15 @@ use crate::{
     transport::{Batch, Message, PublishError, Published, Sender, Subject, Transport},
 };
 
-/// Between two checks of a connection.
+/// The time between two checks of a connection.
 pub(crate) const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// Bytes of large messages on their way at once, in KiB; a larger one goes alone. Events wait behind them.
+/// The limit of large messages in flight, in KiB, because events wait behind them. A message above it is sent when no other is in flight.
 const BULK_KIB: u32 = 1024;
 
-/// The publishing connection, if there is one now.
+/// The publishing connection, while it is open.
 pub(crate) struct Link {
     current: watch::Sender<Option<Arc<dyn Sender>>>,
-    /// How many were lost.
+    /// The number of lost connections.
     lost: AtomicU64,
     bulk: Semaphore,
 }
@@ -41,17 +41,17 @@ impl Default for Link {
 }
 
 impl Link {
-    /// The connection.
+    /// Returns the connection, if it is open.
     pub(crate) fn current(&self) -> Option<Arc<dyn Sender>> {
         self.current.borrow().clone()
     }
 
-    /// How many connections were lost.
+    /// Returns the number of lost connections.
     pub(crate) fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// Shows when a connection is opened or lost.
+    /// Returns a receiver that is notified when a connection is opened or lost.
     pub(crate) fn changes(&self) -> watch::Receiver<Option<Arc<dyn Sender>>> {
         self.current.subscribe()
     }
@@ -61,7 +61,7 @@ impl Link {
         self.publish_and_count(messages, &[]).await.0
     }
 
-    /// The same, and counts who is subscribed to each of `counted`.
+    /// As [`Self::publish`]. Also counts the subscribers of each of `counted`.
     pub(crate) async fn publish_and_count(&self, messages: &[Message], counted: &[Subject]) -> Batch {
         let Some(sender) = self.current() else {
             return (vec![Err(PublishError::Lost); messages.len()], Ok(Vec::new()));
@@ -73,7 +73,7 @@ impl Link {
         (published, counts)
     }
 
-    /// Publishes one message that may be large.
+    /// Publishes one message that may be large, within the limit of large messages in flight.
     pub(crate) async fn publish_large(&self, message: Message) -> Published {
         let kib = u32::try_from(message.payload.len() / 1024 + 1).unwrap_or(BULK_KIB);
         let _turn = self.bulk.acquire_many(kib.min(BULK_KIB)).await;
@@ -81,9 +81,9 @@ impl Link {
         published.into_iter().next().unwrap_or(Err(PublishError::Lost))
     }
 
-    /// `sender` lost its connection.
+    /// Closes `sender`, which has lost its connection.
     pub(crate) fn failed(&self, sender: &Arc<dyn Sender>) {
-        // A failure of an old connection must not end its successor.
+        // A late failure of an old connection must not close the present one.
         self.current.send_if_modified(|current| {
             let is_it = current
                 .as_ref()
@@ -97,7 +97,7 @@ impl Link {
     }
 }
 
-/// Keeps the publishing connection to `transport` up.
+/// Opens the publishing connection to `transport`, and opens it again whenever it is lost.
 pub(crate) async fn run(link: Arc<Link>, transport: Arc<dyn Transport>, status: Arc<Status>) {
     let mut backoff = Backoff::default();
     loop {
@@ -125,7 +125,7 @@ pub(crate) async fn run(link: Arc<Link>, transport: Arc<dyn Transport>, status: 
     }
 }
 
-/// Checks again and again; returns why the connection is lost.
+/// Checks the connection periodically. Returns the reason why it is lost.
 async fn watch(sender: &dyn Sender) -> String {
     loop {
         tokio::time::sleep(CHECK_INTERVAL).await;

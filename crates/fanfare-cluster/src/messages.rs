@@ -1,6 +1,6 @@
-//! The messages between nodes, besides events.
+//! The messages between nodes, except events.
 //!
-//! A message is a line of JSON. Some have a body, which follows the line and is left as it is.
+//! A message is a line of JSON. Some messages have a body after the line, as raw bytes.
 
 use bytes::Bytes;
 use fanfare_core::Reach;
@@ -15,18 +15,18 @@ use crate::{
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum NodeMessage {
-    /// The publications of these numbers reached that many of the node's connections.
+    /// The reach of publications among the replying node's connections.
     Reach(Vec<Reached>),
-    /// The node is counted among the listeners of these, and has no connection for them.
+    /// The numbers of publications for which the replying node has no connection, although the transport counted it as a listener.
     Declined(Vec<u64>),
-    /// Asks every node to reply once all that was published before this is delivered and answered.
+    /// Requests a reply of every node when it has delivered and acknowledged all earlier publications.
     Flush {
-        /// The asking node.
+        /// The requesting node.
         node: Box<str>,
-        /// To be repeated in the answer.
+        /// Repeated in the reply.
         token: u64,
     },
-    /// The reply to it.
+    /// The reply to [`Self::Flush`].
     Flushed {
         /// The replying node.
         node: Box<str>,
@@ -34,22 +34,22 @@ pub(crate) enum NodeMessage {
         #[serde(default)]
         connections: Connections,
     },
-    /// A node's message to itself: it shows that messages arrive, or marks a place in what it receives.
+    /// A node's message to itself. It shows that messages arrive, or marks a position among the messages that the node receives.
     Probe(u64),
     /// The tick of the recorder's lease, and whether it is held (1) or vacant (0).
     Tick(u64, u8),
-    /// What a node reports of itself.
+    /// A node's report about itself.
     Report(Report),
     /// A node has ended.
     Ended { node: Box<str> },
     /// Asks every node the question in the body.
     Ask {
-        /// The asking node.
+        /// The requesting node.
         node: Box<str>,
-        /// To be repeated in the answer.
+        /// Repeated in the answer.
         token: u64,
     },
-    /// The answer to it is the body.
+    /// The answer to [`Self::Ask`], in the body.
     Answer {
         /// The replying node.
         node: Box<str>,
@@ -67,38 +67,38 @@ pub(crate) enum NodeMessage {
         node: Box<str>,
         /// Distinguishes the processes of one name.
         run: u64,
-        /// How many notices the process published before.
+        /// The number of notices that the process published before this one.
         number: u64,
     },
-    /// The notice of this number comes next; none before it is missing.
+    /// The next notice has this number, and none before it is missing.
     NextNotice { run: u64, number: u64 },
-    /// Asks a publisher of notices for those that a node has missed.
+    /// Requests missed notices from their publisher.
     Missed(MissedNotices),
 }
 
-/// What a node reports of itself: at its start, when it changes, and again and again.
+/// A node's report about itself, which it publishes at its start, when the report changes, and periodically.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(crate) node: Box<str>,
     /// Distinguishes the processes of one name.
     pub(crate) run: u64,
-    /// Its subscriptions are in force.
+    /// Whether its subscriptions are in force.
     pub(crate) receives: bool,
     #[serde(default)]
     pub(crate) connections: Connections,
-    /// How many notices it has sent.
+    /// The number of notices that it has published.
     pub(crate) notices: u64,
-    /// All others reply with their own report.
+    /// Whether all other nodes reply with their reports.
     pub(crate) reply: bool,
 }
 
-/// Which connections a node has. With a new one by which it receives, it may have missed events; with one by which it published and
-/// that is lost, its replies.
+/// The connections of a node. After a change of `receiving` the node may have missed events. After a change of `lost`, its replies may
+/// be lost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Connections {
-    /// The number of the one by which it receives: 0 before the first.
+    /// The number of the receiving connection; 0 before the first.
     pub(crate) receiving: u64,
-    /// How many of those by which it published were lost.
+    /// The number of lost publishing connections.
     pub(crate) lost: u64,
 }
 
@@ -110,12 +110,12 @@ pub(crate) struct MissedNotices {
     pub(crate) run: u64,
     /// The number of the first one; `None` if the node has not received from that process.
     pub(crate) next: Option<u64>,
-    /// For how long the node has been there, in milliseconds: older notices are not for it.
+    /// The node's uptime in milliseconds. Older notices are not for it.
     pub(crate) age: u64,
 }
 
 impl NodeMessage {
-    /// The message to `subject`, with a body if it has one.
+    /// Returns the message to publish on `subject`, with its body if it has one.
     pub(crate) fn to(&self, subject: Subject, body: Option<&[u8]>) -> Message {
         Message {
             subject,
@@ -126,7 +126,7 @@ impl NodeMessage {
     }
 
     fn write(&self, body: Option<&[u8]>) -> Vec<u8> {
-        // Numbers and strings written to memory: there is nothing that could fail.
+        // Numbers and strings in memory cannot fail to be written.
         let mut message = serde_json::to_vec(self).unwrap_or_default();
         if let Some(body) = body {
             message.reserve_exact(body.len() + 1);
@@ -136,10 +136,10 @@ impl NodeMessage {
         message
     }
 
-    /// The message and its body.
+    /// Parses a message. Returns it and its body.
     ///
     /// # Errors
-    /// When it is none of these.
+    /// If it is not a message of these kinds.
     pub(crate) fn read(message: &Bytes) -> Result<(Self, Bytes), Rejected> {
         let end = message.iter().position(|byte| *byte == b'\n');
         let end = end.unwrap_or(message.len());
@@ -151,7 +151,7 @@ impl NodeMessage {
     }
 }
 
-/// A publication's number; connections matched, queued and dropped.
+/// A publication's number, and the numbers of its matched, queued and dropped connections.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Reached(pub(crate) u64, u64, u64, u64);
 

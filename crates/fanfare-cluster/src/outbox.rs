@@ -1,10 +1,10 @@
-//! What this node's broker publishes besides its callers' events, behind all that was published before.
+//! The messages of this node's broker to other nodes, which are published after all earlier events.
 
 use tokio::sync::mpsc;
 
 use crate::{messages::NodeMessage, requests::Request, transport::Subject};
 
-/// A message between nodes; lost when the transport is away.
+/// A message between nodes. It is lost while the transport is away.
 pub(crate) enum Note {
     Message(Subject, NodeMessage),
     Flush(Request),
@@ -15,7 +15,7 @@ pub(crate) enum Note {
     },
 }
 
-/// Where notes wait for the task that publishes.
+/// The queue of notes for the publishing task.
 pub(crate) struct Outbox(mpsc::UnboundedSender<Note>);
 
 impl Outbox {
@@ -34,7 +34,7 @@ impl Outbox {
         self.put(Note::Message(subject, message));
     }
 
-    /// Sends `message` to the node called `node`.
+    /// Publishes `message` to the node called `node`.
     pub(crate) fn send_to(&self, node: &str, message: NodeMessage) {
         self.send(Subject::Node(node.into()), message);
     }

@@ -1,4 +1,4 @@
-//! Requests of this node to itself, on their way through the transport and back, which show that messages arrive.
+//! Messages of this node to itself through the transport, which show that messages arrive.
 
 use std::{sync::Arc, time::Instant};
 
@@ -9,11 +9,11 @@ use crate::{
     transport::PublishError,
 };
 
-/// See the module's documentation.
+/// Sends probes, and measures their round trips.
 pub(crate) struct Probes {
     node: Arc<Node>,
     requests: Arc<Requests>,
-    /// How long those of [`Self::observed`] took.
+    /// The round trips of [`Self::observed`].
     pub(crate) times: Histogram,
 }
 
@@ -26,14 +26,13 @@ impl Probes {
         }
     }
 
-    /// Whether one of the two connections is missing. A node that has not subscribed to all that its connections hold misses
-    /// events, though its own requests arrive.
+    /// Returns whether a connection is missing, or the subscriptions are not yet in force. In the second case the node misses events,
+    /// although its probes arrive.
     pub(crate) fn is_away(&self) -> bool {
         self.node.link.current().is_none() || !self.node.status.is_up(Side::Receiving)
     }
 
-    /// Publishes a request on this node's own subject and waits until it has arrived, and if wanted until the delivery
-    /// queue has passed it.
+    /// Publishes a probe on this node's subject and waits for it; with `through_queue`, until it has passed the delivery queue.
     pub(crate) async fn round_trip(&self, through_queue: bool) -> Result<(), BrokerError> {
         if self.is_away() {
             return Err(BrokerError::Away);
@@ -53,7 +52,7 @@ impl Probes {
         }
     }
 
-    /// As [`Self::round_trip`] without the queue; a success is counted by its time.
+    /// As [`Self::round_trip`] without the queue. Records the time of a success.
     pub(crate) async fn observed(&self) -> Result<(), BrokerError> {
         let start = Instant::now();
         self.round_trip(false).await?;

@@ -1,4 +1,4 @@
-//! The task that publishes: gathers the events of all callers and sends them in batches, one after the other.
+//! The task that publishes: it sends the events of all callers in batches, one batch at a time.
 
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ use crate::{
     wire::{Envelope, encode},
 };
 
-/// Messages in one batch.
+/// The most messages in one batch.
 const BATCH: usize = 512;
 
-/// Messages, and for each where its result is needed.
+/// Messages, each with the receiver of its result.
 #[derive(Default)]
 struct Outgoing {
     messages: Vec<Message>,
@@ -31,7 +31,7 @@ enum ResultTo {
     Flush(Request),
 }
 
-/// Publishes what comes in until the broker is dropped.
+/// Publishes jobs and notes until the broker is dropped.
 pub(crate) async fn run(
     shared: Arc<Shared>,
     mut jobs: mpsc::UnboundedReceiver<Job>,
@@ -46,7 +46,7 @@ pub(crate) async fn run(
                 return;
             },
         }
-        // Both kinds share a batch, so that neither waits for the other's.
+        // Jobs and notes share a batch, so that neither kind waits for the other.
         while some_jobs.len() < BATCH
             && let Ok(job) = jobs.try_recv()
         {
@@ -88,7 +88,7 @@ impl Outgoing {
                 (flush.to(Subject::Nodes, None), ResultTo::Flush(request))
             }
             Note::Flushed { node, token } => {
-                // Only now, when what was sent before has gone through or its connection counts as lost.
+                // Written only now, because earlier messages have been sent, or their connection counts as lost.
                 let reply = NodeMessage::Flushed {
                     node: shared.node.id.clone(),
                     token,
@@ -101,7 +101,7 @@ impl Outgoing {
         self.results_to.push(result_to);
     }
 
-    /// Writes a job's events, and enters them among those that wait for receipts.
+    /// Appends a job's events, and opens their publications.
     fn enter(&mut self, shared: &Shared, job: Job) {
         let first = shared.requests.numbers.take(job.events.len());
         for (number, event) in (first..).zip(&job.events) {
@@ -124,7 +124,7 @@ impl Outgoing {
     }
 }
 
-/// Sends `messages` and takes down the results. With `counts_nodes` it asks the transport which nodes are there.
+/// Sends `messages` and processes the results. With `counts_nodes`, the transport also counts the receiving connections of nodes.
 async fn send(
     shared: &Arc<Shared>,
     messages: &[Message],
@@ -169,7 +169,7 @@ async fn send(
     }
 }
 
-/// Logs what the transport refused of a message that it carries.
+/// Logs the refusals for a message that the transport carries.
 fn note_refusals(status: &Status, accepted: &Accepted) {
     for (what, error) in [
         (Refused::Journal, accepted.unkept.as_ref()),

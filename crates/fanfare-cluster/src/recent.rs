@@ -8,7 +8,7 @@ use tokio::time::Instant;
 const LONGEST: Duration = Duration::from_secs(600);
 const MOST: usize = 100_000;
 
-/// A set that forgets: what is older than ten minutes, and the oldest above a hundred thousand.
+/// A set of numbers that evicts those older than ten minutes, and above a hundred thousand the oldest.
 #[derive(Default)]
 pub(crate) struct Recent {
     known: AHashSet<u64>,
@@ -28,7 +28,7 @@ impl Recent {
         }
     }
 
-    /// Forgets `number`. Returns whether it was known.
+    /// Removes `number`. Returns whether the set contained it.
     pub(crate) fn take(&mut self, number: u64) -> bool {
         self.known.remove(&number)
     }

@@ -1,4 +1,4 @@
-//! Reading from the journal that the nodes share.
+//! Reads replays from the journal that the nodes share.
 
 use std::{
     sync::{Arc, Mutex, Weak},
@@ -21,17 +21,17 @@ use crate::{
     wire::{self, Rejected},
 };
 
-/// How many replays are read at once. After a restart thousands of clients resume together; publications and the check of the connection
-/// must not wait behind them, or the connection is taken for a dead one.
+/// The most concurrent reads. After a restart thousands of clients resume at once. Publications and the check of the connection must not
+/// wait behind all of them, or the node closes the connection as dead.
 const READS_AT_ONCE: usize = 16;
 
-/// How many events have one copy for all connections that they are replayed to.
+/// The most events that share one copy among all connections.
 const SHARED_EVENTS: usize = 4096;
 
-/// Reads replays, a few at a time.
+/// Reads replays, with a limit of concurrent reads.
 pub(crate) struct Replays {
     turns: Semaphore,
-    /// The events that are being replayed, by epoch and number: a crowd that missed the same ones shares their memory and their renderings.
+    /// The events in replays, by epoch and number. Connections that missed the same events share their memory and their renderings.
     events: Mutex<LruCache<(Epoch, u64), Weak<Event>, RandomState>>,
 }
 
@@ -45,8 +45,8 @@ impl Default for Replays {
 }
 
 impl Replays {
-    /// Has the journal of `node` answer `query`, and returns its floor besides. While it cannot be reached, nothing is recovered, and no
-    /// cursor unless everything `is_settled` that was published before.
+    /// Reads `query` from the journal of `node`. Also returns the journal's floor. If the journal is unavailable, no event is recovered.
+    /// Unless earlier publications are settled (`is_settled`), a cursor is expired.
     pub(crate) async fn read(&self, node: &Node, query: &ReplayQuery, is_settled: bool) -> (Replay, u64) {
         let _turn = self.turns.acquire().await;
         let read = node.ask_journal(query, |journal, query| journal.read(query));
@@ -73,7 +73,7 @@ impl Replays {
         };
         let mut events: Vec<_> = stored.messages.into_iter().filter_map(read).collect();
         let mut unrecovered = stored.unrecovered;
-        // One that this version cannot read is missing.
+        // An event that this version cannot read is missing.
         let is_lost = |since: Cursor| !is_settled || since.number < stored.floor || is_unread;
         if unrecovered.is_none() && from.since().is_some_and(is_lost) {
             unrecovered = Some(Unrecovered::Expired);
@@ -88,14 +88,14 @@ impl Replays {
         }
     }
 
-    /// The event of a stored message, from the connections that have it already.
+    /// Returns the event of a stored message. If a connection already has the event, returns that copy.
     fn event(&self, stored: StoredMessage, now: SystemTime) -> Result<Arc<Event>, Rejected> {
         let key = (stored.position.epoch, stored.position.number);
         let known = || locked(&self.events).get(&key).and_then(Weak::upgrade);
         if let Some(event) = known() {
             return Ok(event);
         }
-        // Parsed outside the lock, for which all that resume wait.
+        // Parsed outside the lock, for which all resuming connections wait.
         let event = event(stored, now)?;
         let mut events = locked(&self.events);
         if let Some(event) = events.get(&key).and_then(Weak::upgrade) {
@@ -106,7 +106,7 @@ impl Replays {
     }
 }
 
-/// The event of a stored message.
+/// Parses the event of a stored message.
 fn event(stored: StoredMessage, now: SystemTime) -> Result<Arc<Event>, Rejected> {
     let (event, _) = wire::parse_event(stored.audience, &stored.payload, now)?;
     Ok(Arc::new(Event {

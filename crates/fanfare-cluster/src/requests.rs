@@ -1,8 +1,8 @@
-//! Requests to all nodes, and who still has to reply: flushes, which a node answers once it has delivered all that was
-//! published before, and questions.
+//! Requests to all nodes, and the nodes that have not replied: flushes, to which a node replies when it has delivered all earlier
+//! publications, and questions.
 //!
-//! The live nodes ([`Peers`](crate::peers::Peers)) are waited for. A node that does not reply in time costs one wait: later requests go to
-//! it, too, but wait for it only after it has replied to one in time.
+//! A request waits for all live nodes ([`Peers`](crate::peers::Peers)). A node that does not reply in time costs one wait: later requests
+//! wait for it only after it has replied to one of them in time.
 
 use std::{
     sync::{
@@ -22,20 +22,19 @@ use crate::{
     peers::{Kind, Peers},
 };
 
-/// The numbers of this node's publications and requests, in one order. A request's number is its time besides, which shows
-/// how late a reply is.
+/// The numbers of this node's publications and requests, in one sequence. A request's number is also its time, which shows the delay of
+/// a reply.
 pub(crate) struct Numbers {
     next: AtomicU64,
     start: u64,
     started: Instant,
 }
 
-/// See the module's documentation.
+/// The open requests of a node.
 pub(crate) struct Requests {
     node_id: Box<str>,
     peers: Arc<Peers>,
     pub(crate) numbers: Numbers,
-    /// Those that are open, by their numbers.
     open: Mutex<AHashMap<u64, OpenRequest>>,
 }
 
@@ -46,7 +45,7 @@ struct OpenRequest {
     done: Option<oneshot::Sender<()>>,
 }
 
-/// A request of this node; dropped, it is open no more.
+/// An open request of this node. Dropping it closes it.
 pub(crate) struct Request {
     requests: Arc<Requests>,
     pub(crate) number: u64,
@@ -55,17 +54,17 @@ pub(crate) struct Request {
     done: oneshot::Receiver<()>,
 }
 
-/// What came of a request.
+/// The replies to a request.
 #[derive(Debug, Default)]
 pub(crate) struct Replies {
     pub(crate) answers: Vec<Bytes>,
-    /// Every node has replied.
+    /// Whether every node has replied.
     pub(crate) complete: bool,
 }
 
 impl Default for Numbers {
     fn default() -> Self {
-        // A node that restarts under its old name must not take its predecessor's echoes and replies for its own.
+        // A process that restarts under its old name must not accept echoes and replies to the process before it.
         let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         let start = u64::try_from(now.as_micros()).unwrap_or(0);
         Self {
@@ -82,13 +81,13 @@ impl Numbers {
         self.next.fetch_add(count as u64, Ordering::Relaxed)
     }
 
-    /// Takes a number that is not lower than the time.
+    /// Takes one number that is at least the present time.
     fn take_time(&self) -> u64 {
         self.next.fetch_max(self.now(), Ordering::Relaxed);
         self.take(1)
     }
 
-    /// How long ago a request of this number was made.
+    /// Returns the age of the request of this number.
     fn age(&self, number: u64) -> Duration {
         Duration::from_micros(self.now().saturating_sub(number))
     }
@@ -100,12 +99,12 @@ impl Numbers {
 }
 
 impl Request {
-    /// Waits until all have replied, as long as its kind is waited for. To be called when its message is published.
+    /// Waits until all nodes have replied, at most for the patience of its kind. Call it when the message is published.
     pub(crate) async fn replies(mut self) -> Replies {
         let published = tokio::time::Instant::now();
         let waited = tokio::time::timeout_at(self.until, &mut self.done).await;
         let (replies, late) = self.requests.close(self.number);
-        // If it took long to publish it, the nodes had no time.
+        // If publishing took long, the nodes had too little time.
         if waited.is_err() && published.elapsed() > self.kind.patience() / 2 {
             self.requests.peers.late(self.kind, &late);
         }
@@ -129,7 +128,7 @@ impl Requests {
         }
     }
 
-    /// Opens a request; its message is to be published next.
+    /// Opens a request, whose message the caller publishes next.
     pub(crate) fn begin(self: &Arc<Self>, kind: Kind) -> Request {
         let number = self.numbers.take_time();
         let (mut waits_for, any_missing) = match kind {
@@ -148,7 +147,7 @@ impl Requests {
         }
     }
 
-    /// A flush of this number by this node.
+    /// Returns the message of flush `number`.
     pub(crate) fn flush(&self, number: u64) -> NodeMessage {
         NodeMessage::Flush {
             node: self.node_id.clone(),
@@ -156,13 +155,13 @@ impl Requests {
         }
     }
 
-    /// A flush that nothing waits for: a node that replies to it in time is waited for again.
+    /// Returns a flush for which no request waits. Later requests wait again for a node that replies to it in time.
     pub(crate) fn check(&self) -> NodeMessage {
         self.flush(self.numbers.take_time())
     }
 
-    /// `node` is through with all that it received of what was published before flush `number`, and that was all of it (`complete`)
-    /// unless it was connecting again.
+    /// Handles the reply of `node` to flush `number`: it has delivered all earlier publications that it received. `complete` is false if
+    /// it may have missed some, because it was reconnecting.
     pub(crate) fn flushed(&self, number: u64, node: &str, complete: bool) {
         if !complete {
             self.failed(number);
@@ -170,12 +169,12 @@ impl Requests {
         self.took_reply(Kind::Flush, number, node, None);
     }
 
-    /// Probe `number` arrived at this node.
+    /// Handles the arrival of probe `number`.
     pub(crate) fn returned(&self, number: u64) {
         self.replied(number, &self.node_id, None);
     }
 
-    /// `node` answered question `number`; `None` if it failed to.
+    /// Handles the answer of `node` to question `number`; `None` if the node has none.
     pub(crate) fn answered(&self, number: u64, node: &str, answer: Option<Bytes>) {
         if answer.is_none() {
             self.failed(number);
@@ -203,7 +202,7 @@ impl Requests {
         all_replied
     }
 
-    /// What has been replied, and who has not.
+    /// Closes a request. Returns its replies, and the nodes that have not replied.
     fn close(&self, number: u64) -> (Replies, Vec<Box<str>>) {
         let open = locked(&self.open).remove(&number);
         open.map_or_else(Default::default, |open| {
@@ -223,14 +222,14 @@ impl Requests {
         }
     }
 
-    /// A node has no answer to this question, or not the whole.
+    /// Marks the replies to request `number` as incomplete.
     fn failed(&self, number: u64) {
         if let Some(open) = locked(&self.open).get_mut(&number) {
             open.complete = false;
         }
     }
 
-    /// `node` does not receive any more: it will not reply. That leaves a gap unless it has ended.
+    /// Stops waiting for `node`, which no longer receives. The replies are then incomplete, unless the node has `ended`.
     pub(crate) fn gone(&self, node: &str, ended: bool) {
         for open in locked(&self.open).values_mut() {
             let before = open.waits_for.len();
@@ -240,7 +239,7 @@ impl Requests {
         }
     }
 
-    /// The receiving connection was lost: no more replies will arrive.
+    /// Ends all waits, because the receiving connection was lost and no more replies arrive.
     pub(crate) fn lost(&self) {
         for open in locked(&self.open).values_mut() {
             open.complete = false;
@@ -261,7 +260,6 @@ impl OpenRequest {
 mod tests {
     use super::*;
 
-    /// What happens to a request.
     enum Step {
         Answered(&'static str),
         Failed(&'static str),
@@ -307,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn all_live_nodes_are_waited_for() {
+    fn a_request_waits_for_all_live_nodes() {
         check(&[], vec![], false, &[], true);
         check(&["a", "b"], vec![], true, &[], false);
         check(&["a", "b"], vec![Answered("a")], true, &["a"], false);
@@ -318,7 +316,7 @@ mod tests {
             &["b", "a"],
             true,
         );
-        // One that was not known yet.
+        // A node that was not known yet.
         check(
             &["a"],
             vec![Answered("c"), Answered("a")],
@@ -361,7 +359,7 @@ mod tests {
         assert!(request >= published + 3 && numbers.take(1) > request);
         assert!(numbers.age(request) < Duration::from_secs(10));
         assert!(numbers.age(request - 60_000_000) > Duration::from_secs(59));
-        // However many are published in a microsecond.
+        // Many publications in a microsecond.
         numbers.take(1 << 40);
         assert_eq!(numbers.age(numbers.take_time()), Duration::ZERO);
     }

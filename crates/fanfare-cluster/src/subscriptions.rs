@@ -1,8 +1,8 @@
-//! What one receiving connection is subscribed to: at its start all that is wanted, then what changes.
+//! The subscriptions of one receiving connection: it begins with all interests of the node, and then performs the changes.
 //!
-//! Users are subscribed to one by one, and so are channels, as long as the node holds no pattern. From the first pattern on
-//! one subscription covers all channels. It is kept for a while after the last pattern has gone, since clients that hold
-//! patterns come back.
+//! The node subscribes to each user, and to each channel as long as it holds no pattern. From the first pattern on, one subscription
+//! covers all channels. The node keeps that subscription for a while after it has released the last pattern, because clients with
+//! patterns reconnect.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,17 +23,17 @@ use crate::{
     transport::{Failed, Subject, Subscriber},
 };
 
-/// Subjects in one request.
+/// The most subjects in one request.
 const SUBJECTS: usize = 1000;
-/// How long a mark may take before it is sent again: it is lost when the publishing connection is away.
+/// The time after which a mark is sent again. A mark is lost without a publishing connection.
 const MARK_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// See the module's documentation.
+/// The subscriptions of one receiving connection.
 pub(crate) struct Subscriptions<'a> {
     shared: &'a Arc<Shared>,
     source: &'a ChannelSource,
     subscriber: &'a dyn Subscriber,
-    /// The channels subscribed to one by one.
+    /// The channels with a single subscription.
     channels: AHashSet<Interest>,
     /// Whether one subscription covers all channels.
     by_all_channels: bool,
@@ -42,7 +42,7 @@ pub(crate) struct Subscriptions<'a> {
 }
 
 impl<'a> Subscriptions<'a> {
-    /// Subscribes to all that is wanted.
+    /// Subscribes to all interests of the node.
     pub(crate) async fn start(
         shared: &'a Arc<Shared>,
         source: &'a ChannelSource,
@@ -72,14 +72,14 @@ impl<'a> Subscriptions<'a> {
             wanted.retain(|(interest, _)| matches!(interest, Interest::User(_)));
         }
         this.subscribe(&wanted).await?;
-        // Last: from now on publishers count this node among those that receive.
+        // Last, because publishers count this node among the receiving ones from now on.
         let (run, _) = shared.notices.sent();
         let receiving = peers::receiving_subject(&shared.node.id, run, shared.connections().receiving);
         subscriber.subscribe(&[receiving]).await?;
         Ok(this)
     }
 
-    /// Carries out the changes, until the broker is dropped.
+    /// Performs the commands until the broker is dropped, or one fails. Returns the reason.
     pub(crate) async fn perform(&mut self, commands: &mut mpsc::UnboundedReceiver<Command>) -> Failed {
         let mut batch = Vec::new();
         loop {
@@ -103,7 +103,7 @@ impl<'a> Subscriptions<'a> {
         }
     }
 
-    /// Carries out a batch of commands. Of several for one interest the last one counts: to subscribe twice is harmless.
+    /// Performs a batch of commands. Of several for one interest only the last counts, because a repeated subscription changes nothing.
     async fn change(&mut self, batch: &mut Vec<Command>) -> Result<(), Failed> {
         let mut last: AHashMap<Interest, Option<Ticket>> = AHashMap::with_capacity(batch.len());
         let (mut waiting, mut waiting_for_all) = (Vec::with_capacity(batch.len()), Vec::new());
@@ -128,9 +128,9 @@ impl<'a> Subscriptions<'a> {
         let (mut wanted, mut unwanted) = (Vec::new(), Vec::new());
         for (interest, ticket) in last {
             match (&interest, ticket) {
-                // It arrives already.
+                // The subscription to all channels covers it.
                 (Interest::Channel(_), Some(_)) if self.by_all_channels => {}
-                // There is no subscription of its own.
+                // It has no single subscription.
                 (Interest::Channel(_), None) if !self.channels.contains(&interest) => {}
                 (_, Some(ticket)) => wanted.push((interest, ticket)),
                 (_, None) => unwanted.push(interest),
@@ -150,9 +150,9 @@ impl<'a> Subscriptions<'a> {
         }
     }
 
-    // Between channels one by one and all at once.
+    // The changes between single channels and all channels.
 
-    /// Receives all channels by one subscription from now on, if it was not so before.
+    /// Subscribes to all channels instead of single ones.
     async fn enter_all_channels(&mut self, waiting: Vec<oneshot::Sender<()>>) -> Result<(), Failed> {
         self.leave_at = None;
         if !self.by_all_channels {
@@ -166,7 +166,7 @@ impl<'a> Subscriptions<'a> {
         Ok(())
     }
 
-    /// Receives channels one by one from now on, unless a pattern is held again.
+    /// Subscribes to single channels instead of all, unless the node holds a pattern again.
     async fn leave_all_channels(&mut self) -> Result<(), Failed> {
         self.leave_at = None;
         loop {
@@ -193,7 +193,7 @@ impl<'a> Subscriptions<'a> {
             .with_interests(Interests::all_channels_in_force);
     }
 
-    /// While both kinds of subscription are in force, changes which copy counts.
+    /// Changes the kind of subscription whose copies count, while both are in force.
     async fn change_source(&self, by_all_channels: bool) -> Result<(), Failed> {
         let node = &self.shared.node;
         if !node.transport.has_one_order() {
@@ -210,11 +210,11 @@ impl<'a> Subscriptions<'a> {
             }
         };
         let marked = tokio::time::timeout(2 * ANSWER_TIMEOUT, again).await;
-        // A new connection knows from its start which kind counts.
+        // After an error, a new connection begins with one kind.
         marked.map_err(|_| "timed out".to_owned())
     }
 
-    /// Waits until all that the nodes published before the subscriptions that are in force now has arrived.
+    /// Waits for all events that nodes published before the present subscriptions were in force.
     async fn wait_for_all_nodes(&self) {
         let requests = &self.shared.requests;
         let request = requests.begin(Kind::Flush);
@@ -223,7 +223,7 @@ impl<'a> Subscriptions<'a> {
         request.replies().await;
     }
 
-    // What the server is asked for.
+    // Requests to the server.
 
     async fn subscribe(&mut self, wanted: &[(Interest, Ticket)]) -> Result<(), Failed> {
         for some in wanted.chunks(SUBJECTS) {
@@ -255,7 +255,7 @@ impl<'a> Subscriptions<'a> {
     }
 }
 
-/// Reports that what the callers wait for is in force.
+/// Reports to the waiting callers that their subscriptions are in force.
 fn release(waiting: Vec<oneshot::Sender<()>>) {
     for done in waiting {
         let _ = done.send(());

@@ -27,7 +27,7 @@ fn id(number: u128) -> Uuid {
 }
 
 #[test]
-fn the_cluster_and_this_node_are_weighed() {
+fn a_claim_depends_on_the_cluster_and_on_this_node() {
     let (ours, elsewhere) = (true, false);
     // 0 stands for an event whose receipt is not stored.
     let taken = |ours| {
@@ -65,7 +65,7 @@ fn the_cluster_and_this_node_are_weighed() {
         (published(0), done(ours, 2), published(2), None),
     ];
     for (number, (cluster, knows, claim, news)) in cases.into_iter().enumerate() {
-        let (found, learned) = weigh(cluster, knows);
+        let (found, learned) = decide(cluster, knows);
         assert_eq!((Some(found), learned), (claim, news), "case {number}");
     }
 }
