@@ -5,11 +5,10 @@
 
 use tokio::net::TcpStream;
 
+/// Numbers of bytes that were written to a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SocketState {
-    /// Those that the peer has acknowledged.
     pub(super) acknowledged: u64,
-    /// Those that it has not.
     pub(super) unacknowledged: u64,
 }
 
@@ -81,7 +80,7 @@ mod linux {
         }
     }
 
-    /// A `struct nlmsghdr` and a `struct inet_diag_req_v2` that names one socket.
+    /// Returns a `struct nlmsghdr` and a `struct inet_diag_req_v2` that names one socket.
     fn request(local: SocketAddr, peer: SocketAddr) -> Vec<u8> {
         let family = if local.is_ipv4() { INET } else { INET6 };
         let mut body = vec![family, IPPROTO_TCP, WANTS_INFO, 0];
@@ -153,7 +152,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_the_peer_has_acknowledged() {
+    async fn bytes_that_the_peer_has_read_are_acknowledged() {
         for bind in ["127.0.0.1:0", "[::1]:0"] {
             let Ok(listener) = TcpListener::bind(bind).await else {
                 continue; // a machine without IPv6

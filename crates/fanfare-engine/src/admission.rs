@@ -15,23 +15,23 @@ use super::{
     slots::{self, HeldSlot},
 };
 
-/// How long a handshake waits for a name that is taken: a client that reconnects at once may arrive before the end of its old
-/// connection, which may be on another node.
+/// The time that a handshake waits for a name that is taken: the old connection of a client that reconnects may end later, on
+/// another node.
 const NAME_GRACE: Duration = Duration::from_millis(250);
-/// The time between two tries.
+/// The time between two attempts.
 const NAME_RETRY: Duration = Duration::from_millis(25);
 
 /// A place among a dialect's connections. Dropping it releases the place.
 pub struct Admission {
     dialect: Arc<MountedDialect>,
     address: IpAddr,
-    /// Whether it is counted in `MountedDialect::networks`.
+    /// Whether `MountedDialect::networks` counts it.
     counted: bool,
-    /// In a box, because only few connections have any.
+    /// In a box, because few connections have one.
     held: Option<Box<Held>>,
 }
 
-/// What only some connections have.
+/// The parts of an admission that few connections have.
 #[derive(Default)]
 struct Held {
     name: Option<Box<str>>,
@@ -81,8 +81,8 @@ impl Admission {
         Ok(admission)
     }
 
-    /// Takes a place for a connection from `address`, which may have a `name`. The name must be free on all nodes; if it is
-    /// taken, this waits a moment.
+    /// Takes a place for a connection from `address`, which may have a `name`. If a connection on any node has the name, this
+    /// retries for a quarter of a second.
     ///
     /// # Errors
     /// [`Refusal::AtCapacity`], [`Refusal::AddressAtCapacity`] or [`Refusal::NameTaken`].
@@ -117,14 +117,14 @@ impl Admission {
         Ok(admission)
     }
 
-    /// Keeps the place of the connection's user among those of all nodes.
+    /// Keeps the slot of the connection's user until the admission is released.
     pub(super) fn keep(&mut self, user_slot: Option<HeldSlot>) {
         if user_slot.is_some() {
             self.held.get_or_insert_default().user_slot = user_slot;
         }
     }
 
-    pub(super) fn note_user_agent(&mut self, user_agent: Option<Box<str>>) {
+    pub(super) fn set_user_agent(&mut self, user_agent: Option<Box<str>>) {
         if user_agent.is_some() {
             self.held.get_or_insert_default().user_agent = user_agent;
         }
@@ -138,11 +138,11 @@ impl Admission {
         self.held.as_mut()?.user_agent.take()
     }
 
-    /// Releases the name and the user's place.
+    /// Releases the name and the user's slot.
     pub(super) fn release(&mut self) {
         let Some(mut held) = self.held.take() else { return };
         let name = held.name.take();
-        drop(held); // the cluster's slots first
+        drop(held); // the slots first, which count on all nodes
         if let Some(name) = name {
             locked(&self.dialect.names).remove(&name);
         }

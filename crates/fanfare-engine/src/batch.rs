@@ -1,4 +1,4 @@
-//! Events that are being delivered to this node's connections, shared by its shards.
+//! Batches of events that the shards of a node deliver together.
 
 use std::{
     borrow::Cow,
@@ -25,27 +25,27 @@ use super::{
     observe::Traced,
 };
 
-/// An event with its renderings. Each is made when the first receiver needs it, and shared by all.
+/// An event with its renderings. Each is rendered for the first receiver that needs it, and shared by all.
 pub(super) struct Prepared {
     pub(super) event: Event,
     dialects: usize,
     renderings: Renderings,
-    /// The renderings with cursor, if a receiver wants cursors.
+    /// The renderings with cursors, if a receiver wants them.
     with_cursor: OnceLock<Box<Renderings>>,
 }
 
-/// An event's renderings; `None` inside means that the dialect does not show it. Most events are rendered in one dialect only,
-/// which needs no further allocation.
+/// An event's renderings; `None` inside means that the dialect does not show it. Most events are rendered in a single dialect,
+/// which needs no allocation.
 #[derive(Default)]
 struct Renderings {
-    /// The first that was needed, with the number of its dialect.
+    /// The first rendering, with the number of its dialect.
     first: OnceLock<(usize, Option<Framed>)>,
-    /// By dialect number.
+    /// The other renderings, by dialect number.
     others: OnceLock<Box<[OnceLock<Option<Framed>>]>>,
 }
 
 impl Renderings {
-    /// Returns the rendering in the dialect of this `number`, of so many.
+    /// Returns the rendering in the dialect with this `number`.
     fn get(&self, number: usize, dialects: usize, render: impl Fn() -> Option<Framed>) -> Option<&Framed> {
         let (first, framed) = self.first.get_or_init(|| (number, render()));
         if *first == number {
@@ -66,14 +66,14 @@ pub(super) struct Variant<'a> {
     pub(super) cursors: bool,
 }
 
-/// A message framed once for each framing that its receivers have.
+/// A message with one frame for each framing of its receivers.
 pub(super) struct Framed {
     opcode: Opcode,
-    /// Its frame for WebSocket, uncompressed; empty for a part of a body.
+    /// Its uncompressed WebSocket frame; empty for a part of a body.
     frame: Bytes,
-    /// Where the payload begins in it.
+    /// The offset of the payload in `frame`.
     payload_at: usize,
-    /// The other frames, by framing; nearly always one. For a part of a body, its plain forms come first.
+    /// The other frames, by framing; nearly always one. For a part of a body, its unframed forms are first.
     others: Mutex<Vec<(Framing, Bytes)>>,
 }
 
@@ -88,9 +88,10 @@ impl Prepared {
         }
     }
 
-    /// Returns the event's frame for connections of `variant`, compressed if that is negotiated and worth it.
+    /// Returns the event's frame for connections of `variant`. It is compressed if the client negotiated that and the message is
+    /// long enough.
     ///
-    /// It is borrowed if possible, because a copy costs a good part of a delivery.
+    /// It is borrowed if possible, because a copy is a large part of a delivery's cost.
     pub(super) fn frame(&self, variant: Variant<'_>, deflater: &mut Deflater) -> Option<Cow<'_, Bytes>> {
         let Variant { mounted, framing, .. } = variant;
         match self.event.history {
@@ -141,7 +142,7 @@ impl Framed {
         }
     }
 
-    /// Returns the frame for connections of `mounted` with this framing, compressed if that is negotiated and worth it.
+    /// Returns the frame for connections of `mounted` with this framing, compressed as in [`Prepared::frame`].
     pub(super) fn frame(
         &self,
         mounted: &MountedDialect,
@@ -162,7 +163,7 @@ impl Framed {
         &self.frame[self.payload_at..]
     }
 
-    /// Returns the frame for `framing`; `produce` makes it from the existing ones.
+    /// Returns the frame for `framing`. If there is none, `produce` makes it from the existing frames.
     fn other(&self, framing: Framing, produce: impl FnOnce(&[(Framing, Bytes)]) -> Bytes) -> Bytes {
         let mut known = locked(&self.others);
         if let Some((_, frame)) = known.iter().find(|(made_for, _)| *made_for == framing) {
@@ -174,40 +175,39 @@ impl Framed {
     }
 }
 
-/// A message of a node to all its connections of one dialect: a tick, or the notice of a drain. It is no event and does not
-/// pass the broker.
+/// A message of a node to all its connections of one dialect: a tick, or the notice of a drain. It does not pass the broker.
 pub(super) struct Broadcast {
     pub(super) mounted: Arc<MountedDialect>,
     pub(super) framed: Framed,
 }
 
-/// Returns whether exactly the same connections receive `one` and `other`.
+/// Returns whether the same connections receive `one` and `other`.
 pub(super) fn same(one: &Event, other: &Event) -> bool {
     one.audience == other.audience
         && (&one.private_to, &one.readers_of, one.except)
             == (&other.private_to, &other.readers_of, other.except)
 }
 
-/// Events that go to the shards together.
+/// Events that the node distributes to its shards together.
 pub(super) struct Batch {
     pub(super) events: Vec<Prepared>,
     pub(super) arrived: Instant,
-    /// The traced events, by place; nearly always none.
+    /// The traced events, by their index in `events`; nearly always none.
     traced: Vec<(u32, Arc<Traced>)>,
     reaches: Mutex<Vec<Reach>>,
     parts_left: AtomicUsize,
     done: Mutex<Option<oneshot::Sender<Vec<Reach>>>>,
 }
 
-/// One shard's share of a batch. When the last part is dropped, for any reason, the publisher is answered.
+/// The events of a batch for one shard. When the last part is dropped, for any reason, the batch reports its reach.
 pub(super) struct Part {
     pub(super) batch: Arc<Batch>,
-    /// The places of the events for this shard, in order.
+    /// The indexes of the events for this shard, in order.
     pub(super) events: Vec<u32>,
 }
 
 impl Batch {
-    /// Splits `events` by `shares`, the places of each shard's events. Returns the parts of the shards that have any, and a
+    /// Splits `events` by `shares`, the indexes of each shard's events. Returns the parts of the shards that have events, and a
     /// receiver that resolves when all parts are done.
     pub(super) fn split(
         events: Vec<Prepared>,
@@ -242,7 +242,7 @@ impl Batch {
     fn finish(&self) {
         let reaches = std::mem::take(&mut *locked(&self.reaches));
         if let Some(done) = locked(&self.done).take() {
-            let _ = done.send(reaches); // a publisher that no longer waits needs no answer
+            let _ = done.send(reaches); // the publisher may have stopped waiting
         }
     }
 }
@@ -253,9 +253,9 @@ impl Part {
         self.events.iter().map(|at| &self.batch.events[*at as usize])
     }
 
-    /// Splits off a part for some of the events. The reach of those is then reported by it.
+    /// Returns a new part for some of the events. It reports their reach.
     pub(super) fn split(&self, events: Range<usize>) -> Self {
-        self.batch.parts_left.fetch_add(1, AcqRel); // this part is one of them, so the batch is not finished yet
+        self.batch.parts_left.fetch_add(1, AcqRel); // this part still counts, so the batch cannot be finished
         Self {
             batch: self.batch.clone(),
             events: self.events[events].to_vec(),

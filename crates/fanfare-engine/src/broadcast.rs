@@ -34,7 +34,7 @@ impl Shard {
                 .framed
                 .frame(mounted, framing, &mut tools.codec.deflater);
             tally += if driver.connection.is_holding() {
-                driver.connection.keep_back(frame.into_owned(), None, moment)
+                driver.connection.hold_frame(frame.into_owned(), None, moment)
             } else {
                 driver.send_run(&[frame], moment)
             };

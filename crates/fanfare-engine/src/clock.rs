@@ -1,5 +1,5 @@
-//! The clocks of a node. Most functions get the time as a [`Moment`]. Code that waits (`once`, `admission`, `sweep`) uses tokio's
-//! time, which a test can pause; a simulated clock follows it.
+//! The clocks of a node. Most functions take the time as a [`Moment`]. Code that waits (`once`, `admission`, `sweep`) uses
+//! tokio's time, which a test can pause; a simulated clock follows it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -45,7 +45,7 @@ impl Clock {
         self.started.elapsed()
     }
 
-    /// Returns when the node started, by the time of day.
+    /// Returns the time of day when the node started.
     pub fn started_at(&self) -> SystemTime {
         self.started_at
     }

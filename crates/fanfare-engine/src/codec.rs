@@ -1,8 +1,8 @@
-//! The large buffers of a thread, which its connections use one after the other.
+//! The large buffers of a shard, which its connections share.
 
 use fanfare_ws::{Deflater, Inflater};
 
-/// The most bytes that are read from a socket at once.
+/// The most bytes that one call reads from a socket.
 const READ_BUFFER: usize = 64 * 1024;
 
 pub(super) struct Tools {

@@ -20,17 +20,17 @@ pub(super) enum ShardCommand {
     Missed(Gap),
     /// Complete the entry of a connection in its room.
     Entered(EntryTicket, Entered),
-    /// Answer with the connections of the dialect of this number.
+    /// List the connections of the dialect with this number.
     List(usize, oneshot::Sender<Vec<ConnectionFacts>>),
-    /// Answer with the connections that the filter asks for.
+    /// List the connections that match the filter.
     Rows(Filter, oneshot::Sender<RowPage>),
-    /// End the connection with this id, and answer how many there were.
+    /// End the connection with this id, and reply with the number of ended connections.
     End(Uuid, oneshot::Sender<u64>),
     /// End the connections whose credential was revoked.
-    EndRefused,
-    /// Answer when all earlier commands were taken up.
+    EndRevoked,
+    /// Reply, which proves that the shard has begun all earlier commands.
     Probe(oneshot::Sender<()>),
-    /// Close all connections within this time.
+    /// Close all connections, spread over this time.
     Drain(Duration),
 }
 
@@ -44,12 +44,12 @@ pub struct ShardHandle(mpsc::UnboundedSender<ShardCommand>);
 impl ShardHandle {
     /// Returns a handle and its commands.
     pub fn channel() -> (Self, ShardCommands) {
-        // Unbounded: each publisher waits for the answer to its batch before it sends the next.
+        // Unbounded, because each publisher waits for the reply to its batch before it sends the next.
         let (sender, receiver) = mpsc::unbounded_channel();
         (Self(sender), ShardCommands(receiver))
     }
 
-    /// Sends a command. A shard that has stopped drops it, which also answers the publisher of a batch.
+    /// Sends a command. A shard that has stopped drops it, so a batch reports its reach in any case.
     pub(super) fn send(&self, command: ShardCommand) {
         let _ = self.0.send(command);
     }

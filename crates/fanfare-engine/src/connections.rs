@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::driver::Driver;
 
-/// Identifies a connection on its shard. Two connections never have the same key, even in one slot.
+/// The key of a connection on its shard. Two connections never have the same key, even in one slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Key {
     slot: u32,
@@ -24,14 +24,14 @@ impl Key {
 /// Connections, in the order of writing.
 pub(super) type Receivers = SmallVec<[Key; 8]>;
 
-/// The connections of one page: as many as fit into 32 KiB, a size class of the allocator. A box for each connection would be
-/// rounded up to the next class, and one block for all would be copied when it grows.
+/// The number of connections in a page of 32 KiB, a size class of the allocator. A box for each connection would be rounded up to
+/// the next class, and one block for all would be copied when it grows.
 const PAGE: usize = 32 * 1024 / size_of::<Driver>();
 
-/// The connections of one shard. The key of a connection that is gone finds none.
+/// The connections of one shard. The key of a removed connection finds none.
 #[derive(Default)]
 pub(super) struct Connections {
-    /// Each has room for [`PAGE`] connections, or none while it is empty.
+    /// Each page has memory for [`PAGE`] connections, or none while it is empty.
     pages: Vec<Slab<Driver>>,
     /// The pages that are not full. The first one is filled first, so that the last ones become empty.
     with_room: BTreeSet<usize>,
@@ -85,7 +85,7 @@ impl Connections {
         self.at(key).filter(|driver| driver.connection.takes_events())
     }
 
-    /// Returns the connection, if it takes events now or after they were held back.
+    /// Returns the connection, if it takes events at once or after a hold.
     pub(super) fn later_receiver_at(&mut self, key: Key) -> Option<&mut Driver> {
         self.at(key)
             .filter(|driver| driver.connection.takes_events_later())
@@ -98,12 +98,12 @@ impl Connections {
         Some((key(slot, driver), driver))
     }
 
-    /// Returns the number of connections so far; see [`Self::is_among`].
+    /// Returns the number of connections that were ever inserted; see [`Self::is_among`].
     pub(super) fn generation(&self) -> u32 {
         self.generation
     }
 
-    /// Returns whether the connection of `key` was among the first `generation`.
+    /// Returns whether the connection of `key` was among the first `generation` connections.
     pub(super) fn is_among(key: Key, generation: u32) -> bool {
         generation.wrapping_sub(key.generation) <= u32::MAX / 2
     }
@@ -127,7 +127,7 @@ impl Connections {
         pages.flat_map(|page| page.iter_mut().map(|(_, driver)| driver))
     }
 
-    /// Removes the empty pages at the end, so that they are not visited any more.
+    /// Removes the empty pages at the end, so that walks do not visit them.
     pub(super) fn shrink(&mut self) {
         while self.pages.pop_if(|page| page.is_empty()).is_some() {
             self.with_room.remove(&self.pages.len());
@@ -135,7 +135,7 @@ impl Connections {
     }
 }
 
-/// Returns the page of a slot, and its place in the page.
+/// Returns the page of a slot, and its index in the page.
 fn location(slot: usize) -> (usize, usize) {
     (slot / PAGE, slot % PAGE)
 }

@@ -18,27 +18,27 @@ pub struct Counters {
     pub publications_received: AtomicU64,
     /// Publications that were dropped because their form was wrong.
     pub publications_rejected: AtomicU64,
-    /// Events that the broker brought to this node.
+    /// Events that the broker delivered to this node.
     pub events: AtomicU64,
     /// The time from the arrival of a batch until its events were written or queued for every matching connection of this
-    /// node; only of batches that matched a connection.
+    /// node. Batches that matched no connection are not counted.
     pub delivery: Arc<Histogram>,
-    /// The time from the arrival of a batch until a shard began with it: once for each of its turns, by the batch that waited
-    /// longest, and once for each fan-out.
+    /// The time from the arrival of a batch until a shard began to deliver it. A shard records the oldest batch of each delivery,
+    /// and each fan-out.
     pub queue_wait: Histogram,
-    /// How often the fan-outs of a shard reached their limit.
+    /// The number of times that the fan-outs of a shard reached their limit.
     pub fan_outs_full: AtomicU64,
     /// The time from a WebSocket handshake's request until its connection was admitted.
     pub handshake: Histogram,
     /// Accepted connections that were not upgraded or answered in time.
     pub handshakes_timed_out: AtomicU64,
-    /// Requests whose handlers are running now.
+    /// Requests that are being handled now.
     pub requests_in_progress: AtomicU64,
     /// Requests and handshakes that were refused because their address sent too many.
     pub requests_rate_limited: AtomicU64,
-    /// Events that wait now for the authorizer's decision.
+    /// Events that wait for the authorizer's decision now.
     pub events_undecided: AtomicU64,
-    /// The results of clients' requests to resume: `recovered`, or why not.
+    /// The results of clients' requests to resume: `recovered`, or the reason why not.
     pub resumes: Labelled,
     /// Events that were replayed to clients.
     pub replayed: AtomicU64,

@@ -1,9 +1,10 @@
 //! Delivers events to the connections of one shard.
 //!
-//! System calls are the cost of a delivery, and a call with many frames costs about as much as a call with one. So the shard takes
-//! all pending events together, and writes all frames for one connection in one call, straight from the shared frames. A run of
-//! events for one audience goes to one receiver after the other; if audiences alternate, the shard finds the receivers of all
-//! events first. An event for more than [`MANY`] connections is a fan-out (`fan_out`): others are delivered between its chunks.
+//! System calls are the cost of a delivery, and a call with many frames costs about as much as a call with one. So the shard
+//! delivers all pending events together, and writes all frames for one connection in one call, straight from the shared frames.
+//! A run of events for one audience is written to one receiver after the other. If audiences alternate, the shard finds the
+//! receivers of all events first. An event for more than [`MANY`] connections is a fan-out (`fan_out`): other events are delivered
+//! between its chunks.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -22,11 +23,11 @@ use super::{
 };
 
 impl Shard {
-    /// Delivers `parts` in order and reports their reach. An event for many connections only begins here, as a fan-out.
+    /// Delivers `parts` in order and reports their reach. For an event for many connections, it only begins a fan-out.
     pub(super) async fn deliver(self: &Rc<Self>, parts: Vec<Part>) {
         if parts.iter().any(Part::is_traced) {
             self.complete_fan_outs().await;
-            self.note_wait(&parts);
+            self.record_wait(&parts);
             return Box::pin(self.deliver_traced(parts)).await;
         }
         let events: Vec<&Prepared> = parts.iter().flat_map(Part::prepared).collect();
@@ -36,27 +37,27 @@ impl Shard {
             if receivers.len() > MANY {
                 return self.fan_out(parts, receivers);
             }
-            self.note_wait(&parts);
+            self.record_wait(&parts);
             let mut since_yield = 0;
             for (run, reached) in events.chunks(RUN).zip(reached.chunks_mut(RUN)) {
                 self.write_to(&receivers, run, reached, &mut since_yield).await;
             }
         } else {
-            self.note_wait(&parts);
+            self.record_wait(&parts);
             self.gather(&parts, &events, &mut reached).await;
         }
         report(&parts, &reached);
     }
 
-    /// Records how long the first of `parts` has waited.
-    pub(super) fn note_wait(&self, parts: &[Part]) {
+    /// Records the time that the first of `parts` has waited.
+    pub(super) fn record_wait(&self, parts: &[Part]) {
         if let Some(oldest) = parts.first() {
             let waited = oldest.batch.arrived.elapsed();
             self.node.counters.queue_wait.observe(waited);
         }
     }
 
-    /// Delivers `parts` one event after the other, and records those that are traced.
+    /// Delivers `parts` one event after the other, and traces the traced ones.
     async fn deliver_traced(self: &Rc<Self>, parts: Vec<Part>) {
         for part in &parts {
             let mut reached = Vec::with_capacity(part.events.len());
@@ -161,7 +162,7 @@ impl Shard {
         due.clear();
     }
 
-    /// Writes each connection of `keys` the earlier events that fan-outs still hold for it.
+    /// Writes the pending events of fan-outs to the connections of `keys`, which precede all later frames.
     pub(super) fn catch_up(&self, keys: impl Iterator<Item = Key>) {
         let mut fan_outs = self.fan_outs.borrow_mut();
         if fan_outs.is_empty() {
@@ -180,7 +181,7 @@ impl Shard {
 
 /// Fan-outs.
 impl Shard {
-    /// Begins to deliver the events of `parts`, all for one audience, to many `receivers`.
+    /// Begins a fan-out of the events of `parts`, all for one audience, to `receivers`.
     pub(super) fn fan_out(&self, parts: impl IntoIterator<Item = Part>, receivers: Receivers) {
         let generation = self.connections.borrow().generation();
         let receivers = Rc::new(receivers);
@@ -206,7 +207,7 @@ impl Shard {
         let Ok(is_long) = catch_unwind(AssertUnwindSafe(|| self.write_fan_out())) else {
             tracing::error!(
                 shard = self.number,
-                "a fault while delivering; the fan-out is lost in part"
+                "a panic in a delivery; a part of the fan-out is lost"
             );
             let lost = self.fan_outs.borrow_mut().take_first();
             return drop(lost);
@@ -216,14 +217,14 @@ impl Shard {
         }
     }
 
-    /// Writes the next chunk of the first fan-out; returns whether it was a whole one.
+    /// Writes the next chunk of the first fan-out; returns whether it was a full chunk.
     fn write_fan_out(&self) -> bool {
         let mut fan_outs = self.fan_outs.borrow_mut();
         let Some(first) = fan_outs.all.front_mut() else {
             return false;
         };
         if first.done == 0 {
-            self.note_wait(&first.parts);
+            self.record_wait(&first.parts);
         }
         let is_long = first.receivers.len() - first.done >= CHUNK;
         let mut connections = self.connections.borrow_mut();
@@ -251,7 +252,7 @@ impl Shard {
         }
     }
 
-    /// Returns whether `part` is for many connections, as far as the index shows it without a walk.
+    /// Returns whether each event of `part` is for many connections, as far as the index shows without a walk.
     pub(super) fn is_for_many(&self, part: &Part) -> bool {
         let index = self.directory.index();
         part.prepared().all(|prepared| {
@@ -275,7 +276,7 @@ pub(super) fn report(parts: &[Part], reached: &[Reach]) {
     }
 }
 
-/// Splits off the event at this place among all events of `parts`.
+/// Splits off the event with this index among all events of `parts`.
 fn part_of(parts: &[Part], mut at: usize) -> Option<Part> {
     for part in parts {
         if at < part.events.len() {
@@ -286,7 +287,7 @@ fn part_of(parts: &[Part], mut at: usize) -> Option<Part> {
     None
 }
 
-/// An event for a connection, by its place among the events that are delivered.
+/// An event for a connection, by its index among the events that are delivered.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Outgoing {
     key: Key,

@@ -20,7 +20,7 @@ use super::{
 /// A subscription that a connection may have from now on.
 pub(super) struct Grant {
     pub(super) wanted: Subscription,
-    pub(super) hold: Option<InterestGuard>,
+    pub(super) guard: Option<InterestGuard>,
     pub(super) traits: Traits,
 }
 
@@ -43,12 +43,12 @@ impl Directory {
         self.index.borrow()
     }
 
-    /// Subscribes the connection, in place of an earlier subscription of that name. The caller then calls
+    /// Subscribes the connection, and replaces an earlier subscription to the same name. The caller then calls
     /// [`Self::refresh`].
     pub(super) fn subscribe(&self, key: Key, connection: &mut Connection, grant: Grant) {
         let Grant {
             wanted,
-            hold,
+            guard,
             mut traits,
         } = grant;
         let was = self.remove(key, connection, &wanted).unwrap_or_default();
@@ -59,15 +59,15 @@ impl Directory {
             Subscription::Pattern(pattern) => _ = index.add_pattern(pattern, key),
             Subscription::Personal(_) => {}
         }
-        if let Some(hold) = hold {
-            hold.keep(); // released by `release`
+        if let Some(guard) = guard {
+            guard.keep(); // `release` releases the interest
         }
         let own = connection.subscriber.subscriptions.get_or_insert_default();
         own.put(wanted, traits);
-        counted(connection).fetch_add(1, Relaxed);
+        subscription_counter(connection).fetch_add(1, Relaxed);
     }
 
-    /// Ends the subscription to `wanted`, and leaves the room, if the connection is a member of it. The caller then calls
+    /// Ends the subscription to `wanted`, and leaves the room if the connection is a member of it. The caller then calls
     /// [`Self::refresh`].
     pub(super) fn unsubscribe(&self, key: Key, connection: &mut Connection, wanted: &Subscription) {
         let traits = self.remove(key, connection, wanted);
@@ -87,7 +87,7 @@ impl Directory {
             subscriber.subscriptions = None;
         }
         subscriber.forget(wanted);
-        counted(connection).fetch_sub(1, Relaxed);
+        subscription_counter(connection).fetch_sub(1, Relaxed);
         self.release(key, wanted);
         Some(traits)
     }
@@ -129,11 +129,11 @@ impl Directory {
         }
     }
 
-    /// Removes the connection from the index for good. Returns its rooms, which the caller must leave.
-    pub(super) fn withdraw(&self, key: Key, connection: &mut Connection) -> Vec<Channel> {
+    /// Removes a connection that has ended from the index. Returns its rooms, which the caller must leave.
+    pub(super) fn remove_all(&self, key: Key, connection: &mut Connection) -> Vec<Channel> {
         let mut rooms = Vec::new();
         if let Some(own) = connection.subscriber.subscriptions.take() {
-            counted(connection).fetch_sub(own.len() as u64, Relaxed);
+            subscription_counter(connection).fetch_sub(own.len() as u64, Relaxed);
             for (wanted, traits) in own.each() {
                 self.release(key, wanted);
                 if let (true, Subscription::Channel(room)) = (traits.member, wanted) {
@@ -150,15 +150,15 @@ impl Directory {
         rooms
     }
 
-    /// Counts the connection among those of its user on this node, by `hold`.
-    pub(super) fn keep_user(connection: &mut Connection, hold: Option<InterestGuard>) {
-        connection.subscriber.holds_user = hold.is_some();
-        if let Some(hold) = hold {
-            hold.keep();
+    /// Keeps the node's interest in the user's events for the connection.
+    pub(super) fn keep_user(connection: &mut Connection, guard: Option<InterestGuard>) {
+        connection.subscriber.holds_user = guard.is_some();
+        if let Some(guard) = guard {
+            guard.keep();
         }
     }
 
-    /// Stops counting the connection among those of its user in the dialect.
+    /// Releases the node's interest in the user's events for the connection.
     pub(super) fn release_user(&self, connection: &mut Connection) {
         let holds = std::mem::take(&mut connection.subscriber.holds_user);
         if let (true, Some(identity)) = (holds, &connection.subscriber.identity) {
@@ -172,7 +172,7 @@ impl Directory {
     }
 }
 
-/// Returns the counter of its dialect's subscriptions.
-fn counted(connection: &Connection) -> &AtomicU64 {
+/// Returns the counter of the subscriptions in the connection's dialect.
+fn subscription_counter(connection: &Connection) -> &AtomicU64 {
     &connection.mounted().counters.subscriptions
 }

@@ -6,7 +6,7 @@ use super::clock::millis;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Drain {
-    /// When it began, in milliseconds of the node's clock.
+    /// The time at which it began, in milliseconds of the node's clock.
     began: u64,
     window_ms: u64,
     total: usize,
@@ -23,11 +23,11 @@ impl Drain {
         }
     }
 
-    /// Returns how many connections should be closed at `now`.
+    /// Returns the number of connections that should be closed by `now`.
     pub(super) fn due(&self, now: u64) -> usize {
         let passed = now.saturating_sub(self.began);
         if passed >= self.window_ms {
-            return usize::MAX; // those that were opened at the last moment included
+            return usize::MAX; // some may have been opened at the last moment
         }
         let share = self.total as u64 * passed / self.window_ms;
         usize::try_from(share).unwrap_or(usize::MAX)

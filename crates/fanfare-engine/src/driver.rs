@@ -1,4 +1,4 @@
-//! A connection with its socket: writes the connection's frames, as far as the socket takes them.
+//! A connection with its socket: writes the connection's frames until the socket takes no more.
 
 use std::{
     borrow::Borrow,
@@ -17,52 +17,52 @@ use super::{
     clock::Moment,
     connection::Connection,
     counters::Tally,
-    work::Debt,
+    work::RecentWork,
 };
 
 /// The most frames that are written in one call.
 pub(super) const RUN: usize = 64;
-/// The close code of a fault, if the dialect has no words for it (RFC 6455, section 7.4.1).
+/// The close code after a panic in which the dialect provided no close (RFC 6455, section 7.4.1).
 const INTERNAL_ERROR: u16 = 1011;
 
 /// A connection as its shard holds it.
 pub(super) struct Driver {
-    /// Distinguishes its key from those of earlier connections in its slot.
+    /// Distinguishes its key from the keys of earlier connections in its slot.
     pub(super) generation: u32,
     pub(super) connection: Connection,
-    pub(super) debt: Debt,
+    pub(super) recent_work: RecentWork,
     transport: Transport,
-    /// Bytes that were read and not processed, because the client does not read its answers.
+    /// Bytes that were read and not processed yet.
     unread: Option<Box<BytesMut>>,
     waker: Option<Waker>,
 }
 
-/// How far a look at the socket, or a turn, came.
+/// The result of a poll of the socket, or of a turn.
 pub(super) enum Progress {
-    /// There may be more.
+    /// There may be more to do.
     Again,
-    /// There is more, but other connections come first.
+    /// There is more to do, but other connections come first.
     Spent,
     /// There is nothing to do until the task is woken.
     Wait,
-    /// The connection is over.
+    /// The connection has ended.
     Over,
 }
 
 impl Driver {
-    /// Returns a connection whose upgrade is not answered yet.
+    /// Returns the driver of a connection whose upgrade is not answered yet.
     pub(super) fn new(connection: Connection) -> Self {
         Self {
             generation: 0,
             connection,
-            debt: Debt::default(),
+            recent_work: RecentWork::default(),
             transport: Transport::Upgrading,
             unread: None,
             waker: None,
         }
     }
 
-    /// Gives the connection its socket. `leftover` are the client's bytes behind its request.
+    /// Sets the connection's socket. `leftover` are the client's bytes behind its request.
     pub(super) fn attach(&mut self, transport: Transport, leftover: &[u8]) {
         self.transport = transport;
         if self.connection.framing().is_body() {
@@ -92,7 +92,7 @@ impl Driver {
             match result {
                 Ok(bytes) => written = bytes,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) => self.broken(&error),
+                Err(error) => self.socket_failed(&error),
             }
         }
         if written == frames.iter().map(|frame| frame.borrow().len()).sum::<usize>() {
@@ -127,7 +127,7 @@ impl Driver {
         tally
     }
 
-    /// Queues a frame. The caller flushes.
+    /// Queues an event's frame. The caller flushes.
     pub(super) fn queue(&mut self, frame: Bytes, moment: Moment) -> Tally {
         let was_open = self.connection.is_open();
         if was_open && !self.connection.has_room(frame.len()) {
@@ -148,16 +148,16 @@ impl Driver {
         self.connection.queue_answer(frame, moment);
     }
 
-    /// Writes queued frames as far as the socket takes them, and leaves the rest to the task.
+    /// Writes queued frames until the socket takes no more, and leaves the rest to the connection's task.
     pub(super) fn flush_or_wake(&mut self) {
         match self.flush() {
             Ok(true) => {}
             Ok(false) => self.wake(),
-            Err(error) => self.broken(&error),
+            Err(error) => self.socket_failed(&error),
         }
     }
 
-    /// Writes queued frames as far as the socket takes them; returns `true` if none are left.
+    /// Writes queued frames until the socket takes no more; returns `true` if none are left.
     fn flush(&mut self) -> io::Result<bool> {
         if self.transport.wants_flush() {
             match self.transport.try_flush() {
@@ -177,12 +177,12 @@ impl Driver {
         self.connection.holds(frame) || self.transport.wants_flush()
     }
 
-    /// Returns how many of the written bytes the peer has acknowledged, if the system reports it.
+    /// Returns the numbers of bytes that the peer has and has not acknowledged, if the system reports them.
     pub(super) fn acknowledgements(&self, system: &SocketStates) -> Option<SocketState> {
         system.of(self.transport.socket()?)
     }
 
-    /// Returns whether the queue is so long, after another attempt to write it, that the client must read first.
+    /// Returns whether the queue is long, even after an attempt to write it, so that the client must read first.
     pub(super) fn is_congested(&mut self) -> bool {
         if self.connection.is_congested() {
             self.flush_or_wake();
@@ -190,7 +190,7 @@ impl Driver {
         self.connection.is_congested()
     }
 
-    /// Writes queued frames if the socket is writable; otherwise wakes the task when it is. Returns `None` if reading may follow.
+    /// Writes queued frames if the socket is writable; otherwise registers the task for that. Returns `None` if reading may follow.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, moment: Moment) -> Option<Progress> {
         if self.connection.is_outbox_empty() && !self.transport.wants_flush() {
             return None;
@@ -198,37 +198,37 @@ impl Driver {
         match self.transport.poll_write_ready(cx) {
             Poll::Ready(_) => {
                 if self.connection.framing().is_body() {
-                    self.connection.liveness.read(moment.ms); // the client has read, so there is room again
+                    self.connection.liveness.read(moment.ms); // there is room, so the client has read
                 }
                 match self.flush() {
                     Ok(true) => {}
-                    Ok(false) => return Some(Progress::Again), // the next look registers for write readiness
-                    Err(error) => self.broken(&error),
+                    Ok(false) => return Some(Progress::Again), // the next poll registers for write readiness
+                    Err(error) => self.socket_failed(&error),
                 }
             }
             Poll::Pending if self.connection.is_open() && self.connection.is_congested() => {
-                return Some(Progress::Wait); // its client must read first
+                return Some(Progress::Wait); // the client must read first
             }
             Poll::Pending => {}
         }
         None
     }
 
-    /// Ends the stream after the last frame.
+    /// Shuts the stream down after the last frame.
     pub(super) fn end_stream(&mut self) {
         if self.transport.wants_flush() || !self.connection.take_end_of_stream() {
             return;
         }
-        if self.connection.has_parted() && self.transport.ends_when_dropped() {
-            self.connection.hung_up(); // saves the shutdown, and the wait for the client's end
+        if self.connection.has_client_closed() && self.transport.ends_when_dropped() {
+            self.connection.mark_gone(); // saves the shutdown, and the wait for the end of the client's stream
         } else {
             self.transport.finish_writing();
         }
     }
 
-    /// Returns whether there are bytes to process; otherwise wakes the task when there are.
+    /// Returns whether there are bytes to process; otherwise registers the task for that.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> bool {
-        // The open command comes first; its answer wakes the task.
+        // The open command must be answered first; its answer wakes the task.
         if self.connection.is_open() && self.connection.is_waiting() {
             return false;
         }
@@ -237,12 +237,12 @@ impl Driver {
             || self.transport.has_read_ahead()
     }
 
-    /// Takes the bytes that were read and not processed.
+    /// Takes the bytes that were read and not processed yet.
     pub(super) fn take_unread(&mut self) -> Option<Box<BytesMut>> {
         self.unread.take()
     }
 
-    /// Keeps the last `rest` of `bytes` until they can be processed.
+    /// Keeps the last `rest` bytes of `bytes` for a later turn.
     pub(super) fn keep_unread(&mut self, mut bytes: Box<BytesMut>, rest: usize) {
         if rest > 0 {
             bytes.advance(bytes.len() - rest);
@@ -250,34 +250,34 @@ impl Driver {
         }
     }
 
-    /// Reads once. Returns `None` if there is nothing, or at the end.
+    /// Reads once. Returns `None` if there are no bytes, or at the end of the stream.
     pub(super) fn read(&mut self, buffer: &mut [u8], moment: Moment) -> Option<usize> {
         match self.transport.try_read(buffer) {
-            Ok(0) => self.connection.hung_up(),
+            Ok(0) => self.connection.mark_gone(),
             Ok(bytes) => {
                 self.connection.liveness.read(moment.ms);
                 return Some(bytes);
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) => self.broken(&error),
+            Err(error) => self.socket_failed(&error),
         }
         None
     }
 
-    /// Ends the connection for a reason of the server's.
+    /// Ends the connection for `ending`.
     pub(super) fn end(&mut self, ending: Ending, moment: Moment) {
         self.connection.end(ending, moment);
         self.wake();
     }
 
-    /// Ends the connection after a panic while it was served. No other connection is affected.
-    pub(super) fn failed(&mut self, moment: Moment) {
+    /// Ends the connection after a panic in its turn. No other connection is affected.
+    pub(super) fn end_after_panic(&mut self, moment: Moment) {
         tracing::error!(
             connection = self.connection.number,
-            "a fault while serving a connection; it is closed"
+            "a panic while serving a connection; it is closed"
         );
         self.unread = None;
-        // The dialect may panic again over its last message, which would end the task that serves the connection.
+        // The dialect may panic again in its last message, which would end the connection's task.
         let connection = &mut self.connection;
         if catch_unwind(AssertUnwindSafe(|| connection.end(Ending::InternalError, moment))).is_err() {
             self.connection.close(INTERNAL_ERROR, "", moment.ms);
@@ -285,8 +285,8 @@ impl Driver {
         self.wake();
     }
 
-    fn broken(&mut self, error: &io::Error) {
-        self.connection.broken(error);
+    fn socket_failed(&mut self, error: &io::Error) {
+        self.connection.socket_failed(error);
         self.wake();
     }
 
@@ -296,7 +296,7 @@ impl Driver {
         }
     }
 
-    /// Wakes `waker` from now on.
+    /// Sets the waker of the connection's task.
     pub(super) fn register(&mut self, waker: &Waker) {
         if self.waker.as_ref().is_none_or(|own| !own.will_wake(waker)) {
             self.waker = Some(waker.clone());

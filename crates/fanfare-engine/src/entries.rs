@@ -1,14 +1,14 @@
-//! Entries into rooms that the broker has not reported yet.
+//! The entries into rooms that the broker has not reported yet.
 
 use ahash::AHashMap;
 use fanfare_core::{Channel, EntryTicket, UserId, history::Since};
 
 use super::{connections::Key, directory::Grant};
 
-/// The lower bits of an [`EntryTicket`], which number the entries of one shard. The others are the shard's number.
+/// The lower bits of an [`EntryTicket`], which number the entries of one shard. The upper bits are the shard's number.
 const NUMBER_BITS: u32 = 56;
 
-/// One shard's entries, by the ticket with which the broker reports each.
+/// The pending entries of one shard, by ticket.
 #[derive(Default)]
 pub(super) struct Entries {
     pending: AHashMap<EntryTicket, PendingEntry>,
@@ -20,14 +20,14 @@ pub(super) struct PendingEntry {
     pub(super) key: Key,
     pub(super) user: UserId,
     pub(super) room: Channel,
-    /// The subscription to the room; `None` if the connection is in the room already.
+    /// The subscription to the room; `None` if the connection is already a member.
     pub(super) grant: Option<Grant>,
-    /// From where the client resumes the room, if it asked for that.
+    /// The start of the events that the client wants replayed, if it resumes the room.
     pub(super) resume: Option<Since>,
 }
 
 impl Entries {
-    pub(super) fn expect(&mut self, shard: usize, entry: PendingEntry) -> EntryTicket {
+    pub(super) fn add(&mut self, shard: usize, entry: PendingEntry) -> EntryTicket {
         let ticket = EntryTicket((shard as u64) << NUMBER_BITS | self.next);
         self.next = (self.next + 1) % (1 << NUMBER_BITS);
         self.pending.insert(ticket, entry);

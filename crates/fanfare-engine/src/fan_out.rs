@@ -1,8 +1,8 @@
-//! Deliveries to many connections, written a chunk at a time, so that smaller deliveries happen between two chunks.
+//! Deliveries to many connections, written a chunk at a time, so that other deliveries run between two chunks.
 //!
-//! Each connection receives events in the order of publication. The shard finds the receivers of a fan-out in that order, and only
-//! writes later. So before it writes a later event or an answer to a connection, it writes the events that fan-outs still hold for
-//! it ([`FanOuts::catch_up`]).
+//! Each connection receives events in the order of publication. The shard finds the receivers of a fan-out in that order, and
+//! writes later. So before it writes a later event or an answer to a connection, it writes the events of pending fan-outs
+//! ([`FanOuts::catch_up`]).
 
 use std::{collections::VecDeque, rc::Rc};
 
@@ -23,9 +23,9 @@ pub const MAX_FAN_OUT_RECEIVERS: usize = 1 << 19;
 /// A shard's fan-outs, in the order of publication. The first is being written.
 pub(super) struct FanOuts {
     pub(super) all: VecDeque<FanOut>,
-    /// The number of receivers of all.
+    /// The number of receivers of all fan-outs.
     receivers: usize,
-    /// The number of receivers from which on nothing is added.
+    /// The limit of `receivers`; from it on, no fan-out is added.
     most: usize,
 }
 
@@ -34,15 +34,16 @@ pub(super) struct FanOut {
     pub(super) parts: Vec<Part>,
     pub(super) reached: Vec<Reach>,
     pub(super) receivers: Rc<Receivers>,
-    /// The number of receivers, from the first, whose turn is over.
+    /// The number of receivers, from the first, that have been written to.
     pub(super) done: usize,
-    /// What [`Connections::generation`] was when the receivers were found.
+    /// The [`Connections::generation`] at which the receivers were found.
     generation: u32,
-    /// The receivers that were not reached yet, if any was reached before its turn.
+    /// The receivers that have not been written to, once one was written to out of order.
     unreached: Option<Slots>,
     pub(super) classes: Classes,
 }
 
+/// A set of slots.
 struct Slots(Vec<u64>);
 
 impl Slots {
@@ -58,7 +59,7 @@ impl Slots {
         Self(slots)
     }
 
-    /// Removes the slot of `key`; returns whether it was in the set.
+    /// Removes the slot of `key`; returns whether the set had it.
     fn remove(&mut self, key: Key) -> bool {
         let (word, bit) = (key.slot() / 64, 1 << (key.slot() % 64));
         let Some(word) = self.0.get_mut(word) else {
@@ -71,7 +72,7 @@ impl Slots {
 }
 
 impl FanOut {
-    /// Returns whether `part` may join: it is for the same connections, and none has been written to.
+    /// Returns whether `part` can be added: it is for the same connections, and none has been written to.
     fn takes(&self, part: &Part, receivers: &Rc<Receivers>) -> bool {
         let is_untouched = self.done == 0 && self.unreached.is_none();
         let has_room = self.reached.len() + part.events.len() <= RUN;
@@ -87,16 +88,16 @@ impl FanOut {
             && is_same()
     }
 
-    /// Marks the connection of `key` as reached; returns whether it was a receiver that had not been reached.
+    /// Removes the connection of `key` from the receivers that have not been written to; returns whether it was among them.
     fn reach_early(&mut self, key: Key) -> bool {
         if !Connections::is_among(key, self.generation) {
-            return false; // it is in the slot of a receiver that has gone
+            return false; // it has the slot of a receiver that was removed
         }
         let rest = &self.receivers[self.done..];
         self.unreached.get_or_insert_with(|| Slots::of(rest)).remove(key)
     }
 
-    /// Writes to one connection.
+    /// Writes to one connection out of order.
     fn write_early(&mut self, driver: &mut Driver, deflater: &mut Deflater, moment: Moment) {
         let run: Vec<_> = self.parts.iter().flat_map(Part::prepared).collect();
         let (reached, classes) = (&mut self.reached, &mut self.classes);
@@ -154,7 +155,7 @@ impl FanOuts {
         self.receivers >= self.most
     }
 
-    /// Adds the events of `part`, all for one audience. `generation` is that of the connections.
+    /// Adds the events of `part`, all for one audience. `generation` is [`Connections::generation`].
     pub(super) fn add(&mut self, part: Part, receivers: &Rc<Receivers>, generation: u32) {
         let reached = part.events.iter().map(|_| Reach::default());
         if let Some(last) = self.all.back_mut().filter(|last| last.takes(&part, receivers)) {
@@ -174,7 +175,7 @@ impl FanOuts {
         });
     }
 
-    /// Writes a connection the events that fan-outs still hold for it.
+    /// Writes the pending events of all fan-outs to a connection.
     pub(super) fn catch_up(
         &mut self,
         key: Key,

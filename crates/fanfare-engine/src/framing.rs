@@ -1,4 +1,4 @@
-//! Frames messages for a connection's socket: as WebSocket frames, or as parts of a response's body.
+//! Frames messages for a socket: as WebSocket frames, or as parts of a response's body.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use fanfare_core::Rendering;
@@ -7,16 +7,16 @@ use fanfare_ws::{DeflateParams, Opcode, encode};
 /// The chunk that ends a body (RFC 9112, section 7.1).
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-/// How a connection's messages are framed.
+/// The framing of a connection's messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
     /// RFC 6455, with the compression that was negotiated.
     WebSocket(Option<DeflateParams>),
-    /// The body of a response. Nothing is received, and the dialect provides the pings.
+    /// The body of a response. The client sends nothing, and the dialect provides the pings.
     Body {
-        /// The number of the dialect's form that the client reads.
+        /// The number of the dialect's form for this client.
         form: u8,
-        /// Whether the body is chunked. If not, it ends with the connection.
+        /// Whether the body is chunked. If not, the end of the connection ends it.
         chunked: bool,
     },
 }
@@ -43,7 +43,7 @@ impl Framing {
         }
     }
 
-    /// Frames the one of `bare` in this framing's form.
+    /// Frames the message whose unframed forms are `bare`.
     pub(super) fn of_bare(self, bare: &[(Self, Bytes)]) -> Bytes {
         let Self::Body { form, chunked } = self else {
             return Bytes::new();
@@ -65,7 +65,7 @@ impl Framing {
         }
     }
 
-    /// Returns whether a frame is a control frame, not a message (RFC 6455, section 5.2).
+    /// Returns whether a frame is a control frame (RFC 6455, section 5.2).
     pub(super) fn is_control(self, frame: &Bytes) -> bool {
         match self {
             Self::WebSocket(_) => frame.first().is_some_and(|first| first & 0x08 != 0),
@@ -74,7 +74,7 @@ impl Framing {
     }
 }
 
-/// Returns the forms of a part of a body, each with its framing, which adds nothing.
+/// Returns the unframed forms of a part of a body, each with a framing that adds nothing.
 pub(super) fn bare(forms: &[Bytes; 2]) -> [(Framing, Bytes); 2] {
     let bare = |form| Framing::Body { form, chunked: false };
     [(bare(0), forms[0].clone()), (bare(1), forms[1].clone())]
@@ -89,7 +89,7 @@ pub(super) fn opcode(message: &Rendering) -> Opcode {
 
 fn chunk(part: &Bytes) -> Bytes {
     if part.is_empty() {
-        return Bytes::new(); // a chunk of no bytes would end the body
+        return Bytes::new(); // an empty chunk would end the body
     }
     let size = format!("{:x}\r\n", part.len());
     let mut chunk = BytesMut::with_capacity(size.len() + part.len() + 2);
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_of_a_body() {
+    fn the_parts_of_a_body_are_chunked_and_its_end_is_a_control_frame() {
         let message = Rendering::Forms([Bytes::from_static(b"id: 1\n\n"), Bytes::from_static(b"{}\n")]);
         for (form, chunked, expected, end) in [
             (0, true, "7\r\nid: 1\n\n\r\n", Some("0\r\n\r\n")),

@@ -1,18 +1,17 @@
-//! Users whose connection was lost and who stay in their rooms for a while, in case they reconnect.
+//! Users who lost their connection, and stay in their rooms for a while, in case they reconnect.
 
 use std::collections::hash_map::Entry;
 
 use ahash::AHashMap;
 use fanfare_core::{Channel, UserId};
 
-/// The users who are absent, each in a room, and until when they stay. There is one entry for a user and room, however often the
-/// user is lost.
+/// The absent users of rooms, each with the end of its grace. A user has one entry for each room, even after several losses.
 #[derive(Default)]
 pub(super) struct Absentees(AHashMap<(Channel, UserId), u64>);
 
 impl Absentees {
-    /// Notes that `user` stays in `room` until `until`, unless a later time is noted. Returns whether the user was already noted
-    /// for another connection.
+    /// Keeps `user` in `room` until `until`, or an earlier call's later time. Returns whether the user was already absent, by the
+    /// loss of another connection.
     pub(super) fn note(&mut self, room: &Channel, user: &UserId, until: u64) -> bool {
         match self.0.entry((room.clone(), user.clone())) {
             Entry::Occupied(mut noted) => {
@@ -27,7 +26,7 @@ impl Absentees {
         }
     }
 
-    /// Takes the users whose time is over at `now`, in the order of their times.
+    /// Takes the users whose grace is over at `now`, in the order of its end.
     pub(super) fn take_due(&mut self, now: u64) -> impl Iterator<Item = (Channel, UserId)> + use<> {
         let due = self.0.extract_if(|_, until| *until <= now);
         let mut due: Vec<_> = due.map(|(key, until)| (until, key)).collect();
@@ -47,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_absentee_is_due_once_and_at_the_latest_of_its_times() {
+    fn each_absent_user_is_due_once_at_the_latest_of_its_times() {
         let room = |name| Channel::new(name).expect("a name");
         let user = |name| UserId::new(name).expect("a name");
         let mut absentees = Absentees::default();

@@ -1,4 +1,4 @@
-//! The broker's calls of this node.
+//! The calls of the broker to this node.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -22,11 +22,11 @@ impl Inbound for Node {
         let spans = Spans::of(self.span_recorder.get(), events.iter(), |recorder, event| {
             recorder.deliver(event, &self.access)
         });
-        // Sent to the shards now, so that the order of calls is the order of delivery.
+        // Outside of the future, so that the order of calls is the order of delivery.
         let reached = self.distribute(events, arrived);
         Box::pin(async move {
             let reached = reached.await.unwrap_or_default();
-            // Events without receivers are done at once, and would hide the time of the others.
+            // Batches without receivers are done at once, and would hide the time of the others.
             if reached.iter().any(|reach| reach.matched > 0) {
                 delivery.observe(arrived.elapsed());
             }
@@ -58,7 +58,7 @@ impl Inbound for Node {
     }
 
     fn on_notice(&self, notice: Bytes) {
-        self.take_notice(&notice);
+        self.handle_notice(&notice);
     }
 
     fn retention(&self, audience: &Audience) -> Option<Retention> {
@@ -81,14 +81,14 @@ impl Inbound for Node {
         }
     }
 
-    // A dialect that panics leaves the change unannounced.
+    // If the dialect panics, the change is not announced.
     fn announcement(&self, change: Presence, room: &Channel, member: &Member) -> Option<Event> {
         let mounted = self.dialects.iter().find(|own| own.name == &*member.dialect)?;
         let announce = AssertUnwindSafe(|| mounted.dialect.announce(change, member));
         let Ok(announcement) = catch_unwind(announce) else {
             tracing::error!(
                 dialect = mounted.name,
-                "a fault while announcing a member of a room"
+                "a panic while announcing a member of a room"
             );
             return None;
         };
@@ -107,7 +107,7 @@ impl Inbound for Node {
                 self.clock.wall(),
             )
         };
-        self.note_entry("presence", Some(mounted.name), std::slice::from_ref(&event));
+        self.record_entry("presence", Some(mounted.name), std::slice::from_ref(&event));
         Some(event)
     }
 }
@@ -126,7 +126,7 @@ impl Node {
         for (at, event) in (0u32..).zip(events) {
             let concerned = match &event.audience {
                 Audience::Everyone => ShardSet::first(handles.len()),
-                // The index of a single shard gives the same answer for less work.
+                // A single shard finds the same by its index, for less work.
                 Audience::User(_) if handles.len() == 1 => ShardSet::first(1),
                 Audience::User(user) => self.interests.shards_of_user(user),
                 Audience::Channel(channel) => self.interests.shards_of_channel(channel),

@@ -1,4 +1,4 @@
-//! A connection's share in the interests of its node, released when it is dropped.
+//! The shares of connections and operators in the interests of their node.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 
 use super::{MountedDialect, Node, in_force::InForce};
 
-/// One connection's share in an interest of its node.
+/// One connection's share in an interest of its node, released when it is dropped.
 pub(super) struct InterestGuard {
     node: Arc<Node>,
     shard: usize,
@@ -23,10 +23,10 @@ pub(super) enum On {
 }
 
 impl InterestGuard {
-    /// Counts one more connection of `user`. The first requests the user's events from the broker.
+    /// Acquires a share for a connection of `user`. The node's first share requests the user's events from the broker.
     ///
     /// # Errors
-    /// If the user has the most connections in the dialect.
+    /// If the user has the most connections that the dialect permits.
     pub(super) fn user(
         node: &Arc<Node>,
         shard: usize,
@@ -44,7 +44,7 @@ impl InterestGuard {
         Ok((Self::new(node, shard, on), in_force))
     }
 
-    /// Counts one more connection on `channel`.
+    /// Acquires a share for a subscription to `channel`.
     pub(super) fn channel(node: &Arc<Node>, shard: usize, channel: &Channel) -> (Self, InForce) {
         let first = || subscribe(node, Interest::Channel(channel.clone()));
         let in_force = node.interests.acquire_channel(channel, shard, first);
@@ -54,7 +54,7 @@ impl InterestGuard {
         )
     }
 
-    /// Counts one more subscription to `pattern`.
+    /// Acquires a share for a subscription to `pattern`.
     pub(super) fn pattern(node: &Arc<Node>, shard: usize, pattern: &Pattern) -> (Self, InForce) {
         let first = || subscribe(node, Interest::AllChannels);
         let in_force = node.interests.acquire_pattern(pattern, shard, first);
@@ -64,7 +64,7 @@ impl InterestGuard {
         )
     }
 
-    /// Returns the guard of a share that was [kept](Self::keep) before.
+    /// Returns the guard of a share that was [kept](Self::keep).
     pub(super) fn new(node: &Arc<Node>, shard: usize, on: On) -> Self {
         Self {
             node: node.clone(),
@@ -73,21 +73,21 @@ impl InterestGuard {
         }
     }
 
-    /// Keeps the share after the guard is gone. The caller releases it by dropping a new guard of it ([`Self::new`]): a connection
+    /// Drops the guard and keeps the share. The caller later releases it by dropping a new guard of it ([`Self::new`]): a connection
     /// with a guard for each of its subscriptions would be twice as large.
     pub(super) fn keep(mut self) {
         self.on = None;
     }
 }
 
-/// An interest of this node for an operator, without a connection.
+/// An operator's share in an interest of this node, released when it is dropped.
 pub(super) struct WatchGuard {
     node: Arc<Node>,
     interest: Interest,
 }
 
 impl WatchGuard {
-    /// Holds `interest`, and requests it from the broker if this node has not.
+    /// Acquires a share in `interest`. The node's first share requests the events from the broker.
     pub(super) fn new(node: &Arc<Node>, interest: Interest) -> (Self, InForce) {
         let first = || subscribe(node, interest.clone());
         let in_force = node.interests.watch(&interest, first);
@@ -109,7 +109,7 @@ fn subscribe(node: &Node, interest: Interest) -> InForce {
     (!is_in_force).then(|| Box::new(placed.shared()))
 }
 
-/// Returns what a connection waits for. A reply to the node's first request may be older than the last loss of the broker.
+/// Returns the future that a new share waits for: `placed`, or the renewal of the interest after a loss of the broker.
 fn pending(node: &Node, placed: InForce) -> InForce {
     let placed = placed.filter(|placed| placed.peek().is_none());
     placed.or_else(|| Some(Box::new(node.broker().renewal()?.shared())))

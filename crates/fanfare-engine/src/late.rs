@@ -1,4 +1,4 @@
-//! Sends events late, after the authorizer has decided.
+//! Holds events back until the authorizer has decided.
 
 use std::{rc::Rc, sync::atomic::Ordering::Relaxed};
 
@@ -10,7 +10,7 @@ use fanfare_core::{
 use super::{Prepared, Shard, connections::Key, counters::add};
 
 impl Shard {
-    /// Holds back `events`, and all later events of this connection, until the authorizer has answered.
+    /// Holds `events` back, and all later events of this connection, until the authorizer has answered.
     pub(super) fn hold_back_all(&self, key: Key, events: impl Iterator<Item = Event>) {
         self.catch_up([key].into_iter());
         let moment = self.node.now();
@@ -22,13 +22,13 @@ impl Shard {
             if driver.connection.is_repeat(&event) {
                 continue;
             }
-            let dropped = u64::from(!driver.connection.keep_back_undecided(event, moment));
+            let dropped = u64::from(!driver.connection.hold_event(event, moment));
             add(&driver.connection.mounted().counters.dropped, dropped);
         }
         driver.wake();
     }
 
-    /// Keeps `events` until the authorizer has answered and the earlier events of this channel are decided; then sends or drops
+    /// Holds `events` back until the authorizer has answered and the earlier events of this channel are decided; then sends or drops
     /// them.
     pub(super) fn hold_back(
         self: &Rc<Self>,
@@ -39,13 +39,13 @@ impl Shard {
     ) {
         let mut connections = self.connections.borrow_mut();
         let mut driver = connections.at(key);
-        let borrowed = driver
+        let by_subscription = driver
             .as_ref()
-            .is_some_and(|driver| driver.connection.subscriber.borrows(channel));
+            .is_some_and(|driver| driver.connection.subscriber.has_credential(channel));
         let put = self.undecided.borrow_mut().put(
             key,
             channel,
-            (asked, borrowed),
+            (asked, by_subscription),
             events.collect(),
             &self.node.access,
         );
@@ -63,20 +63,20 @@ impl Shard {
                 let next = shard.undecided.borrow_mut().next(key, &channel);
                 let Some(answer) = next else { return };
                 let allowed = answer.await.is_allowed();
-                let (waiting, borrowed) = shard.undecided.borrow_mut().take(key, &channel);
+                let (waiting, by_subscription) = shard.undecided.borrow_mut().take(key, &channel);
                 let undecided = &shard.node.counters.events_undecided;
                 undecided.fetch_sub(waiting.len() as u64, Relaxed);
                 if allowed {
-                    shard.send_late(key, &channel, waiting, borrowed);
+                    shard.send_late(key, &channel, waiting, by_subscription);
                 } else {
-                    shard.note_refused(key, &waiting);
+                    shard.record_refused(key, &waiting);
                 }
             }
         });
     }
 
-    /// Sends events that the authorizer allowed, for the connection's own credential or a subscription's (`borrowed`).
-    fn send_late(self: &Rc<Self>, key: Key, channel: &Channel, events: Vec<Event>, borrowed: bool) {
+    /// Sends events that the authorizer allowed for the connection's credential or the subscription's (`by_subscription`).
+    fn send_late(self: &Rc<Self>, key: Key, channel: &Channel, events: Vec<Event>, by_subscription: bool) {
         self.catch_up([key].into_iter());
         let mut connections = self.connections.borrow_mut();
         let mut tools = self.tools.borrow_mut();
@@ -90,10 +90,10 @@ impl Shard {
         let access = &self.node.access;
         for event in events {
             let who = driver.connection.subscriber.reader(channel);
-            let is_allowed = if driver.connection.subscriber.borrows(channel) == borrowed {
-                access.may_see(who, &event) != Permission::Denied // the authorizer has just been asked
+            let is_allowed = if driver.connection.subscriber.has_credential(channel) == by_subscription {
+                access.may_see(who, &event) != Permission::Denied // the authorizer has just answered the rest
             } else {
-                // The subscription's credential has lapsed, so the answer is void, and the connection's own was not judged.
+                // The subscription's credential has lapsed, so the answer is void; the connection's credential was not judged.
                 match access.may_receive(who, &event, channel, access.readers(channel)) {
                     Permission::Allowed => true,
                     Permission::Denied => false,
@@ -112,7 +112,7 @@ impl Shard {
                 let sent = driver.send_run(std::slice::from_ref(&frame), moment);
                 mounted.counters.count(sent);
                 let frame = (sent.queued > 0).then(|| frame.into_owned());
-                self.note_late(key, driver, prepared.event.id, frame);
+                self.record_late(key, driver, prepared.event.id, frame);
             }
         }
     }

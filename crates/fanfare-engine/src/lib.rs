@@ -5,8 +5,8 @@
 //! [`fanfare_core::Inbound`] as batches. `batch` splits them by shard, `deliver` writes to the sockets of the receivers, and an
 //! `outbox` keeps only the frames that a socket does not take.
 //!
-//! A connection itself (`connection`) is a state machine: bytes, answers and the time in, frames and wishes out. Its `driver`
-//! owns the socket; `commands` runs the commands of its conversation. ARCHITECTURE.md has the layers.
+//! A connection (`connection`) is a state machine: it takes bytes, answers and the time, and returns frames and commands. Its
+//! `driver` owns the socket; `commands` runs the commands of its conversation. ARCHITECTURE.md has the layers.
 //!
 //! This crate contains no HTTP, no configuration file, no export of figures, no verification of credentials, no dialect and no
 //! transport between nodes. It gets them as values ([`NodeOptions`], [`DialectSettings`]) and ports ([`Authenticator`],
@@ -70,20 +70,20 @@ mod acknowledged;
 mod admission;
 mod batch;
 mod broadcast;
-mod census;
 mod clock;
 mod codec;
 mod command;
 mod commands;
 mod connection;
+mod connection_guard;
 mod connections;
 mod counters;
 mod deliver;
 mod directory;
 mod drain;
 mod driver;
-mod entrance;
 mod entries;
+mod entry_trace;
 mod fan_out;
 mod framing;
 mod grace;
@@ -91,6 +91,7 @@ mod in_force;
 mod inbound;
 mod interest_guard;
 mod late;
+mod listing;
 mod missed;
 mod mounted;
 mod node;
@@ -105,7 +106,6 @@ mod receivers;
 mod replay;
 mod row;
 mod run;
-mod seat;
 mod serve;
 mod settings;
 mod shard;
@@ -128,11 +128,12 @@ pub use admission::Admission;
 pub use clock::Clock;
 pub use command::{ShardCommands, ShardHandle};
 pub use connection::NewConnection;
+pub use connection_guard::ConnectionGuard;
 pub use counters::{Counters, DialectCounters};
 pub use fan_out::MAX_FAN_OUT_RECEIVERS;
 pub use framing::Framing;
 pub use mounted::{MountedDialect, Mounting};
-pub use node::{Holdings, Node, NodeOptions};
+pub use node::{Node, NodeOptions, SubscriptionCounts};
 pub use observe::{
     ConnectionTrace, DeliveryTrace, EntryTrace, EventTrace, Fate, ObserveFigures, ObserveLimits, Subject,
     TailedEvent, TraceOrder, TraceRule, TraceSummary, TracedEvent,
@@ -140,9 +141,8 @@ pub use observe::{
 pub use once::{Conflict, InProgress};
 pub use pace::Pace;
 pub use ports::{Authenticator, EndSpan, Reporter, SpanRecorder};
-pub use questions::{Counts, Gathered, NameRange, RoomMember};
+pub use questions::{ClusterAnswer, Counts, NameRange, RoomMember};
 pub use row::{Filter, Row, RowDetail, RowPage};
-pub use seat::Seat;
 pub use settings::DialectSettings;
 pub use shard::Shard;
 pub use tail::{Tail, TailsFull};

@@ -1,5 +1,5 @@
-//! Tells clients with cursors that they may have missed events: some were lost before this node and are in no journal, or the
-//! connection was paused.
+//! Notifies clients with cursors that they may have missed events: the transport lost events that no journal has, or the connection
+//! was paused.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -27,15 +27,15 @@ impl Shard {
             let mounted = connection.mounted().clone();
             let message = by_dialect
                 .entry(mounted.number)
-                .or_insert_with(|| words(&mounted, &resumption, moment).as_ref().map(Framed::new));
+                .or_insert_with(|| message(&mounted, &resumption, moment).as_ref().map(Framed::new));
             let Some(message) = message else { continue };
             let deflater = &mut tools.codec.deflater;
             let frame = message
                 .frame(&mounted, connection.framing(), deflater)
                 .into_owned();
-            driver.connection.lose();
+            driver.connection.mark_incomplete();
             let sent = if driver.connection.is_holding() {
-                driver.connection.keep_back(frame, None, moment)
+                driver.connection.hold_frame(frame, None, moment)
             } else {
                 driver.queue(frame, moment)
             };
@@ -45,18 +45,18 @@ impl Shard {
     }
 }
 
-/// Sends `resumption` to one connection, before the events that are held back for it.
+/// Sends `resumption` to one connection, before its held events.
 pub(super) fn report(turn: &mut Turn<'_>, resumption: &Resumption) {
     let mounted = turn.connection().mounted().clone();
-    if let Some(words) = words(&mounted, resumption, turn.moment) {
-        let frame = turn.connection().framing().frame(&words);
+    if let Some(message) = message(&mounted, resumption, turn.moment) {
+        let frame = turn.connection().framing().frame(&message);
         let sent = turn.driver.queue(frame, turn.moment);
         mounted.counters.count(sent);
         turn.driver.flush_or_wake();
     }
 }
 
-/// Returns whether the connection receives the audience of the lost events.
+/// Returns whether the connection receives events for the audience of the gap.
 fn concerns(gap: &Gap, connection: &Connection) -> bool {
     let subscriber = &connection.subscriber;
     match &gap.audience {
@@ -71,7 +71,7 @@ fn concerns(gap: &Gap, connection: &Connection) -> bool {
 }
 
 /// Returns the dialect's message; `None` if it has none or panics.
-fn words(mounted: &MountedDialect, resumption: &Resumption, moment: Moment) -> Option<Rendering> {
-    let words = AssertUnwindSafe(|| mounted.dialect.missed(resumption, Uuid::now_v7(), moment.wall));
-    catch_unwind(words).ok()?
+fn message(mounted: &MountedDialect, resumption: &Resumption, moment: Moment) -> Option<Rendering> {
+    let message = AssertUnwindSafe(|| mounted.dialect.missed(resumption, Uuid::now_v7(), moment.wall));
+    catch_unwind(message).ok()?
 }

@@ -10,11 +10,11 @@ use fanfare_core::{ClientNetwork, Dialect, DialectKind, DialectReport, Ending, R
 
 use super::{DialectCounters, DialectSettings};
 
-/// A dialect to be mounted.
+/// The parts of a mounted dialect.
 pub struct Mounting {
     /// Its kind.
     pub kind: &'static DialectKind,
-    /// The protocol, configured.
+    /// The configured protocol.
     pub dialect: Arc<dyn Dialect>,
     /// Its limits and times.
     pub settings: DialectSettings,
@@ -28,11 +28,11 @@ pub struct MountedDialect {
     pub name: &'static str,
     /// The path its clients connect to.
     pub path: &'static str,
-    /// Whether it is for tests: reports show it only if it is used.
+    /// Whether it is for tests. Reports then show it only if it is used.
     pub hidden: bool,
     /// The protocol.
     pub dialect: Arc<dyn Dialect>,
-    /// Which events its connections receive without a subscription.
+    /// The events that its connections receive without a subscription.
     pub reception: Reception,
     /// Its limits and times, which a reload replaces.
     settings: ArcSwap<DialectSettings>,
@@ -40,8 +40,8 @@ pub struct MountedDialect {
     pub counters: DialectCounters,
     /// The number of connections from each client network; only if that is limited.
     pub(super) networks: Mutex<HashMap<ClientNetwork, usize>>,
-    /// The names of this node's connections, if they have names. The broker judges names in the cluster; while it is away, these
-    /// decide.
+    /// The names of this node's connections, if the dialect has names. The broker keeps the names of all nodes; while it is
+    /// unavailable, these decide.
     pub(super) names: Mutex<HashSet<Box<str>>>,
 }
 
@@ -61,12 +61,12 @@ impl MountedDialect {
         })
     }
 
-    /// Returns the current limits and times. Use them once only: a reload replaces them.
+    /// Returns the current limits and times. Call it for each use, because a reload replaces them.
     pub fn settings(&self) -> Guard<Arc<DialectSettings>> {
         self.settings.load()
     }
 
-    /// Applies these limits from now on. A connection keeps its rate of messages and its compression.
+    /// Applies `settings` from now on. An open connection keeps its rate of messages and its compression.
     pub fn replace_settings(&self, settings: DialectSettings) {
         self.settings.store(Arc::new(settings));
     }

@@ -40,9 +40,9 @@ pub struct Node {
     pub access: AccessControl,
     /// Its clocks.
     pub clock: Clock,
-    /// Answers [`Node::reports`] for this node, once it is set.
+    /// Answers [`Node::reports`] for this node, if it is set.
     pub reporter: OnceLock<Arc<dyn Reporter>>,
-    /// Records this node's spans, if it is set.
+    /// Records the spans of this node, if it is set.
     pub span_recorder: OnceLock<Arc<dyn SpanRecorder>>,
     pub(super) authenticator: Arc<dyn Authenticator>,
     pub(super) interests: Interests<InForce>,
@@ -67,19 +67,19 @@ pub struct NodeOptions {
     pub access: AccessControl,
     /// Its clocks.
     pub clock: Clock,
-    /// Limits of what operators may watch.
+    /// The limits of traces and tails.
     pub observe: ObserveLimits,
-    /// The most receivers, of eight bytes each, of all fan-outs of a shard except the last. Beyond it the shard completes the first
-    /// fan-out before it takes another event.
+    /// The limit of the receivers of a shard's fan-outs, of eight bytes each. At the limit, the shard completes the first fan-out
+    /// before it begins another.
     pub max_fan_out_receivers: usize,
 }
 
-/// The subscriptions of a node's connections, without personal channels, which come with the user.
+/// The numbers of subscriptions of a node's connections, without personal channels.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Holdings {
-    /// Different channels with subscribers, rooms included.
+pub struct SubscriptionCounts {
+    /// Distinct channels with subscribers, rooms included.
     pub channels: u64,
-    /// Subscriptions to them.
+    /// Subscriptions to channels.
     pub channel_subscriptions: u64,
     /// Subscriptions to patterns.
     pub pattern_subscriptions: u64,
@@ -116,7 +116,7 @@ impl Node {
         })
     }
 
-    /// Gives the node its shards and its broker, which needs the node for its own creation. Call it once, before all else.
+    /// Sets the shards and the broker, whose creation needs the node. Call it once, before any other method.
     pub fn attach(&self, shards: Vec<ShardHandle>, broker: Arc<dyn Broker>) {
         // A second call changes nothing.
         let _ = self.shards.set(shards);
@@ -125,12 +125,12 @@ impl Node {
 
     /// Publishes `events` by the broker, in order, and returns a receipt for each. All doors use it.
     ///
-    /// Events whose ids the server chose go to the broker at the call, in the order of calls. An event whose publisher chose the id
-    /// ([`Event::named`]) is published once in the cluster, however often it is sent; `conflict` decides what happens while another
-    /// publisher has claimed the id.
+    /// Events whose ids the server chose are passed to the broker at the call, in the order of calls. An event whose publisher chose
+    /// the id ([`Event::named`]) is published once in the cluster, even if it is sent again. `conflict` decides about ids that
+    /// another publisher has claimed.
     ///
     /// # Errors
-    /// If another publisher had claimed the id of an event for too long. Then nothing was published.
+    /// If another publisher keeps its claim of an event's id for too long. Then nothing was published.
     pub fn publish(
         &self,
         mut events: Vec<Event>,
@@ -171,7 +171,7 @@ impl Node {
         self.broker.get().expect("a node is attached to its broker first")
     }
 
-    /// Refuses new connections from now on, and closes all others within `window`.
+    /// Refuses new connections from now on, and closes all open ones within `window`.
     pub fn drain(&self, window: Duration) {
         self.draining.store(true, Relaxed);
         for mounted in &self.dialects {
@@ -218,8 +218,8 @@ impl Node {
         self.interests.users()
     }
 
-    /// Returns how many of this node's connections an event for `audience` may reach, without those that only a pattern would show
-    /// it to.
+    /// Returns the number of connections of this node that an event for `audience` may reach, without connections that would receive
+    /// it only by a pattern.
     pub fn listeners(&self, audience: &Audience) -> u64 {
         match audience {
             Audience::User(user) => self.connections_of(user) as u64,
@@ -249,7 +249,7 @@ impl Node {
         everyone.into_iter().chain(users).chain(channels).collect()
     }
 
-    /// Returns the number of different patterns with a subscription on this node.
+    /// Returns the number of distinct patterns with a subscription on this node.
     pub fn patterns(&self) -> u64 {
         self.interests.patterns_held() as u64
     }
@@ -284,9 +284,9 @@ impl Node {
         }
     }
 
-    /// Returns the number of its connections' subscriptions.
-    pub fn holdings(&self) -> Holdings {
-        Holdings {
+    /// Returns the numbers of its connections' subscriptions.
+    pub fn subscription_counts(&self) -> SubscriptionCounts {
+        SubscriptionCounts {
             channels: self.interests.channels_held() as u64,
             channel_subscriptions: self.interests.channel_subscriptions(),
             pattern_subscriptions: self.interests.pattern_subscriptions() as u64,
@@ -320,7 +320,7 @@ impl Node {
             shard.send(command(reply));
             replied
         };
-        // All are asked before the first is waited for.
+        // All shards are asked before the first wait.
         let asked: Vec<_> = self.shards().iter().map(ask).collect();
         let mut answers = Vec::with_capacity(asked.len());
         for replied in asked {

@@ -1,5 +1,5 @@
-//! Publishes events whose publisher chose the id once in the whole cluster, however often they are sent. An id is remembered for
-//! ten minutes (contract). A repeat gets the receipt of the first.
+//! Publishes each event whose publisher chose the id once in the whole cluster. The broker stores an id for ten minutes (contract). A
+//! repeat gets the receipt of the first publication.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -13,21 +13,21 @@ use uuid::Uuid;
 #[cfg(test)]
 mod tests;
 
-/// How long a call waits for other publishers of the same ids, in total.
+/// The total time that a call waits for other publishers of the same ids.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The first and the longest pause between two claims of the same ids. It doubles each time, because a claim of many ids is much
+/// The first and the longest pause between two claims of the same ids. It doubles each time, because to claim many ids is much
 /// work.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 
-/// How a call treats an id that another publisher has claimed and not published yet.
+/// The behaviour for an id that another publisher has claimed and not published yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Conflict {
-    /// Waits for the other publisher, two seconds at most. Then nothing is published.
+    /// Waits up to two seconds for the other publisher, then publishes nothing.
     Wait,
     /// Publishes nothing.
     Refuse,
-    /// Publishes all other events, and waits for the other publisher's receipt. After two seconds that is empty.
+    /// Publishes all other events, and waits up to two seconds for the other publisher's receipt. Without it, the receipt is empty.
     Skip,
 }
 
@@ -52,15 +52,15 @@ pub(super) async fn publish_once(
     while conflict != Conflict::Skip
         && let Some(taken) = publication.first_taken()
     {
-        // Two publishers that wait for each other's ids would deadlock: none holds an id while it waits for a lower one.
+        // Two publishers that wait for each other's ids would deadlock, so none holds an id while it waits for a lower one.
         publication.release(|id| id > taken).await;
-        if !publication.look_again().await {
+        if !publication.retry_claims().await {
             publication.release(|_| true).await;
             return Err(InProgress);
         }
     }
     publication.publish().await;
-    while publication.is_open() && publication.look_again().await {
+    while publication.is_open() && publication.retry_claims().await {
         // Ids that another publisher released without publishing them.
         publication.publish().await;
     }
@@ -68,18 +68,18 @@ pub(super) async fn publish_once(
 }
 
 /// The state of an id.
-enum Known {
-    /// It is this publication's, and not published yet.
+enum IdState {
+    /// This publication has claimed it, and has not published it.
     Ours,
     /// Another publisher has claimed it, and has not published it.
     Taken,
-    /// It has been published; its receipt is not known.
+    /// It has been published; its receipt is not state.
     Published,
     /// It has been published, with this receipt.
     Receipt(Receipt),
 }
 
-impl Known {
+impl IdState {
     /// Returns whether the state may still change.
     fn is_open(&self) -> bool {
         matches!(self, Self::Taken | Self::Published)
@@ -90,13 +90,13 @@ impl Known {
 struct Publication<'a> {
     broker: &'a dyn Broker,
     options: PublishOptions,
-    /// In the order of the ids.
-    ids: BTreeMap<Uuid, Known>,
+    /// The states of the ids, in order.
+    ids: BTreeMap<Uuid, IdState>,
     /// The id of each event whose publisher chose it.
     named: Vec<Option<Uuid>>,
-    /// The events that are not published, in their places.
+    /// The events; `None` in place of a published one.
     events: Vec<Option<Event>>,
-    /// The receipts of events without such an id, in their places.
+    /// The receipts of events without such an id, by index.
     receipts: Vec<Receipt>,
     until: Instant,
     pause: Duration,
@@ -117,56 +117,56 @@ impl<'a> Publication<'a> {
         let mut publication = Self {
             broker,
             options,
-            ids: named.iter().flatten().map(|id| (*id, Known::Taken)).collect(),
+            ids: named.iter().flatten().map(|id| (*id, IdState::Taken)).collect(),
             receipts: vec![Receipt::default(); events.len()],
             events: events.into_iter().map(Some).collect(),
             named,
             until: Instant::now() + patience,
             pause: FIRST_PAUSE,
         };
-        publication.look().await;
+        publication.claim_open().await;
         publication
     }
 
     /// Returns the lowest id that another publisher has claimed and not published.
     fn first_taken(&self) -> Option<Uuid> {
         let mut ids = self.ids.iter();
-        ids.find_map(|(id, known)| matches!(known, Known::Taken).then_some(*id))
+        ids.find_map(|(id, state)| matches!(state, IdState::Taken).then_some(*id))
     }
 
     /// Returns whether the state of an id may still change.
     fn is_open(&self) -> bool {
-        self.ids.values().any(Known::is_open)
+        self.ids.values().any(IdState::is_open)
     }
 
     /// Claims all open ids again, after a pause. Returns whether there was time for it.
-    async fn look_again(&mut self) -> bool {
+    async fn retry_claims(&mut self) -> bool {
         if Instant::now() >= self.until {
             return false;
         }
         tokio::time::sleep(self.pause).await;
         self.pause = LONGEST_PAUSE.min(self.pause * 2);
-        self.look().await;
+        self.claim_open().await;
         true
     }
 
-    /// Claims all open ids, together.
-    async fn look(&mut self) {
-        let open = self.ids.iter().filter(|(_, known)| known.is_open());
+    /// Claims all open ids.
+    async fn claim_open(&mut self) {
+        let open = self.ids.iter().filter(|(_, state)| state.is_open());
         let open: Vec<Uuid> = open.map(|(id, _)| *id).collect();
         let claims = self.broker.claim(open.clone()).await;
         let mut forgotten = Vec::new();
         for (id, claim) in open.into_iter().zip(claims) {
-            let Some(known) = self.ids.get_mut(&id) else {
+            let Some(state) = self.ids.get_mut(&id) else {
                 continue;
             };
             match claim {
-                // It was known to be published, even if the broker has lost its memory since.
-                Claim::New if matches!(known, Known::Published) => forgotten.push(id),
-                Claim::New => *known = Known::Ours,
+                // It was published; the broker has lost its record since.
+                Claim::New if matches!(state, IdState::Published) => forgotten.push(id),
+                Claim::New => *state = IdState::Ours,
                 Claim::Taken => {}
-                Claim::Published(None) => *known = Known::Published,
-                Claim::Published(Some(receipt)) => *known = Known::Receipt(receipt),
+                Claim::Published(None) => *state = IdState::Published,
+                Claim::Published(Some(receipt)) => *state = IdState::Receipt(receipt),
             }
         }
         if !forgotten.is_empty() {
@@ -174,7 +174,7 @@ impl<'a> Publication<'a> {
         }
     }
 
-    /// Publishes, in order, the events that are this publication's and those without an id.
+    /// Publishes, in order, the events with claimed ids and those without an id.
     async fn publish(&mut self) {
         let mut taken = HashSet::new();
         let mut places = Vec::new();
@@ -182,7 +182,7 @@ impl<'a> Publication<'a> {
         for (place, (event, named)) in self.events.iter_mut().zip(&self.named).enumerate() {
             // Of duplicates in one request the first counts.
             let is_due =
-                named.is_none_or(|id| matches!(self.ids.get(&id), Some(Known::Ours)) && taken.insert(id));
+                named.is_none_or(|id| matches!(self.ids.get(&id), Some(IdState::Ours)) && taken.insert(id));
             if is_due && let Some(event) = event.take() {
                 places.push(place);
                 new.push(event);
@@ -191,14 +191,14 @@ impl<'a> Publication<'a> {
         if new.is_empty() {
             return;
         }
-        let receipts = self.broker.publish(new, self.options); // from here on the ids are not released any more
+        let receipts = self.broker.publish(new, self.options); // from now on `drop` must not release the ids
         self.ids
-            .extend(taken.into_iter().map(|id| (id, Known::Published)));
+            .extend(taken.into_iter().map(|id| (id, IdState::Published)));
         let mut named = Vec::new();
         for (place, receipt) in places.into_iter().zip(receipts.await) {
             if let Some(id) = self.named[place] {
                 named.push((id, receipt));
-                self.ids.insert(id, Known::Receipt(receipt));
+                self.ids.insert(id, IdState::Receipt(receipt));
             } else {
                 self.receipts[place] = receipt;
             }
@@ -206,22 +206,21 @@ impl<'a> Publication<'a> {
         drop(self.broker.record(named)); // begun at the call
     }
 
-    /// Releases those of its ids for which `which` returns true.
+    /// Releases those of its claimed ids for which `which` returns true.
     async fn release(&mut self, which: impl Fn(Uuid) -> bool) {
-        let mut given = Vec::new();
-        for (id, known) in &mut self.ids {
-            if matches!(known, Known::Ours) && which(*id) {
-                *known = Known::Taken;
-                given.push(*id);
+        let mut released = Vec::new();
+        for (id, state) in &mut self.ids {
+            if matches!(state, IdState::Ours) && which(*id) {
+                *state = IdState::Taken;
+                released.push(*id);
             }
         }
-        if !given.is_empty() {
-            self.broker.release(given).await;
+        if !released.is_empty() {
+            self.broker.release(released).await;
         }
     }
 
-    /// Returns a receipt for each event. It is empty if the first publisher's process ended between its publication and its
-    /// receipt.
+    /// Returns a receipt for each event. The receipt of a repeat is empty if the first publisher ended before it recorded its own.
     fn receipts(mut self) -> Vec<Receipt> {
         let receipts = std::mem::take(&mut self.receipts).into_iter();
         let places = receipts.zip(&self.named).zip(&self.events);
@@ -229,7 +228,7 @@ impl<'a> Publication<'a> {
             // `publish` takes each event that it publishes.
             is_duplicate: event.is_some(),
             ..match named.and_then(|id| self.ids.get(&id)) {
-                Some(Known::Receipt(first)) => *first,
+                Some(IdState::Receipt(first)) => *first,
                 _ => receipt,
             }
         });
@@ -239,7 +238,10 @@ impl<'a> Publication<'a> {
 
 impl Drop for Publication<'_> {
     fn drop(&mut self) {
-        let ours = self.ids.iter().filter(|(_, known)| matches!(known, Known::Ours));
+        let ours = self
+            .ids
+            .iter()
+            .filter(|(_, state)| matches!(state, IdState::Ours));
         let ours: Vec<Uuid> = ours.map(|(id, _)| *id).collect();
         if !ours.is_empty() {
             drop(self.broker.release(ours)); // begun at the call

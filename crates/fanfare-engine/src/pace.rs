@@ -1,8 +1,8 @@
 //! Limits how many tasks of one kind a shard polls in one pass.
 //!
-//! A thread polls ready tasks in the order in which they became ready. An event that arrives after ten thousand requests, or
-//! after ten thousand connections that end together, would wait for all of them. So a pass polls only a few tasks of a
-//! kind; the others wait in a queue, which costs next to nothing.
+//! A thread polls ready tasks in the order in which they became ready. An event that arrives after ten thousand requests, or after
+//! the ends of ten thousand connections, would wait for all of them. So a pass polls only a few tasks of a kind. The others wait in
+//! a queue, which costs next to nothing.
 
 use std::{
     cell::{Cell, RefCell},
@@ -17,10 +17,10 @@ use std::{
 pub struct Pace {
     /// The most tasks that are polled in one pass.
     per_pass: usize,
-    /// How many more may be polled in this pass without waiting in the queue.
+    /// The number of further tasks that may be polled in this pass without waiting in the queue.
     left: Cell<usize>,
     queue: RefCell<VecDeque<Waker>>,
-    /// How many tasks have joined the queue, and how many of them were called. Both wrap around at 2^32.
+    /// The numbers of tasks that have joined the queue, and that were called. Both wrap around at 2^32.
     joined: Cell<u32>,
     called: Cell<u32>,
     /// Wakes [`Pace::run`] when a task joins an empty queue.
@@ -44,14 +44,14 @@ impl Pace {
         })
     }
 
-    /// Polls `future` only when it is called. [`Pace::run`] must run at the same time.
+    /// Polls `future` only when the queue calls it. [`Pace::run`] must run at the same time.
     pub async fn paced<F: Future>(self: Rc<Self>, future: F) -> F::Output {
         let mut future = pin!(future);
         let mut place = None;
         poll_fn(|context| {
             place = match place {
                 None => self.enter(context),
-                // Woken by something else, it keeps its place, and its waker is in the queue.
+                // If another event wakes the task, its place and its waker stay in the queue.
                 Some(place) => (!self.has_called(place)).then_some(place),
             };
             if place.is_some() {
@@ -62,7 +62,7 @@ impl Pace {
         .await
     }
 
-    /// Returns `None` if the task may be polled now, else its place in the queue.
+    /// Returns `None` if the task may be polled now; otherwise joins the queue, and returns the place.
     pub(super) fn enter(&self, context: &Context<'_>) -> Option<Place> {
         if self.queue.borrow().is_empty() && self.left.get() > 0 {
             self.left.set(self.left.get() - 1);
@@ -81,7 +81,7 @@ impl Pace {
         place
     }
 
-    /// Returns whether the task at `place` was called and may be polled. No queue is as long as 2^31.
+    /// Returns whether the task at `place` was called. A queue is always shorter than 2^31.
     pub(super) fn has_called(&self, place: Place) -> bool {
         let behind = place.0.wrapping_sub(self.called.get());
         behind > u32::MAX / 2
@@ -91,12 +91,12 @@ impl Pace {
     pub async fn run(self: Rc<Self>) {
         loop {
             poll_fn(|context| self.call(context)).await;
-            // A mere wake-up would come before the shard has looked at its sockets.
+            // A mere wake-up would run before the shard has polled its sockets.
             tokio::task::yield_now().await;
         }
     }
 
-    /// Calls the next few; pending while the queue is empty.
+    /// Calls the next tasks; pending while the queue is empty.
     fn call(&self, context: &Context<'_>) -> Poll<()> {
         let mut queue = self.queue.borrow_mut();
         let next = queue.len().min(self.per_pass);
@@ -121,7 +121,7 @@ mod tests {
 
     const TURN: usize = 16;
 
-    /// Lets all else that is ready run once.
+    /// Lets all other ready tasks run once.
     async fn pass() {
         let mut passed = false;
         poll_fn(|context| {
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn few_run_in_one_pass_and_all_in_the_end() {
+    fn a_pass_polls_a_few_tasks_and_all_tasks_complete() {
         const CROWD: usize = 1000;
         on_one_thread(async {
             let (pace, polled) = (Pace::new(TURN), Rc::new(Cell::new(0)));
@@ -165,7 +165,7 @@ mod tests {
                 most
             });
             let most = bystander.await.unwrap_or(usize::MAX);
-            // What one pass left over may come with what the next gives.
+            // Two limits, because the bystander may see the end of one pass with the next.
             assert!((1..=2 * TURN).contains(&most), "{most}");
             for one in crowd {
                 assert!(one.await.is_ok());
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_called_in_order_also_when_their_numbers_begin_anew() {
+    fn places_are_called_in_order_even_when_their_numbers_wrap_around() {
         let pace = Pace::new(1);
         pace.joined.set(u32::MAX);
         pace.called.set(u32::MAX);
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_that_goes_away_holds_none_up() {
+    fn a_dropped_task_does_not_delay_others() {
         on_one_thread(async {
             let pace = Pace::new(TURN);
             let left = tokio::task::spawn_local(pace.clone().paced(pass()));

@@ -1,4 +1,4 @@
-//! Performs the steps of conversations, and passes them the answers.
+//! Performs the steps of conversations, and passes the answers to them.
 
 use std::{panic::AssertUnwindSafe, rc::Rc};
 
@@ -7,8 +7,8 @@ use futures_util::FutureExt;
 
 use super::{
     Shard,
-    commands::{self, Doing},
-    connection::Wish,
+    commands::{self, CommandState},
+    connection::DriverAction,
     replay,
     turn::{self, Turn},
     work,
@@ -16,61 +16,61 @@ use super::{
 
 pub(super) fn perform(turn: &mut Turn<'_>, steps: Steps) {
     for step in steps {
-        turn.done.work += work::of_step(&step);
-        let wish = turn.driver.connection.perform(step, turn.codec, turn.moment);
-        match wish {
+        turn.totals.work += work::of_step(&step);
+        let action = turn.driver.connection.perform(step, turn.codec, turn.moment);
+        match action {
             None => {}
-            Some(Wish::Send(frame)) => turn.driver.queue_answer(frame, turn.moment),
-            Some(Wish::Ask(command)) => {
+            Some(DriverAction::Send(frame)) => turn.driver.queue_answer(frame, turn.moment),
+            Some(DriverAction::Run(command)) => {
                 let doing = commands::begin(turn, command);
-                settle(turn, doing);
+                continue_command(turn, doing);
             }
         }
     }
 }
 
-/// Continues a command as far as possible now. If it must wait, a task continues it, and nothing is read from the client meanwhile.
-fn settle(turn: &mut Turn<'_>, mut doing: Doing) {
+/// Continues a command as far as possible. If it must wait, a task continues it, and nothing is read from the client meanwhile.
+fn continue_command(turn: &mut Turn<'_>, mut doing: CommandState) {
     loop {
         doing = match doing {
-            Doing::AwaitsReport | Doing::Closed => return,
-            Doing::Reported => return go_on(turn),
-            Doing::Answered(answer) => {
+            CommandState::AwaitsReport | CommandState::Closed => return,
+            CommandState::Reported => return continue_replay(turn),
+            CommandState::Answered(answer) => {
                 let steps = turn.driver.connection.answered(answer, turn.moment);
                 perform(turn, steps);
-                return go_on(turn);
+                return continue_replay(turn);
             }
-            Doing::Adopted(text) => {
+            CommandState::Switched(text) => {
                 let moment = turn.moment;
                 let steps = turn.connection().opened(moment);
                 perform(turn, steps);
                 let steps = turn.connection().message(Message::Text(&text), moment);
                 return perform(turn, steps);
             }
-            Doing::Waiting(mut work) => match work.as_mut().now_or_never() {
+            CommandState::Waiting(mut work) => match work.as_mut().now_or_never() {
                 Some(next) => next(turn),
-                None => return wait(turn, work),
+                None => return continue_later(turn, work),
             },
         }
     }
 }
 
-/// Sends the items that wait for the connection, if its conversation has its answer.
-fn go_on(turn: &mut Turn<'_>) {
+/// Reports an interruption, or sends waiting items, unless another command is open.
+fn continue_replay(turn: &mut Turn<'_>) {
     let connection = turn.connection();
     if connection.is_asked() {
-        return; // a step after the answer was another command
+        return; // the conversation answered with another command
     }
     if connection.take_interruption() {
         let doing = commands::report_interruption(turn);
-        return settle(turn, doing);
+        return continue_command(turn, doing);
     }
     if connection.is_replaying() {
         advance(turn);
     }
 }
 
-/// Sends the items that wait for the connection; returns `false` if none could be sent. After the last, calls its conversation.
+/// Sends waiting items; returns `false` if none could be sent. After the last, notifies the conversation.
 pub(super) fn advance(turn: &mut Turn<'_>) -> bool {
     let is_sent = replay::advance(turn);
     if turn.connection().is_open() && !turn.connection().is_holding() {
@@ -81,33 +81,33 @@ pub(super) fn advance(turn: &mut Turn<'_>) -> bool {
     is_sent
 }
 
-fn wait(turn: &mut Turn<'_>, work: impl Future<Output = commands::Next> + 'static) {
-    turn.connection().wait();
+fn continue_later(turn: &mut Turn<'_>, work: impl Future<Output = commands::Continuation> + 'static) {
+    turn.connection().begin_command();
     let (shard, key) = (turn.shard.clone(), turn.key);
     tokio::task::spawn_local(async move {
         let done = AssertUnwindSafe(work).catch_unwind().await;
-        turn::take(&shard, key, |turn| {
+        turn::run(&shard, key, |turn| {
             let moment = turn.moment;
-            turn.connection().resume(moment);
-            turn.driver.wake(); // its task continues after this turn
+            turn.connection().end_command(moment);
+            turn.driver.wake(); // its task may read again after this turn
             match done {
                 Ok(next) if turn.connection().is_open() => {
                     let doing = next(turn);
-                    settle(turn, doing);
+                    continue_command(turn, doing);
                 }
                 Ok(_) => {}
-                Err(_) => turn.driver.failed(moment),
+                Err(_) => turn.driver.end_after_panic(moment),
             }
         });
     });
 }
 
-/// Begins the conversation after the upgrade. Earlier events follow its first messages.
+/// Begins the conversation. Events that are queued already follow its first messages.
 pub(super) fn open(turn: &mut Turn<'_>) {
     let moment = turn.moment;
     let connection = turn.connection();
     if !connection.is_open() {
-        return; // it ended before, and its close frame is queued
+        return; // it was ended before, and its close frame is queued
     }
     let queued = connection.take_queued();
     let steps = connection.opened(moment);
@@ -115,28 +115,28 @@ pub(super) fn open(turn: &mut Turn<'_>) {
     let connection = turn.connection();
     connection.put_back(queued);
     connection.forget_opening();
-    // The client asked to resume, and the conversation has not.
+    // The handshake asked to resume, and the conversation did not.
     if !connection.is_asked() && connection.is_holding() && !connection.is_replaying() {
         connection.release();
     }
 }
 
 /// Switches the connection to another dialect, whose first message is `text`.
-pub(super) fn adopt(turn: &mut Turn<'_>, text: Box<str>) {
-    let doing = commands::adopt(turn, text);
-    settle(turn, doing);
+pub(super) fn switch_dialect(turn: &mut Turn<'_>, text: Box<str>) {
+    let doing = commands::switch_dialect(turn, text);
+    continue_command(turn, doing);
 }
 
-/// Completes the entry that the broker reports. If its connection has ended meanwhile, it leaves the room.
+/// Completes the entry that the broker reports. If its connection has ended meanwhile, leaves the room.
 pub(super) fn entered(shard: &Rc<Shard>, ticket: EntryTicket, entered: Entered) {
     let Some(mut pending) = shard.entries.borrow_mut().take(ticket) else {
         return;
     };
-    // Whether the room counts one connection too many.
+    // Whether the room counts the connection although it is not a new member.
     let mut is_surplus = true;
-    turn::take(shard, pending.key, |turn| {
+    turn::run(shard, pending.key, |turn| {
         if let Some(doing) = commands::entered(turn, &mut pending, entered, &mut is_surplus) {
-            settle(turn, doing);
+            continue_command(turn, doing);
         }
     });
     if is_surplus {
@@ -144,8 +144,8 @@ pub(super) fn entered(shard: &Rc<Shard>, ticket: EntryTicket, entered: Entered) 
     }
 }
 
-/// Does what is due at this time.
-pub(super) fn keep_time(turn: &mut Turn<'_>) {
+/// Handles the timer, the lapsed credentials and the timeouts that are due.
+pub(super) fn handle_timers(turn: &mut Turn<'_>) {
     let moment = turn.moment;
     let was_holding = turn.connection().is_holding();
     let timer = turn.connection().timer(moment);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fanfare_core::{BoxFuture, Denial, Event, Identity, Reach, Receipt, policy::AccessControl};
 
-/// Verifies the credentials that clients send while connected, and knows which were revoked since.
+/// Verifies the credentials that clients send while connected, and keeps the revoked ones.
 pub trait Authenticator: Send + Sync {
     /// Returns the identity that `token` proves. `dialect` names the client's dialect, for the log of refusals.
     ///
@@ -26,14 +26,14 @@ pub trait Authenticator: Send + Sync {
 
 /// Answers the questions of all nodes about this one that the engine cannot answer, such as the state of its database.
 pub trait Reporter: Send + Sync {
-    /// Returns the report called `name` as JSON; `None` if there is none of that name.
+    /// Returns the report `name` as JSON; `None` if there is none.
     fn report<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Option<Bytes>>;
 }
 
 /// Ends a span with its result. A span that is dropped ends without one.
 pub type EndSpan<T> = Box<dyn FnOnce(T) + Send>;
 
-/// Records spans. Its methods are called on the way of each event, so they must not wait.
+/// Records spans. Its methods are called for each event, so they must not wait.
 pub trait SpanRecorder: Send + Sync {
     /// Begins the span of a publication, and stores its context in the event. Returns `None` if the trace is not sampled.
     fn publish(&self, event: &mut Event, access: &AccessControl) -> Option<EndSpan<Receipt>>;
@@ -41,6 +41,6 @@ pub trait SpanRecorder: Send + Sync {
     /// Begins the span of an event's delivery to this node's connections. Returns `None` if the event has no sampled trace.
     fn deliver(&self, event: &Event, access: &AccessControl) -> Option<EndSpan<Reach>>;
 
-    /// Returns what became of the finished spans since the start: a metric's label, and the count.
+    /// Returns the numbers of finished spans since the start, each with its label in the metrics.
     fn counts(&self) -> Vec<(&'static str, u64)>;
 }

@@ -1,4 +1,4 @@
-//! Publishes clients' events at the broker, in the order of each client, and limits how many are in flight.
+//! Publishes clients' events by the broker, in the order of each client, and limits the events in flight.
 
 use std::{
     cell::RefCell,
@@ -13,16 +13,16 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{Conflict, Node};
 
-/// The most events of clients in flight, per shard. Beyond it, senders are not read from until there is room.
+/// The most events of clients in flight, per shard. Beyond it, nothing is read from a sender until there is room.
 const IN_FLIGHT: usize = 1024;
 
 /// Publishes the events of one shard's clients.
 pub(super) struct Publisher {
     node: Arc<Node>,
     permits: Arc<Semaphore>,
-    /// Events without a receipt that wait to go to the broker together, and their permits.
+    /// Events without a receipt, to be published together, and their permits.
     gathered: RefCell<(Vec<Event>, Option<OwnedSemaphorePermit>)>,
-    /// Notified when there are such events.
+    /// Notified at the first gathered event.
     has_gathered: Notify,
 }
 
@@ -36,7 +36,7 @@ impl Publisher {
         })
     }
 
-    /// Publishes `event` soon, together with those of other clients. Returns it if there is no room.
+    /// Gathers `event`, to be published together with those of other clients. Returns it if there is no room.
     pub(super) fn gather(&self, event: Event) -> Option<Event> {
         let Ok(permit) = self.permits.clone().try_acquire_owned() else {
             return Some(event);
@@ -57,12 +57,12 @@ impl Publisher {
     pub(super) async fn run(self: Rc<Self>) {
         loop {
             self.has_gathered.notified().await;
-            self.place();
+            self.publish_gathered();
         }
     }
 
-    /// Publishes the gathered events now: before a client is answered, and before another command of a client runs.
-    pub(super) fn place(&self) {
+    /// Publishes the gathered events. Called before a client is answered, and before another command of a client runs.
+    pub(super) fn publish_gathered(&self) {
         let (events, permits) = self.gathered.take();
         if !events.is_empty() {
             drop(self.send(events, permits, PublishOptions { receipt: false }));
@@ -77,7 +77,7 @@ impl Publisher {
     ) -> oneshot::Receiver<Vec<Receipt>> {
         // Fails only if the semaphore is closed, which it never is.
         let permit = self.permits.clone().acquire_owned().await.ok();
-        self.place();
+        self.publish_gathered();
         self.send(vec![event], permit, options)
     }
 
@@ -89,10 +89,10 @@ impl Publisher {
     ) -> oneshot::Receiver<Vec<Receipt>> {
         let (report, receipts) = oneshot::channel();
         let node = self.node.clone();
-        // The call itself keeps the order of the clients' messages. A panic in it must not end the client that is served.
+        // `publish` keeps the order of calls even before it is polled. A panic in it must not end the client that is served.
         let begun = catch_unwind(AssertUnwindSafe(|| node.publish(events, options, Conflict::Wait)));
         let Ok(publishing) = begun else {
-            tracing::error!("a fault while publishing what clients sent");
+            tracing::error!("a panic while publishing the events of clients");
             return receipts;
         };
         let rest = async move {
@@ -101,7 +101,7 @@ impl Publisher {
             if let Ok(receipts) = published {
                 let _ = report.send(receipts.unwrap_or_default()); // the caller may be gone
             } else {
-                tracing::error!("a fault while publishing what clients sent");
+                tracing::error!("a panic while publishing the events of clients");
             }
         };
         tokio::spawn(rest);

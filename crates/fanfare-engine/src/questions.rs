@@ -24,7 +24,7 @@ use super::{
 /// The time between two checks whether an armed trace has ended.
 const ARMED_CHECK: Duration = Duration::from_secs(1);
 
-/// A question to every node. Nodes of different versions exchange it: a node that does not know a field does not answer.
+/// A question to every node. A node of a version that does not know a field does not answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum Question {
@@ -60,9 +60,9 @@ enum Question {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NameRange {
-    /// Only names after this one.
+    /// The name before the first.
     pub after: Box<str>,
-    /// Only names with this prefix.
+    /// The prefix of all names.
     #[serde(default, skip_serializing_if = "str::is_empty")]
     pub prefix: Box<str>,
     /// The most names.
@@ -79,7 +79,7 @@ enum Notice {
 
 /// The answers of all nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Gathered<T> {
+pub struct ClusterAnswer<T> {
     /// All answers, summed.
     pub answer: T,
     /// Whether every node has answered.
@@ -97,39 +97,39 @@ pub struct RoomMember {
     pub connections: u64,
     /// The number of nodes with such connections.
     pub nodes: u64,
-    /// When the first of them entered, in milliseconds of Unix time.
+    /// The time at which the first of them entered, in milliseconds of Unix time.
     pub since_ms: u64,
 }
 
-/// Names with numbers of connections: for a channel, those subscribed to exactly that name; for a user, their own.
+/// The numbers of connections by name: of a user, or subscribed to exactly this channel.
 pub type Counts = BTreeMap<Box<str>, u64>;
 
 impl Node {
     /// Returns the number of connections of `user` on all nodes.
-    pub async fn presence(&self, user: &str) -> Gathered<u64> {
+    pub async fn presence(&self, user: &str) -> ClusterAnswer<u64> {
         let asked = self.ask_all::<u64>(&Question::Presence(user.into())).await;
         asked.map(|counts| counts.into_iter().sum())
     }
 
-    /// Returns the open connections of all nodes that `filter` asks for.
-    pub async fn connections(&self, filter: Filter) -> Gathered<RowPage> {
+    /// Returns the open connections of all nodes that match `filter`.
+    pub async fn connections(&self, filter: Filter) -> ClusterAnswer<RowPage> {
         let asked = self.ask_all(&Question::Connections(filter.clone())).await;
         asked.map(|pages| filter.join(pages))
     }
 
     /// Returns the channels with subscribers on any node, by name.
-    pub async fn channels(&self, names: NameRange) -> Gathered<Counts> {
+    pub async fn channels(&self, names: NameRange) -> ClusterAnswer<Counts> {
         let limit = names.limit;
         self.counts(&Question::Channels(names), limit).await
     }
 
     /// Returns the users that are connected to any node, by id.
-    pub async fn online_users(&self, names: NameRange) -> Gathered<Counts> {
+    pub async fn online_users(&self, names: NameRange) -> ClusterAnswer<Counts> {
         let limit = names.limit;
         self.counts(&Question::Users(names), limit).await
     }
 
-    async fn counts(&self, question: &Question, limit: usize) -> Gathered<Counts> {
+    async fn counts(&self, question: &Question, limit: usize) -> ClusterAnswer<Counts> {
         let asked = self.ask_all::<Counts>(question).await;
         asked.map(|each| {
             let mut sums = Counts::new();
@@ -141,12 +141,17 @@ impl Node {
     }
 
     /// Returns the report `name` of each node's [`super::Reporter`].
-    pub async fn reports<T: DeserializeOwned>(&self, name: &str) -> Gathered<Vec<T>> {
+    pub async fn reports<T: DeserializeOwned>(&self, name: &str) -> ClusterAnswer<Vec<T>> {
         self.ask_all(&Question::Report(name.into())).await
     }
 
     /// Returns at most `limit` members of `room` on all nodes, by id, after the id `after`.
-    pub async fn room_members(&self, room: &Channel, after: &str, limit: usize) -> Gathered<Vec<RoomMember>> {
+    pub async fn room_members(
+        &self,
+        room: &Channel,
+        after: &str,
+        limit: usize,
+    ) -> ClusterAnswer<Vec<RoomMember>> {
         let question = Question::Room {
             room: (**room).into(),
             after: after.into(),
@@ -164,14 +169,14 @@ impl Node {
     }
 
     /// Ends the connection with this id, on any node. Returns whether there was one.
-    pub async fn end_connection(&self, id: Uuid) -> Gathered<bool> {
+    pub async fn end_connection(&self, id: Uuid) -> ClusterAnswer<bool> {
         let asked = self.ask_all::<u64>(&Question::End(id)).await;
         asked.map(|ended| ended.into_iter().any(|count| count > 0))
     }
 
-    /// Arms a trace on every node. Meanwhile this node requests the traced events from the broker, so that they are recorded even
-    /// if no node has a connection for them. Returns whether all nodes had room for the trace.
-    pub async fn arm_trace(self: &Arc<Self>, order: TraceOrder) -> Gathered<bool> {
+    /// Arms a trace on every node. While it is armed, this node requests the traced events from the broker, so that they are recorded
+    /// even if no node has a connection for them. Returns whether all nodes had room for the trace.
+    pub async fn arm_trace(self: &Arc<Self>, order: TraceOrder) -> ClusterAnswer<bool> {
         let interests = order.subjects.iter().filter_map(Subject::interest);
         let watched = interests.map(|interest| WatchGuard::new(self, interest));
         let (guards, in_force): (Vec<_>, Vec<_>) = watched.unzip();
@@ -193,18 +198,18 @@ impl Node {
     }
 
     /// Ends an armed trace on every node. Returns whether any node had it.
-    pub async fn disarm_trace(&self, order: Uuid) -> Gathered<bool> {
+    pub async fn disarm_trace(&self, order: Uuid) -> ClusterAnswer<bool> {
         let asked = self.ask_all::<bool>(&Question::Disarm(order)).await;
         asked.map(|disarmed| disarmed.into_iter().any(|disarmed| disarmed))
     }
 
     /// Returns the traced events of all nodes, the latest first; only those of `order`, if given.
-    pub async fn traces(&self, order: Option<Uuid>, limit: usize) -> Gathered<Vec<TraceSummary>> {
+    pub async fn traces(&self, order: Option<Uuid>, limit: usize) -> ClusterAnswer<Vec<TraceSummary>> {
         let question = Question::Traces { order, limit };
         let asked = self.ask_all::<Vec<TraceSummary>>(&question).await;
         asked.map(|each| {
             let mut all: Vec<_> = each.into_iter().flatten().collect();
-            // Of the records of one event the first counts.
+            // Of the nodes that traced an event, the first counts.
             all.sort_by_key(|one| (one.recorded_at_us, Reverse(one.event.id)));
             let mut known = HashSet::new();
             all.retain(|one| known.insert(one.event.id));
@@ -215,14 +220,14 @@ impl Node {
     }
 
     /// Returns each node's trace of the event with this id; `None` for a node without one.
-    pub async fn trace(&self, id: Uuid) -> Gathered<Vec<Option<EventTrace>>> {
+    pub async fn trace(&self, id: Uuid) -> ClusterAnswer<Vec<Option<EventTrace>>> {
         self.ask_all(&Question::Trace(id)).await
     }
 
     /// Ends the connections of this node whose credentials were revoked.
-    pub fn end_refused(&self) {
+    pub fn end_revoked(&self) {
         for shard in self.shards() {
-            shard.send(ShardCommand::EndRefused);
+            shard.send(ShardCommand::EndRevoked);
         }
     }
 
@@ -233,14 +238,14 @@ impl Node {
         self.broker().broadcast(notice.into());
     }
 
-    async fn ask_all<T: DeserializeOwned>(&self, question: &Question) -> Gathered<Vec<T>> {
+    async fn ask_all<T: DeserializeOwned>(&self, question: &Question) -> ClusterAnswer<Vec<T>> {
         let question = serde_json::to_vec(question).unwrap_or_default(); // as above
         let asked = self.broker().ask(question.into()).await;
         let answers = asked.answers.iter();
         let answer: Vec<T> = answers
             .filter_map(|answer| serde_json::from_slice(answer).ok())
             .collect();
-        Gathered {
+        ClusterAnswer {
             complete: asked.complete && answer.len() == asked.answers.len(),
             answer,
         }
@@ -259,10 +264,10 @@ impl Node {
             }
             Question::Channels(names) => {
                 let channels = self.interests.channels();
-                serde_json::to_vec(&names.cut(channels, |(name, _)| name, |(_, count)| *count))
+                serde_json::to_vec(&names.page(channels, |(name, _)| name, |(_, count)| *count))
             }
             Question::Users(names) => {
-                let users = names.cut(self.users(), |user| user, |user| self.connections_of(user));
+                let users = names.page(self.users(), |user| user, |user| self.connections_of(user));
                 serde_json::to_vec(&users)
             }
             Question::Report(name) => {
@@ -291,7 +296,7 @@ impl Node {
     }
 
     /// Handles a notice of any node, this one included.
-    pub(super) fn take_notice(&self, notice: &Bytes) {
+    pub(super) fn handle_notice(&self, notice: &Bytes) {
         match serde_json::from_slice(notice) {
             Ok(Notice::SessionTerminated(session)) => self.authenticator.revoke_session(&session),
             Err(_) => tracing::debug!("a notice of another node is not understood"),
@@ -312,7 +317,7 @@ impl Node {
 
 impl NameRange {
     /// Returns those of `all` that are in the range, each with its count.
-    fn cut<T>(&self, mut all: Vec<T>, name: impl Fn(&T) -> &str, count: impl Fn(&T) -> usize) -> Counts {
+    fn page<T>(&self, mut all: Vec<T>, name: impl Fn(&T) -> &str, count: impl Fn(&T) -> usize) -> Counts {
         all.retain(|own| *name(own) > *self.after && name(own).starts_with(&*self.prefix));
         if all.len() > self.limit {
             // The map sorts the page; the rest needs no order.
@@ -343,9 +348,9 @@ impl RoomMember {
     }
 }
 
-impl<T> Gathered<Vec<T>> {
-    fn map<U>(self, sum: impl FnOnce(Vec<T>) -> U) -> Gathered<U> {
-        Gathered {
+impl<T> ClusterAnswer<Vec<T>> {
+    fn map<U>(self, sum: impl FnOnce(Vec<T>) -> U) -> ClusterAnswer<U> {
+        ClusterAnswer {
             answer: sum(self.answer),
             complete: self.complete,
         }

@@ -13,8 +13,8 @@ use super::{
 };
 
 impl Shard {
-    /// Returns the connections that receive the events of `run`, all for one audience. It is a snapshot, because the delivery may
-    /// pause, and connections open and close meanwhile.
+    /// Returns the connections that receive the events of `run`, all for one audience. It is a snapshot: the delivery may pause, and
+    /// connections open and close meanwhile.
     pub(super) fn receivers(self: &Rc<Self>, run: &[&Prepared]) -> Receivers {
         let Some(first) = run.first() else {
             return Receivers::new();
@@ -30,7 +30,7 @@ impl Shard {
         receivers
     }
 
-    /// Removes the connection that does not receive `event`.
+    /// Removes the connection that sent `event`, if it does not receive it.
     fn leave_out(&self, event: &Event, receivers: &mut Receivers) {
         let Some(except) = event.except else { return };
         let mut connections = self.connections.borrow_mut();
@@ -41,14 +41,14 @@ impl Shard {
         let connections = self.connections.borrow();
         let mut receivers = Receivers::with_capacity(connections.len());
         let all = connections.iter();
-        // `collect` would leave and enter the pages for each connection, which takes twice the time.
+        // `collect` would search the pages again for each connection, which takes twice the time.
         all.filter(|(_, driver)| driver.connection.subscriber.receives_everyone)
             .for_each(|(key, _)| receivers.push(key));
-        receivers.shrink_to_fit(); // a fan-out keeps them
+        receivers.shrink_to_fit(); // a fan-out keeps them for long
         receivers
     }
 
-    /// Leaves only the connections that may see `event`, if it is private and for a user or everyone.
+    /// Retains the connections that may see `event`, if it is private and for a user or everyone.
     fn keep_private(&self, event: &Event, receivers: &mut Receivers) {
         if event.private_to.is_none() {
             return;
@@ -66,8 +66,8 @@ impl Shard {
         });
     }
 
-    /// Returns the receivers of an event on `channel`. Connections that subscribed to exactly this channel were judged then. Those
-    /// with a pattern are judged now, if anything restricts the channel; if the event is private, all are.
+    /// Returns the receivers of an event on `channel`. Connections with a subscription to exactly this channel were judged when they
+    /// subscribed. Those with a pattern are judged now, if a rule restricts the channel. For a private event, all are judged.
     fn on_channel(self: &Rc<Self>, channel: &Channel, run: &[&Prepared]) -> Receivers {
         let index = self.directory.index();
         let mut receivers: Receivers = index.channel_members(channel).into();
@@ -93,7 +93,7 @@ impl Shard {
         receivers
     }
 
-    /// Returns whether a connection may read `channel`. If the authorizer must decide, the events wait for its answer.
+    /// Returns whether a connection may read `channel` now. If the authorizer must decide, the events are held back for its answer.
     fn may_read(self: &Rc<Self>, key: Key, channel: &Channel, readers: Readers, run: &[&Prepared]) -> bool {
         let mut connections = self.connections.borrow_mut();
         let Some(driver) = connections.later_receiver_at(key) else {

@@ -1,4 +1,4 @@
-//! Sends a connection the events that it missed, and then those that were held back, as far as its queue has room.
+//! Sends a connection the events that it missed, then those that were held back, within the limits of its queue.
 
 use fanfare_core::{
     Audience, Event, Subscription,
@@ -14,14 +14,13 @@ use super::{
     work,
 };
 
-/// The work for a replayed event besides its bytes: it is judged, rendered and framed.
+/// The work for a replayed event besides its bytes, because it is judged, rendered and framed.
 const EVENT: u64 = 2_000;
 
-/// Sends the items that wait for the connection, in order; returns `false` if none could be sent. After the last, events are no
-/// longer held back.
+/// Sends waiting items, in order; returns `false` if none could be sent. After the last, the hold ends.
 pub(super) fn advance(turn: &mut Turn<'_>) -> bool {
     let mut is_first = true;
-    while turn.done.work < work::TURN && turn.connection().is_replaying() {
+    while turn.totals.work < work::TURN && turn.connection().is_replaying() {
         if turn.driver.is_congested() || !send_next(turn) {
             break;
         }
@@ -31,7 +30,7 @@ pub(super) fn advance(turn: &mut Turn<'_>) -> bool {
         turn.driver.flush_or_wake();
     }
     if !turn.connection().is_holding() {
-        turn.driver.wake(); // it may be read from again
+        turn.driver.wake(); // its task may read again
     }
     !is_first
 }
@@ -40,9 +39,9 @@ pub(super) fn advance(turn: &mut Turn<'_>) -> bool {
 fn send_next(turn: &mut Turn<'_>) -> bool {
     let moment = turn.moment;
     let Some(next) = turn.driver.connection.next_waiting(moment.ms) else {
-        return true; // nothing waits any more
+        return true; // no item waits any more
     };
-    turn.done.work += EVENT;
+    turn.totals.work += EVENT;
     match next {
         HeldItem::Frame(frame, of) => {
             if !has_room(turn, frame.len()) {
@@ -67,17 +66,17 @@ fn send_next(turn: &mut Turn<'_>) -> bool {
     true
 }
 
-/// Asks the authorizer about an event; all later ones wait.
+/// Asks the authorizer about an event. All later items wait meanwhile.
 fn ask(turn: &mut Turn<'_>, event: Arc<Event>, open: OpenQuestions) {
     let hold = turn.connection().begin_asking();
     let (shard, key) = (turn.shard.clone(), turn.key);
     let answer = shard.node.access.ask(open);
     tokio::task::spawn_local(async move {
         let is_allowed = answer.await.is_allowed();
-        turn::take(&shard, key, |turn| {
+        turn::run(&shard, key, |turn| {
             let connection = turn.connection();
             if !connection.end_asking(hold) {
-                return; // it was paused, and the waiting items were dropped
+                return; // a pause has dropped the waiting items
             }
             if is_allowed {
                 connection.put_back_waiting(HeldItem::Allowed(event));
@@ -97,7 +96,7 @@ fn send(turn: &mut Turn<'_>, event: Arc<Event>) -> bool {
         turn.driver.connection.put_back_waiting(HeldItem::Allowed(event));
         return false;
     }
-    turn.done.work += frame.len() as u64;
+    turn.totals.work += frame.len() as u64;
     let sent = turn.driver.queue(frame.into_owned(), turn.moment);
     add(&turn.shard.node.counters.replayed, sent.queued);
     turn.driver.connection.mounted().counters.count(sent);

@@ -1,4 +1,4 @@
-//! Open connections, as the service API lists them.
+//! The list of open connections for the service API.
 
 use std::net::IpAddr;
 
@@ -6,8 +6,8 @@ use fanfare_core::MAX_MESSAGE_BYTES;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Which connections to list. A field is sent only if it is set: a node of a version without it then refuses the question, and the
-/// answers are incomplete, instead of answering with more than was asked for.
+/// The filter and order of a list of connections. A field is sent only if it is set: a node of a version without it then does not
+/// answer, instead of listing other connections.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Filter {
@@ -29,10 +29,10 @@ pub struct Filter {
     /// Connections from this address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
-    /// Those with the most waiting messages first, instead of those with the lowest ids.
+    /// Connections with the most waiting messages first, instead of those with the lowest ids.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub by_queue: bool,
-    /// The most subscriptions of each; `None` is all.
+    /// The most subscriptions that are listed of each; `None` is all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subscriptions: Option<usize>,
     /// Connections with a higher id. Ids grow with the time of opening.
@@ -66,9 +66,9 @@ pub struct Row {
     pub name: Option<Box<str>>,
     /// Its client's address.
     pub address: IpAddr,
-    /// When it was opened, in milliseconds of Unix time.
+    /// The time at which it was opened, in milliseconds of Unix time.
     pub opened_at_ms: u64,
-    /// Its subscriptions and rooms, sorted; as many as requested.
+    /// Its subscriptions and rooms, sorted; at most [`Filter::subscriptions`].
     pub subscriptions: Vec<Box<str>>,
     /// More about it. A node of an earlier version omits this.
     #[serde(default)]
@@ -78,7 +78,7 @@ pub struct Row {
 /// The state of one connection, for an operator.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+#[allow(clippy::struct_excessive_bools, reason = "the facts are independent")]
 pub struct RowDetail {
     /// The node that holds it.
     pub node: Uuid,
@@ -92,9 +92,9 @@ pub struct RowDetail {
     pub user_agent: Option<Box<str>>,
     /// The time since its client last sent anything, in milliseconds.
     pub silent_ms: u64,
-    /// When its credential expires, in milliseconds of Unix time.
+    /// The expiry of its credential, in milliseconds of Unix time.
     pub expires_at_ms: Option<u64>,
-    /// Whether its credential has expired; it receives no events until there is a new one.
+    /// Whether its credential has expired. It then receives no events until there is a new one.
     pub paused: bool,
     /// Whether it receives the events for its user.
     pub gets_user: bool,
@@ -102,12 +102,12 @@ pub struct RowDetail {
     pub gets_everyone: bool,
     /// Whether messages are compressed.
     pub compressed: bool,
-    /// Whether the access rules, or a known answer of the authorizer, refuse it the channel in [`Filter::covers`].
+    /// Whether the access rules, or a stored answer of the authorizer, refuse it the channel in [`Filter::covers`].
     pub refused: bool,
 }
 
 impl Filter {
-    /// Merges pages. If one of them has more, the merged page ends where that one ends: its further connections could come first.
+    /// Merges pages. If a page is incomplete, the merged page ends where that page ends, because its other connections may come first.
     pub(super) fn join(&self, pages: impl IntoIterator<Item = RowPage>) -> RowPage {
         let rank = |row: &Row| self.rank(row.detail.queued, row.id);
         let (mut rows, mut end) = (Vec::new(), None);
@@ -132,7 +132,7 @@ impl Filter {
 }
 
 impl RowPage {
-    /// Returns the page as JSON, without those of the last connections that have no room in a message.
+    /// Returns the page as JSON, without the last connections that do not fit into a message.
     pub(super) fn written(mut self) -> serde_json::Result<Vec<u8>> {
         loop {
             let text = serde_json::to_vec(&self)?;
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_has_no_room_is_cut_and_no_connection_is_passed_over() {
+    fn a_page_over_the_size_of_a_message_is_cut_and_no_connection_is_skipped() {
         let filter = Filter {
             limit: 1000,
             ..Filter::default()
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_asked_is_sent_and_what_is_not_known_is_refused() {
+    fn only_set_fields_are_sent_and_unknown_fields_are_refused() {
         let plain = Filter {
             limit: 5,
             ..Filter::default()

@@ -1,4 +1,4 @@
-//! A shard's thread: runs the commands of other threads.
+//! The loop of a shard's thread: runs the commands of other threads.
 
 use std::{panic::AssertUnwindSafe, rc::Rc, time::Duration, vec};
 
@@ -14,7 +14,7 @@ const COMMANDS: usize = 256;
 #[derive(Default)]
 struct ReceivedCommands {
     commands: Vec<ShardCommand>,
-    /// The number of them, from the first, that are known to be fan-outs.
+    /// The number of leading commands that are known to be fan-outs.
     fan_outs: usize,
 }
 
@@ -38,7 +38,7 @@ impl Shard {
         loop {
             let is_free = self.fan_outs.borrow().is_empty();
             if !is_free {
-                // Only commands that have arrived.
+                // Without waiting, because a fan-out is in progress.
                 _ = commands.recv_many(&mut waiting.commands, COMMANDS).now_or_never();
             } else if waiting.commands.is_empty()
                 && commands.recv_many(&mut waiting.commands, COMMANDS).await == 0
@@ -56,8 +56,8 @@ impl Shard {
         beside.iter().for_each(JoinHandle::abort);
     }
 
-    /// Returns the commands to run between two chunks of a fan-out: all up to the last that is not another fan-out. Later ones
-    /// wait, so that events for one audience can go together.
+    /// Returns the commands to run between two chunks of a fan-out: all up to the last that is not another fan-out. Later commands
+    /// wait, so that events for one audience can be delivered together.
     fn due<'a>(&self, waiting: &'a mut ReceivedCommands) -> vec::Drain<'a, ShardCommand> {
         let is_another =
             |command: &ShardCommand| matches!(command, ShardCommand::Deliver(part) if self.is_for_many(part));
@@ -101,15 +101,15 @@ impl Shard {
         if delivering.catch_unwind().await.is_err() {
             tracing::error!(
                 shard = self.number,
-                "a fault while delivering; the batch is lost in part"
+                "a panic in a delivery; a part of the batch is lost"
             );
         }
     }
 
     fn run_command(self: &Rc<Self>, command: ShardCommand) {
-        // A caller that has given up needs no reply.
+        // A caller may have stopped waiting for its reply.
         match command {
-            // Both need pauses, so `run_all` runs them.
+            // `run_all` runs both, because they pause.
             ShardCommand::Deliver(_) | ShardCommand::Broadcast(_) => {}
             ShardCommand::Missed(gap) => self.report_gap(&gap),
             ShardCommand::Entered(ticket, entered) => perform::entered(self, ticket, entered),
@@ -120,13 +120,13 @@ impl Shard {
                 });
             }
             ShardCommand::End(id, reply) => {
-                _ = reply.send(self.end_those(Ending::Dismissed, |own| own.id == id));
+                _ = reply.send(self.end_matching(Ending::Dismissed, |own| own.id == id));
             }
-            ShardCommand::EndRefused => {
+            ShardCommand::EndRevoked => {
                 for driver in self.connections.borrow_mut().iter_mut() {
-                    driver.connection.subscriber.lapse_soon();
+                    driver.connection.subscriber.recheck_credentials();
                 }
-                self.end_those(Ending::SessionTerminated, |own| {
+                self.end_matching(Ending::SessionTerminated, |own| {
                     let identity = own.subscriber.identity.as_ref();
                     identity.is_some_and(|identity| self.node.authenticator.is_revoked(identity))
                 });

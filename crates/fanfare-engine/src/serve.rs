@@ -1,4 +1,4 @@
-//! A connection's own task: reads, calls the conversation, and writes queued frames.
+//! The task of a connection: reads, calls the conversation, and writes queued frames.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -13,22 +13,22 @@ use fanfare_ws::Input;
 
 use super::{
     Shard, Transport,
-    commands::depart,
+    commands::deregister,
     connection::{self, Received},
+    connection_guard::ConnectionGuard,
     connections::Key,
     driver::Progress,
     pace::Place,
     perform,
-    seat::Seat,
     turn::{self, Turn},
     work,
 };
 
-impl Seat {
-    /// Gives the connection its socket after the reply to its upgrade, and spawns the task that serves it to its end. `leftover`
-    /// are the client's bytes behind its request.
+impl ConnectionGuard {
+    /// Sets the connection's socket after the reply to its upgrade, and spawns the task that serves it to its end. `leftover` are
+    /// the client's bytes behind its request.
     pub fn serve(self, transport: Transport, leftover: &[u8]) {
-        turn::take(&self.shard, self.key, |turn| {
+        turn::run(&self.shard, self.key, |turn| {
             let connection = turn.connection();
             let mounted = connection.mounted();
             mounted.counters.opened.fetch_add(1, Relaxed);
@@ -45,24 +45,24 @@ impl Seat {
             }
         });
         let turn = NextTurn::Free;
-        tokio::task::spawn_local(Service { seat: self, turn });
+        tokio::task::spawn_local(Service { guard: self, turn });
     }
 }
 
-/// Serves a connection to its end. An `async fn` would make the task of an idle connection three times as large.
+/// The future that serves a connection to its end. An `async fn` would make the task of an idle connection three times as large.
 pub(super) struct Service {
-    seat: Seat,
+    guard: ConnectionGuard,
     turn: NextTurn,
 }
 
-/// What a connection's task waits for, besides its socket and its shard.
+/// The queue in which a connection's task waits for its turn.
 #[derive(Clone, Copy)]
 enum NextTurn {
-    /// Nothing.
+    /// None.
     Free,
-    /// Its place among the connections of a later pass.
+    /// The queue of the connections that are ready.
     Paced(Place),
-    /// Its place among the connections that have recently caused much work. It waits for a whole turn.
+    /// The queue of the connections that have recently caused much work. It waits for a whole turn.
     Busy(Place),
 }
 
@@ -70,8 +70,8 @@ impl Future for Service {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Self { seat, turn } = &mut *self;
-        let shard = &seat.shard;
+        let Self { guard, turn } = &mut *self;
+        let shard = &guard.shard;
         loop {
             let called = match *turn {
                 NextTurn::Free => match shard.pace.enter(cx) {
@@ -86,7 +86,7 @@ impl Future for Service {
                 NextTurn::Paced(_) | NextTurn::Busy(_) => return Poll::Pending,
             };
             *turn = NextTurn::Free;
-            match poll(shard, seat.key, cx, called) {
+            match run_turn(shard, guard.key, cx, called) {
                 Progress::Over => return Poll::Ready(()),
                 Progress::Spent if !called => {
                     *turn = NextTurn::Busy(shard.busy.join(cx));
@@ -99,9 +99,9 @@ impl Future for Service {
     }
 }
 
-/// One turn of a connection's task: looks at its socket until there is nothing more or the turn's work is done. A connection that
-/// was `called` has the whole turn, whatever it owes.
-fn poll(shard: &Rc<Shard>, key: Key, cx: &mut Context<'_>, called: bool) -> Progress {
+/// Runs one turn of a connection's task: polls its socket until there is nothing to do or the turn's work is used up. A connection
+/// that was `called` has the whole turn, without regard to its recent work.
+fn run_turn(shard: &Rc<Shard>, key: Key, cx: &mut Context<'_>, called: bool) -> Progress {
     let (mut work, moment) = (0, shard.node.now()); // a turn is short
     while work < work::TURN {
         let mut connections = shard.connections.borrow_mut();
@@ -113,26 +113,26 @@ fn poll(shard: &Rc<Shard>, key: Key, cx: &mut Context<'_>, called: bool) -> Prog
         let mut turn = Turn::new(shard, (key, driver), &mut tools.codec, moment);
         let buffer = &mut tools.read_buffer;
         // A panic in a dialect or in the server's code must end only this connection.
-        let looked = catch_unwind(AssertUnwindSafe(|| look(&mut turn, buffer, cx, called)));
-        let (done, driver) = (work::LOOK + turn.done.work, turn.driver);
+        let polled = catch_unwind(AssertUnwindSafe(|| poll_once(&mut turn, buffer, cx, called)));
+        let (done, driver) = (work::POLL + turn.totals.work, turn.driver);
         work += done;
-        driver.debt.add(done, moment.ms);
-        match looked {
+        driver.recent_work.add(done, moment.ms);
+        match polled {
             Ok(Progress::Again) => {}
             Ok(progress) => return progress,
             Err(_) if !driver.connection.is_open() => return Progress::Over,
-            Err(_) => driver.failed(moment),
+            Err(_) => driver.end_after_panic(moment),
         }
     }
     Progress::Spent
 }
 
-fn look(turn: &mut Turn<'_>, buffer: &mut [u8], cx: &mut Context<'_>, called: bool) -> Progress {
+fn poll_once(turn: &mut Turn<'_>, buffer: &mut [u8], cx: &mut Context<'_>, called: bool) -> Progress {
     if let Some(progress) = turn.driver.poll_write(cx, turn.moment) {
         return progress;
     }
     if !turn.connection().is_open() {
-        depart(turn.shard, turn.key, &mut turn.driver.connection, turn.moment);
+        deregister(turn.shard, turn.key, &mut turn.driver.connection, turn.moment);
         turn.driver.end_stream();
     }
     if turn.connection().is_gone() {
@@ -144,10 +144,10 @@ fn look(turn: &mut Turn<'_>, buffer: &mut [u8], cx: &mut Context<'_>, called: bo
     if !turn.driver.poll_read(cx) {
         return Progress::Wait;
     }
-    if !called && turn.driver.debt.is_large(turn.moment.ms) {
+    if !called && turn.driver.recent_work.is_large(turn.moment.ms) {
         return Progress::Spent;
     }
-    // The answers to the client's messages follow earlier events.
+    // Earlier events precede the answers to the client's messages.
     turn.catch_up();
     if let Some(mut unread) = turn.driver.take_unread() {
         let rest = receive(turn, &mut unread);
@@ -164,27 +164,27 @@ fn look(turn: &mut Turn<'_>, buffer: &mut [u8], cx: &mut Context<'_>, called: bo
     Progress::Again
 }
 
-/// Passes the connection bytes from its client. Returns how many of them, at the end, must wait: for other connections' turns, for
-/// the client to read its answers, or for an answer.
+/// Passes the client's bytes to the connection. Returns the number of bytes, at the end, that must wait: for other connections'
+/// turns, for the client to read its answers, or for the answer to a command.
 pub(super) fn receive(turn: &mut Turn<'_>, bytes: &mut [u8]) -> usize {
     let mut input = Input::new(bytes);
     while turn.connection().is_readable() {
         let own = &mut turn.driver.connection;
-        match connection::receive(own, &mut input, turn.codec, turn.moment, &mut turn.done) {
+        match connection::receive(own, &mut input, turn.codec, turn.moment, &mut turn.totals) {
             Received::Nothing => break,
             Received::Ping(pong) => _ = turn.driver.queue(pong, turn.moment),
             Received::Steps(steps) => perform::perform(turn, steps),
-            Received::Foreign(text) => perform::adopt(turn, text),
+            Received::OtherDialect(text) => perform::switch_dialect(turn, text),
         }
-        if turn.connection().is_waiting() || turn.done.work >= work::TURN || is_congested(turn) {
+        if turn.connection().is_waiting() || turn.totals.work >= work::TURN || is_congested(turn) {
             break;
         }
     }
-    if let Some(pong) = turn.done.take_pong() {
+    if let Some(pong) = turn.totals.take_pong() {
         turn.driver.queue(pong, turn.moment);
     }
     flush(turn);
-    // Bytes behind its end have no meaning.
+    // After the end of the connection, further bytes are ignored.
     if turn.connection().is_readable() {
         input.rest().len()
     } else {
@@ -192,18 +192,18 @@ pub(super) fn receive(turn: &mut Turn<'_>, bytes: &mut [u8]) -> usize {
     }
 }
 
-/// As [`super::driver::Driver::is_congested`], but publishes events before their acknowledgements are written.
+/// Calls [`super::driver::Driver::is_congested`], after it has published the events whose acknowledgements are queued.
 fn is_congested(turn: &mut Turn<'_>) -> bool {
     if turn.connection().is_congested() {
-        turn.shard.publisher.place();
+        turn.shard.publisher.publish_gathered();
     }
     turn.driver.is_congested()
 }
 
-/// Writes queued frames. Events are published before their acknowledgements are written.
+/// Writes queued frames, after it has published the events whose acknowledgements are queued.
 fn flush(turn: &mut Turn<'_>) {
     if !turn.connection().is_outbox_empty() {
-        turn.shard.publisher.place();
+        turn.shard.publisher.publish_gathered();
     }
     turn.driver.flush_or_wake();
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Limits and times of one dialect on this node.
+/// The limits and times of one dialect on this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DialectSettings {
     /// The most connections.
@@ -15,7 +15,7 @@ pub struct DialectSettings {
     pub max_subscriptions: usize,
     /// The most messages per second from one client; 0 is no limit.
     pub max_messages_per_second: u32,
-    /// The most messages that one client may send at once; at least those of one second.
+    /// The most messages that one client may send in a burst.
     pub message_burst: u32,
     /// The most bytes in a message from a client.
     pub max_message_size: usize,
@@ -27,7 +27,7 @@ pub struct DialectSettings {
     pub send_queue_size: usize,
     /// The time between two pings to a client.
     pub ping_interval: Duration,
-    /// How long a client may be silent before its connection ends.
+    /// The time that a client may be silent before its connection ends.
     pub ping_timeout: Duration,
     /// Whether permessage-deflate is offered.
     pub compression: bool,

@@ -11,10 +11,10 @@ use super::{
     fan_out::FanOuts, grace::Absentees, publisher::Publisher, undecided::Undecided,
 };
 
-/// The most connections that are polled in one pass over the ready tasks. Ending one takes about ten microseconds.
+/// The most connections that are polled in one pass over the ready tasks. To end one takes about ten microseconds.
 const CONNECTIONS_PER_PASS: usize = 64;
 
-/// The connections of a thread, and all that it needs to serve them. It never leaves the thread.
+/// The connections of a thread, and the state that serves them. It never leaves the thread.
 pub struct Shard {
     /// Its index among the node's shards.
     pub number: usize,
@@ -25,17 +25,17 @@ pub struct Shard {
     pub(super) tools: RefCell<Tools>,
     pub(super) publisher: Rc<Publisher>,
     pub(super) undecided: RefCell<Undecided>,
-    /// Deliveries to many connections. Borrow it before `connections`, except in a turn.
+    /// Borrow it before `connections`, except in a turn.
     pub(super) fan_outs: RefCell<FanOuts>,
     pub(super) entries: RefCell<Entries>,
     pub(super) absentees: RefCell<Absentees>,
     pub(super) drain: Cell<Option<Drain>>,
-    /// Its connections take turns here when many are ready at once.
+    /// The queue of connections that are ready, if they are many.
     pub(super) pace: Rc<Pace>,
-    /// Connections whose clients have recently caused much work take turns here, one at a time.
+    /// The queue of connections that have recently caused much work. It calls one at a time.
     pub(super) busy: Rc<Pace>,
-    /// When a connection last ended, by the node's clock, until its memory was returned.
-    pub(super) forgot_at: Cell<Option<u64>>,
+    /// The time of the last removal, by the node's clock; `None` once the memory was released.
+    pub(super) removed_at: Cell<Option<u64>>,
 }
 
 impl Shard {
@@ -55,7 +55,7 @@ impl Shard {
             drain: Cell::new(None),
             pace: Pace::new(CONNECTIONS_PER_PASS),
             busy: Pace::new(1),
-            forgot_at: Cell::new(None),
+            removed_at: Cell::new(None),
         })
     }
 

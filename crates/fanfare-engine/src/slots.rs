@@ -1,4 +1,4 @@
-//! Places that are limited over all nodes: a connection's name, and the connections of one user.
+//! Acquires slots, which are limited over all nodes: a connection's name, or a connection of one user.
 
 use std::{future::Future, sync::Arc};
 
@@ -8,16 +8,16 @@ use tokio::sync::oneshot;
 
 use super::{MountedDialect, Node};
 
-/// A place of a connection on this node. Dropping it releases the place.
+/// A slot of a connection on this node, released when it is dropped.
 pub(super) struct SlotGuard {
     node: Arc<Node>,
     slot: Slot,
 }
 
-/// A guard on the heap, because few connections have one and all would pay for its size.
+/// A guard in a box, because few connections have one, and all would have its size.
 pub(super) type HeldSlot = Box<SlotGuard>;
 
-/// Takes the only place of `name` in the dialect; `None` if another connection has it.
+/// Acquires the only slot of `name` in the dialect; returns `None` if another connection has it.
 pub(super) async fn of_name(node: &Arc<Node>, mounted: &MountedDialect, name: &str) -> Option<HeldSlot> {
     let slot = Slot {
         scope: SlotScope::Name,
@@ -27,7 +27,7 @@ pub(super) async fn of_name(node: &Arc<Node>, mounted: &MountedDialect, name: &s
     acquire(node.clone(), slot, 1).await
 }
 
-/// Takes one of the places of `user` in the dialect; none without a user or a limit.
+/// Acquires one of the slots of `user` in the dialect; returns `None` without a user or a limit.
 pub(super) fn of_user(
     node: &Arc<Node>,
     mounted: &MountedDialect,
@@ -45,7 +45,7 @@ pub(super) fn of_user(
     }
 }
 
-/// Takes one of `most` places. If the caller is dropped while it waits, its place is released.
+/// Acquires one of `most` slots. If the caller is dropped while it waits, its slot is released.
 async fn acquire(node: Arc<Node>, slot: Slot, most: usize) -> Option<HeldSlot> {
     let mut acquiring = node.broker().acquire_slot(slot.clone(), most);
     let guard = move |is_mine: bool| is_mine.then(|| Box::new(SlotGuard { node, slot }));
@@ -54,7 +54,7 @@ async fn acquire(node: Arc<Node>, slot: Slot, most: usize) -> Option<HeldSlot> {
     }
     let (report, acquired) = oneshot::channel();
     tokio::spawn(async move {
-        // If the caller is gone, the guard is dropped here.
+        // If the caller was dropped, this drops the guard.
         let _ = report.send(guard(acquiring.await));
     });
     // An error means that the broker panicked.

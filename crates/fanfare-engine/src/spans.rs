@@ -1,10 +1,10 @@
-//! The spans of a batch of events. Without a recorder nothing is asked.
+//! The spans of a batch of events. Without a recorder there are none.
 
 use std::sync::Arc;
 
 use super::{EndSpan, SpanRecorder};
 
-/// The open spans of a batch, each with its event's place in it.
+/// The open spans of a batch, each with its event's index.
 pub(super) struct Spans<T>(Vec<(usize, EndSpan<T>)>);
 
 impl<T: Copy> Spans<T> {

@@ -1,5 +1,5 @@
-//! Looks at all connections from time to time, instead of a timer for each: pings, silence, expired tokens, unanswered closes, and
-//! the closes of a drain.
+//! Visits all connections periodically, instead of a timer for each: pings, silence, expired tokens, unanswered closes, and the
+//! closes of a drain.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -11,14 +11,14 @@ use fanfare_core::Ending;
 
 use super::{Shard, clock::Moment, perform, turn::Turn};
 
-/// The time between two looks, which is the precision of connections' times.
+/// The time between two visits, which is the precision of connections' times.
 const EVERY: Duration = Duration::from_millis(250);
 /// The same while draining, so that closes are spread evenly.
 const EVERY_DRAINING: Duration = Duration::from_millis(50);
-/// How long after the end of connections their memory is returned, and the size of the block whose release makes the allocator do
-/// so: it acts only on a release, and only that of a block of its largest kind.
-const GIVE_BACK_AFTER_MS: u64 = 1_500;
-const GIVE_BACK_BLOCK: usize = 1 << 20;
+/// The time after the last removal of a connection at which memory is released to the system.
+const RELEASE_AFTER_MS: u64 = 1_500;
+/// The size of a block of the allocator's largest kind. The allocator releases memory to the system only when such a block is freed.
+const RELEASE_BLOCK: usize = 1 << 20;
 /// The connections that are visited before the shard yields to its other tasks.
 const CHUNK: usize = 1024;
 
@@ -29,7 +29,7 @@ pub(super) async fn run(shard: Rc<Shard>) {
         let moment = shard.node.now();
         continue_drain(&shard, moment);
         leave_due(&shard, moment.ms);
-        give_back(&shard, moment.ms);
+        release_memory(&shard, moment.ms);
         let mut from = 0;
         while sweep_chunk(&shard, &mut from, moment) {
             tokio::task::yield_now().await;
@@ -62,7 +62,7 @@ pub(super) fn leave_due(shard: &Shard, now: u64) {
     }
 }
 
-/// Looks at the next connections; returns `false` after the last.
+/// Visits the next connections; returns `false` after the last.
 pub(super) fn sweep_chunk(shard: &Rc<Shard>, from: &mut usize, moment: Moment) -> bool {
     let mut connections = shard.connections.borrow_mut();
     let mut tools = shard.tools.borrow_mut();
@@ -77,20 +77,20 @@ pub(super) fn sweep_chunk(shard: &Rc<Shard>, from: &mut usize, moment: Moment) -
         }
         let mut turn = Turn::new(shard, (key, driver), &mut tools.codec, moment);
         // A panic in a conversation must end only its connection.
-        if catch_unwind(AssertUnwindSafe(|| perform::keep_time(&mut turn))).is_err() {
-            turn.driver.failed(moment);
+        if catch_unwind(AssertUnwindSafe(|| perform::handle_timers(&mut turn))).is_err() {
+            turn.driver.end_after_panic(moment);
         }
     }
     *from = to;
     to < end
 }
 
-/// Returns the memory of ended connections to the system, once after a wave of closes.
-fn give_back(shard: &Shard, now: u64) {
-    let is_due = |at: u64| now >= at + GIVE_BACK_AFTER_MS;
-    if shard.forgot_at.get().is_some_and(is_due) {
-        shard.forgot_at.set(None);
+/// Releases the memory of removed connections to the system, once after a wave of closes.
+fn release_memory(shard: &Shard, now: u64) {
+    let is_due = |at: u64| now >= at + RELEASE_AFTER_MS;
+    if shard.removed_at.get().is_some_and(is_due) {
+        shard.removed_at.set(None);
         shard.connections.borrow_mut().shrink();
-        drop(std::hint::black_box(vec![0u8; GIVE_BACK_BLOCK]));
+        drop(std::hint::black_box(vec![0u8; RELEASE_BLOCK]));
     }
 }

@@ -11,7 +11,7 @@ use super::{
     observe::{ObserveFigures, Subject, TailQueue, TailedEvent},
 };
 
-/// A live copy of the events of some subjects, as they reach this node. It ends when it is dropped.
+/// A live copy of the events of some subjects, as they arrive at this node. It ends when it is dropped.
 pub struct Tail {
     node: Arc<Node>,
     queue: Arc<TailQueue>,
@@ -19,16 +19,16 @@ pub struct Tail {
     watched: Vec<WatchGuard>,
 }
 
-/// The node has as many tails as it may.
+/// The node has the most tails that it may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the node has as many tails as it may")]
+#[error("the node has the most tails that it may have")]
 pub struct TailsFull;
 
 impl Node {
     /// Opens a tail. Resolves when this node receives the watched events, or the broker cannot be reached.
     ///
     /// # Errors
-    /// If the node has as many tails as it may.
+    /// If the node has the most tails that it may have.
     pub async fn tail(self: &Arc<Self>, subjects: Vec<Subject>) -> Result<Tail, TailsFull> {
         let interests: Vec<Interest> = subjects.iter().filter_map(Subject::interest).collect();
         let queue = self.observers.open_tail(subjects).ok_or(TailsFull)?;
@@ -52,7 +52,7 @@ impl Node {
 }
 
 impl Tail {
-    /// Returns the next event. The future may be dropped, and no event is lost.
+    /// Returns the next event. No event is lost if the future is dropped.
     pub async fn next(&self) -> TailedEvent {
         self.queue.next().await
     }

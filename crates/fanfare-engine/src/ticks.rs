@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{MountedDialect, Node};
 
 impl Node {
-    /// Sends the ticks of `mounted`, forever; returns at once if it has none.
+    /// Sends the ticks of `mounted` until the node drains; returns at once if it has none.
     pub async fn tick(self: Arc<Self>, mounted: Arc<MountedDialect>) {
         let Some(every) = mounted.dialect.tick_interval() else {
             return;

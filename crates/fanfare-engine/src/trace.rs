@@ -1,4 +1,4 @@
-//! Delivers a traced event: as any other, with a record for each connection.
+//! Delivers a traced event as any other, and records the outcome at each connection.
 
 use std::{borrow::Cow, rc::Rc, sync::Arc, time::Duration};
 
@@ -26,18 +26,18 @@ use super::{
 const STEP: usize = 256;
 /// The sockets that are examined between two pauses, with four system calls each.
 const SOCKETS: usize = 64;
-/// The pauses between two looks at the sockets, in milliseconds: about ten seconds in all.
-const LOOKS_MS: [u64; 9] = [10, 20, 50, 100, 300, 500, 1000, 3000, 5000];
-/// The later pauses, for frames that still wait.
-const LATE_LOOK_MS: u64 = 5000;
+/// The pauses before each examination of the sockets, in milliseconds: about ten seconds in all.
+const PAUSES_MS: [u64; 9] = [10, 20, 50, 100, 300, 500, 1000, 3000, 5000];
+/// Each later pause, for frames that still wait.
+const LATE_PAUSE_MS: u64 = 5000;
 
-/// A frame whose peer has not acknowledged all of it yet.
+/// A frame that the peer has not acknowledged completely.
 struct Pending {
     key: Key,
     connection: Uuid,
     frame: Bytes,
     is_written: bool,
-    /// The number of acknowledged bytes that completes the frame, once it is known.
+    /// The number of acknowledged bytes at which the frame is complete, once it is known.
     acknowledged_at: Option<u64>,
 }
 
@@ -62,13 +62,13 @@ impl Pending {
 }
 
 impl Shard {
-    /// Delivers `event` and records its outcome at each connection, as far as `traced` has room. Other connections receive it
-    /// like an event that is not traced, so a crowd costs no more than usual.
+    /// Delivers `event` and records its outcome at each connection for which `traced` has room. Other connections receive it like an
+    /// event that is not traced, so a crowd costs no more than usual.
     pub(super) async fn trace(self: &Rc<Self>, event: &Prepared, traced: &Arc<Traced>, reach: &mut Reach) {
         let candidates = self.candidates(&event.event);
         let receivers = self.receivers(&[event]);
-        // Without a pause, because an answer of the authorizer arrives in one and changes the records.
-        self.note_withheld(candidates, &receivers, event, traced);
+        // Without a pause before: an answer of the authorizer in it would change the records.
+        self.record_withheld(candidates, &receivers, event, traced);
         let (recorded, others): (Receivers, Receivers) =
             receivers.into_iter().partition(|key| self.has_room(*key, traced));
         traced.leave_out(others.len() as u64, 0);
@@ -79,7 +79,7 @@ impl Shard {
         }
         self.write_to(&others, &[event], std::slice::from_mut(reach), &mut 0)
             .await;
-        self.note_others(traced).await;
+        self.record_others(traced).await;
         traced.finished(*reach);
         if !pending.is_empty() {
             let followed = traced.followed(pending.len());
@@ -87,7 +87,7 @@ impl Shard {
         }
     }
 
-    /// Takes a place among the recorded connections; returns whether there was one.
+    /// Reserves room for the record of a connection; returns whether there was any.
     fn has_room(&self, key: Key, traced: &Traced) -> bool {
         let mut connections = self.connections.borrow_mut();
         let user = connections
@@ -96,7 +96,7 @@ impl Shard {
         traced.has_room(user.map(|identity| &*identity.user))
     }
 
-    /// Returns the connections whose subscriptions cover `event`, whether they may receive it or not.
+    /// Returns the connections whose subscriptions cover `event`, including those that may not receive it.
     fn candidates(&self, event: &Event) -> Receivers {
         let index = self.directory.index();
         match &event.audience {
@@ -168,8 +168,14 @@ impl Shard {
     }
 
     /// Records why the `candidates` that are not receivers do not receive the event.
-    fn note_withheld(&self, candidates: Receivers, receivers: &Receivers, event: &Prepared, traced: &Traced) {
-        // Each receiver is a candidate: if there are as many, nothing was withheld.
+    fn record_withheld(
+        &self,
+        candidates: Receivers,
+        receivers: &Receivers,
+        event: &Prepared,
+        traced: &Traced,
+    ) {
+        // Each receiver is a candidate, so with equal numbers nothing was withheld.
         if candidates.len() == receivers.len() {
             return;
         }
@@ -229,8 +235,8 @@ impl Shard {
         }
     }
 
-    /// Records the other connections of the user whom the trace is about.
-    async fn note_others(&self, traced: &Traced) {
+    /// Records the other connections of the focused user.
+    async fn record_others(&self, traced: &Traced) {
         let Some(user) = traced.focus() else { return };
         let mut slot = 0;
         loop {
@@ -257,8 +263,8 @@ impl Shard {
         }
     }
 
-    /// Records that an event which waited for the authorizer was sent as `frame`, or found the queue full.
-    pub(super) fn note_late(self: &Rc<Self>, key: Key, driver: &Driver, event: Uuid, frame: Option<Bytes>) {
+    /// Records that an event that waited for the authorizer was sent as `frame`; `None` if the queue was full.
+    pub(super) fn record_late(self: &Rc<Self>, key: Key, driver: &Driver, event: Uuid, frame: Option<Bytes>) {
         let Some(traced) = self.node.observers.traces.find(event) else {
             return;
         };
@@ -277,7 +283,7 @@ impl Shard {
     }
 
     /// Records that the authorizer has refused `events` to a connection.
-    pub(super) fn note_refused(&self, key: Key, events: &[Event]) {
+    pub(super) fn record_refused(&self, key: Key, events: &[Event]) {
         let mut connections = self.connections.borrow_mut();
         let Some(driver) = connections.at(key) else { return };
         for event in events {
@@ -287,21 +293,21 @@ impl Shard {
         }
     }
 
-    /// Examines the sockets from time to time, as long as the trace is kept: what they have taken and their peers acknowledged.
+    /// Examines the sockets periodically, as long as the trace is kept: the bytes that are written and acknowledged.
     async fn follow(self: Rc<Self>, mut followed: Followed, mut pending: Vec<Pending>) {
         let system = SocketStates::open();
         for number in 0.. {
-            let pause = LOOKS_MS.get(number).copied();
-            tokio::time::sleep(Duration::from_millis(pause.unwrap_or(LATE_LOOK_MS))).await;
+            let pause = PAUSES_MS.get(number).copied();
+            tokio::time::sleep(Duration::from_millis(pause.unwrap_or(LATE_PAUSE_MS))).await;
             let mut open = Vec::with_capacity(pending.len());
             while !pending.is_empty() {
                 let Some(traced) = followed.traced() else { return };
                 let some = pending.split_off(pending.len().saturating_sub(SOCKETS));
-                self.look_at(some, &traced, system.as_ref(), &mut open);
+                self.examine(some, &traced, system.as_ref(), &mut open);
                 tokio::task::yield_now().await;
             }
             pending = open;
-            if number + 1 >= LOOKS_MS.len() {
+            if number + 1 >= PAUSES_MS.len() {
                 pending.retain(|one| !one.is_written);
             }
             followed.remain(pending.len());
@@ -311,8 +317,8 @@ impl Shard {
         }
     }
 
-    /// Examines `some`, and moves those that are not complete to `open`.
-    fn look_at(
+    /// Examines `some`, and moves the incomplete ones to `open`.
+    fn examine(
         &self,
         some: Vec<Pending>,
         traced: &Traced,
@@ -327,12 +333,12 @@ impl Shard {
                 }
                 return None;
             };
-            look(traced, driver, &mut one, system).then_some(one)
+            update(traced, driver, &mut one, system).then_some(one)
         }));
     }
 }
 
-/// Keeps the event behind a replay, and returns it if it waits.
+/// Holds the event back behind a replay, and returns its frame if it waits.
 fn hold_back_traced(
     key: Key,
     driver: &mut Driver,
@@ -363,15 +369,15 @@ fn hold_back_traced(
     Some(Pending::new(key, driver, frame))
 }
 
-/// Records the state of `one`; returns whether it may still change.
-fn look(traced: &Traced, driver: &Driver, one: &mut Pending, system: Option<&SocketStates>) -> bool {
+/// Updates the record of `one`; returns whether it may still change.
+fn update(traced: &Traced, driver: &Driver, one: &mut Pending, system: Option<&SocketStates>) -> bool {
     let id = driver.connection.id;
     if !one.is_written {
         if driver.holds(&one.frame) {
             return true;
         }
         let (mounted, own) = (driver.connection.mounted(), &driver.connection);
-        // The end of a slow reader drops its waiting frames.
+        // The end of a slow consumer drops its waiting frames.
         let was_dropped =
             own.is_gone() || !own.is_open() && own.close_code == mounted.dialect.end(Ending::SlowConsumer).0;
         if was_dropped {
@@ -387,7 +393,7 @@ fn look(traced: &Traced, driver: &Driver, one: &mut Pending, system: Option<&Soc
     let Some(state) = system.and_then(|system| driver.acknowledgements(system)) else {
         return false;
     };
-    // The first look also counts later bytes, so the frame is never reported as acknowledged too early.
+    // The first examination also counts later bytes, so the frame is never reported as acknowledged too early.
     let end = *one
         .acknowledged_at
         .get_or_insert(state.acknowledged + state.unacknowledged);
@@ -401,7 +407,7 @@ fn look(traced: &Traced, driver: &Driver, one: &mut Pending, system: Option<&Soc
     false
 }
 
-/// Returns why a connection takes no events now; `None` if it does.
+/// Returns the reason why a connection takes no events now; `None` if it takes them.
 fn closed(own: &Connection) -> Option<Fate> {
     if !own.is_open() {
         Some(Fate::Closing)

@@ -1,7 +1,7 @@
 //! A connection's socket, plain or TLS, read and written without waiting.
 //!
-//! A fan-out writes from outside the connection's own task, so nothing here is a future: a call does what is possible now
-//! and returns `WouldBlock` for the rest. For this reason, TLS uses rustls' sans-io connection.
+//! A fan-out writes from outside the connection's task, so no function here is a future: a call returns `WouldBlock` instead of
+//! waiting. For this reason, TLS uses rustls' sans-io connection.
 
 use std::{
     io::{self, ErrorKind, IoSlice, Read, Write},
@@ -16,18 +16,17 @@ use tokio::{io::Interest, net::TcpStream};
 #[cfg(test)]
 use crate::tests::pipe::ServerEnd;
 
-/// The most bytes of several slices that are copied into one buffer, because `send` is cheaper than `writev`: 1.7 µs instead of
-/// 2.6 for eight frames of 132 bytes, the copy included, and 2.3 instead of 5.6 for 64. Eight frames of 2 KiB cost 4.2 instead of
-/// 3.6.
+/// The most bytes of several slices that are copied into one buffer, because `send` is cheaper than `writev`. With the copy, eight
+/// frames of 132 bytes take 1.7 µs instead of 2.6, and 64 take 2.3 instead of 5.6. Eight frames of 2 KiB take 4.2 instead of 3.6.
 const MAX_JOINED: usize = 0x4000;
 
-/// The most plaintext that TLS gets before its records have left, which bounds its buffer.
+/// The most plaintext that TLS gets before its records are written, which bounds its buffer.
 const TLS_WRITE_CHUNK: usize = 64 * 1024;
 
 /// The socket of a connection.
 #[derive(Debug)]
 pub enum Transport {
-    /// The upgrade is being answered; the socket still belongs to the HTTP side.
+    /// No socket yet: the HTTP server is still answering the upgrade.
     Upgrading,
     /// A TCP socket.
     Plain(TcpStream),
@@ -40,7 +39,7 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// Ready when a read may succeed; otherwise wakes the task then.
+    /// Ready when a read may succeed; otherwise registers the task for that.
     pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             #[cfg(test)]
@@ -51,7 +50,7 @@ impl Transport {
         }
     }
 
-    /// Ready when a write may succeed; otherwise wakes the task then.
+    /// Ready when a write may succeed; otherwise registers the task for that.
     pub(super) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             #[cfg(test)]
@@ -73,7 +72,7 @@ impl Transport {
         }
     }
 
-    /// Writes as much of `slices` as the socket takes, and returns the number of bytes; `WouldBlock` if it takes nothing now.
+    /// Writes `slices` until the socket takes no more, and returns the number of bytes; `WouldBlock` if it takes nothing.
     pub(super) fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Self::Upgrading => Err(ErrorKind::WouldBlock.into()),
@@ -89,7 +88,7 @@ impl Transport {
         matches!(self, Self::Tls(stream) if stream.1.wants_write())
     }
 
-    /// Writes the records that TLS holds; `WouldBlock` if the socket takes no more now.
+    /// Writes the records that TLS holds; `WouldBlock` if the socket does not take all.
     pub(super) fn try_flush(&mut self) -> io::Result<()> {
         match self {
             Self::Tls(stream) => pump(&stream.0, &mut stream.1),
@@ -118,29 +117,29 @@ impl Transport {
         }
     }
 
-    /// Lets the system end the connection if the peer acknowledges none of the waiting bytes for `patience`: a client that
-    /// sends nothing shows its presence only by acknowledgements. Systems other than Linux use their own time.
+    /// Makes the system end the connection if the peer acknowledges none of the waiting bytes for `patience`: a client that sends
+    /// nothing is alive only by its acknowledgements. Systems other than Linux use their default time.
     pub(super) fn end_unacknowledged(&self, patience: Duration) {
         #[cfg(target_os = "linux")]
         if let Some(socket) = self.socket() {
-            // A socket that fails here fails at the next write, too.
+            // A socket that fails here also fails at the next write.
             let _ = socket2::SockRef::from(socket).set_tcp_user_timeout(Some(patience));
         }
         #[cfg(not(target_os = "linux"))]
         let _ = patience;
     }
 
-    /// Returns whether dropping the socket lets the peer read all sent bytes and then the end, if none of the peer's bytes are
+    /// Returns whether the peer can read all sent bytes and then the end after the socket is dropped, if none of the peer's bytes are
     /// unread. TLS needs a `close_notify` first.
     pub(super) fn ends_when_dropped(&self) -> bool {
         !matches!(self, Self::Tls(_))
     }
 
-    /// Ends the stream, so that the peer reads all sent bytes and then the end.
+    /// Shuts the stream down, so that the peer reads all sent bytes and then the end.
     pub(super) fn finish_writing(&mut self) {
         if let Self::Tls(stream) = self {
             stream.1.send_close_notify();
-            let _ = pump(&stream.0, &mut stream.1); // the peer may be gone
+            let _ = pump(&stream.0, &mut stream.1); // the peer may have closed its socket
         }
         if let Some(socket) = self.socket() {
             let _ = socket2::SockRef::from(socket).shutdown(std::net::Shutdown::Write);
@@ -166,8 +165,8 @@ fn write_plain(socket: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> 
     socket.try_write(&joined)
 }
 
-/// Reads once. A read that does not fill `buffer` has emptied the socket: from then on tokio waits for more, which saves the
-/// next look a system call. The end of the stream stays ready.
+/// Reads once. A read that does not fill `buffer` has emptied the socket: tokio then waits for more bytes, which saves a system call
+/// at the next poll. The end of the stream stays ready.
 fn read_some(socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
     let mut read = Err(ErrorKind::WouldBlock.into());
     // The result is in `read`, not in what tokio returns.
@@ -185,7 +184,7 @@ fn tls_read(socket: &TcpStream, tls: &mut ServerConnection, buffer: &mut [u8]) -
     loop {
         match tls.reader().read(buffer) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            // For WebSocket, a peer that vanishes without `close_notify` is an end like any other.
+            // For WebSocket, a missing `close_notify` is an end like any other.
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(0),
             done => return done,
         }
@@ -211,7 +210,7 @@ fn tls_write(socket: &TcpStream, tls: &mut ServerConnection, slices: &[IoSlice<'
         }
     }
     match pump(socket, tls) {
-        // Bytes in rustls count as written: they leave with the next flush, before anything else.
+        // Bytes in rustls count as written: the next flush writes them before all else.
         Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
         _ => Ok(taken),
     }
@@ -282,7 +281,7 @@ mod tests {
         Ok(())
     }
 
-    /// In one buffer or as they are, slices arrive in order.
+    /// Slices are written in order, copied or vectored.
     #[tokio::test]
     async fn a_plain_socket_takes_several_slices() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

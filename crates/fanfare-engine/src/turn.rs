@@ -1,4 +1,4 @@
-//! A turn of one connection: the connection, with all that serving it needs.
+//! A turn of one connection, with everything that serves it.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -9,7 +9,7 @@ use super::{
     Shard,
     clock::Moment,
     codec::Codec,
-    connection::{Connection, Done},
+    connection::{Connection, TurnTotals},
     connections::Key,
     driver::Driver,
 };
@@ -21,7 +21,7 @@ pub(super) struct Turn<'a> {
     pub(super) driver: &'a mut Driver,
     pub(super) codec: &'a mut Codec,
     pub(super) moment: Moment,
-    pub(super) done: Done,
+    pub(super) totals: TurnTotals,
 }
 
 impl<'a> Turn<'a> {
@@ -37,11 +37,11 @@ impl<'a> Turn<'a> {
             driver,
             codec,
             moment,
-            done: Done::default(),
+            totals: TurnTotals::default(),
         }
     }
 
-    /// Writes the earlier events that fan-outs still hold for the connection, so that the turn's own messages follow them.
+    /// Writes the pending events of fan-outs, so that they precede the messages of this turn.
     pub(super) fn catch_up(&mut self) {
         let mut fan_outs = self.shard.fan_outs.borrow_mut();
         fan_outs.catch_up(self.key, self.driver, &mut self.codec.deflater, self.moment);
@@ -52,8 +52,8 @@ impl<'a> Turn<'a> {
     }
 }
 
-/// Gives a connection a turn outside of its own task, if it still exists.
-pub(super) fn take(shard: &Rc<Shard>, key: Key, act: impl FnOnce(&mut Turn<'_>)) {
+/// Runs a turn of a connection outside of its task, if it still exists.
+pub(super) fn run(shard: &Rc<Shard>, key: Key, act: impl FnOnce(&mut Turn<'_>)) {
     let mut connections = shard.connections.borrow_mut();
     let Some(driver) = connections.at(key) else { return };
     let mut tools = shard.tools.borrow_mut();
@@ -63,12 +63,12 @@ pub(super) fn take(shard: &Rc<Shard>, key: Key, act: impl FnOnce(&mut Turn<'_>))
         turn.catch_up();
         act(&mut turn);
     }));
-    let work = turn.done.work;
+    let work = turn.totals.work;
     let driver = turn.driver;
-    shard.publisher.place();
-    driver.debt.add(work, moment.ms);
+    shard.publisher.publish_gathered();
+    driver.recent_work.add(work, moment.ms);
     if acted.is_err() {
-        driver.failed(moment);
+        driver.end_after_panic(moment);
     } else if !driver.connection.is_open() {
         driver.wake();
     }

@@ -1,4 +1,4 @@
-//! Writes events to one connection. Each event is framed once for each kind of receiver.
+//! Writes events to one connection. Each event is framed once for each class of receivers.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -15,12 +15,13 @@ use super::{
     driver::{Driver, RUN},
 };
 
-/// Receivers that are served before the shard yields to its other tasks. They take half a millisecond; 10,000 would take 80 ms.
+/// The receivers that are written to before the shard yields to its other tasks. They take half a millisecond; 10,000 would take
+/// 80 ms.
 pub(super) const CHUNK: usize = 64;
-/// An event for more receivers is a fan-out.
+/// The most receivers of an event that is not a fan-out.
 pub(super) const MANY: usize = 4 * CHUNK;
 
-/// Writes the events of `run` to a connection that takes events now, or later.
+/// Writes the events of `run` to a connection that takes events at once or after a hold.
 pub(super) fn write(
     driver: &mut Driver,
     run: &[&Prepared],
@@ -45,14 +46,14 @@ pub(super) fn write(
     }
     let sent = driver.send_run(&class.frames, moment);
     if sent.dropped == 0 {
-        class.full += 1; // nearly every connection is here
+        class.full += 1; // the case of nearly every connection
     } else {
         class.tally += sent;
         count_each(sent, &class.events, reached);
     }
 }
 
-/// Keeps an event behind those that wait for the connection, unless it was replayed to it.
+/// Holds an event back behind those that wait for the connection, unless it was replayed to it.
 pub(super) fn hold_back(
     driver: &mut Driver,
     prepared: &Prepared,
@@ -69,7 +70,7 @@ pub(super) fn hold_back(
     };
     let position = event.history.position();
     let of = position.map(|position| (&event.audience, position));
-    let kept = driver.connection.keep_back(frame.into_owned(), of, moment);
+    let kept = driver.connection.hold_frame(frame.into_owned(), of, moment);
     count(driver, kept, reached);
     driver.wake();
 }
@@ -103,7 +104,7 @@ pub(super) fn send_new(
     tally
 }
 
-/// Counts the frames that were sent to one connection, each for the event at its place. Dropped frames are the last ones.
+/// Adds the frames that were sent to one connection to the reach of their events. Dropped frames are the last ones.
 fn count_each(sent: Tally, places: &[usize], reached: &mut [Reach]) {
     for (nth, at) in (0..).zip(places) {
         let queued = u64::from(nth < sent.queued);
@@ -115,7 +116,7 @@ fn count_each(sent: Tally, places: &[usize], reached: &mut [Reach]) {
     }
 }
 
-/// Counts one event at one connection.
+/// Counts the delivery of one event to one connection.
 pub(super) fn count(driver: &Driver, sent: Tally, reached: &mut Reach) {
     driver.connection.mounted().counters.count(sent);
     *reached += Reach {
@@ -125,7 +126,7 @@ pub(super) fn count(driver: &Driver, sent: Tally, reached: &mut Reach) {
     };
 }
 
-/// The frames of one run for each kind of receiver: by dialect, framing and cursors.
+/// The frames of one run for each class of receivers: by dialect, framing and cursors.
 #[derive(Default)]
 pub(super) struct Classes(SmallVec<[Class; 2]>);
 
@@ -134,16 +135,16 @@ struct Class {
     framing: Framing,
     cursors: bool,
     frames: Vec<Bytes>,
-    /// The place of each frame's event in the run: a dialect may skip some.
+    /// The index of each frame's event in the run, because a dialect may skip some.
     events: Vec<usize>,
     /// The number of connections to which all frames were written or queued.
     full: u64,
-    /// The frames of the others.
+    /// The frames to all other connections.
     tally: Tally,
 }
 
 impl Classes {
-    /// Counts the sent frames, and adds those to `reached` that are not in it yet.
+    /// Counts the sent frames, and adds the `full` ones to `reached`, which lacks them.
     pub(super) fn count(self, reached: &mut [Reach]) {
         for Class {
             mounted,

@@ -100,7 +100,7 @@ async fn publish_unless(
         tracing::error!(message = message.id, "a stored message cannot be published");
         return false;
     };
-    node.note_entry("messages", None, &events);
+    node.record_entry("messages", None, &events);
     let options = PublishOptions { receipt: false };
     if let Err(error) = node.publish(events, options, conflict).await {
         tracing::debug!(message = message.id, %error, "left for later");

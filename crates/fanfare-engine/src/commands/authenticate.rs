@@ -7,15 +7,15 @@ use fanfare_core::{
     policy::{Action, Permission},
 };
 
-use super::{Doing, after, denied};
+use super::{CommandState, after, denied};
 use crate::{directory::Directory, in_force, interest_guard::InterestGuard, slots, turn::Turn};
 
 /// Verifies the credential, and continues with its identity.
 pub(super) fn identify(
     turn: &mut Turn<'_>,
     credential: Token,
-    next: impl FnOnce(&mut Turn<'_>, Arc<Identity>) -> Doing + 'static,
-) -> Doing {
+    next: impl FnOnce(&mut Turn<'_>, Arc<Identity>) -> CommandState + 'static,
+) -> CommandState {
     let node = turn.shard.node.clone();
     let dialect = turn.connection().mounted().name;
     let work = async move { node.authenticator.identify(dialect, &credential.0).await };
@@ -25,7 +25,7 @@ pub(super) fn identify(
     })
 }
 
-pub(super) fn authenticate(turn: &mut Turn<'_>, credential: Token) -> Doing {
+pub(super) fn authenticate(turn: &mut Turn<'_>, credential: Token) -> CommandState {
     identify(turn, credential, |turn, identity| {
         let connection = turn.connection();
         if connection.mounted().dialect.admit(Some(&identity)).is_err() {
@@ -39,19 +39,19 @@ pub(super) fn authenticate(turn: &mut Turn<'_>, credential: Token) -> Doing {
     })
 }
 
-/// Makes an anonymous connection the user's, if the user may have one more.
-fn become_user(turn: &mut Turn<'_>, identity: Arc<Identity>) -> Doing {
+/// Gives an anonymous connection its user, if the user may have one more connection.
+fn become_user(turn: &mut Turn<'_>, identity: Arc<Identity>) -> CommandState {
     let mounted = turn.connection().mounted().clone();
     let (node, shard) = (&turn.shard.node, turn.shard.number);
-    let Ok((hold, placed)) = InterestGuard::user(node, shard, &mounted, &identity.user) else {
+    let Ok((guard, placed)) = InterestGuard::user(node, shard, &mounted, &identity.user) else {
         return denied(Denial::UserAtCapacity);
     };
     let slot = slots::of_user(node, &mounted, Some(&identity.user));
     let work = async move {
         let ((), slot) = tokio::join!(in_force::wait(placed), slot);
-        (identity, hold, slot)
+        (identity, guard, slot)
     };
-    after(work, |turn, (identity, hold, slot)| {
+    after(work, |turn, (identity, guard, slot)| {
         let Ok(slot) = slot else {
             return denied(Denial::UserAtCapacity);
         };
@@ -59,22 +59,22 @@ fn become_user(turn: &mut Turn<'_>, identity: Arc<Identity>) -> Doing {
             return denied(Denial::BadCredential);
         }
         let connection = turn.connection();
-        Directory::keep_user(connection, Some(hold));
+        Directory::keep_user(connection, Some(guard));
         connection.admission.keep(slot);
         renew(turn, identity)
     })
 }
 
 /// Applies a new credential, and ends the subscriptions that it does not allow.
-fn renew(turn: &mut Turn<'_>, identity: Arc<Identity>) -> Doing {
+fn renew(turn: &mut Turn<'_>, identity: Arc<Identity>) -> CommandState {
     let access = &turn.shard.node.access;
     let connection = &mut turn.driver.connection;
     let subscriber = &connection.subscriber;
     let ends = |wanted: &&Subscription| match access.may_subscribe(Some(&identity), wanted) {
         Permission::Denied => {
-            !matches!(wanted, Subscription::Channel(channel) if subscriber.borrows(channel))
+            !matches!(wanted, Subscription::Channel(channel) if subscriber.has_credential(channel))
         }
-        Permission::Allowed | Permission::Pending(_) => false, // the authorizer's decision stands
+        Permission::Allowed | Permission::Pending(_) => false, // the authorizer's earlier answer still holds
     };
     let ended: Vec<_> = subscriber.all().filter(ends).cloned().collect();
     let everyone = Channel::new(EVERYONE_CHANNEL).ok().and_then(|channel| {
@@ -90,5 +90,5 @@ fn renew(turn: &mut Turn<'_>, identity: Arc<Identity>) -> Doing {
     }
     connection.subscriber.reassess(everyone);
     turn.shard.directory.refresh(turn.key, connection);
-    Doing::Answered(Ok(Outcome::Authenticated))
+    CommandState::Answered(Ok(Outcome::Authenticated))
 }

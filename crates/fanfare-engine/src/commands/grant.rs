@@ -20,7 +20,7 @@ use crate::{
 /// The most concurrent questions to the authorizer for one request.
 const QUESTIONS: usize = 16;
 
-/// The state that a request depends on.
+/// The node and connection for which subscriptions are requested.
 pub(super) struct Asking {
     node: Arc<Node>,
     shard: usize,
@@ -31,13 +31,13 @@ pub(super) struct Asking {
     everyone_matters: bool,
 }
 
-/// A requested subscription, as far as it is decided without waiting.
+/// A requested subscription, decided as far as possible without waiting.
 pub(super) enum Request {
     /// The connection has it already.
     Held,
     /// The connection may have it, if the authorizer allows the open questions.
     Take(Subscription, OpenQuestions),
-    /// The same, in place of a subscription to it by another credential.
+    /// The same, in place of a subscription with another credential.
     Replace(Subscription, OpenQuestions),
     /// The connection may not have it.
     Denied(Denial),
@@ -61,7 +61,7 @@ impl Asking {
         Self {
             node: turn.shard.node.clone(),
             shard: turn.shard.number,
-            who: connection.subscriber.proven().cloned(),
+            who: connection.subscriber.valid_identity().cloned(),
             room: mounted
                 .settings()
                 .max_subscriptions
@@ -70,7 +70,7 @@ impl Asking {
         }
     }
 
-    /// Whether `wanted`, which is allowed, shows events for everyone. A pattern shows no more than the exact name would.
+    /// Returns whether `wanted`, which is allowed, shows events for everyone. A pattern shows them only if the exact name would.
     async fn shows_everyone(&self, wanted: &Subscription) -> bool {
         match wanted {
             Subscription::Channel(channel) => **channel == *EVERYONE_CHANNEL,
@@ -91,14 +91,14 @@ impl Asking {
         }
     }
 
-    /// Makes the node receive the events of `wanted`.
-    fn hold(&self, wanted: &Subscription) -> (Option<InterestGuard>, InForce) {
-        let (hold, in_force) = match wanted {
+    /// Acquires the node's interest in the events of `wanted`.
+    fn acquire(&self, wanted: &Subscription) -> (Option<InterestGuard>, InForce) {
+        let (guard, in_force) = match wanted {
             Subscription::Channel(channel) => InterestGuard::channel(&self.node, self.shard, channel),
             Subscription::Pattern(pattern) => InterestGuard::pattern(&self.node, self.shard, pattern),
-            Subscription::Personal(_) => return (None, None), // the node receives its own users' events anyway
+            Subscription::Personal(_) => return (None, None), // the node receives the events of its users in any case
         };
-        (Some(hold), in_force)
+        (Some(guard), in_force)
     }
 
     fn traits(&self, wanted: &Subscription, shows_everyone: bool) -> Traits {
@@ -110,7 +110,7 @@ impl Asking {
         }
     }
 
-    /// Decides one request. The flag is whether the subscription shows events for everyone.
+    /// Decides one request. Returns the subscription, and whether it shows events for everyone.
     async fn decide(&self, request: Request) -> Result<Option<(Subscription, bool)>, Denial> {
         let wanted = match request {
             Request::Held => return Ok(None),
@@ -127,8 +127,8 @@ impl Asking {
     }
 }
 
-/// Grants the requests, as far as there is room, and waits until the node receives their events. Returns `None` for a subscription
-/// that the connection has already. If `whole`, one denial denies all.
+/// Grants the requests, as far as there is room, and waits until the node receives their events. Returns `None` for a
+/// subscription that the connection already has. If `whole`, one denial denies all.
 pub(super) async fn grant(
     asking: Asking,
     requests: Vec<Request>,
@@ -161,10 +161,14 @@ pub(super) async fn grant(
     let (mut granted, mut waits) = (Vec::with_capacity(decided.len()), Vec::new());
     for each in decided {
         let grant = |(wanted, shows_everyone)| {
-            let (hold, placed) = asking.hold(&wanted);
+            let (guard, placed) = asking.acquire(&wanted);
             waits.extend(placed);
             let traits = asking.traits(&wanted, shows_everyone);
-            Grant { wanted, hold, traits }
+            Grant {
+                wanted,
+                guard,
+                traits,
+            }
         };
         granted.push(each.map(|wanted| wanted.map(grant)));
     }

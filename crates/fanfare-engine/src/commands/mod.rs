@@ -1,12 +1,13 @@
-//! The commands of conversations. Nothing waits while the connection is borrowed: a command that takes time is a future of its own.
+//! The commands of conversations. A command that must wait returns a future, because no code may wait while it borrows the
+//! connection.
 
-mod adopt;
 mod authenticate;
 mod grant;
 mod publish;
 mod resume;
 mod rooms;
 mod subscribe;
+mod switch;
 
 use std::{future::Future, pin::Pin};
 
@@ -15,35 +16,36 @@ use fanfare_core::{Command, Denial, Outcome};
 use super::turn::Turn;
 
 pub(super) use self::{
-    adopt::adopt,
     resume::report_interruption,
-    rooms::{depart, entered},
+    rooms::{deregister, entered},
     subscribe::lapse,
+    switch::switch_dialect,
 };
 
 pub(super) type Answer = Result<Outcome, Denial>;
 
-pub(super) enum Doing {
-    /// It is done, or denied.
+/// The state of a command that runs.
+pub(super) enum CommandState {
+    /// It is done or denied.
     Answered(Answer),
-    /// It continues when this is done.
-    Waiting(Pin<Box<dyn Future<Output = Next>>>),
-    /// The broker has been asked and reports to the shard.
+    /// It continues with the result of this future.
+    Waiting(Pin<Box<dyn Future<Output = Continuation>>>),
+    /// The broker was asked, and will report to the shard.
     AwaitsReport,
-    /// The connection has another dialect now, whose first message this is.
-    Adopted(Box<str>),
-    /// The connection was closed instead.
+    /// The connection has switched to another dialect, for which this is the first message.
+    Switched(Box<str>),
+    /// The command closed the connection instead.
     Closed,
-    /// The server sent a message without a command, so nothing is answered.
+    /// The server sent a message without a command, so the conversation gets no answer.
     Reported,
 }
 
 /// The rest of a command, after its wait.
-pub(super) type Next = Box<dyn FnOnce(&mut Turn<'_>) -> Doing>;
+pub(super) type Continuation = Box<dyn FnOnce(&mut Turn<'_>) -> CommandState>;
 
-pub(super) fn begin(turn: &mut Turn<'_>, command: Command) -> Doing {
+pub(super) fn begin(turn: &mut Turn<'_>, command: Command) -> CommandState {
     if !matches!(command, Command::Publish(_)) {
-        turn.shard.publisher.place(); // the client's earlier events
+        turn.shard.publisher.publish_gathered(); // the client's earlier events precede it
     }
     match command {
         Command::Authenticate(token) => authenticate::authenticate(turn, token),
@@ -54,17 +56,17 @@ pub(super) fn begin(turn: &mut Turn<'_>, command: Command) -> Doing {
                 subscribe::subscribe_by(turn, channel, credential)
             })
         }
-        Command::Unsubscribe(from) => Doing::Answered(Ok(subscribe::unsubscribe(turn, &from))),
+        Command::Unsubscribe(from) => CommandState::Answered(Ok(subscribe::unsubscribe(turn, &from))),
         Command::Join {
             room,
             wants_members,
             resume,
         } => rooms::join(turn, room, wants_members, resume),
-        Command::Leave(room) => Doing::Answered(rooms::leave(turn, &room)),
+        Command::Leave(room) => CommandState::Answered(rooms::leave(turn, &room)),
         Command::Publish(draft) => publish::publish(turn, draft),
         Command::Facts => {
             let mounted = turn.connection().mounted().clone();
-            Doing::Answered(Ok(Outcome::Facts(turn.shard.node.dialect_facts(&mounted))))
+            CommandState::Answered(Ok(Outcome::Facts(turn.shard.node.dialect_facts(&mounted))))
         }
     }
 }
@@ -72,15 +74,15 @@ pub(super) fn begin(turn: &mut Turn<'_>, command: Command) -> Doing {
 /// Continues with `next` when `work` is done.
 fn after<T: 'static>(
     work: impl Future<Output = T> + 'static,
-    next: impl FnOnce(&mut Turn<'_>, T) -> Doing + 'static,
-) -> Doing {
-    Doing::Waiting(Box::pin(async move {
+    next: impl FnOnce(&mut Turn<'_>, T) -> CommandState + 'static,
+) -> CommandState {
+    CommandState::Waiting(Box::pin(async move {
         let done = work.await;
-        let next: Next = Box::new(move |turn| next(turn, done));
+        let next: Continuation = Box::new(move |turn| next(turn, done));
         next
     }))
 }
 
-fn denied(denial: Denial) -> Doing {
-    Doing::Answered(Err(denial))
+fn denied(denial: Denial) -> CommandState {
+    CommandState::Answered(Err(denial))
 }

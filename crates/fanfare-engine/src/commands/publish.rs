@@ -8,10 +8,10 @@ use fanfare_core::{
 };
 use uuid::Uuid;
 
-use super::{Doing, after, denied};
+use super::{CommandState, after, denied};
 use crate::{publisher::Publisher, turn::Turn};
 
-pub(super) fn publish(turn: &Turn<'_>, draft: Draft) -> Doing {
+pub(super) fn publish(turn: &Turn<'_>, draft: Draft) -> CommandState {
     let open = match may_publish(turn, &draft) {
         Ok(open) => open,
         Err(denial) => return denied(denial),
@@ -19,19 +19,19 @@ pub(super) fn publish(turn: &Turn<'_>, draft: Draft) -> Doing {
     let (mut event, publisher) = (event(turn, draft), &turn.shard.publisher);
     let id = event.id;
     let connection = &turn.driver.connection;
-    let who = connection.subscriber.proven().map(|identity| &**identity);
+    let who = connection.subscriber.valid_identity().map(|identity| &**identity);
     let dialect = connection.mounted().name;
-    turn.shard.node.note_client_entry(dialect, who, &event);
+    turn.shard.node.record_client_entry(dialect, who, &event);
     if open.is_none() && !awaits_receipt(&event) {
         event = match publisher.gather(event) {
-            None => return Doing::Answered(Ok(Outcome::Published { id })),
+            None => return CommandState::Answered(Ok(Outcome::Published { id })),
             Some(event) => event,
         };
     }
     let answer = turn.shard.node.access.ask(open.unwrap_or_default());
     let work = send(answer, publisher.clone(), event);
     after(work, |_, sent| {
-        Doing::Answered(sent.map(|id| Outcome::Published { id }))
+        CommandState::Answered(sent.map(|id| Outcome::Published { id }))
     })
 }
 
@@ -52,7 +52,7 @@ fn may_publish(turn: &Turn<'_>, draft: &Draft) -> Result<Option<OpenQuestions>, 
     {
         return Err(Denial::NotMember);
     }
-    let who = subscriber.proven().map(|identity| &**identity);
+    let who = subscriber.valid_identity().map(|identity| &**identity);
     match node.access.may_publish(who, &draft.to) {
         Permission::Allowed => Ok(None),
         Permission::Denied => Err(Denial::Forbidden),
@@ -60,7 +60,7 @@ fn may_publish(turn: &Turn<'_>, draft: &Draft) -> Result<Option<OpenQuestions>, 
     }
 }
 
-/// Returns the event of a client's draft. The server sets its id, sender and time.
+/// Returns the event of a client's draft, with an id, the sender and the time.
 fn event(turn: &Turn<'_>, draft: Draft) -> Event {
     let connection = &turn.driver.connection;
     let sender = connection.subscriber.identity.as_ref().map(|identity| {

@@ -1,7 +1,7 @@
 //! Resumes a client: reads the journal, answers the conversation, and sends the missed events.
 //!
-//! Live events are held back from the turn in which a subscription enters the index, or from before the reply to the upgrade. So
-//! there is no gap between replayed and live events, and no repeat: an event in both is dropped by its number.
+//! The connection holds live events back from the turn in which a subscription enters the index, or from before the reply to the
+//! upgrade. So there is no gap between replayed and live events. An event in both is dropped by its number.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use fanfare_core::{
     policy::Permission,
 };
 
-use super::{Answer, Doing, after};
+use super::{Answer, CommandState, after};
 use crate::{
     Node,
     connection::{shows_everyone, shows_user},
@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Sends a client with cursors the cursor from which it has all events again, after its connection was paused.
-pub(crate) fn report_interruption(turn: &mut Turn<'_>) -> Doing {
+pub(crate) fn report_interruption(turn: &mut Turn<'_>) -> CommandState {
     let (since, of_all) = (Since::Now, true);
     read_for(
         turn,
@@ -33,19 +33,24 @@ pub(crate) fn report_interruption(turn: &mut Turn<'_>) -> Doing {
             let resumption = turn.connection().take_replay(replay, since, named);
             turn.connection().forget_resumption();
             missed::report(turn, &resumption);
-            Doing::Reported
+            CommandState::Reported
         },
     )
 }
 
 /// Resumes all that the connection receives.
-pub(super) fn of_all(turn: &mut Turn<'_>, since: Since) -> Doing {
+pub(super) fn of_all(turn: &mut Turn<'_>, since: Since) -> CommandState {
     let resume = Resume { since, of_all: true };
     read(turn, resume, Vec::new(), Ok(Outcome::Resumed))
 }
 
 /// Resumes the subscriptions `named`, which the connection has, and answers with `answer`.
-pub(super) fn read(turn: &mut Turn<'_>, resume: Resume, named: Vec<Subscription>, answer: Answer) -> Doing {
+pub(super) fn read(
+    turn: &mut Turn<'_>,
+    resume: Resume,
+    named: Vec<Subscription>,
+    answer: Answer,
+) -> CommandState {
     read_for(turn, resume, named, move |turn, mut replay, named| {
         let (shard, driver) = (turn.shard, &mut turn.driver);
         let node = &shard.node;
@@ -59,7 +64,7 @@ pub(super) fn read(turn: &mut Turn<'_>, resume: Resume, named: Vec<Subscription>
             .replayed
             .map_or_else(Unrecovered::label, |_| "recovered");
         node.counters.resumes.add(label);
-        Doing::Answered(answer)
+        CommandState::Answered(answer)
     })
 }
 
@@ -68,13 +73,13 @@ fn read_for(
     turn: &mut Turn<'_>,
     resume: Resume,
     named: Vec<Subscription>,
-    next: impl FnOnce(&mut Turn<'_>, Replay, Vec<Subscription>) -> Doing + 'static,
-) -> Doing {
+    next: impl FnOnce(&mut Turn<'_>, Replay, Vec<Subscription>) -> CommandState + 'static,
+) -> CommandState {
     let (scope, named) = scope(turn, resume, named);
     let moment = turn.moment;
     turn.connection().hold_for(scope.clone(), moment.ms);
     if resume.of_all {
-        turn.connection().take_interruption(); // the client resumes by itself
+        turn.connection().take_interruption(); // the answer reports it
     }
     let node = Arc::clone(&turn.shard.node);
     let work = async move {
@@ -111,9 +116,9 @@ fn scope(turn: &Turn<'_>, resume: Resume, named: Vec<Subscription>) -> (ReplaySc
     (scope, named)
 }
 
-/// Reads the events of `scope` since then.
+/// Reads the events of `scope` after `since`.
 async fn ask(node: &Arc<Node>, scope: ReplayScope, since: Since) -> Replay {
-    // A scope without history cannot be recovered; an empty scope has nothing to recover.
+    // Events of a scope without history are lost; an empty scope has no events.
     let is_lost = !scope.is_empty() && !keeps_any(node, &scope);
     let from = match since {
         Since::Now | Since::Unknown => ReplayFrom::Present,
@@ -137,7 +142,7 @@ async fn ask(node: &Arc<Node>, scope: ReplayScope, since: Since) -> Replay {
     replay
 }
 
-/// Whether any audience of `scope` has history.
+/// Returns whether any audience of `scope` has history.
 fn keeps_any(node: &Node, scope: &ReplayScope) -> bool {
     let access = &node.access;
     let named = scope

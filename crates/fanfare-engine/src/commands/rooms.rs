@@ -1,14 +1,14 @@
 //! Enters and leaves rooms by the broker, which counts the members of all nodes.
 //!
-//! The broker's reply arrives in the order of deliveries, through the shard's own queue. Then, in one turn, the connection enters
-//! the index and its conversation is answered: it receives every event that is published later, and none from before.
+//! The broker's reply arrives through the shard's queue, in the order of deliveries. Then, in one turn, the connection enters the
+//! index and its conversation is answered: it receives all later events and no earlier ones.
 
 use std::{mem, rc::Rc};
 
 use fanfare_core::{Channel, Denial, Entered, Entry, Member, Outcome, Resume, Subscription, history::Since};
 
 use super::{
-    Answer, Doing, after, denied,
+    Answer, CommandState, after, denied,
     grant::{self, Asking, Request},
     resume,
 };
@@ -22,12 +22,17 @@ use crate::{
     turn::Turn,
 };
 
-pub(super) fn join(turn: &mut Turn<'_>, room: Channel, wants_members: bool, resume: Option<Since>) -> Doing {
+pub(super) fn join(
+    turn: &mut Turn<'_>,
+    room: Channel,
+    wants_members: bool,
+    resume: Option<Since>,
+) -> CommandState {
     let wanted = Subscription::Channel(room.clone());
     let subscriber = &turn.connection().subscriber;
     let request = if subscriber.is_member(&wanted) {
         Request::Held
-    } else if let Some(identity) = subscriber.proven().cloned() {
+    } else if let Some(identity) = subscriber.valid_identity().cloned() {
         Request::new(wanted, Some(&identity), &turn.shard.node.access)
     } else {
         Request::Denied(Denial::Forbidden)
@@ -42,17 +47,17 @@ pub(super) fn join(turn: &mut Turn<'_>, room: Channel, wants_members: bool, resu
     })
 }
 
-/// Asks the broker to enter the room. A connection that is already in it gets its answer at once, unless it wants the list.
+/// Asks the broker to enter the room. A member of the room is answered at once, unless it wants the list of members.
 fn enter(
     turn: &mut Turn<'_>,
     room: Channel,
     grant: Option<Grant>,
     (wants_members, resume): (bool, Option<Since>),
-) -> Doing {
+) -> CommandState {
     let shard = turn.shard;
     let connection = &mut turn.driver.connection;
     let Some(identity) = &connection.subscriber.identity else {
-        return Doing::Answered(Ok(Outcome::Joined { members: None }));
+        return CommandState::Answered(Ok(Outcome::Joined { members: None }));
     };
     if grant.is_none() && !wants_members {
         return joined(turn, room, None, resume);
@@ -65,37 +70,42 @@ fn enter(
         grant,
         resume,
     };
-    connection.wait();
+    connection.begin_command();
     shard.node.broker().enter(Entry {
         room,
         member,
-        ticket: shard.entries.borrow_mut().expect(shard.number, pending),
+        ticket: shard.entries.borrow_mut().add(shard.number, pending),
         wants_members,
     });
-    Doing::AwaitsReport
+    CommandState::AwaitsReport
 }
 
 /// Answers that the connection is in the room, and resumes the room if requested.
-fn joined(turn: &mut Turn<'_>, room: Channel, members: Option<Vec<Member>>, resume: Option<Since>) -> Doing {
+fn joined(
+    turn: &mut Turn<'_>,
+    room: Channel,
+    members: Option<Vec<Member>>,
+    resume: Option<Since>,
+) -> CommandState {
     let answer = Ok(Outcome::Joined { members });
     let Some(since) = resume else {
-        return Doing::Answered(answer);
+        return CommandState::Answered(answer);
     };
     let (of_all, named) = (false, vec![Subscription::Channel(room)]);
     resume::read(turn, Resume { since, of_all }, named, answer)
 }
 
-/// Completes the entry `pending` that the broker has reported. Returns how the join continues, unless the connection has ended.
-/// Sets `is_surplus` to false if the room counts the connection correctly.
+/// Completes the entry `pending` that the broker has reported, and continues the join; returns `None` if the connection has
+/// ended. Sets `is_surplus` to false if the connection became a member that the room must count.
 pub(crate) fn entered(
     turn: &mut Turn<'_>,
     pending: &mut PendingEntry,
     entered: Entered,
     is_surplus: &mut bool,
-) -> Option<Doing> {
+) -> Option<CommandState> {
     let moment = turn.moment;
     let connection = turn.connection();
-    connection.resume(moment);
+    connection.end_command(moment);
     let is_open = connection.is_open();
     turn.driver.wake();
     if !is_open {
@@ -131,20 +141,20 @@ pub(super) fn leave(turn: &mut Turn<'_>, room: &Channel) -> Answer {
     Ok(Outcome::Left)
 }
 
-/// Removes the connection from the index and from its rooms. That does not wait for the client to hang up, because a client that
+/// Removes the connection from the index and from its rooms. It does not wait for the client to hang up, because a client that
 /// has vanished never does.
-pub(crate) fn depart(shard: &Rc<Shard>, key: Key, connection: &mut Connection, moment: Moment) {
-    if mem::replace(&mut connection.subscriber.has_departed, true) {
+pub(crate) fn deregister(shard: &Rc<Shard>, key: Key, connection: &mut Connection, moment: Moment) {
+    if mem::replace(&mut connection.subscriber.is_deregistered, true) {
         return;
     }
-    shard.publisher.place(); // its last messages precede the announcement that it left
-    let rooms = shard.directory.withdraw(key, connection);
+    shard.publisher.publish_gathered(); // its last messages precede the announcement of its leave
+    let rooms = shard.directory.remove_all(key, connection);
     shard.directory.release_user(connection);
     connection.admission.release();
     leave_all(shard, connection, rooms, moment);
 }
 
-/// Leaves each of `rooms`, now or, if the client was lost, after the grace.
+/// Leaves each of `rooms`: now, or after the grace if the client was lost.
 fn leave_all(shard: &Shard, connection: &Connection, rooms: Vec<Channel>, moment: Moment) {
     let Some(identity) = &connection.subscriber.identity else {
         return;
@@ -153,7 +163,7 @@ fn leave_all(shard: &Shard, connection: &Connection, rooms: Vec<Channel>, moment
     let stays = connection.is_lost && !grace.is_zero() && !shard.node.is_draining();
     let until = moment.ms.saturating_add(millis(grace));
     for room in rooms {
-        // If the user was already noted for the room, that note keeps the membership.
+        // One absence of the user keeps the membership; the room need not count another.
         if stays && !shard.absentees.borrow_mut().note(&room, &identity.user, until) {
             continue;
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fanfare_core::{Channel, Denial, Identity, Outcome, Resume, Subscription};
 
 use super::{
-    Doing, after, denied,
+    CommandState, after, denied,
     grant::{self, Asking, Request},
     resume,
 };
@@ -15,12 +15,17 @@ pub(super) fn subscribe(
     turn: &mut Turn<'_>,
     to: Vec<Subscription>,
     (whole, resume): (bool, Option<Resume>),
-) -> Doing {
-    // A repeated name is requested once, and answered as often as it is repeated.
+) -> CommandState {
+    // A repeated name is requested once, and answered each time.
     let mut first = ahash::AHashMap::with_capacity(to.len());
     let mut requests = Vec::with_capacity(to.len());
     let mut places = Vec::with_capacity(to.len());
-    let who = turn.driver.connection.subscriber.proven().map(Arc::as_ref);
+    let who = turn
+        .driver
+        .connection
+        .subscriber
+        .valid_identity()
+        .map(Arc::as_ref);
     let mut asked = Vec::new(); // each name once, if there is a resume
     for wanted in to {
         let place = *first.entry(wanted).or_insert_with_key(|wanted| {
@@ -49,14 +54,14 @@ pub(super) fn subscribe(
         refresh(turn);
         match (resume, &answer) {
             (Some(resume), Ok(_)) => resume::read(turn, resume, named, answer),
-            _ => Doing::Answered(answer),
+            _ => CommandState::Answered(answer),
         }
     })
 }
 
-/// Subscribes to `channel` if `credential`, which is of the connection's user, may.
-pub(super) fn subscribe_by(turn: &mut Turn<'_>, channel: Channel, credential: Arc<Identity>) -> Doing {
-    let own = turn.connection().subscriber.proven();
+/// Subscribes to `channel` by the rights of `credential`, which must be of the connection's user.
+pub(super) fn subscribe_by(turn: &mut Turn<'_>, channel: Channel, credential: Arc<Identity>) -> CommandState {
+    let own = turn.connection().subscriber.valid_identity();
     if own.is_none_or(|own| own.user != credential.user) {
         return denied(Denial::OtherUser);
     }
@@ -68,12 +73,12 @@ pub(super) fn subscribe_by(turn: &mut Turn<'_>, channel: Channel, credential: Ar
             for grant in granted.into_iter().flatten().flatten() {
                 enter(turn, grant);
                 let subscriber = &mut turn.connection().subscriber;
-                subscriber.borrow_from(channel.clone(), credential.clone());
+                subscriber.set_credential(channel.clone(), credential.clone());
             }
             Outcome::Subscribed(vec![Ok(())])
         });
         refresh(turn);
-        Doing::Answered(answer)
+        CommandState::Answered(answer)
     })
 }
 
@@ -99,16 +104,17 @@ pub(crate) fn lapse(turn: &mut Turn<'_>) -> Vec<Channel> {
     lapsed
 }
 
-/// Judges whether `who` may subscribe to `wanted`. A subscription by the connection's own credential is confirmed; one by another
-/// credential is judged again.
+/// Judges whether `who` may subscribe to `wanted`. An existing subscription with the connection's credential is confirmed; one
+/// with another credential is judged again.
 fn request(turn: &Turn<'_>, wanted: &Subscription, who: Option<&Identity>) -> Request {
     let subscriber = &turn.driver.connection.subscriber;
-    let is_borrowed = matches!(wanted, Subscription::Channel(channel) if subscriber.borrows(channel));
-    if subscriber.is_subscribed(wanted) && !is_borrowed {
+    let has_other_credential =
+        matches!(wanted, Subscription::Channel(channel) if subscriber.has_credential(channel));
+    if subscriber.is_subscribed(wanted) && !has_other_credential {
         return Request::Held;
     }
     match Request::new(wanted.clone(), who, &turn.shard.node.access) {
-        Request::Take(wanted, open) if is_borrowed => Request::Replace(wanted, open),
+        Request::Take(wanted, open) if has_other_credential => Request::Replace(wanted, open),
         request => request,
     }
 }

@@ -7,18 +7,18 @@ use fanfare_core::Ending;
 use super::{Connection, Phase};
 use crate::clock::Moment;
 
-/// How long a client may take to answer the close frame.
+/// The time in which a client must answer the close frame.
 const CLOSE_ANSWER_MS: u64 = 5_000;
-/// How long a client may take to hang up after both close frames are sent.
+/// The time in which a client must hang up after both close frames are sent.
 const HANG_UP_MS: u64 = 2_000;
-/// How long a client that is ended because it does not read may take to read again: the close frame with the reason waits behind
-/// the bytes that the socket has already taken. Nothing else is kept for it.
+/// The time in which a slow consumer must read again to get the close frame. That frame waits behind the bytes that the socket
+/// has already taken; all other frames are dropped.
 const SLOW_READER_MS: u64 = 10_000;
-/// How long a client may take to read the rest of a response, as long as it is never [silent](SLOW_READER_MS).
+/// The time in which a client must read the rest of a response, if it is never [silent](SLOW_READER_MS).
 const REST_MS: u64 = 60_000;
 
 impl Connection {
-    /// Ends the connection for a reason of the server's, with its dialect's close code and last message.
+    /// Ends the connection for `ending`, with its dialect's close code and last message.
     pub(crate) fn end(&mut self, ending: Ending, moment: Moment) {
         if !self.is_open() {
             return;
@@ -28,14 +28,14 @@ impl Connection {
         let (code, reason) = mounted.dialect.end(ending);
         let is_slow = ending == Ending::SlowConsumer;
         if is_slow {
-            let untaken = self.outbox.as_mut().map_or(0, |outbox| outbox.abandon());
-            mounted.counters.abandoned.fetch_add(untaken, Relaxed);
+            let unsent = self.outbox.as_mut().map_or(0, |outbox| outbox.abandon());
+            mounted.counters.abandoned.fetch_add(unsent, Relaxed);
         }
-        // A slow WebSocket client gets the reason only by the close frame.
+        // A slow WebSocket client gets the reason by the close frame.
         if !is_slow || self.framing().is_body() {
-            let words = mounted.dialect.last_words(ending, moment.wall);
-            if let Some(words) = words {
-                self.push(self.framing().frame(&words));
+            let message = mounted.dialect.last_words(ending, moment.wall);
+            if let Some(message) = message {
+                self.push(self.framing().frame(&message));
             }
         }
         self.close(code, reason, moment.ms);
@@ -47,7 +47,7 @@ impl Connection {
         }
     }
 
-    /// Queues a close frame, and waits for the client's.
+    /// Queues a close frame, and waits for the client's close frame.
     pub(crate) fn close(&mut self, code: u16, reason: &str, now: u64) {
         if self.is_open() {
             self.close_code = code;
@@ -56,7 +56,7 @@ impl Connection {
                 self.push(frame);
             }
             let rest = if self.framing().is_body() {
-                self.liveness.read(now); // its silence counts from now on
+                self.liveness.read(now); // its silence begins now
                 REST_MS
             } else {
                 CLOSE_ANSWER_MS
@@ -66,45 +66,53 @@ impl Connection {
         }
     }
 
-    /// Waits for the client to hang up. `parted` is whether it has sent its close frame, and nothing behind it.
-    pub(super) fn finish(&mut self, parted: bool, now: u64) {
+    /// Waits for the client to hang up. `client_closed` is whether the client's last bytes were its close frame.
+    pub(super) fn finish(&mut self, client_closed: bool, now: u64) {
         self.phase = Phase::Finishing {
             until: now + HANG_UP_MS,
-            finished: false,
-            parted,
+            is_shut_down: false,
+            client_closed,
         };
     }
 
-    /// Whether the client has sent its close frame, and nothing behind it. Then the socket may be closed at once: no unread byte
-    /// makes the system reset the connection.
-    pub(crate) fn has_parted(&self) -> bool {
-        matches!(self.phase, Phase::Finishing { parted: true, .. })
+    /// Returns whether the client's last bytes were its close frame. Then the socket may be closed at once: without unread bytes,
+    /// the system does not reset the connection.
+    pub(crate) fn has_client_closed(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Finishing {
+                client_closed: true,
+                ..
+            }
+        )
     }
 
-    /// Whether the client of a response has stopped reading its rest, or does not hang up after it.
-    pub(super) fn has_left_rest(&self, now: u64) -> bool {
+    /// Returns whether the client of a response has stopped reading it, or does not hang up after its end.
+    pub(super) fn has_stopped_reading(&self, now: u64) -> bool {
         self.framing().is_body() && self.liveness.silence(now) >= SLOW_READER_MS
     }
 
-    /// Returns whether the stream is to be shut down, because the last frame is written; `true` only once.
+    /// Returns `true` once, when the last frame is written and the stream must be shut down.
     pub(crate) fn take_end_of_stream(&mut self) -> bool {
         let is_body = self.framing().is_body();
         match &mut self.phase {
-            // The client of a response answers no close.
+            // The client of a response sends no close frame.
             Phase::Closing { until } if is_body && self.outbox.is_none() => {
                 self.phase = Phase::Finishing {
                     until: *until,
-                    finished: true,
-                    parted: false,
+                    is_shut_down: true,
+                    client_closed: false,
                 };
                 true
             }
-            Phase::Finishing { finished, .. } if self.outbox.is_none() => !std::mem::replace(finished, true),
+            Phase::Finishing { is_shut_down, .. } if self.outbox.is_none() => {
+                !std::mem::replace(is_shut_down, true)
+            }
             _ => false,
         }
     }
 
-    pub(crate) fn broken(&mut self, error: &io::Error) {
+    pub(crate) fn socket_failed(&mut self, error: &io::Error) {
         if !self.is_gone() {
             tracing::debug!(connection = self.number, error = %error.kind(), "socket failed");
             self.mounted().counters.errors.fetch_add(1, Relaxed);
@@ -112,7 +120,7 @@ impl Connection {
         }
     }
 
-    pub(crate) fn hung_up(&mut self) {
+    pub(crate) fn mark_gone(&mut self) {
         self.phase = Phase::Gone;
     }
 }

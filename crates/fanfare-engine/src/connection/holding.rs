@@ -1,4 +1,4 @@
-//! Holds back a connection's live events while it is sent the events that it missed.
+//! Holds a connection's live events back while the missed events are replayed to it.
 
 use std::sync::Arc;
 
@@ -13,42 +13,42 @@ use super::{Connection, HeldItem, Splice, Tally};
 use crate::clock::Moment;
 
 impl Connection {
-    /// Notes the requests in its handshake. If it resumes, missed events come before live ones.
+    /// Keeps the requests in its handshake. If it resumes, missed events precede live ones.
     pub(super) fn open_with(&mut self, opening: Option<Box<Opening>>, now: u64) {
         let Some(opening) = opening else { return };
         if opening.resume.is_some() {
-            self.hold_for(ReplayScope::default(), now); // until its conversation asks
+            self.hold_for(ReplayScope::default(), now); // until its conversation resumes
         }
         self.subscriber.extras.get_or_insert_default().opening = Some(opening);
     }
 
-    /// Keeps the refusal for a client that waits for its response.
+    /// Keeps the refusal for a client that still waits for its response.
     pub(super) fn keep_refusal(&mut self, code: u16, reason: &str) {
         if self.framing().is_body() && (400..600).contains(&code) {
             self.subscriber.extras.get_or_insert_default().refusal = Some((code, reason.into()));
         }
     }
 
-    /// Takes the refusal of its conversation for a client that waits for its response: a status and a message.
+    /// Takes the refusal for a client that still waits for its response: a status and a message.
     pub(crate) fn take_refusal(&mut self) -> Option<(u16, Box<str>)> {
         self.subscriber.extras.as_mut()?.refusal.take()
     }
 
-    /// Forgets the requests in its handshake, after its conversation has begun.
+    /// Drops the requests in its handshake, after its conversation has begun.
     pub(crate) fn forget_opening(&mut self) {
         if let Some(extras) = &mut self.subscriber.extras {
             extras.opening = None;
         }
     }
 
-    /// Whether the client has taken nothing for `patience`, although items wait for it.
+    /// Returns whether the client has taken nothing for `patience`, although items wait for it.
     pub(super) fn is_stuck(&self, now: u64, patience: u64) -> bool {
         self.subscriber
             .splice()
             .is_some_and(|splice| splice.is_stuck(now, patience))
     }
 
-    /// Whether its events carry cursors.
+    /// Returns whether its events carry cursors.
     pub(crate) fn wants_cursors(&self) -> bool {
         self.subscriber.splice().is_some()
     }
@@ -57,21 +57,21 @@ impl Connection {
         self.subscriber.splice().is_some_and(Splice::is_holding)
     }
 
-    /// Whether it takes events now, or after they were held back.
+    /// Returns whether it takes events, at once or after a hold.
     pub(crate) fn takes_events_later(&self) -> bool {
         self.is_open() && !self.subscriber.is_paused
     }
 
-    /// Holds back live events from now on. Its events carry cursors.
+    /// Holds live events back from now on. Its events carry cursors.
     pub(crate) fn hold(&mut self, now: u64) {
         self.splice().hold(now);
-        self.subscriber.is_shut = true;
+        self.subscriber.is_blocked = true;
     }
 
-    /// Holds back live events while the journal is read for `scope`.
+    /// Holds live events back while the journal is read for `scope`.
     pub(crate) fn hold_for(&mut self, scope: ReplayScope, now: u64) {
         self.splice().read(scope, now);
-        self.subscriber.is_shut = true;
+        self.subscriber.is_blocked = true;
     }
 
     fn splice(&mut self) -> &mut Splice {
@@ -79,8 +79,8 @@ impl Connection {
         extras.splice.get_or_insert_default()
     }
 
-    /// Keeps a frame behind the waiting items, or ends the connection if it is over its limits.
-    pub(crate) fn keep_back(
+    /// Queues a frame behind the waiting items, or ends the connection if it is over its limits.
+    pub(crate) fn hold_frame(
         &mut self,
         frame: Bytes,
         of: Option<(&Audience, Position)>,
@@ -102,8 +102,9 @@ impl Connection {
         Tally::QUEUED
     }
 
-    /// Keeps an event that must be judged behind the waiting items, or ends the connection if it is over its limits.
-    pub(crate) fn keep_back_undecided(&mut self, event: Event, moment: Moment) -> bool {
+    /// Queues an undecided event behind the waiting items, or ends the connection if it is over its limits. Returns whether the
+    /// event was queued.
+    pub(crate) fn hold_event(&mut self, event: Event, moment: Moment) -> bool {
         let limit = self.mounted().settings().send_queue;
         self.hold(moment.ms);
         let splice = self.splice();
@@ -115,12 +116,12 @@ impl Connection {
         true
     }
 
-    /// Whether live events may be repeats of replayed ones.
+    /// Returns whether a live event may repeat a replayed one.
     pub(crate) fn has_windows(&self) -> bool {
         self.subscriber.splice().is_some_and(Splice::has_windows)
     }
 
-    /// Whether a live event was already replayed to it.
+    /// Returns whether a live event was already replayed to it.
     pub(crate) fn is_repeat(&mut self, event: &Event) -> bool {
         let Some(position) = event.history.position() else {
             return false;
@@ -130,7 +131,7 @@ impl Connection {
             .is_some_and(|splice| splice.is_repeat(&event.audience, position))
     }
 
-    /// Takes the answer of the journal; see [`Splice::take`]. Its conversation gets the result with the next answer.
+    /// Takes the result of the journal; see [`Splice::take`]. Its conversation gets the result with the next answer.
     pub(crate) fn take_replay(
         &mut self,
         replay: Replay,
@@ -145,21 +146,21 @@ impl Connection {
         resumption
     }
 
-    /// Forgets the result of a resume, after its conversation has it.
+    /// Drops the result of a resume, after its conversation has it.
     pub(crate) fn forget_resumption(&mut self) {
         if let Some(splice) = self.subscriber.splice_mut() {
             splice.resumed = None;
         }
     }
 
-    /// Whether a waiting item can be sent now.
+    /// Returns whether waiting items can be sent now.
     pub(crate) fn is_replaying(&self) -> bool {
         self.subscriber
             .splice()
             .is_some_and(|splice| splice.is_holding() && !splice.is_awaiting())
     }
 
-    /// Takes the next item for the client. After the last, events are no longer held back.
+    /// Takes the next item for the client. After the last, the hold ends.
     pub(crate) fn next_waiting(&mut self, now: u64) -> Option<HeldItem> {
         let next = self.subscriber.splice_mut()?.next(now);
         if next.is_none() {
@@ -172,18 +173,18 @@ impl Connection {
         self.splice().put_back(waiting);
     }
 
-    /// Notes that the authorizer is asked about the first item. Returns the number of the hold that the answer is for.
+    /// Records that the authorizer is asked about the first item. Returns the number of the hold.
     pub(crate) fn begin_asking(&mut self) -> u64 {
         self.splice().begin_asking()
     }
 
-    /// Notes that the authorizer has answered. Returns whether the item still waits: the hold with this number may have ended.
+    /// Records that the authorizer has answered. Returns whether the hold with this number lasts, so that the item still waits.
     pub(crate) fn end_asking(&mut self, hold: u64) -> bool {
         let splice = self.subscriber.splice_mut();
         splice.is_some_and(|splice| splice.end_asking(hold))
     }
 
-    /// Returns whether its client must learn that it may have missed events; `true` once.
+    /// Returns `true` once if a resume must report to its client that it may have missed events.
     pub(crate) fn take_interruption(&mut self) -> bool {
         !self.subscriber.is_paused
             && self
@@ -192,10 +193,10 @@ impl Connection {
                 .is_some_and(Splice::take_interruption)
     }
 
-    /// Notes that it has lost an event: later resumes replay even what was replayed before.
-    pub(crate) fn lose(&mut self) {
+    /// Records the loss of an event: later resumes replay all events after their cursor, replayed ones included.
+    pub(crate) fn mark_incomplete(&mut self) {
         if let Some(splice) = self.subscriber.splice_mut() {
-            splice.lose();
+            splice.mark_incomplete();
         }
     }
 
@@ -204,6 +205,6 @@ impl Connection {
         if let Some(splice) = self.subscriber.splice_mut() {
             splice.release();
         }
-        self.subscriber.is_shut = self.subscriber.is_paused;
+        self.subscriber.is_blocked = self.subscriber.is_paused;
     }
 }

@@ -1,5 +1,5 @@
-//! The times of a connection: pings, silence, the expiry of its credential, and its conversation's timer. The credential expires by
-//! the time of day; all others use the monotonic clock.
+//! The times of a connection: pings, silence, the expiry of its credential, and its conversation's timer. The credential expires
+//! by the time of day; all others use the monotonic clock.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ pub(crate) struct Liveness {
     pub(crate) opened_at: u64,
     last_read: u64,
     next_ping: u64,
-    /// When the conversation is to be called.
+    /// The time of the conversation's timer.
     timer: u64,
-    /// When the client last pinged or answered a ping; 0 for never.
+    /// The time of the client's last ping or pong; 0 for none.
     pub(crate) pinged_at: u64,
-    /// When the credential expires, in milliseconds since 1970, because the time of day may be corrected.
+    /// The expiry of the credential, in milliseconds since 1970, because the time of day may be corrected.
     pub(super) expiry: u64,
 }
 
@@ -28,7 +28,7 @@ pub(super) enum Due {
     Expiry,
     /// The client has sent nothing for too long.
     Silence,
-    /// The client is to be pinged.
+    /// The client must be pinged.
     Ping,
 }
 
@@ -44,7 +44,7 @@ impl Liveness {
         }
     }
 
-    /// Notes that bytes arrived, or could not be read until now.
+    /// Records that bytes arrived, or that none could be read until now.
     pub(crate) fn read(&mut self, now: u64) {
         self.last_read = now;
     }
@@ -54,7 +54,7 @@ impl Liveness {
         now.saturating_sub(self.last_read)
     }
 
-    /// Returns when the credential expires, in milliseconds since 1970; `None` is never.
+    /// Returns the expiry of the credential, in milliseconds since 1970; `None` is never.
     pub(crate) fn expires_at(&self) -> Option<u64> {
         Some(self.expiry).filter(|expiry| *expiry < u64::MAX)
     }
@@ -68,7 +68,7 @@ impl Liveness {
         self.timer = after.map_or(u64::MAX, |after| now.saturating_add(millis(after)));
     }
 
-    /// Returns whether the conversation's timer is over, and clears it.
+    /// Returns whether the conversation's timer has expired, and clears it.
     pub(super) fn take_timer(&mut self, now: u64) -> bool {
         let is_over = now >= self.timer;
         if is_over {
@@ -77,7 +77,7 @@ impl Liveness {
         is_over
     }
 
-    /// Returns what is due, once. Silence does not count while the connection is not read from (`is_waiting`).
+    /// Takes the next due action. Silence does not count while nothing is read from the connection (`is_waiting`).
     pub(super) fn take_due(
         &mut self,
         settings: &DialectSettings,
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_pinged_and_then_ends() {
+    fn a_silent_client_is_pinged_and_then_ended() {
         let (settings, wall) = (settings(), 1_000_000);
         let mut liveness = Liveness::new(&settings, 500);
         for (now, is_waiting, due) in [
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timer_is_over_once() {
+    fn a_timer_expires_once() {
         let mut liveness = Liveness::new(&settings(), 0);
         liveness.set_timer(Some(Duration::from_millis(5)), 10);
         assert_eq!(

@@ -12,18 +12,18 @@ use governor::{
 
 use crate::DialectSettings;
 
-/// How long a client may be over its rate before its connection ends.
+/// The time that a client may be over its rate before its connection ends.
 const PATIENCE_MS: u64 = 10_000;
-/// How long nothing must be dropped before patience begins anew.
+/// The time without a dropped message after which that time starts again.
 const GOOD_AGAIN_MS: u64 = 1_000;
 
 pub(crate) struct Meter {
     limiter: RateLimiter<NotKeyed, InMemoryState, GivenTime, NoOpMiddleware<Nanos>>,
-    /// When the first and the last message of a row of dropped ones arrived.
+    /// The times of the first and the last message of a series of dropped ones.
     over: Option<(u64, u64)>,
 }
 
-/// The limiter's time, which is set before each check: it reads no clock.
+/// The limiter's clock, whose time is set before each check.
 #[derive(Debug, Default)]
 struct GivenTime(Cell<Duration>);
 
@@ -36,12 +36,12 @@ impl Clock for GivenTime {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ruling {
-    /// It is read.
+pub(crate) enum RateVerdict {
+    /// The message is processed.
     Pass,
-    /// It is dropped.
+    /// The message is dropped.
     Drop,
-    /// It is dropped, and the connection ends.
+    /// The message is dropped, and the connection ends.
     End,
 }
 
@@ -56,15 +56,15 @@ impl Meter {
     }
 
     /// Counts a message at `now`, in milliseconds of the node's clock, and decides about it.
-    pub(crate) fn rule(&mut self, now: u64) -> Ruling {
+    pub(crate) fn check(&mut self, now: u64) -> RateVerdict {
         self.limiter.clock().0.set(Duration::from_millis(now));
         let within = self.limiter.check().is_ok();
-        self.judge(within, now)
+        self.decide(within, now)
     }
 
-    fn judge(&mut self, within: bool, now: u64) -> Ruling {
+    fn decide(&mut self, within: bool, now: u64) -> RateVerdict {
         if within {
-            return Ruling::Pass;
+            return RateVerdict::Pass;
         }
         let since = match self.over {
             Some((since, last)) if now - last < GOOD_AGAIN_MS => since,
@@ -72,9 +72,9 @@ impl Meter {
         };
         self.over = Some((since, now));
         if now - since >= PATIENCE_MS {
-            Ruling::End
+            RateVerdict::End
         } else {
-            Ruling::Drop
+            RateVerdict::Drop
         }
     }
 }
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patience_is_for_ten_seconds_in_a_row() {
+    fn a_client_is_ended_after_ten_seconds_over_its_rate_and_a_second_within_it_starts_again() {
         let settings = DialectSettings {
             max_messages_per_second: 1,
             message_burst: 2,
@@ -92,20 +92,20 @@ mod tests {
         };
         let mut meter = Meter::new(&settings).expect("a limit");
         assert_eq!(
-            [meter.rule(0), meter.rule(0), meter.rule(0)],
-            [Ruling::Pass, Ruling::Pass, Ruling::Drop]
+            [meter.check(0), meter.check(0), meter.check(0)],
+            [RateVerdict::Pass, RateVerdict::Pass, RateVerdict::Drop]
         );
         for at in (500..10_000).step_by(500) {
             assert_eq!(
-                (meter.judge(false, at), meter.judge(true, at)),
-                (Ruling::Drop, Ruling::Pass),
+                (meter.decide(false, at), meter.decide(true, at)),
+                (RateVerdict::Drop, RateVerdict::Pass),
                 "{at}"
             );
         }
-        assert_eq!(meter.judge(false, 10_000), Ruling::End);
+        assert_eq!(meter.decide(false, 10_000), RateVerdict::End);
         assert_eq!(
-            meter.judge(false, 11_000),
-            Ruling::Drop,
+            meter.decide(false, 11_000),
+            RateVerdict::Drop,
             "a second without a drop forgives"
         );
         assert!(Meter::new(&crate::tests::settings()).is_none());

@@ -1,8 +1,8 @@
-//! One connection as a state machine: bytes, answers and the time in, frames and wishes out. Its driver has the socket, the shard,
-//! the broker and the clock.
+//! One connection as a state machine: it takes bytes, answers and the time, and returns frames and commands. Its caller has the
+//! socket, the shard, the broker and the clock.
 //!
-//! Its parts are in modules of their own: the frames that are not written yet ([`outbox`]), its times ([`liveness`]), its
-//! identity and subscriptions ([`subscriber`]).
+//! It has three parts: the frames that are not written yet ([`outbox`]), its times ([`liveness`]), and its identity and
+//! subscriptions ([`subscriber`]).
 
 mod closing;
 mod holding;
@@ -32,7 +32,7 @@ use self::{
     outbox::Outbox,
 };
 pub(crate) use self::{
-    receive::{Done, Received, receive},
+    receive::{Received, TurnTotals, receive},
     splice::{HeldItem, Splice},
     subscriber::Subscriber,
     subscriptions::{Traits, shows_everyone, shows_user},
@@ -45,7 +45,7 @@ use super::{
     framing::opcode,
 };
 
-/// A connection that is to be admitted.
+/// A connection that asks for admission.
 pub struct NewConnection {
     /// Its place among its dialect's connections.
     pub admission: Admission,
@@ -55,46 +55,46 @@ pub struct NewConnection {
     pub id: Uuid,
     /// The client's program, if the dialect keeps it.
     pub user_agent: Option<Box<str>>,
-    /// The dialect that the client may turn out to speak.
-    pub successor: Option<Arc<MountedDialect>>,
+    /// The guest of its path: another dialect that the client may speak.
+    pub guest: Option<Arc<MountedDialect>>,
     /// Its framing.
     pub framing: Framing,
     /// The requests in its handshake.
     pub opening: Option<Box<Opening>>,
 }
 
-/// Where a connection is in its life.
+/// The phase of a connection's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Messages flow.
+    /// The client and the conversation exchange messages.
     Open,
-    /// The server's close frame is queued. The client may answer it until then.
+    /// The server's close frame is queued. The client may answer it in time.
     Closing { until: u64 },
-    /// The server has sent everything. The client may hang up until then.
+    /// The server has sent everything. The client may hang up in time.
     Finishing {
         until: u64,
         /// Whether the stream was shut down.
-        finished: bool,
-        /// Whether the client has sent its close frame, and nothing behind it.
-        parted: bool,
+        is_shut_down: bool,
+        /// Whether the client's last bytes were its close frame.
+        client_closed: bool,
     },
-    /// It only remains to remove it.
+    /// The socket has ended, and the connection must be removed.
     Gone,
 }
 
-/// What a connection cannot do by itself.
+/// An action of a step that needs the driver or the node.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Wish {
-    /// Make room if there is none, then [queue](Connection::queue_answer) this frame.
+pub(crate) enum DriverAction {
+    /// [Queue](Connection::queue_answer) this frame, after an attempt to make room for it.
     Send(Bytes),
     /// Run this command, then call [`Connection::answered`].
-    Ask(Command),
+    Run(Command),
 }
 
 /// A connection. All times are in milliseconds of the node's clock.
 pub(crate) struct Connection {
     pub(crate) id: Uuid,
-    /// The node's running number for it, for logs.
+    /// Its number on the node, for logs.
     pub(crate) number: u64,
     pub(crate) admission: Admission,
     pub(crate) subscriber: Subscriber,
@@ -102,17 +102,17 @@ pub(crate) struct Connection {
     conversation: Box<dyn Conversation>,
     decoder: Decoder,
     meter: Option<Box<Meter>>,
-    /// The number of commands that are not answered yet. Nothing is read meanwhile.
+    /// The number of commands that are not answered yet. While there are any, nothing is read.
     open_commands: u32,
     framing: Framing,
-    /// The dialect that the client may turn out to speak.
-    successor: Option<Arc<MountedDialect>>,
-    /// The frames that wait for the socket; in a box, because most of the time there are none.
+    /// See [`NewConnection::guest`].
+    guest: Option<Arc<MountedDialect>>,
+    /// The frames that wait for the socket; in a box, because there are seldom any.
     outbox: Option<Box<Outbox>>,
     phase: Phase,
-    /// The close code that the client will see or has sent; 0 if there was none.
+    /// The close code that was sent, by the server or the client; 0 for none.
     pub(crate) close_code: u16,
-    /// Whether its end now would count as a loss: neither the client nor the server has decided to close it.
+    /// Whether its end would count as a loss now: neither the client nor the server has closed it.
     pub(crate) is_lost: bool,
     /// Whether its conversation has begun.
     has_begun: bool,
@@ -121,7 +121,7 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn new(new: NewConnection, number: u64, moment: Moment) -> Self {
         let mut admission = new.admission;
-        admission.note_user_agent(new.user_agent);
+        admission.set_user_agent(new.user_agent);
         let mounted = admission.dialect();
         let mut liveness = Liveness::new(&mounted.settings(), moment.ms);
         if let Some(identity) = &new.identity {
@@ -135,7 +135,7 @@ impl Connection {
             meter: Meter::new(&mounted.settings()),
             open_commands: 0,
             framing: new.framing,
-            successor: new.successor,
+            guest: new.guest,
             subscriber: Subscriber {
                 identity: new.identity,
                 ..Subscriber::default()
@@ -182,7 +182,7 @@ impl Connection {
         self.phase == Phase::Open
     }
 
-    /// Whether arriving bytes may have a meaning.
+    /// Returns whether received bytes may still be messages.
     pub(crate) fn is_readable(&self) -> bool {
         matches!(self.phase, Phase::Open | Phase::Closing { .. })
     }
@@ -191,14 +191,14 @@ impl Connection {
         self.phase == Phase::Gone
     }
 
-    /// Whether it takes events now: not while it is closing, its credential has expired, or events are held back.
+    /// Returns whether it takes events now: not while it closes, its credential has expired, or events are held back.
     pub(crate) fn takes_events(&self) -> bool {
-        self.is_open() && !self.subscriber.is_shut
+        self.is_open() && !self.subscriber.is_blocked
     }
 
-    /// Returns what the client may send, by the settings of its dialect or of the one that it may turn out to speak.
+    /// Returns the limits of the client's messages, by the settings of the guest if there is one, or of its dialect.
     fn limits(&self) -> Limits {
-        let settings = self.successor.as_ref().unwrap_or(self.mounted()).settings();
+        let settings = self.guest.as_ref().unwrap_or(self.mounted()).settings();
         Limits {
             max_message_size: settings.max_message_size,
             max_fragments: settings.max_fragments,
@@ -206,69 +206,77 @@ impl Connection {
         }
     }
 
-    /// Whether a command of its conversation is not answered yet.
+    /// Returns whether a command of its conversation is not answered yet.
     pub(crate) fn is_asked(&self) -> bool {
         self.open_commands > 0
     }
 
-    /// Whether a command is not answered yet, or events are held back. Nothing is read meanwhile.
+    /// Returns whether a command is not answered yet, or events are held back. While it does, nothing is read.
     pub(crate) fn is_waiting(&self) -> bool {
         self.is_asked() || self.is_holding()
     }
 }
 
-/// Input: calls that the conversation may answer.
+/// Calls of the conversation, which return its steps.
 impl Connection {
     /// Begins the conversation, after the upgrade.
     pub(crate) fn opened(&mut self, moment: Moment) -> Steps {
         self.has_begun = true;
-        self.think(moment, |talk, context, steps| talk.opened(context, steps))
+        self.call_conversation(moment, |conversation, context, steps| {
+            conversation.opened(context, steps)
+        })
     }
 
-    /// Tells the conversation that the replay is complete.
+    /// Notifies the conversation that the replay is complete.
     pub(crate) fn caught_up(&mut self, moment: Moment) -> Steps {
-        self.think(moment, |talk, context, steps| talk.caught_up(context, steps))
+        self.call_conversation(moment, |conversation, context, steps| {
+            conversation.caught_up(context, steps)
+        })
     }
 
     /// Passes the conversation the answer to its oldest open command.
     pub(crate) fn answered(&mut self, answer: Result<Outcome, Denial>, moment: Moment) -> Steps {
-        let steps = self.think(moment, |talk, context, steps| {
-            talk.answered(answer, context, steps);
+        let steps = self.call_conversation(moment, |conversation, context, steps| {
+            conversation.answered(answer, context, steps);
         });
         self.forget_resumption();
         steps
     }
 
-    /// Tells the conversation that the subscription to `channel` has ended with its credential.
+    /// Notifies the conversation that the subscription to `channel` has ended with its credential.
     pub(crate) fn lapsed(&mut self, channel: &Channel, moment: Moment) -> Steps {
-        self.think(moment, |talk, context, steps| {
-            talk.lapsed(channel, context, steps);
+        self.call_conversation(moment, |conversation, context, steps| {
+            conversation.lapsed(channel, context, steps);
         })
     }
 
     /// Passes the conversation a message.
     pub(crate) fn message(&mut self, message: Message<'_>, moment: Moment) -> Steps {
-        self.think(moment, |talk, context, steps| {
-            talk.received(message, context, steps);
+        self.call_conversation(moment, |conversation, context, steps| {
+            conversation.received(message, context, steps);
         })
     }
 
-    /// Calls the conversation if its timer is over; returns `None` if it is not.
+    /// Calls the conversation if its timer has expired; returns `None` if it has not.
     pub(crate) fn timer(&mut self, moment: Moment) -> Option<Steps> {
         let is_over = self.is_open() && self.liveness.take_timer(moment.ms);
-        is_over.then(|| self.think(moment, |talk, context, steps| talk.timer(context, steps)))
+        is_over.then(|| {
+            self.call_conversation(moment, |conversation, context, steps| {
+                conversation.timer(context, steps)
+            })
+        })
     }
 
-    /// Does what is due at this time; returns `None` if nothing is.
+    /// Applies the timeouts that are due; returns `None` if none is.
     pub(crate) fn timeout(&mut self, moment: Moment) -> Option<Steps> {
         let now = moment.ms;
         match self.phase {
             Phase::Open => return self.keep_alive(moment),
-            Phase::Closing { .. } | Phase::Finishing { .. } if self.has_left_rest(now) => {
+            Phase::Closing { .. } | Phase::Finishing { .. } if self.has_stopped_reading(now) => {
                 self.phase = Phase::Gone;
             }
-            // The client does not answer the close frame. It may still read to the end: a socket that is closed with unread bytes
-            // resets the connection, and sent bytes may be lost.
+            // The client does not answer the close frame, but may still read. To close the socket with unread bytes would reset
+            // the connection, and sent bytes could be lost.
             Phase::Closing { until } if now >= until && self.is_outbox_empty() => self.finish(false, now),
             Phase::Closing { until } | Phase::Finishing { until, .. } if now >= until => {
                 self.phase = Phase::Gone;
@@ -283,7 +291,7 @@ impl Connection {
         let is_waiting = self.is_waiting();
         let patience = millis(settings.ping_timeout);
         if self.framing().is_body() && self.is_outbox_empty() {
-            self.liveness.read(moment.ms); // its client sends nothing, and has taken everything
+            self.liveness.read(moment.ms); // its client sends nothing, and has taken all frames
         }
         if self.is_stuck(moment.ms, patience) {
             self.end(Ending::SlowConsumer, moment);
@@ -291,17 +299,19 @@ impl Connection {
         }
         match self.liveness.take_due(&settings, is_waiting, moment)? {
             Due::Expiry => {
-                return Some(self.think(moment, |talk, context, steps| talk.expired(context, steps)));
+                return Some(self.call_conversation(moment, |conversation, context, steps| {
+                    conversation.expired(context, steps)
+                }));
             }
             Due::Silence => self.end(Ending::PingTimeout, moment),
-            // A client with queued frames is not pinged. If it does not read them, it ends as a slow consumer.
+            // A client with queued frames is not pinged: if it does not read them, it ends as a slow consumer.
             Due::Ping if self.is_outbox_empty() => {
-                let words = self.mounted().dialect.ping(moment.wall);
+                let message = self.mounted().dialect.ping(moment.wall);
                 if !self.framing().is_body() {
                     self.push(encode::frame(Opcode::Ping, b"", false));
                 }
-                if let Some(words) = words {
-                    self.push(self.framing().frame(&words));
+                if let Some(message) = message {
+                    self.push(self.framing().frame(&message));
                 }
             }
             Due::Ping => {}
@@ -309,7 +319,7 @@ impl Connection {
         Some(Steps::new())
     }
 
-    fn think(
+    fn call_conversation(
         &mut self,
         moment: Moment,
         act: impl FnOnce(&mut dyn Conversation, &Context<'_>, &mut Steps),
@@ -320,7 +330,7 @@ impl Connection {
                 .subscriber
                 .splice()
                 .and_then(|splice| splice.resumed.as_ref()),
-            ..Context::new(moment.wall, self.id, self.subscriber.proven())
+            ..Context::new(moment.wall, self.id, self.subscriber.valid_identity())
         };
         let mut steps = Steps::new();
         act(&mut *self.conversation, &context, &mut steps);
@@ -329,42 +339,42 @@ impl Connection {
 
     /// Switches to the dialect of `admission`.
     pub(crate) fn switch(&mut self, mut admission: Admission, moment: Moment) {
-        self.liveness.set_timer(None, moment.ms); // it was the old conversation's
+        self.liveness.set_timer(None, moment.ms); // the old conversation had set it
         self.meter = Meter::new(&admission.dialect().settings());
         self.conversation = admission.dialect().dialect.converse(None);
-        admission.note_user_agent(self.admission.take_user_agent());
+        admission.set_user_agent(self.admission.take_user_agent());
         self.admission = admission;
     }
 
-    /// Takes the dialect that the client may turn out to speak.
-    pub(crate) fn take_successor(&mut self) -> Option<Arc<MountedDialect>> {
-        self.successor.take()
+    /// Takes the guest of its path, so that the connection switches once.
+    pub(crate) fn take_guest(&mut self) -> Option<Arc<MountedDialect>> {
+        self.guest.take()
     }
 
-    /// Applies a new credential of its user, or the first one.
+    /// Applies the first or a new credential.
     pub(crate) fn identify(&mut self, identity: Arc<Identity>) {
         self.liveness.expiry = identity.expires_at_ms;
         self.subscriber.is_paused = false;
-        self.subscriber.is_shut = self.is_holding();
+        self.subscriber.is_blocked = self.is_holding();
         self.subscriber.identity = Some(identity);
     }
 
-    /// Notes that a command waits for its answer.
-    pub(crate) fn wait(&mut self) {
+    /// Counts a command that waits for its answer.
+    pub(crate) fn begin_command(&mut self) {
         self.open_commands += 1;
     }
 
-    /// Notes that a command has its answer.
-    pub(crate) fn resume(&mut self, moment: Moment) {
+    /// Counts an answered command.
+    pub(crate) fn end_command(&mut self, moment: Moment) {
         self.open_commands -= 1;
-        self.liveness.read(moment.ms); // it was not read from meanwhile
+        self.liveness.read(moment.ms); // nothing was read meanwhile, so its silence begins now
     }
 
-    /// Performs a step of the conversation, or returns it if that needs the driver.
-    pub(crate) fn perform(&mut self, step: Step, codec: &mut Codec, moment: Moment) -> Option<Wish> {
+    /// Performs a step of the conversation. Returns the action that needs the driver or the node, if there is one.
+    pub(crate) fn perform(&mut self, step: Step, codec: &mut Codec, moment: Moment) -> Option<DriverAction> {
         match step {
             Step::Send(message) => return Some(self.answer(&message, codec)),
-            Step::Ask(command) => return self.is_open().then_some(Wish::Ask(command)),
+            Step::Ask(command) => return self.is_open().then_some(DriverAction::Run(command)),
             Step::Timer(after) => self.liveness.set_timer(after, moment.ms),
             Step::Pinged => self.liveness.pinged(moment.ms),
             Step::Pause => {
@@ -381,10 +391,10 @@ impl Connection {
         None
     }
 
-    fn answer(&self, message: &Rendering, codec: &mut Codec) -> Wish {
+    fn answer(&self, message: &Rendering, codec: &mut Codec) -> DriverAction {
         let (framing, payload) = (self.framing(), message.payload());
         let threshold = self.mounted().settings().compression_threshold;
-        Wish::Send(match framing {
+        DriverAction::Send(match framing {
             Framing::WebSocket(Some(params)) if payload.len() >= threshold => {
                 codec.deflater.frame(opcode(message), payload, params)
             }

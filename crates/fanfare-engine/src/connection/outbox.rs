@@ -1,4 +1,4 @@
-//! The frames that a socket did not take yet, in order, within the limits of the dialect.
+//! The frames that a socket has not taken yet, in order, within the limits of the dialect.
 
 use std::{
     collections::VecDeque,
@@ -12,17 +12,18 @@ use fanfare_core::Ending;
 use super::Connection;
 use crate::{clock::Moment, counters::Tally};
 
-/// Slices per vectored write; more gain nothing.
+/// The most slices in a vectored write; more gain nothing.
 const SLICES: usize = 64;
 
-/// The frames of one connection that wait. Once there is one, everything goes through the outbox, or frames would interleave.
+/// The frames that wait for one connection's socket. While there are any, later frames are queued behind them, or frames would
+/// interleave.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     frames: VecDeque<Queued>,
     bytes: usize,
-    /// How many of the frames are answers.
+    /// The number of answers among the frames.
     answers: usize,
-    /// The front frame was written in part, so it cannot be dropped any more.
+    /// Whether the front frame was written in part, so that it cannot be dropped any more.
     front_begun: bool,
 }
 
@@ -34,17 +35,17 @@ struct Queued {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FrameKind {
-    /// A message that the client has not asked for.
+    /// A message that answers no request.
     Event,
-    /// The answer to a request of the client. It does not count against the number of messages that may wait: a request for much
-    /// is no mistake of a client that reads well.
+    /// The answer to a request of the client. It does not count against the limit of messages, because a client that reads well
+    /// may send many requests.
     Answer,
-    /// A frame of the protocol, and no message.
+    /// A control frame of the protocol.
     Control,
 }
 
 impl Connection {
-    /// Returns how many frames wait for the socket, and their bytes.
+    /// Returns the number of frames that wait for the socket, and of their bytes.
     pub(crate) fn waiting(&self) -> (usize, usize) {
         let outbox = self.outbox.as_ref();
         outbox.map_or((0, 0), |outbox| (outbox.frames.len(), outbox.bytes))
@@ -54,7 +55,7 @@ impl Connection {
         self.outbox.is_none()
     }
 
-    /// Whether an event's frame of `bytes` fits into the outbox.
+    /// Returns whether an event's frame of `bytes` fits into the outbox.
     pub(crate) fn has_room(&self, bytes: usize) -> bool {
         self.outbox.as_ref().is_none_or(|outbox| {
             let settings = self.mounted().settings();
@@ -62,7 +63,7 @@ impl Connection {
         })
     }
 
-    /// Whether an answer's frame of `bytes` fits into the outbox. Answers are limited by their bytes alone.
+    /// Returns whether an answer's frame of `bytes` fits into the outbox. Only the bytes of answers are limited.
     pub(crate) fn has_room_for_answer(&self, bytes: usize) -> bool {
         self.outbox.as_ref().is_none_or(|outbox| {
             let max_bytes = self.mounted().settings().send_queue_size;
@@ -70,7 +71,7 @@ impl Connection {
         })
     }
 
-    /// Whether a quarter of the outbox is used, so that nothing more should be taken from the client.
+    /// Returns whether more than a quarter of the outbox is used, so that no more messages should be read from the client.
     pub(crate) fn is_congested(&self) -> bool {
         self.outbox.as_ref().is_some_and(|outbox| {
             let settings = self.mounted().settings();
@@ -79,8 +80,8 @@ impl Connection {
         })
     }
 
-    /// Whether `frame`, which was queued, waits for the socket, in part at least. A frame that was written in part still ends where
-    /// the whole one does, in memory.
+    /// Returns whether a part of `frame`, which was queued, still waits for the socket. In memory, the rest of a frame ends at the
+    /// same address as the whole frame.
     pub(crate) fn holds(&self, frame: &Bytes) -> bool {
         let end = |frame: &Bytes| frame.as_ptr_range().end;
         let is_it = |queued: &Queued| end(&queued.frame) == end(frame);
@@ -88,7 +89,7 @@ impl Connection {
             || self.subscriber.splice().is_some_and(|splice| splice.holds(frame))
     }
 
-    /// Puts a frame behind what is queued, or ends the connection if it has no room.
+    /// Queues an event's frame, or ends the connection if there is no room.
     pub(crate) fn queue(&mut self, frame: Bytes, moment: Moment) -> Tally {
         if !self.is_open() {
             return Tally::DROPPED;
@@ -101,7 +102,7 @@ impl Connection {
         Tally::QUEUED
     }
 
-    /// Puts a frame behind what is queued, whatever the limits.
+    /// Queues a frame without regard to the limits.
     pub(super) fn push(&mut self, frame: Bytes) {
         let kind = if self.framing().is_control(&frame) {
             FrameKind::Control
@@ -111,7 +112,7 @@ impl Connection {
         self.outbox.get_or_insert_default().put(frame, kind);
     }
 
-    /// Puts what is left of a frame that was written in part before everything that follows.
+    /// Queues the rest of a frame that was written in part.
     pub(crate) fn queue_rest(&mut self, rest: Bytes) -> Tally {
         let outbox = self.outbox.get_or_insert_default();
         outbox.front_begun = true;
@@ -119,7 +120,7 @@ impl Connection {
         Tally::QUEUED
     }
 
-    /// Puts an answer to the client behind what is queued, or ends the connection if it has no room.
+    /// Queues an answer to the client, or ends the connection if there is no room.
     pub(crate) fn queue_answer(&mut self, frame: Bytes, moment: Moment) {
         if self.is_open() && !self.has_room_for_answer(frame.len()) {
             self.end(Ending::SlowConsumer, moment);
@@ -134,12 +135,12 @@ impl Connection {
         self.outbox.get_or_insert_default().put(frame, FrameKind::Answer);
     }
 
-    /// Takes what is queued, so that other frames come before it; see [`Self::put_back`].
+    /// Takes the queued frames, so that other frames precede them; see [`Self::put_back`].
     pub(crate) fn take_queued(&mut self) -> Option<Box<Outbox>> {
         self.outbox.take()
     }
 
-    /// Puts what was taken behind what is queued, if the connection is still open. No frame of it may have been written in part.
+    /// Queues frames that were taken again, if the connection is still open. None of them may have been written in part.
     pub(crate) fn put_back(&mut self, queued: Option<Box<Outbox>>) {
         let Some(mut queued) = queued.filter(|_| self.is_open()) else {
             return;
@@ -150,7 +151,7 @@ impl Connection {
         outbox.frames.append(&mut queued.frames);
     }
 
-    /// Has `write` take queued frames, as far as it does; `true` if nothing is left.
+    /// Passes queued frames to `write`, until it takes no more. Returns `true` if none are left.
     ///
     /// # Errors
     /// Any error of `write` except `WouldBlock`.
@@ -168,7 +169,7 @@ impl Connection {
         Ok(is_empty)
     }
 
-    /// Returns how many messages the client does not have in full.
+    /// Returns the number of messages that are not written in full.
     pub(crate) fn unsent_messages(&self) -> u64 {
         self.outbox.as_ref().map_or(0, |outbox| outbox.messages())
     }
@@ -176,27 +177,27 @@ impl Connection {
 
 impl Outbox {
     fn has_room(&self, bytes: usize, max_frames: usize, max_bytes: usize) -> bool {
-        // A frame larger than the whole limit passes when it is alone, or it could never be sent at all.
+        // A frame over the whole limit passes if the outbox is empty, or it could never be sent.
         self.frames.len() - self.answers < max_frames
             && (self.bytes + bytes <= max_bytes || self.frames.is_empty())
     }
 
     fn put(&mut self, frame: Bytes, kind: FrameKind) {
         if frame.is_empty() {
-            return; // a socket takes nothing of it
+            return; // a write of no bytes would look like an error
         }
         self.bytes += frame.len();
         self.answers += usize::from(kind == FrameKind::Answer);
         self.frames.push_back(Queued { frame, kind });
     }
 
-    /// How many messages there are behind the first `begun` frames.
+    /// Returns the number of messages behind the first `begun` frames.
     fn messages_behind(&self, begun: usize) -> u64 {
         let later = self.frames.iter().skip(begun);
         later.filter(|queued| queued.kind != FrameKind::Control).count() as u64
     }
 
-    /// Drops what was not begun, and returns how many messages that were.
+    /// Drops the frames of which nothing was written, and returns the number of messages among them.
     pub(super) fn abandon(&mut self) -> u64 {
         let keep = usize::from(self.front_begun);
         let dropped = self.messages_behind(keep);
@@ -207,13 +208,13 @@ impl Outbox {
         dropped
     }
 
-    /// How many messages are here that the client does not have in full.
+    /// Returns the number of messages that are not written in full.
     fn messages(&self) -> u64 {
         let begun = usize::from(self.front_begun);
         begun as u64 + self.messages_behind(begun)
     }
 
-    /// Has `write` take frames until the queue is empty or it takes no more; `true` if the queue is empty.
+    /// Passes frames to `write` until it takes no more. Returns `true` if none are left.
     fn flush(&mut self, mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<bool> {
         while !self.frames.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES];
@@ -296,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_do_not_count_as_messages_that_wait() {
+    fn answers_do_not_count_against_the_limit_of_messages() {
         let mut outbox = of(&["ab"]);
         outbox.put(Bytes::from_static(b"cd"), FrameKind::Answer);
         assert!(outbox.has_room(1, 2, 100) && !outbox.has_room(1, 1, 100));
@@ -307,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_have_two_sides() {
+    fn the_outbox_limits_messages_and_bytes() {
         let outbox = of(&["abc", "de"]);
         for (bytes, max_frames, max_bytes, fits) in [
             (1, 3, 6, true),

@@ -1,4 +1,4 @@
-//! Reads messages from a client's bytes, as many as one turn allows.
+//! Reads messages from a client's bytes.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -6,40 +6,41 @@ use bytes::Bytes;
 use fanfare_core::{Ending, Message, Steps};
 use fanfare_ws::{Incoming, Input, Opcode, Violation, encode};
 
-use super::{Connection, meter::Ruling};
+use super::{Connection, meter::RateVerdict};
 use crate::{clock::Moment, codec::Codec, work};
 
-/// The pings that are answered one by one in one turn. Of further ones only the latest is answered, as RFC 6455 allows (section
-/// 5.5.3), so a flood of pings causes no flood of pongs.
+/// The pings that are answered one by one in one turn. Of further pings only the latest is answered, as RFC 6455 allows (section
+/// 5.5.3), so that a flood of pings causes no flood of pongs.
 const PONGS: u32 = 16;
 
 /// The next message of a client's stream.
 pub(crate) enum Received {
-    /// There is no complete message, or no more is read in this turn.
+    /// There is no complete message, or nothing more is read in this turn.
     Nothing,
     /// A message, and the conversation's steps for it.
     Steps(Steps),
-    /// A message of the dialect that the client may turn out to speak.
-    Foreign(Box<str>),
-    /// A ping, and the pong to be queued.
+    /// A message that the guest of the path has recognised.
+    OtherDialect(Box<str>),
+    /// A ping, and its pong.
     Ping(Bytes),
 }
 
+/// The work of a turn and its pongs.
 #[derive(Default)]
-pub(crate) struct Done {
+pub(crate) struct TurnTotals {
     pub(crate) work: u64,
     /// The number of answered pings.
     pongs: u32,
-    /// The answer to the latest of the pings beyond [`PONGS`].
+    /// The pong for the latest of the pings beyond [`PONGS`].
     latest_pong: Option<Bytes>,
 }
 
 /// The next item of a client's stream.
-enum Taken {
+enum Decoded {
     /// There is no complete message.
     NoMore,
     /// A message or a frame.
-    Read(Received),
+    Received(Received),
     /// The close frame, and its code.
     Closed(Option<u16>),
     /// A violation of the protocol.
@@ -50,8 +51,8 @@ impl Received {
     const NOTHING_TO_DO: Self = Self::Steps(Steps::new());
 }
 
-impl Done {
-    /// Takes the pong that is due at the end of the turn.
+impl TurnTotals {
+    /// Takes the pong that must be queued at the end of the turn.
     pub(crate) fn take_pong(&mut self) -> Option<Bytes> {
         self.latest_pong.take()
     }
@@ -63,60 +64,60 @@ pub(crate) fn receive(
     input: &mut Input<'_>,
     codec: &mut Codec,
     moment: Moment,
-    done: &mut Done,
+    totals: &mut TurnTotals,
 ) -> Received {
     let (left, frames) = (input.rest().len(), input.frames());
     if own.framing().is_body() {
-        input.discard(); // bytes behind its request have no meaning
-        done.work += work::of_stream(left, 0);
+        input.discard(); // its client has nothing to send behind its request
+        totals.work += work::of_stream(left, 0);
         return Received::Nothing;
     }
-    let taken = take_message(own, input, codec, moment, done);
+    let taken = take_message(own, input, codec, moment, totals);
     let frames = input.frames() - frames;
-    done.work += work::of_stream(left - input.rest().len(), frames);
+    totals.work += work::of_stream(left - input.rest().len(), frames);
     if exceeds(own, &taken, frames, moment.ms) {
-        if let Taken::Read(Received::Ping(pong)) = taken {
+        if let Decoded::Received(Received::Ping(pong)) = taken {
             own.queue(pong, moment); // the ping itself was within the rate
         }
         own.end(Ending::RateLimited, moment);
         return Received::Nothing;
     }
     match taken {
-        Taken::NoMore => {}
-        Taken::Read(received) => return received,
-        Taken::Closed(code) => own.closed_by_client(code, input.rest().is_empty(), moment.ms),
-        Taken::Bad(violation) => own.violated(violation, moment.ms),
+        Decoded::NoMore => {}
+        Decoded::Received(received) => return received,
+        Decoded::Closed(code) => own.on_close_frame(code, input.rest().is_empty(), moment.ms),
+        Decoded::Bad(violation) => own.on_violation(violation, moment.ms),
     }
     Received::Nothing
 }
 
-/// Counts the further `frames` of a message in several frames: the message itself counts for one. Returns whether the client was
-/// over its rate for too long.
-fn exceeds(own: &mut Connection, taken: &Taken, frames: u32, now: u64) -> bool {
-    let counted = u32::from(!matches!(taken, Taken::NoMore | Taken::Bad(_)));
-    (counted..frames).any(|_| rule(own, now) == Ruling::End)
+/// Counts the `frames` of a message beyond the first, which counts as the message. Returns whether the client was over its rate
+/// for too long.
+fn exceeds(own: &mut Connection, taken: &Decoded, frames: u32, now: u64) -> bool {
+    let counted = u32::from(!matches!(taken, Decoded::NoMore | Decoded::Bad(_)));
+    (counted..frames).any(|_| check_rate(own, now) == RateVerdict::End)
 }
 
-/// Takes the next message. The caller performs its steps, because they may need the buffers that it lies in.
+/// Takes the next message. The caller performs its steps, because they may need the buffers that the message borrows.
 fn take_message(
     own: &mut Connection,
     input: &mut Input<'_>,
     codec: &mut Codec,
     moment: Moment,
-    done: &mut Done,
-) -> Taken {
+    totals: &mut TurnTotals,
+) -> Decoded {
     let limits = own.limits();
     let mut decoder = std::mem::take(&mut own.decoder);
     let is_open = own.is_open();
     let taken = match decoder.next(input, &limits, &mut codec.inflater) {
-        Err(violation) => Taken::Bad(violation),
-        Ok(None) => Taken::NoMore,
-        Ok(Some(Incoming::Close(close))) => Taken::Closed(close.map(|(code, _)| code)),
-        Ok(Some(incoming)) => Taken::Read(match incoming {
-            Incoming::Text(text) => on_message(own, Message::Text(text), moment, done),
-            Incoming::Binary(bytes) => on_message(own, Message::Binary(bytes), moment, done),
-            Incoming::Ping(payload) if is_open => on_ping(own, Some(payload), moment, done),
-            Incoming::Pong(_) if is_open => on_ping(own, None, moment, done),
+        Err(violation) => Decoded::Bad(violation),
+        Ok(None) => Decoded::NoMore,
+        Ok(Some(Incoming::Close(close))) => Decoded::Closed(close.map(|(code, _)| code)),
+        Ok(Some(incoming)) => Decoded::Received(match incoming {
+            Incoming::Text(text) => on_message(own, Message::Text(text), moment, totals),
+            Incoming::Binary(bytes) => on_message(own, Message::Binary(bytes), moment, totals),
+            Incoming::Ping(payload) if is_open => on_ping(own, Some(payload), moment, totals),
+            Incoming::Pong(_) if is_open => on_ping(own, None, moment, totals),
             _ => Received::NOTHING_TO_DO,
         }),
     };
@@ -124,67 +125,79 @@ fn take_message(
     taken
 }
 
-fn rule(own: &mut Connection, now: u64) -> Ruling {
+fn check_rate(own: &mut Connection, now: u64) -> RateVerdict {
     let meter = own.meter.as_mut();
-    let ruling = meter.map_or(Ruling::Pass, |meter| meter.rule(now));
-    if ruling != Ruling::Pass {
+    let ruling = meter.map_or(RateVerdict::Pass, |meter| meter.check(now));
+    if ruling != RateVerdict::Pass {
         own.mounted().counters.rate_limited.fetch_add(1, Relaxed);
     }
     ruling
 }
 
 /// Ends a client that was over its rate for too long.
-fn too_much(own: &mut Connection, moment: Moment) -> Received {
+fn end_over_rate(own: &mut Connection, moment: Moment) -> Received {
     own.end(Ending::RateLimited, moment);
     Received::NOTHING_TO_DO
 }
 
 /// Handles a ping, with the payload of its pong, or a pong. A ping over the rate gets no answer: an error message would be more
 /// work than the pong.
-fn on_ping(own: &mut Connection, payload: Option<&[u8]>, moment: Moment, done: &mut Done) -> Received {
-    match rule(own, moment.ms) {
-        Ruling::Pass => {}
-        Ruling::Drop => return Received::NOTHING_TO_DO,
-        Ruling::End => return too_much(own, moment),
+fn on_ping(
+    own: &mut Connection,
+    payload: Option<&[u8]>,
+    moment: Moment,
+    totals: &mut TurnTotals,
+) -> Received {
+    match check_rate(own, moment.ms) {
+        RateVerdict::Pass => {}
+        RateVerdict::Drop => return Received::NOTHING_TO_DO,
+        RateVerdict::End => return end_over_rate(own, moment),
     }
     own.liveness.pinged(moment.ms);
     if let Some(payload) = payload {
         let pong = encode::frame(Opcode::Pong, payload, false);
-        done.pongs += 1;
-        if done.pongs <= PONGS {
+        totals.pongs += 1;
+        if totals.pongs <= PONGS {
             return Received::Ping(pong);
         }
-        done.latest_pong = Some(pong);
+        totals.latest_pong = Some(pong);
     }
     Received::NOTHING_TO_DO
 }
 
-/// Passes the conversation a message, unless its client sends too many, speaks another dialect or has ended. Each message counts as
-/// work, because it was decompressed and checked.
-fn on_message(own: &mut Connection, message: Message<'_>, moment: Moment, done: &mut Done) -> Received {
-    done.work += work::of_message(message);
+/// Passes the conversation a message, unless the client is over its rate, the guest recognises the message, or the connection has
+/// ended. Each message counts as work, because it was decompressed and checked.
+fn on_message(
+    own: &mut Connection,
+    message: Message<'_>,
+    moment: Moment,
+    totals: &mut TurnTotals,
+) -> Received {
+    totals.work += work::of_message(message);
     if !own.is_open() {
         return Received::NOTHING_TO_DO;
     }
     own.mounted().counters.received.fetch_add(1, Relaxed);
-    match rule(own, moment.ms) {
-        Ruling::Pass => {}
-        Ruling::Drop => {
-            return Received::Steps(own.think(moment, |talk, context, steps| talk.limited(context, steps)));
+    match check_rate(own, moment.ms) {
+        RateVerdict::Pass => {}
+        RateVerdict::Drop => {
+            return Received::Steps(own.call_conversation(moment, |conversation, context, steps| {
+                conversation.limited(context, steps)
+            }));
         }
-        Ruling::End => return too_much(own, moment),
+        RateVerdict::End => return end_over_rate(own, moment),
     }
-    if let (Some(successor), Message::Text(text)) = (&own.successor, message)
-        && successor.dialect.recognizes(text)
+    if let (Some(guest), Message::Text(text)) = (&own.guest, message)
+        && guest.dialect.recognizes(text)
     {
-        return Received::Foreign(text.into());
+        return Received::OtherDialect(text.into());
     }
     Received::Steps(own.message(message, moment))
 }
 
 impl Connection {
-    /// Handles the client's close frame, and answers it unless it is an answer. `is_last` is whether nothing came behind it.
-    fn closed_by_client(&mut self, code: Option<u16>, is_last: bool, now: u64) {
+    /// Handles the client's close frame, and answers it unless it is an answer. `is_last` is whether no bytes follow it.
+    fn on_close_frame(&mut self, code: Option<u16>, is_last: bool, now: u64) {
         if self.is_open() {
             self.close_code = code.unwrap_or(1005);
             self.push(match code {
@@ -197,7 +210,7 @@ impl Connection {
     }
 
     /// Handles a violation of the protocol: queues a close frame and reads no more.
-    fn violated(&mut self, violation: Violation, now: u64) {
+    fn on_violation(&mut self, violation: Violation, now: u64) {
         tracing::debug!(
             connection = self.number,
             reason = violation.reason(),

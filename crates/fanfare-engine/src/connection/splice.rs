@@ -1,5 +1,5 @@
-//! The transition of a resumed connection from replayed to live events: what is replayed, what is held back meanwhile, and which
-//! live events were already replayed.
+//! The transition of a resumed connection from replayed to live events: the replayed events, the live events that are held back
+//! meanwhile, and the ranges whose live events were already replayed.
 
 use std::{collections::VecDeque, mem, sync::Arc};
 
@@ -12,47 +12,47 @@ use fanfare_core::{
 
 use super::subscriptions::{shows_channel, shows_everyone, shows_user};
 
-/// The most windows of one connection. A further one replaces the oldest, and an event that is still in flight may be repeated.
+/// The most windows of one connection. Another window replaces the oldest, and an event that is still in flight may be repeated.
 const MAX_WINDOWS: usize = 64;
 
 /// The state of a connection whose events carry cursors.
 #[derive(Default)]
 pub(crate) struct Splice {
-    /// The result that its conversation does not have yet.
+    /// The result of a resume that its conversation does not have yet.
     pub(super) resumed: Option<Resumption>,
     hold: Option<Hold>,
-    /// The reads of the journal, until all live events have passed them.
+    /// The ranges that were replayed, until all their live events have arrived.
     windows: Vec<Window>,
     /// The cursor from which each resumed subscription is complete.
     complete: Vec<(Subscription, Cursor)>,
-    /// The number of holds that have ended, so that an answer for one of them is recognised.
+    /// The number of holds that have ended, so that an answer for an earlier hold is recognised.
     released: u64,
-    /// Whether the connection received nothing for a while, and its client does not know yet.
+    /// Whether the connection was paused, and its client must still be notified.
     is_interrupted: bool,
 }
 
 /// The items that wait while events are held back.
 #[derive(Default)]
 struct Hold {
-    /// The scope for which the journal is being read, and the number of items that waited before.
+    /// The scope for which the journal is being read, and the number of items that precede the replay.
     reading: Option<(ReplayScope, usize)>,
     /// Whether the authorizer is being asked about the first item.
     is_asking: bool,
     waiting: VecDeque<HeldItem>,
-    /// The number of replayed events among them.
+    /// The number of replayed events among the waiting items.
     replayed: usize,
-    /// The number of live frames among them, and their bytes.
+    /// The number of live frames among them, and of their bytes.
     frames: usize,
     bytes: usize,
-    /// When the client last took an item, in milliseconds of the node's clock.
+    /// The time at which the client last took an item, in milliseconds of the node's clock.
     progress_at: u64,
 }
 
 /// An item for the client.
 pub(crate) enum HeldItem {
-    /// An event that is judged when its turn comes.
+    /// An event that is judged before it is sent.
     Event(Arc<Event>),
-    /// An event that may be shown.
+    /// An event that may be sent.
     Allowed(Arc<Event>),
     /// A frame of a live event, or of no event.
     Frame(Bytes, Option<(Audience, Position)>),
@@ -62,7 +62,7 @@ pub(crate) enum HeldItem {
 struct Window {
     scope: ReplayScope,
     up_to: Cursor,
-    /// Whether nothing was replayed.
+    /// Whether the journal returned no events.
     is_empty: bool,
     /// Whether a subscription was resumed again: its earlier replay is not in this window.
     is_again: bool,
@@ -71,7 +71,7 @@ struct Window {
 }
 
 impl Window {
-    /// Whether this window covers all that `other` does.
+    /// Returns whether this window covers all events of `other`.
     fn includes(&self, other: &Self) -> bool {
         !self.is_again
             && self.scope == other.scope
@@ -79,7 +79,7 @@ impl Window {
             && self.up_to.number >= other.up_to.number
     }
 
-    /// Whether another subscription showed the event, so it was not replayed.
+    /// Returns whether another subscription showed the event, so that it was not replayed.
     fn is_shown_besides(&self, audience: &Audience, position: Position) -> bool {
         self.others.iter().any(|(other, complete)| {
             let is_complete =
@@ -88,7 +88,7 @@ impl Window {
         })
     }
 
-    /// Whether a live event was replayed, or is older than the cursor of the answer.
+    /// Returns whether a live event was replayed, or is older than the cursor of the answer.
     fn has(&self, audience: &Audience, position: Position) -> bool {
         self.up_to.epoch == position.epoch
             && position.number <= self.up_to.number
@@ -96,7 +96,7 @@ impl Window {
             && !self.is_shown_besides(audience, position)
     }
 
-    /// Whether a held item is such an event.
+    /// Returns whether a held item is such an event.
     fn has_held(&self, held: &HeldItem) -> bool {
         match held {
             HeldItem::Event(event) | HeldItem::Allowed(event) => {
@@ -140,11 +140,11 @@ impl Splice {
         hold.progress_at = now;
     }
 
-    /// Notes that the journal is read for `scope`.
+    /// Records that the journal is read for `scope`.
     pub(super) fn read(&mut self, scope: ReplayScope, now: u64) {
         self.hold(now);
         if let Some(hold) = &mut self.hold {
-            // Items that were held back since the handshake may be repeats.
+            // Before the first resume, all items since the handshake may be repeats.
             let before = if self.windows.is_empty() && self.complete.is_empty() {
                 0
             } else {
@@ -165,14 +165,14 @@ impl Splice {
         self.hold.is_some()
     }
 
-    /// Whether it waits for the journal or the authorizer.
+    /// Returns whether it waits for the journal or the authorizer.
     pub(super) fn is_awaiting(&self) -> bool {
         self.hold
             .as_ref()
             .is_some_and(|hold| hold.reading.is_some() || hold.is_asking)
     }
 
-    /// Whether the client has taken nothing for `patience`, although items wait for it.
+    /// Returns whether the client has taken nothing for `patience`, although items wait for it.
     pub(super) fn is_stuck(&self, now: u64, patience: u64) -> bool {
         self.hold.as_ref().is_some_and(|hold| {
             !hold.waiting.is_empty()
@@ -181,7 +181,7 @@ impl Splice {
         })
     }
 
-    /// Returns the number of live frames that wait, and their bytes.
+    /// Returns the number of live frames that wait, and of their bytes.
     pub(super) fn held(&self) -> (usize, usize) {
         self.hold
             .as_ref()
@@ -206,7 +206,7 @@ impl Splice {
         hold.waiting.push_back(waiting);
     }
 
-    /// Takes the answer of the journal. `named` are the resumed subscriptions, `others` the connection's other ones.
+    /// Takes the result of the journal. `named` are the resumed subscriptions, `others` the connection's other ones.
     pub(super) fn take(
         &mut self,
         replay: Replay,
@@ -244,7 +244,7 @@ impl Splice {
         let events: Vec<Arc<Event>> = replay.events.into_iter().filter(is_new).collect();
         let replayed = events.len();
         hold.take(events, before, &window);
-        let cursor = behind(since, (replay.present, replay.unrecovered), first);
+        let cursor = cursor_after(since, (replay.present, replay.unrecovered), first);
         let shows_more = replayed > 0 || again.len() < named.len();
         for subscription in named {
             self.forget(&subscription);
@@ -264,7 +264,7 @@ impl Splice {
         }
     }
 
-    /// Adds a window, and removes those that it includes: without newer events none would end, however often a client resumes.
+    /// Adds a window, and removes those that it includes: without newer events, windows would never end.
     fn add(&mut self, window: Window) {
         self.windows.retain(|other| !window.includes(other));
         if self.windows.len() >= MAX_WINDOWS {
@@ -281,12 +281,12 @@ impl Splice {
         !self.windows.is_empty()
     }
 
-    /// Whether a live event was replayed.
+    /// Returns whether a live event was replayed.
     pub(super) fn is_repeat(&mut self, audience: &Audience, position: Position) -> bool {
         if self.windows.is_empty() {
             return false;
         }
-        // Events arrive in the order of their numbers: one behind a window shows that all events in it have arrived.
+        // Events arrive in the order of their numbers: an event behind a window shows that the whole window has arrived.
         let is_before =
             |window: &Window| window.up_to.epoch == position.epoch && position.number <= window.up_to.number;
         self.windows.retain(is_before);
@@ -302,7 +302,7 @@ impl Splice {
             hold.frames -= 1;
             hold.bytes -= frame.len();
         } else {
-            hold.replayed = hold.replayed.saturating_sub(1); // they are first
+            hold.replayed = hold.replayed.saturating_sub(1); // replayed events are first
         }
         Some(next)
     }
@@ -319,7 +319,7 @@ impl Splice {
         hold.waiting.push_front(waiting);
     }
 
-    /// Notes that the authorizer is asked about the first item, and returns the number of the hold.
+    /// Records that the authorizer is asked about the first item, and returns the number of the hold.
     pub(super) fn begin_asking(&mut self) -> u64 {
         if let Some(hold) = &mut self.hold {
             hold.is_asking = true;
@@ -327,15 +327,15 @@ impl Splice {
         self.released
     }
 
-    /// Notes that the authorizer has answered for the hold of that number, and returns whether it lasts.
+    /// Records that the authorizer has answered, and returns whether the hold with this number lasts.
     pub(super) fn end_asking(&mut self, number: u64) -> bool {
         let hold = self.hold.as_mut().filter(|_| self.released == number);
         hold.map(|hold| hold.is_asking = false).is_some()
     }
 
-    /// Notes that the connection receives nothing for a while, which its client must learn.
+    /// Records that the connection is paused, so that its client is notified later.
     pub(super) fn interrupt(&mut self) {
-        self.lose();
+        self.mark_incomplete();
         self.is_interrupted = true;
     }
 
@@ -343,8 +343,8 @@ impl Splice {
         mem::take(&mut self.is_interrupted)
     }
 
-    /// Notes that an event was lost, so no resumed subscription is complete any more.
-    pub(super) fn lose(&mut self) {
+    /// Records that an event was lost, so that no resumed subscription is complete any more.
+    pub(super) fn mark_incomplete(&mut self) {
         self.complete.clear();
     }
 
@@ -355,7 +355,8 @@ impl Splice {
     }
 }
 
-/// Returns those of `named` that were resumed before: the events behind their cursors were shown. A rewind shows them again.
+/// Returns those of `named` that were resumed before, with their cursors: the events behind these were shown. A rewind shows them
+/// again.
 fn again(
     complete: &[(Subscription, Cursor)],
     since: Since,
@@ -383,9 +384,9 @@ fn with_cursors(
         .map(move |wanted| (wanted.clone(), complete_from(&wanted)))
 }
 
-/// Returns the cursor from which a connection has all events, after the answer of a journal at `present` whose first event is at
+/// Returns the cursor from which a connection has all events, after a replay by a journal at `present` whose first event is at
 /// `first`.
-fn behind(
+fn cursor_after(
     since: Since,
     (present, unrecovered): (Option<Cursor>, Option<Unrecovered>),
     first: Option<Position>,

@@ -9,52 +9,50 @@ use super::{
     subscriptions::{Subscriptions, Traits, shows_channel, shows_user},
 };
 
-/// One connection's identity and subscriptions. Its shard's directory keeps them in step with the index.
+/// One connection's identity and subscriptions. Its shard's directory keeps the index in step with them.
 #[derive(Default)]
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "each is a state of its own, and any may go with any"
-)]
+#[allow(clippy::struct_excessive_bools, reason = "the states are independent")]
 pub(crate) struct Subscriber {
-    /// Its verified identity. It stays after the credential has expired, because no other user may take its place.
+    /// Its verified identity. It stays after the credential has expired, because the connection cannot change its user.
     pub(crate) identity: Option<Arc<Identity>>,
     pub(crate) subscriptions: Option<Box<Subscriptions>>,
-    /// In one box, because only few connections have any.
+    /// In a box, because few connections have any.
     pub(super) extras: Option<Box<Extras>>,
-    /// Whether it counts among its user's connections on this node.
+    /// Whether the node counts it among the connections of its user.
     pub(crate) holds_user: bool,
     pub(crate) receives_user: bool,
     pub(crate) receives_everyone: bool,
-    /// Whether the credential has expired; it receives no events until there is a new one.
+    /// Whether the credential has expired. The connection then receives no events until there is a new one.
     pub(crate) is_paused: bool,
-    /// Whether it takes no events now, because it is paused or they are held back.
-    pub(super) is_shut: bool,
+    /// Whether it takes no events now, because it is paused or live events are held back.
+    pub(super) is_blocked: bool,
     /// Whether it was removed from its rooms and the index.
-    pub(crate) has_departed: bool,
+    pub(crate) is_deregistered: bool,
 }
 
+/// The parts of a subscriber that few connections have.
 #[derive(Default)]
 pub(super) struct Extras {
-    /// The subscriptions that end with a credential of their own.
-    borrowed: Borrowed,
-    /// Set if its events carry cursors.
+    /// The credentials of single subscriptions.
+    credentials: SubscriptionCredentials,
+    /// Set once its events carry cursors.
     pub(super) splice: Option<Splice>,
     /// The requests in its handshake, until its conversation has begun.
     pub(super) opening: Option<Box<Opening>>,
-    /// The refusal of its conversation, for a client that waits for its response.
+    /// The refusal of its conversation, for a client that still waits for its response.
     pub(super) refusal: Option<(u16, Box<str>)>,
 }
 
-/// Subscriptions by other credentials than the connection's own.
+/// The credentials of subscriptions that have another credential than the connection.
 #[derive(Default)]
-struct Borrowed {
+struct SubscriptionCredentials {
     each: Vec<(Channel, Arc<Identity>)>,
-    /// When to check them, in milliseconds since 1970: now (0), or when the first credential expires.
+    /// The time of the next check, in milliseconds since 1970: now (0), or the first expiry.
     due: u64,
 }
 
-impl Borrowed {
-    fn note(&mut self, channel: Channel, credential: Arc<Identity>) {
+impl SubscriptionCredentials {
+    fn set(&mut self, channel: Channel, credential: Arc<Identity>) {
         self.forget(&channel);
         self.each.push((channel, credential));
         self.due = 0;
@@ -64,7 +62,7 @@ impl Borrowed {
         self.each.retain(|(own, _)| own != channel);
     }
 
-    fn credential(&self, channel: &Channel) -> Option<&Identity> {
+    fn of(&self, channel: &Channel) -> Option<&Identity> {
         let mut each = self.each.iter();
         each.find_map(|(own, credential)| (own == channel).then_some(&**credential))
     }
@@ -90,7 +88,7 @@ impl Borrowed {
 
 impl Subscriber {
     /// Returns its identity, unless the credential has expired.
-    pub(crate) fn proven(&self) -> Option<&Arc<Identity>> {
+    pub(crate) fn valid_identity(&self) -> Option<&Arc<Identity>> {
         self.identity.as_ref().filter(|_| !self.is_paused)
     }
 
@@ -114,36 +112,36 @@ impl Subscriber {
         self.subscriptions.as_ref()?.get(wanted)
     }
 
-    /// Whether one of its subscriptions shows `channel`.
+    /// Returns whether one of its subscriptions shows `channel`.
     pub(crate) fn is_shown(&self, channel: &Channel) -> bool {
         self.all().any(|wanted| shows_channel(wanted, channel))
     }
 
-    fn borrowed(&self, channel: &Channel) -> Option<&Identity> {
-        self.extras.as_ref()?.borrowed.credential(channel)
+    fn subscription_credential(&self, channel: &Channel) -> Option<&Identity> {
+        self.extras.as_ref()?.credentials.of(channel)
     }
 
-    /// Whether it is subscribed to `channel` by a credential other than its own.
-    pub(crate) fn borrows(&self, channel: &Channel) -> bool {
-        self.borrowed(channel).is_some()
+    /// Returns whether its subscription to `channel` has another credential than the connection.
+    pub(crate) fn has_credential(&self, channel: &Channel) -> bool {
+        self.subscription_credential(channel).is_some()
     }
 
-    /// Returns the credential by which it receives `channel`: the subscription's, or else the connection's own.
+    /// Returns the credential by which it receives `channel`: the subscription's, or else the connection's.
     pub(crate) fn reader(&self, channel: &Channel) -> Option<&Identity> {
-        self.borrowed(channel).or(self.identity.as_deref())
+        self.subscription_credential(channel).or(self.identity.as_deref())
     }
 
-    /// Notes that it is subscribed to `channel` by `credential`.
-    pub(crate) fn borrow_from(&mut self, channel: Channel, credential: Arc<Identity>) {
+    /// Sets the credential of its subscription to `channel`.
+    pub(crate) fn set_credential(&mut self, channel: Channel, credential: Arc<Identity>) {
         let extras = self.extras.get_or_insert_default();
-        extras.borrowed.note(channel, credential);
+        extras.credentials.set(channel, credential);
     }
 
-    /// Notes that a subscription has ended.
+    /// Removes the credential and the cursor of a subscription that has ended.
     pub(crate) fn forget(&mut self, ended: &Subscription) {
         let Some(extras) = &mut self.extras else { return };
         if let Subscription::Channel(channel) = ended {
-            extras.borrowed.forget(channel);
+            extras.credentials.forget(channel);
         }
         if let Some(splice) = &mut extras.splice {
             splice.forget(ended);
@@ -162,17 +160,17 @@ impl Subscriber {
         self.extras.as_mut()?.splice.as_mut()
     }
 
-    /// Schedules a check of all borrowed credentials, because one was revoked.
-    pub(crate) fn lapse_soon(&mut self) {
+    /// Schedules a check of the subscriptions' credentials, because a credential was revoked.
+    pub(crate) fn recheck_credentials(&mut self) {
         if let Some(extras) = &mut self.extras {
-            extras.borrowed.due = 0;
+            extras.credentials.due = 0;
         }
     }
 
-    /// Returns the channels whose own credential has expired by `now`, in milliseconds since 1970, or `is_revoked`.
+    /// Returns the channels whose subscription's credential has expired by `now`, in milliseconds since 1970, or `is_revoked`.
     pub(crate) fn lapsed(&mut self, now: u64, is_revoked: impl Fn(&Identity) -> bool) -> Vec<Channel> {
         let extras = self.extras.as_mut();
-        extras.map_or_else(Vec::new, |extras| extras.borrowed.lapsed(now, is_revoked))
+        extras.map_or_else(Vec::new, |extras| extras.credentials.lapsed(now, is_revoked))
     }
 
     /// Returns whether it should receive its user's events, and those for everyone, by its dialect's rule and its subscriptions.
@@ -190,8 +188,8 @@ impl Subscriber {
         )
     }
 
-    /// Recomputes what its subscriptions show, after its identity has changed. `everyone` is whether a pattern may show events for
-    /// everyone, if that is known.
+    /// Recomputes the traits of its subscriptions, after its identity has changed. `everyone` is whether a pattern may show events
+    /// for everyone, if that is known.
     pub(crate) fn reassess(&mut self, everyone: Option<bool>) {
         let (Some(own), Some(identity)) = (&mut self.subscriptions, &self.identity) else {
             return;

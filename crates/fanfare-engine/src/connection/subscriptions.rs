@@ -3,8 +3,7 @@
 use ahash::AHashMap;
 use fanfare_core::{Channel, EVERYONE_CHANNEL, Pattern, Subscription, UserId, personal_names};
 
-/// The most subscriptions in a list; more are in a table. Most connections have few, and a table would be the largest part of an
-/// idle connection.
+/// The most subscriptions that are kept in a list instead of a hash map, which would be the largest part of an idle connection.
 const FEW: usize = 8;
 
 #[derive(Default)]
@@ -12,10 +11,10 @@ pub(crate) struct Subscriptions {
     few: Vec<(Subscription, Traits)>,
     #[allow(
         clippy::box_collection,
-        reason = "few have one, and all would pay for its size"
+        reason = "few connections have one, and all would have its size"
     )]
     many: Option<Box<AHashMap<Subscription, Traits>>>,
-    /// The number of those that show events for the connection's user, and for everyone.
+    /// The numbers of subscriptions that show events for the connection's user, and for everyone.
     pub(super) showing_user: u32,
     pub(super) showing_everyone: u32,
 }
@@ -75,7 +74,7 @@ impl Subscriptions {
         Some(traits)
     }
 
-    /// Recomputes what each shows.
+    /// Recomputes the traits of each subscription.
     pub(super) fn reassess(&mut self, assess: impl Fn(&Subscription, Traits) -> Traits) {
         let (mut users, mut everyone) = (0, 0);
         let few = self.few.iter_mut().map(|(wanted, traits)| (&*wanted, traits));
@@ -88,7 +87,7 @@ impl Subscriptions {
     }
 }
 
-/// Whether a subscription shows events for `user`.
+/// Returns whether a subscription shows events for `user`.
 pub(crate) fn shows_user(wanted: &Subscription, user: &UserId) -> bool {
     let matches = |pattern: &Pattern| {
         // `*` matches an id of any form.
@@ -103,7 +102,7 @@ pub(crate) fn shows_user(wanted: &Subscription, user: &UserId) -> bool {
     }
 }
 
-/// Whether a subscription shows events on `channel`.
+/// Returns whether a subscription shows events on `channel`.
 pub(crate) fn shows_channel(wanted: &Subscription, channel: &Channel) -> bool {
     match wanted {
         Subscription::Channel(own) => own == channel,
@@ -112,7 +111,7 @@ pub(crate) fn shows_channel(wanted: &Subscription, channel: &Channel) -> bool {
     }
 }
 
-/// Whether a subscription shows events for everyone, in a dialect that has a channel for them.
+/// Returns whether a subscription shows events for everyone, in a dialect that has a channel for them.
 pub(crate) fn shows_everyone(wanted: &Subscription) -> bool {
     match wanted {
         Subscription::Channel(channel) => **channel == *EVERYONE_CHANNEL,

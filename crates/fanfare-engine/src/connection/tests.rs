@@ -62,7 +62,7 @@ impl Pair {
             identity: Some(Arc::new(alice)),
             id: Uuid::nil(),
             user_agent: None,
-            successor: None,
+            guest: None,
             framing: Framing::WebSocket(None),
             opening: None,
         };
@@ -85,9 +85,9 @@ impl Pair {
         for step in steps {
             match self.server.perform(step, &mut self.codec, self.moment) {
                 None => {}
-                Some(Wish::Send(frame)) => self.server.queue_answer(frame, self.moment),
-                Some(Wish::Ask(command)) => {
-                    self.server.wait();
+                Some(DriverAction::Send(frame)) => self.server.queue_answer(frame, self.moment),
+                Some(DriverAction::Run(command)) => {
+                    self.server.begin_command();
                     self.asked.push(command);
                 }
             }
@@ -110,14 +110,14 @@ impl Pair {
             let count = self.chunk.min(self.sent.len());
             let mut bytes: Vec<u8> = self.sent.drain(..count).collect();
             let mut input = Input::new(&mut bytes);
-            let (mut done, moment) = (Done::default(), self.moment);
+            let (mut done, moment) = (TurnTotals::default(), self.moment);
             self.server.liveness.read(moment.ms);
             while self.server.is_readable() && !self.server.is_waiting() {
                 match receive(&mut self.server, &mut input, &mut self.codec, moment, &mut done) {
                     Received::Nothing => break,
                     Received::Steps(steps) => self.perform(steps),
                     Received::Ping(pong) => _ = self.server.queue(pong, moment),
-                    Received::Foreign(_) => unreachable!("there is one dialect"),
+                    Received::OtherDialect(_) => unreachable!("there is one dialect"),
                 }
             }
             let rest = input.rest().to_vec();
@@ -145,7 +145,7 @@ impl Pair {
 
     /// The node has done what was asked.
     fn answer(&mut self, answer: Result<Outcome, Denial>) {
-        self.server.resume(self.moment);
+        self.server.end_command(self.moment);
         let steps = self.server.answered(answer, self.moment);
         self.perform(steps);
         self.drive();
@@ -237,10 +237,10 @@ fn a_stream_means_the_same_however_it_is_cut() {
 #[test]
 fn nothing_is_awaited_behind_the_close_frames_of_both_sides() {
     let close = encode::masked_frame(Opcode::Close, &[3, 232], KEY);
-    for (behind, parted) in [("", true), ("something", false)] {
+    for (behind, client_closed) in [("", true), ("something", false)] {
         let mut pair = Pair::new(settings());
         pair.send(&[&close[..], behind.as_bytes()].concat());
-        assert_eq!(pair.server.has_parted(), parted, "{behind}");
+        assert_eq!(pair.server.has_client_closed(), client_closed, "{behind}");
     }
 }
 

@@ -87,7 +87,7 @@ pub struct ObserveFigures {
     pub traces_evicted: u64,
     /// Connections that were not recorded since the start.
     pub connections_left_out: u64,
-    /// Connections whose sockets are looked at now.
+    /// Connections whose sockets are examined now.
     pub connections_followed: u64,
     /// Tails now.
     pub tails: u64,
@@ -98,7 +98,7 @@ pub struct ObserveFigures {
 }
 
 pub(crate) struct Observers {
-    /// Whether there is an armed trace or a tail. An armed trace that has expired counts until the next event.
+    /// Whether there is an armed trace or a tail. An expired trace counts until the next event.
     is_watching: AtomicBool,
     pub(crate) traces: Traces,
     tails: Tails,
@@ -125,7 +125,7 @@ impl Observers {
         armed
     }
 
-    /// Copies arriving `events` to the tails, and returns the traces of those that are traced, each with its place.
+    /// Copies arriving `events` to the tails. Returns the traces of the traced ones, each with the event's index.
     pub(crate) fn received(&self, node: Uuid, events: &[Event], now: SystemTime) -> Vec<(u32, Arc<Traced>)> {
         self.refresh();
         let mut traced = Vec::new();
@@ -136,7 +136,7 @@ impl Observers {
         traced
     }
 
-    /// Opens a tail; `None` if there are as many as there may be.
+    /// Opens a tail; returns `None` if there are too many.
     pub(crate) fn open_tail(&self, subjects: Vec<Subject>) -> Option<Arc<TailQueue>> {
         let tail = self.tails.open(subjects);
         self.refresh();
@@ -163,8 +163,8 @@ impl Observers {
         }
     }
 
-    /// Sets the flag. Of two concurrent calls, one may leave it set for nothing, which the next event corrects, or clear it just
-    /// after a trace or tail began; so each checks once more.
+    /// Sets the flag. A concurrent call may clear it just after a trace or tail began, so each call checks once more. A flag that
+    /// stays set for nothing is cleared at the next event.
     fn refresh(&self) {
         let is_watched = || self.traces.sizes().0 > 0 || self.tails.len() > 0;
         self.is_watching.store(is_watched(), Relaxed);

@@ -1,4 +1,4 @@
-//! The trace of an event on one node. Nodes exchange these forms.
+//! The trace of an event on one node, in the form that nodes exchange.
 
 use fanfare_core::{Event, policy::DecidingRule};
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use uuid::Uuid;
 pub struct EventTrace {
     /// The node.
     pub node: Uuid,
-    /// When the node first recorded it, in microseconds of Unix time.
+    /// The time at which the node began the trace, in microseconds of Unix time.
     pub recorded_at_us: u64,
     /// The armed traces that recorded it.
     pub arms: Vec<Uuid>,
@@ -17,7 +17,7 @@ pub struct EventTrace {
     pub focus: Option<Box<str>>,
     /// The event, without its data.
     pub event: TracedEvent,
-    /// How the event entered the cluster, if it entered on this node.
+    /// The entry of the event into the cluster, if it entered on this node.
     pub entry: Option<EntryTrace>,
     /// Its delivery on this node, if it arrived here.
     pub delivery: Option<DeliveryTrace>,
@@ -34,7 +34,7 @@ pub struct TracedEvent {
     pub user: Option<Box<str>>,
     /// The channel that it is on. Without a user and a channel it is for everyone.
     pub channel: Option<Box<str>>,
-    /// When it was published, in milliseconds of Unix time.
+    /// The time of publication, in milliseconds of Unix time.
     pub published_at_ms: u64,
     /// The sender.
     pub sender: Option<Box<str>>,
@@ -42,22 +42,22 @@ pub struct TracedEvent {
     pub sending_connection: Option<Uuid>,
     /// The length of its data, in bytes.
     pub data_bytes: usize,
-    /// The number of users that alone may see it; `None` if it is not private.
+    /// The number of users that a private event is for; `None` if it is not private.
     pub private_to: Option<usize>,
     /// The connection that does not receive it.
     pub except: Option<Uuid>,
 }
 
-/// How an event entered.
+/// The entry of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EntryTrace {
     /// The door.
     pub door: Box<str>,
     /// The dialect, if a client or a dialect's own route published it.
     pub dialect: Option<Box<str>>,
-    /// When, in microseconds of Unix time by the clock of this node.
+    /// The time of the entry, in microseconds of Unix time by the clock of this node.
     pub at_us: u64,
-    /// Why a client was allowed to publish it, in a sentence.
+    /// The reason why a client was allowed to publish it, in a sentence.
     pub allowed_by: Option<Box<str>>,
     /// The rule that allowed it.
     pub rule: Option<TraceRule>,
@@ -68,7 +68,7 @@ pub struct EntryTrace {
 pub struct TraceSummary {
     /// The event, without its data.
     pub event: TracedEvent,
-    /// When the node first recorded it, in microseconds of Unix time.
+    /// The time at which the node began the trace, in microseconds of Unix time.
     pub recorded_at_us: u64,
     /// The armed traces that recorded it.
     pub arms: Vec<Uuid>,
@@ -77,7 +77,7 @@ pub struct TraceSummary {
 /// The outcome of an event on one node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliveryTrace {
-    /// When it arrived, in microseconds of Unix time by the clock of this node.
+    /// The time of its arrival, in microseconds of Unix time by the clock of this node.
     pub at_us: u64,
     /// The shards that may have receivers.
     pub shards: usize,
@@ -91,7 +91,7 @@ pub struct DeliveryTrace {
     pub dropped: u64,
     /// Subscribed connections that were not allowed to receive it.
     pub filtered: u64,
-    /// The connections, in order; at most as many as the node records.
+    /// The recorded connections, in order.
     pub connections: Vec<ConnectionTrace>,
     /// Connections that are counted and not recorded, because there were too many.
     pub left_out: u64,
@@ -106,7 +106,7 @@ pub struct ConnectionTrace {
     pub dialect: Box<str>,
     /// Its user.
     pub user: Option<Box<str>>,
-    /// How far the event came.
+    /// The outcome.
     pub fate: Fate,
     /// The reason, in a sentence.
     pub reason: Option<Box<str>>,
@@ -118,11 +118,11 @@ pub struct ConnectionTrace {
     pub bytes_ahead: usize,
     /// The length of its frame, in bytes.
     pub frame_bytes: usize,
-    /// Until it was queued or written at once, in microseconds since the node received the event.
+    /// The time until it was queued or written at once, in microseconds since the node began the trace.
     pub queued_us: Option<u64>,
-    /// Until the socket had taken all of it, in the same way.
+    /// The time until the socket had taken all of it, in the same way.
     pub written_us: Option<u64>,
-    /// Until the peer of the socket had acknowledged all of it, in the same way.
+    /// The time until the peer of the socket had acknowledged all of it, in the same way.
     pub acknowledged_us: Option<u64>,
 }
 
@@ -198,7 +198,7 @@ impl TracedEvent {
 }
 
 impl Fate {
-    /// Whether the connection was not to receive the event although it is subscribed.
+    /// Returns whether the connection was not to receive the event although it is subscribed.
     pub fn is_filtered(self) -> bool {
         matches!(
             self,

@@ -1,4 +1,4 @@
-//! The events that an operator watches: of a user, on channels, for everyone, or of one id.
+//! The subjects that an operator watches: the events for a user, on channels, for everyone, or with one id.
 
 use fanfare_core::{
     Audience, BadName, Channel, EVERYONE_CHANNEL, Event, Interest, Pattern, Subscription, UserId,
@@ -6,22 +6,22 @@ use fanfare_core::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Which events are watched. Nodes exchange it.
+/// A set of events that an operator watches, in the form that nodes exchange.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Subject {
-    /// Those for this user.
+    /// The events for this user.
     User(Box<str>),
-    /// Those on every channel that this matches.
+    /// The events on every channel that this pattern matches.
     Channel(Pattern),
-    /// Those for everyone.
+    /// The events for everyone.
     Everyone,
-    /// The one of this id.
+    /// The event with this id.
     Event(Uuid),
 }
 
 impl Subject {
-    /// Returns the subject of a user's events.
+    /// Returns the subject for a user's events.
     ///
     /// # Errors
     /// If `id` is not a user's id.
@@ -29,7 +29,7 @@ impl Subject {
         UserId::new(id).map(|user| Self::User((*user).into()))
     }
 
-    /// Returns the subject of a channel, a pattern of channels, or a user's personal channel.
+    /// Returns the subject for a channel, a pattern of channels, or a user's personal channel.
     ///
     /// # Errors
     /// If `name` is neither a name nor a pattern.
@@ -53,7 +53,7 @@ impl Subject {
         }
     }
 
-    /// Returns the interest that a node requests so that these events reach it; `None` if they reach it anyway, or by no interest.
+    /// Returns the interest by which a node receives these events; `None` if it receives them in any case, or by no interest.
     pub(crate) fn interest(&self) -> Option<Interest> {
         match self {
             Self::User(user) => UserId::new(user).ok().map(Interest::User),
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_what_they_cover() {
+    fn a_subject_covers_the_events_of_its_name() {
         let to = |name: &str| event(Audience::of_channel(name).unwrap());
         let everyone = event(Audience::Everyone);
         for (name, covered, not) in [
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_broker_is_asked_for() {
+    fn a_subject_needs_the_interest_in_its_events() {
         let user = |id: &str| Interest::User(UserId::new(id).unwrap());
         let channel = Channel::new("chat.a").unwrap();
         for (subject, interest) in [

@@ -14,7 +14,7 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{ObserveLimits, Subject};
 
-/// The time whose events a tail may show at once, after it had fewer.
+/// The time whose events a tail may return in a burst.
 const BURST: Duration = Duration::from_millis(100);
 
 /// An event in a tail.
@@ -22,7 +22,7 @@ const BURST: Duration = Duration::from_millis(100);
 pub struct TailedEvent {
     /// The event.
     pub event: Event,
-    /// Events right before it that the tail has lost, because its reader was too slow.
+    /// The number of events right before it that the tail has lost, because its reader was too slow.
     pub lost: u64,
 }
 
@@ -36,7 +36,7 @@ pub(crate) struct Tails {
 /// The events that wait for the reader of one tail.
 pub(crate) struct TailQueue {
     subjects: Vec<Subject>,
-    /// The time of one event at the tail's rate.
+    /// The time between two events at the tail's highest rate.
     pace: Duration,
     waiting: Mutex<Backlog>,
     arrived: Notify,
@@ -45,9 +45,9 @@ pub(crate) struct TailQueue {
 struct Backlog {
     events: VecDeque<TailedEvent>,
     bytes: usize,
-    /// Lost since the last event that was queued.
+    /// The number of events that were lost since the last queued one.
     lost: u64,
-    /// When the next event may be taken.
+    /// The time from which the next event may be taken.
     next_at: Instant,
 }
 
@@ -61,7 +61,7 @@ impl Tails {
         }
     }
 
-    /// Opens a tail; `None` if there are as many as there may be.
+    /// Opens a tail; returns `None` if there are too many.
     pub(super) fn open(&self, subjects: Vec<Subject>) -> Option<Arc<TailQueue>> {
         let mut all = locked(&self.all);
         if all.len() >= self.limits.max_tails {
@@ -134,7 +134,10 @@ impl TailQueue {
         }
     }
 
-    /// Returns the next event, or when there may be one; `None` if that is not known.
+    /// Takes the next event.
+    ///
+    /// # Errors
+    /// The time of the next attempt; `None` if the queue is empty.
     fn take(&self) -> Result<TailedEvent, Option<Instant>> {
         let mut waiting = locked(&self.waiting);
         let now = Instant::now();

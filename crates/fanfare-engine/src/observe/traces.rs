@@ -20,21 +20,21 @@ use super::{
 };
 use crate::clock::{unix_micros, unix_millis};
 
-/// How long an armed trace that has all its events continues to record their outcome.
+/// The time for which a trace that has all its events still records their outcome.
 const AFTERMATH: Duration = Duration::from_secs(5);
 
-/// An order to record the next events of some subjects, for a time. Nodes exchange it.
+/// An order to trace the next events of some subjects, in the form that nodes exchange.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceOrder {
     /// Its id.
     pub id: Uuid,
-    /// Which events.
+    /// The events to trace.
     pub subjects: Vec<Subject>,
     /// The user whose connections are recorded even if they do not match.
     pub user: Option<Box<str>>,
     /// The most events on each node.
     pub events: usize,
-    /// How long it is armed.
+    /// The time for which it is armed, in seconds.
     pub seconds: u64,
 }
 
@@ -54,7 +54,7 @@ struct Kept {
 pub(crate) struct Traces {
     limits: ObserveLimits,
     kept: Mutex<Kept>,
-    /// Whether an event was traced since the start. If not, `find` need not search.
+    /// Whether any event was traced since the start. If not, `find` need not search.
     is_used: AtomicBool,
     pub(super) evicted: AtomicU64,
     pub(super) refused: AtomicU64,
@@ -75,14 +75,14 @@ pub(crate) struct Traced {
     begun: Instant,
     /// The user whose connections are recorded even if they did not match.
     focus: Option<Box<str>>,
-    /// How many connections of that user, and of others, may still be recorded.
+    /// The numbers of connections of that user, and of other users, that may still be recorded.
     room_of_focus: AtomicUsize,
     room: AtomicUsize,
     trace: Mutex<EventTrace>,
     tallies: Arc<TraceTallies>,
 }
 
-/// The connections of a traced event whose sockets are examined. It ends with the trace, because an evicted trace is not shown.
+/// The connections of a traced event whose sockets are examined, until the trace is evicted.
 pub(crate) struct Followed {
     traced: Weak<Traced>,
     connections: usize,
@@ -120,7 +120,7 @@ impl Traces {
         true
     }
 
-    /// Returns the trace of `event` if it is traced; begins one if an armed trace asks for it.
+    /// Returns the trace of `event`, if an armed trace covers it; begins the trace at the first call.
     pub(crate) fn of(&self, node: Uuid, event: &Event, now: std::time::SystemTime) -> Option<Arc<Traced>> {
         let mut kept = locked(&self.kept);
         kept.prune();
@@ -166,7 +166,7 @@ impl Traces {
         Some(traced)
     }
 
-    /// Returns the trace of the event of that id, if one was begun and is still kept.
+    /// Returns the trace of the event with this id, if it is kept.
     pub(crate) fn find(&self, id: Uuid) -> Option<Arc<Traced>> {
         if !self.is_used.load(Relaxed) {
             return None;
@@ -174,7 +174,7 @@ impl Traces {
         locked(&self.kept).find(id)
     }
 
-    /// Returns the traced events, the latest first; those of one order only, if it is named.
+    /// Returns the traced events, the latest first; with `order`, those of one order.
     pub(crate) fn list(&self, order: Option<Uuid>, limit: usize) -> Vec<TraceSummary> {
         let kept = locked(&self.kept);
         let all = kept.ring.iter().rev().map(|traced| traced.summary());
@@ -189,7 +189,7 @@ impl Traces {
         (kept.arms.len(), kept.ring.len())
     }
 
-    /// Returns when the armed trace of that id ends, as far as is known now; `None` if it has ended.
+    /// Returns the time at which the armed trace with this id ends, which may become earlier; `None` if it has ended.
     pub(crate) fn armed_until(&self, order: Uuid) -> Option<Instant> {
         let mut kept = locked(&self.kept);
         kept.prune();
@@ -226,7 +226,7 @@ impl Arm {
         self.left > 0 && self.covers(event)
     }
 
-    /// Ends the order: no further event is traced. The outcome of its events is still recorded for a moment.
+    /// Ends the order: it traces no further events, and records the outcome of earlier ones for a while.
     fn end(&mut self) {
         self.left = 0;
         self.until = self.until.min(Instant::now() + AFTERMATH);
@@ -234,12 +234,12 @@ impl Arm {
 }
 
 impl Traced {
-    /// Records how the event entered. The first entry counts: a repeat of an id is not published again.
+    /// Records the entry of the event. The first entry counts: a repeated id is not published again.
     pub(crate) fn entered(&self, entry: EntryTrace) {
         locked(&self.trace).entry.get_or_insert(entry);
     }
 
-    /// Records that the event has arrived, for so many shards.
+    /// Records that the event has arrived, for `shards` shards.
     pub(crate) fn received(&self, at_us: u64, shards: usize) {
         let mut trace = locked(&self.trace);
         let delivery = trace.delivery.get_or_insert_default();
@@ -256,8 +256,8 @@ impl Traced {
         u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// Takes the place of a connection of `user` among those that are recorded; returns whether there was one. Connections of
-    /// the focused user have places of their own, so that a crowd does not hide them.
+    /// Reserves room for the record of a connection of `user`; returns whether there was any. The focused user has separate room, so
+    /// that a crowd does not hide its connections.
     pub(crate) fn has_room(&self, user: Option<&str>) -> bool {
         let is_focus = user.is_some() && user == self.focus();
         let room = if is_focus { &self.room_of_focus } else { &self.room };
@@ -265,7 +265,7 @@ impl Traced {
             .is_ok()
     }
 
-    /// Records the outcome at a connection for which there was [room](Self::has_room).
+    /// Adds the record of a connection for which there was [room](Self::has_room).
     pub(crate) fn record(&self, connection: ConnectionTrace) {
         let mut trace = locked(&self.trace);
         let delivery = trace.delivery.get_or_insert_default();
@@ -337,7 +337,7 @@ impl Followed {
         self.traced.upgrade()
     }
 
-    /// Reduces the number of followed connections.
+    /// Reduces the number of followed connections to `connections`.
     pub(crate) fn remain(&mut self, connections: usize) {
         let ended = self.connections.saturating_sub(connections);
         self.tallies.followed.fetch_sub(ended as u64, Relaxed);

@@ -22,15 +22,15 @@ fn overlapping_subscriptions_show_an_event_once() {
         let (mut alice, mut bob) = (world.connect("alice").await, world.connect("bob").await);
         assert_eq!(alice.ask("sub a.b a.* ** *.b").await, "sub: ok ok ok ok");
         assert_eq!(bob.ask("sub a.* **").await, "sub: ok ok");
-        assert_eq!(world.tell("a.b", "1").await, 2);
-        assert_eq!(world.tell("a.c", "2").await, 2);
+        assert_eq!(world.publish_on("a.b", "1").await, 2);
+        assert_eq!(world.publish_on("a.c", "2").await, 2);
         for client in [&mut alice, &mut bob] {
             client.receives(&["1", "2"]).await;
             client.receives_no_more().await;
         }
         for (left, heard) in [("a.b", 2), ("**", 2), ("*.b", 2), ("a.*", 1)] {
             assert_eq!(alice.ask(&format!("unsub {left}")).await, "unsub: ok");
-            assert_eq!(world.tell("a.b", "3").await, heard, "without {left}");
+            assert_eq!(world.publish_on("a.b", "3").await, heard, "without {left}");
             if heard == 2 {
                 alice.receives(&["3"]).await;
             }
@@ -122,7 +122,7 @@ fn patterns_show_what_their_connection_may_subscribe_to() {
             ("open.x", 3),
         ] {
             assert_eq!(
-                world.tell(channel, &format!("\"{channel}\"")).await,
+                world.publish_on(channel, &format!("\"{channel}\"")).await,
                 heard,
                 "{channel}"
             );

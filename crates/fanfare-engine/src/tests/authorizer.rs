@@ -17,7 +17,7 @@ fn only_the_connection_that_asks_the_authorizer_waits() {
         alice.say_all(&["sub a.b a.secret *.*", "hello"]).await;
         until(|| authorizer.asked().len() == 2).await;
         assert_eq!(
-            world.tell("a.b", "1").await,
+            world.publish_on("a.b", "1").await,
             0,
             "it hears nothing before it is answered"
         );
@@ -25,7 +25,7 @@ fn only_the_connection_that_asks_the_authorizer_waits() {
         assert_eq!(world.waiting(), 1);
         authorizer.gate.open();
         alice.receives(&["sub: ok forbidden ok", "hello"]).await;
-        assert_eq!(world.tell("a.b", "2").await, 1);
+        assert_eq!(world.publish_on("a.b", "2").await, 1);
         alice.receives(&["2"]).await;
     });
 }
@@ -60,22 +60,25 @@ fn what_a_pattern_matches_waits_for_the_answer_in_order() {
         let mut alice = world.connect("alice").await;
         assert_eq!(alice.ask("sub *.*").await, "sub: ok");
         for n in ["1", "2", "3"] {
-            assert_eq!(world.tell("a.b", n).await, 0);
-            assert_eq!(world.tell("a.secret", n).await, 0);
+            assert_eq!(world.publish_on("a.b", n).await, 0);
+            assert_eq!(world.publish_on("a.secret", n).await, 0);
         }
         alice.receives_no_more().await;
         authorizer.gate.open();
         alice.receives(&["1", "2", "3"]).await;
         // Now it is known.
         assert_eq!(
-            (world.tell("a.b", "4").await, world.tell("a.secret", "4").await),
+            (
+                world.publish_on("a.b", "4").await,
+                world.publish_on("a.secret", "4").await
+            ),
             (1, 0)
         );
         alice.receives(&["4"]).await;
         assert_eq!(authorizer.asked().len(), 2, "each is asked about once");
         // And again when that is forgotten.
         authorizer.forget();
-        assert_eq!(world.tell("a.b", "5").await, 0);
+        assert_eq!(world.publish_on("a.b", "5").await, 0);
         alice.receives(&["5"]).await;
         alice.receives_no_more().await;
     });
@@ -122,7 +125,7 @@ fn not_too_much_waits() {
         let mut alice = world.connect("alice").await;
         alice.ask("sub *.*").await;
         for n in 0..300 {
-            world.tell("a.b", &n.to_string()).await;
+            world.publish_on("a.b", &n.to_string()).await;
         }
         authorizer.gate.open();
         for n in 0..256 {
@@ -145,7 +148,7 @@ fn private_events_stay_private_while_they_wait() {
             ..on("messages.a", "1")
         };
         world.publish_all(vec![private]).await;
-        world.tell("messages.a", "2").await;
+        world.publish_on("messages.a", "2").await;
         authorizer.gate.open();
         alice.receives(&["1", "2"]).await;
         bob.receives(&["2"]).await;
@@ -177,7 +180,7 @@ fn an_announcement_waits_for_the_authorizers_answer_about_its_room() {
         for event in events {
             world.publish_all(vec![event]).await;
         }
-        world.tell("messages", "4").await; // behind the others, though alice may hear it
+        world.publish_on("messages", "4").await; // behind the others, though alice may hear it
         alice.receives_no_more().await;
         authorizer.gate.open();
         for client in [&mut alice, &mut bob] {
@@ -194,7 +197,7 @@ fn an_announcement_waits_for_the_authorizers_answer_about_its_room() {
         world
             .publish_all(vec![told_of("project:secret", "5"), told_of("project:1", "6")])
             .await;
-        world.tell("messages", "7").await;
+        world.publish_on("messages", "7").await;
         for client in [&mut alice, &mut bob] {
             client.receives(&["6", "7"]).await;
             client.receives_no_more().await;
@@ -226,7 +229,7 @@ fn events_about_a_room_on_another_channel_ask_for_both() {
 async fn undecided(world: &World) -> super::client::Client {
     let mut alice = world.connect("alice").await;
     alice.ask("sub *.*").await;
-    world.tell("a.b", "1").await;
+    world.publish_on("a.b", "1").await;
     alice
 }
 
@@ -236,10 +239,10 @@ fn later_events_do_not_overtake_those_that_wait_for_an_answer() {
     Setup::asking(&authorizer).run(|world| async move {
         let mut alice = undecided(&world).await;
         authorizer.learn("alice", "a.b");
-        assert_eq!(world.tell("a.b", "2").await, 0);
+        assert_eq!(world.publish_on("a.b", "2").await, 0);
         authorizer.gate.open();
         alice.receives(&["1", "2"]).await;
-        assert_eq!(world.tell("a.b", "3").await, 1);
+        assert_eq!(world.publish_on("a.b", "3").await, 1);
         alice.receives(&["3"]).await;
     });
 }

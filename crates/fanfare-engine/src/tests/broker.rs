@@ -17,7 +17,7 @@ fn a_subscription_holds_from_its_answer_on() {
             alice.say_all(&[asked, "hello"]).await;
             until(|| world.broker.interests().len() > 2).await;
             assert_eq!(
-                world.tell("a.b", "0").await,
+                world.publish_on("a.b", "0").await,
                 0,
                 "{asked}: nothing before the answer"
             );
@@ -26,7 +26,11 @@ fn a_subscription_holds_from_its_answer_on() {
             world.broker.confirm();
             let answer = alice.text().await;
             assert!(answer.ends_with("ok"), "{answer}");
-            assert_eq!(world.tell("a.b", "1").await, 1, "{asked}: all after the answer");
+            assert_eq!(
+                world.publish_on("a.b", "1").await,
+                1,
+                "{asked}: all after the answer"
+            );
             alice.receives(&["hello", "1"]).await;
         });
     }
@@ -57,16 +61,16 @@ fn the_second_on_a_channel_waits_like_the_first() {
             "sub: ok",
             "what is in force needs no waiting"
         );
-        assert_eq!(world.tell("a", "1").await, 2);
+        assert_eq!(world.publish_on("a", "1").await, 2);
         until(|| world.shard.len() == 1).await;
         // It stays in force until the last one leaves.
         assert_eq!(bob.ask("unsub a").await, "1");
         bob.receives(&["unsub: ok"]).await;
-        assert_eq!(world.tell("a", "2").await, 1);
+        assert_eq!(world.publish_on("a", "2").await, 1);
         carol.receives(&["1", "2"]).await;
         carol.ask("unsub a;sub a").await;
         carol.receives(&["sub: ok"]).await;
-        assert_eq!(world.tell("a", "3").await, 1);
+        assert_eq!(world.publish_on("a", "3").await, 1);
     });
 }
 

@@ -132,9 +132,9 @@ fn subscriptions_are_limited() {
             assert_eq!(alice.ask(asked).await, *answer, "{asked}");
         }
         let heard: Vec<u64> = vec![
-            world.tell("a", "1").await,
-            world.tell("c", "1").await,
-            world.tell("d", "1").await,
+            world.publish_on("a", "1").await,
+            world.publish_on("c", "1").await,
+            world.publish_on("d", "1").await,
         ];
         assert_eq!(heard, [0, 1, 0]);
     });
@@ -212,7 +212,7 @@ fn a_closed_connection_runs_no_command() {
         let mut alice = world.connect("alice").await;
         alice.say_all(&["end;sub a;join project:1;hello", "hello"]).await;
         assert_eq!(alice.close().await, (1000, "bye".into()));
-        assert_eq!(world.tell("a", "1").await, 0);
+        assert_eq!(world.publish_on("a", "1").await, 0);
         world.has_rooms(0).await;
     });
 }
@@ -244,7 +244,10 @@ fn a_client_over_its_rate_is_refused_and_its_messages_are_dropped() {
         let mut alice = world.connect("alice").await;
         alice.say_all(&["sub a", "two", "sub b", "four"]).await;
         alice.receives(&["sub: ok", "two", "limited", "limited"]).await;
-        assert_eq!((world.tell("a", "1").await, world.tell("b", "2").await), (1, 0));
+        assert_eq!(
+            (world.publish_on("a", "1").await, world.publish_on("b", "2").await),
+            (1, 0)
+        );
         alice.receives(&["1"]).await;
     });
 }

@@ -115,8 +115,11 @@ fn events_pause_until_the_same_user_is_back() {
             let events = [("alice", 0), ("*", 0)].map(|(to, _)| world.publish(to, "t", data));
             let [user, everyone] = events;
             let direct = (user.await.reach.matched, everyone.await.reach.matched);
-            let channels = (world.tell("a", data).await, world.tell("b.c", data).await);
-            (direct, channels, world.tell("project:1", data).await)
+            let channels = (
+                world.publish_on("a", data).await,
+                world.publish_on("b.c", data).await,
+            );
+            (direct, channels, world.publish_on("project:1", data).await)
         };
         assert_eq!(told("1").await, ((0, 0), (0, 0), 0));
         assert_eq!(alice.ask("who").await, "who: nobody");
@@ -140,7 +143,7 @@ fn a_new_credential_closes_what_it_does_not_open() {
         let renewed = format!("auth {}", token("alice", 60, &claims));
         assert_eq!(alice.ask(&renewed).await, "auth: alice");
         for (channel, heard) in [("staff.a", 0), ("staff.b", 0), ("project:1", 0), ("a", 1)] {
-            assert_eq!(world.tell(channel, "1").await, heard, "{channel}");
+            assert_eq!(world.publish_on(channel, "1").await, heard, "{channel}");
         }
         assert_eq!(alice.text().await, "1");
         assert_eq!(alice.ask("sub staff.a project:2").await, "sub: forbidden ok");
@@ -212,7 +215,7 @@ fn a_revoked_credential_ends_its_connections_and_opens_none() {
         assert_eq!(bob.ask("hello").await, "hello");
         let mut identity = who("alice", Duration::from_secs(60)).unwrap();
         identity.session = Some("one".into());
-        let seat = world.reserve_on(0, Some(identity)).await;
-        assert_eq!(seat.err(), Some(Refusal::BadCredential));
+        let guard = world.reserve_on(0, Some(identity)).await;
+        assert_eq!(guard.err(), Some(Refusal::BadCredential));
     });
 }

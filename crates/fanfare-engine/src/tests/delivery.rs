@@ -103,10 +103,10 @@ fn a_run_for_one_audience_is_counted_event_by_event() {
 #[test]
 fn events_before_the_socket_is_attached_are_kept() {
     in_world(settings(), |world| async move {
-        let seat = world.reserve("alice", Duration::from_secs(60)).await.unwrap();
+        let guard = world.reserve("alice", Duration::from_secs(60)).await.unwrap();
         assert_eq!(world.publish("alice", "t", "1").await.reach, reach(1, 1));
         let (mut client, server, _) = in_memory();
-        seat.serve(server, &[]);
+        guard.serve(server, &[]);
         assert_eq!(client.text().await, "1");
     });
 }

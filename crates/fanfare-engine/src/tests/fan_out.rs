@@ -148,7 +148,7 @@ fn a_connection_that_is_ended_receives_what_was_published_before() {
                 .as_ref()
                 .is_some_and(|own| &*own.user == "bob")
         };
-        assert_eq!(world.shard.end_those(Ending::Dismissed, is_bobs), 1);
+        assert_eq!(world.shard.end_matching(Ending::Dismissed, is_bobs), 1);
         assert_eq!(queued(&[fan_out.await.unwrap()]), [CROWD as u64 + 1]);
         assert_eq!(bob.text().await, "1");
         assert_eq!(bob.close().await.0, 1008);

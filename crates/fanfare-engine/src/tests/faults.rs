@@ -46,7 +46,10 @@ fn a_panic_out_of_turn_ends_that_connection_alone() {
         drop(alice);
         world.held(1).await;
         assert_eq!(
-            (world.tell("a", "1").await, world.tell("project:1", "2").await),
+            (
+                world.publish_on("a", "1").await,
+                world.publish_on("project:1", "2").await
+            ),
             (1, 1)
         );
         bob.receives(&["1", "2"]).await;

@@ -66,24 +66,24 @@ pub(super) fn lost(cursor: Cursor, reason: &str) -> String {
 #[test]
 fn what_was_missed_comes_before_what_is_live() {
     setup().run(|world: World| async move {
-        world.tell("chat.a", "1").await;
+        world.publish_on("chat.a", "1").await;
         let before = world.present();
-        world.tell("chat.a", "2").await;
-        world.tell("chat.b", "3").await;
-        world.tell("other", "4").await;
-        world.tell("chat.c", "5").await;
+        world.publish_on("chat.a", "2").await;
+        world.publish_on("chat.b", "3").await;
+        world.publish_on("other", "4").await;
+        world.publish_on("chat.c", "5").await;
         let mut client = world.connect("alice").await;
         let answer = client.ask(&format!("sub-since {before} chat.a chat.b")).await;
         assert_eq!(answer, format!("sub-since: ok ok {}", recovered(before, 2)));
         client.receives(&["2@2", "3@3"]).await;
-        world.tell("chat.a", "6").await;
-        world.tell("chat.c", "7").await;
+        world.publish_on("chat.a", "6").await;
+        world.publish_on("chat.c", "7").await;
         client.receives(&["6@5"]).await;
         client.receives_no_more().await;
         // What did not ask gets not one byte more.
         let mut other = world.connect("ben").await;
         assert_eq!(other.ask("sub chat.a").await, "sub: ok");
-        world.tell("chat.a", "8").await;
+        world.publish_on("chat.a", "8").await;
         other.receives(&["8"]).await;
         client.receives(&["8@7"]).await;
     });
@@ -115,15 +115,15 @@ fn a_handshake_resumes_the_users_events_and_those_for_everyone() {
 fn nothing_is_missed_or_repeated_while_the_journal_is_read() {
     setup().run(|world: World| async move {
         let before = world.present();
-        world.tell("chat.a", "1").await;
+        world.publish_on("chat.a", "1").await;
         for by in ["chat.a", "chat.*"] {
             world.broker.reads.shut();
             let mut client = world.connect("alice").await;
             client.say(&format!("sub-since {before} {by}")).await;
             world.holds_back().await;
             let count = world.broker.journal.figures().entries;
-            world.tell("chat.a", "10").await; // after the reading, before its answer
-            world.tell("other", "11").await;
+            world.publish_on("chat.a", "10").await; // after the reading, before its answer
+            world.publish_on("other", "11").await;
             world.broker.reads.open();
             let answer = client.text().await;
             assert_eq!(
@@ -147,7 +147,7 @@ fn a_connection_that_has_not_been_told_all_is_told_so() {
     setup().run(|world: World| async move {
         let before = world.present();
         for data in 0..150 {
-            world.tell("chat.a", &data.to_string()).await;
+            world.publish_on("chat.a", &data.to_string()).await;
         }
         let now = world.present();
         let mut client = world.connect("alice").await;
@@ -174,7 +174,7 @@ fn a_connection_that_has_not_been_told_all_is_told_so() {
 fn the_newest_can_be_had_without_a_cursor() {
     setup().run(|world: World| async move {
         for data in 0..5 {
-            world.tell("chat.a", &data.to_string()).await;
+            world.publish_on("chat.a", &data.to_string()).await;
         }
         let now = world.present();
         let mut client = world.connect("alice").await;
@@ -194,8 +194,8 @@ fn the_newest_can_be_had_without_a_cursor() {
 fn todays_rules_decide_what_is_replayed() {
     setup().run(|world: World| async move {
         let before = world.present();
-        world.tell("chat.secret", "1").await;
-        world.tell("chat.a", "2").await;
+        world.publish_on("chat.secret", "1").await;
+        world.publish_on("chat.a", "2").await;
         let private = Event {
             private_to: Some([UserId::new("ben").unwrap()].into()),
             ..on("chat.a", "3")
@@ -229,7 +229,7 @@ fn no_event_overtakes_one_that_the_authorizer_decides() {
     };
     setup.run(|world: World| async move {
         let before = world.present();
-        world.tell("chat.a", "1").await;
+        world.publish_on("chat.a", "1").await;
         let mut client = world.connect("alice").await;
         let answer = client.ask(&format!("sub-since {before} chat.*")).await;
         assert_eq!(answer, format!("sub-since: ok {}", recovered(before, 1)));
@@ -255,7 +255,7 @@ fn several_frames_resume_with_one_cursor() {
             .into_iter()
             .enumerate()
         {
-            world.tell(name, &at.to_string()).await;
+            world.publish_on(name, &at.to_string()).await;
         }
         let mut client = world.connect("alice").await;
         client.say(&format!("sub-since {before} chat.b")).await;
@@ -271,7 +271,7 @@ fn several_frames_resume_with_one_cursor() {
         client
             .receives(&[&format!("join-since: ok {}", recovered(before, 1)), "3@4"])
             .await;
-        world.tell("chat.b", "9").await;
+        world.publish_on("chat.b", "9").await;
         client.receives(&["9@5"]).await;
         client.receives_no_more().await;
     });
@@ -287,13 +287,13 @@ fn a_client_that_reads_slowly_is_replayed_all_within_its_queue() {
     setup.run(|world: World| async move {
         let before = world.present();
         for data in 0..90 {
-            world.tell("chat.a", &data.to_string()).await;
+            world.publish_on("chat.a", &data.to_string()).await;
         }
         let (mut client, control) = world.connect_controlled("alice").await;
         control.hold_for_client(0);
         client.say(&format!("sub-since {before} chat.a")).await;
         world.holds_back().await;
-        world.tell("chat.a", "90").await;
+        world.publish_on("chat.a", "90").await;
         let most = world
             .shard
             .connections
@@ -325,7 +325,7 @@ fn a_client_that_never_reads_is_ended() {
     setup.run(|world: World| async move {
         let before = world.present();
         for data in 0..90 {
-            world.tell("chat.a", &data.to_string()).await;
+            world.publish_on("chat.a", &data.to_string()).await;
         }
         let (mut client, control) = world.connect_controlled("alice").await;
         control.hold_for_client(0);

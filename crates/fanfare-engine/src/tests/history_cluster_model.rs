@@ -73,17 +73,17 @@ impl Site {
     async fn connect(&self) -> Client {
         let address: IpAddr = [127, 0, 0, 1].into();
         let admission = Admission::enter(&self.node, &self.node.dialects[0], address, None).await;
-        let seat = self.shard.reserve(NewConnection {
+        let guard = self.shard.reserve(NewConnection {
             admission: admission.unwrap(),
             identity: who("alice", LONG).map(Arc::new),
             id: Uuid::now_v7(),
             user_agent: None,
-            successor: None,
+            guest: None,
             framing: crate::Framing::WebSocket(None),
             opening: None,
         });
         let (client, server, _) = in_memory();
-        seat.await.unwrap().serve(server, &[]);
+        guard.await.unwrap().serve(server, &[]);
         client
     }
 }
@@ -323,7 +323,7 @@ impl Model {
     }
 
     /// Everything works again: all that was lost is found.
-    async fn settle(&mut self) {
+    async fn continue_command(&mut self) {
         self.hub.refuse_questions(0);
         for site in &self.sites {
             self.hub.set_cut(&site.name, false);
@@ -385,7 +385,7 @@ fn play(seed: u64) -> u32 {
                 model.step(&mut chance).await;
                 steps += 1;
             }
-            model.settle().await;
+            model.continue_command().await;
         }
         steps
     })

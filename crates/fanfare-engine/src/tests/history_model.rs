@@ -181,6 +181,6 @@ async fn play(world: World, mut chance: Chance) {
 
 async fn publish(world: &World, model: &mut Model, chance: &mut Chance) {
     let channel = chance.below(CHANNELS.len());
-    world.tell(CHANNELS[channel], "0").await;
+    world.publish_on(CHANNELS[channel], "0").await;
     model.0.push((world.present().number, channel));
 }

@@ -29,20 +29,20 @@ async fn short_lived(world: &World, asked: &str, answer: &str) -> Client {
 #[test]
 fn what_was_resumed_twice_comes_once() {
     setup().run(|world: World| async move {
-        world.tell("chat.a", "1").await;
+        world.publish_on("chat.a", "1").await;
         let before = world.present();
         for data in ["2", "3"] {
-            world.tell("chat.a", data).await;
+            world.publish_on("chat.a", data).await;
         }
         let mut client = world.connect("alice").await;
         let resume = format!("sub-since {before} chat.a");
         let answer = |count| format!("sub-since: ok {}", recovered(before, count));
         assert_eq!(client.ask(&resume).await, answer(2));
         client.receives(&["2@2", "3@3"]).await;
-        world.tell("chat.a", "4").await;
+        world.publish_on("chat.a", "4").await;
         client.receives(&["4@4"]).await;
         assert_eq!(client.ask(&resume).await, answer(0));
-        world.tell("chat.a", "5").await;
+        world.publish_on("chat.a", "5").await;
         client.receives(&["5@5"]).await;
         // What is behind an earlier cursor comes up to there.
         let start = fanfare_core::history::Cursor { number: 0, ..before };
@@ -67,7 +67,7 @@ fn what_was_lost_is_replayed_to_a_connection_that_resumes_again() {
         let resume = format!("sub-since {before} chat.a");
         let answer = |count| format!("sub-since: ok {}", recovered(before, count));
         assert_eq!(client.ask(&resume).await, answer(0));
-        world.tell("chat.a", "1").await;
+        world.publish_on("chat.a", "1").await;
         client.receives(&["1@1"]).await;
         let now = world.present();
         world.node.on_gap(Gap {
@@ -91,17 +91,17 @@ fn a_paused_connection_learns_that_it_may_have_missed_events() {
         for client in [&mut asked, &mut other] {
             client.receives(&["expired"]).await;
         }
-        world.tell("chat.a", "1").await;
+        world.publish_on("chat.a", "1").await;
         let now = world.present();
         world.broker.reads.shut();
         asked.say(&auth()).await;
         asked.receives(&["auth: alice"]).await;
         until(|| world.waiting() == 1).await;
-        world.tell("chat.a", "2").await; // behind the place that it is told
+        world.publish_on("chat.a", "2").await; // behind the place that it is told
         world.broker.reads.open();
         asked.receives(&[&lost(now, "expired"), "2@2"]).await;
         assert_eq!(other.ask(&auth()).await, "auth: alice");
-        world.tell("chat.a", "3").await;
+        world.publish_on("chat.a", "3").await;
         asked.receives(&["3@3"]).await;
         other.receives(&["3"]).await;
         // Once.
@@ -123,7 +123,7 @@ fn a_paused_connection_that_asks_for_all_is_told_in_the_answer() {
         let first = format!("sub-since: ok {}", recovered(start, 0));
         let mut alice = short_lived(&world, "sub-since now chat.a", &first).await;
         alice.receives(&["expired"]).await;
-        world.tell("chat.a", "1").await;
+        world.publish_on("chat.a", "1").await;
         alice.say(&format!("{};resume {start}", auth())).await;
         let answer = format!("resume: ok {}", recovered(start, 1));
         alice.receives(&["auth: alice", &answer, "1@1"]).await;
@@ -140,9 +140,9 @@ fn an_answer_for_an_earlier_hold_changes_nothing() {
     };
     setup.run(|world: World| async move {
         let start = world.present();
-        world.tell("chat.a", "1").await;
+        world.publish_on("chat.a", "1").await;
         let middle = world.present();
-        world.tell("chat.b", "2").await;
+        world.publish_on("chat.b", "2").await;
         let first = format!("sub-since: ok {}", recovered(start, 2));
         let mut alice = short_lived(&world, &format!("sub-since {start} chat.*"), &first).await;
         alice.receives(&["expired"]).await;

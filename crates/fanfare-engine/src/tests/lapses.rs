@@ -46,15 +46,15 @@ fn a_credential_opens_one_channel() {
         }
         let asked = format!("sub-by project:1 {}", of("alice", "project:1", 60));
         assert_eq!(nobody.ask(&asked).await, "sub-by: other_user");
-        assert_eq!(world.tell("project:1", "1").await, 1);
+        assert_eq!(world.publish_on("project:1", "1").await, 1);
         alice.receives(&["1"]).await;
         // A credential of the connection that does not open the room leaves the subscription.
         let own = format!("auth {}", token("alice", 60, &Value::Null));
         assert_eq!(alice.ask(&own).await, "auth: alice");
-        assert_eq!(world.tell("project:1", "2").await, 1);
+        assert_eq!(world.publish_on("project:1", "2").await, 1);
         alice.receives(&["2"]).await;
         assert_eq!(alice.ask("unsub project:1").await, "unsub: ok");
-        assert_eq!(world.tell("project:1", "3").await, 0);
+        assert_eq!(world.publish_on("project:1", "3").await, 0);
     });
 }
 
@@ -68,8 +68,8 @@ fn a_subscription_ends_with_its_credential() {
             assert_eq!(alice.ask(&asked).await, "sub-by: ok");
         }
         alice.receives(&["lapsed project:1"]).await;
-        assert_eq!(world.tell("project:1", "1").await, 0);
-        assert_eq!(world.tell("project:2", "2").await, 1);
+        assert_eq!(world.publish_on("project:1", "1").await, 0);
+        assert_eq!(world.publish_on("project:2", "2").await, 1);
         alice.receives(&["2"]).await;
     });
 }
@@ -96,7 +96,7 @@ fn a_subscription_ends_when_its_credential_is_revoked() {
         alice.receives(&["lapsed project:1"]).await;
         world.revoke("two");
         alice.receives(&["lapsed project:2"]).await;
-        assert_eq!(world.tell("project:1", "1").await, 0);
+        assert_eq!(world.publish_on("project:1", "1").await, 0);
     });
 }
 
@@ -131,7 +131,7 @@ fn what_waited_for_an_answer_is_not_shown_once_the_credential_lapsed() {
         authorizer.gate.open();
         until(|| world.shard.undecided.borrow().is_empty()).await;
         // Her own credential opens other channels, and not this one.
-        world.tell("a.b", "2").await;
+        world.publish_on("a.b", "2").await;
         alice.receives(&["2"]).await;
         alice.receives_no_more().await;
     });
@@ -162,7 +162,7 @@ fn a_subscription_of_its_own_right_does_not_lapse() {
         world.revoke("one");
         alice.receives(&["lapsed a.4"]).await;
         for channel in ["a.1", "a.2", "project:3"] {
-            assert_eq!(world.tell(channel, "1").await, 1, "{channel}");
+            assert_eq!(world.publish_on(channel, "1").await, 1, "{channel}");
             alice.receives(&["1"]).await;
         }
     });
@@ -176,7 +176,7 @@ fn a_credential_gives_no_right_but_its_own() {
         assert_eq!(alice.ask(&asked).await, "sub-by: ok");
         assert_eq!(alice.ask("sub project:1").await, "sub: forbidden");
         assert_eq!(alice.ask("join project:1").await, "join: forbidden");
-        assert_eq!(world.tell("project:1", "1").await, 1);
+        assert_eq!(world.publish_on("project:1", "1").await, 1);
         alice.receives(&["1"]).await;
     });
 }
@@ -201,7 +201,7 @@ fn a_renewal_is_judged_like_the_first_time() {
         authorizer.forget();
         assert_eq!(alice.ask(&asked).await, "sub-by: forbidden");
         assert_eq!(alice.ask("sub a.secret").await, "sub: forbidden");
-        assert_eq!(world.tell("a.secret", "1").await, 1);
+        assert_eq!(world.publish_on("a.secret", "1").await, 1);
         alice.receives(&["1"]).await;
     });
 }

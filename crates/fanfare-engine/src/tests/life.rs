@@ -108,9 +108,9 @@ fn an_upgrade_that_never_completes_leaves_nothing() {
 #[test]
 fn a_connection_ends_with_its_token() {
     in_world(settings(), |world| async move {
-        let seat = world.reserve("alice", Duration::from_millis(300)).await.unwrap();
+        let guard = world.reserve("alice", Duration::from_millis(300)).await.unwrap();
         let (mut client, server, _) = in_memory();
-        seat.serve(server, &[]);
+        guard.serve(server, &[]);
         assert_eq!(client.close().await, (1008, "token_expired".into()));
     });
 }
@@ -190,13 +190,13 @@ fn a_drain_ends_every_connection() {
 #[test]
 fn a_connection_that_is_ended_during_its_start_receives_the_close() {
     in_world(settings(), |world| async move {
-        let seat = world.reserve("alice", Duration::from_secs(60)).await.unwrap();
+        let guard = world.reserve("alice", Duration::from_secs(60)).await.unwrap();
         world.publish("alice", "t", "1").await;
         world.node.drain(Duration::ZERO);
         // Nothing is delivered any more to one that is closing.
         assert_eq!(world.publish("alice", "t", "2").await.reach.matched, 0);
         let (mut client, server, _) = in_memory();
-        seat.serve(server, &[]);
+        guard.serve(server, &[]);
         assert_eq!(client.text().await, "1");
         assert_eq!(client.close().await, (1008, "shutting_down".into()));
     });

@@ -62,7 +62,7 @@ async fn try_all(world: &World, authorizer: &FakeAuthorizer, client: &mut Client
         if !is_cached {
             authorizer.forget();
         }
-        world.tell(name, "2").await;
+        world.publish_on(name, "2").await;
         if may_read {
             client.receives(&["2"]).await;
         }

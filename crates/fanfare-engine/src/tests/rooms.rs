@@ -8,7 +8,7 @@ use crate::directory::Grant;
 
 use super::world::{Setup, World, in_world, on, settings, until};
 use crate::{
-    DialectSettings, Seat,
+    ConnectionGuard, DialectSettings,
     connection::{Connection, Traits},
     interest_guard::InterestGuard,
 };
@@ -60,7 +60,7 @@ fn a_subscriber_may_join_and_leaves_both() {
         }
         alice.receives(&["1"]).await;
         assert_eq!(alice.ask("leave project:1").await, "leave: ok");
-        assert_eq!(world.tell("project:1", "2").await, 0);
+        assert_eq!(world.publish_on("project:1", "2").await, 0);
     });
 }
 
@@ -170,7 +170,9 @@ fn a_connection_that_ends_while_it_enters_leaves_no_member() {
         world.broker.carries.shut();
         loud.say("join project:1").await;
         until(|| world.waiting() == 1).await;
-        let ended = world.shard.end_those(Ending::Dismissed, Connection::is_waiting);
+        let ended = world
+            .shard
+            .end_matching(Ending::Dismissed, Connection::is_waiting);
         assert_eq!(ended, 1);
         assert_eq!(loud.close().await.0, 1008);
         drop(loud);
@@ -226,7 +228,7 @@ fn a_join_can_ask_for_the_list_of_members() {
 }
 
 /// Connections that have joined one room without a word; no socket is behind them.
-async fn crowd(world: &World, count: usize) -> Vec<Seat> {
+async fn crowd(world: &World, count: usize) -> Vec<ConnectionGuard> {
     let room = Channel::new("project:1").unwrap();
     let mut seats = Vec::new();
     for n in 0..count {
@@ -241,7 +243,7 @@ async fn crowd(world: &World, count: usize) -> Vec<Seat> {
     for slot in 0..count {
         let (key, driver) = connections.in_slot(slot).unwrap();
         let connection = &mut driver.connection;
-        let (hold, _) = InterestGuard::channel(&world.node, 0, &room);
+        let (guard, _) = InterestGuard::channel(&world.node, 0, &room);
         world.broker.rooms.enter(Entry {
             room: room.clone(),
             member: Member::new(connection.subscriber.identity.as_ref().unwrap(), "plain"),
@@ -254,7 +256,7 @@ async fn crowd(world: &World, count: usize) -> Vec<Seat> {
         };
         let grant = Grant {
             wanted: Subscription::Channel(room.clone()),
-            hold: Some(hold),
+            guard: Some(guard),
             traits,
         };
         world.shard.directory.subscribe(key, connection, grant);

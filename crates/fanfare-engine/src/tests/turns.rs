@@ -38,7 +38,7 @@ fn one_turn(world: &World, mut bytes: Vec<u8>) -> (usize, u64) {
     let mut tools = world.shard.tools.borrow_mut();
     let mut turn = Turn::new(&world.shard, only, &mut tools.codec, world.node.now());
     let left = serve::receive(&mut turn, &mut bytes);
-    (left, turn.done.work)
+    (left, turn.totals.work)
 }
 
 #[test]
@@ -60,14 +60,14 @@ fn a_turn_ends_when_its_work_is_done() {
         ),
     ] {
         in_world(roomy(), |world| async move {
-            let seat = world.reserve("alice", Duration::from_secs(60)).await.unwrap();
+            let guard = world.reserve("alice", Duration::from_secs(60)).await.unwrap();
             let bytes = frames.concat().repeat(200_000 / frames.concat().len());
             let size = bytes.len();
             let (left, work) = one_turn(&world, bytes);
             assert!(left > 0 && left < size, "{kind}: {left} of {size} left");
             let most = work::TURN + largest + 20_000;
             assert!(work < most, "{kind}: {work}");
-            drop(seat);
+            drop(guard);
         });
     }
 }
@@ -86,7 +86,7 @@ fn unread_messages_count_as_work() {
         };
         let message = packed.clone();
         in_world(settings, |world| async move {
-            let seat = world.reserve("alice", Duration::from_secs(60)).await.unwrap();
+            let guard = world.reserve("alice", Duration::from_secs(60)).await.unwrap();
             for driver in world.shard.connections.borrow_mut().iter_mut() {
                 driver
                     .connection
@@ -101,7 +101,7 @@ fn unread_messages_count_as_work() {
             let (left, _) = one_turn(&world, message.repeat(100));
             let taken = 100 - left / message.len();
             assert_eq!(taken, 1, "{kind}");
-            drop(seat);
+            drop(guard);
         });
     }
 }

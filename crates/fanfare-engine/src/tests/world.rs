@@ -21,8 +21,8 @@ use super::{
     plain::{PLAIN, Plain},
 };
 use crate::{
-    Admission, Clock, Conflict, DialectSettings, Mounting, NewConnection, Node, NodeOptions, ObserveLimits,
-    Seat, Shard, ShardHandle, clock::unix_millis,
+    Admission, Clock, Conflict, ConnectionGuard, DialectSettings, Mounting, NewConnection, Node, NodeOptions,
+    ObserveLimits, Shard, ShardHandle, clock::unix_millis,
 };
 
 const AN_HOUR: Duration = Duration::from_secs(3600);
@@ -174,11 +174,15 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) async fn reserve(&self, user: &str, lives: Duration) -> Result<Seat, Refusal> {
+    pub(super) async fn reserve(&self, user: &str, lives: Duration) -> Result<ConnectionGuard, Refusal> {
         self.reserve_on(0, who(user, lives)).await
     }
 
-    pub(super) async fn reserve_on(&self, shard: usize, who: Option<Identity>) -> Result<Seat, Refusal> {
+    pub(super) async fn reserve_on(
+        &self,
+        shard: usize,
+        who: Option<Identity>,
+    ) -> Result<ConnectionGuard, Refusal> {
         self.reserve_named(shard, who, None).await
     }
 
@@ -188,7 +192,7 @@ impl World {
         shard: usize,
         who: Option<Identity>,
         name: Option<&str>,
-    ) -> Result<Seat, Refusal> {
+    ) -> Result<ConnectionGuard, Refusal> {
         self.reserve_asking((shard, None), who, name).await
     }
 
@@ -198,7 +202,7 @@ impl World {
         (shard, resume): (usize, Option<Since>),
         who: Option<Identity>,
         name: Option<&str>,
-    ) -> Result<Seat, Refusal> {
+    ) -> Result<ConnectionGuard, Refusal> {
         let address: IpAddr = [127, 0, 0, 1].into();
         let admission = Admission::enter(&self.node, &self.node.dialects[0], address, name).await?;
         self.shards[shard]
@@ -207,7 +211,7 @@ impl World {
                 identity: who.map(Arc::new),
                 id: Uuid::now_v7(),
                 user_agent: None,
-                successor: self.node.dialects.get(1).cloned(),
+                guest: self.node.dialects.get(1).cloned(),
                 framing: crate::Framing::WebSocket(None),
                 opening: resume.map(|since| {
                     Box::new(Opening {
@@ -221,10 +225,10 @@ impl World {
 
     /// A connection of `user` that asks in its handshake for what it missed.
     pub(super) async fn connect_since(&self, user: &str, since: Since) -> Client {
-        let seat = self
+        let guard = self
             .reserve_asking((0, Some(since)), who(user, AN_HOUR), None)
             .await;
-        self.serve(seat).await
+        self.serve(guard).await
     }
 
     /// A connection of `user`, served, and its client's socket. The empty name is nobody's; `alice+staff` is alice with
@@ -245,8 +249,8 @@ impl World {
     /// The same, with a say in how much reaches the client.
     pub(super) async fn connect_controlled(&self, user: &str) -> (Client, Control) {
         let (client, server, control) = in_memory();
-        let seat = self.reserve(user, AN_HOUR).await;
-        seat.unwrap().serve(server, &[]);
+        let guard = self.reserve(user, AN_HOUR).await;
+        guard.unwrap().serve(server, &[]);
         (client, control)
     }
 
@@ -260,14 +264,14 @@ impl World {
         self.broker.journal.read(&query).present.unwrap()
     }
 
-    async fn serve(&self, seat: Result<Seat, Refusal>) -> Client {
+    async fn serve(&self, guard: Result<ConnectionGuard, Refusal>) -> Client {
         let (client, server) = if self.is_real {
             sockets().await
         } else {
             let (client, server, _) = in_memory();
             (client, server)
         };
-        seat.unwrap().serve(server, &[]);
+        guard.unwrap().serve(server, &[]);
         client
     }
 
@@ -281,7 +285,7 @@ impl World {
     }
 
     /// Publishes to the channel, and answers how many connections took it.
-    pub(super) async fn tell(&self, channel: &str, data: &str) -> u64 {
+    pub(super) async fn publish_on(&self, channel: &str, data: &str) -> u64 {
         self.publish_all(vec![on(channel, data)]).await[0].reach.queued
     }
 
@@ -297,7 +301,7 @@ impl World {
     /// Ends a login session on all nodes, and what it holds on this one.
     pub(super) fn revoke(&self, session: &str) {
         self.node.terminate_session(session);
-        self.node.end_refused();
+        self.node.end_revoked();
     }
 
     /// Waits until the first shard holds that many connections.

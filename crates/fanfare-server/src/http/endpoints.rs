@@ -101,7 +101,8 @@ async fn carry_out(
         Plan::Publish(mut event, then) => {
             event.traceparent = traceparent;
             let events = std::slice::from_ref(&*event);
-            site.node.note_entry("dialect_route", Some(mounted.name), events);
+            site.node
+                .record_entry("dialect_route", Some(mounted.name), events);
             let options = PublishOptions { receipt: true };
             let published = site.node.publish(vec![*event], options, Conflict::Wait).await;
             let receipt = published.ok().and_then(|receipts| receipts.first().copied());

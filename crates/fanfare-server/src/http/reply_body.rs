@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use fanfare_engine::{Seat, Transport};
+use fanfare_engine::{ConnectionGuard, Transport};
 use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::{
@@ -100,10 +100,10 @@ impl Body for ReplyBody {
 /// Takes over the socket, and the bytes that the client has sent after its request.
 pub(super) type HandOver = Box<dyn FnOnce(Box<dyn ByteStream>, Bytes)>;
 
-/// Lets the connection of `seat` take over the socket. Hyper's memory for the request is freed before the connection's own
+/// Lets the connection of `guard` take over the socket. Hyper's memory for the request is freed before the connection's own
 /// long-lived, small task begins.
-pub(super) fn hand_over_to(seat: Seat) -> HandOver {
-    Box::new(|socket, sent| seat.serve(socket.into_transport(), &sent))
+pub(super) fn hand_over_to(guard: ConnectionGuard) -> HandOver {
+    Box::new(|socket, sent| guard.serve(socket.into_transport(), &sent))
 }
 
 /// A socket below HTTP.

@@ -202,7 +202,7 @@ impl Mount {
     }
 
     /// Returns the dialect that a connection of `chosen` may switch to.
-    pub(super) fn successor(&self, chosen: &MountedDialect) -> Option<Arc<MountedDialect>> {
+    pub(super) fn guest(&self, chosen: &MountedDialect) -> Option<Arc<MountedDialect>> {
         self.guest.clone().filter(|_| chosen.number == self.host.number)
     }
 }

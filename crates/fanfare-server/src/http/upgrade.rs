@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use fanfare_accounts::Scope;
 use fanfare_core::{About, Identity, Refusal, Rejection, RequestHead, UserId};
-use fanfare_engine::{Admission, Framing, MountedDialect, NewConnection, Seat, Shard};
+use fanfare_engine::{Admission, ConnectionGuard, Framing, MountedDialect, NewConnection, Shard};
 use fanfare_ws::{
     encode,
     extensions::{self, Agreement, Malformed},
@@ -177,7 +177,7 @@ impl UpgradeRequest<'_> {
             identity,
             id,
             user_agent,
-            successor: mount.successor(mounted),
+            guest: mount.guest(mounted),
             framing: Framing::WebSocket(None),
             opening: offer.opening,
         };
@@ -225,20 +225,20 @@ impl UpgradeRequest<'_> {
             framing: Framing::Body { form, chunked },
             ..client.connection
         };
-        let seat = shard.reserve(connection).await?;
-        Ok(self.begin_stream(seat, form).await)
+        let guard = shard.reserve(connection).await?;
+        Ok(self.begin_stream(guard, form).await)
     }
 
-    /// Begins the conversation of `seat`, and returns the response.
-    async fn begin_stream(&self, mut seat: Seat, form: u8) -> Reply {
-        if let Err((status, message)) = seat.begin().await {
+    /// Begins the conversation of `guard`, and returns the response.
+    async fn begin_stream(&self, mut guard: ConnectionGuard, form: u8) -> Reply {
+        if let Err((status, message)) = guard.begin().await {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
             return challenged(reply::failed(self.mounted, status, &message));
         }
         let mut reply = if self.head.method == Method::HEAD {
             Reply::default()
         } else {
-            Reply::new(ReplyBody::endless(hand_over_to(seat)))
+            Reply::new(ReplyBody::endless(hand_over_to(guard)))
         };
         let types = self.mounted.dialect.media_types();
         let media_type = types[usize::from(form) % types.len()];
@@ -264,8 +264,8 @@ impl UpgradeRequest<'_> {
             framing: Framing::WebSocket(deflate.as_ref().map(|agreed| agreed.params)),
             ..client.connection
         };
-        let seat = shard.reserve(connection).await?;
-        let then = hand_over_to(seat);
+        let guard = shard.reserve(connection).await?;
+        let then = hand_over_to(guard);
         Ok(switching(&accept, deflate, client.subprotocol, then))
     }
 

@@ -144,7 +144,7 @@ pub(super) async fn of(
     upkeep: &Upkeep,
     problems: BTreeMap<String, Occurrences>,
 ) -> NodeFigures {
-    let (facts, holdings) = (node.facts(), node.holdings());
+    let (facts, holdings) = (node.facts(), node.subscription_counts());
     let shown = |own: &&Arc<MountedDialect>| !own.hidden || own.counters.opened.load(Relaxed) > 0;
     let dialects = node.dialects.iter().filter(shown);
     NodeFigures {

@@ -85,7 +85,7 @@ pub(super) fn follow(accounts: &Accounts, node: &Arc<Node>) -> [JoinHandle<()>; 
             Err(tokio::sync::broadcast::error::RecvError::Closed)
         ) {
             while feed.try_recv().is_ok() {}
-            node.end_refused();
+            node.end_revoked();
         }
     });
     [accounts.spawn_watch(), ending, catching_up]

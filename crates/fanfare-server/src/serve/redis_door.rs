@@ -47,7 +47,7 @@ struct NodeHost {
 impl Host for NodeHost {
     fn publish(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Receipt>> {
         // An event that another publisher is publishing is skipped: it reached no connection by this command.
-        self.node.note_entry("redis_door", None, &events);
+        self.node.record_entry("redis_door", None, &events);
         let options = PublishOptions { receipt: true };
         let publishing = self.node.publish(events, options, Conflict::Skip);
         Box::pin(async { publishing.await.unwrap_or_default() })

@@ -212,7 +212,7 @@ impl Reloader {
             site.replace_rules(doors::rules(&config, &serving.rate_limits, tls));
         }
         // A stream that an API key opened ends with the key.
-        serving.node.end_refused();
+        serving.node.end_revoked();
         for door in &self.redis_doors {
             door.replace_login(redis_door::login(&config));
         }

@@ -130,7 +130,7 @@ pub(in crate::http) async fn publish(call: RouteCall<'_>) -> Result<Reply, ApiFa
         }
     }
     let ids: Vec<_> = events.iter().map(|event| event.id).collect();
-    site.node.note_entry("service_api", None, &events);
+    site.node.record_entry("service_api", None, &events);
     let options = PublishOptions { receipt: true };
     // In a task, so that a panic becomes a reply.
     let published = tokio::spawn(site.node.publish(events, options, Conflict::Wait)).await;

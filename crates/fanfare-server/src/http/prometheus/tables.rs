@@ -24,7 +24,7 @@ type ReasonCounter = (
 
 #[rustfmt::skip]
 pub(super) fn add_gauges(node: &Node, accounts: &Accounts, upkeep: &Upkeep, families: &mut Families) {
-    let (held, observed) = (node.holdings(), node.observe_figures());
+    let (held, observed) = (node.subscription_counts(), node.observe_figures());
     let kept = node.broker().journal_figures();
     let is_broker_up = !node.broker().figures().is_away;
     for (name, value, help) in [

@@ -15,10 +15,10 @@ use super::{
 
 /// The slots that are visited between two pauses: a walk over all connections must not delay deliveries.
 const SLOTS_PER_STEP: usize = 256;
-/// The connections that are described between two pauses: each may have a thousand subscriptions.
+/// The connections that are listed between two pauses: each may have a thousand subscriptions.
 const ROWS_PER_STEP: usize = 16;
 
-/// Whether a subscription of the connection covers `audience`.
+/// Returns whether a subscription of the connection covers `audience`.
 fn covers(own: &Connection, audience: &Audience) -> bool {
     own.subscriber.all().any(|wanted| match (wanted, audience) {
         (Subscription::Personal(user), Audience::User(of)) => user == of,
@@ -54,16 +54,16 @@ fn texts(connection: &Connection) -> impl Iterator<Item = Box<str>> {
     })
 }
 
-/// Returns when an id of version 7 was made, in milliseconds of Unix time. Unlike an age, it is the same in every answer.
+/// Returns the time in an id of version 7, in milliseconds of Unix time. Unlike an age, it is the same in every answer.
 fn made_at_ms(id: Uuid) -> u64 {
     u64::try_from(id.as_u128() >> 80).unwrap_or_default()
 }
 
 impl Shard {
-    /// Returns the open connections that `filter` asks for, as many as one message has room for.
+    /// Returns the open connections that match `filter`, as many as fit into one message.
     pub(super) async fn rows(self: Rc<Self>, filter: Filter) -> RowPage {
         let Ok(covered) = filter.covers.as_deref().map(Audience::of_channel).transpose() else {
-            return RowPage::default(); // it is the name of no channel
+            return RowPage::default(); // no channel can have this name
         };
         let covered = covered.as_ref();
         let (mut found, mut slot) = (Vec::<((usize, Uuid), Key)>::new(), 0);
@@ -149,8 +149,8 @@ impl Shard {
         }
     }
 
-    /// Returns whether the connection may not read the covered channel, although a pattern of it matches: events that a pattern
-    /// matches are judged one by one. A subscription to the channel itself was judged when it was made.
+    /// Returns whether the connection may not read the covered channel, although one of its patterns matches. Events that a
+    /// pattern matches are judged one by one; a subscription to the channel itself was judged when it was made.
     fn refuses(&self, own: &Connection, covered: Option<&Audience>) -> bool {
         let Some(Audience::Channel(channel)) = covered else {
             return false;
@@ -187,7 +187,7 @@ impl Shard {
     }
 
     /// Ends the connections for which `ends` returns true, and returns their number.
-    pub(super) fn end_those(&self, ending: Ending, ends: impl Fn(&Connection) -> bool) -> u64 {
+    pub(super) fn end_matching(&self, ending: Ending, ends: impl Fn(&Connection) -> bool) -> u64 {
         let connections = self.connections.borrow();
         let of = |(key, driver): (Key, &Driver)| {
             (driver.connection.is_open() && ends(&driver.connection)).then_some(key)

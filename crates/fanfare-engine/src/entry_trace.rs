@@ -1,4 +1,4 @@
-//! Records how traced events enter.
+//! Traces the entry of events.
 
 use fanfare_core::{
     Audience, Event, Identity,
@@ -12,26 +12,27 @@ use super::{
 };
 
 impl Node {
-    /// Records that `events` enter by a door, or by one of a dialect, if they are traced. While nothing is watched, it costs a relaxed load.
-    pub fn note_entry(&self, door: &'static str, dialect: Option<&'static str>, events: &[Event]) {
+    /// Records that `events` enter by a door, or by a dialect's route, if they are traced. While nothing is watched, this costs one
+    /// relaxed load.
+    pub fn record_entry(&self, door: &'static str, dialect: Option<&'static str>, events: &[Event]) {
         if self.observers.is_watching() {
             for event in events {
-                self.record_entry(door, dialect, event, || None);
+                self.record_if_traced(door, dialect, event, || None);
             }
         }
     }
 
     /// Records that a client of `dialect` publishes `event`, and the rule that allows it.
-    pub(super) fn note_client_entry(&self, dialect: &'static str, who: Option<&Identity>, event: &Event) {
+    pub(super) fn record_client_entry(&self, dialect: &'static str, who: Option<&Identity>, event: &Event) {
         if self.observers.is_watching() {
-            self.record_entry("client", Some(dialect), event, || match &event.audience {
+            self.record_if_traced("client", Some(dialect), event, || match &event.audience {
                 channel @ Audience::Channel(_) => self.access.explain(who, Action::Publish, channel),
                 Audience::User(_) | Audience::Everyone => None,
             });
         }
     }
 
-    fn record_entry(
+    fn record_if_traced(
         &self,
         door: &'static str,
         dialect: Option<&'static str>,

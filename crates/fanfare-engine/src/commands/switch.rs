@@ -1,17 +1,17 @@
-//! Switches a connection whose client speaks another dialect than the one of its path.
+//! Switches a connection to the guest of its path (ARCHITECTURE.md: "A path for two dialects").
 
 use std::sync::atomic::Ordering::Relaxed;
 
 use fanfare_core::UserAtCapacity;
 
-use super::{Doing, after};
+use super::{CommandState, after};
 use crate::{Admission, directory::Directory, interest_guard::InterestGuard, slots, turn::Turn};
 
-/// Switches the connection to the dialect that its client speaks with `text`, if that dialect admits it.
-pub(crate) fn adopt(turn: &mut Turn<'_>, text: Box<str>) -> Doing {
+/// Switches the connection to the guest of its path, which has recognised `text`, if the guest admits it.
+pub(crate) fn switch_dialect(turn: &mut Turn<'_>, text: Box<str>) -> CommandState {
     let connection = &mut turn.driver.connection;
-    let Some(mounted) = connection.take_successor() else {
-        return Doing::Closed; // it was switched already
+    let Some(mounted) = connection.take_guest() else {
+        return CommandState::Closed; // it has already switched
     };
     let identity = connection.subscriber.identity.clone();
     if mounted.dialect.admit(identity.as_deref()).is_err() {
@@ -19,37 +19,37 @@ pub(crate) fn adopt(turn: &mut Turn<'_>, text: Box<str>) -> Doing {
     }
     let (node, shard) = (&turn.shard.node, turn.shard.number);
     let user = identity.as_ref().map(|identity| &identity.user);
-    let hold = user
+    let guard = user
         .map(|user| InterestGuard::user(node, shard, &mounted, user))
         .transpose();
     let admission = Admission::take(&mounted, connection.admission.address(), None);
-    let (Ok(hold), Ok(mut admission)) = (hold, admission) else {
+    let (Ok(guard), Ok(mut admission)) = (guard, admission) else {
         return close(turn, 1013, "at capacity");
     };
     let slot = slots::of_user(node, &mounted, user);
     after(slot, move |turn, slot| match slot {
         Ok(slot) => {
             admission.keep(slot);
-            let hold = hold.map(|(hold, _)| hold); // the node receives the user's events already
-            switch(turn, admission, hold);
-            Doing::Adopted(text)
+            let guard = guard.map(|(guard, _)| guard); // the node already receives the user's events
+            switch(turn, admission, guard);
+            CommandState::Switched(text)
         }
         Err(UserAtCapacity) => close(turn, 1013, "at capacity"),
     })
 }
 
-fn switch(turn: &mut Turn<'_>, admission: Admission, hold: Option<InterestGuard>) {
+fn switch(turn: &mut Turn<'_>, admission: Admission, guard: Option<InterestGuard>) {
     let directory = &turn.shard.directory;
     let connection = &mut turn.driver.connection;
     directory.release_user(connection);
     admission.dialect().counters.opened.fetch_add(1, Relaxed);
     connection.switch(admission, turn.moment);
-    Directory::keep_user(connection, hold);
+    Directory::keep_user(connection, guard);
     directory.refresh(turn.key, connection);
 }
 
 /// Closes the connection. The code 1013 means "try again later"; it is in the registry of RFC 6455.
-fn close(turn: &mut Turn<'_>, code: u16, reason: &str) -> Doing {
+fn close(turn: &mut Turn<'_>, code: u16, reason: &str) -> CommandState {
     turn.driver.connection.close(code, reason, turn.moment.ms);
-    Doing::Closed
+    CommandState::Closed
 }
