@@ -17,7 +17,7 @@ const MAX_NAME_BYTES: usize = 200;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
-    /// To publish events.
+    /// Publishing events.
     Publish,
     /// Reading presence and figures.
     Read,
@@ -59,40 +59,40 @@ impl FromStr for Scope {
 pub struct ApiKey {
     /// A UUID.
     pub id: String,
-    /// The name that its creator gave it.
+    /// The name that its creator chose.
     pub name: String,
     scopes: Vec<Scope>,
 }
 
 impl ApiKey {
-    /// Returns the name of the session that its connections have, which ends when the key is revoked.
+    /// Returns the name of the session of its connections, which ends when the key is revoked.
     pub fn session(&self) -> String {
         format!("api-key:{}", self.id)
     }
 
-    /// Returns whether the key may be used for this.
+    /// Returns whether the key has the scope `wanted`, or all scopes.
     pub fn allows(&self, wanted: Scope) -> bool {
         self.scopes.contains(&wanted) || self.scopes.contains(&Scope::Admin)
     }
 }
 
-/// Whether callers need a key, according to the database.
+/// The need of callers for a key, according to the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyNeed {
     /// The database has not been read yet.
     Unknown,
-    /// No: no key was ever created.
+    /// No key was ever created, so callers need none.
     No,
-    /// Yes: a key was created. Its revocation does not reopen access without a key.
+    /// A key was created, so callers need one, even after its revocation.
     Yes,
 }
 
-/// A use that is so much later than the one in the database is written, in milliseconds.
+/// The precision of a key's last use in the database, in milliseconds.
 const USE_PRECISION: i64 = 60_000;
 
 struct KnownKey {
     key: Arc<ApiKey>,
-    /// When this node last saw it; 0 for never.
+    /// The last use on this node; 0 for none.
     used_at: AtomicI64,
     /// The last use in the database; 0 for none.
     written_at: i64,
@@ -108,8 +108,8 @@ impl KnownKey {
 /// The valid keys, by their hashes.
 #[derive(Default)]
 pub(crate) struct KnownKeys {
-    good: RwLock<HashMap<String, KnownKey>>,
-    /// 0 for [`KeyNeed::Unknown`], 1 for `No`, 2 for `Yes`. Outside the lock, because every command reads it.
+    valid_keys: RwLock<HashMap<String, KnownKey>>,
+    /// 0 for [`KeyNeed::Unknown`], 1 for `No`, 2 for `Yes`. Not behind the lock, because every command reads it.
     need: AtomicU8,
 }
 
@@ -119,16 +119,16 @@ impl KnownKeys {
             return None;
         }
         let hash = secrets::hash(offered);
-        let known = self.good.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.valid_keys.read().unwrap_or_else(PoisonError::into_inner);
         let (stored, found) = known.get_key_value(&hash)?;
         verify_slices_are_equal(stored.as_bytes(), hash.as_bytes()).ok()?;
         found.used_at.fetch_max(now, Ordering::Relaxed);
         Some(found.key.clone())
     }
 
-    /// The ids of keys whose last use is not in the database yet, with its time.
+    /// Returns the ids of keys whose last use is not in the database yet, with its time.
     fn unwritten_uses(&self) -> Vec<(String, i64)> {
-        let known = self.good.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.valid_keys.read().unwrap_or_else(PoisonError::into_inner);
         let uses = known.values();
         uses.filter_map(|known| Some((known.key.id.clone(), known.unwritten_use()?)))
             .collect()
@@ -143,13 +143,13 @@ impl KnownKeys {
     }
 
     /// Replaces the known keys by those in the database; returns those that were revoked meanwhile. A key that is
-    /// missing in `stored` does not count as revoked: it may be newer than the read.
+    /// missing in `stored` is not revoked, because it may be newer than the read.
     pub(crate) fn replace(&self, stored: Vec<StoredKey>) -> Vec<Arc<ApiKey>> {
         let need = if stored.is_empty() { 1 } else { 2 };
-        let mut good = self.good.write().unwrap_or_else(PoisonError::into_inner);
+        let mut valid_keys = self.valid_keys.write().unwrap_or_else(PoisonError::into_inner);
         let (valid, revoked): (Vec<_>, Vec<_>) = stored.into_iter().partition(|key| key.revoked_at.is_none());
         let known = valid.into_iter().map(|key| {
-            let known = good.get(&key.hash);
+            let known = valid_keys.get(&key.hash);
             let seen = known.map_or(0, |known| known.used_at.load(Ordering::Relaxed));
             let valid = ApiKey {
                 id: key.id,
@@ -164,33 +164,33 @@ impl KnownKeys {
             (key.hash, known)
         });
         let known: HashMap<_, _> = known.collect();
-        let mut before = std::mem::replace(&mut *good, known);
-        let gone = revoked.iter().filter_map(|key| before.remove(&key.hash));
-        let gone = gone.map(|known| known.key).collect();
-        drop(good);
-        // Never back to "no", in whatever order two readers finish.
+        let mut before = std::mem::replace(&mut *valid_keys, known);
+        let revoked_keys = revoked.iter().filter_map(|key| before.remove(&key.hash));
+        let revoked_keys = revoked_keys.map(|known| known.key).collect();
+        drop(valid_keys);
+        // It must not become `No` again if an older read finishes last.
         self.need.fetch_max(need, Ordering::AcqRel);
-        gone
+        revoked_keys
     }
 }
 
 impl Accounts {
-    /// Returns the key, if it is valid. Reads memory only: a key that another process created or revoked is seen within
-    /// seconds.
+    /// Returns the key, if it is valid. Reads memory only: a key that another process creates or revokes takes effect
+    /// within seconds.
     pub fn api_key(&self, offered: &str) -> Option<Arc<ApiKey>> {
         self.inner.keys.find(offered, self.now())
     }
 
-    /// Returns whether callers need a key. Reads memory only; until the database has been read, it looks at the file.
+    /// Returns whether callers need a key. Reads memory only; until the database has been read, it checks the file.
     pub fn key_need(&self) -> KeyNeed {
         match self.inner.keys.need() {
-            // A new server on a full disk: the file was created, and nothing could be written to it.
+            // On a full disk, a new server can create the file and write nothing to it.
             KeyNeed::Unknown if self.inner.storage.is_blank() => KeyNeed::No,
             need => need,
         }
     }
 
-    /// Creates a key. Its text is returned here and never again.
+    /// Creates a key, and returns its text, which is not stored.
     ///
     /// # Errors
     /// [`AccountError::Bad`] if the name is empty or too long or there is no scope; or the database.
@@ -253,8 +253,8 @@ impl Accounts {
 
     /// Reads the keys from the database again.
     pub(crate) async fn reload_keys(&self) -> Result<(), StorageError> {
-        for gone in self.inner.keys.replace(self.inner.storage.keys().await?) {
-            self.session_ended(&gone.session());
+        for revoked in self.inner.keys.replace(self.inner.storage.keys().await?) {
+            self.session_ended(&revoked.session());
         }
         Ok(())
     }

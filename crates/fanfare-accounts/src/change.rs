@@ -1,10 +1,10 @@
-//! Changing a password with the current one, and resetting it with a one-time token.
+//! Changes a password by the current one, and resets it by a one-time token.
 
 use std::net::IpAddr;
 
 use crate::{AccountError, Accounts, Inner, secrets};
 
-/// How long a reset token is valid, in milliseconds.
+/// The lifetime of a reset token, in milliseconds.
 const RESET_TOKEN_LIFE: i64 = 3_600_000;
 const NEW_PASSWORD: &str = "newPassword";
 
@@ -13,7 +13,7 @@ const NEW_PASSWORD: &str = "newPassword";
 pub struct PasswordChange<'a> {
     /// The user.
     pub user_id: &'a str,
-    /// The session that stays; all others of the user end.
+    /// The session that continues; all other sessions of the user end.
     pub session: Option<&'a str>,
     /// The current password.
     pub current: &'a str,
@@ -27,7 +27,7 @@ pub struct PasswordChange<'a> {
 pub struct ResetToken {
     /// The token.
     pub token: String,
-    /// When it expires, in milliseconds since 1970.
+    /// Its expiry, in milliseconds since 1970.
     pub expires_at: i64,
 }
 
@@ -57,7 +57,7 @@ impl Accounts {
             let now = self.now();
             let (user, old) = (change.user_id, Some(found.password.as_str()));
             let ended = storage.change_password(user, old, &new, change.session, now);
-            // `None`: another request has changed the password meanwhile, so the checked one is no longer current.
+            // `None` if another request has changed the password meanwhile, so that the checked one is no longer current.
             let ended = ended.await?.ok_or(AccountError::WrongPassword)?;
             self.sessions_ended(ended.clone(), now);
             Ok(ended)
@@ -94,10 +94,10 @@ impl Accounts {
         new: &str,
         client: Option<IpAddr>,
     ) -> Result<Vec<String>, AccountError> {
-        let judging = self.inner.throttle.judge(client)?;
+        let check = self.inner.throttle.check_token(client)?;
         let reset = self.try_reset(token, new).await;
         if matches!(reset, Err(AccountError::BadResetToken)) {
-            judging.refuse();
+            check.refuse();
         }
         reset
     }

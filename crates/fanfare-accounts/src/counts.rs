@@ -1,10 +1,10 @@
-//! How logins, registrations and refreshes ended, for the metrics.
+//! The results of logins, registrations and refreshes, for the metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::AccountError;
 
-/// Logins, registrations or refreshes since the start, by result.
+/// The numbers of logins, registrations or refreshes since the start, by result.
 #[derive(Debug, Default)]
 pub struct LoginCounts {
     succeeded: AtomicU64,

@@ -1,8 +1,8 @@
-//! E-mail addresses: one spelling for each, and none that looks like another.
+//! Normalises e-mail addresses, so that no two of them look alike.
 //!
-//! An address is trimmed, normalised to NFKC and lower-cased (including the part before the `@`: RFC 5321 lets a mail
-//! server distinguish cases, none does, and users do not know which they typed). Its domain is normalised by IDNA, so
-//! that `BÜCHER.example` and `xn--bcher-kva.example` are one. Each part may use one script besides ASCII (UTS #39), and
+//! An address is trimmed, normalised to NFKC and lower-cased. That includes the part before the `@`: RFC 5321 lets a mail
+//! server distinguish cases, but none does, and users do not know which they typed. Its domain is normalised by IDNA, so
+//! that `BÜCHER.example` and `xn--bcher-kva.example` are equal. Each part may use one script besides ASCII (UTS #39), and
 //! the whole must not look like ASCII: `аpple` with a Cyrillic letter is refused, and so is an all Cyrillic `аррӏе`.
 
 use unicode_normalization::{UnicodeNormalization as _, char::is_combining_mark};
@@ -25,7 +25,7 @@ pub fn normalise_email(text: &str) -> Result<String, AccountError> {
     if text.is_empty() {
         return Err(bad("required"));
     }
-    // NFKC makes a text at most 11 times longer; a text that is too long by far is refused before.
+    // NFKC may make a text 11 times longer, so a text that is much too long is refused first.
     if text.len() > MAX_BYTES * 2 {
         return Err(bad("too long"));
     }
@@ -50,7 +50,7 @@ pub fn normalise_email(text: &str) -> Result<String, AccountError> {
 /// Returns whether `local` is a dot-atom (RFC 5322 section 3.2.3), with letters of any script (RFC 6531). Quoted forms
 /// are refused: no user has one.
 fn is_local_part(local: &str) -> bool {
-    // A mark stays when a letter has no composed form, as in most scripts of India.
+    // A letter without a composed form keeps its mark, as in most scripts of India.
     let is_atom = |found: char| {
         found.is_alphanumeric() || is_combining_mark(found) || "!#$%&'*+-/=?^_`{|}~".contains(found)
     };
@@ -61,7 +61,7 @@ fn is_local_part(local: &str) -> bool {
 /// Returns the normalised domain, in Unicode; `None` if it is not a domain.
 fn unicode_domain(domain: &str) -> Option<String> {
     let ascii = idna::domain_to_ascii_strict(domain).ok()?;
-    // An address literal or a local host name reaches no mailbox on the internet.
+    // No mailbox on the internet has an address literal or a local host name.
     let (_, last) = ascii.rsplit_once('.')?;
     if last.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_spelling() {
+    fn spellings_of_one_address_are_normalised_to_one_text() {
         for (given, expected) in [
             ("alice@example.com", "alice@example.com"),
             ("  Alice@Example.COM\n", "alice@example.com"),
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn no_address() {
+    fn texts_that_are_no_address_or_look_like_another_are_refused() {
         let check = |given: &str, issue: &'static str| {
             assert_eq!(
                 normalise_email(given),

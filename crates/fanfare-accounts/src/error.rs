@@ -1,10 +1,10 @@
-//! The reasons why an operation on an account, a login or a message is refused. No text here repeats a client's input.
+//! The error of operations on accounts. No text here repeats a client's input.
 
 use std::time::Duration;
 
 use crate::storage::StorageError;
 
-/// Why an operation on accounts failed.
+/// The reason why an operation on an account, a login or a message failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AccountError {
     /// A value is not accepted.
@@ -21,7 +21,7 @@ pub enum AccountError {
     /// Registration is closed.
     #[error("registration is closed")]
     Closed,
-    /// No such user, a wrong password, or a disabled account. The caller must not learn which.
+    /// No such user, a wrong password, or a disabled account. The reply must not reveal which.
     #[error("the address or the password is wrong")]
     BadCredentials,
     /// The current password is wrong.
@@ -37,7 +37,7 @@ pub enum AccountError {
     /// it.
     #[error("too many attempts")]
     TooManyAttempts {
-        /// When the next attempt is allowed.
+        /// The time until the next attempt is allowed.
         retry_after: Duration,
     },
     /// Too many passwords wait to be hashed; retry later.
@@ -58,7 +58,7 @@ pub enum AccountError {
 }
 
 impl AccountError {
-    /// Returns the error for a field.
+    /// Returns the error for a bad value of a field.
     pub const fn bad(field: &'static str, issue: &'static str) -> Self {
         Self::Bad { field, issue }
     }

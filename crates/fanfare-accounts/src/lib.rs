@@ -2,8 +2,8 @@
 //!
 //! A server calls [`Accounts`]. Each method is one request of a client, a backend or the command line, and each refusal
 //! is a variant of [`AccountError`]. The checks of every token and every request ([`Revocations::is_refused`],
-//! [`Accounts::api_key`]) read memory, which [`Accounts::spawn_watch`] keeps fresh. [`storage`] keeps the rows, without
-//! any rule; [`mint`] signs access tokens.
+//! [`Accounts::api_key`]) read memory, which [`Accounts::spawn_watch`] keeps up to date. [`storage`] stores the rows and
+//! applies no rules; [`mint`] signs access tokens.
 //!
 //! This crate contains no HTTP, no client protocol, no connection and no configuration file: a server fills
 //! [`AccountsOptions`] and renders each [`AccountError`]. The only tokens that it verifies are refresh and reset tokens.
@@ -73,7 +73,7 @@ pub use change::{PasswordChange, ResetToken};
 pub use counts::LoginCounts;
 pub use email::normalise_email;
 pub use error::AccountError;
-pub use messages::{Judge, MessagePage, NewMessage, known};
+pub use messages::{MessagePage, NewMessage, ReadAccess, known_access};
 pub use options::{AccountsOptions, Clock, Signing};
 pub use password::{MAX_PASSWORD_BYTES, MIN_PASSWORD_BYTES};
 pub use revocations::{Revocation, RevocationFeed, Revocations};
@@ -129,7 +129,7 @@ impl Accounts {
         &self.inner.revocations
     }
 
-    /// Returns whether tokens are issued here. If not, no user can log in.
+    /// Returns whether this server issues tokens. If not, no user can log in.
     pub fn issues_tokens(&self) -> bool {
         self.inner.signing.load().is_some()
     }

@@ -1,4 +1,4 @@
-//! Messages that users write: stored first, then published, then marked as published.
+//! The messages that users write: stored first, then published, then marked as published.
 //!
 //! [`Accounts::unpublished`] finds messages that were stored and never marked, because the process ended in between.
 
@@ -16,11 +16,11 @@ use crate::{AccountError, Accounts};
 /// The longest content, and the longest attachments, in bytes.
 const MAX_CONTENT_BYTES: usize = 64 * 1024;
 const MAX_ATTACHMENTS_BYTES: usize = 256 * 1024;
-/// The longest channel, in bytes. It is short because it becomes part of a longer name when the message is published.
+/// The longest channel, in bytes. It is short because the message is published on a channel with a longer name.
 const MAX_CHANNEL_BYTES: usize = 200;
 pub(crate) const MAX_PAGE: usize = 100;
-/// The number of rows read at once, and of reads for one page. A reader who may see few messages gets a short page and
-/// a cursor instead of a walk through all of them.
+/// The number of rows in one read, and of reads for one page. A reader who may read few messages gets a short page and
+/// a cursor, instead of a walk through all messages.
 const BATCH: u32 = 200;
 const MAX_BATCHES: usize = 10;
 
@@ -39,16 +39,16 @@ pub struct NewMessage<'a> {
     pub attachments: Option<&'a RawValue>,
 }
 
-/// Decides which messages to many a reader may read.
-pub trait Judge: Send {
-    /// Returns whether the first message of `ahead` may be read; `None` if that cannot be decided now. The next
-    /// questions will be about the messages that follow it; `wanted` more readable messages are needed.
+/// Decides which messages without a recipient a user may read.
+pub trait ReadAccess: Send {
+    /// Returns whether the first message of `ahead` may be read; `None` if that cannot be decided now. The next calls
+    /// will be about the messages that follow it; the page needs `wanted` more readable messages.
     fn may_read(&mut self, ahead: &[Message], wanted: usize) -> impl Future<Output = Option<bool>> + Send;
 }
 
-/// A judge that needs only the channel; `None` is a message to everyone.
+/// Decides by the channel; `None` is a message to everyone.
 #[cfg(test)]
-impl<F: Fn(Option<&str>) -> bool + Send> Judge for F {
+impl<F: Fn(Option<&str>) -> bool + Send> ReadAccess for F {
     async fn may_read(&mut self, ahead: &[Message], _: usize) -> Option<bool> {
         let channel = ahead.first().map(|message| message.channel_id.as_deref());
         channel.map(self)
@@ -96,8 +96,8 @@ impl Accounts {
         Ok(self.inner.storage.mark_published(id, self.now()).await?)
     }
 
-    /// Returns at most `limit` messages that have been unpublished for `age` or longer, oldest first. Another node may
-    /// still be about to publish younger ones.
+    /// Returns at most `limit` messages that have been unpublished for `age` or longer, oldest first. Another node may be
+    /// about to publish younger ones.
     ///
     /// # Errors
     /// If the database cannot be used.
@@ -107,18 +107,18 @@ impl Accounts {
         Ok(self.inner.storage.unpublished_messages(until, limit).await?)
     }
 
-    /// Returns at most `limit` (1 to 100) messages that `reader` may read, newest first. A private message is for its
-    /// author, its recipient and admins; any other for its author and the readers that `judge` allows. If `judge`
-    /// cannot decide, the page ends there and the next page continues.
+    /// Returns at most `limit` (1 to 100) messages that `reader` may read, newest first. Its author and admins may read
+    /// any message, and the recipient a private one; `access` decides all others. If it cannot decide, the page ends
+    /// there and the next page continues.
     ///
     /// # Errors
-    /// [`AccountError::Bad`] for an invalid cursor, [`AccountError::Undecided`] if no message could be judged; or the
-    /// database.
+    /// [`AccountError::Bad`] for an invalid cursor, [`AccountError::Undecided`] if not even the first message could be
+    /// decided; or the database.
     pub async fn messages(
         &self,
         reader: &str,
         is_admin: bool,
-        mut judge: impl Judge,
+        mut access: impl ReadAccess,
         limit: usize,
         cursor: Option<&str>,
     ) -> Result<MessagePage, AccountError> {
@@ -136,12 +136,12 @@ impl Accounts {
                 if left == 0 {
                     return Ok(MessagePage::until(messages, before.as_deref()));
                 }
-                let shown = match known(message, reader, is_admin) {
-                    None => judge.may_read(ahead.as_slice(), left).await,
+                let shown = match known_access(message, reader, is_admin) {
+                    None => access.may_read(ahead.as_slice(), left).await,
                     known => known,
                 };
                 let Some(shown) = shown else {
-                    // An undecided message is not the end of the list.
+                    // An undecided message must not look like the end of the list.
                     return match before.as_deref() {
                         Some(before) if Some(before) != begin.as_deref() => {
                             Ok(MessagePage::until(messages, Some(before)))
@@ -163,7 +163,7 @@ impl Accounts {
 }
 
 impl MessagePage {
-    /// Returns the page; the next one begins before the message with the id `before`.
+    /// Returns a page before the one that begins before the message with the id `before`.
     fn until(messages: Vec<Message>, before: Option<&str>) -> Self {
         Self {
             messages,
@@ -172,8 +172,8 @@ impl MessagePage {
     }
 }
 
-/// Returns whether `reader` may read the message; `None` if a judge must decide.
-pub fn known(message: &Message, reader: &str, is_admin: bool) -> Option<bool> {
+/// Returns whether `reader` may read the message; `None` if a [`ReadAccess`] must decide.
+pub fn known_access(message: &Message, reader: &str, is_admin: bool) -> Option<bool> {
     if is_admin || message.user_id == reader {
         return Some(true);
     }
@@ -209,7 +209,7 @@ fn check(new: &NewMessage<'_>) -> Result<(), AccountError> {
     Ok(())
 }
 
-/// Returns the cursor behind the message with this id, in a form that is opaque to clients.
+/// Returns the opaque cursor behind the message with this id.
 fn to_cursor(id: &str) -> String {
     let bytes = Uuid::try_parse(id).unwrap_or_default().into_bytes();
     URL_SAFE_NO_PAD.encode(bytes)

@@ -1,4 +1,4 @@
-//! Creates tokens: for the command line, for logins, and for tests.
+//! Mints tokens: for logins, the command line and tests.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,13 +7,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Map, Value};
 
-/// The last second of the year 9999. Later expiries are cut to it, so that callers may add to them without overflow.
+/// The last second of the year 9999. Later expiries are reduced to it, so that callers may add to them without overflow.
 pub const LATEST_EXPIRY: u64 = 253_402_300_799;
 
 /// Returns an HS256 token for `user_id` that is valid from `now` for `ttl` (whole seconds).
 ///
-/// `extra` claims are added as they are, except `sub`, `iat` and `exp`, which this function sets. The caller must know
-/// whether a verifier accepts `user_id`.
+/// `extra` claims are added unchanged, except `sub`, `iat` and `exp`, which this function sets. The caller must check that
+/// a verifier accepts `user_id`.
 pub fn mint(
     secret: &[u8],
     user_id: &str,

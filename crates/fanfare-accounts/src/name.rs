@@ -1,4 +1,4 @@
-//! Users' display names: one spelling for names that look alike, and no invisible characters.
+//! Normalises users' display names, so that no two of them look alike and none has invisible characters.
 //!
 //! A name is trimmed and normalised to NFKC, so that full-width and other compatibility forms are plain letters.
 //! Control and format characters (UTS #39 restricts most of them: directions, zero widths, tags) are refused, except
@@ -13,7 +13,7 @@ use crate::AccountError;
 
 /// The longest name, in bytes.
 const MAX_BYTES: usize = 200;
-/// The sender that clients see on the server's own messages.
+/// The sender of the server's own messages.
 const RESERVED: &str = "system";
 /// Characters that join their neighbours.
 const JOINERS: [char; 2] = ['\u{200c}', '\u{200d}'];
@@ -21,7 +21,7 @@ const JOINERS: [char; 2] = ['\u{200c}', '\u{200d}'];
 /// Returns the normalised name; `None` if it is empty.
 pub(crate) fn normalise_name(text: &str) -> Result<Option<String>, AccountError> {
     let bad = |issue| Err(AccountError::bad("name", issue));
-    // NFKC makes a text longer by a factor of 11 at most.
+    // NFKC may make a text 11 times longer, so a text that is much too long is refused first.
     if text.len() > MAX_BYTES * 2 {
         return bad("longer than 200 bytes");
     }
@@ -41,7 +41,7 @@ pub(crate) fn normalise_name(text: &str) -> Result<Option<String>, AccountError>
     Ok((!name.is_empty()).then_some(name))
 }
 
-/// Returns whether the name has characters that are invisible or change how others look.
+/// Returns whether the name has characters that are invisible or change the look of others.
 fn hides(name: &str) -> bool {
     let mut before = ' ';
     name.chars().any(|found| {
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_spelling() {
+    fn spellings_of_one_name_are_normalised_to_one_text() {
         for (given, expected) in [
             ("Ann", "Ann"),
             ("  Ann \n", "Ann"),
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_looks_like_another() {
+    fn names_that_look_like_another_are_refused() {
         for given in [
             "Аnn", // the first letter is Cyrillic
             "a\u{200b}b",

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// Returns the current time.
+/// A clock: returns the current time.
 pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
 /// The secret and claims of access tokens. They must be those that this server's verifier accepts. There is no `Debug`,
@@ -27,9 +27,9 @@ pub struct AccountsOptions {
     pub access_ttl: Duration,
     /// The lifetime of refresh tokens.
     pub refresh_ttl: Duration,
-    /// How long a refresh token still works after its replacement.
+    /// The time for which a refresh token still works after its replacement.
     pub grace: Duration,
-    /// How long after their expiry verifiers accept tokens.
+    /// The time after their expiry for which verifiers still accept tokens.
     pub leeway: Duration,
     /// Whether every client may register; otherwise only [`Accounts::create_user`](crate::Accounts::create_user)
     /// creates accounts.
@@ -46,7 +46,7 @@ pub struct AccountsOptions {
     pub attempts_per_address: u32,
     /// Registrations a minute from one address; 0 is no limit.
     pub registrations_per_address: u32,
-    /// The time between two reads of other processes' changes.
+    /// The time between two reads of the changes by other processes.
     pub watch_interval: Duration,
     /// The clock.
     pub clock: Clock,

@@ -1,9 +1,9 @@
-//! Passwords: argon2id hashes, on separate threads, a limited number at a time.
+//! Hashes passwords by argon2id, on separate threads, a limited number at a time.
 //!
 //! A hash takes a core for tens of milliseconds and 19 MiB. Logins wait in a queue of fixed length; beyond it they are
-//! refused. New passwords wait in a second queue, which gives one at a time to the first: however many clients
+//! refused. New passwords wait in a second queue, from which one at a time waits for a thread: even if many clients
 //! register, a login waits for at most one of them. The hashing threads have a lower priority than others, because open
-//! connections come first.
+//! connections have precedence.
 
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -19,8 +19,8 @@ use crate::AccountError;
 pub const MIN_PASSWORD_BYTES: usize = 8;
 /// The longest, in bytes.
 pub const MAX_PASSWORD_BYTES: usize = 1024;
-/// The niceness of hashing threads (`sched(7)`): of a core that both want, a thread with the normal niceness gets nine
-/// tenths. It is not the maximum, so that logins still progress on a busy machine.
+/// The niceness of hashing threads (`sched(7)`). A thread of normal niceness gets nine tenths of a core that it shares
+/// with one of them. It is not the maximum, so that logins still progress on a busy machine.
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 10;
 
@@ -33,7 +33,7 @@ pub(crate) struct Passwords {
     places: Arc<Semaphore>,
     /// A permit is a place in the queue of new passwords, or a thread.
     new_places: Arc<Semaphore>,
-    /// The permit is for the one new password that waits for a thread beside the logins.
+    /// The permit is for the one new password that waits for a thread among the logins.
     new_turn: Arc<Semaphore>,
     /// The hash that an unknown user's password is checked against, so that both take the same time.
     decoy: Arc<OnceLock<String>>,
@@ -45,7 +45,7 @@ pub(crate) struct Passwords {
 #[derive(Default)]
 pub(crate) struct Verdict {
     pub(crate) is_right: bool,
-    /// A hash with today's parameters, if the stored one has weaker ones.
+    /// A hash with the current parameters, if the stored hash has weaker ones.
     pub(crate) better: Option<String>,
 }
 
@@ -68,8 +68,7 @@ impl Passwords {
         }
     }
 
-    /// Takes a place in the queue. Call it before anything else of a login, so that a flood does not reach the
-    /// database.
+    /// Takes a place in the queue. Call it first in a login, so that a flood does not reach the database.
     pub(crate) fn place(&self) -> Result<OwnedSemaphorePermit, AccountError> {
         place_in(&self.places)
     }
@@ -85,7 +84,7 @@ impl Passwords {
         Self::run_on(thread, place, move || hash(&argon2, &password)).await?
     }
 
-    /// Checks a password against a stored hash, or against one that no password fits.
+    /// Checks a password against a stored hash, or against a decoy for an unknown user.
     pub(crate) async fn check(
         &self,
         place: OwnedSemaphorePermit,
@@ -100,7 +99,7 @@ impl Passwords {
         let (argon2, decoy) = (self.argon2.clone(), self.decoy.clone());
         self.run(place, move || {
             if decoy.get().is_none() {
-                // The first login of an unknown user makes it. Another thread may be faster.
+                // Another thread may set it first.
                 let _ = decoy.set(hash(&argon2, "no account has this one")?);
             }
             let decoy = decoy.get().map_or("", String::as_str);
@@ -116,13 +115,13 @@ impl Passwords {
         .await?
     }
 
-    /// Refuses every further operation that needs a thread.
+    /// Makes every further operation that needs a thread fail.
     #[cfg(test)]
     pub(crate) fn without_threads(&self) {
         self.threads.close();
     }
 
-    /// Runs work on a thread, after the work that waited before.
+    /// Runs work on a thread, after the work that already waits.
     async fn run<T: Send + 'static>(
         &self,
         place: OwnedSemaphorePermit,
@@ -144,12 +143,12 @@ impl Passwords {
             lower_priority();
             let _ = reply.send(work());
         };
-        // A new thread each time: starting it costs little beside a hash, and a shared thread could not get its normal
-        // priority back.
+        // A new thread each time, because its start costs little compared with a hash, and a shared thread could not
+        // raise its priority again.
         let started = thread::Builder::new().name("fanfare-hash".into()).spawn(job);
         started.map_err(|_| AccountError::Busy)?;
         done.await
-            .map_err(|_| AccountError::fault("hashing a password ended by a fault"))
+            .map_err(|_| AccountError::fault("hashing a password panicked"))
     }
 }
 
@@ -165,15 +164,15 @@ async fn permit(of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, AccountErro
 }
 
 fn lower_priority() {
-    // On Linux this affects only the calling thread (elsewhere the process). A lower priority is never refused, and a
-    // failure would only leave the thread at the normal one.
+    // On Linux this affects only the calling thread. A lower priority is never refused, and a failure would only keep the
+    // normal one.
     #[cfg(target_os = "linux")]
     let _ = rustix::process::getpriority_process(None)
         .and_then(|ordinary| rustix::process::setpriority_process(None, ordinary + NICENESS));
 }
 
 /// Returns the password in the form that is hashed: NFC (RFC 8265 section 4.2), because keyboards compose letters
-/// differently. The length limits hold for the text as it was typed.
+/// differently. The length limits apply before the conversion.
 fn normalised(password: &str) -> Result<String, AccountError> {
     match password.len() {
         0..MIN_PASSWORD_BYTES => Err(AccountError::bad("password", "shorter than 8 bytes")),
@@ -188,7 +187,7 @@ fn hash(argon2: &Argon2<'_>, password: &str) -> Result<String, AccountError> {
         .map_err(|_| AccountError::fault("a password could not be hashed"))
 }
 
-/// Returns whether a hash is cheaper to attack than one made now.
+/// Returns whether a hash has weaker parameters than a new one.
 fn is_weaker(hash: &PasswordHash, now: &Params) -> bool {
     let Ok(then) = Params::try_from(hash) else {
         return true;
@@ -220,7 +219,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_checked() {
+    async fn only_the_right_password_of_a_known_user_is_right() {
         let passwords = Passwords::new(weak(), 1, QUEUE);
         let hash = passwords.hash("correct horse").await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=8,t=1,p=1$"), "{hash}");
@@ -258,7 +257,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bounds() {
+    async fn a_password_has_8_to_1024_bytes() {
         let passwords = Passwords::new(weak(), 1, QUEUE);
         for (bytes, fits) in [(0, false), (7, false), (8, true), (1024, true), (1025, false)] {
             assert_eq!(passwords.hash(&"x".repeat(bytes)).await.is_ok(), fits, "{bytes}");
@@ -267,7 +266,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn stronger_parameters_are_taken_up() {
+    async fn a_right_password_is_hashed_again_with_stronger_parameters() {
         let hash = Passwords::new(weak(), 1, QUEUE)
             .hash("correct horse")
             .await
@@ -293,7 +292,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_parameters_are_the_recommended_ones() {
+    async fn the_default_parameters_are_the_recommended_ones() {
         let hash = Passwords::new(Params::default(), 1, QUEUE)
             .hash("correct horse")
             .await
@@ -362,7 +361,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
-    async fn hashing_yields_its_core_and_nothing_else_does() {
+    async fn only_hashing_threads_have_a_lower_priority() {
         let passwords = Passwords::new(weak(), 1, QUEUE);
         let niceness = || rustix::process::getpriority_process(None).unwrap();
         let before = niceness();
@@ -371,7 +370,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_fault_is_its_own() {
+    async fn a_panic_of_one_hash_does_not_affect_others() {
         let passwords = Passwords::new(weak(), 1, QUEUE);
         let fault = passwords
             .run(passwords.place().unwrap(), || panic!("a fault"))

@@ -1,15 +1,17 @@
-//! Sessions that ended before their tokens expire, and disabled users. Every token is checked against them, in memory.
+//! The revocations: sessions that ended before their tokens expire, and disabled users. Every token is checked against
+//! them, in memory.
 //!
-//! This process's own revocations hold at once. Those of other processes (another node, the command line) are read from
-//! the database every few seconds, or arrive sooner by [`Revocations::apply`]. A server listens to the
-//! [`RevocationFeed`] and ends the connections that it names.
+//! Revocations by this process hold at once. Those by other processes (another node, the command line) are read from the
+//! database every few seconds, or arrive sooner by [`Revocations::apply`]. A server subscribes to the [`RevocationFeed`]
+//! and ends the connections that it names.
 
 use std::sync::{PoisonError, RwLock};
 
 use ahash::{AHashMap, AHashSet};
 use tokio::sync::broadcast;
 
-/// How many revocations a listener may lag behind. Beyond that it receives `Lagged`, and must check all its connections.
+/// The most revocations that a listener may lag behind. Beyond it, it receives `Lagged`, and must check all its
+/// connections.
 const BEHIND: usize = 4096;
 
 /// A change that makes tokens invalid, or valid again.
@@ -46,7 +48,7 @@ pub struct Revocations {
 
 #[derive(Default)]
 struct Known {
-    /// Session id → when it may be forgotten, in milliseconds since 1970.
+    /// The time from which each session may be forgotten, in milliseconds since 1970, by session id.
     sessions: AHashMap<Box<str>, i64>,
     users: AHashSet<Box<str>>,
 }
@@ -61,19 +63,19 @@ impl Default for Revocations {
 }
 
 impl Revocations {
-    /// Returns whether tokens of this user and this session must be refused. Takes one short lock, and no I/O.
+    /// Returns whether tokens of this user and this session must be refused. Takes one short lock and does no I/O.
     pub fn is_refused(&self, user: &str, session: Option<&str>) -> bool {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.users.contains(user) || session.is_some_and(|session| known.sessions.contains_key(session))
     }
 
-    /// Returns the revocations from now on.
+    /// Returns a feed of the revocations from now on.
     pub fn feed(&self) -> RevocationFeed {
         self.news.subscribe()
     }
 
-    /// Applies a revocation, and sends it to the feed if it is new. `forget_at` is when a session's last token has
-    /// expired, in milliseconds since 1970. Returns whether it was new.
+    /// Applies a revocation, and sends it to the feed if it is new. `forget_at` is the time at which a session's last
+    /// token has expired, in milliseconds since 1970. Returns whether the revocation was new.
     pub fn apply(&self, revocation: Revocation, forget_at: i64) -> bool {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let is_news = match &revocation {
@@ -101,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_refused() {
+    fn tokens_of_ended_sessions_and_disabled_users_are_refused() {
         let revocations = Revocations::default();
         let mut feed = revocations.feed();
         let session = Revocation::Session("s".into());

@@ -1,5 +1,4 @@
-//! Secrets that Fanfare creates: refresh tokens, reset tokens and API keys. Each is random, shown once, and stored as a
-//! hash.
+//! Creates secrets: refresh tokens, reset tokens and API keys. Each is random, shown once, and stored as a hash.
 //!
 //! A plain SHA-256 is enough against guessing, because each secret has 256 bits. Looking up a hash is also safe against
 //! timing: an attacker who measures the comparison learns about the hash, not the secret.
@@ -27,7 +26,7 @@ pub(crate) fn new_token() -> Result<String, AccountError> {
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// Returns whether `text` has the form of [`new_token`]. Other texts need no query to the database.
+/// Returns whether `text` has the form of [`new_token`]; if not, it needs no query.
 pub(crate) fn may_be_token(text: &str) -> bool {
     let decoded = URL_SAFE_NO_PAD.decode(text);
     decoded.is_ok_and(|bytes| bytes.len() == TOKEN_BYTES)
@@ -38,7 +37,7 @@ pub(crate) fn new_api_key() -> String {
     format!("{KEY_PREFIX}{}", new_text(KEY_CHARACTERS))
 }
 
-/// Returns a password that cannot be guessed and can still be typed: 20 letters and digits, 119 bits.
+/// Returns a random password that can be typed: 20 letters and digits, 119 bits.
 pub fn random_password() -> String {
     new_text(20)
 }
@@ -60,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hashes() {
+    fn a_hash_is_sha_256_in_hexadecimal() {
         let check = |secret: &str, expected: &str| assert_eq!(hash(secret), expected);
         // FIPS 180-4's own examples.
         check(
@@ -86,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_token_is() {
+    fn only_the_canonical_spelling_of_32_bytes_may_be_a_token() {
         let long = "A".repeat(44);
         for text in ["", "a", &long, &long[..42], &long[..41]] {
             assert!(!may_be_token(text), "{text}");

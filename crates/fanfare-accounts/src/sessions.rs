@@ -1,4 +1,4 @@
-//! Logins, refreshes, and the end of sessions.
+//! Logs users in, refreshes their tokens, and ends sessions.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -12,7 +12,7 @@ use crate::storage::{
 };
 use crate::{AccountError, Accounts, Inner, Revocation, Signing, mint::mint, secrets};
 
-/// How often a password is checked for one login: another login may have replaced the hash by a better one meanwhile.
+/// The most checks of the password in one login, because another login may replace the hash by a better one meanwhile.
 const ATTEMPTS: usize = 2;
 const MAX_USER_AGENT_BYTES: usize = 255;
 
@@ -67,7 +67,7 @@ impl Accounts {
         user_agent: Option<&str>,
     ) -> Result<Login, AccountError> {
         self.signing()?;
-        // A text that is not an address belongs to no account, so it is not looked up.
+        // No account has a text that is not an address.
         let email = super::normalise_email(email).map_err(|_| AccountError::BadCredentials)?;
         let attempt = self.inner.throttle.begin(&email, client)?;
         let checked = self.check(&email, password, user_agent).await;
@@ -91,7 +91,7 @@ impl Accounts {
             let place = passwords.place()?;
             let found = storage.credentials(email).await?;
             let stored = found.as_ref().map(|found| found.password.clone());
-            // The hash is the one just checked: the user is disabled, and the time of the reply must not show it.
+            // The checked hash is current, so the user is disabled. The time of the reply must not reveal that.
             if checked.is_some() && stored == checked {
                 break;
             }
@@ -104,7 +104,7 @@ impl Accounts {
                 continue;
             };
             if let Some(better) = verdict.better {
-                // The login has succeeded; a later one will replace the hash if this fails.
+                // If this fails, a later login replaces the hash.
                 let _ = storage.replace_hash(&user.id, &hash, &better).await;
             }
             return Ok(login);
@@ -135,12 +135,12 @@ impl Accounts {
             },
             most: self.inner.options.sessions_per_user,
         };
-        // The user's current row: the password may have waited long for its hash.
+        // With the user's current row, because the password may have waited long for its hash.
         let Some((user, ended)) = self.inner.storage.open_session(session, now).await? else {
             return Ok(None);
         };
         self.sessions_ended(ended, now);
-        // Another process may have enabled the user just now.
+        // Another process may have just enabled the user.
         self.revoked(Revocation::Enabled(user.id.as_str().into()), now);
         tracing::debug!(user = user.id, session = session_id, "logged in");
         let (access_token, expires_in) = self.mint(&signing, &user, &session_id, expires_at, now);
@@ -153,10 +153,10 @@ impl Accounts {
         }))
     }
 
-    /// Returns a fresh access token for a refresh token; with `rotate`, also a new refresh token. The old one then
-    /// works for a short time more, for clients that lost the reply or ask twice. If it is used later, the session
-    /// ends, because the token was copied. Without `rotate` the refresh token stays, and the session ends when it
-    /// expires.
+    /// Returns a new access token for a refresh token; with `rotate`, also a new refresh token. The old refresh token
+    /// then works for a short grace, for clients that lost the reply or sent two requests. Its later use ends the
+    /// session, because the token was copied. Without `rotate` the refresh token stays valid, and the session ends when
+    /// it expires.
     ///
     /// # Errors
     /// [`AccountError::BadToken`], [`AccountError::NotIssuing`], [`AccountError::TooManyAttempts`] if too many tokens
@@ -167,12 +167,12 @@ impl Accounts {
         rotate: bool,
         client: Option<IpAddr>,
     ) -> Result<Login, AccountError> {
-        let ended = match self.inner.throttle.judge(client) {
-            Ok(judging) => {
+        let ended = match self.inner.throttle.check_token(client) {
+            Ok(check) => {
                 let ended = self.try_refresh(refresh_token, rotate).await;
                 // A failure of the database must not count against the client.
                 if matches!(ended, Err(AccountError::BadToken)) {
-                    judging.refuse();
+                    check.refuse();
                 }
                 ended
             }
@@ -219,7 +219,7 @@ impl Accounts {
         })
     }
 
-    /// Returns the session with this id. The caller must check whose it is.
+    /// Returns the session with this id. The caller must check its user.
     ///
     /// # Errors
     /// [`AccountError::NotFound`] if there is none or it has ended; or the database.
@@ -236,7 +236,7 @@ impl Accounts {
         Ok(self.inner.storage.sessions_of(user_id, self.now()).await?)
     }
 
-    /// Ends a session: its tokens are refused from now on. The caller must check whether that is allowed.
+    /// Ends a session: its tokens are refused from now on. The caller must check that this is allowed.
     ///
     /// # Errors
     /// [`AccountError::NotFound`] if there is none or it had ended; or the database.
@@ -258,7 +258,7 @@ impl Accounts {
         now.saturating_add(ttl)
     }
 
-    /// Returns an access token, which does not outlive its session, and its lifetime in seconds.
+    /// Mints an access token that does not outlive its session. Returns it, and its lifetime in seconds.
     fn mint(
         &self,
         signing: &Signing,
@@ -286,7 +286,7 @@ impl Accounts {
     }
 }
 
-/// Returns a client's `User-Agent`, cut and without control characters.
+/// Returns a client's `User-Agent` without control characters, cut to its limit.
 fn printable(user_agent: &str) -> String {
     let mut text = String::new();
     for found in user_agent.chars().filter(|found| !found.is_control()) {

@@ -1,9 +1,8 @@
-//! Limits on failed logins, for one account and from one address; on refused tokens and on registrations, from one
-//! address.
+//! Limits failed logins, for each account and each address, and refused tokens and registrations, for each address.
 //!
 //! A login is counted when it begins and uncounted when it succeeds, so that a thousand concurrent attempts count as a
-//! thousand. A refresh is counted when it has failed: one address may refresh for many users at once. Memory is
-//! bounded: the least recently tried accounts and addresses are forgotten first.
+//! thousand. A refresh is counted when it has failed, because one address may refresh for many users at once. Memory is
+//! bounded: the least recently used accounts and addresses are evicted first.
 
 use std::hash::Hash;
 use std::net::IpAddr;
@@ -17,7 +16,7 @@ use moka::sync::Cache;
 use crate::{AccountError, AccountsOptions};
 use fanfare_core::ClientNetwork;
 
-/// The time after its first attempt when a count starts again.
+/// The time after its first attempt at which a count starts again.
 const WINDOW: Duration = Duration::from_secs(60);
 /// The most accounts, and the most addresses, that are counted.
 const MOST: u64 = 100_000;
@@ -46,7 +45,7 @@ pub(crate) struct Attempt {
 
 /// A token that is being checked.
 #[must_use]
-pub(crate) struct Judging {
+pub(crate) struct TokenCheck {
     counted: Option<Arc<Count>>,
 }
 
@@ -62,7 +61,7 @@ impl Throttle {
         throttle
     }
 
-    /// Applies these limits from now on. Earlier counts stay, unless there was no limit.
+    /// Applies these limits from now on, to current counts.
     pub(crate) fn replace_limits(&self, options: &AccountsOptions) {
         for (limit, most) in [
             (&self.accounts.limit, options.attempts_per_account),
@@ -80,10 +79,10 @@ impl Throttle {
         Ok(Attempt { counted })
     }
 
-    /// Begins the check of a token; refused if too many tokens from this address were refused.
-    pub(crate) fn judge(&self, client: Option<IpAddr>) -> Result<Judging, AccountError> {
-        let counted = client.map_or(Ok(None), |client| self.tokens.look(client.into()))?;
-        Ok(Judging { counted })
+    /// Begins the check of a token; fails if too many tokens from this address were refused.
+    pub(crate) fn check_token(&self, client: Option<IpAddr>) -> Result<TokenCheck, AccountError> {
+        let counted = client.map_or(Ok(None), |client| self.tokens.check(client.into()))?;
+        Ok(TokenCheck { counted })
     }
 
     pub(crate) fn begin(&self, email: &str, client: Option<IpAddr>) -> Result<Attempt, AccountError> {
@@ -97,13 +96,13 @@ impl Throttle {
 }
 
 impl Attempt {
-    /// Removes the attempt from the counts: it did not fail, or not by the client's fault.
+    /// Removes the attempt from the counts, because it did not fail, or not by the client's fault.
     pub(crate) fn uncount(self) {
         self.counted.iter().for_each(|count| uncount(count.as_ref()));
     }
 }
 
-impl Judging {
+impl TokenCheck {
     pub(crate) fn refuse(self) {
         if let Some(count) = &self.counted {
             count.tries.fetch_add(1, Ordering::Relaxed);
@@ -133,8 +132,8 @@ impl<K: Hash + Eq + Send + Sync + 'static> Counts<K> {
         Err(count.refusal())
     }
 
-    /// Returns the count without counting, unless the limit is reached.
-    fn look(&self, key: K) -> Result<Option<Arc<Count>>, AccountError> {
+    /// Returns the count without a change, unless the limit is reached.
+    fn check(&self, key: K) -> Result<Option<Arc<Count>>, AccountError> {
         match self.find(key) {
             Some(count) if count.tries.load(Ordering::Relaxed) >= self.limit() => Err(count.refusal()),
             found => Ok(found),
@@ -207,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_count_by_network() {
+    fn addresses_of_one_network_share_a_count() {
         let throttle = throttle(0, 2);
         for (client, allowed) in [
             ("192.0.2.1", true),
@@ -238,16 +237,19 @@ mod tests {
         let throttle = throttle(0, 2);
         let client = |text: &str| Some(text.parse().unwrap());
         for _ in 0..10 {
-            let _accepted = throttle.judge(client("192.0.2.1")).unwrap();
+            let _accepted = throttle.check_token(client("192.0.2.1")).unwrap();
         }
         for _ in 0..2 {
-            throttle.judge(client("192.0.2.1")).unwrap().refuse();
+            throttle.check_token(client("192.0.2.1")).unwrap().refuse();
         }
-        assert!(throttle.judge(client("192.0.2.1")).is_err());
-        assert!(throttle.judge(client("192.0.2.2")).is_ok(), "another address");
+        assert!(throttle.check_token(client("192.0.2.1")).is_err());
+        assert!(
+            throttle.check_token(client("192.0.2.2")).is_ok(),
+            "another address"
+        );
         assert!(
             throttle.begin("alice", client("192.0.2.1")).is_ok(),
-            "logins go on"
+            "logins have another limit"
         );
     }
 
@@ -272,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_ends() {
+    fn a_count_starts_again_after_its_window() {
         let counts = Counts::<u8>::new(1, Duration::ZERO);
         for _ in 0..3 {
             assert!(counts.count(1).is_ok());

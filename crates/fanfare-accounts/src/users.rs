@@ -1,4 +1,4 @@
-//! Creating and changing accounts.
+//! Creates and changes accounts.
 
 use std::net::IpAddr;
 
@@ -28,7 +28,7 @@ impl Accounts {
         let ended = match self.inner.throttle.register(client) {
             Ok(attempt) => {
                 let ended = self.try_register(email, password, name, user_agent).await;
-                // A created account counts, and so does finding out that an address is taken.
+                // A created account counts, and so does the reply that an address is taken.
                 if !matches!(ended, Ok(_) | Err(AccountError::Taken)) {
                     attempt.uncount();
                 }
@@ -54,7 +54,7 @@ impl Accounts {
         let roles = [DEFAULT_ROLE.to_owned()];
         let (user, hash) = self.add(email, password, name, &roles).await?;
         let login = self.open_session(&user.id, &hash, user_agent).await?;
-        // The account was disabled or its password changed in the meantime.
+        // `None` if the account was disabled or its password changed meanwhile.
         login.ok_or(AccountError::BadCredentials)
     }
 
@@ -84,7 +84,7 @@ impl Accounts {
     ) -> Result<(User, String), AccountError> {
         let email = normalise_email(email)?;
         let name = name.map(normalise_name).transpose()?.flatten();
-        // A taken address costs no hash. Of two concurrent registrations the second fails below.
+        // A taken address must not cost a hash. Of two concurrent registrations, the second fails below.
         if self.inner.storage.credentials(&email).await?.is_some() {
             return Err(AccountError::Taken);
         }
@@ -145,7 +145,7 @@ impl Accounts {
         Ok(())
     }
 
-    /// Sets a user's roles. If a role is removed, their sessions end, because the tokens still name it; otherwise the
+    /// Sets a user's roles. If a role is removed, their sessions end, because the tokens still contain it; otherwise the
     /// next refresh has the new roles.
     ///
     /// # Errors
@@ -170,7 +170,7 @@ impl Accounts {
         Ok(())
     }
 
-    /// Applies the end of sessions at `now`.
+    /// Applies the end of sessions at `now` to the revocations.
     pub(crate) fn sessions_ended(&self, ids: Vec<String>, now: i64) {
         for id in ids {
             self.revoked(Revocation::Session(id.into()), now);

@@ -1,4 +1,4 @@
-//! Keeps the revocations and API keys in memory up to date: reads other processes' changes every few seconds.
+//! Keeps the revocations and API keys in memory up to date: reads the changes by other processes every few seconds.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use tokio::task::JoinHandle;
 use crate::storage::{StorageError, millis};
 use crate::{Accounts, Revocation};
 
-/// The most that the clocks of nodes may differ, and the longest transaction, in milliseconds.
+/// The largest difference between the clocks of nodes, and the longest transaction, in milliseconds.
 const OVERLAP: i64 = 60_000;
 /// The time between two deletions of expired sessions.
 const TIDY_EVERY: Duration = Duration::from_secs(3600);
-/// How long expired sessions are kept, in milliseconds.
+/// The time for which expired sessions are kept, in milliseconds.
 const KEEP_ENDED: i64 = 24 * 3600 * 1000;
 
 impl Accounts {
@@ -47,7 +47,7 @@ impl Accounts {
         tokio::spawn(async move {
             let mut tidied: Option<tokio::time::Instant> = None;
             loop {
-                // The storage has logged it if one of them fails.
+                // The storage logs their failures.
                 let _ = accounts.write_key_uses().await;
                 let _ = accounts.reload().await;
                 if tidied.is_none_or(|at| at.elapsed() >= TIDY_EVERY) {
@@ -61,7 +61,7 @@ impl Accounts {
         })
     }
 
-    /// Applies the end of a session on another node, now.
+    /// Applies the end of a session on another node.
     pub fn session_ended(&self, id: &str) {
         self.revoked(Revocation::Session(id.into()), self.now());
     }
@@ -72,7 +72,7 @@ impl Accounts {
         self.inner.revocations.apply(revocation, at.saturating_add(kept));
     }
 
-    /// Returns how long a token may be accepted after its session has ended, in milliseconds.
+    /// Returns the longest time for which a verifier may accept a token after its session has ended, in milliseconds.
     fn longest_token_life(&self) -> i64 {
         let options = &self.inner.options;
         millis(std::time::UNIX_EPOCH + options.access_ttl + options.leeway)

@@ -1,4 +1,4 @@
-//! The table of API keys. It has only their hashes.
+//! The table of API keys, which has only their hashes.
 
 use std::fmt;
 
@@ -6,22 +6,22 @@ use sqlx::{Row, any::AnyRow};
 
 use super::{Result, Storage, list_of, statement, text_of};
 
-/// A key, without the key. Times are milliseconds since 1970.
+/// The record of a key, without its text. Times are milliseconds since 1970.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoredKey {
     /// A UUID.
     pub id: String,
-    /// The name that its creator gave it.
+    /// The name that its creator chose.
     pub name: String,
     /// The SHA-256 of the key, in hexadecimal.
     pub hash: String,
     /// The names of its scopes.
     pub scopes: Vec<String>,
-    /// When it was created.
+    /// The time of its creation.
     pub created_at: i64,
-    /// When it was revoked.
+    /// The time of its revocation.
     pub revoked_at: Option<i64>,
-    /// When it was last used, to the minute.
+    /// The time of its last use, to the minute.
     pub last_used_at: Option<i64>,
 }
 
@@ -33,7 +33,7 @@ impl fmt::Debug for StoredKey {
 }
 
 impl Storage {
-    /// Stores a key; a `Conflict` if there is one with this hash.
+    /// Stores a key; fails with `Conflict` if there is one with this hash.
     pub(crate) async fn insert_key(&self, key: &StoredKey) -> Result<()> {
         let insert = "INSERT INTO api_keys (id, name, hash, scopes, created_at) VALUES ($1, $2, $3, $4, $5)";
         let query = statement(insert)
@@ -52,7 +52,7 @@ impl Storage {
         self.all(statement(select), read).await
     }
 
-    /// Revokes a key. Returns `false` if there is none or it was revoked before.
+    /// Revokes a key. Returns `false` if there is none or it is already revoked.
     pub(crate) async fn revoke_key(&self, id: &str, now: i64) -> Result<bool> {
         let query = statement("UPDATE api_keys SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL")
             .bind(id.to_owned())
@@ -60,7 +60,7 @@ impl Storage {
         Ok(self.change(query).await? > 0)
     }
 
-    /// Notes that a key was used at `at`, unless a later use is known.
+    /// Records that a key was used at `at`, unless a later use is recorded.
     pub(crate) async fn key_used(&self, id: &str, at: i64) -> Result<()> {
         let update = "UPDATE api_keys SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)";
         self.change(statement(update).bind(id.to_owned()).bind(at))

@@ -1,4 +1,4 @@
-//! A copy of an SQLite database, made while it is in use.
+//! Backs an SQLite database up while it is in use.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -10,7 +10,7 @@ use super::{
     transaction::{self, Work, statement},
 };
 
-/// Why a backup failed.
+/// The reason why a backup failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     /// PostgreSQL has its own tools for backups.
@@ -52,7 +52,7 @@ impl Storage {
         });
         let synced = copied.and_then(|_| file.sync_all().map_err(BackupError::File));
         synced.inspect_err(|_| {
-            let _ = fs::remove_file(target); // the first error is the one to report
+            let _ = fs::remove_file(target); // the first error is reported
         })
     }
 }

@@ -1,11 +1,11 @@
-//! Whether the last operations could use the database, and the log's lines about it.
+//! The condition of the database, by the results of the last operations, and its changes for the log.
 
 use std::time::{Duration, Instant};
 
 use super::Outage;
 
-/// How long no operation may fail before the log reports that the database is back. Without it, a database that serves
-/// some operations and refuses others, such as one with too few connections, would fill the log.
+/// The time without a failure after which the log reports that the database is available again. Without it, a database
+/// that refuses only some operations, because it has too few connections, would fill the log.
 const SETTLED: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,16 +15,16 @@ pub(super) enum Change {
 }
 
 #[derive(Debug)]
-pub(super) struct History {
-    /// Why the database cannot be used; `None` if it can.
+pub(super) struct Condition {
+    /// The reason why the database cannot be used; `None` if it can.
     outage: Option<Outage>,
-    /// When the database last became usable, read-only or unusable.
+    /// The time at which the database last became usable, read-only or unusable.
     changed: Instant,
-    /// The last failure, until the log reports that the database is back.
+    /// The last failure, until the log reports that the database is available again.
     failed: Option<Instant>,
 }
 
-impl History {
+impl Condition {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             outage: None,
@@ -33,15 +33,15 @@ impl History {
         }
     }
 
-    /// Returns why the database cannot be used; `None` if it can.
+    /// Returns the reason why the database cannot be used; `None` if it can.
     pub(super) fn outage(&self) -> Option<Outage> {
         self.outage
     }
 
-    /// Records the result of an operation that began at `began`, and returns the change to log. A successful operation
-    /// gives whether it has changed anything.
+    /// Records the result of an operation that began at `began`, and returns the change to log. `Ok` is whether the
+    /// operation has changed rows.
     ///
-    /// An operation that began before the last change may end long after it, and proves nothing about the time since.
+    /// An operation that began before the last change may end long after it, so it proves nothing about the time since.
     pub(super) fn record(
         &mut self,
         found: Result<bool, Outage>,
@@ -54,7 +54,7 @@ impl History {
         let outage = match found {
             Err(outage) => Some(outage),
             Ok(true) => None,
-            // Reads may have worked all the time.
+            // A read proves nothing if only changes had failed.
             Ok(false) => self.outage.filter(|outage| outage.only_stops_changes()),
         };
         let kind = |outage: Option<Outage>| outage.map(Outage::only_stops_changes);
@@ -78,13 +78,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_change_shows_that_changes_are_taken() {
+    fn after_a_failed_change_only_a_change_ends_the_outage() {
         let now = Instant::now();
         let after = |outage, has_written| {
-            let mut history = History::new(now);
-            history.record(Err(outage), now, now);
-            history.record(Ok(has_written), now, now);
-            history.outage()
+            let mut condition = Condition::new(now);
+            condition.record(Err(outage), now, now);
+            condition.record(Ok(has_written), now, now);
+            condition.outage()
         };
         for outage in [Outage::Locked, Outage::ReadOnly, Outage::Full, Outage::Broken] {
             assert_eq!((after(outage, false), after(outage, true)), (Some(outage), None));
@@ -101,24 +101,24 @@ mod tests {
     fn reports(operations: &[(Result<bool, Outage>, u64, u64)]) -> Vec<Change> {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
-        let mut history = History::new(start);
-        let record = |&(found, began, ended): &_| history.record(found, at(began), at(ended));
+        let mut condition = Condition::new(start);
+        let record = |&(found, began, ended): &_| condition.record(found, at(began), at(ended));
         operations.iter().filter_map(record).collect()
     }
 
     #[test]
     fn the_reason_is_known_while_the_outage_lasts() {
         let now = Instant::now();
-        let mut history = History::new(now);
-        assert_eq!(history.outage(), None);
+        let mut condition = Condition::new(now);
+        assert_eq!(condition.outage(), None);
         for (found, expected) in [
             (Err(Outage::Unreachable), Some(Outage::Unreachable)),
             (Err(Outage::Full), Some(Outage::Full)),
             (Ok(false), Some(Outage::Full)),
             (Ok(true), None),
         ] {
-            history.record(found, now, now);
-            assert_eq!(history.outage(), expected, "{found:?}");
+            condition.record(found, now, now);
+            assert_eq!(condition.outage(), expected, "{found:?}");
         }
     }
 
@@ -133,13 +133,13 @@ mod tests {
     }
 
     #[test]
-    fn a_database_that_serves_some_and_refuses_others_has_failed_once() {
+    fn a_database_that_refuses_only_some_operations_is_reported_once() {
         let some = (0..10_000u64).map(|n| (if n % 2 == 0 { FAILED } else { DONE }, n * 10, n * 10 + 1));
         assert_eq!(reports(&some.collect::<Vec<_>>()), [Change::Failed]);
     }
 
     #[test]
-    fn what_began_before_a_change_shows_nothing_of_the_time_since() {
+    fn operations_that_began_before_a_change_prove_nothing_about_the_time_since() {
         // Begun before the outage and ended in it; begun in the outage and ended after it.
         let late = [
             (FAILED, 10, 20),

@@ -1,4 +1,4 @@
-//! Connections: the settings that SQLite and PostgreSQL get at the start of each, and the SQLite file itself.
+//! Opens connections to SQLite and PostgreSQL with their settings, and creates the SQLite file.
 
 use std::fs::{self, OpenOptions};
 use std::future::ready;
@@ -17,9 +17,9 @@ use sqlx::{
 
 use super::{Outage, StorageError, StorageUrl, WAIT};
 
-/// The settings of each SQLite connection: how long to wait for a lock, in milliseconds. By default the driver checks
-/// foreign keys, and SQLite's confirmed commits survive a power cut. These statements must not touch the file: the pool
-/// would treat its errors as a slow start.
+/// The settings of each SQLite connection: the time to wait for a lock, in milliseconds. By default the driver checks
+/// foreign keys, and SQLite's confirmed commits survive a power cut. These statements must not access the file, because
+/// the pool would treat its errors as a slow start.
 const SQLITE_START: &str = "PRAGMA busy_timeout = 2000";
 /// The name of connections in PostgreSQL's views, unless the URL sets another.
 const APPLICATION: (&str, &str) = ("application_name", "fanfare");
@@ -35,7 +35,8 @@ pub(super) fn pool(url: &StorageUrl, max_connections: u32) -> Result<(AnyPool, A
         StorageUrl::Sqlite(path) => {
             let path = absolute(path).map_err(|_| StorageError::Location("the path cannot be used"))?;
             let path = resolved(path);
-            // Never created here: an empty database instead of an unreachable one would look like a loss of all data.
+            // The driver must not create the file: an empty database instead of an unreachable one would look like a loss
+            // of all data.
             let text = format!("{}?mode=rw", StorageUrl::Sqlite(path.clone()));
             (sqlite(options, path, renewal.clone()), text)
         }
@@ -56,7 +57,7 @@ pub(super) fn pool(url: &StorageUrl, max_connections: u32) -> Result<(AnyPool, A
     Ok((pool, renewal))
 }
 
-/// The time before which opened connections must not be used any more.
+/// The time of the last renewal. Connections that were opened before it must not be used any more.
 #[derive(Default)]
 pub(super) struct Renewal(Mutex<Option<Instant>>);
 
@@ -92,8 +93,8 @@ fn resolved(path: PathBuf) -> PathBuf {
     }
 }
 
-/// A connection keeps the file that it opened, even after the file was deleted or replaced, and its writes to that file
-/// are lost. So the file is checked before each use.
+/// Returns the options of an SQLite pool. They check the file before each use of a connection: a connection keeps the
+/// file that it opened, and its writes are lost after the file is deleted or replaced.
 fn sqlite(options: AnyPoolOptions, path: PathBuf, renewal: Arc<Renewal>) -> AnyPoolOptions {
     let file = Arc::new(Watched::default());
     let (at_start, before_use) = ((file.clone(), path.clone()), (file, path));
@@ -110,12 +111,12 @@ fn sqlite(options: AnyPoolOptions, path: PathBuf, renewal: Arc<Renewal>) -> AnyP
         })
 }
 
-/// The file that a path led to, and since when.
+/// The file at a path, and the time at which it was first seen there.
 #[derive(Default)]
 struct Watched(Mutex<Option<((u64, u64), Instant)>>);
 
 impl Watched {
-    /// Returns when the current file at `path` was first seen there; `None` if there is none.
+    /// Returns the time at which the current file at `path` was first seen there; `None` if there is none.
     fn unchanged_since(&self, path: &Path) -> Option<Instant> {
         let found = fs::metadata(path).ok()?;
         let found = (found.dev(), found.ino());
@@ -133,8 +134,8 @@ pub(super) fn create_folder(path: &Path) -> io::Result<()> {
     })
 }
 
-/// Creates an empty file (mode 0600) for the database, and its folder, unless they exist. Returns the mode of a file
-/// that other users may access.
+/// Creates an empty file (mode 0600) for the database, and its folder, unless they exist. Returns the mode of an existing
+/// file that other users may access.
 pub(super) fn create_file(path: &Path) -> Result<Option<u32>, Outage> {
     let mut new = OpenOptions::new();
     new.write(true).create_new(true).mode(0o600);

@@ -1,13 +1,13 @@
-//! The errors of the database, by what the caller can do about them.
+//! The errors of the database, by the actions that are left to the caller.
 //!
 //! No text here repeats the database's message, which may quote values. The error code is enough to look it up.
 
 pub(crate) type Result<T> = std::result::Result<T, StorageError>;
 
-/// Why a storage operation failed.
+/// The reason why a storage operation failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StorageError {
-    /// The database cannot do it now, and may later without any change here.
+    /// The database is not available; the operation may succeed later.
     #[error("the storage is not available: {0}")]
     Unavailable(Outage),
     /// The new row exists already.
@@ -31,7 +31,7 @@ pub enum StorageError {
     Fault(String),
 }
 
-/// Why a database cannot be used at the moment.
+/// The reason why a database cannot be used at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Outage {
     /// No connection in time (the server is down, or all connections are busy), or the connection broke.
@@ -61,7 +61,7 @@ pub enum Outage {
     /// There is no such database.
     #[error("no such database")]
     Missing,
-    /// The server, or a pooler before it, refuses a parameter of the connection.
+    /// The server, or a pooler in front of it, refuses a parameter of the connection.
     #[error(
         "a parameter of the connection was refused (PgBouncer: ignore_startup_parameters = extra_float_digits)"
     )]
@@ -69,8 +69,8 @@ pub enum Outage {
 }
 
 impl Outage {
-    /// Returns whether existing connections may be useless after this outage: one to a read-only file stays read-only,
-    /// and one to a server that has become a standby does not lead to the new primary.
+    /// Returns whether existing connections may be useless after this outage: a connection to a read-only file stays
+    /// read-only, and a connection to a server that has become a standby does not reach the new primary.
     pub(super) fn spoils_connections(self) -> bool {
         !matches!(self, Self::Locked | Self::Slow)
     }
@@ -82,7 +82,7 @@ impl Outage {
 }
 
 impl StorageError {
-    /// Returns whether retrying later is all that a caller can do.
+    /// Returns whether the operation may succeed later.
     pub fn is_outage(&self) -> bool {
         matches!(self, Self::Unavailable(_))
     }
@@ -115,8 +115,8 @@ impl From<sqlx::Error> for StorageError {
             | Error::Protocol(_)
             | Error::PoolClosed
             | Error::WorkerCrashed => Outage::Unreachable.into(),
-            // SQLite has rolled a transaction back by itself, as it does on a full disk, and the driver takes the
-            // connection to be still in it.
+            // SQLite has rolled a transaction back, as it does on a full disk, and the driver assumes that it is still
+            // open.
             Error::InvalidSavePointStatement | Error::BeginFailed => Outage::Broken.into(),
             Error::Configuration(_) => Self::Location("the driver does not understand it"),
             Error::RowNotFound => Self::Fault("a record that was just written is gone".to_owned()),
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_of_sqlite() {
+    fn result_codes_of_sqlite_are_mapped_to_outages() {
         for (code, expected) in [
             (5, Some(Outage::Locked)),
             (517, Some(Outage::Locked)), // BUSY_SNAPSHOT
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_of_postgresql() {
+    fn sqlstates_of_postgresql_are_mapped_to_outages() {
         for (code, expected) in [
             ("08006", Some(Outage::Unreachable)),
             ("08P01", Some(Outage::Parameters)),

@@ -1,7 +1,7 @@
 //! The database's location in the configuration: `sqlite://PATH` or `postgres://…`.
 //!
-//! Not a plain URL, because a URL parser would read the first folder of a relative path as a host, and would silently
-//! remove `..`.
+//! It is not a plain URL, because a URL parser would read the first folder of a relative path as a host, and would
+//! silently remove `..`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use std::str::FromStr;
 use fanfare_core::{GuardedUrl, serde_as_text};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-/// The characters that a path may have in a URL without an escape.
+/// The characters of a path that are escaped in a URL.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'/')
     .remove(b'-')
@@ -73,9 +73,9 @@ impl FromStr for StorageUrl {
     }
 }
 
-/// Returns a PostgreSQL URL without a host, which libpq reads as a Unix socket (`postgres://user@/db?host=/folder`),
-/// with its user, password and port as parameters; `None` for any other URL. To a URL parser, a user without a host is
-/// a mistake.
+/// Moves the user, password and port of a PostgreSQL URL without a host into its parameters, because a URL parser refuses
+/// a user without a host. libpq reads such a URL as a Unix socket (`postgres://user@/db?host=/folder`). Returns `None`
+/// for any other URL.
 fn with_parameters(text: &str) -> Option<String> {
     let (scheme, rest) = text.split_once("://")?;
     let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_a_database() {
+    fn locations_of_databases_are_parsed_and_printed_without_secrets() {
         let check = |text: &str, expected: Option<&str>| {
             let found = text.parse::<StorageUrl>().ok();
             assert_eq!(found.map(|url| url.to_string()).as_deref(), expected, "{text}");
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_without_a_host() {
+    fn the_user_of_a_url_without_a_host_becomes_a_parameter() {
         let check = |text: &str, expected: Option<&str>| {
             assert_eq!(with_parameters(text).as_deref(), expected, "{text}");
         };
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_becomes_a_url() {
+    fn a_file_in_a_folder_has_a_url() {
         let check = |folder: &str, expected: &str, path: &str| {
             let text = StorageUrl::text_of_file(folder, "fanfare.db");
             assert_eq!(text, expected, "{folder}");

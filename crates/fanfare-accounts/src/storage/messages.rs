@@ -22,9 +22,9 @@ pub struct Message {
     pub content: String,
     /// JSON, as it arrived.
     pub attachments: Box<RawValue>,
-    /// When it was written.
+    /// The time of its creation.
     pub created_at: i64,
-    /// When it was last changed.
+    /// The time of its last change.
     pub updated_at: i64,
 }
 
@@ -46,8 +46,8 @@ macro_rules! select {
     };
 }
 
-/// Each of the three parts reads at most `limit` rows, by its own index. So the cost does not depend on how many
-/// messages other users have.
+/// Each of the three parts reads at most `limit` rows by an index. So the cost does not depend on the number of messages
+/// of other users.
 const READABLE: &str = select!(
     "id IN (\
      SELECT id FROM (SELECT id FROM messages WHERE recipient_id IS NULL AND id < $2 ORDER BY id DESC LIMIT $3) AS a \
@@ -59,7 +59,7 @@ const READABLE: &str = select!(
 );
 const ALL: &str = select!("id < $1 ORDER BY id DESC LIMIT $2");
 const UNPUBLISHED: &str = select!("published_at IS NULL AND created_at <= $1 ORDER BY id LIMIT $2");
-/// Sorts after every UUID.
+/// A text that sorts after every UUID.
 const END: &str = "g";
 
 impl Storage {
@@ -95,7 +95,7 @@ impl Storage {
     }
 
     /// Returns at most `limit` messages before the one with the id `before`, newest first: those by or to `reader`, and
-    /// messages to many; without a reader, all.
+    /// those without a recipient; without a reader, all.
     pub(crate) async fn messages(
         &self,
         reader: Option<&str>,

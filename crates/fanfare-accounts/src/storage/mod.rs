@@ -1,7 +1,7 @@
-//! The data that outlives the process: users, sessions, messages and API keys, in SQLite or PostgreSQL.
+//! Stores users, sessions, messages and API keys, in SQLite or PostgreSQL.
 //!
-//! One schema and one set of queries serve both (`$1` is a placeholder in both), through sqlx's `Any` driver. The
-//! differences are in `connect`, `schema` and `transaction`. The rules are in the modules above.
+//! Both have the same schema and queries (`$1` is a placeholder in both), by sqlx's `Any` driver. The differences are in
+//! `connect`, `schema` and `transaction`. The rules for accounts are in the modules above.
 //!
 //! A [`Storage`] connects at its first use and reconnects if needed, so the database may be down when the server starts.
 //! Every operation ends within seconds, at the latest with [`StorageError::Unavailable`].
@@ -15,7 +15,6 @@ mod location;
 mod messages;
 mod restore;
 mod schema;
-mod session_ends;
 mod sessions;
 mod transaction;
 mod users;
@@ -45,7 +44,7 @@ use uuid::Uuid;
 
 pub use api_keys::StoredKey;
 pub use backup::BackupError;
-use condition::{Change, History};
+use condition::{Change, Condition};
 use connect::Renewal;
 pub(crate) use error::Result;
 pub use error::{Outage, StorageError};
@@ -58,9 +57,9 @@ use transaction::{Statement, Work, statement};
 pub(crate) use users::Credentials;
 pub use users::User;
 
-/// How long an operation waits for a free connection, and a connection for its server or for a lock.
+/// The time that an operation waits for a free connection, and a connection for its server or for a lock.
 const WAIT: Duration = Duration::from_secs(2);
-/// The longest time of an operation. A server that was stopped in the middle of a reply sends nothing at all.
+/// The longest time of an operation, because a server that was stopped in the middle of a reply sends nothing more.
 const LONGEST: Duration = Duration::from_secs(8);
 
 /// The time between two log lines about a lasting fault.
@@ -75,26 +74,25 @@ pub struct Storage {
 struct Database {
     pool: AnyPool,
     url: StorageUrl,
-    /// Set once the tables are known to be those of this build.
+    /// Set once the tables have the schema of this build.
     prepared: OnceCell<()>,
-    history: Mutex<History>,
+    condition: Mutex<Condition>,
     renewal: Arc<Renewal>,
-    /// The turn to write, with SQLite, which has one writer at a time. Writers that poll SQLite's own lock may starve;
-    /// here they wait in order.
-    turn: Semaphore,
-    /// The number of successful turns: a queue that moves is not an outage.
-    turns_done: AtomicU64,
+    /// A permit to write, for SQLite, which has one writer at a time. Writers that poll SQLite's lock may starve; here
+    /// they wait in order.
+    writer: Semaphore,
+    /// The number of successful writes, because a queue that moves is not an outage.
+    writes_done: AtomicU64,
     /// The mode of the SQLite file, if other users may access it.
     exposed: Mutex<Option<u32>>,
-    /// The last fault in the log, and when it was logged.
+    /// The last logged fault, with the time.
     fault: Mutex<Option<(StorageError, Instant)>>,
-    /// How long operations took, the wait for a connection or a turn included.
+    /// The times of operations, waits included.
     operations: Histogram,
 }
 
 impl Storage {
-    /// Returns the storage at `url`, with at most that many connections. It does not connect yet; call it in a Tokio
-    /// runtime.
+    /// Returns the storage at `url`, without a connection yet. Call it in a Tokio runtime.
     ///
     /// # Errors
     /// If the driver does not understand the URL.
@@ -105,10 +103,10 @@ impl Storage {
                 pool,
                 url: url.clone(),
                 prepared: OnceCell::new(),
-                history: Mutex::new(History::new(Instant::now())),
+                condition: Mutex::new(Condition::new(Instant::now())),
                 renewal,
-                turn: Semaphore::new(1),
-                turns_done: AtomicU64::new(0),
+                writer: Semaphore::new(1),
+                writes_done: AtomicU64::new(0),
                 exposed: Mutex::default(),
                 fault: Mutex::default(),
                 operations: Histogram::default(),
@@ -117,7 +115,7 @@ impl Storage {
     }
 
     /// Connects, creates the SQLite file if there is none, and migrates the tables to this build. Every operation does
-    /// so if needed; call it at the start to find mistakes early.
+    /// this if needed; call it at the start to find mistakes early.
     ///
     /// # Errors
     /// If the database cannot be used at the moment, or is newer than this build.
@@ -145,23 +143,23 @@ impl Storage {
         self.inner.prepared.get_or_try_init(prepare).await.map(drop)
     }
 
-    /// Returns why the database could not be used when it was last tried; `None` if it could.
+    /// Returns the reason why the last operations could not use the database; `None` if they could.
     pub fn outage(&self) -> Option<Outage> {
-        locked(&self.inner.history).outage()
+        locked(&self.inner.condition).outage()
     }
 
-    /// Returns how long operations took, from the call to the confirmed end, failed ones included.
+    /// Returns the times of operations, from the call to the confirmed end, failed ones included.
     pub fn operations(&self) -> &Histogram {
         &self.inner.operations
     }
 
-    /// Returns whether this is an SQLite file that was never written to.
+    /// Returns whether this is an empty SQLite file.
     pub fn is_blank(&self) -> bool {
         matches!(&self.inner.url, StorageUrl::Sqlite(path)
             if std::fs::metadata(path).is_ok_and(|file| file.len() == 0))
     }
 
-    /// Returns the database's location; printing it shows no password.
+    /// Returns the database's location, which is printed without its password.
     pub fn url(&self) -> &StorageUrl {
         &self.inner.url
     }
@@ -198,16 +196,15 @@ impl Storage {
         self.run(self.inner.url.begin_reading(), work, |_| false).await
     }
 
-    /// Runs one statement that changes rows, and returns their number. Only a changed row proves that the database
-    /// accepts changes.
+    /// Runs one statement that changes rows, and returns their number.
     async fn change(&self, query: Statement) -> Result<u64> {
         let work: Work<_> = Box::new(move |connection| Box::pin(query.execute(connection)));
         let changed = |done: &AnyQueryResult| done.rows_affected() > 0;
         self.write(work, changed).await.map(|done| done.rows_affected())
     }
 
-    /// Changes the prepared database in one transaction, within the time limit. `has_written` returns whether the
-    /// result proves that the database accepts changes.
+    /// Changes rows in one transaction. `has_written` returns whether the result proves that the database accepts
+    /// changes.
     async fn write<T: Send + 'static>(&self, work: Work<T>, has_written: fn(&T) -> bool) -> Result<T> {
         let begin = self.inner.url.begin_writing();
         self.run(Some(begin), work, has_written).await
@@ -221,10 +218,10 @@ impl Storage {
     ) -> Result<T> {
         let run = move |storage: Self| async move {
             storage.prepared().await?;
-            let turn = storage.turn(begin).await?;
+            let permit = storage.writer_permit(begin).await?;
             let done = transaction::run(&storage.inner.pool, begin, work).await?;
-            if turn.is_some() {
-                storage.inner.turns_done.fetch_add(1, Relaxed);
+            if permit.is_some() {
+                storage.inner.writes_done.fetch_add(1, Relaxed);
             }
             Ok(done)
         };
@@ -240,7 +237,7 @@ impl Storage {
         let (storage, start) = (self.clone(), Instant::now());
         transaction::detached(async move {
             let done = timeout(LONGEST, work(storage.clone())).await;
-            storage.judged(
+            storage.record(
                 start,
                 done.unwrap_or_else(|_| Err(Outage::Slow.into())),
                 has_written,
@@ -249,34 +246,34 @@ impl Storage {
         .await
     }
 
-    /// Waits for the turn of a transaction that begins with `begin`; returns `None` if it needs none. Fails only if no
-    /// turn has succeeded for a while, however long the queue is.
-    async fn turn(&self, begin: Option<&'static str>) -> Result<Option<SemaphorePermit<'_>>> {
+    /// Waits for the permit of a transaction that begins with `begin`; returns `None` if it needs none. Fails if no write
+    /// has succeeded for a while, whatever the length of the queue.
+    async fn writer_permit(&self, begin: Option<&'static str>) -> Result<Option<SemaphorePermit<'_>>> {
         if begin.is_none() || !self.inner.url.is_sqlite() {
             return Ok(None);
         }
-        let mut turn = pin!(self.inner.turn.acquire());
+        let mut permit = pin!(self.inner.writer.acquire());
         loop {
-            let done = self.inner.turns_done.load(Relaxed);
-            match timeout(WAIT, turn.as_mut()).await {
-                Ok(turn) => return turn.map(Some).map_err(|_| Outage::Unreachable.into()),
-                Err(_) if self.inner.turns_done.load(Relaxed) == done => return Err(Outage::Locked.into()),
+            let done = self.inner.writes_done.load(Relaxed);
+            match timeout(WAIT, permit.as_mut()).await {
+                Ok(permit) => return permit.map(Some).map_err(|_| Outage::Unreachable.into()),
+                Err(_) if self.inner.writes_done.load(Relaxed) == done => return Err(Outage::Locked.into()),
                 Err(_) => {}
             }
         }
     }
 
-    /// Logs when the database fails and when it is back: once each, however many operations show it.
-    fn judged<T>(&self, began: Instant, result: Result<T>, has_written: fn(&T) -> bool) -> Result<T> {
+    /// Records the result of an operation, and logs once that the database fails or is available again.
+    fn record<T>(&self, began: Instant, result: Result<T>, has_written: fn(&T) -> bool) -> Result<T> {
         let found = match &result {
             Ok(done) => Ok(has_written(done)),
             Err(StorageError::Unavailable(outage)) => Err(*outage),
-            // It replied, at least.
+            // The database has replied.
             Err(_) => Ok(false),
         };
         let now = Instant::now();
         self.inner.operations.observe(now - began);
-        let change = locked(&self.inner.history).record(found, began, now);
+        let change = locked(&self.inner.condition).record(found, began, now);
         match &result {
             Err(StorageError::Unavailable(outage)) => {
                 if change == Some(Change::Failed) {
@@ -297,7 +294,7 @@ impl Storage {
         result
     }
 
-    /// Returns whether to log a fault: a loop meets the same one each time.
+    /// Returns whether to log a fault, because a loop causes the same one each time.
     fn is_new_fault(&self, error: &StorageError) -> bool {
         let mut last = locked(&self.inner.fault);
         let is_logged = |(logged, at): &(_, Instant)| logged == error && at.elapsed() < FAULT_REPEATED;
@@ -325,7 +322,7 @@ pub fn new_id() -> String {
     Uuid::now_v7().hyphenated().to_string()
 }
 
-/// Returns a time as the database stores it: milliseconds since 1970.
+/// Returns a time in the form of the database: milliseconds since 1970.
 pub fn millis(time: SystemTime) -> i64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     i64::try_from(since).unwrap_or(i64::MAX)
@@ -336,7 +333,7 @@ pub fn time_of(millis: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(u64::try_from(millis).unwrap_or_default())
 }
 
-/// Returns a stored list of texts. Anything else is an empty list: no role and no scope.
+/// Returns a stored list of texts. A damaged list is empty, so that it grants no role and no scope.
 fn list_of(row: &AnyRow, column: &str) -> sqlx::Result<Vec<String>> {
     use sqlx::Row;
     let text: String = row.try_get(column)?;

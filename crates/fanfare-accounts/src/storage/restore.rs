@@ -1,4 +1,4 @@
-//! Replaces an SQLite database that no process uses by a backup.
+//! Restores an SQLite database from a backup while no process uses it.
 
 use std::{
     ffi::OsString,
@@ -16,12 +16,12 @@ use sqlx::{AnyConnection, Executor as _, Row as _};
 
 use super::{
     Storage, StorageError, StorageUrl, connect, millis, schema,
-    transaction::{Lease, statement},
+    transaction::{PooledConnection, statement},
 };
 
 const MAGIC: &[u8] = b"SQLite format 3\0";
 
-/// Why a restore failed. The database is unchanged.
+/// The reason why a restore failed. The database is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// PostgreSQL has its own tools for this.
@@ -46,7 +46,7 @@ pub enum RestoreError {
     },
 }
 
-/// Returns the path of a file that SQLite makes beside the database.
+/// Returns the path with `suffix` appended, such as that of SQLite's files beside the database.
 fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name: OsString = path.into();
     name.push(suffix);
@@ -58,12 +58,13 @@ fn of_file(path: &Path) -> impl FnOnce(io::Error) -> RestoreError {
     move |error| RestoreError::File { path, error }
 }
 
-/// Replaces the database at `url` by the backup `source`. Returns where the old database is kept, if there was one.
+/// Replaces the database at `url` by the backup `source`. Returns the path at which the old database is kept, if there
+/// was one.
 ///
-/// The copy is checked and complete before the database is touched, and replaces it in one step.
+/// The copy is complete and checked before it replaces the database in one step.
 ///
 /// # Errors
-/// If any step fails; then the database is as it was, and nothing is left behind.
+/// If any step fails; then the database is unchanged, and no file is left behind.
 pub async fn restore(url: &StorageUrl, source: &Path) -> Result<Option<PathBuf>, RestoreError> {
     let StorageUrl::Sqlite(database) = url else {
         return Err(RestoreError::NotSqlite);
@@ -78,21 +79,21 @@ pub async fn restore(url: &StorageUrl, source: &Path) -> Result<Option<PathBuf>,
     connect::create_folder(database).map_err(of_file(database))?;
     let copy = beside(database, ".restoring");
     let done = async {
-        copied(source, &copy, database)?;
+        copy_backup(source, &copy, database)?;
         check(&copy).await?;
-        swap(database, &copy)
+        replace_database(database, &copy)
     };
     let done = done.await;
     if done.is_err() {
         for suffix in ["", "-wal", "-shm", "-journal"] {
-            let _ = fs::remove_file(beside(&copy, suffix)); // the first error is the one to report
+            let _ = fs::remove_file(beside(&copy, suffix)); // the first error is reported
         }
     }
     done
 }
 
 /// Copies the backup to a new file beside the database (mode 0600), on the same file system and with the same owner.
-fn copied(source: &Path, copy: &Path, database: &Path) -> Result<(), RestoreError> {
+fn copy_backup(source: &Path, copy: &Path, database: &Path) -> Result<(), RestoreError> {
     let mut from = File::open(source).map_err(of_file(source))?;
     let mut magic = Vec::new();
     let read = from.by_ref().take(MAGIC.len() as u64).read_to_end(&mut magic);
@@ -101,16 +102,16 @@ fn copied(source: &Path, copy: &Path, database: &Path) -> Result<(), RestoreErro
         return Err(RestoreError::NotABackup("it is no SQLite database".to_owned()));
     }
     for suffix in ["", "-wal", "-shm", "-journal"] {
-        // The rest of an interrupted restore.
+        // An interrupted restore may have left it.
         remove(&beside(copy, suffix))?;
     }
     let mut new = OpenOptions::new();
     new.write(true).create_new(true).mode(0o600);
     let mut to = new.open(copy).map_err(of_file(copy))?;
-    give_to_owner(&to, database).map_err(of_file(copy))?;
+    set_owner(&to, database).map_err(of_file(copy))?;
     io::copy(&mut magic.chain(from), &mut to).map_err(of_file(copy))?;
     to.sync_all().map_err(of_file(copy))?;
-    // The last changes of a database that was copied while it was in use.
+    // It has the last changes of a database that was copied while it was in use.
     let wal = beside(source, "-wal");
     match fs::metadata(&wal) {
         Ok(found) if found.len() > 0 => fs::copy(&wal, beside(copy, "-wal"))
@@ -120,9 +121,9 @@ fn copied(source: &Path, copy: &Path, database: &Path) -> Result<(), RestoreErro
     }
 }
 
-/// Gives `file` to the owner of the database, or of its folder if there is no database yet: root may restore what the
-/// server's user must open. SQLite does the same with its own files.
-fn give_to_owner(file: &File, database: &Path) -> io::Result<()> {
+/// Sets the owner of `file` to the owner of the database, or of its folder if there is none. Root may run the restore,
+/// and the server's user must open the file. SQLite does the same with its own files.
+fn set_owner(file: &File, database: &Path) -> io::Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
@@ -134,25 +135,25 @@ fn give_to_owner(file: &File, database: &Path) -> io::Result<()> {
 async fn check(copy: &Path) -> Result<(), RestoreError> {
     let storage = Storage::new(&StorageUrl::Sqlite(copy.to_owned()), 1)?;
     let checked = async {
-        let lease = Lease::take(&storage.inner.pool).await;
-        let mut lease = lease.map_err(StorageError::from)?;
-        if !is_whole(&mut lease).await.map_err(StorageError::from)? {
+        let connection = PooledConnection::acquire(&storage.inner.pool).await;
+        let mut connection = connection.map_err(StorageError::from)?;
+        if !is_intact(&mut connection).await.map_err(StorageError::from)? {
             return Err(RestoreError::NotABackup("it is damaged".to_owned()));
         }
-        let version = schema::version(&mut lease).await.unwrap_or(0); // an error means that there is no such table
+        let version = schema::version(&mut connection).await.unwrap_or(0); // an error means that there is no such table
         schema::missing(version)?;
         if version == 0 {
             let reason = "it has no tables of Fanfare's".to_owned();
             return Err(RestoreError::NotABackup(reason));
         }
-        // With a log, readers and a writer do not block each other; a backup has none.
-        let wal = lease.execute("PRAGMA journal_mode = WAL").await;
+        // With a write-ahead log, which a backup lacks, readers and a writer do not block each other.
+        let wal = connection.execute("PRAGMA journal_mode = WAL").await;
         wal.map_err(StorageError::from)?;
-        lease.release();
+        connection.release();
         Ok(())
     };
     let checked = checked.await;
-    // The last connection removes its write-ahead log.
+    // The end of the last connection removes the write-ahead log.
     storage.close().await;
     checked
 }
@@ -166,7 +167,7 @@ impl From<StorageError> for RestoreError {
     }
 }
 
-async fn is_whole(connection: &mut AnyConnection) -> sqlx::Result<bool> {
+async fn is_intact(connection: &mut AnyConnection) -> sqlx::Result<bool> {
     let found = statement("PRAGMA integrity_check(1)")
         .fetch_one(connection)
         .await?;
@@ -174,20 +175,20 @@ async fn is_whole(connection: &mut AnyConnection) -> sqlx::Result<bool> {
 }
 
 /// Moves the copy into place and keeps the old database, with the files that belong to it.
-fn swap(database: &Path, copy: &Path) -> Result<Option<PathBuf>, RestoreError> {
+fn replace_database(database: &Path, copy: &Path) -> Result<Option<PathBuf>, RestoreError> {
     let held = match OpenOptions::new().read(true).write(true).open(database) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             // A log without its database would be replayed into the restored one.
             for suffix in ["-wal", "-shm", "-journal"] {
                 remove(&beside(database, suffix))?;
             }
-            put(copy, database)?;
+            move_into_place(copy, database)?;
             return Ok(None);
         }
         opened => opened.map_err(of_file(database))?,
     };
-    // A process with an open database holds a lock of SQLite's on it; while this process holds the lock, no other opens
-    // the database.
+    // A process that has the database open holds SQLite's lock on it. While this process holds the lock, no other process
+    // can open the database.
     match fcntl_lock(&held, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS) => return Err(RestoreError::InUse),
@@ -195,7 +196,7 @@ fn swap(database: &Path, copy: &Path) -> Result<Option<PathBuf>, RestoreError> {
     }
     let suffix = format!(".before-restore-{}", millis(SystemTime::now()));
     let aside = beside(database, &suffix);
-    // A second name first, so that the path always has a database.
+    // A hard link first, so that the path always has a database.
     fs::hard_link(database, &aside).map_err(of_file(&aside))?;
     for suffix in ["-wal", "-journal"] {
         let from = beside(database, suffix);
@@ -205,15 +206,15 @@ fn swap(database: &Path, copy: &Path) -> Result<Option<PathBuf>, RestoreError> {
         }
     }
     remove(&beside(database, "-shm"))?;
-    put(copy, database)?;
+    move_into_place(copy, database)?;
     drop(held);
     Ok(Some(aside))
 }
 
-/// Moves away a write-ahead log that does not belong to the database: a backup was copied over the file, and the log
-/// would be replayed into it. Such a database is in a mode that never has a log.
+/// Renames a write-ahead log that does not belong to the database: a backup was copied over the file, and SQLite would
+/// replay the log into it. The header of such a database says that it has no log.
 pub(super) fn set_aside_foreign_log(database: &Path) {
-    // Closing a file ends all locks of this process on it, so this runs before the first connection, and once.
+    // To close a file releases all locks of this process on it, so this runs once, before the first connection.
     static EXAMINED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
     let mut examined = locked(&EXAMINED);
     if examined.iter().any(|path| path == database) {
@@ -246,7 +247,7 @@ pub(super) fn set_aside_foreign_log(database: &Path) {
 }
 
 /// Moves the copy into place in one step that survives a power cut.
-fn put(copy: &Path, database: &Path) -> Result<(), RestoreError> {
+fn move_into_place(copy: &Path, database: &Path) -> Result<(), RestoreError> {
     fs::rename(copy, database).map_err(of_file(database))?;
     let folder = folder_of(database);
     let synced = File::open(folder).and_then(|folder| folder.sync_all());

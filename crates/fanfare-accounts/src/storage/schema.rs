@@ -1,7 +1,7 @@
 //! The tables and their migrations: numbered scripts, each run once, all in one transaction.
 //!
-//! Nodes that start at the same time wait for each other: PostgreSQL by an advisory lock that ends with the
-//! transaction, SQLite by an exclusive transaction.
+//! Nodes that start at the same time wait for each other: with PostgreSQL by an advisory lock that ends with the
+//! transaction, with SQLite by an exclusive transaction.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::{
     transaction::{self, Work, statement},
 };
 
-/// The scripts, in order. A released script never changes; a change is a new script.
+/// The scripts, in order. A released script never changes; add a new one instead.
 const SCRIPTS: &[&str] = &[
     include_str!("schema/0001_accounts.sql"),
     include_str!("schema/0002_reset_tokens.sql"),
@@ -31,7 +31,7 @@ pub(super) async fn migrate(pool: &AnyPool, url: &StorageUrl) -> Result<bool, St
     match found.map_err(StorageError::from) {
         Ok(found) if missing(found)?.is_empty() => {
             if url.is_sqlite() {
-                // A backup that was copied here has no write-ahead log yet. It works without one.
+                // A copied backup has no write-ahead log yet, but works without one.
                 let _ = use_write_ahead_log(pool).await;
             }
             return Ok(false);
@@ -56,7 +56,7 @@ pub(super) async fn migrate(pool: &AnyPool, url: &StorageUrl) -> Result<bool, St
     Ok(!missing(found)?.is_empty())
 }
 
-/// Runs the missing scripts, and returns the version before. A newer database stays as it is.
+/// Runs the missing scripts, and returns the version before. A newer database is not changed.
 async fn run(connection: &mut AnyConnection) -> sqlx::Result<i64> {
     let create = "CREATE TABLE IF NOT EXISTS fanfare_schema (version BIGINT NOT NULL PRIMARY KEY)";
     connection.execute(create).await?;
@@ -88,8 +88,8 @@ pub(super) fn missing(found: i64) -> Result<Vec<(i64, &'static str)>, StorageErr
     Ok(numbered.filter(|(version, _)| *version > found).collect())
 }
 
-/// Enables the write-ahead log, with which readers and a writer do not block each other. The file remembers it. SQLite
-/// does not wait for the lock that this change takes, so this function does.
+/// Enables the write-ahead log for the file, with which readers and a writer do not block each other. SQLite does not
+/// wait for the lock that this change takes, so this function retries.
 async fn use_write_ahead_log(pool: &AnyPool) -> Result<(), StorageError> {
     const TRIES: u32 = 40;
     let mut result = Ok(());

@@ -1,4 +1,4 @@
-//! The tables of sessions and refresh tokens. They have only the tokens' hashes.
+//! The tables of sessions and refresh tokens, which have only the tokens' hashes.
 
 use sqlx::{AnyConnection, Row, any::AnyRow};
 
@@ -16,18 +16,18 @@ pub struct Session {
     pub user_id: String,
     /// The `User-Agent` at the login.
     pub user_agent: Option<String>,
-    /// When it began.
+    /// The time of the login.
     pub created_at: i64,
-    /// When it was last refreshed.
+    /// The time of the last refresh.
     pub last_used_at: i64,
-    /// When it expires.
+    /// Its expiry.
     pub expires_at: i64,
 }
 
 pub(crate) struct NewSession {
     pub(crate) id: String,
     pub(crate) user_id: String,
-    /// The hash of the checked password. The session is not opened if it has changed meanwhile.
+    /// The hash of the checked password. If the user has another hash by now, no session is opened.
     pub(crate) password: String,
     pub(crate) user_agent: Option<String>,
     pub(crate) token: NewToken,
@@ -39,24 +39,24 @@ pub(crate) struct Redemption {
     pub(crate) token_hash: String,
     /// The token that replaces it; `None` keeps it.
     pub(crate) rotation: Option<NewToken>,
-    /// How long a replaced token still works, in milliseconds.
+    /// The time for which a replaced token still works, in milliseconds.
     pub(crate) grace: i64,
 }
 
 pub(crate) struct NewToken {
     pub(crate) hash: String,
-    /// When it and its session expire.
+    /// The expiry of the token and its session.
     pub(crate) expires_at: i64,
 }
 
 /// The result of redeeming a refresh token.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Redeemed {
-    /// It is valid: the session's id and expiry, and the user's current row.
+    /// The token is valid. Contains the session's id and expiry, and the user's current row.
     Good(String, i64, User),
-    /// It is unknown or expired, or its session or user is gone.
+    /// The token is unknown or expired, or its session has ended, or its user is disabled.
     Refused,
-    /// It was replaced too long ago, so it was copied; the session with this id has been ended.
+    /// The token was replaced too long ago, so it was copied. The session with this id has been ended.
     Replayed(String),
 }
 
@@ -83,13 +83,13 @@ impl Storage {
     }
 
     pub(crate) async fn redeem(&self, offered: Redemption, now: i64) -> Result<Redeemed> {
-        // An unknown token costs one read, and not the single writer's turn.
+        // An unknown token must cost one read, and no wait for the writer's permit.
         let known =
             statement("SELECT hash FROM refresh_tokens WHERE hash = $1").bind(offered.token_hash.clone());
         if self.one(known, |_| Ok(())).await?.is_none() {
             return Ok(Redeemed::Refused);
         }
-        let work: Work<_> = Box::new(move |connection| Box::pin(judge(connection, offered, now)));
+        let work: Work<_> = Box::new(move |connection| Box::pin(redeem(connection, offered, now)));
         self.write(work, |redeemed| *redeemed != Redeemed::Refused).await
     }
 
@@ -109,7 +109,7 @@ impl Storage {
         self.all(query, read).await
     }
 
-    /// Ends a session. Returns `false` if there is none or it had ended before.
+    /// Ends a session. Returns `false` if there is none or it has already ended.
     pub(crate) async fn end_session(&self, id: &str, now: i64) -> Result<bool> {
         let update =
             "UPDATE sessions SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2";
@@ -117,7 +117,7 @@ impl Storage {
         Ok(self.change(query).await? > 0)
     }
 
-    /// Returns the sessions that were ended at or after `since`, with the time.
+    /// Returns the ids of the sessions that were ended at or after `since`, with the time of each.
     pub(crate) async fn ended_sessions(&self, since: i64) -> Result<Vec<(String, i64)>> {
         let query = statement("SELECT id, revoked_at FROM sessions WHERE revoked_at >= $1").bind(since);
         self.all(query, |row| Ok((row.try_get("id")?, row.try_get("revoked_at")?)))
@@ -168,8 +168,8 @@ async fn open(
     Ok(Some((user, ended)))
 }
 
-async fn judge(connection: &mut AnyConnection, offered: Redemption, now: i64) -> sqlx::Result<Redeemed> {
-    // Locks the session until the end of the transaction, so that its tokens are judged one after the other.
+async fn redeem(connection: &mut AnyConnection, offered: Redemption, now: i64) -> sqlx::Result<Redeemed> {
+    // Locks the session until the end of the transaction, so that its tokens are redeemed one after the other.
     let update = "UPDATE sessions SET last_used_at = $2 \
                   WHERE id = (SELECT session_id FROM refresh_tokens WHERE hash = $1) \
                   AND revoked_at IS NULL AND expires_at > $2 RETURNING id, user_id, expires_at";

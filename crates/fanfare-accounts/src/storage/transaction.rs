@@ -1,7 +1,7 @@
-//! Runs operations: each gets a connection and a transaction, in its own task, so a caller that is dropped cancels
-//! nothing. Its connection returns to the pool only after a commit or a rollback that
-//! the database has confirmed. Any other end closes the connection: an error of `BEGIN`, a panic, a timeout. So the
-//! pool never has a connection with an open transaction.
+//! Runs operations: each has a connection, a transaction and a task, so that the drop of a caller cancels nothing.
+//!
+//! A connection returns to the pool only after a commit or a rollback that the database has confirmed. Any other end
+//! closes it: an error of `BEGIN`, a panic, a timeout. So the pool never has a connection with an open transaction.
 
 use std::ops::{Deref, DerefMut};
 
@@ -12,8 +12,8 @@ use super::{StorageError, StorageUrl};
 
 pub(super) type Statement = sqlx::query::Query<'static, Any, AnyArguments<'static>>;
 
-/// A statement that leaves nothing on the server. Behind a pooler such as `PgBouncer` the next transaction may get
-/// another connection of the server, where a prepared statement of that name is unknown or another program's.
+/// Returns a statement that is not prepared on the server. Behind a pooler such as `PgBouncer` the next transaction may
+/// get another connection of the server, where a prepared statement of that name is unknown or another program's.
 pub(super) fn statement(sql: &'static str) -> Statement {
     sqlx::query(sql).persistent(false)
 }
@@ -22,10 +22,10 @@ pub(super) type Work<T> =
     Box<dyn for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, sqlx::Result<T>> + Send>;
 
 /// A connection that is closed when it is dropped, unless it was released.
-pub(super) struct Lease(Option<PoolConnection<Any>>);
+pub(super) struct PooledConnection(Option<PoolConnection<Any>>);
 
-impl Lease {
-    pub(super) async fn take(pool: &AnyPool) -> sqlx::Result<Self> {
+impl PooledConnection {
+    pub(super) async fn acquire(pool: &AnyPool) -> sqlx::Result<Self> {
         Ok(Self(Some(pool.acquire().await?)))
     }
 
@@ -35,50 +35,50 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for PooledConnection {
     fn drop(&mut self) {
         if let Some(connection) = self.0.take() {
-            // The pool would ping it and keep it. Dropping it ends it, and the database rolls back.
+            // The pool would ping it and keep it. The end of the connection makes the database roll back.
             drop(connection.detach());
         }
     }
 }
 
-impl Deref for Lease {
+impl Deref for PooledConnection {
     type Target = AnyConnection;
 
-    #[allow(clippy::expect_used)] // only `release` and `drop` take it, and both end the lease
+    #[allow(clippy::expect_used)] // only `release` and `drop` take it, and both end the connection
     fn deref(&self) -> &AnyConnection {
-        self.0.as_ref().expect("a lease has its connection")
+        self.0.as_ref().expect("a connection has its connection")
     }
 }
 
-impl DerefMut for Lease {
+impl DerefMut for PooledConnection {
     #[allow(clippy::expect_used)] // as above
     fn deref_mut(&mut self) -> &mut AnyConnection {
-        self.0.as_mut().expect("a lease has its connection")
+        self.0.as_mut().expect("a connection has its connection")
     }
 }
 
 /// Runs `work` in a transaction that begins with `begin`; without one, each of its statements is its own transaction.
 pub(super) async fn run<T>(pool: &AnyPool, begin: Option<&'static str>, work: Work<T>) -> sqlx::Result<T> {
-    let mut lease = Lease::take(pool).await?;
+    let mut connection = PooledConnection::acquire(pool).await?;
     let Some(begin) = begin else {
-        let done = work(&mut lease).await;
-        // A failed single statement leaves nothing open.
-        lease.release();
+        let done = work(&mut connection).await;
+        // A failed single statement leaves no transaction open.
+        connection.release();
         return done;
     };
-    let mut transaction = lease.begin_with(begin).await?;
+    let mut transaction = connection.begin_with(begin).await?;
     match work(&mut transaction).await {
         Ok(done) => {
             transaction.commit().await?;
-            lease.release();
+            connection.release();
             Ok(done)
         }
         Err(error) => {
             if transaction.rollback().await.is_ok() {
-                lease.release();
+                connection.release();
             }
             Err(error)
         }
@@ -94,9 +94,9 @@ pub(super) async fn detached<T: Send + 'static>(
 }
 
 impl StorageUrl {
-    /// How a transaction that writes begins. SQLite must know it, or it would fail at the first write instead of
-    /// waiting here. PostgreSQL's limits hold only for the transaction, because a pooler gives the connection to others
-    /// afterwards; the times are milliseconds.
+    /// Returns the statement that begins a transaction with writes. Without `IMMEDIATE`, SQLite would fail at the first
+    /// write instead of waiting here. PostgreSQL's limits apply only to the transaction, because a pooler passes the
+    /// connection to other programs afterwards; the times are milliseconds.
     pub(super) fn begin_writing(&self) -> &'static str {
         match self {
             Self::Sqlite(_) => "BEGIN IMMEDIATE",
@@ -107,8 +107,8 @@ impl StorageUrl {
         }
     }
 
-    /// How a transaction that only reads begins. With PostgreSQL behind a pooler, it keeps a statement's preparation
-    /// and its execution on the same connection of the server.
+    /// Returns the statement that begins a transaction without writes. With PostgreSQL behind a pooler, it keeps a
+    /// statement's preparation and its execution on the same connection of the server.
     pub(super) fn begin_reading(&self) -> Option<&'static str> {
         match self {
             Self::Sqlite(_) => None,

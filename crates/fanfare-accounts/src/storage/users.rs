@@ -1,8 +1,8 @@
 //! The tables of users and reset tokens.
 
-use sqlx::{Row, any::AnyRow};
+use sqlx::{AnyConnection, Row, any::AnyRow};
 
-use super::{Result, Storage, list_of, session_ends, statement, text_of, transaction::Work};
+use super::{Result, Storage, list_of, statement, text_of, transaction::Work};
 
 /// A user, without secrets. Times are milliseconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,15 +11,15 @@ pub struct User {
     pub id: String,
     /// The normalised address.
     pub email: String,
-    /// The display name, if the user gave one.
+    /// The display name, if the user has one.
     pub name: Option<String>,
     /// The user's roles.
     pub roles: Vec<String>,
-    /// When the account was created.
+    /// The time of the registration.
     pub created_at: i64,
-    /// When the user last logged in.
+    /// The time of the last login.
     pub last_login_at: Option<i64>,
-    /// When the account was disabled.
+    /// The time at which the account was disabled.
     pub disabled_at: Option<i64>,
 }
 
@@ -49,7 +49,7 @@ pub(super) const LOGGED_IN: &str = concat!(
 pub(super) const BY_ID: &str = select!("id = $1");
 
 impl Storage {
-    /// Stores a new user with the hash of their password; a `Conflict` if the address is taken.
+    /// Stores a new user with the hash of their password; fails with `Conflict` if the address is taken.
     pub(crate) async fn insert_user(&self, user: &User, password: &str) -> Result<()> {
         let insert = "INSERT INTO users (id, email, name, password, roles, created_at, changed_at) \
                       VALUES ($1, $2, $3, $4, $5, $6, $6)";
@@ -95,15 +95,14 @@ impl Storage {
         self.change(query).await.map(drop)
     }
 
-    /// Sets a user's roles, and ends their sessions if a role is removed; returns the same as [`Self::change_password`]
-    /// returns.
+    /// Sets a user's roles, and ends their sessions if a role is removed; returns the same as [`Self::change_password`].
     pub(crate) async fn set_roles(
         &self,
         id: &str,
         roles: &[String],
         now: i64,
     ) -> Result<Option<Vec<String>>> {
-        // Changes nothing, and locks the row: of two concurrent changes the second sees the first.
+        // Locks the row, so that of two concurrent changes the second reads the roles of the first.
         let read =
             statement("UPDATE users SET roles = roles WHERE id = $1 RETURNING roles").bind(id.to_owned());
         let update = statement("UPDATE users SET roles = $2 WHERE id = $1")
@@ -120,7 +119,7 @@ impl Storage {
                 if before.iter().all(|role| roles.contains(role)) {
                     return Ok(Some(Vec::new()));
                 }
-                session_ends::end_all(connection, id, None, now).await.map(Some)
+                end_sessions(connection, id, None, now).await.map(Some)
             })
         });
         self.write(work, Option::is_some).await
@@ -145,7 +144,7 @@ impl Storage {
                     return Ok(None);
                 }
                 match ends {
-                    Some(user) => session_ends::end_all(connection, user, None, now).await.map(Some),
+                    Some(user) => end_sessions(connection, user, None, now).await.map(Some),
                     None => Ok(Some(Vec::new())),
                 }
             })
@@ -192,7 +191,7 @@ impl Storage {
                     return Ok(None);
                 }
                 forget.execute(&mut *connection).await?;
-                let ended = session_ends::end_all(connection, user_id, keep, now).await?;
+                let ended = end_sessions(connection, user_id, keep, now).await?;
                 Ok(Some(ended))
             })
         });
@@ -231,7 +230,7 @@ impl Storage {
         password: &str,
         now: i64,
     ) -> Result<Option<Vec<String>>> {
-        // The user's row is locked first, as everywhere: of two concurrent uses of the token, the second finds none.
+        // The user's row is locked first, as everywhere, so that of two concurrent uses of the token the second finds none.
         let lock = "UPDATE users SET password = password WHERE id = (SELECT user_id FROM reset_tokens WHERE hash = $1)";
         let lock = statement(lock).bind(hash.to_owned());
         let spend = "DELETE FROM reset_tokens WHERE hash = $1 AND expires_at > $2 RETURNING user_id";
@@ -249,11 +248,29 @@ impl Storage {
                 if update.execute(&mut *connection).await?.rows_affected() == 0 {
                     return Ok(None);
                 }
-                session_ends::end_all(connection, user, None, now).await.map(Some)
+                end_sessions(connection, user, None, now).await.map(Some)
             })
         });
         self.write(work, Option::is_some).await
     }
+}
+
+/// Ends all sessions of a user except the one to keep, and returns their ids.
+async fn end_sessions(
+    connection: &mut AnyConnection,
+    user: String,
+    keep: Option<String>,
+    now: i64,
+) -> sqlx::Result<Vec<String>> {
+    let update = "UPDATE sessions SET revoked_at = $2 \
+                  WHERE user_id = $1 AND revoked_at IS NULL AND id <> $3 RETURNING id";
+    let rows = statement(update)
+        .bind(user)
+        .bind(now)
+        .bind(keep.unwrap_or_default())
+        .fetch_all(connection)
+        .await?;
+    rows.iter().map(|row| row.try_get("id")).collect()
 }
 
 pub(super) fn read_user(row: &AnyRow) -> sqlx::Result<User> {

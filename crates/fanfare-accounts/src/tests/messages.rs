@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::{Place, World};
 use crate::storage::Message;
-use crate::{AccountError, Judge, NewMessage};
+use crate::{AccountError, NewMessage, ReadAccess};
 
 fn message<'a>(
     author: &'a str,
@@ -119,7 +119,7 @@ struct Tired {
     wanted: Vec<usize>,
 }
 
-impl Judge for &mut Tired {
+impl ReadAccess for &mut Tired {
     async fn may_read(&mut self, ahead: &[Message], wanted: usize) -> Option<bool> {
         self.left = self.left.checked_sub(1)?;
         self.wanted.push(wanted);

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fanfare_accounts::{Judge, known, storage::Message};
+use fanfare_accounts::{ReadAccess, known_access, storage::Message};
 use fanfare_core::{
     Channel, Identity,
     policy::{Action, AuthorizerAnswer, OpenQuestions, Permission},
@@ -58,7 +58,7 @@ impl<'a> MessageReader<'a> {
             if open.len() == most {
                 break;
             }
-            if known(message, &self.who.user, self.who.is_admin()).is_some() {
+            if known_access(message, &self.who.user, self.who.is_admin()).is_some() {
                 continue;
             }
             let Some(guard) = messages::guard(message.channel_id.as_deref()) else {
@@ -103,7 +103,7 @@ impl<'a> MessageReader<'a> {
     }
 }
 
-impl Judge for MessageReader<'_> {
+impl ReadAccess for MessageReader<'_> {
     async fn may_read(&mut self, ahead: &[Message], wanted: usize) -> Option<bool> {
         let Some(first) = ahead.first() else {
             return Some(false);
