@@ -223,14 +223,14 @@ impl Connection {
     pub(crate) fn opened(&mut self, moment: Moment) -> Steps {
         self.has_begun = true;
         self.call_conversation(moment, |conversation, context, steps| {
-            conversation.opened(context, steps)
+            conversation.opened(context, steps);
         })
     }
 
     /// Notifies the conversation that the replay is complete.
     pub(crate) fn caught_up(&mut self, moment: Moment) -> Steps {
         self.call_conversation(moment, |conversation, context, steps| {
-            conversation.caught_up(context, steps)
+            conversation.caught_up(context, steps);
         })
     }
 
@@ -262,7 +262,7 @@ impl Connection {
         let is_over = self.is_open() && self.liveness.take_timer(moment.ms);
         is_over.then(|| {
             self.call_conversation(moment, |conversation, context, steps| {
-                conversation.timer(context, steps)
+                conversation.timer(context, steps);
             })
         })
     }
@@ -300,7 +300,7 @@ impl Connection {
         match self.liveness.take_due(&settings, is_waiting, moment)? {
             Due::Expiry => {
                 return Some(self.call_conversation(moment, |conversation, context, steps| {
-                    conversation.expired(context, steps)
+                    conversation.expired(context, steps);
                 }));
             }
             Due::Silence => self.end(Ending::PingTimeout, moment),

@@ -182,7 +182,7 @@ fn on_message(
         RateVerdict::Pass => {}
         RateVerdict::Drop => {
             return Received::Steps(own.call_conversation(moment, |conversation, context, steps| {
-                conversation.limited(context, steps)
+                conversation.limited(context, steps);
             }));
         }
         RateVerdict::End => return end_over_rate(own, moment),
