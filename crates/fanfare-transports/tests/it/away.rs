@@ -1,4 +1,4 @@
-//! Redis dies, hangs, comes back: nothing is lost for the node's own connections, and nothing comes twice.
+//! Redis dies, hangs and comes back: the node's own connections lose no event, and no event arrives twice.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -30,7 +30,7 @@ pub(crate) fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_is_killed_and_comes_back() {
+async fn events_are_delivered_again_after_redis_is_killed() {
     let (mut server, node, other) = two_nodes().await;
     node.hold("alice", 1).await;
     other.hold("bob", 1).await;
@@ -47,14 +47,14 @@ async fn redis_is_killed_and_comes_back() {
     assert_eq!(node.inbound.data(), numbers(0..21));
     assert!(is_away(&node).await);
     assert_eq!(node.broker.probe().await, Err(BrokerError::Away));
-    // Resolves at once, and is placed when Redis is back.
+    // Resolves at once, and is sent when Redis is back.
     other.hold("carol", 1).await;
-    // Long enough for the pauses between attempts to have grown.
+    // The pauses between attempts grow meanwhile.
     tokio::time::sleep(Duration::from_secs(2)).await;
 
     let back = server.restart();
     for user in ["bob", "carol"] {
-        eventually("the other node hears again", async || {
+        eventually("the other node receives again", async || {
             let receipt = node.publish_one(to_user(user, "\"back\"")).await;
             receipt.reach.queued == 1 && !receipt.degraded
         })
@@ -72,8 +72,8 @@ async fn redis_is_killed_and_comes_back() {
     assert_eq!(seen, numbers(0..22));
 }
 
-/// What is published, and what the node holds that it should reach it.
-pub(crate) fn ways() -> [(Audience, Interest); 3] {
+/// Returns the kinds of audiences, each with the interest of a node that receives it.
+pub(crate) fn audiences() -> [(Audience, Interest); 3] {
     let (alice, room) = (to_user("alice", "0").audience, to_channel("room", "0").audience);
     [
         (alice, interest("alice")),
@@ -82,7 +82,7 @@ pub(crate) fn ways() -> [(Audience, Interest); 3] {
     ]
 }
 
-/// Publishes numbers until told to stop, with a disturbance in the middle; each must arrive once, in order.
+/// Publishes numbers continuously, with a disturbance in the middle. Each must arrive once, in order.
 pub(crate) async fn once_in_order(
     node: &Node,
     audience: Audience,
@@ -106,7 +106,7 @@ pub(crate) async fn once_in_order(
         stop.store(true, Ordering::Relaxed);
     };
     let (receipts, ()) = tokio::join!(publish, disturbance);
-    // What is late would come now.
+    // A late event would arrive now.
     node.publish_one(to(Audience::Everyone, "\"end\"")).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     let mut expected = numbers(0..u32::try_from(receipts.len()).unwrap());
@@ -122,8 +122,8 @@ pub(crate) async fn once_in_order(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_or_doubled_when_redis_is_killed() {
-    for (audience, interest) in ways() {
+async fn no_event_is_lost_or_repeated_when_redis_is_killed() {
+    for (audience, interest) in audiences() {
         let (mut server, node, other) = two_nodes().await;
         node.hold_interest(interest, 1).await;
         let receipts = once_in_order(&node, audience, async || {
@@ -141,9 +141,9 @@ async fn nothing_is_lost_or_doubled_when_redis_is_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_or_doubled_when_a_connection_is_cut() {
+async fn no_event_is_lost_or_repeated_when_a_connection_is_cut() {
     for kind in ["pubsub", "normal"] {
-        for (audience, interest) in ways() {
+        for (audience, interest) in audiences() {
             let (server, node, _other) = two_nodes().await;
             node.hold_interest(interest, 1).await;
             once_in_order(&node, audience, async || {
@@ -159,7 +159,7 @@ async fn nothing_is_lost_or_doubled_when_a_connection_is_cut() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_or_doubled_when_a_connection_is_cut_while_patterns_come_and_go() {
+async fn no_event_is_lost_or_repeated_when_a_connection_is_cut_while_patterns_change() {
     for kind in ["pubsub", "normal"] {
         let (server, node, _other) = two_nodes().await;
         node.hold_interest(channel("room"), 1).await;
@@ -171,7 +171,7 @@ async fn nothing_is_lost_or_doubled_when_a_connection_is_cut_while_patterns_come
                 server.command(&["CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes"]);
                 in_force.await;
                 tokio::time::sleep(Duration::from_millis(100)).await;
-                // The next connection asks for the channel alone again.
+                // The next connection subscribes only to the channel.
                 node.broker.unsubscribe(Interest::AllChannels);
                 server.command(&["CLIENT", "KILL", "TYPE", "pubsub", "SKIPME", "yes"]);
                 node.ready().await;
@@ -182,17 +182,17 @@ async fn nothing_is_lost_or_doubled_when_a_connection_is_cut_while_patterns_come
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn channels_are_served_while_redis_is_away_and_heard_again_when_it_is_back() {
+async fn channels_work_locally_without_redis_and_everywhere_when_it_is_back() {
     let (mut server, node, other) = two_nodes().await;
     server.kill();
-    eventually("it is noticed", async || {
+    eventually("the outage is detected", async || {
         is_away(&node).await && is_away(&other).await
     })
     .await;
     node.hold_interest(channel("a"), 1).await;
     node.hold_interest(channel("gone"), 1).await;
     other.hold_interest(Interest::AllChannels, 1).await;
-    node.let_go(channel("gone"));
+    node.release(channel("gone"));
     for (publisher, name, queued) in [
         (&node, "a", 1),
         (&node, "gone", 0),
@@ -214,7 +214,7 @@ async fn channels_are_served_while_redis_is_away_and_heard_again_when_it_is_back
             .await;
         }
     }
-    // What was served then has not come again.
+    // Events of the outage are not delivered again.
     for (node, seen) in [(&node, seen), (&other, seen_by_other)] {
         let mut all = node.inbound.data();
         all.retain(|data| data == "\"away\"");
@@ -222,17 +222,17 @@ async fn channels_are_served_while_redis_is_away_and_heard_again_when_it_is_back
     }
 }
 
-/// Until the other node receives again, a receipt must not look as if it had received the event.
+/// Until the other node receives again, receipts must be degraded.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_is_not_back_yet_counts_as_missing() {
+async fn a_node_that_has_not_reconnected_counts_as_missing() {
     let (mut server, node, other) = two_nodes().await;
-    // Many, so that it takes its time to subscribe to them again.
+    // There are many, so that the subscriptions take some time.
     let users: Vec<String> = (0..5000).map(|number| format!("user{number}")).collect();
     let held = users.iter().map(|user| other.hold(user, 1));
     futures_util::future::join_all(held).await;
     for _ in 0..3 {
         server.kill();
-        eventually("both notice it", async || {
+        eventually("both detect the outage", async || {
             is_away(&node).await && is_away(&other).await
         })
         .await;
@@ -257,9 +257,9 @@ async fn a_node_that_is_not_back_yet_counts_as_missing() {
     }
 }
 
-/// Redis stays, and so does the node that publishes: it has noticed nothing yet.
+/// Redis and the publishing node keep their connections: the node has detected nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn receipts_are_true_while_the_other_node_connects_again() {
+async fn receipts_are_true_while_the_other_node_reconnects() {
     let server = RedisServer::start();
     let proxy = Proxy::to(server.address()).await;
     let nodes = [server.url(), proxy.url_to(&server.url())];
@@ -279,19 +279,19 @@ async fn receipts_are_true_while_the_other_node_connects_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hung_redis_is_noticed() {
+async fn a_redis_that_hangs_is_detected() {
     let (server, node, _other) = two_nodes().await;
-    a_hang_is_noticed(&node, |signal| server.signal(signal)).await;
+    check_a_hang_is_detected(&node, |signal| server.signal(signal)).await;
 }
 
-/// The server of `node` is stopped and goes on, by these signals.
-pub(crate) async fn a_hang_is_noticed(node: &Node, signal: impl Fn(&str)) {
+/// Stops and continues the server of `node` by signals.
+pub(crate) async fn check_a_hang_is_detected(node: &Node, signal: impl Fn(&str)) {
     node.hold("alice", 1).await;
     let audience = to_user("alice", "0").audience;
     once_in_order(node, audience, async || {
         signal("-STOP");
         let start = Instant::now();
-        eventually("it is noticed", async || is_away(node).await).await;
+        eventually("the outage is detected", async || is_away(node).await).await;
         eprintln!("a server that hangs was noticed after {:?}", start.elapsed());
         tokio::time::sleep(Duration::from_secs(2)).await;
         signal("-CONT");
@@ -317,7 +317,7 @@ async fn a_node_starts_without_redis() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_users_are_asked_for_again() {
+async fn many_users_are_subscribed_again_after_an_outage() {
     let (mut server, node, other) = two_nodes().await;
     let users: u32 = std::env::var("FANFARE_TEST_USERS").map_or(20_000, |count| count.parse().unwrap());
     let start = Instant::now();
@@ -327,7 +327,7 @@ async fn many_users_are_asked_for_again() {
     server.kill();
     let back = server.restart();
     let mut last = 0;
-    eventually("all are heard again", async || {
+    eventually("all events arrive again", async || {
         while last < users {
             let receipt = other.publish_one(to_user(&last.to_string(), "1")).await;
             if receipt.nodes == 0 || receipt.degraded {

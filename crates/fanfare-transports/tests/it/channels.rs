@@ -1,4 +1,4 @@
-//! The laws of channels: one by one, and all of them at once for nodes that hold patterns.
+//! The laws of channels: subscriptions to one channel, and to all channels for nodes with patterns.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -12,7 +12,7 @@ use crate::{
     laws::receipt,
 };
 
-pub(crate) async fn a_channel_reaches_its_subscribers_alone(cluster: &Cluster) {
+pub(crate) async fn a_channel_reaches_only_its_subscribers(cluster: &Cluster) {
     let nodes = cluster.nodes().await;
     let (outsider, subscribers) = match &nodes[..] {
         [subscribers @ .., outsider] if !subscribers.is_empty() => (Some(outsider), subscribers),
@@ -26,7 +26,7 @@ pub(crate) async fn a_channel_reaches_its_subscribers_alone(cluster: &Cluster) {
         let got = node.publish_one(to_channel("project:1", "1")).await;
         assert_eq!(got, receipt(2 * u64::from(count), count));
     }
-    // Names are compared as they are.
+    // Names are compared byte for byte.
     if outsider.is_some() {
         let got = nodes[0].publish_one(to_channel("project.1", "2")).await;
         assert_eq!(got, receipt(0, 0));
@@ -37,14 +37,14 @@ pub(crate) async fn a_channel_reaches_its_subscribers_alone(cluster: &Cluster) {
     }
 }
 
-pub(crate) async fn all_channels_are_heard_once(cluster: &Cluster) {
+pub(crate) async fn an_event_on_any_channel_is_delivered_once(cluster: &Cluster) {
     let nodes = cluster.nodes().await;
     let all = &nodes[0];
     for node in &nodes {
         node.hold_interest(channel("a.b"), 1).await;
     }
     all.hold_interest(Interest::AllChannels, 10).await;
-    // Of interest to this node alone, and asked for while it hears all.
+    // Only this node wants the channel, and subscribes while it receives all channels.
     all.hold_interest(channel("later"), 1).await;
     let mut expected = Vec::new();
     let count = u32::try_from(nodes.len()).unwrap();
@@ -55,7 +55,7 @@ pub(crate) async fn all_channels_are_heard_once(cluster: &Cluster) {
             ("x:y.z", 10, 1),
             ("x:y", 10, 1),
         ] {
-            // An embedded broker's only node hears itself.
+            // The only node of an embedded broker receives its own events.
             let data = format!("[{number},{name:?}]");
             let got = node.publish_one(to_channel(name, &data)).await;
             assert_eq!(got, receipt(queued, heard_by), "{data}");
@@ -70,10 +70,10 @@ pub(crate) async fn all_channels_are_heard_once(cluster: &Cluster) {
     }
 }
 
-pub(crate) async fn channels_are_held_and_let_go(cluster: &Cluster) {
+pub(crate) async fn channels_are_subscribed_and_unsubscribed(cluster: &Cluster) {
     let nodes = cluster.nodes().await;
     let [node, .., other] = &nodes[..] else {
-        // A lone node hears all that it publishes.
+        // A single node receives all events that it publishes.
         return;
     };
     let heard = async |name| {
@@ -92,10 +92,10 @@ pub(crate) async fn channels_are_held_and_let_go(cluster: &Cluster) {
         (heard("a").await, heard("b").await, heard("c").await),
         ((1, 2), (1, 2), (1, 1))
     );
-    node.let_go(Interest::AllChannels);
+    node.release(Interest::AllChannels);
     let seen = node.inbound.data().len();
     for wait in [Duration::ZERO, 20 * LINGER] {
-        // Unheard at once, whatever Redis still sends.
+        // No event is delivered from now on, even if Redis sends some.
         tokio::time::sleep(wait).await;
         assert_eq!(
             (heard("a").await, heard("b").await, heard("c").await),
@@ -103,10 +103,10 @@ pub(crate) async fn channels_are_held_and_let_go(cluster: &Cluster) {
         );
     }
     assert_eq!(node.inbound.data().len(), seen + 8);
-    node.let_go(channel("a"));
+    node.release(channel("a"));
     node.hold_interest(channel("c"), 1).await;
-    // One publisher until then: what one finds just before it, another may not find any more.
-    eventually("the channel is let go", async || {
+    // Only one publisher until then: the reach may change between two publishers.
+    eventually("the node unsubscribes", async || {
         other.publish_one(to_channel("a", "1")).await.nodes == 0
     })
     .await;
@@ -116,7 +116,7 @@ pub(crate) async fn channels_are_held_and_let_go(cluster: &Cluster) {
     );
 }
 
-pub(crate) async fn order_holds_while_patterns_come_and_go(cluster: &Cluster) {
+pub(crate) async fn order_is_kept_while_patterns_change(cluster: &Cluster) {
     let nodes = cluster.nodes().await;
     let node = &nodes[0];
     node.hold_interest(channel("stream"), 1).await;
@@ -128,7 +128,7 @@ pub(crate) async fn order_holds_while_patterns_come_and_go(cluster: &Cluster) {
     let switches = async {
         for round in 0..150 {
             let all = node.broker.subscribe(Interest::AllChannels);
-            // Other channels come and go meanwhile.
+            // Other channels are subscribed and unsubscribed meanwhile.
             let other = channel(&format!("c{}", round % 3));
             node.broker.subscribe(other.clone()).await;
             all.await;
@@ -136,7 +136,7 @@ pub(crate) async fn order_holds_while_patterns_come_and_go(cluster: &Cluster) {
                 node.broker.unsubscribe(other.clone());
             }
             node.broker.unsubscribe(Interest::AllChannels);
-            // Sometimes before it has let go of the pattern, sometimes while, sometimes after.
+            // Before, during or after the node unsubscribes from the pattern.
             tokio::time::sleep(LINGER / 2 * (round % 5)).await;
             node.broker.unsubscribe(other);
         }
@@ -159,7 +159,7 @@ pub(crate) async fn order_holds_while_patterns_come_and_go(cluster: &Cluster) {
     }
 }
 
-/// Publishes numbers until told to stop; answers how many.
+/// Publishes numbers until `stop` is set. Returns their count.
 async fn stream(publisher: usize, node: &Node, stop: &AtomicBool) -> u32 {
     let mut next = 0;
     while !stop.load(Ordering::Relaxed) {

@@ -1,4 +1,4 @@
-//! A connection that the server answers on, and that brings nothing.
+//! A connection that the server answers on, and that receives no published message.
 
 use std::sync::{
     Arc,
@@ -20,8 +20,8 @@ use crate::{
     server::RedisServer,
 };
 
-/// A proxy before `server`; returns its URL. The connections that are open when the switch is turned bring no published
-/// message any more.
+/// Starts a proxy before `server`. Returns its URL, and a switch: the connections that are open when it is set receive no published message
+/// any more.
 pub(crate) async fn proxy(server: &RedisServer) -> (String, Arc<AtomicBool>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -58,7 +58,7 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, deaf: Option<Arc<
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_that_brings_nothing_is_opened_again() {
+async fn a_connection_that_receives_nothing_is_reopened() {
     let server = RedisServer::start();
     let (url, deaf) = proxy(&server).await;
     let (node, other) = (

@@ -1,5 +1,5 @@
-//! Ids that services choose on the Redis channel `fanfare:events`: each counts once in the cluster, whichever door it
-//! comes by again, and all that others publish stays in order.
+//! Ids that services choose on the Redis channel `fanfare:events`: each is published once in the cluster, by whichever door it is repeated,
+//! and all other publications stay in order.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn id(number: u128) -> Uuid {
     Uuid::from_u128(number)
 }
 
-/// An event of the service API with this number for an id.
+/// Returns an event of the service API whose id is this number.
 fn named(number: u128, data: &str) -> String {
     format!(r#"{{"to":"everyone","id":"{}","data":{data}}}"#, id(number))
 }
@@ -30,19 +30,18 @@ fn publish(server: &RedisServer, body: &str) {
     server.command(&["PUBLISH", "fanfare:events", body]);
 }
 
-/// Publishes `"end"` behind all that was published before, and asserts that exactly `data` came before it, to each
-/// of `nodes`, which then begin anew.
-async fn came(server: &RedisServer, nodes: &[&Node], data: &[String]) {
+/// Publishes `"end"`, and asserts that each of `nodes` has received exactly `data` before it. Then the nodes forget all events.
+async fn receive_exactly(server: &RedisServer, nodes: &[&Node], data: &[String]) {
     publish(server, &unnamed("\"end\""));
     for node in nodes {
         ends_with(node, data).await;
     }
 }
 
-/// As [`came`] for one node, when the end has been published.
+/// As [`receive_exactly`] for one node, after the end was published.
 async fn ends_with(node: &Node, data: &[String]) {
     let end = "\"end\"".to_owned();
-    eventually("the end comes", async || node.inbound.data().contains(&end)).await;
+    eventually("the end arrives", async || node.inbound.data().contains(&end)).await;
     let seen = node.inbound.data();
     let expected: Vec<&String> = data.iter().chain([&end]).collect();
     let difference = seen.iter().zip(&expected).position(|(seen, data)| seen != *data);
@@ -56,26 +55,26 @@ async fn claim(node: &Node, number: u128) -> Claim {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_repeat_on_the_channel_is_heard_once_on_every_node() {
+async fn a_repeated_id_is_delivered_once_on_every_node() {
     let (server, first, second) = two_nodes().await;
     publish(&server, &named(1, "1"));
     publish(&server, &named(1, "1"));
-    // In one list; with other data; and in a list with what is new.
+    // In one list, with other data, and in a list with new events.
     publish(&server, &format!("[{},{}]", named(2, "2"), named(2, "\"no\"")));
     publish(
         &server,
         &format!("[{},{},{}]", named(1, "\"no\""), named(3, "3"), unnamed("4")),
     );
     publish(&server, &named(3, "\"no\""));
-    came(&server, &[&first, &second], &numbers(1..5)).await;
+    receive_exactly(&server, &[&first, &second], &numbers(1..5)).await;
     for node in [&first, &second] {
-        // A repeat is something that came in, and nothing wrong.
+        // A repeat counts as received, and not as rejected.
         assert_eq!((node.inbound.received(), node.inbound.rejections()), (6, 0));
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_published_alone_is_not_heard_again() {
+async fn an_id_that_a_caller_claimed_is_not_delivered_again() {
     let (server, first, second) = two_nodes().await;
     for number in [1, 2] {
         assert_eq!(claim(&first, number).await, Claim::New);
@@ -88,23 +87,23 @@ async fn what_was_published_alone_is_not_heard_again() {
     for number in [1, 2, 3] {
         publish(&server, &named(number, &number.to_string()));
     }
-    came(&server, &[&first, &second], &numbers(3..4)).await;
+    receive_exactly(&server, &[&first, &second], &numbers(3..4)).await;
     for node in [&first, &second] {
         assert_eq!(claim(node, 1).await, Claim::Published(Some(receipt)));
         assert_eq!(claim(node, 2).await, Claim::Taken);
     }
-    // Given back, it is new.
+    // A released id is new.
     first.broker.release(vec![id(2)]).await;
     second.broker.release(vec![id(2)]).await;
     publish(&server, &named(2, "2"));
-    came(&server, &[&first, &second], &numbers(2..3)).await;
+    receive_exactly(&server, &[&first, &second], &numbers(2..3)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_heard_is_known_to_all_without_an_answer() {
+async fn a_delivered_id_counts_as_published_on_all_nodes() {
     let (server, first, second) = two_nodes().await;
     publish(&server, &named(1, "1"));
-    came(&server, &[&first, &second], &numbers(1..2)).await;
+    receive_exactly(&server, &[&first, &second], &numbers(1..2)).await;
     let later = Node::open(BrokerKind::Redis, &server.url(), "c");
     later.ready().await;
     for node in [&first, &second, &later] {
@@ -116,9 +115,9 @@ async fn what_was_heard_is_known_to_all_without_an_answer() {
     );
 }
 
-/// Whoever is first, the event is published once: by who claimed it alone, or by all nodes that heard it.
+/// The event is published once: by the caller that claimed its id first, or by all nodes that received it first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_both_doors_one_gets_an_id() {
+async fn one_of_two_doors_claims_an_id() {
     let (server, first, second) = two_nodes().await;
     let client = redis::Client::open(server.url()).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
@@ -129,7 +128,7 @@ async fn of_both_doors_one_gets_an_id() {
         let mut command = redis::cmd("PUBLISH");
         command.arg("fanfare:events").arg(body);
         let at = if number % 2 == 0 { &first } else { &second };
-        // At several places of the other's way; the runtime's own clock is too coarse.
+        // At several moments of the other publication; the runtime's clock is too coarse.
         let delay = Duration::from_micros(u64::from(number % 16) * 40);
         let claiming = async {
             if !delay.is_zero() {
@@ -147,15 +146,15 @@ async fn of_both_doors_one_gets_an_id() {
     }
     eprintln!("{} by the channel, {} alone", together.len(), alone.len());
     assert!(!together.is_empty() && !alone.is_empty(), "no race");
-    came(&server, &[&first, &second], &together).await;
+    receive_exactly(&server, &[&first, &second], &together).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_in_order_with_repeats_and_without_ids_between() {
+async fn order_is_kept_between_new_repeated_and_absent_ids() {
     let (server, first, second) = two_nodes().await;
     let client = redis::Client::open(server.url()).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-    // To everyone on three Redis channels by turns, in pipelines of several sizes; every third repeats an earlier one.
+    // To everyone on alternating Redis channels, in pipelines; every third event repeats an earlier id.
     let mut expected = Vec::new();
     for (round, start) in (0..3000).step_by(100).enumerate() {
         let mut pipe = redis::pipe();
@@ -177,11 +176,11 @@ async fn a_thousand_in_order_with_repeats_and_without_ids_between() {
         }
     }
     assert_eq!(expected.len(), 2000);
-    came(&server, &[&first, &second], &expected).await;
+    receive_exactly(&server, &[&first, &second], &expected).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_list_may_name_as_many_ids_as_it_has_events() {
+async fn a_list_may_have_an_id_for_each_event() {
     let (server, first, second) = two_nodes().await;
     let events: Vec<String> = (0..3000)
         .map(|number| named(number, &number.to_string()))
@@ -190,33 +189,33 @@ async fn a_list_may_name_as_many_ids_as_it_has_events() {
     for _ in 0..2 {
         publish(&server, &body);
     }
-    came(&server, &[&first, &second], &numbers(0..3000)).await;
+    receive_exactly(&server, &[&first, &second], &numbers(0..3000)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_comes_later_does_not_hear_a_repeat() {
+async fn a_node_that_connects_later_does_not_deliver_a_repeat() {
     let server = RedisServer::start();
     let first = Node::open(BrokerKind::Redis, &server.url(), "a");
     first.ready().await;
     publish(&server, &named(1, "1"));
-    eventually("it comes", async || first.inbound.data() == ["1"]).await;
-    // By more than the little that clocks may differ.
+    eventually("it arrives", async || first.inbound.data() == ["1"]).await;
+    // More than the tolerance between clocks.
     tokio::time::sleep(Duration::from_millis(200)).await;
     let later = Node::open(BrokerKind::Redis, &server.url(), "b");
     later.ready().await;
     for number in [1, 2] {
         publish(&server, &named(number, &number.to_string()));
     }
-    came(&server, &[&later], &numbers(2..3)).await;
+    receive_exactly(&server, &[&later], &numbers(2..3)).await;
     ends_with(&first, &numbers(1..3)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn repeats_are_known_when_a_connection_or_redis_comes_back() {
+async fn repeats_are_recognised_after_a_reconnect() {
     let (mut server, first, second) = two_nodes().await;
     publish(&server, &named(1, "1"));
     for node in [&first, &second] {
-        eventually("it comes", async || node.inbound.data() == ["1"]).await;
+        eventually("it arrives", async || node.inbound.data() == ["1"]).await;
     }
     for kind in ["pubsub", "normal"] {
         server.command(&["CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes"]);
@@ -227,11 +226,11 @@ async fn repeats_are_known_when_a_connection_or_redis_comes_back() {
     }
     publish(&server, &named(2, "2"));
     for node in [&first, &second] {
-        eventually("it comes", async || node.inbound.data() == ["1", "2"]).await;
+        eventually("it arrives", async || node.inbound.data() == ["1", "2"]).await;
     }
-    // Now Redis knows nothing any more.
+    // Redis loses all ids.
     server.kill();
-    eventually("it is noticed", async || {
+    eventually("both nodes detect it", async || {
         is_away(&first).await && is_away(&second).await
     })
     .await;
@@ -247,7 +246,7 @@ async fn repeats_are_known_when_a_connection_or_redis_comes_back() {
     for number in [1, 2, 3] {
         publish(&server, &named(number, &number.to_string()));
     }
-    came(&server, &[&first, &second], &numbers(1..4)).await;
+    receive_exactly(&server, &[&first, &second], &numbers(1..4)).await;
     for (node, number) in [(&first, 1), (&second, 1), (&first, 2), (&second, 2)] {
         assert_eq!(
             claim(node, number).await,
@@ -256,36 +255,35 @@ async fn repeats_are_known_when_a_connection_or_redis_comes_back() {
     }
 }
 
-/// Where Redis does not say whether an id is new, each node goes by what it knows itself.
+/// If Redis refuses to claim ids, each node uses its own memory.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ids_that_redis_says_nothing_of_are_judged_by_each_node() {
+async fn each_node_decides_about_ids_that_redis_refuses() {
     let (server, first, second) = two_nodes().await;
     publish(&server, &named(1, "1"));
     assert_eq!(claim(&first, 9).await, Claim::New);
     for node in [&first, &second] {
-        eventually("it comes", async || node.inbound.data() == ["1"]).await;
+        eventually("it arrives", async || node.inbound.data() == ["1"]).await;
     }
     server.command(&["ACL", "SETUSER", "default", "-set", "-get"]);
     for (number, data) in [(1, "\"no\""), (2, "2"), (2, "\"no\""), (9, "9"), (3, "3")] {
         publish(&server, &named(number, data));
     }
-    came(&server, &[&first], &numbers(1..4)).await;
-    // It does not know what was claimed on the other.
+    receive_exactly(&server, &[&first], &numbers(1..4)).await;
+    // The second node does not know the claim of the first.
     ends_with(&second, &["1", "2", "9", "3"].map(str::to_owned)).await;
     server.command(&["ACL", "SETUSER", "default", "+set", "+get"]);
     for (number, data) in [(2, "\"no\""), (3, "\"no\""), (4, "4")] {
         publish(&server, &named(number, data));
     }
-    came(&server, &[&first, &second], &numbers(4..5)).await;
+    receive_exactly(&server, &[&first, &second], &numbers(4..5)).await;
 }
 
-/// Far shorter than Redis stays silent here.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_does_not_answer_holds_up_nothing_for_long() {
+async fn a_redis_that_hangs_delays_events_only_briefly() {
     let (server, first, second) = two_nodes().await;
     let client = redis::Client::open(server.url()).unwrap();
     let mut connection = client.get_connection().unwrap();
-    // Heard by both, who then have no answer for half a minute.
+    // Both nodes receive it, and then get no answer for half a minute.
     let mut pipe = redis::pipe();
     pipe.atomic();
     pipe.publish("fanfare:events", named(1, "1"));
@@ -296,13 +294,13 @@ async fn a_redis_that_does_not_answer_holds_up_nothing_for_long() {
     pipe.query::<redis::Value>(&mut connection).unwrap();
     let start = std::time::Instant::now();
     for node in [&first, &second] {
-        eventually("all come", async || node.inbound.data() == numbers(1..4)).await;
+        eventually("all arrive", async || node.inbound.data() == numbers(1..4)).await;
     }
-    eprintln!("without an answer, heard after {:?}", start.elapsed());
+    eprintln!("without an answer, received after {:?}", start.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_no_id_is_named_redis_is_not_asked() {
+async fn events_without_ids_need_no_claim_in_redis() {
     let (server, first, second) = two_nodes().await;
     for number in 0..10 {
         publish(&server, &unnamed(&number.to_string()));
@@ -314,16 +312,16 @@ async fn where_no_id_is_named_redis_is_not_asked() {
         other => panic!("{other:?}"),
     };
     for node in [&first, &second] {
-        eventually("all come", async || node.inbound.seen().len() == 20).await;
+        eventually("all arrive", async || node.inbound.delivered().len() == 20).await;
     }
     assert!(!asked().contains("cmdstat_set:"), "{}", asked());
     publish(&server, &named(1, "1"));
     eventually("it is asked", async || asked().contains("cmdstat_set:calls=2,")).await;
 }
 
-/// The order of what others publish does not depend on the Redis channel.
+/// The order of backends' events does not depend on the Redis channel.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_channel_waits_for_what_was_named_before_it() {
+async fn an_event_without_id_waits_for_earlier_claims() {
     let server = RedisServer::start();
     let node = server.node("a").await;
     node.hold("mia", 1).await;
@@ -343,5 +341,5 @@ async fn a_channel_waits_for_what_was_named_before_it() {
         );
         pipe.query::<redis::Value>(&mut connection).unwrap();
     }
-    came(&server, &[&node], &numbers(0..400)).await;
+    receive_exactly(&server, &[&node], &numbers(0..400)).await;
 }

@@ -1,4 +1,4 @@
-//! A master that dies or is replaced behind Sentinels: nothing is lost in silence, and nothing arrives twice.
+//! A master that dies or is replaced behind Sentinels: no event is lost without a degraded receipt, and no event arrives twice.
 
 use std::{
     collections::HashMap,
@@ -18,7 +18,7 @@ use crate::{
     rooms::RoomNode,
 };
 
-/// How soon a node must notice, and be back once there is a master again.
+/// The time within which a node must detect an outage, and reconnect once there is a master again.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 
 pub(crate) async fn two_nodes(options: &BrokerOptions) -> [Node; 2] {
@@ -29,8 +29,8 @@ pub(crate) async fn two_nodes(options: &BrokerOptions) -> [Node; 2] {
     nodes
 }
 
-/// Publishes numbers to a user of the other node, with a disturbance in the middle. What a receipt says has arrived did so
-/// once, and what did not arrive has a receipt that is degraded.
+/// Publishes numbers to a user of the other node, with a disturbance in the middle. An event with a good receipt must arrive once, and an
+/// event that does not arrive must have a degraded receipt.
 pub(crate) async fn receipts_are_true([first, second]: &[Node; 2], disturb: impl AsyncFnOnce()) {
     second.hold("bob", 1).await;
     let stop = AtomicBool::new(false);
@@ -88,11 +88,11 @@ pub(crate) async fn receipts_are_true([first, second]: &[Node; 2], disturb: impl
     );
 }
 
-/// Waits until both nodes have noticed something, and then until both are well again.
+/// Waits until both nodes have detected the outage, and then until both are connected again.
 pub(crate) async fn away_and_back(nodes: &[Node; 2]) {
     let start = Instant::now();
     for node in nodes {
-        eventually("it is noticed", async || is_away(node).await).await;
+        eventually("the outage is detected", async || is_away(node).await).await;
     }
     eprintln!("noticed after {:?}", start.elapsed());
     assert!(start.elapsed() < SOON);
@@ -109,7 +109,7 @@ pub(crate) async fn id_is_new_once([first, second]: &[Node; 2]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sentinels_replace_a_master_that_died() {
+async fn nodes_follow_the_sentinels_when_the_master_dies() {
     let mut group = SentinelGroup::start();
     let nodes = two_nodes(&group.options()).await;
     receipts_are_true(&nodes, async || {
@@ -119,13 +119,13 @@ async fn sentinels_replace_a_master_that_died() {
     .await;
     assert_eq!(group.named_port(), group.servers[1].port());
     id_is_new_once(&nodes).await;
-    // A node that comes later finds the new one.
+    // A node that starts later finds the new master.
     let later = Node::open_by(BrokerKind::Redis, &group.options(), "c");
     later.ready().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn events_of_its_own_reach_a_node_once_while_the_master_changes() {
+async fn own_events_are_delivered_once_while_the_master_changes() {
     let mut group = SentinelGroup::start();
     let nodes = two_nodes(&group.options()).await;
     nodes[0].hold("alice", 1).await;
@@ -139,7 +139,7 @@ async fn events_of_its_own_reach_a_node_once_while_the_master_changes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_master_is_left_that_hung_and_was_replaced() {
+async fn nodes_leave_a_replaced_master_that_hung() {
     let group = SentinelGroup::start();
     let nodes = two_nodes(&group.options()).await;
     receipts_are_true(&nodes, async || {
@@ -154,9 +154,9 @@ async fn a_master_is_left_that_hung_and_was_replaced() {
     id_is_new_once(&nodes).await;
 }
 
-/// As if the Sentinels could not reach the former master, which goes on answering.
+/// The Sentinels cannot reach the former master, which still answers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_master_is_left_that_lives_and_is_none_any_more() {
+async fn nodes_leave_a_replaced_master_that_is_alive() {
     let group = SentinelGroup::start();
     let nodes = two_nodes(&group.options()).await;
     let channels = |server: usize| text(&group.servers[server], &["INFO", "clients"]);
@@ -171,12 +171,12 @@ async fn a_master_is_left_that_lives_and_is_none_any_more() {
         group.servers[1].command(&["REPLICAOF", "NO", "ONE"]);
         group.name_another(group.servers[1].port());
         let start = Instant::now();
-        eventually("both have left it", async || !counted(0)).await;
+        eventually("both have left the master", async || !counted(0)).await;
         eprintln!("left after {:?}", start.elapsed());
         assert!(start.elapsed() < SOON && has_listeners(1));
     })
     .await;
-    // A Sentinel alone does not decide.
+    // A single Sentinel does not decide.
     let sentinel = &group.sentinels[0];
     sentinel.command(&["SENTINEL", "REMOVE", "mymaster"]);
     let first = group.servers[0].port().to_string();
@@ -190,7 +190,7 @@ async fn a_master_is_left_that_lives_and_is_none_any_more() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_sentinel_the_master_goes_on() {
+async fn nodes_keep_the_master_without_a_sentinel() {
     let mut group = SentinelGroup::start();
     let options = group.options();
     let nodes = two_nodes(&options).await;
@@ -201,7 +201,7 @@ async fn without_a_sentinel_the_master_goes_on() {
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert!(!is_away(&nodes[0]).await);
     }
-    // One suffices to find the master.
+    // One Sentinel suffices to find the master.
     group.sentinels[2].restart();
     group.sentinels[2]
         .try_command(&[
@@ -217,8 +217,8 @@ async fn without_a_sentinel_the_master_goes_on() {
     later.ready().await;
 }
 
-/// A room goes on as it was when the master dies, or the slot of all rooms moves.
-pub(crate) async fn a_room_goes_on(options: BrokerOptions, disturb: impl AsyncFnOnce()) {
+/// A room continues when the master dies, or when the slot of all rooms moves.
+pub(crate) async fn a_room_continues(options: BrokerOptions, disturb: impl AsyncFnOnce()) {
     const ROOM: &str = "project:1";
     let open = |id| RoomNode::open_by(options.clone(), id).counting(&[ROOM]);
     let (first, second) = (open("a").await, open("b").await);
@@ -250,10 +250,10 @@ pub(crate) async fn a_room_goes_on(options: BrokerOptions, disturb: impl AsyncFn
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_room_goes_on_when_sentinels_replace_the_master() {
+async fn a_room_continues_when_sentinels_replace_the_master() {
     let mut group = SentinelGroup::start();
-    a_room_goes_on(group.options(), async || {
-        // The replica has all that was written.
+    a_room_continues(group.options(), async || {
+        // The replica has received all writes.
         group.servers[0].command(&["WAIT", "1", "1000"]);
         group.servers[0].kill();
         let first = group.servers[0].port();

@@ -1,6 +1,6 @@
 //! Groups of Redis servers: a master and a replica with Sentinels, and a Cluster.
 //!
-//! Tests that leave a group as it was share one; its processes end with the last test that uses it.
+//! Tests that leave a group unchanged share one. Its processes end with the last test that uses it.
 
 use std::{
     net::TcpListener,
@@ -15,9 +15,9 @@ use redis::Value;
 use crate::server::{RedisServer, free_port};
 
 const SENTINELS: usize = 3;
-/// What the Sentinels call the master.
+/// The master's name at the Sentinels.
 const NAME: &str = "mymaster";
-/// A replica is there at once, not after a pause for others.
+/// A replica is synchronised at once, without a pause for further replicas.
 const REPLICATION: &[&str] = &[
     "--repl-diskless-sync-delay",
     "0",
@@ -98,7 +98,7 @@ impl SentinelGroup {
         }
     }
 
-    /// Which server the Sentinels name.
+    /// Returns the port of the server that the Sentinels name.
     pub(crate) fn named_port(&self) -> u16 {
         let sentinel = &self.sentinels[0];
         match sentinel.command(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME]) {
@@ -110,7 +110,7 @@ impl SentinelGroup {
         }
     }
 
-    /// Has all Sentinels watch another master, although the former one lives.
+    /// Makes all Sentinels watch another master, although the former one is alive.
     pub(crate) fn name_another(&self, port: u16) {
         for sentinel in &self.sentinels {
             sentinel.command(&["SENTINEL", "REMOVE", NAME]);
@@ -172,7 +172,7 @@ impl ClusterGroup {
         }
     }
 
-    /// The number of the server that has `key`.
+    /// Returns the number of the server that has `key`.
     pub(crate) fn owner(&self, key: &str) -> usize {
         let answer = self
             .servers
@@ -182,7 +182,7 @@ impl ClusterGroup {
     }
 }
 
-/// A node of a Cluster. Its port and the one for the Cluster's own messages are free, and none that the system gives to others.
+/// Starts a node of a Cluster. Its port and that of the Cluster bus are free, and outside the range of the system's ephemeral ports.
 fn start_node() -> RedisServer {
     let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
     let port = std::iter::repeat_with(|| rand::rng().random_range(11_000..22_000))
@@ -199,7 +199,7 @@ fn start_node() -> RedisServer {
     RedisServer::start_as(port, None, &[REPLICATION, &own].concat())
 }
 
-/// The group that tests share, started if no test has it now.
+/// Returns the group that tests share. Starts it if no test uses it now.
 fn shared<G>(group: &Mutex<Weak<G>>, start: impl FnOnce() -> G) -> Arc<G> {
     let mut group = group.lock().unwrap_or_else(PoisonError::into_inner);
     group.upgrade().unwrap_or_else(|| {
@@ -219,7 +219,7 @@ pub(crate) fn shared_cluster() -> Arc<ClusterGroup> {
     shared(&GROUP, ClusterGroup::start)
 }
 
-/// The text that a server answers, empty for an error.
+/// Returns the text of a server's answer, empty for an error.
 pub(crate) fn text(server: &RedisServer, words: &[&str]) -> String {
     match server.try_command(words) {
         Ok(Value::BulkString(text)) => String::from_utf8(text).unwrap(),

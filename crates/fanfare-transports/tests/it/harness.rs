@@ -1,4 +1,4 @@
-//! Nodes that hold no connections but remember what they should have delivered.
+//! Nodes without connections, which record the events that they should have delivered.
 
 use std::{
     collections::HashMap,
@@ -22,13 +22,13 @@ use crate::{
     server::RedisServer,
 };
 
-/// How long nodes hear all channels after they have let go of them; short, so that much happens in a test.
+/// The time for which nodes stay subscribed to all channels; short, so that subscriptions change often in a test.
 pub(crate) const LINGER: Duration = Duration::from_millis(10);
 
-/// The publisher wants to know whom its events reach.
+/// The publisher requests a receipt.
 pub(crate) const RECEIPT: PublishOptions = PublishOptions { receipt: true };
 
-/// What nodes are opened on.
+/// The servers that nodes connect to.
 pub(crate) enum Cluster {
     Memory,
     Redis(RedisServer),
@@ -37,7 +37,7 @@ pub(crate) enum Cluster {
     Sharded(Shared<ClusterGroup>),
 }
 
-/// A group of servers that other tests use at the same time, each with a prefix of its own.
+/// A group of servers that several tests use at the same time, each with another prefix.
 pub(crate) struct Shared<G> {
     pub(crate) group: Arc<G>,
     pub(crate) prefix: String,
@@ -59,7 +59,7 @@ impl Cluster {
         Self::Sharded(groups::shared_cluster().into())
     }
 
-    /// The kind of broker, and how it is opened.
+    /// Returns the kind of broker, and its options.
     pub(crate) fn options(&self) -> (BrokerKind, BrokerOptions) {
         let (kind, options, prefix) = match self {
             Self::Memory => (BrokerKind::Memory, BrokerOptions::default(), ""),
@@ -90,7 +90,7 @@ impl Cluster {
         (kind, options)
     }
 
-    /// A node that is ready.
+    /// Returns a node that is connected.
     pub(crate) async fn node(&self, id: &str) -> Node {
         let (kind, options) = self.options();
         let node = Node::open_by(kind, &options, id);
@@ -98,21 +98,21 @@ impl Cluster {
         node
     }
 
-    /// Several nodes where the broker allows it, else one.
+    /// Returns three nodes, or one if the broker has only one.
     pub(crate) async fn nodes(&self) -> Vec<Node> {
         if matches!(self, Self::Memory) {
             return vec![self.node("a").await];
         }
         let nodes = [self.node("a").await, self.node("b").await, self.node("c").await];
-        know_each_other(&nodes).await;
+        reach_each_other(&nodes).await;
         nodes.into()
     }
 }
 
-/// Waits until each of `nodes` waits for all others.
-pub(crate) async fn know_each_other(nodes: &[Node]) {
+/// Waits until a question of each of `nodes` reaches all nodes.
+pub(crate) async fn reach_each_other(nodes: &[Node]) {
     for node in nodes {
-        eventually("the nodes know each other", async || {
+        eventually("the nodes reach each other", async || {
             node.broker.ask(Bytes::new()).await.answers.len() == nodes.len()
         })
         .await;
@@ -128,10 +128,10 @@ impl RedisServer {
     }
 }
 
-/// A broker and what it delivered.
+/// A broker, and the connections that it delivers to.
 pub(crate) struct Node {
     pub(crate) broker: Arc<dyn Broker>,
-    pub(crate) inbound: Arc<Recorder>,
+    pub(crate) inbound: Arc<FakeConnections>,
 }
 
 impl Node {
@@ -149,7 +149,7 @@ impl Node {
         Self::open_by(kind, &options, id)
     }
 
-    /// A node on Redis that puts `prefix` before every name.
+    /// Returns a node on Redis with `prefix` before every name.
     pub(crate) fn open_prefixed(url: &str, prefix: &str) -> Self {
         let options = BrokerOptions {
             url: url.to_owned(),
@@ -159,11 +159,11 @@ impl Node {
         Self::open_by(BrokerKind::Redis, &options, "")
     }
 
-    /// A node with these options, called `id`.
+    /// Returns a node with these options, called `id`.
     pub(crate) fn open_by(kind: BrokerKind, options: &BrokerOptions, id: &str) -> Self {
         let mut options = options.clone();
         id.clone_into(&mut options.node.node_id);
-        let inbound = Recorder::named(id);
+        let inbound = FakeConnections::named(id);
         let port: Arc<dyn Inbound> = inbound.clone();
         let broker = fanfare_transports::open(kind, &options, port).unwrap();
         Self { broker, inbound }
@@ -176,12 +176,12 @@ impl Node {
         .await;
     }
 
-    /// Holds `connections` of `user` from now on.
+    /// Adds `connections` of `user`, and subscribes.
     pub(crate) async fn hold(&self, user: &str, connections: u64) {
         self.hold_interest(interest(user), connections).await;
     }
 
-    /// Holds `connections` that have this interest from now on.
+    /// Adds `connections` with this interest, and subscribes.
     pub(crate) async fn hold_interest(&self, interest: Interest, connections: u64) {
         self.inbound
             .held
@@ -191,8 +191,8 @@ impl Node {
         self.broker.subscribe(interest).await;
     }
 
-    /// Holds none with this interest any more.
-    pub(crate) fn let_go(&self, interest: Interest) {
+    /// Removes the connections with this interest, and unsubscribes.
+    pub(crate) fn release(&self, interest: Interest) {
         self.inbound.held.lock().unwrap().remove(&interest);
         self.broker.unsubscribe(interest);
     }
@@ -204,38 +204,38 @@ impl Node {
     }
 }
 
-/// Stands for a node's connections.
+/// Stands for the connections of a node.
 #[derive(Default)]
-pub(crate) struct Recorder {
+pub(crate) struct FakeConnections {
     held: Mutex<HashMap<Interest, u64>>,
-    seen: Mutex<Vec<Event>>,
+    delivered: Mutex<Vec<Event>>,
     received: AtomicU64,
     rejected: AtomicU64,
     pub(crate) sick: AtomicBool,
     name: String,
-    /// How questions are answered.
-    pub(crate) manner: Mutex<Manner>,
-    told: Mutex<Vec<String>>,
+    /// The way in which questions are answered.
+    pub(crate) answer_mode: Mutex<AnswerMode>,
+    notices: Mutex<Vec<String>>,
     /// Every audience has history.
     pub(crate) keeps: AtomicBool,
-    /// Users have none.
+    /// Users have no history.
     pub(crate) forgets_users: AtomicBool,
     pub(crate) gaps: Mutex<Vec<Gap>>,
 }
 
-/// How a node answers questions.
+/// The ways in which a node answers questions.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) enum Manner {
+pub(crate) enum AnswerMode {
     /// With its name, a colon, and the question.
     #[default]
-    Well,
+    Normal,
     Never,
     Panics,
-    /// With so many bytes.
+    /// With this number of bytes.
     Long(usize),
 }
 
-impl Recorder {
+impl FakeConnections {
     pub(crate) fn new() -> Arc<Self> {
         Arc::default()
     }
@@ -248,31 +248,31 @@ impl Recorder {
         })
     }
 
-    /// What it was told, in order.
-    pub(crate) fn told(&self) -> Vec<String> {
-        self.told.lock().unwrap().clone()
+    /// Returns the notices, in order.
+    pub(crate) fn notices(&self) -> Vec<String> {
+        self.notices.lock().unwrap().clone()
     }
 
-    pub(crate) fn answers(&self, manner: Manner) {
-        *self.manner.lock().unwrap() = manner;
+    pub(crate) fn set_answers(&self, mode: AnswerMode) {
+        *self.answer_mode.lock().unwrap() = mode;
     }
 
-    /// What was delivered, in order.
-    pub(crate) fn seen(&self) -> Vec<Event> {
-        self.seen.lock().unwrap().clone()
+    /// Returns the delivered events, in order.
+    pub(crate) fn delivered(&self) -> Vec<Event> {
+        self.delivered.lock().unwrap().clone()
     }
 
-    /// The data of what was delivered, in order.
+    /// Returns the data of the delivered events, in order.
     pub(crate) fn data(&self) -> Vec<String> {
-        self.seen()
+        self.delivered()
             .iter()
             .map(|event| event.data.as_str().to_owned())
             .collect()
     }
 
-    /// Begins anew with what was delivered.
+    /// Forgets the delivered events.
     pub(crate) fn forget(&self) {
-        self.seen.lock().unwrap().clear();
+        self.delivered.lock().unwrap().clear();
     }
 
     pub(crate) fn received(&self) -> u64 {
@@ -284,7 +284,7 @@ impl Recorder {
     }
 }
 
-impl Inbound for Recorder {
+impl Inbound for FakeConnections {
     fn deliver(&self, events: Vec<Event>) -> BoxFuture<'static, Vec<Reach>> {
         let reaches: Vec<Reach> = {
             let held = self.held.lock().unwrap();
@@ -305,7 +305,7 @@ impl Inbound for Recorder {
             });
             reaches.collect()
         };
-        self.seen.lock().unwrap().extend(events);
+        self.delivered.lock().unwrap().extend(events);
         Box::pin(async move {
             tokio::task::yield_now().await;
             reaches
@@ -331,13 +331,13 @@ impl Inbound for Recorder {
     }
 
     fn answer(&self, question: Bytes) -> BoxFuture<'_, Bytes> {
-        let manner = *self.manner.lock().unwrap();
+        let answer_mode = *self.answer_mode.lock().unwrap();
         Box::pin(async move {
-            match manner {
-                Manner::Well => [self.name.as_bytes(), b":", &question].concat().into(),
-                Manner::Never => std::future::pending().await,
-                Manner::Panics => panic!("as the test wants it"),
-                Manner::Long(bytes) => vec![b'a'; bytes].into(),
+            match answer_mode {
+                AnswerMode::Normal => [self.name.as_bytes(), b":", &question].concat().into(),
+                AnswerMode::Never => std::future::pending().await,
+                AnswerMode::Panics => panic!("as the test wants it"),
+                AnswerMode::Long(bytes) => vec![b'a'; bytes].into(),
             }
         })
     }
@@ -345,7 +345,7 @@ impl Inbound for Recorder {
     fn on_notice(&self, notice: Bytes) {
         let notice = String::from_utf8(notice.to_vec()).unwrap();
         assert_ne!(notice, "panic", "as the test wants it");
-        self.told.lock().unwrap().push(notice);
+        self.notices.lock().unwrap().push(notice);
     }
 
     fn entered(&self, _: EntryTicket, _: Entered) {}
@@ -395,7 +395,7 @@ pub(crate) fn raw(text: &str) -> RawJson {
     RawJson::parse(&Bytes::copy_from_slice(text.as_bytes())).unwrap()
 }
 
-/// Waits, generously, until `condition` holds.
+/// Waits until `condition` holds, for at most a minute.
 pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let wait = async {
         while !condition().await {

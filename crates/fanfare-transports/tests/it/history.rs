@@ -1,4 +1,4 @@
-//! The laws of history: what is kept, in which order, and when a client that was away can be given all that it missed.
+//! The laws of history: the kept events, their order, and the recovery of missed events.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::harness::{Cluster, Node, channel, eventually, to, to_channel, to_user
 
 const LONG: Duration = Duration::from_secs(600);
 
-/// The event, to be kept among the newest `size`.
+/// Returns `event` with a retention of the newest `size` events.
 pub(crate) fn kept(event: Event, size: u32) -> Event {
     kept_for(event, size, LONG)
 }
@@ -24,7 +24,7 @@ pub(crate) fn kept_for(event: Event, size: u32, ttl: Duration) -> Event {
     }
 }
 
-/// What a connection with these channels and patterns receives.
+/// Returns the scope of a connection with these channels and patterns.
 pub(crate) fn scope(channels: &[&str], patterns: &[&str]) -> ReplayScope {
     ReplayScope {
         channels: channels.iter().map(|name| Channel::new(name).unwrap()).collect(),
@@ -51,7 +51,7 @@ pub(crate) fn position(event: &Event) -> Position {
     event.history.position().expect("it is kept")
 }
 
-/// The place of an event that may be for connections without cursors alone.
+/// Returns the position of an event, even if the event is only for connections without cursors.
 fn any_position(event: &Event) -> Position {
     match event.history {
         History::Late(position) => position,
@@ -59,7 +59,7 @@ fn any_position(event: &Event) -> Position {
     }
 }
 
-/// The cursor before `cursor` by so many numbers.
+/// Returns the cursor that is `by` numbers before `cursor`.
 fn back(cursor: Cursor, by: u64) -> Cursor {
     Cursor {
         number: cursor.number - by,
@@ -67,7 +67,7 @@ fn back(cursor: Cursor, by: u64) -> Cursor {
     }
 }
 
-pub(crate) async fn kept_events_are_delivered_with_their_places(cluster: &Cluster) {
+pub(crate) async fn kept_events_are_delivered_with_their_positions(cluster: &Cluster) {
     let nodes = cluster.nodes().await;
     for node in &nodes {
         node.hold("alice", 1).await;
@@ -82,8 +82,8 @@ pub(crate) async fn kept_events_are_delivered_with_their_places(cluster: &Cluste
     ];
     nodes[0].broker.publish(events, crate::harness::RECEIPT).await;
     for node in &nodes {
-        eventually("all have arrived", async || node.inbound.seen().len() == 5).await;
-        let seen = node.inbound.seen();
+        eventually("all have arrived", async || node.inbound.delivered().len() == 5).await;
+        let seen = node.inbound.delivered();
         assert_eq!(node.inbound.data(), ["1", "2", "3", "4", "5"]);
         assert_eq!(seen[1].history, History::None, "it is not to be kept");
         let places = [0, 2, 3, 4].map(|at| position(&seen[at]));
@@ -98,7 +98,7 @@ pub(crate) async fn kept_events_are_delivered_with_their_places(cluster: &Cluste
         );
         assert_eq!(
             places,
-            [0, 2, 3, 4].map(|at| position(&nodes[0].inbound.seen()[at]))
+            [0, 2, 3, 4].map(|at| position(&nodes[0].inbound.delivered()[at]))
         );
     }
     let all = ReplayScope {
@@ -114,7 +114,7 @@ pub(crate) async fn kept_events_are_delivered_with_their_places(cluster: &Cluste
             (data(&replay), replay.unrecovered),
             (vec!["1", "3", "4", "5"], None)
         );
-        let seen = node.inbound.seen();
+        let seen = node.inbound.delivered();
         for (read, seen) in replay.events.iter().zip([0, 2, 3, 4].map(|at| &seen[at])) {
             assert_eq!(
                 (read.id, &read.kind, read.history),
@@ -128,7 +128,7 @@ pub(crate) async fn kept_events_are_delivered_with_their_places(cluster: &Cluste
     }
 }
 
-pub(crate) async fn what_was_missed_is_read_in_order(cluster: &Cluster) {
+pub(crate) async fn missed_events_are_read_in_order(cluster: &Cluster) {
     let nodes = cluster.nodes().await;
     let (first, last) = (&nodes[0], nodes.last().unwrap());
     first
@@ -155,7 +155,7 @@ pub(crate) async fn what_was_missed_is_read_in_order(cluster: &Cluster) {
     }
 }
 
-pub(crate) async fn what_is_gone_is_not_recovered(cluster: &Cluster) {
+pub(crate) async fn removed_events_are_not_recovered(cluster: &Cluster) {
     let node = cluster.node("a").await;
     node.publish_one(kept(to_channel("quiet", "0"), 3)).await;
     let cursor = present(&node).await;
@@ -179,7 +179,7 @@ pub(crate) async fn what_is_gone_is_not_recovered(cluster: &Cluster) {
         );
         assert!(replay.present.unwrap().number >= cursor.number + 5);
     }
-    // The last one before what is kept is what a cursor must have.
+    // A cursor needs the last event before the kept ones.
     let oldest = present(&node).await;
     let replay = read(&node, scope(&["busy"], &[]), ReplayFrom::After(back(oldest, 3))).await;
     assert_eq!((replay.unrecovered, data(&replay)), (None, vec!["2", "3", "4"]));
@@ -187,7 +187,7 @@ pub(crate) async fn what_is_gone_is_not_recovered(cluster: &Cluster) {
     assert_eq!((replay.unrecovered, data(&replay)), (None, vec!["4"]));
 }
 
-pub(crate) async fn what_is_too_old_is_gone_and_who_missed_nothing_is_recovered(cluster: &Cluster) {
+pub(crate) async fn expired_events_are_not_recovered_and_a_current_cursor_is(cluster: &Cluster) {
     let node = cluster.node("a").await;
     let short = Duration::from_millis(300);
     let before = present(&node).await;
@@ -207,7 +207,7 @@ pub(crate) async fn what_is_too_old_is_gone_and_who_missed_nothing_is_recovered(
     }
 }
 
-pub(crate) async fn strange_cursors_recover_nothing(cluster: &Cluster) {
+pub(crate) async fn unknown_cursors_recover_nothing(cluster: &Cluster) {
     let node = cluster.node("a").await;
     node.publish_one(kept(to_channel("chat.a", "1"), 10)).await;
     let now = present(&node).await;
@@ -254,7 +254,7 @@ pub(crate) async fn more_than_the_limit_is_not_replayed(cluster: &Cluster) {
     }
 }
 
-pub(crate) async fn the_newest_are_read_without_a_cursor(cluster: &Cluster) {
+pub(crate) async fn the_newest_events_are_read_without_a_cursor(cluster: &Cluster) {
     let node = cluster.node("a").await;
     for at in 0..6 {
         let name = ["chat.a", "chat.b", "news"][at % 3];
@@ -317,7 +317,7 @@ pub(crate) async fn history_is_read_page_by_page(cluster: &Cluster) {
     assert_eq!(found, ["1", "2", "3", "4", "4", "3", "2", "1"]);
 }
 
-pub(crate) async fn all_nodes_number_in_one_order(cluster: &Cluster) {
+pub(crate) async fn events_of_all_nodes_are_numbered_in_one_order(cluster: &Cluster) {
     let nodes = cluster.nodes().await;
     for node in &nodes {
         node.hold_interest(Interest::AllChannels, 1).await;
@@ -339,14 +339,17 @@ pub(crate) async fn all_nodes_number_in_one_order(cluster: &Cluster) {
     let stored = read(&nodes[0], scope(&[], &["chat.*"]), from).await;
     assert_eq!((stored.unrecovered, stored.events.len()), (None, count));
     for node in &nodes {
-        eventually("all have arrived", async || node.inbound.seen().len() == count).await;
+        eventually("all have arrived", async || {
+            node.inbound.delivered().len() == count
+        })
+        .await;
         let numbers = |events: &[Event]| {
             events
                 .iter()
                 .map(|event| position(event).number)
                 .collect::<Vec<_>>()
         };
-        let seen = node.inbound.seen();
+        let seen = node.inbound.delivered();
         let stored: Vec<Event> = stored.events.iter().map(|event| (**event).clone()).collect();
         assert_eq!(
             numbers(&seen),
@@ -358,7 +361,7 @@ pub(crate) async fn all_nodes_number_in_one_order(cluster: &Cluster) {
     }
 }
 
-pub(crate) async fn private_events_keep_whom_they_are_for(cluster: &Cluster) {
+pub(crate) async fn private_events_keep_their_user(cluster: &Cluster) {
     let node = cluster.node("a").await;
     let cursor = present(&node).await;
     let event = Event {
@@ -375,9 +378,9 @@ pub(crate) async fn private_events_keep_whom_they_are_for(cluster: &Cluster) {
     );
 }
 
-/// A publisher's node delivers at once what its connections have just begun to want. Connections with cursors receive it in its place, or
-/// by what they ask for: the journal is read behind it.
-pub(crate) async fn an_event_has_its_place_though_the_subscription_is_new(cluster: &Cluster) {
+/// The publisher's node delivers at once to connections that have just subscribed. Connections with cursors receive the event in order, or
+/// with their replay: the journal is read after the event.
+pub(crate) async fn an_event_on_a_new_subscription_has_its_position(cluster: &Cluster) {
     let node = cluster.node("a").await;
     for round in 0..30 {
         let name = format!("chat.{round}");
@@ -389,10 +392,10 @@ pub(crate) async fn an_event_has_its_place_though_the_subscription_is_new(cluste
         .await;
     let is_end = |event: &Event| event.audience == Audience::Everyone;
     eventually("all have arrived", async || {
-        node.inbound.seen().iter().any(is_end)
+        node.inbound.delivered().iter().any(is_end)
     })
     .await;
-    let seen = node.inbound.seen();
+    let seen = node.inbound.delivered();
     let number = |event: &&Event| any_position(event).number;
     for with_cursors in [false, true] {
         let received = seen.iter().filter(|event| match event.history {

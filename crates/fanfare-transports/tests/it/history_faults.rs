@@ -1,4 +1,4 @@
-//! What becomes of history when servers lose something: every event comes once and in order, or the loss is reported.
+//! History when servers lose data or connections: every event arrives once and in order, or the loss is reported.
 
 use std::sync::{
     Arc,
@@ -24,7 +24,7 @@ use crate::{
 
 const CHANNEL: &str = "chat.a";
 
-/// A node on the server of this URL that receives the channel, which has history.
+/// Returns a node on the server of this URL that receives the channel, which has history.
 async fn receiving(url: &str, id: &str) -> Node {
     let mut options = BrokerOptions {
         url: url.to_owned(),
@@ -50,7 +50,7 @@ fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
 async fn all_arrive(node: &Node, range: std::ops::Range<u32>) {
     let expected = numbers(range);
     eventually("all have arrived", async || {
-        node.inbound.seen().len() >= expected.len()
+        node.inbound.delivered().len() >= expected.len()
     })
     .await;
     assert_eq!(node.inbound.data(), expected);
@@ -65,7 +65,7 @@ fn gaps(node: &Node) -> (u64, u64) {
     (gaps_found, gaps_filled)
 }
 
-/// A server, a node that receives from it through a proxy that can drop messages, and a node that publishes.
+/// Returns a server, a node that receives from it through a proxy that can drop messages, and a node that publishes.
 async fn deaf_node() -> (RedisServer, Node, Node, Arc<AtomicBool>) {
     let server = RedisServer::start();
     let (url, deaf) = deaf::proxy(&server).await;
@@ -75,15 +75,15 @@ async fn deaf_node() -> (RedisServer, Node, Node, Arc<AtomicBool>) {
     (server, node, publisher, deaf)
 }
 
-/// Publishes numbers from `next` on until the node has not received some of them. Returns the next number. The proxy drops what begins with a
-/// message, so now and then everything passes.
+/// Publishes numbers from `next` on until the node has missed some of them. Returns the next number. The proxy drops only reads that begin
+/// with a message, so sometimes all messages pass.
 async fn lose(node: &Node, publisher: &Node, deaf: &AtomicBool, mut next: u32) -> u32 {
     loop {
         deaf.store(true, Ordering::SeqCst);
-        // Resolves when the node has replied, or has not for long.
+        // Resolves when the node has replied, or after the timeout.
         publish(publisher, next..next + 2).await;
         next += 2;
-        if node.inbound.seen().len() < next as usize {
+        if node.inbound.delivered().len() < next as usize {
             return next;
         }
         deaf.store(false, Ordering::SeqCst);
@@ -91,7 +91,7 @@ async fn lose(node: &Node, publisher: &Node, deaf: &AtomicBool, mut next: u32) -
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_lost_before_an_event_is_fetched_first() {
+async fn lost_events_are_fetched_before_the_next_event() {
     let (_server, node, publisher, deaf) = deaf_node().await;
     let mut next = 2;
     while gaps(&node) == (0, 0) {
@@ -107,7 +107,7 @@ async fn what_was_lost_before_an_event_is_fetched_first() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_lost_before_silence_is_found() {
+async fn lost_events_are_found_without_a_next_event() {
     let (_server, node, publisher, deaf) = deaf_node().await;
     let mut next = 2;
     while gaps(&node) == (0, 0) {
@@ -144,7 +144,7 @@ async fn a_gap_that_cannot_be_filled_is_reported() {
 
 /// Redis ends the connection of a subscriber that reads too slowly.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_subscriber_over_its_buffer_limit_misses_nothing() {
+async fn a_subscriber_over_its_buffer_limit_misses_no_event() {
     const COUNT: u32 = 3000;
     let server = RedisServer::start();
     let (node, publisher) = (receiving(&server.url(), "a").await, server.node("b").await);
@@ -172,7 +172,7 @@ async fn a_subscriber_over_its_buffer_limit_misses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cut_connection_misses_nothing() {
+async fn a_cut_connection_misses_no_event() {
     let server = RedisServer::start();
     let (node, publisher) = (receiving(&server.url(), "a").await, server.node("b").await);
     let mut next = 0;
@@ -186,9 +186,9 @@ async fn a_cut_connection_misses_nothing() {
     all_arrive(&node, 0..next).await;
 }
 
-/// An empty restart is another journal.
+/// A server that restarts empty has another journal.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_comes_back_empty_recovers_nothing() {
+async fn a_server_that_restarts_empty_recovers_nothing() {
     let mut server = RedisServer::start();
     let node = receiving(&server.url(), "a").await;
     publish(&node, 0..3).await;
@@ -204,7 +204,7 @@ async fn a_server_that_comes_back_empty_recovers_nothing() {
     })
     .await;
     publish(&node, 3..10).await;
-    it_is_another_journal(&node, before).await;
+    check_another_journal(&node, before).await;
     eventually("it is reported", async || {
         !node.inbound.gaps.lock().unwrap().is_empty()
     })
@@ -213,7 +213,7 @@ async fn a_server_that_comes_back_empty_recovers_nothing() {
     assert_eq!((gap.audience, gap.reason), (None, Unrecovered::Epoch));
 }
 
-async fn it_is_another_journal(node: &Node, before: Cursor) {
+async fn check_another_journal(node: &Node, before: Cursor) {
     for cursor in [before, Cursor { number: 1, ..before }] {
         let replay = read(node, scope(&[CHANNEL], &[]), ReplayFrom::After(cursor)).await;
         assert_eq!(
@@ -224,7 +224,7 @@ async fn it_is_another_journal(node: &Node, before: Cursor) {
     }
 }
 
-/// A replica that takes over may have an older copy, under the numbers of events that it never got.
+/// A replica that takes over may have an older copy, and reuse the numbers of events that it never received.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_that_takes_over_is_another_journal() {
     let mut group = SentinelGroup::start();
@@ -245,12 +245,12 @@ async fn a_replica_that_takes_over_is_another_journal() {
     })
     .await;
     publish(&node, 3..5).await;
-    it_is_another_journal(&node, before).await;
+    check_another_journal(&node, before).await;
     let replay = read(&node, scope(&[CHANNEL], &[]), ReplayFrom::Newest(10)).await;
     assert_eq!(data(&replay), ["3", "4"]);
 }
 
-/// The streams of the server's journal.
+/// Returns the streams of the server's journal.
 fn streams(server: &RedisServer) -> Vec<String> {
     let Value::Array(keys) = server.command(&["KEYS", "fanfare:journal:*:*"]) else {
         panic!("no keys")
@@ -261,7 +261,7 @@ fn streams(server: &RedisServer) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_redis_evicted_is_never_recovered() {
+async fn evicted_events_are_never_recovered() {
     let server = RedisServer::start();
     let node = server.node("a").await;
     let start = present(&node).await;
@@ -302,7 +302,7 @@ async fn what_redis_evicted_is_never_recovered() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_others_wrote_into_the_journal_is_ignored() {
+async fn values_of_other_programs_in_the_journal_are_ignored() {
     let server = RedisServer::start();
     let node = receiving(&server.url(), "a").await;
     let start = present(&node).await;
@@ -311,7 +311,7 @@ async fn what_others_wrote_into_the_journal_is_ignored() {
     server.command(&["XADD", &stream, "*", "hello", "world"]);
     let replay = read(&node, scope(&[CHANNEL], &[]), ReplayFrom::After(start)).await;
     assert_eq!((replay.unrecovered, data(&replay)), (None, vec!["0", "1"]));
-    // It has a higher number than the journal: the stream begins anew, and the audience is complete from there on.
+    // The stream has a higher number than the journal: it begins again, and the audience is complete from there on.
     let before = present(&node).await;
     publish(&node, 2..4).await;
     all_arrive(&node, 0..4).await;
@@ -330,7 +330,7 @@ async fn what_others_wrote_into_the_journal_is_ignored() {
     assert_eq!(replay.unrecovered, Some(Unrecovered::Epoch));
 }
 
-/// Above the most audiences, those that were silent for longest are forgotten, and are never recovered by mistake.
+/// Above the limit of audiences, the least recently used ones are forgotten, and never recovered by mistake.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn forgotten_audiences_are_not_recovered() {
     let server = RedisServer::start();
@@ -351,7 +351,7 @@ async fn forgotten_audiences_are_not_recovered() {
     for (name, expected) in [
         ("chat.0", Some(Unrecovered::Expired)),
         ("chat.3", None),
-        // It is not known what it had before.
+        // The audience may have had earlier events.
         ("chat.4", Some(Unrecovered::Expired)),
         ("never", Some(Unrecovered::Expired)),
     ] {
@@ -362,9 +362,9 @@ async fn forgotten_audiences_are_not_recovered() {
     assert_eq!(streams(&server).len(), 3);
 }
 
-/// A script that the server has forgotten is sent again, and what it cannot keep is published all the same.
+/// A script that the server has forgotten is sent again, and events that it cannot keep are still published.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn events_are_published_whatever_becomes_of_the_journal() {
+async fn events_are_published_even_if_the_journal_fails() {
     let server = RedisServer::start();
     let node = receiving(&server.url(), "a").await;
     publish(&node, 0..2).await;
@@ -373,14 +373,14 @@ async fn events_are_published_whatever_becomes_of_the_journal() {
     all_arrive(&node, 0..4).await;
     assert!(
         node.inbound
-            .seen()
+            .delivered()
             .iter()
             .all(|event| event.history.position().is_some())
     );
     server.command(&["CONFIG", "SET", "maxmemory", "1"]);
     publish(&node, 4..6).await;
     all_arrive(&node, 0..6).await;
-    assert!(node.inbound.seen()[5].history.position().is_none());
+    assert!(node.inbound.delivered()[5].history.position().is_none());
     server.command(&["CONFIG", "SET", "maxmemory", "0"]);
     server.command(&["ACL", "SETUSER", "default", "-info"]);
     publish(&node, 6..7).await;
@@ -389,7 +389,7 @@ async fn events_are_published_whatever_becomes_of_the_journal() {
     let user = Audience::Everyone;
     node.publish_one(kept(crate::harness::to(user, "7"), 1)).await;
     all_arrive(&node, 0..8).await;
-    assert!(node.inbound.seen()[7].history.position().is_some());
+    assert!(node.inbound.delivered()[7].history.position().is_some());
 }
 
 /// The journal works with the documented rights of a Redis ACL user.
@@ -416,7 +416,7 @@ async fn the_documented_rights_are_enough_for_history() {
 
 const FUNCTIONS: &str = include_str!("../../../../deploy/redis/fanfare.lua");
 
-/// What backends publish by the function takes part in history as if a node had published it.
+/// Events that backends publish by the function are kept as those of nodes are.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn backends_publish_into_history_by_a_function() {
     for script in [
@@ -436,14 +436,14 @@ async fn backends_publish_into_history_by_a_function() {
     };
     let publish_by =
         |message: &str| call(&["fanfare:journal:", "fanfare:channel:chat.a", "100", "60", message]);
-    // The node receives it, and by another connection if it is the recorder.
+    // The node receives it, and again by the recorder's connection if it is the recorder.
     let published = publish_by(r#"{"type":"test","payload":1}"#);
     assert!(matches!(published, Ok(Value::Int(1 | 2))), "{published:?}");
     publish(&node, 2..3).await;
     all_arrive(&node, 0..3).await;
     let replay = read(&node, scope(&[CHANNEL], &[]), ReplayFrom::After(start)).await;
     assert_eq!((replay.unrecovered, data(&replay)), (None, vec!["0", "1", "2"]));
-    for (seen, read) in node.inbound.seen().iter().zip(&replay.events) {
+    for (seen, read) in node.inbound.delivered().iter().zip(&replay.events) {
         assert_eq!(
             (seen.id, seen.timestamp, seen.history),
             (read.id, read.timestamp, read.history)

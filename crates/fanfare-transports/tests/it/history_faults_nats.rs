@@ -1,4 +1,4 @@
-//! What becomes of history when JetStream loses something.
+//! History when JetStream loses data.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ async fn recovers(node: &Node, cursor: Cursor) -> (Option<Unrecovered>, String) 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restart_loses_nothing() {
+async fn a_restart_loses_no_event() {
     let mut server = NatsServer::start();
     let node = server.node("a").await;
     let start = present(&node).await;
@@ -52,10 +52,10 @@ async fn a_stream_that_was_removed_is_another_journal() {
     publish(&node, 0..3, 10).await;
     let before = present(&node).await;
     server.publish("$JS.API.STREAM.DELETE.fanfare-journal", b"");
-    // What is published before a node has made it again is delivered and not kept.
+    // Events before a node has created the stream again are delivered and not kept.
     publish(&node, 3..4, 10).await;
     publish(&node, 4..9, 10).await;
-    eventually("all have arrived", async || other.inbound.seen().len() == 9).await;
+    eventually("all have arrived", async || other.inbound.delivered().len() == 9).await;
     for cursor in [before, Cursor { number: 1, ..before }] {
         assert_eq!(
             recovers(&node, cursor).await,
@@ -65,7 +65,7 @@ async fn a_stream_that_was_removed_is_another_journal() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_purged_is_never_recovered() {
+async fn purged_events_are_never_recovered() {
     let server = NatsServer::start();
     let node = server.node("a").await;
     let start = present(&node).await;
@@ -95,9 +95,9 @@ async fn what_was_purged_is_never_recovered() {
     );
 }
 
-/// The stream keeps more than the audience's size until a node purges it; that is not read.
+/// The stream keeps more events than the audience's size until a node purges it. The older ones are not read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_more_than_the_size_is_purged() {
+async fn events_beyond_the_size_are_purged() {
     let server = NatsServer::start();
     let node = server.node("a").await;
     let start = present(&node).await;
@@ -105,16 +105,16 @@ async fn what_is_more_than_the_size_is_purged() {
     let newest = read(&node, scope(&[CHANNEL], &[]), ReplayFrom::Newest(100)).await;
     assert_eq!(data(&newest), ["195", "196", "197", "198", "199"]);
     assert_eq!(recovers(&node, start).await.0, Some(Unrecovered::Expired));
-    // The size counts that the newest event was published with.
+    // The size of the newest event counts.
     publish(&node, 200..201, 100).await;
     let newest = read(&node, scope(&[CHANNEL], &[]), ReplayFrom::Newest(100)).await;
     assert!(newest.events.len() < 100, "{}", newest.events.len());
     assert_eq!(recovers(&node, start).await.0, Some(Unrecovered::Expired));
 }
 
-/// What was purged by a size that was configured for a while is not whole again when another size is.
+/// Events that were purged by a smaller size stay missing when a larger size is configured.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_smaller_size_for_a_while_makes_nothing_whole() {
+async fn a_purge_by_a_smaller_size_stays_known() {
     let server = NatsServer::start();
     let node = server.node("a").await;
     let start = present(&node).await;
@@ -132,9 +132,9 @@ async fn a_smaller_size_for_a_while_makes_nothing_whole() {
     assert_eq!(recovers(&node, end).await, (None, "301 302".to_owned()));
 }
 
-/// A rewind looks for the newest from the end, also between many events of other channels.
+/// A rewind searches for the newest events from the end, even among many events of other channels.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_newest_are_found_between_others() {
+async fn the_newest_events_are_found_among_events_of_other_channels() {
     let server = NatsServer::start();
     let node = server.node("a").await;
     for number in 0..6 {
@@ -164,10 +164,10 @@ async fn the_documented_rights_are_enough_for_history() {
     let start = present(&node).await;
     publish(&node, 0..3, 10).await;
     assert_eq!(recovers(&node, start).await, (None, "0 1 2".to_owned()));
-    eventually("all have arrived", async || node.inbound.seen().len() == 3).await;
+    eventually("all have arrived", async || node.inbound.delivered().len() == 3).await;
     assert!(
         node.inbound
-            .seen()
+            .delivered()
             .iter()
             .all(|event| event.history.position().is_some())
     );

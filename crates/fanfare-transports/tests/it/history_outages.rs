@@ -1,4 +1,4 @@
-//! What becomes of history while a node's way to Redis is cut.
+//! History while a node's connections to Redis are cut.
 
 use std::sync::atomic::Ordering;
 
@@ -17,7 +17,7 @@ async fn publish(node: &Node, name: &str, data: u32) {
         .await;
 }
 
-/// A node behind a way that can be cut, with this interest, and one that publishes.
+/// Returns a node with this interest behind a proxy, a node that publishes, and the proxy.
 async fn cut_off(server: &RedisServer, interest: Interest) -> (Node, Node, Proxy) {
     let proxy = Proxy::to(server.address()).await;
     let options = BrokerOptions {
@@ -30,12 +30,12 @@ async fn cut_off(server: &RedisServer, interest: Interest) -> (Node, Node, Proxy
     node.hold_interest(interest, 1).await;
     let publisher = server.node("b").await;
     publish(&publisher, "chat.a", 0).await;
-    eventually("it arrives", async || node.inbound.seen().len() == 1).await;
+    eventually("it arrives", async || node.inbound.delivered().len() == 1).await;
     (node, publisher, proxy)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn channels_that_only_a_pattern_shows_are_fetched_after_an_outage() {
+async fn channels_of_a_pattern_are_fetched_after_an_outage() {
     let server = RedisServer::start();
     let (node, publisher, proxy) = cut_off(&server, Interest::AllChannels).await;
     proxy.set_open(false);
@@ -43,28 +43,34 @@ async fn channels_that_only_a_pattern_shows_are_fetched_after_an_outage() {
         publish(&publisher, name, data).await;
     }
     proxy.set_open(true);
-    eventually("all have arrived", async || node.inbound.seen().len() == 5).await;
+    eventually("all have arrived", async || node.inbound.delivered().len() == 5).await;
     publish(&publisher, "chat.c", 5).await;
-    eventually("all have arrived", async || node.inbound.seen().len() == 6).await;
+    eventually("all have arrived", async || node.inbound.delivered().len() == 6).await;
     assert_eq!(node.inbound.data(), ["0", "1", "2", "3", "4", "5"]);
     assert!(node.inbound.gaps.lock().unwrap().is_empty());
     assert_eq!(node.broker.journal_figures().journals, 3);
-    // And what is for everyone, if the node kept history when it began to look for gaps.
+    // Events for everyone, too, if the node kept history when it began to search for gaps.
     assert!((3..=4).contains(&node.broker.journal_figures().watched));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn own_events_keep_their_places_among_those_that_were_lost() {
+async fn own_events_keep_their_order_among_lost_events() {
     let server = RedisServer::start();
     let (node, publisher, proxy) = cut_off(&server, channel("chat.a")).await;
     for first in [1, 4, 7] {
         proxy.set_open(false);
         publish(&publisher, "chat.a", first).await;
         proxy.set_open(true);
-        // Its subscriptions are not in force, or have just come into force.
+        // Its subscriptions are not in force, or only just.
         let is_kept = async || {
             publish(&node, "chat.a", first + 1).await;
-            node.inbound.seen().last().unwrap().history.position().is_some()
+            node.inbound
+                .delivered()
+                .last()
+                .unwrap()
+                .history
+                .position()
+                .is_some()
         };
         eventually("Redis is back", is_kept).await;
         publish(&node, "chat.a", first + 2).await;
@@ -73,7 +79,7 @@ async fn own_events_keep_their_places_among_those_that_were_lost() {
         node.inbound.data().contains(&"9".to_owned())
     })
     .await;
-    let seen = node.inbound.seen();
+    let seen = node.inbound.delivered();
     let kept = seen.iter().filter(|event| event.history.position().is_some());
     let numbers: Vec<u64> = kept.map(|event| position(event).number).collect();
     assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{numbers:?}");

@@ -53,22 +53,22 @@ pub(crate) async fn an_id_is_new_once(cluster: &Cluster) {
     for node in &nodes {
         assert_eq!(claim(node, 1).await, published(7));
     }
-    // Given back, it is new again, wherever it was known.
+    // A released id is new again on all nodes.
     assert_eq!(claim(last, 2).await, Claim::New);
     assert_eq!(claim(first, 2).await, Claim::Taken);
     last.broker.release(vec![id(2)]).await;
     assert_eq!(claim(first, 2).await, Claim::New);
     assert_eq!(claim(last, 2).await, Claim::Taken);
-    // What nobody claimed is not remembered.
+    // The receipt of an id that was never claimed is not remembered.
     record(first, 3, 7).await;
     assert_eq!(claim(last, 3).await, Claim::New);
 }
 
-pub(crate) async fn one_of_many_gets_an_id(cluster: &Cluster) {
+pub(crate) async fn one_of_many_callers_claims_an_id(cluster: &Cluster) {
     let nodes = cluster.nodes().await;
     let claims = (0..10 * nodes.len()).map(|at| {
         let broker = nodes[at % nodes.len()].broker.clone();
-        // In several orders.
+        // In different orders.
         let mut ids: Vec<Uuid> = (0..500).map(id).collect();
         ids.rotate_left(at * 37 % 500);
         tokio::spawn(async move {
@@ -86,7 +86,7 @@ pub(crate) async fn one_of_many_gets_an_id(cluster: &Cluster) {
     assert!(new.into_iter().eq(0..500), "each is new once");
 }
 
-pub(crate) async fn receipts_are_kept_as_they_are(cluster: &Cluster) {
+pub(crate) async fn receipts_are_stored_unchanged(cluster: &Cluster) {
     let nodes = cluster.nodes().await;
     let receipts = [Receipt::default(), receipt(0), receipt(1), receipt(4_000_000_000)];
     let ids = (0..).map(id).take(receipts.len()).collect::<Vec<_>>();
@@ -99,7 +99,7 @@ pub(crate) async fn receipts_are_kept_as_they_are(cluster: &Cluster) {
     }
 }
 
-pub(crate) async fn a_node_counts_what_it_remembers(cluster: &Cluster) {
+pub(crate) async fn a_node_counts_the_ids_that_it_remembers(cluster: &Cluster) {
     let nodes = cluster.nodes().await;
     let claims = nodes[0].broker.claim((0..3).map(id).collect()).await;
     assert_eq!(claims, [Claim::New; 3]);
@@ -111,7 +111,7 @@ pub(crate) async fn a_node_counts_what_it_remembers(cluster: &Cluster) {
 pub(crate) async fn many_ids_in_one_call(cluster: &Cluster) {
     let nodes = cluster.nodes().await;
     assert_eq!(nodes[0].broker.claim(Vec::new()).await, []);
-    // One twice in one call is new the first time.
+    // An id that is twice in one call is new the first time.
     let claims = nodes[0].broker.claim(vec![id(7), id(7), id(8)]).await;
     assert_eq!(claims, [Claim::New, Claim::Taken, Claim::New]);
     let claims = nodes
@@ -156,7 +156,7 @@ async fn ids_are_remembered_for_ten_minutes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_id_of_a_node_that_died_is_free_after_a_while() {
+async fn a_claim_of_a_dead_node_expires() {
     let (server, node, other) = two_nodes().await;
     assert_eq!(claim(&node, 1).await, Claim::New);
     assert_eq!(claim(&other, 1).await, Claim::Taken);
@@ -167,7 +167,7 @@ async fn an_id_of_a_node_that_died_is_free_after_a_while() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_node_published_before_it_died_is_known() {
+async fn ids_that_a_dead_node_published_are_remembered() {
     let (server, node, other) = two_nodes().await;
     assert_eq!(claim(&node, 1).await, Claim::New);
     assert_eq!(claim(&other, 1).await, Claim::Taken);
@@ -184,7 +184,7 @@ async fn what_a_node_published_before_it_died_is_known() {
         matches!(left, redis::Value::Int(left) if left > 500_000),
         "{left:?}"
     );
-    // A node that has not died says more, and that is what counts then.
+    // A live node stores the receipt, which counts then.
     record(&node, 1, 7).await;
     for node in [&node, &other] {
         assert_eq!(claim(node, 1).await, published(7));
@@ -192,7 +192,7 @@ async fn what_a_node_published_before_it_died_is_known() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ids_that_nobody_waits_for_are_released() {
+async fn ids_of_a_dropped_caller_are_released() {
     let (server, node, other) = two_nodes().await;
     server.signal("-STOP");
     assert!(node.broker.claim(vec![id(1)]).now_or_never().is_none());
@@ -202,7 +202,7 @@ async fn ids_that_nobody_waits_for_are_released() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_redis_a_node_goes_by_its_own_memory() {
+async fn without_redis_a_node_uses_its_own_memory() {
     let (mut server, node, other) = two_nodes().await;
     for number in [1, 2, 3] {
         assert_eq!(claim(&node, number).await, Claim::New);
@@ -211,9 +211,9 @@ async fn without_redis_a_node_goes_by_its_own_memory() {
     assert_eq!(claim(&other, 1).await, published(1));
     assert_eq!(claim(&other, 2).await, Claim::Taken);
     server.kill();
-    // Noticed or not.
+    // Before and after the node detects the outage.
     assert_eq!(claim(&node, 1).await, published(1));
-    eventually("it is noticed", async || {
+    eventually("the outage is detected", async || {
         is_away(&node).await && is_away(&other).await
     })
     .await;
@@ -227,7 +227,7 @@ async fn without_redis_a_node_goes_by_its_own_memory() {
         (&node, 4, Claim::Taken),
         (&other, 1, published(1)),
         (&other, 2, Claim::Taken),
-        // What it has never heard of.
+        // An id that the node does not know.
         (&other, 4, Claim::New),
     ] {
         assert_eq!(claim(at, number).await, expected, "{number}");
@@ -235,7 +235,7 @@ async fn without_redis_a_node_goes_by_its_own_memory() {
     server.restart();
     node.ready().await;
     other.ready().await;
-    // Redis has lost all, but this node has not, and lets the others know of it.
+    // Redis has lost all ids. This node has not, and tells the others.
     for (at, number, expected) in [
         (&node, 1, published(1)),
         (&node, 2, published(2)),
@@ -250,7 +250,7 @@ async fn without_redis_a_node_goes_by_its_own_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_a_node_s_own_callers_one_gets_an_id_though_redis_comes_and_goes() {
+async fn one_local_caller_claims_an_id_while_redis_restarts() {
     let (mut server, node, _other) = two_nodes().await;
     let claims = (0..4).map(|_| {
         let broker = node.broker.clone();

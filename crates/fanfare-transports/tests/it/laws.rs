@@ -37,7 +37,7 @@ pub(crate) async fn one_publisher_keeps_its_order(cluster: &Cluster) {
     });
     futures_util::future::join_all(publishers).await;
     for node in &nodes {
-        // Receipts do not wait for a node that has replied late: on a busy machine its events arrive after them.
+        // Receipts do not wait for a node that has replied late. On a busy machine its events arrive later.
         eventually("all events have arrived", async || {
             node.inbound.data().len() >= nodes.len() * 1000
         })
@@ -53,14 +53,14 @@ pub(crate) async fn one_publisher_keeps_its_order(cluster: &Cluster) {
             assert_eq!(numbers, (0..1000).collect::<Vec<_>>());
         }
     }
-    // All nodes saw one order. NATS keeps that of each publisher alone.
+    // All nodes received in one order. NATS keeps only the order of each publisher.
     let has_one_order = !matches!(cluster, Cluster::Nats(_));
     for node in nodes.iter().filter(|_| has_one_order) {
         assert_eq!(node.inbound.data(), nodes[0].inbound.data());
     }
 }
 
-pub(crate) async fn a_publication_arrives_as_it_was(cluster: &Cluster) {
+pub(crate) async fn a_publication_arrives_unchanged(cluster: &Cluster) {
     let nodes = cluster.nodes().await;
     let id = "a:b \u{1f3ba}\"\\";
     for node in &nodes {
@@ -100,7 +100,7 @@ pub(crate) async fn a_publication_arrives_as_it_was(cluster: &Cluster) {
     }
     nodes[0].broker.publish(events.clone(), RECEIPT).await;
     for node in &nodes {
-        let seen = node.inbound.seen();
+        let seen = node.inbound.delivered();
         assert_eq!(seen.len(), events.len());
         for (seen, sent) in seen.iter().zip(&events) {
             assert_eq!(seen.data, sent.data);
@@ -175,12 +175,12 @@ pub(crate) async fn a_subscription_is_in_force_when_it_resolves(cluster: &Cluste
     }
 }
 
-pub(crate) async fn subscribed_again_is_subscribed(cluster: &Cluster) {
+pub(crate) async fn a_renewed_subscription_is_in_force(cluster: &Cluster) {
     let nodes = cluster.nodes().await;
     let broker = &nodes[0].broker;
     for number in 0..50 {
         let user = format!("user{number}");
-        // Placed at the call, in the order of calls, whichever future is polled first.
+        // Changes take effect in the order of calls, in whichever order the futures are polled.
         let first = broker.subscribe(interest(&user));
         broker.unsubscribe(interest(&user));
         nodes[0].hold(&user, 1).await;
@@ -190,11 +190,11 @@ pub(crate) async fn subscribed_again_is_subscribed(cluster: &Cluster) {
     }
 }
 
-pub(crate) async fn others_do_not_hear(cluster: &Cluster) {
+pub(crate) async fn only_subscribers_receive(cluster: &Cluster) {
     let nodes = cluster.nodes().await;
     nodes[0].hold("alice", 1).await;
     nodes.last().unwrap().publish_one(to_user("alice", "1")).await;
-    // What comes after it has come.
+    // A later event has arrived.
     nodes[0].publish_one(to(Audience::Everyone, "2")).await;
     assert_eq!(nodes[0].inbound.data(), ["1", "2"]);
     for other in &nodes[1..] {
@@ -202,10 +202,10 @@ pub(crate) async fn others_do_not_hear(cluster: &Cluster) {
     }
 }
 
-pub(crate) async fn unsubscribed_is_unheard(cluster: &Cluster) {
+pub(crate) async fn no_event_is_delivered_after_unsubscribing(cluster: &Cluster) {
     let nodes = cluster.nodes().await;
     let [node, other, ..] = &nodes[..] else {
-        // A lone node hears all that it publishes; there is nothing to unsubscribe from.
+        // A single node receives all events that it publishes; there is no subscription to end.
         return;
     };
     node.hold("alice", 1).await;
@@ -227,7 +227,7 @@ pub(crate) async fn health_is_good(cluster: &Cluster) {
     }
 }
 
-pub(crate) async fn probes_go_all_the_way(cluster: &Cluster) {
+pub(crate) async fn probes_travel_through_the_server(cluster: &Cluster) {
     let node = cluster.node("a").await;
     assert!(node.broker.probe().await.unwrap() > Duration::ZERO);
     node.inbound.sick.store(true, Ordering::SeqCst);

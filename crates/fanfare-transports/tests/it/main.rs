@@ -1,4 +1,4 @@
-//! The brokers' contract: every law holds for every broker, and some laws are for those between nodes.
+//! The brokers' contract: laws that hold for every broker, and laws of one kind of server.
 #![allow(clippy::unwrap_used)]
 
 mod away;
@@ -48,129 +48,109 @@ macro_rules! on {
     };
 }
 
+/// Makes a test of every law for each kind of Redis.
+macro_rules! on_redis {
+    ([$redis:ident $sentinel:ident $cluster:ident] $($laws:tt)*) => {
+        on! { $redis, crate::Cluster::Redis(crate::server::RedisServer::start()), $($laws)* }
+        on! { $sentinel, crate::Cluster::sentinel(), $($laws)* }
+        on! { $cluster, crate::Cluster::redis_cluster(), $($laws)* }
+    };
+}
+
 /// Makes a test of every law for every broker.
-macro_rules! contract {
-    ($($laws:tt)*) => {
-        on! { memory, crate::Cluster::Memory, $($laws)* }
-        on! { on_nats, crate::Cluster::Nats(crate::nats_server::NatsServer::start()), $($laws)* }
-        on! { redis, crate::Cluster::Redis(crate::server::RedisServer::start()), $($laws)* }
-        on! { redis_sentinel, crate::Cluster::sentinel(), $($laws)* }
-        on! { redis_cluster, crate::Cluster::redis_cluster(), $($laws)* }
+macro_rules! on_all {
+    ([$memory:ident $nats:ident $($redis:ident)*] $($laws:tt)*) => {
+        on! { $memory, crate::Cluster::Memory, $($laws)* }
+        on! { $nats, crate::Cluster::Nats(crate::nats_server::NatsServer::start()), $($laws)* }
+        on_redis! { [$($redis)*] $($laws)* }
     };
 }
 
-/// Makes a test of every law for every broker that counts presence over all nodes, and for the one of a single node.
-macro_rules! presence_contract {
-    ($($laws:tt)*) => {
-        on! { presence_in_memory, crate::Cluster::Memory, $($laws)* }
-        on! { presence_on_nats, crate::Cluster::Nats(crate::nats_server::NatsServer::start()), $($laws)* }
-        on! { presence_on_redis, crate::Cluster::Redis(crate::server::RedisServer::start()), $($laws)* }
-        on! { presence_on_sentinel, crate::Cluster::sentinel(), $($laws)* }
-        on! { presence_on_cluster, crate::Cluster::redis_cluster(), $($laws)* }
-    };
-}
-
-contract! {
+on_all! {
+    [memory on_nats redis redis_sentinel redis_cluster]
     laws: [
         one_publisher_keeps_its_order,
-        a_publication_arrives_as_it_was,
+        a_publication_arrives_unchanged,
         receipts_count_connections_and_nodes,
         a_receipt_for_each_event,
         everyone_reaches_every_node,
         a_subscription_is_in_force_when_it_resolves,
-        subscribed_again_is_subscribed,
-        others_do_not_hear,
-        unsubscribed_is_unheard,
+        a_renewed_subscription_is_in_force,
+        only_subscribers_receive,
+        no_event_is_delivered_after_unsubscribing,
         health_is_good,
-        probes_go_all_the_way,
+        probes_travel_through_the_server,
     ]
     channels: [
-        a_channel_reaches_its_subscribers_alone,
-        all_channels_are_heard_once,
-        channels_are_held_and_let_go,
-        order_holds_while_patterns_come_and_go,
+        a_channel_reaches_only_its_subscribers,
+        an_event_on_any_channel_is_delivered_once,
+        channels_are_subscribed_and_unsubscribed,
+        order_is_kept_while_patterns_change,
     ]
     questions: [
         every_node_answers,
         a_thousand_questions_at_once,
         answers_that_fail_are_missing,
-        a_node_that_never_answers_is_not_waited_for_long,
+        a_question_ends_in_time_if_a_node_never_answers,
         large_messages_travel_whole,
     ]
     notices: [
-        all_are_told_once_and_in_order,
-        a_panic_in_hearing_harms_nobody,
+        notices_reach_every_node_once_and_in_order,
+        a_panic_in_a_handler_affects_no_other_notice,
     ]
     ids: [
         an_id_is_new_once,
-        one_of_many_gets_an_id,
-        receipts_are_kept_as_they_are,
-        a_node_counts_what_it_remembers,
+        one_of_many_callers_claims_an_id,
+        receipts_are_stored_unchanged,
+        a_node_counts_the_ids_that_it_remembers,
         many_ids_in_one_call,
     ]
 }
 
-presence_contract! {
+on_all! {
+    [presence_in_memory presence_on_nats presence_on_redis presence_on_sentinel presence_on_cluster]
     presence: [
         a_user_joins_with_the_first_connection_and_leaves_with_the_last,
-        the_list_and_what_follows_fit_together,
-        who_only_receives_misses_no_change,
-        all_nodes_show_one_order,
+        the_list_and_later_changes_are_consistent,
+        a_subscriber_outside_the_room_misses_no_change,
+        all_nodes_show_changes_in_one_order,
         many_nodes_change_one_room,
         slots_are_counted_over_all_nodes,
-        any_name_is_a_name,
-        a_node_that_ends_releases_what_it_holds_at_once,
-        a_node_that_dies_is_forgotten_once_within_ten_seconds,
+        rooms_users_and_slots_may_have_any_name,
+        a_node_that_shuts_down_releases_its_members_and_slots_at_once,
+        members_of_a_dead_node_leave_once_within_ten_seconds,
     ]
     room_lists: [a_list_of_too_many_members_is_left_out]
 }
 
-/// Makes a test of every law for every broker that keeps history.
-macro_rules! history_contract {
-    ($($laws:tt)*) => {
-        on! { history_in_memory, crate::Cluster::Memory, $($laws)* }
-        on! { history_on_nats, crate::Cluster::Nats(crate::nats_server::NatsServer::start()), $($laws)* }
-        on! { history_on_redis, crate::Cluster::Redis(crate::server::RedisServer::start()), $($laws)* }
-        on! { history_on_sentinel, crate::Cluster::sentinel(), $($laws)* }
-        on! { history_on_cluster, crate::Cluster::redis_cluster(), $($laws)* }
-    };
-}
-
-history_contract! {
+on_all! {
+    [history_in_memory history_on_nats history_on_redis history_on_sentinel history_on_cluster]
     history: [
-        kept_events_are_delivered_with_their_places,
-        what_was_missed_is_read_in_order,
-        what_is_gone_is_not_recovered,
-        what_is_too_old_is_gone_and_who_missed_nothing_is_recovered,
-        strange_cursors_recover_nothing,
+        kept_events_are_delivered_with_their_positions,
+        missed_events_are_read_in_order,
+        removed_events_are_not_recovered,
+        expired_events_are_not_recovered_and_a_current_cursor_is,
+        unknown_cursors_recover_nothing,
         more_than_the_limit_is_not_replayed,
-        the_newest_are_read_without_a_cursor,
+        the_newest_events_are_read_without_a_cursor,
         history_is_read_page_by_page,
-        all_nodes_number_in_one_order,
-        private_events_keep_whom_they_are_for,
-        an_event_has_its_place_though_the_subscription_is_new,
+        events_of_all_nodes_are_numbered_in_one_order,
+        private_events_keep_their_user,
+        an_event_on_a_new_subscription_has_its_position,
     ]
 }
 
-/// Makes a test of every law for every kind of Redis, on which backends publish past all nodes.
-macro_rules! recorder_contract {
-    ($($laws:tt)*) => {
-        on! { recorder_on_redis, crate::Cluster::Redis(crate::server::RedisServer::start()), $($laws)* }
-        on! { recorder_on_sentinel, crate::Cluster::sentinel(), $($laws)* }
-        on! { recorder_on_cluster, crate::Cluster::redis_cluster(), $($laws)* }
-    };
-}
-
-recorder_contract! {
+on_redis! {
+    [recorder_on_redis recorder_on_sentinel recorder_on_cluster]
     recorder_laws: [
-        what_is_published_on_redis_is_kept_and_delivered_once,
+        events_of_backends_are_kept_and_delivered_once,
         the_standby_of_a_recorder_that_dies_records_the_rest,
     ]
 }
 
 #[test]
 fn errors_about_a_url_have_no_secret() {
-    let inbound: std::sync::Arc<dyn fanfare_core::Inbound> = harness::Recorder::new();
+    let inbound: std::sync::Arc<dyn fanfare_core::Inbound> = harness::FakeConnections::new();
     let options = fanfare_transports::BrokerOptions {
         url: "http://user:secret@host".to_owned(),
         ..Default::default()

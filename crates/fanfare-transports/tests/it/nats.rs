@@ -1,4 +1,4 @@
-//! What is particular to NATS: its subjects, what other programs send, its rights, and JetStream that is not there.
+//! The laws of NATS only: subjects, messages of other programs, rights, and servers without JetStream.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use fanfare_transports::{BrokerKind, BrokerOptions};
 use uuid::Uuid;
 
 use crate::{
-    away::{a_hang_is_noticed, numbers, once_in_order, ways},
-    harness::{Node, RECEIPT, channel, eventually, know_each_other, to, to_channel, to_user},
+    away::{audiences, check_a_hang_is_detected, numbers, once_in_order},
+    harness::{Node, RECEIPT, channel, eventually, reach_each_other, to, to_channel, to_user},
     nats_server::NatsServer,
-    rights::{all_that_nodes_do, claim, named, presence_with},
+    rights::{claim, exercise_events_and_notices, exercise_presence, named},
 };
 
 async fn two_nodes() -> (NatsServer, Node, Node) {
     let server = NatsServer::start();
     let nodes = [server.node("a").await, server.node("b").await];
-    know_each_other(&nodes).await;
+    reach_each_other(&nodes).await;
     let [first, second] = nodes;
     (server, first, second)
 }
@@ -29,7 +29,7 @@ async fn why_away(node: &Node) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn any_name_reaches_those_who_have_it_and_no_others() {
+async fn any_name_reaches_only_its_subscribers() {
     let (_server, first, second) = two_nodes().await;
     let users = [
         ">",
@@ -100,13 +100,13 @@ async fn other_programs_publish_on_documented_subjects() {
         second.inbound.data() == ["3", "4"]
     })
     .await;
-    // Headers are the publisher's own business.
+    // Headers of publishers are ignored.
     server.send(b"HPUB fanfare.everyone 19 46\r\nNATS/1.0\r\nA: \xff\xfe\r\n\r\n{\"type\":\"t\",\"payload\":\"x\"} \r\n");
     eventually("it comes", async || first.inbound.data().len() == 5).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_other_programs_publish_amiss_is_counted_and_harms_nothing() {
+async fn malformed_messages_of_other_programs_are_counted_and_dropped() {
     let (server, first, second) = two_nodes().await;
     first.hold("alice", 1).await;
     first.hold_interest(Interest::AllChannels, 1).await;
@@ -135,7 +135,7 @@ async fn what_other_programs_publish_amiss_is_counted_and_harms_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn prefixes_separate() {
+async fn nodes_with_different_prefixes_do_not_reach_each_other() {
     let server = NatsServer::start();
     let open = |prefix: &str, id: &str| {
         let options = BrokerOptions {
@@ -165,8 +165,8 @@ async fn prefixes_separate() {
 // Failures.
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_or_doubled_when_nats_is_killed() {
-    for (audience, interest) in ways() {
+async fn no_event_is_lost_or_repeated_when_nats_is_killed() {
+    for (audience, interest) in audiences() {
         let (mut server, node, other) = two_nodes().await;
         node.hold_interest(interest, 1).await;
         let receipts = once_in_order(&node, audience, async || {
@@ -175,7 +175,7 @@ async fn nothing_is_lost_or_doubled_when_nats_is_killed() {
             server.restart();
             node.ready().await;
             other.ready().await;
-            // Each counts as missing until it has said that it receives.
+            // Each node counts as missing until it has announced that it receives.
             eventually("both are back", async || {
                 !node.publish_one(to_user("nobody", "0")).await.degraded
             })
@@ -188,13 +188,13 @@ async fn nothing_is_lost_or_doubled_when_nats_is_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hung_nats_is_noticed() {
+async fn a_nats_that_hangs_is_detected() {
     let (server, node, _other) = two_nodes().await;
-    a_hang_is_noticed(&node, |signal| server.signal(signal)).await;
+    check_a_hang_is_detected(&node, |signal| server.signal(signal)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn order_holds_between_subjects() {
+async fn order_is_kept_between_subjects() {
     let (_server, first, second) = two_nodes().await;
     for number in 0..50 {
         second.hold(&format!("user{number}"), 1).await;
@@ -233,14 +233,14 @@ async fn the_next_server_is_tried() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_larger_than_the_server_carries_is_refused() {
+async fn messages_over_max_payload_are_refused() {
     let server = NatsServer::start_with("max_payload: 64KB\njetstream { store_dir: FOLDER }\n");
     let (first, second) = (server.node("a").await, server.node("b").await);
     first.hold("alice", 1).await;
     second.hold("alice", 1).await;
     let large = format!("\"{}\"", "x".repeat(70_000));
     let receipt = first.publish_one(to_user("alice", &large)).await;
-    // Its own connections get it.
+    // The node's own connections receive it.
     assert_eq!(
         (receipt.reach.queued, receipt.nodes, receipt.degraded),
         (1, 1, true)
@@ -259,7 +259,7 @@ async fn a_server_without_jetstream_is_refused() {
         error.contains("no JetStream") && error.contains("-js")
     })
     .await;
-    // An account without it, on a server that has it.
+    // An account without JetStream, on a server with JetStream.
     let server = NatsServer::start_with(
         "jetstream { store_dir: FOLDER }\naccounts { A { users: [{user: u, password: s3cret}] } }\n",
     );
@@ -271,7 +271,7 @@ async fn a_server_without_jetstream_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_room_for_ids_events_travel_and_receipts_say_so() {
+async fn events_travel_and_receipts_are_degraded_if_ids_are_refused() {
     let (server, first, second) = two_nodes().await;
     // An administrator seals the bucket.
     let sealed = r#"{"name":"KV_fanfare-ids","subjects":["$KV.fanfare-ids.>"],"max_msgs_per_subject":1,"max_age":600000000000,"duplicate_window":120000000000,"discard":"new","allow_direct":true,"storage":"file","num_replicas":1,"sealed":true}"#;
@@ -287,16 +287,16 @@ async fn without_room_for_ids_events_travel_and_receipts_say_so() {
     assert_eq!((receipt.nodes, receipt.degraded), (2, false));
 }
 
-/// As with a cluster of JetStream that has no leader: nothing answers.
+/// JetStream does not reply, as in a cluster without a leader.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_jetstream_s_answers_events_travel() {
+async fn events_travel_while_jetstream_does_not_reply() {
     let (server, first, second) = two_nodes().await;
     server.publish("$JS.API.STREAM.DELETE.KV_fanfare-ids", b"");
     let receipt = first.publish_one(named(1, "1")).await;
     assert_eq!((receipt.nodes, receipt.degraded), (2, true));
     let receipt = first.publish_one(to(Audience::Everyone, "2")).await;
     assert_eq!((receipt.nodes, receipt.degraded), (2, false));
-    // The bucket is made again with the next claim that finds it gone.
+    // The next claim that finds the bucket gone creates it again.
     eventually("ids are shared again", async || {
         let id = rand::random::<u64>().into();
         claim(&first, id).await;
@@ -306,7 +306,7 @@ async fn without_jetstream_s_answers_events_travel() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ids_of_nodes_that_died_are_known() {
+async fn ids_of_dead_nodes_are_remembered() {
     let (_server, node, other) = two_nodes().await;
     assert_eq!(claim(&node, 1).await, Claim::New);
     assert_eq!(claim(&other, 1).await, Claim::Taken);
@@ -329,7 +329,7 @@ async fn ids_of_nodes_that_died_are_known() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_repeat_of_another_program_counts_once_on_every_node() {
+async fn a_repeated_id_of_another_program_is_delivered_once_on_every_node() {
     let (server, first, second) = two_nodes().await;
     let body = |id: u128, data: u32| {
         format!(
@@ -362,7 +362,7 @@ async fn ids_outlive_the_server() {
 // Logins and rights.
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn logins() {
+async fn each_kind_of_login_works() {
     let key = nkeys::KeyPair::new_user();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("user.nk");
@@ -413,20 +413,20 @@ async fn the_documented_rights_are_enough() {
         Node::open(BrokerKind::Nats, &url, "a"),
         Node::open(BrokerKind::Nats, &url, "b"),
     );
-    all_that_nodes_do(&first, &second).await;
+    exercise_events_and_notices(&first, &second).await;
     let options = BrokerOptions {
         url,
         ..BrokerOptions::default()
     };
-    // That a dead node is cleaned up after takes rights of its own.
-    presence_with(&options).await;
-    // And no more than enough.
+    // Cleaning up after a dead node needs further rights.
+    exercise_presence(&options).await;
+    // No right is superfluous.
     let errors = server.send(b"PUB other 0\r\n\r\nSUB > 1\r\n");
     assert_eq!(errors.len(), 2, "{errors:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_nats_that_refuses_to_publish_is_not_healthy_and_says_why() {
+async fn a_nats_that_refuses_to_publish_is_unhealthy_with_a_reason() {
     let rights = documented_rights().replace("\"fanfare.>\", \"user_noti.*\"", "\"user_noti.*\"");
     assert_ne!(rights, documented_rights());
     let server = NatsServer::start_with(&format!("jetstream {{ store_dir: FOLDER }}\n{rights}"));

@@ -1,4 +1,4 @@
-//! Rooms on NATS, whose record is one message: it has as many members as `max_payload` has room for.
+//! Rooms on NATS: a room's record is one message, so `max_payload` limits its members.
 
 use crate::{
     nats_server::NatsServer,
@@ -14,7 +14,7 @@ async fn two_nodes(server: &NatsServer) -> (RoomNode, RoomNode) {
     (first, RoomNode::ready(&url, "b", &rooms).await)
 }
 
-/// Connections of users enter at once.
+/// Enters connections of users at the same time.
 async fn enter(node: &RoomNode, numbers: std::ops::Range<usize>) {
     let tickets: Vec<u64> = numbers
         .map(|number| node.enter(ROOM, &format!("user-{number}")))
@@ -35,33 +35,33 @@ async fn count_together(first: &RoomNode, second: &RoomNode, name: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_room_that_is_full_harms_no_other() {
+async fn a_full_room_affects_no_other_room() {
     let server = NatsServer::start_with("max_payload: 8KB\njetstream { store_dir: FOLDER }\n");
     let (first, second) = two_nodes(&server).await;
     second.entered(ROOM, "watcher").await;
     enter(&first, 0..120).await;
     let unstored = |node: &RoomNode| node.broker.presence_counts().unstored;
     assert!(unstored(&first) > 0);
-    // Its own connections are shown all; other nodes those for whom there was room.
+    // The node's own connections are shown all members; other nodes show those that fit.
     within(30, "the first node shows all", async || joined(&first) == 120).await;
     within(30, "the second node shows those in the store", async || {
         joined(&second) + usize::try_from(unstored(&first)).unwrap() >= 120
     })
     .await;
     assert!((20..110).contains(&joined(&second)), "{}", joined(&second));
-    // Nothing else is concerned.
+    // Other rooms are not affected.
     count_together(&first, &second, "one").await;
     first.entered(OTHER, "alice").await;
     second.entered(OTHER, "bob").await;
     for node in [&first, &second] {
         node.shows(OTHER, "+alice +bob").await;
     }
-    // A node whose first in the room finds no room there has the list of the others.
+    // A node whose first member does not fit still has the list of the others.
     let third = RoomNode::ready(&server.url(), "c", &[ROOM]).await;
     let late = third.entered(ROOM, "user-200").await;
     assert_eq!(users(&late).len(), joined(&second) + 2);
     assert!(unstored(&third) > 0);
-    // Those who do not count leave in silence, and one that leaves makes room for others.
+    // A member that did not fit leaves unannounced. A member that did makes room for another.
     first.leave(ROOM, "user-119");
     third.leave(ROOM, "user-200");
     for number in 0..60 {
@@ -86,7 +86,7 @@ async fn a_room_that_is_full_harms_no_other() {
     count_together(&first, &second, "two").await;
 }
 
-/// Their announcements are longer than the headers of a message may be.
+/// Their announcements exceed the limit of one message's headers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_enter_one_room_at_once() {
     let server = NatsServer::start();

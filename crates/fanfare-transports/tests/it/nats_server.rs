@@ -1,4 +1,4 @@
-//! A NATS server of the test's own.
+//! A NATS server that belongs to one test.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -9,7 +9,7 @@ use std::{
 use crate::{harness::Node, process::Process};
 use fanfare_transports::BrokerKind;
 
-/// A `nats-server` on a free loopback port, with its files in a folder that goes with it.
+/// A `nats-server` on a free loopback port, with its files in a temporary folder.
 pub(crate) struct NatsServer {
     process: Process,
     port: u16,
@@ -17,8 +17,8 @@ pub(crate) struct NatsServer {
     login: String,
 }
 
-/// Room for all that a node sends, and JetStream.
-const WHOLE: &str = "max_payload: 9MB\njetstream { store_dir: FOLDER }\n";
+/// JetStream, and a limit above the largest message of a node.
+const DEFAULT: &str = "max_payload: 9MB\njetstream { store_dir: FOLDER }\n";
 
 impl NatsServer {
     /// Starts a server with JetStream and waits until it accepts connections.
@@ -26,7 +26,7 @@ impl NatsServer {
     /// # Panics
     /// If `nats-server` is not installed: a test that needs NATS fails without it.
     pub(crate) fn start() -> Self {
-        Self::start_with(WHOLE)
+        Self::start_with(DEFAULT)
     }
 
     /// As [`Self::start`], configured by `text`, in which `FOLDER` is the server's folder.
@@ -53,7 +53,7 @@ impl NatsServer {
         server
     }
 
-    /// The same for connections that log in with these fields of `CONNECT`.
+    /// Sets the fields of `CONNECT` for [`Self::send`].
     pub(crate) fn logged_in(mut self, fields: &str) -> Self {
         fields.clone_into(&mut self.login);
         self
@@ -68,7 +68,7 @@ impl NatsServer {
         format!("nats://{user}:{password}@127.0.0.1:{}", self.port)
     }
 
-    /// As `kill -9` does it.
+    /// Ends the server like `kill -9`.
     pub(crate) fn kill(&mut self) {
         self.process.kill();
     }
@@ -85,14 +85,14 @@ impl NatsServer {
         self.process.signal(signal);
     }
 
-    /// A node that is connected to this server.
+    /// Returns a node that is connected to this server.
     pub(crate) async fn node(&self, id: &str) -> Node {
         let node = Node::open(BrokerKind::Nats, &self.url(), id);
         node.ready().await;
         node
     }
 
-    /// Publishes as another program does.
+    /// Publishes as another program.
     pub(crate) fn publish(&self, subject: &str, payload: &[u8]) {
         self.send(
             &[
@@ -104,7 +104,7 @@ impl NatsServer {
         );
     }
 
-    /// Sends operations of another program by a connection of its own. Returns the server's errors.
+    /// Sends operations of another program on a new connection. Returns the server's errors.
     pub(crate) fn send(&self, operations: &[u8]) -> Vec<String> {
         let mut socket = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         let fields = &self.login;
@@ -135,7 +135,7 @@ impl NatsServer {
 }
 
 fn launch(folder: &tempfile::TempDir) -> Process {
-    // Debian keeps it in a folder that is not in every user's PATH.
+    // Debian installs it in a folder that is not in every user's PATH.
     let programs = ["nats-server", "/usr/sbin/nats-server"];
     Process::start(&programs, "nats-server", |command| {
         command.arg("--config").arg(folder.path().join("server.conf"));

@@ -14,104 +14,107 @@ use crate::{
     harness::{Cluster, Node, eventually},
 };
 
-pub(crate) async fn all_are_told_once_and_in_order(cluster: &Cluster) {
+pub(crate) async fn notices_reach_every_node_once_and_in_order(cluster: &Cluster) {
     let nodes = cluster.nodes().await;
-    let tellers = nodes.iter().enumerate().map(|(teller, node)| async move {
+    let publishers = nodes.iter().enumerate().map(|(publisher, node)| async move {
         for number in 0..1000 {
-            let notice = format!("{teller}:{number}");
+            let notice = format!("{publisher}:{number}");
             node.broker.broadcast(Bytes::from(notice.clone()));
-            assert!(node.inbound.told().contains(&notice), "at once");
+            assert!(node.inbound.notices().contains(&notice), "at once");
             if number % 100 == 0 {
                 tokio::task::yield_now().await;
             }
         }
     });
-    futures_util::future::join_all(tellers).await;
+    futures_util::future::join_all(publishers).await;
     for node in &nodes {
-        eventually("all are told", async || {
-            node.inbound.told().len() >= nodes.len() * 1000
+        eventually("all notices arrive", async || {
+            node.inbound.notices().len() >= nodes.len() * 1000
         })
         .await;
     }
     for node in &nodes {
-        let told = node.inbound.told();
-        assert_eq!(told.len(), nodes.len() * 1000);
-        for teller in 0..nodes.len() {
-            let prefix = format!("{teller}:");
-            let told = told.iter().filter_map(|notice| notice.strip_prefix(&prefix));
-            assert!(told.eq(numbers(0..1000)));
+        let notices = node.inbound.notices();
+        assert_eq!(notices.len(), nodes.len() * 1000);
+        for publisher in 0..nodes.len() {
+            let prefix = format!("{publisher}:");
+            let notices = notices.iter().filter_map(|notice| notice.strip_prefix(&prefix));
+            assert!(notices.eq(numbers(0..1000)));
         }
     }
 }
 
-pub(crate) async fn a_panic_in_hearing_harms_nobody(cluster: &Cluster) {
+pub(crate) async fn a_panic_in_a_handler_affects_no_other_notice(cluster: &Cluster) {
     let nodes = cluster.nodes().await;
     for notice in ["1", "panic", "2"] {
         nodes[0].broker.broadcast(Bytes::from_static(notice.as_bytes()));
     }
     for node in &nodes {
-        eventually("the next is heard", async || node.inbound.told() == ["1", "2"]).await;
+        eventually("the next notice arrives", async || {
+            node.inbound.notices() == ["1", "2"]
+        })
+        .await;
     }
 }
 
-fn tell(node: &Node, range: std::ops::Range<u32>) {
+fn broadcast(node: &Node, range: std::ops::Range<u32>) {
     for notice in numbers(range) {
         node.broker.broadcast(notice.into());
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_told_while_redis_is_away_is_repeated() {
+async fn notices_published_during_an_outage_are_repeated() {
     let (mut server, node, other) = two_nodes().await;
-    tell(&node, 0..10);
-    eventually("told", async || other.inbound.told().len() == 10).await;
+    broadcast(&node, 0..10);
+    eventually("the notices arrive", async || other.inbound.notices().len() == 10).await;
     server.kill();
-    eventually("it is noticed", async || {
+    eventually("the outage is detected", async || {
         is_away(&node).await && is_away(&other).await
     })
     .await;
-    tell(&node, 10..1500);
-    assert_eq!(node.inbound.told(), numbers(0..1500), "at once");
-    assert_eq!(other.inbound.told().len(), 10);
-    // It has never heard of the others, but was there in time.
+    broadcast(&node, 10..1500);
+    assert_eq!(node.inbound.notices(), numbers(0..1500), "at once");
+    assert_eq!(other.inbound.notices().len(), 10);
+    // This node never received from the others, and subscribes in time.
     let late = Node::open(BrokerKind::Redis, &server.url(), "late");
-    tell(&node, 1500..1600);
+    broadcast(&node, 1500..1600);
     server.restart();
     eventually("all is repeated", async || {
-        other.inbound.told().len() >= 1600 && late.inbound.told().len() >= 100
+        other.inbound.notices().len() >= 1600 && late.inbound.notices().len() >= 100
     })
     .await;
-    tell(&node, 1600..1601);
-    eventually("it goes on", async || {
+    broadcast(&node, 1600..1601);
+    eventually("new notices arrive", async || {
         let last = Some("1600".to_owned());
-        other.inbound.told().last() == last.as_ref() && late.inbound.told().last() == last.as_ref()
+        other.inbound.notices().last() == last.as_ref() && late.inbound.notices().last() == last.as_ref()
     })
     .await;
-    assert_eq!(node.inbound.told(), numbers(0..1601));
-    assert_eq!(other.inbound.told(), numbers(0..1601));
-    let told = late.inbound.told();
-    assert!(numbers(0..1601).ends_with(&told), "no gap");
+    assert_eq!(node.inbound.notices(), numbers(0..1601));
+    assert_eq!(other.inbound.notices(), numbers(0..1601));
+    let notices = late.inbound.notices();
+    assert!(numbers(0..1601).ends_with(&notices), "no gap");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_too_many_notices_the_latest_are_repeated() {
+async fn the_latest_of_too_many_notices_are_repeated() {
     let (mut server, node, other) = two_nodes().await;
     server.kill();
-    eventually("it is noticed", async || {
+    eventually("the outage is detected", async || {
         is_away(&node).await && is_away(&other).await
     })
     .await;
     let last = u32::try_from(MAX_NOTICES).unwrap() + 5;
-    tell(&node, 0..last);
+    broadcast(&node, 0..last);
     server.restart();
-    eventually("repeated", async || other.inbound.told().len() >= MAX_NOTICES).await;
-    assert_eq!(other.inbound.told(), numbers(5..last));
+    eventually("repeated", async || other.inbound.notices().len() >= MAX_NOTICES).await;
+    assert_eq!(other.inbound.notices(), numbers(5..last));
 }
 
-/// Both nodes tell numbers all the time, with a disturbance in the middle; each must hear each once, in order.
+/// Both nodes broadcast numbers continuously, with a disturbance in the middle. Each node must receive each number once, in order.
 async fn once_in_order(nodes: [&Node; 2], disturb: impl AsyncFnOnce()) {
     let stop = AtomicBool::new(false);
-    let tell = |prefix: &'static str, node: &Node| {
+    let publish = |prefix: &'static str, node: &Node| {
         let (broker, stop) = (node.broker.clone(), &stop);
         async move {
             for number in 0u32.. {
@@ -129,25 +132,25 @@ async fn once_in_order(nodes: [&Node; 2], disturb: impl AsyncFnOnce()) {
         disturb().await;
         stop.store(true, Ordering::Relaxed);
     };
-    let (first, second, ()) = tokio::join!(tell("a", nodes[0]), tell("b", nodes[1]), disturbance);
+    let (first, second, ()) = tokio::join!(publish("a", nodes[0]), publish("b", nodes[1]), disturbance);
     let all = (first + second) as usize;
     for node in nodes {
-        eventually("all are told", async || node.inbound.told().len() >= all).await;
+        eventually("all notices arrive", async || node.inbound.notices().len() >= all).await;
     }
-    // What is doubled would come now.
+    // A repeated notice would arrive now.
     tokio::time::sleep(Duration::from_millis(200)).await;
     for node in nodes {
-        let told = node.inbound.told();
-        assert_eq!(told.len(), all);
+        let notices = node.inbound.notices();
+        assert_eq!(notices.len(), all);
         for (prefix, count) in [("a", first), ("b", second)] {
-            let told = told.iter().filter_map(|notice| notice.strip_prefix(prefix));
-            assert!(told.eq(numbers(0..count)));
+            let notices = notices.iter().filter_map(|notice| notice.strip_prefix(prefix));
+            assert!(notices.eq(numbers(0..count)));
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_told_is_lost_or_doubled_when_redis_is_killed() {
+async fn no_notice_is_lost_or_repeated_when_redis_is_killed() {
     let (mut server, node, other) = two_nodes().await;
     once_in_order([&node, &other], async || {
         for _ in 0..3 {
@@ -161,7 +164,7 @@ async fn nothing_told_is_lost_or_doubled_when_redis_is_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_told_is_lost_or_doubled_when_connections_are_cut() {
+async fn no_notice_is_lost_or_repeated_when_connections_are_cut() {
     for kind in ["pubsub", "normal"] {
         let (server, node, other) = two_nodes().await;
         once_in_order([&node, &other], async || {
@@ -175,11 +178,11 @@ async fn nothing_told_is_lost_or_doubled_when_connections_are_cut() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_told_is_lost_or_doubled_when_redis_hangs() {
+async fn no_notice_is_lost_or_repeated_when_redis_hangs() {
     let (server, node, other) = two_nodes().await;
     once_in_order([&node, &other], async || {
         server.signal("-STOP");
-        eventually("it is noticed", async || is_away(&node).await).await;
+        eventually("the outage is detected", async || is_away(&node).await).await;
         server.signal("-CONT");
         node.ready().await;
     })

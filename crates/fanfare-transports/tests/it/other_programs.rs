@@ -1,4 +1,4 @@
-//! Redis between Fanfare and everybody else who publishes and listens there.
+//! Other programs that publish and subscribe on the same Redis.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -9,11 +9,11 @@ use fanfare_core::{Audience, BrokerHealth, Claim, Interest};
 use fanfare_transports::BrokerKind;
 
 use crate::{
-    harness::{Cluster, LINGER, Node, channel, eventually, know_each_other, to, to_channel, to_user},
+    harness::{Cluster, LINGER, Node, channel, eventually, reach_each_other, to, to_channel, to_user},
     server::RedisServer,
 };
 
-/// A node on a server, and the server to publish on.
+/// Returns a server to publish on, and a node on it.
 async fn node() -> (Cluster, Node) {
     let cluster = Cluster::Redis(RedisServer::start());
     let node = cluster.node("a").await;
@@ -45,8 +45,8 @@ async fn backends_publish_to_users_and_everyone() {
         redis::Value::Int(1)
     );
     assert_eq!(cluster.publish("user_noti:other", &message), redis::Value::Int(0));
-    eventually("both arrive", async || node.inbound.seen().len() == 2).await;
-    let seen = node.inbound.seen();
+    eventually("both arrive", async || node.inbound.delivered().len() == 2).await;
+    let seen = node.inbound.delivered();
     assert_eq!(seen[1].audience, Audience::Everyone);
     for event in &seen {
         assert_eq!(
@@ -89,19 +89,19 @@ async fn nodes_with_two_prefixes_share_a_server_and_nothing_else() {
         eventually("all arrive", async || node.inbound.data() == ["1", "2", "3", "4"]).await;
     }
     first.broker.broadcast("notice".into());
-    eventually("it arrives", async || second.inbound.told() == ["notice"]).await;
+    eventually("it arrives", async || second.inbound.notices() == ["notice"]).await;
     let id = vec![uuid::Uuid::from_u128(1)];
     assert_eq!(first.broker.claim(id.clone()).await, [Claim::New]);
     assert_eq!(second.broker.claim(id.clone()).await, [Claim::Taken]);
     for node in [plain, other] {
         assert_eq!(node.broker.claim(id.clone()).await, [Claim::New]);
         assert_eq!(node.broker.ask("q".into()).await.answers.len(), 1);
-        assert!(node.inbound.seen().is_empty() && node.inbound.told().is_empty());
+        assert!(node.inbound.delivered().is_empty() && node.inbound.notices().is_empty());
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_malformed_is_counted_and_dropped() {
+async fn malformed_messages_are_counted_and_dropped() {
     let (cluster, node) = node().await;
     node.hold("1", 1).await;
     for (channel, message) in [
@@ -122,11 +122,11 @@ async fn what_is_malformed_is_counted_and_dropped() {
     })
     .await;
     assert_eq!(node.inbound.rejections(), 8);
-    // What nodes say to each other is no publication.
+    // Messages between nodes are no publications.
     assert_eq!(node.inbound.received(), 7);
 }
 
-/// How many messages a node ignored for `reason`.
+/// Returns the number of messages that a node ignored for `reason`.
 fn ignored(node: &Node, reason: &str) -> u64 {
     let ignored = node.broker.figures().ignored;
     let of_reason = ignored.iter().find(|(name, _)| *name == reason);
@@ -134,10 +134,10 @@ fn ignored(node: &Node, reason: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_cannot_be_read_is_counted_by_its_kind_and_harms_nobody() {
+async fn unreadable_messages_are_counted_by_reason_and_dropped() {
     let (cluster, node) = node().await;
     let nodes = [node, cluster.node("b").await];
-    know_each_other(&nodes).await;
+    reach_each_other(&nodes).await;
     let [node, other] = nodes;
     node.hold("1", 1).await;
     let five = "x".repeat(5 << 20);
@@ -164,15 +164,15 @@ async fn what_cannot_be_read_is_counted_by_its_kind_and_harms_nobody() {
         cluster.publish(channel, message);
         eventually("it is counted", async || ignored(&node, reason) == before + 1).await;
     }
-    // A large event that a door takes arrives.
+    // A large event arrives if a door accepts it.
     let large = format!(r#"{{"type":"t","payload":"{five}"}}"#);
     cluster.publish("user_noti:1", &large);
-    eventually("it arrives", async || node.inbound.seen().len() == 1).await;
+    eventually("it arrives", async || node.inbound.delivered().len() == 1).await;
     let receipt = other.publish_one(to_user("1", "2")).await;
     assert_eq!((receipt.reach.queued, receipt.degraded), (1, false));
     assert_eq!(other.broker.ask("q".into()).await.answers.len(), 2);
     node.broker.broadcast("notice".into());
-    eventually("it arrives", async || other.inbound.told() == ["notice"]).await;
+    eventually("it arrives", async || other.inbound.notices() == ["notice"]).await;
     assert_eq!(node.broker.figures().reconnects, 0);
 }
 
@@ -196,14 +196,14 @@ async fn a_node_of_a_later_version_whose_clock_is_an_hour_off_is_understood() {
         cluster.publish("user_noti:1", &message);
         eventually("it arrives", async || {
             node.inbound
-                .seen()
+                .delivered()
                 .last()
                 .is_some_and(|event| event.timestamp == time)
         })
         .await;
     }
-    assert_eq!(node.inbound.seen().len(), 3);
-    // It reports, publishes a notice, and ends.
+    assert_eq!(node.inbound.delivered().len(), 3);
+    // The node reports, broadcasts a notice, and ends.
     let run = 5;
     for message in [
         format!(
@@ -217,7 +217,7 @@ async fn a_node_of_a_later_version_whose_clock_is_an_hour_off_is_understood() {
         node.broker.figures().peers == [("live", 1), ("missing", 0)]
     })
     .await;
-    eventually("its notice arrives", async || node.inbound.told() == ["hello"]).await;
+    eventually("its notice arrives", async || node.inbound.notices() == ["hello"]).await;
     cluster.publish("fanfare:nodes", r#"{"ended":{"node":"later","more":1}}"#);
     eventually("it has ended", async || {
         node.broker.figures().peers == [("live", 0), ("missing", 0)]
@@ -227,7 +227,7 @@ async fn a_node_of_a_later_version_whose_clock_is_an_hour_off_is_understood() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn listeners_of_other_make_understand_and_are_not_waited_for() {
+async fn foreign_subscribers_receive_events_and_delay_no_receipt() {
     let (cluster, node) = node().await;
     let second = cluster.node("b").await;
     node.hold("1", 1).await;
@@ -245,7 +245,7 @@ async fn listeners_of_other_make_understand_and_are_not_waited_for() {
             (queued, nodes, false)
         );
     }
-    // Far from half a second for each of the twenty.
+    // Each of the twenty waits much less than half a second.
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     let message: Vec<u8> = foreign.get_message().unwrap().get_payload().unwrap();
     let message: serde_json::Value = serde_json::from_slice(&message).unwrap();
@@ -254,7 +254,7 @@ async fn listeners_of_other_make_understand_and_are_not_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_password_is_used_and_never_told() {
+async fn a_password_is_used_and_never_printed() {
     let server = RedisServer::start_with(Some("opensesame"));
     let good = Node::open(BrokerKind::Redis, &server.url(), "a");
     good.ready().await;
@@ -275,7 +275,7 @@ async fn a_password_is_used_and_never_told() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dropped_broker_lets_go_of_redis() {
+async fn a_dropped_broker_closes_its_connections() {
     let (cluster, node) = node().await;
     let clients = || match cluster.server().command(&["CLIENT", "LIST"]) {
         redis::Value::BulkString(list) => list
@@ -302,9 +302,9 @@ async fn backends_publish_on_channels() {
     for hold_all in [false, true] {
         if hold_all {
             node.hold_interest(Interest::AllChannels, 1).await;
-            // The subscription to the channel alone ends right after the one to all is in force.
+            // The subscription to the channel ends once the one to all channels is in force.
             eventually("only the pattern is left", async || {
-                listened_to(&cluster) == (0, 1)
+                count_subscribed(&cluster) == (0, 1)
             })
             .await;
         }
@@ -312,17 +312,17 @@ async fn backends_publish_on_channels() {
             let listeners = cluster.publish("fanfare:channel:project:1", message);
             assert_eq!(listeners, redis::Value::Int(1));
         }
-        // None of these is a channel.
+        // These are no channels.
         for name in ["user:1", "notifications.user.1", "user_noti:1", "a..b", "a*", ""] {
             cluster.publish(&format!("fanfare:channel:{name}"), r#"{"type":"t","payload":1}"#);
         }
         cluster.publish("fanfare:channel:project:1", "nope");
     }
     eventually("all arrive", async || {
-        node.inbound.seen().len() == 2 * messages.len()
+        node.inbound.delivered().len() == 2 * messages.len()
     })
     .await;
-    let seen = node.inbound.seen();
+    let seen = node.inbound.delivered();
     for (event, (_, kind, data)) in seen.iter().zip(messages.iter().chain(&messages)) {
         assert_eq!(event.audience, to_channel("project:1", "0").audience);
         assert_eq!((event.kind.as_deref(), event.data.as_str()), (*kind, *data));
@@ -333,8 +333,8 @@ async fn backends_publish_on_channels() {
     .await;
 }
 
-/// How many channels of Fanfare's, and how many patterns, somebody listens to.
-fn listened_to(cluster: &Cluster) -> (usize, i64) {
+/// Returns the number of Fanfare's channels, and of patterns, that have subscribers.
+fn count_subscribed(cluster: &Cluster) -> (usize, i64) {
     let channels = cluster
         .server()
         .command(&["PUBSUB", "CHANNELS", "fanfare:channel:*"]);
@@ -346,7 +346,7 @@ fn listened_to(cluster: &Cluster) -> (usize, i64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_keeps_channels_or_the_pattern() {
+async fn a_node_subscribes_to_channels_or_to_the_pattern() {
     let server = RedisServer::start();
     let linger = Duration::from_secs(2);
     let node = Node::open_with(BrokerKind::Redis, &server.url(), "a", linger);
@@ -355,32 +355,32 @@ async fn redis_keeps_channels_or_the_pattern() {
     let names: Vec<Interest> = (0..3000).map(|number| channel(&format!("c{number}"))).collect();
     let subscribed = names.iter().map(|name| node.broker.subscribe(name.clone()));
     futures_util::future::join_all(subscribed.collect::<Vec<_>>()).await;
-    assert_eq!(listened_to(&cluster), (3000, 0));
+    assert_eq!(count_subscribed(&cluster), (3000, 0));
     node.broker.subscribe(Interest::AllChannels).await;
     eventually("only the pattern is left", async || {
-        listened_to(&cluster) == (0, 1)
+        count_subscribed(&cluster) == (0, 1)
     })
     .await;
     for name in &names[..2000] {
         node.broker.unsubscribe(name.clone());
     }
-    // Back before it was let go of.
+    // The interest returns before the node unsubscribes.
     node.broker.unsubscribe(Interest::AllChannels);
     tokio::time::sleep(linger / 10).await;
     node.broker.subscribe(Interest::AllChannels).await;
     tokio::time::sleep(2 * linger).await;
-    assert_eq!(listened_to(&cluster), (0, 1));
+    assert_eq!(count_subscribed(&cluster), (0, 1));
     node.broker.unsubscribe(Interest::AllChannels);
     tokio::time::sleep(linger / 10).await;
-    assert_eq!(listened_to(&cluster), (0, 1));
+    assert_eq!(count_subscribed(&cluster), (0, 1));
     eventually("the channels that are left are listened to", async || {
-        listened_to(&cluster) == (1000, 0)
+        count_subscribed(&cluster) == (1000, 0)
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_heard_but_not_wanted_is_declined_without_being_asked() {
+async fn a_node_declines_events_without_receivers_unasked() {
     let (cluster, publisher) = node().await;
     let node = Node::open_with(
         BrokerKind::Redis,
@@ -399,8 +399,8 @@ async fn what_is_heard_but_not_wanted_is_declined_without_being_asked() {
         let receipt = publisher.publish_one(to_channel("a", "1")).await;
         assert_eq!((receipt.nodes, receipt.degraded), (0, false));
     }
-    assert!(node.inbound.seen().is_empty());
-    // A slow machine may ask now and then; one that has to ask does so each time.
+    assert!(node.inbound.delivered().is_empty());
+    // On a slow machine a node may ask sometimes; a node that must ask does so each time.
     let mut asked = 0;
     between_nodes
         .set_read_timeout(Some(Duration::from_millis(200)))
@@ -412,7 +412,7 @@ async fn what_is_heard_but_not_wanted_is_declined_without_being_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn equal_messages_of_backends_count_each_while_patterns_come_and_go() {
+async fn equal_messages_of_backends_are_all_delivered_while_patterns_change() {
     let (cluster, node) = node().await;
     node.hold_interest(channel("tick"), 1).await;
     let client = redis::Client::open(cluster.server().url()).unwrap();
@@ -439,7 +439,7 @@ async fn equal_messages_of_backends_count_each_while_patterns_come_and_go() {
         stop.store(true, Ordering::Relaxed);
     };
     let (count, ()) = tokio::join!(publish, switches);
-    // What comes after them has come.
+    // A later event has arrived.
     node.publish_one(to_channel("tick", "\"end\"")).await;
     let seen = node.inbound.data();
     assert_eq!(

@@ -1,4 +1,4 @@
-//! The laws of presence: who is in a room is counted over all nodes, and each is announced once.
+//! The laws of presence: members of a room are counted over all nodes, and each change is announced once.
 
 use std::time::{Duration, Instant};
 
@@ -11,14 +11,14 @@ use crate::{
 
 const ROOM: &str = "project:1";
 
-/// The first of the cluster's nodes and its last, which on a broker for one node are the same.
+/// Returns the nodes, and the index of the last one: on a broker for one node, it is also the first.
 async fn ends(cluster: &Cluster) -> (Vec<RoomNode>, usize) {
     let nodes = RoomNode::on(cluster, &[ROOM]).await;
     let last = nodes.len() - 1;
     (nodes, last)
 }
 
-/// Nodes that count together; none on a broker for one node.
+/// Returns nodes that count together; `None` on a broker for one node.
 async fn several(cluster: &Cluster, rooms: &[&str]) -> Option<[RoomNode; 3]> {
     RoomNode::on(cluster, rooms).await.try_into().ok()
 }
@@ -73,8 +73,8 @@ pub(crate) async fn a_user_joins_with_the_first_connection_and_leaves_with_the_l
     }
 }
 
-/// The joiner's own announcement, and all that comes after the list, is shown to it; nothing that is in the list.
-pub(crate) async fn the_list_and_what_follows_fit_together(cluster: &Cluster) {
+/// A new member is shown its own announcement and all changes after the list, and no change that is in the list.
+pub(crate) async fn the_list_and_later_changes_are_consistent(cluster: &Cluster) {
     let (nodes, last) = ends(cluster).await;
     let third = &nodes[last];
     let churn = async {
@@ -129,9 +129,9 @@ pub(crate) async fn the_list_and_what_follows_fit_together(cluster: &Cluster) {
     assert!(seen > 60, "{seen}");
 }
 
-/// A room's channel is received without being in the room, too: also on a node whose own users leave and come back at once, each
-/// change arrives.
-pub(crate) async fn who_only_receives_misses_no_change(cluster: &Cluster) {
+/// A connection may subscribe to a room's channel without being a member. It receives each change, even if the node's own users leave and
+/// return at once.
+pub(crate) async fn a_subscriber_outside_the_room_misses_no_change(cluster: &Cluster) {
     let (nodes, last) = ends(cluster).await;
     let node = &nodes[last];
     for _ in 0..30 {
@@ -143,9 +143,9 @@ pub(crate) async fn who_only_receives_misses_no_change(cluster: &Cluster) {
     nodes[0].shows(ROOM, &expected).await;
 }
 
-/// Users come and go on three nodes at once: every node shows the same changes in the same order, and each user joins and
-/// leaves in turn.
-pub(crate) async fn all_nodes_show_one_order(cluster: &Cluster) {
+/// Users join and leave on three nodes at the same time. Every node shows the same changes in one order, and each user joins and leaves in
+/// turn.
+pub(crate) async fn all_nodes_show_changes_in_one_order(cluster: &Cluster) {
     let nodes = RoomNode::on(cluster, &[ROOM]).await;
     for (node, user) in nodes.iter().zip(["x", "y", "z"]) {
         node.entered(ROOM, user).await;
@@ -183,7 +183,7 @@ pub(crate) async fn all_nodes_show_one_order(cluster: &Cluster) {
     }
 }
 
-/// More nodes than can change one record at the same time: each change is made in the end, and no node judges alone.
+/// More nodes than can change one record at the same time: each change succeeds in the end, and no node falls back to its own judgement.
 pub(crate) async fn many_nodes_change_one_room(cluster: &Cluster) {
     let nodes = RoomNode::many(cluster, 20, &[ROOM]).await;
     for (at, node) in nodes.iter().enumerate() {
@@ -208,8 +208,8 @@ pub(crate) async fn many_nodes_change_one_room(cluster: &Cluster) {
         .await;
         alternate(&node.changes(ROOM));
     }
-    // A node that compared the room with the store was cut off from it, and its connections were shown the difference alone. Nothing
-    // but a machine that gives it no time does that: an answer may take a second.
+    // A node that compared the room with the store was cut off from it, and showed its connections only the difference. Only an overloaded
+    // machine causes that: an answer may take a second.
     let (cut_off, steady): (Vec<_>, Vec<_>) = nodes
         .iter()
         .partition(|node| node.broker.presence_counts().compared_rooms > 0);
@@ -223,7 +223,7 @@ pub(crate) async fn many_nodes_change_one_room(cluster: &Cluster) {
     }
 }
 
-/// How much longer than it should the longest of many short sleeps took while `work` was done.
+/// Returns the longest delay among many short sleeps during `work`.
 async fn slowest_sleep_during<T>(work: impl Future<Output = T>) -> Duration {
     let pause = Duration::from_millis(5);
     let slowest = std::sync::Mutex::new(Duration::ZERO);
@@ -256,7 +256,7 @@ pub(crate) async fn slots_are_counted_over_all_nodes(cluster: &Cluster) {
     .await;
     assert!(!first.broker.acquire_slot(slot("tab"), 1).await);
 
-    // Of many who want one of three places at once, three get it.
+    // Of many connections that want one of three places at once, three get it.
     let wanting = (0..20).map(|at| {
         let node = [&first, &second][at % 2];
         node.broker.acquire_slot(slot("three"), 3)
@@ -268,7 +268,7 @@ pub(crate) async fn slots_are_counted_over_all_nodes(cluster: &Cluster) {
         granted.iter().step_by(2).any(|granted| !granted)
     );
 
-    // One that is not waited for is given back.
+    // A place whose caller is dropped is released.
     drop(first.broker.acquire_slot(slot("dropped"), 1));
     eventually("it is free", async || {
         second.broker.acquire_slot(slot("dropped"), 1).await
@@ -276,7 +276,7 @@ pub(crate) async fn slots_are_counted_over_all_nodes(cluster: &Cluster) {
     .await;
 }
 
-pub(crate) async fn any_name_is_a_name(cluster: &Cluster) {
+pub(crate) async fn rooms_users_and_slots_may_have_any_name(cluster: &Cluster) {
     let long = "x".repeat(255);
     let long_room = format!("project:{}", "y".repeat(247));
     let names = [
@@ -319,7 +319,7 @@ pub(crate) async fn any_name_is_a_name(cluster: &Cluster) {
     }
 }
 
-pub(crate) async fn a_node_that_ends_releases_what_it_holds_at_once(cluster: &Cluster) {
+pub(crate) async fn a_node_that_shuts_down_releases_its_members_and_slots_at_once(cluster: &Cluster) {
     let Some([first, second, third]) = several(cluster, &[ROOM]).await else {
         return;
     };
@@ -336,14 +336,14 @@ pub(crate) async fn a_node_that_ends_releases_what_it_holds_at_once(cluster: &Cl
         "well before the lease expires"
     );
     drop(first);
-    // Nothing is left to clean up after.
+    // There is no lease left to clean.
     tokio::time::sleep(Duration::from_secs(8)).await;
     assert_eq!(second.changes(ROOM).matches("-alice").count(), 1);
     let cleaned = [&second, &third].map(|node| node.broker.presence_counts().cleaned_leases);
     assert_eq!(cleaned, [0, 0]);
 }
 
-pub(crate) async fn a_node_that_dies_is_forgotten_once_within_ten_seconds(cluster: &Cluster) {
+pub(crate) async fn members_of_a_dead_node_leave_once_within_ten_seconds(cluster: &Cluster) {
     let Some([dead, first, second]) = several(cluster, &[ROOM]).await else {
         return;
     };
@@ -355,7 +355,7 @@ pub(crate) async fn a_node_that_dies_is_forgotten_once_within_ten_seconds(cluste
     assert!(dead.broker.acquire_slot(slot("tab"), 1).await);
     second.shows(ROOM, "+alice +bob +carol +dave").await;
 
-    // Its tasks are aborted, and its connections closed without a word.
+    // Its tasks are aborted, and its connections closed.
     drop(dead);
     let died = Instant::now();
     for node in [&first, &second] {
@@ -372,7 +372,7 @@ pub(crate) async fn a_node_that_dies_is_forgotten_once_within_ten_seconds(cluste
         second.broker.acquire_slot(slot("tab"), 1).await
     })
     .await;
-    // Whatever else would come, such as another survivor's.
+    // A second announcement would arrive now, such as another survivor's.
     tokio::time::sleep(Duration::from_secs(2)).await;
     for node in [&first, &second] {
         let changes = node.changes(ROOM);

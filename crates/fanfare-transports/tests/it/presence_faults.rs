@@ -17,7 +17,7 @@ use crate::{
 const ROOM: &str = "project:1";
 const ROOMS: [&str; 1] = [ROOM];
 
-/// Runs a node on threads of its own, which a sleep stops altogether, as `kill -STOP` does.
+/// Runs a node on separate threads, all of which a sleep blocks, like `kill -STOP`.
 fn stopped_for(
     url: String,
     time: Duration,
@@ -40,7 +40,7 @@ fn stopped_for(
             assert!(node.broker.acquire_slot(slot("tab"), 1).await);
             node.shows(ROOM, "+carol +dave").await;
             said.send(String::new()).unwrap();
-            // A change that is on its way when it stops.
+            // A change that is under way when the node stops.
             node.leave(ROOM, "dave");
             node.enter(ROOM, "erin");
             std::thread::sleep(time);
@@ -96,7 +96,7 @@ async fn a_node_that_was_paused_beyond_its_lease_enters_its_members_again() {
         assert!(last("carol") && last("erin"), "{changes}");
         assert!(!last("dave"), "no ghost stays: {changes}");
     }
-    // The paused node has ended without a word: its members are forgotten, and nothing of its first lease is left.
+    // The paused node has died: its members leave, and no record names its first lease.
     eventually("all are forgotten", async || {
         let changes = node.changes(ROOM);
         changes.matches("-carol").count() == 2 && changes.contains("-erin")
@@ -107,7 +107,7 @@ async fn a_node_that_was_paused_beyond_its_lease_enters_its_members_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_announced_twice_when_redis_comes_back_empty() {
+async fn no_change_is_announced_twice_when_redis_restarts_empty() {
     let mut server = RedisServer::start();
     let url = server.url();
     let (first, second, listener) = (
@@ -121,11 +121,11 @@ async fn nothing_is_announced_twice_when_redis_comes_back_empty() {
     second.entered(ROOM, "dave").await;
     listener.shows(ROOM, "+alice +bob +carol +dave").await;
     server.kill();
-    eventually("it is noticed", async || {
+    eventually("the outage is detected", async || {
         crate::rooms::is_away(&first).await && crate::rooms::is_away(&second).await
     })
     .await;
-    // Judged by what the node knows.
+    // The node uses its own knowledge.
     second.leave(ROOM, "carol");
     let erin = second.entered(ROOM, "erin").await;
     assert_eq!(
@@ -171,8 +171,11 @@ async fn a_node_that_was_cut_off_catches_up() {
         node.shows(ROOM, "+alice +bob +carol +dave").await;
     }
     proxy.set_open(false);
-    eventually("it is noticed", async || crate::rooms::is_away(&cut).await).await;
-    // Each side goes on.
+    eventually("the outage is detected", async || {
+        crate::rooms::is_away(&cut).await
+    })
+    .await;
+    // Users join and leave on both sides.
     node.leave(ROOM, "bob");
     cut.leave(ROOM, "dave");
     assert!(cut.entered(ROOM, "erin").await.first);
@@ -213,9 +216,9 @@ async fn a_node_that_was_cut_off_catches_up() {
     assert!(!node.broker.acquire_slot(slot("tab"), 1).await);
 }
 
-/// The receiving connection alone is lost, again and again, while users come and go.
+/// Only the receiving connection is lost, repeatedly, while users join and leave.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn members_learn_what_they_missed_while_their_node_did_not_receive() {
+async fn members_are_shown_the_changes_that_their_node_missed() {
     let server = RedisServer::start();
     let url = server.url();
     let (first, second) = (
@@ -254,7 +257,7 @@ async fn members_learn_what_they_missed_while_their_node_did_not_receive() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn values_of_others_are_ignored() {
+async fn values_of_other_programs_are_ignored() {
     let server = RedisServer::start();
     for words in [
         &[
@@ -293,7 +296,7 @@ async fn values_of_others_are_ignored() {
         ],
         &["SET", "fanfare:room:project:2", "a string"],
         &["SET", "fanfare:slot:name:broadcast:text", "a string"],
-        // A dead node's lease, and what an index of it should not have.
+        // A dead node's lease, and foreign entries in its index.
         &["HSET", "fanfare:leases", "00000000000000aa", "1"],
         &[
             "SADD",
@@ -323,7 +326,7 @@ async fn values_of_others_are_ignored() {
         index == redis::Value::Int(0)
     })
     .await;
-    // A key of the wrong type is refused: the node judges by itself there.
+    // A key of the wrong type is refused: the node uses its own knowledge.
     let bob = first.entered("project:2", "bob").await;
     assert_eq!((bob.first, users(&bob)), (true, vec!["bob".to_owned()]));
     assert!(first.broker.acquire_slot(slot("text"), 1).await);

@@ -25,10 +25,10 @@ impl Process {
         }
     }
 
-    /// Waits until the server is there.
-    pub(crate) fn wait(&mut self, is_there: impl Fn() -> bool) {
+    /// Waits until the server is ready.
+    pub(crate) fn wait(&mut self, is_ready: impl Fn() -> bool) {
         let start = Instant::now();
-        while !is_there() {
+        while !is_ready() {
             assert!(
                 start.elapsed() < Duration::from_secs(30),
                 "the server did not start"
@@ -38,7 +38,7 @@ impl Process {
         }
     }
 
-    /// As `kill -9` does it.
+    /// Ends the process like `kill -9`.
     pub(crate) fn kill(&mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();

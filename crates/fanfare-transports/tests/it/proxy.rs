@@ -1,4 +1,4 @@
-//! A way to a server that can be cut.
+//! A proxy to a server, whose connections can be cut.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tokio::{
     task::JoinSet,
 };
 
-/// Passes connections on to a server, until it is cut.
+/// Forwards connections to a server while it is open.
 pub(crate) struct Proxy {
     address: String,
     open: Arc<watch::Sender<bool>>,
@@ -23,11 +23,11 @@ impl Proxy {
         let mut tasks = JoinSet::new();
         let is_open = open.clone();
         tasks.spawn(async move {
-            let mut ways = JoinSet::new();
+            let mut connections = JoinSet::new();
             loop {
                 let (client, _) = listener.accept().await.unwrap();
                 if *is_open.borrow() {
-                    ways.spawn(pass(client, server.clone(), is_open.subscribe()));
+                    connections.spawn(pass(client, server.clone(), is_open.subscribe()));
                 }
             }
         });
@@ -38,12 +38,12 @@ impl Proxy {
         }
     }
 
-    /// The URL of a server with `url`, by this way.
+    /// Returns `url` with the address of the proxy.
     pub(crate) fn url_to(&self, url: &str) -> String {
         format!("{}://{}", url.split(':').next().unwrap_or_default(), self.address)
     }
 
-    /// Cuts all connections, and lets none through from now on; or lets them through again.
+    /// If not `open`, cuts all connections and accepts no new ones; else accepts them again.
     pub(crate) fn set_open(&self, open: bool) {
         self.open.send_replace(open);
     }

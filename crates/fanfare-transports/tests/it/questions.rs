@@ -7,14 +7,14 @@ use fanfare_core::{ANSWER_PATIENCE, Asked, Audience, MAX_MESSAGE_BYTES};
 
 use crate::{
     away::{is_away, two_nodes},
-    harness::{Cluster, Manner, Node, eventually, to},
+    harness::{AnswerMode, Cluster, Node, eventually, to},
 };
 
 async fn ask(node: &Node, question: &'static str) -> Asked {
     node.broker.ask(Bytes::from_static(question.as_bytes())).await
 }
 
-/// The answers to `question` that nodes of these names give, this node's first.
+/// Checks that nodes of these names answered `question`, this node first.
 fn check(asked: &Asked, own: &str, others: &[&str], question: &str, complete: bool) {
     let texts = asked
         .answers
@@ -69,16 +69,16 @@ pub(crate) async fn a_thousand_questions_at_once(cluster: &Cluster) {
 pub(crate) async fn answers_that_fail_are_missing(cluster: &Cluster) {
     let nodes = cluster.nodes().await;
     let last = nodes.last().unwrap();
-    for manner in [Manner::Panics, Manner::Long(MAX_MESSAGE_BYTES + 1)] {
-        last.inbound.answers(manner);
+    for answer_mode in [AnswerMode::Panics, AnswerMode::Long(MAX_MESSAGE_BYTES + 1)] {
+        last.inbound.set_answers(answer_mode);
         let asked = ask(&nodes[0], "q").await;
         assert_eq!(
             (asked.answers.len(), asked.complete),
             (nodes.len() - 1, false),
-            "{manner:?}"
+            "{answer_mode:?}"
         );
     }
-    last.inbound.answers(Manner::Well);
+    last.inbound.set_answers(AnswerMode::Normal);
     check(
         &ask(&nodes[0], "q").await,
         "a",
@@ -88,14 +88,14 @@ pub(crate) async fn answers_that_fail_are_missing(cluster: &Cluster) {
     );
 }
 
-pub(crate) async fn a_node_that_never_answers_is_not_waited_for_long(cluster: &Cluster) {
+pub(crate) async fn a_question_ends_in_time_if_a_node_never_answers(cluster: &Cluster) {
     let nodes = cluster.nodes().await;
     let last = nodes.last().unwrap();
-    last.inbound.answers(Manner::Never);
+    last.inbound.set_answers(AnswerMode::Never);
     let start = Instant::now();
     let questions = (0..200).map(|_| ask(&nodes[0], "q"));
     let questions = futures_util::future::join_all(questions);
-    // Listening and delivering go on.
+    // The node still receives and delivers.
     let delivered = async {
         tokio::time::sleep(Duration::from_millis(50)).await;
         let receipt = nodes[0].publish_one(to(Audience::Everyone, "1")).await;
@@ -108,8 +108,8 @@ pub(crate) async fn a_node_that_never_answers_is_not_waited_for_long(cluster: &C
     for asked in asked {
         assert_eq!((asked.answers.len(), asked.complete), (nodes.len() - 1, false));
     }
-    // What was left of it does not keep the node from answering again.
-    last.inbound.answers(Manner::Well);
+    // The open question does not prevent the node from answering again.
+    last.inbound.set_answers(AnswerMode::Normal);
     eventually("it answers again", async || ask(&nodes[0], "q").await.complete).await;
 }
 
@@ -120,7 +120,7 @@ pub(crate) async fn large_messages_travel_whole(cluster: &Cluster) {
             .map(|number| number.to_le_bytes()[number as usize % 3])
             .collect::<Vec<u8>>(),
     );
-    // On a busy machine one of them may take longer than is waited for.
+    // On a busy machine an answer may take longer than the timeout.
     eventually("all nodes answer", async || {
         let asked = nodes[0].broker.ask(question.clone()).await;
         assert!(asked.answers.iter().all(|answer| answer[2..] == question));
@@ -128,7 +128,7 @@ pub(crate) async fn large_messages_travel_whole(cluster: &Cluster) {
     })
     .await;
     let last = nodes.last().unwrap();
-    last.inbound.answers(Manner::Long(MAX_MESSAGE_BYTES));
+    last.inbound.set_answers(AnswerMode::Long(MAX_MESSAGE_BYTES));
     eventually("all nodes answer", async || {
         let asked = ask(&nodes[0], "q").await;
         let longest = asked.answers.iter().map(Bytes::len).max();
@@ -138,13 +138,13 @@ pub(crate) async fn large_messages_travel_whole(cluster: &Cluster) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_redis_this_node_answers() {
+async fn without_redis_only_this_node_answers() {
     let (mut server, node, other) = two_nodes().await;
     check(&ask(&node, "q").await, "a", &["b"], "q", true);
     server.kill();
-    // Noticed or not.
+    // Before and after the node detects the outage.
     check(&ask(&node, "q").await, "a", &[], "q", false);
-    eventually("it is noticed", async || {
+    eventually("the outage is detected", async || {
         is_away(&node).await && is_away(&other).await
     })
     .await;
@@ -159,7 +159,7 @@ async fn without_redis_this_node_answers() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hung_redis_is_waited_for_no_longer_than_said() {
+async fn a_question_ends_in_time_if_redis_hangs() {
     let (server, node, _other) = two_nodes().await;
     server.signal("-STOP");
     let start = Instant::now();

@@ -1,4 +1,4 @@
-//! What backends publish by plain `PUBLISH` takes part in history: one node records it for all, and another takes its place.
+//! Events that backends publish by plain `PUBLISH` are kept: one node records them for all, and another takes over from it.
 
 use std::{
     collections::HashSet,
@@ -45,7 +45,7 @@ async fn a_recorder_that_was_paused_records_nothing_twice() {
     assert_eq!(after(&other, start).await, Ok(texts(0..80)));
 }
 
-/// What a recorder has received and not recorded yet is not settled: its standby records it.
+/// Publications that a recorder has received and not recorded are not settled: its standby records them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_standby_keeps_the_backlog_of_a_recorder_that_dies() {
     const COUNT: u32 = 10_000;
@@ -75,15 +75,15 @@ async fn a_standby_keeps_the_backlog_of_a_recorder_that_dies() {
     let last = COUNT - 1;
     let channel = format!("big.{last}");
     let replay = read(&other, scope(&[&channel], &[]), ReplayFrom::After(start)).await;
-    // On a busy machine the standby's lease may end, too. Then no node records the rest, and the cursor is expired.
+    // On a busy machine the standby's lease may end, too. Then no node records the rest, and the cursor expires.
     if replay.unrecovered != Some(Unrecovered::Expired) {
         assert_eq!(data(&replay), [last.to_string()]);
     }
 }
 
-/// What no node received is no part of history, and no cursor from before is recovered.
+/// Publications that no node received are not kept, and no earlier cursor is recovered.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_recovered_over_a_time_without_a_recorder() {
+async fn nothing_is_recovered_from_before_a_time_without_a_recorder() {
     let server = RedisServer::start();
     let first = node(&server.url(), "a").await;
     elected(&server, false).await;
@@ -104,9 +104,9 @@ async fn nothing_is_recovered_over_a_time_without_a_recorder() {
     assert_eq!(after(&next, cursor).await, Err(Unrecovered::Expired));
 }
 
-/// Before anything was ever recorded, the end of a recorder expires no cursor, unless it is declared that backends publish.
+/// Before the first recorded publication, the end of a recorder expires no cursor, unless an operator has declared that backends publish.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_first_publication_counts_if_it_is_declared() {
+async fn the_first_publication_is_recorded_if_backends_are_declared() {
     for (is_declared, expected) in [(true, Err(Unrecovered::Expired)), (false, Ok(Vec::new()))] {
         let server = RedisServer::start();
         if is_declared {
@@ -123,9 +123,9 @@ async fn the_first_publication_counts_if_it_is_declared() {
     }
 }
 
-/// Redis may evict the lease alone. That there is something to record is not forgotten with it.
+/// Redis may evict only the lease. The journal still remembers that publications were recorded.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_recovered_over_a_lease_that_redis_evicted() {
+async fn nothing_is_recovered_from_before_redis_evicted_the_lease() {
     let server = RedisServer::start();
     let first = node(&server.url(), "a").await;
     elected(&server, false).await;
@@ -142,8 +142,7 @@ async fn nothing_is_recovered_over_a_lease_that_redis_evicted() {
     assert_eq!(after(&next, cursor).await, Err(Unrecovered::Expired));
 }
 
-/// Without the right to receive all that is published, nobody records; what is published is delivered, and no cursor from before is
-/// recovered.
+/// Without the right to receive all publications, no node records. Events are delivered, and no earlier cursor is recovered.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_recorder_events_are_delivered_and_cursors_expire() {
     let server = RedisServer::start();
@@ -165,10 +164,10 @@ async fn without_a_recorder_events_are_delivered_and_cursors_expire() {
     assert_eq!(after(&node, now).await, Ok(texts(3..4)));
 }
 
-/// While recorders come, go and hang, every event arrives once; and a client that resumes from any of the cursors is given all that came
-/// after it, or told that it cannot be.
+/// While recorders start, end and hang, every event arrives once. A client that resumes from any cursor receives all later events, or an
+/// error.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_storm_while_recorders_change() {
+async fn every_event_arrives_once_while_recorders_change() {
     const COUNT: u32 = 3000;
     let server = RedisServer::start();
     let options = BrokerOptions {
@@ -202,11 +201,11 @@ async fn a_storm_while_recorders_change() {
         round += 1;
         let other = node(&stall.url(), &format!("n{round}")).await;
         tokio::time::sleep(Duration::from_millis(600)).await;
-        let last = observer.inbound.seen();
+        let last = observer.inbound.delivered();
         let last = last.iter().rfind(|event| event.history.position().is_some());
         let cursor = last.map(|event| (event.id, position(event).cursor()));
         if round.is_multiple_of(3) {
-            // The observer may be the recorder, and this one its standby.
+            // The observer may be the recorder, and this node its standby.
             server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
         } else {
             stall.set_paused(true);
@@ -219,14 +218,14 @@ async fn a_storm_while_recorders_change() {
         drop(other);
     }
     publishing.join().unwrap();
-    // What is published while the observer's own connection is cut, and not recorded, does not arrive.
+    // Unrecorded publications do not arrive while the observer's connection is cut.
     let mut count = 0;
     eventually("nothing more arrives", async || {
         tokio::time::sleep(Duration::from_secs(3)).await;
-        std::mem::replace(&mut count, observer.inbound.seen().len()) == count
+        std::mem::replace(&mut count, observer.inbound.delivered().len()) == count
     })
     .await;
-    let seen = observer.inbound.seen();
+    let seen = observer.inbound.delivered();
     let distinct: HashSet<&str> = seen.iter().map(|event| event.data.as_str()).collect();
     assert_eq!(distinct.len(), seen.len(), "nothing arrives twice");
     let kept = seen
@@ -247,7 +246,7 @@ async fn a_storm_while_recorders_change() {
     eprintln!("{recovered} recovered");
 }
 
-/// A node whose configuration has no history for the audience delivers the original, and not the copy besides.
+/// A node whose configuration has no history for the audience delivers the original, and not the copy.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_without_history_delivers_once() {
     let server = RedisServer::start();
@@ -262,7 +261,7 @@ async fn a_node_without_history_delivers_once() {
     assert_eq!(other.inbound.data(), texts(0..4));
 }
 
-/// A tick that the store has no memory for is not published.
+/// A tick that the store cannot save for lack of memory is not published.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_tick_is_published_without_memory_for_it() {
     let server = RedisServer::start();
@@ -298,7 +297,7 @@ async fn no_tick_is_published_without_memory_for_it() {
     arrived(&node, 4).await;
 }
 
-/// History of users that is turned on later is recorded, too.
+/// Events of users are recorded once their history is turned on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn history_of_users_is_turned_on() {
     let server = RedisServer::start();
@@ -315,13 +314,13 @@ async fn history_of_users_is_turned_on() {
     assert!(seen[0].history.position().is_some());
 }
 
-/// What a new term does not record, since its recorder may not have received it all, is delivered before what it records.
+/// Publications from before a new term are delivered before those that the term records.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_term_without_what_came_before_keeps_the_order() {
+async fn a_term_that_missed_publications_keeps_the_order() {
     let server = RedisServer::start();
     let node = node(&server.url(), "a").await;
     elected(&server, false).await;
-    // Another recorder, which records nothing more.
+    // Another recorder, which records nothing.
     let next = |name: &str, by: u64| (field(&server, name).parse::<u64>().unwrap() + by).to_string();
     let (term, lasts) = (next("term", 1), next("tick", 2));
     let key = "fanfare:journal:recorder";
@@ -335,9 +334,9 @@ async fn a_term_without_what_came_before_keeps_the_order() {
     assert!(seen[2].history.position().is_none() && seen[3].history.position().is_some());
 }
 
-/// Right after the only recorder has died, it is not known what it has not recorded.
+/// Right after the only recorder has died, unrecorded publications are unknown.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_the_lease_of_a_dead_recorder_lasts_nothing_is_recovered_by_mistake() {
+async fn nothing_is_recovered_by_mistake_while_the_lease_of_a_dead_recorder_lasts() {
     let server = RedisServer::start();
     let first = node(&server.url(), "a").await;
     elected(&server, false).await;
@@ -352,7 +351,7 @@ async fn while_the_lease_of_a_dead_recorder_lasts_nothing_is_recovered_by_mistak
     publish(&server, 4..6);
     arrived(&next, 2).await;
     assert_eq!(after(&next, now).await, Ok(texts(4..6)));
-    // What it does not see is that the floor was raised before it began.
+    // It does not know that the floor was raised before it started.
     let third = node(&server.url(), "c").await;
     third.publish_one(kept(to_channel(CHANNEL, "6"), 10)).await;
     eventually("it has compared its numbers", async || {
@@ -362,9 +361,9 @@ async fn while_the_lease_of_a_dead_recorder_lasts_nothing_is_recovered_by_mistak
     assert_eq!(third.inbound.gaps.lock().unwrap().len(), 0);
 }
 
-/// A new term records nothing from before. A client that was given all that it missed right before that is told.
+/// A new term records no earlier publication. Clients that resumed right before it are notified.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_term_without_what_came_before_is_reported_to_clients_that_have_just_resumed() {
+async fn a_term_that_missed_publications_is_reported_to_clients_that_just_resumed() {
     let server = RedisServer::start();
     let node = node(&server.url(), "a").await;
     elected(&server, false).await;

@@ -1,4 +1,4 @@
-//! What backends publish by plain `PUBLISH` is recorded, on each kind of Redis: what tests of that need, and what holds for all kinds.
+//! The laws of recording plain `PUBLISH`, for each kind of Redis, and helpers for further tests.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -11,19 +11,19 @@ use fanfare_transports::BrokerKind;
 use redis::Value;
 
 use crate::{
-    harness::{Cluster, Node, channel, eventually, know_each_other, to_channel},
+    harness::{Cluster, Node, channel, eventually, reach_each_other, to_channel},
     history::{data, kept, position, present, read, scope},
     server::RedisServer,
 };
 
 pub(crate) const CHANNEL: &str = "chat.a";
 
-/// What backends publish on: a server, and what stands in all names.
+/// The server that backends publish on, and the prefix and the slot in all names.
 #[derive(Clone, Copy)]
 pub(crate) struct Backend<'a> {
     server: &'a RedisServer,
     prefix: &'a str,
-    /// Stands in every key.
+    /// A part of every key.
     slot: &'static str,
 }
 
@@ -46,7 +46,7 @@ impl<'a> Backend<'a> {
         self.server.command(&["PUBLISH", &name, message]);
     }
 
-    /// A field of a hash of the journal; 0 if there is none.
+    /// Returns a field of a hash of the journal; 0 if there is none.
     fn field(&self, key: &str, name: &str) -> String {
         let key = format!("{}fanfare:journal:{}{key}", self.prefix, self.slot);
         let value = self.server.command(&["HGET", &key, name]);
@@ -64,13 +64,13 @@ impl<'a> From<&'a RedisServer> for Backend<'a> {
     }
 }
 
-/// A node that receives the channel, which has history.
+/// Returns a node that receives the channel, which has history.
 async fn receiving(cluster: &Cluster, id: &str) -> Node {
     let (kind, options) = cluster.options();
     receives(Node::open_by(kind, &options, id)).await
 }
 
-/// The same on the server of this URL.
+/// As [`receiving`], on the server of this URL.
 pub(crate) async fn node(url: &str, id: &str) -> Node {
     receives(Node::open(BrokerKind::Redis, url, id)).await
 }
@@ -82,12 +82,12 @@ async fn receives(node: Node) -> Node {
     node
 }
 
-/// A field of the recorder's lease.
+/// Returns a field of the recorder's lease.
 pub(crate) fn field<'a>(backend: impl Into<Backend<'a>>, name: &str) -> String {
     backend.into().field("recorder", name)
 }
 
-/// Waits until there is a recorder, and if wanted a standby that is able to take over from it.
+/// Waits until there is a recorder and, with `with_standby`, a standby that can take over from it.
 pub(crate) async fn elected<'a>(backend: impl Into<Backend<'a>>, with_standby: bool) {
     let backend = backend.into();
     let field = |name: &str| backend.field("recorder", name);
@@ -127,17 +127,20 @@ pub(crate) fn texts(numbers: impl IntoIterator<Item = u32>) -> Vec<String> {
 }
 
 pub(crate) async fn arrived(node: &Node, count: usize) -> Vec<Event> {
-    eventually("all have arrived", async || node.inbound.seen().len() >= count).await;
+    eventually("all have arrived", async || {
+        node.inbound.delivered().len() >= count
+    })
+    .await;
     tokio::time::sleep(Duration::from_millis(50)).await;
-    node.inbound.seen()
+    node.inbound.delivered()
 }
 
-pub(crate) async fn what_is_published_on_redis_is_kept_and_delivered_once(cluster: &Cluster) {
+pub(crate) async fn events_of_backends_are_kept_and_delivered_once(cluster: &Cluster) {
     let nodes = [receiving(cluster, "a").await, receiving(cluster, "b").await];
     for node in &nodes {
         node.hold("alice", 1).await;
     }
-    know_each_other(&nodes).await;
+    reach_each_other(&nodes).await;
     let backend = Backend::of(cluster);
     elected(backend, true).await;
     let start = present(&nodes[1]).await;
@@ -199,10 +202,10 @@ pub(crate) async fn what_is_published_on_redis_is_kept_and_delivered_once(cluste
         .map(|node| node.broker.journal_figures().recorded)
         .sum();
     assert_eq!(recorded, 10);
-    // No node waits for the copy of what it does not receive: that would be given up, and raise the floor.
+    // No node waits for the copy of an event that it does not receive: it would give up, and raise the floor.
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(backend.field("state", "floor"), "0", "no cursor has expired");
-    // The recorder's and the standby's connections receive what nodes publish, too, and are not waited for.
+    // The recorder's and the standby's connections also receive events of nodes, and delay no receipt.
     let receipt = nodes[0].publish_one(kept(to_channel(CHANNEL, "9"), 10)).await;
     assert_eq!((receipt.nodes, receipt.degraded), (2, false));
 }

@@ -1,4 +1,4 @@
-//! A Redis that refuses something: errors are signs of life, and only what is refused is degraded.
+//! A Redis that refuses commands: errors are signs of life, and only refused operations are degraded.
 
 use fanfare_core::{Audience, BrokerError, BrokerHealth, Claim, Event, Interest, Receipt};
 use fanfare_transports::{BrokerKind, BrokerOptions};
@@ -14,12 +14,12 @@ use crate::{
 
 const PAGE: &str = include_str!("../../../../docs/redis.md");
 
-/// The words of the documented `ACL SETUSER`.
+/// Returns the words of the documented `ACL SETUSER`.
 pub(crate) fn documented_rights() -> Vec<&'static str> {
     documented("<!-- rights -->")
 }
 
-/// The words of the command behind `mark`.
+/// Returns the words of the documented command that begins with `mark`.
 fn documented(mark: &str) -> Vec<&'static str> {
     let behind = PAGE.split(mark).nth(1).unwrap();
     let command = behind.strip_prefix("\n```\n").unwrap();
@@ -46,7 +46,7 @@ async fn the_documented_rights_are_enough() {
         url: server.url_for("fanfare", "password"),
         ..BrokerOptions::default()
     };
-    let _nodes = they_are_enough(&[&server], &options, Some("ping")).await;
+    let _nodes = check_rights(&[&server], &options, Some("ping")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -66,7 +66,7 @@ async fn the_documented_rights_are_enough_with_sentinels() {
             "+sentinel|get-master-addr-by-name",
         ]);
     }
-    let _nodes = they_are_enough(&group.servers.iter().collect::<Vec<_>>(), &options, Some("role")).await;
+    let _nodes = check_rights(&group.servers.iter().collect::<Vec<_>>(), &options, Some("role")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -83,7 +83,7 @@ async fn the_documented_rights_are_enough_in_a_cluster() {
         server.command(&documented_rights());
     }
     let servers: Vec<&RedisServer> = group.servers.iter().collect();
-    // Without the further ones all but two things work.
+    // Without the further rights, only two features do not work.
     let node = Node::open_by(BrokerKind::Redis, &options, "c");
     node.ready().await;
     node.hold("bob", 1).await;
@@ -95,7 +95,7 @@ async fn the_documented_rights_are_enough_in_a_cluster() {
         server.command(&documented("<!-- rights in a Cluster -->"));
         server.command(&["ACL", "LOG", "RESET"]);
     }
-    let [first, second] = they_are_enough(&servers, &options, None).await;
+    let [first, second] = check_rights(&servers, &options, None).await;
     let message = r#"{"type":"t","payload":"sharded"}"#;
     let published = servers[..3].iter().find_map(|server| {
         server
@@ -109,13 +109,13 @@ async fn the_documented_rights_are_enough_in_a_cluster() {
     }
 }
 
-/// Nodes do all that they can do; of that, only `sign` and other signs of life are refused.
-async fn they_are_enough(servers: &[&RedisServer], options: &BrokerOptions, sign: Option<&str>) -> [Node; 2] {
-    // Before the others, one of which would clean up after a node that died.
-    presence_with(options).await;
+/// Exercises all features of nodes. Of their commands, only `sign` and other signs of life may be refused.
+async fn check_rights(servers: &[&RedisServer], options: &BrokerOptions, sign: Option<&str>) -> [Node; 2] {
+    // Before the other nodes, one of which would clean up after a dead node.
+    exercise_presence(options).await;
     let open = |id| Node::open_by(BrokerKind::Redis, options, id);
     let (first, second) = (open("a"), open("b"));
-    all_that_nodes_do(&first, &second).await;
+    exercise_events_and_notices(&first, &second).await;
     servers[0].command(&[
         "PUBLISH",
         "fanfare:events",
@@ -124,7 +124,7 @@ async fn they_are_enough(servers: &[&RedisServer], options: &BrokerOptions, sign
     for node in [&first, &second] {
         eventually("it comes", async || node.inbound.data().contains(&"6".to_owned())).await;
     }
-    // Of all of that only the signs of life were refused.
+    // Only the signs of life were refused.
     let log = |server: &&RedisServer| match server.command(&["ACL", "LOG"]) {
         redis::Value::Array(refused) => refused,
         other => panic!("{other:?}"),
@@ -146,8 +146,8 @@ async fn they_are_enough(servers: &[&RedisServer], options: &BrokerOptions, sign
     [first, second]
 }
 
-/// All that nodes do about events, ids, questions and notices.
-pub(crate) async fn all_that_nodes_do(first: &Node, second: &Node) {
+/// Exercises events, ids, questions and notices.
+pub(crate) async fn exercise_events_and_notices(first: &Node, second: &Node) {
     for node in [first, second] {
         node.ready().await;
         assert!(node.broker.probe().await.is_ok());
@@ -163,8 +163,8 @@ pub(crate) async fn all_that_nodes_do(first: &Node, second: &Node) {
         let receipt = first.publish_one(event).await;
         assert_eq!((receipt.reach.queued, receipt.degraded), (queued, false));
     }
-    second.let_go(Interest::AllChannels);
-    second.let_go(channel("a.b"));
+    second.release(Interest::AllChannels);
+    second.release(channel("a.b"));
     eventually("the channel is let go", async || {
         first.publish_one(to_channel("a.b", "4")).await.nodes == 0
     })
@@ -181,11 +181,11 @@ pub(crate) async fn all_that_nodes_do(first: &Node, second: &Node) {
     assert_eq!(claim(second, 1).await, Claim::New);
     assert!(first.broker.ask("q".into()).await.complete);
     first.broker.broadcast("notice".into());
-    eventually("it arrives", async || second.inbound.told() == ["notice"]).await;
+    eventually("it arrives", async || second.inbound.notices() == ["notice"]).await;
 }
 
-/// All that nodes do about rooms and slots, their deaths included.
-pub(crate) async fn presence_with(options: &BrokerOptions) {
+/// Exercises rooms and slots, and the death of a node.
+pub(crate) async fn exercise_presence(options: &BrokerOptions) {
     let room = "project:1";
     let node = async |id| RoomNode::open_by(options.clone(), id).counting(&[room]).await;
     let (dead, first, second) = (node("dead").await, node("d").await, node("e").await);
@@ -208,7 +208,7 @@ pub(crate) async fn presence_with(options: &BrokerOptions) {
     assert!(second.broker.acquire_slot(slot("tab"), 1).await);
 }
 
-/// Redis answers `PING` with `MASTERDOWN` then, and publishes all the same.
+/// Redis answers `PING` with `MASTERDOWN`, and still publishes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_without_its_master_carries_events() {
     let (server, first, second) = two_nodes().await;
@@ -216,7 +216,7 @@ async fn a_replica_without_its_master_carries_events() {
     server.command(&["REPLICAOF", "127.0.0.1", "1"]);
     assert!(server.try_command(&["PING"]).unwrap_err().contains("MASTERDOWN"));
     second.hold("alice", 1).await;
-    // Longer than both connections wait for a sign of life.
+    // Longer than the timeout of both connections.
     for number in 0..40 {
         let receipt = first.publish_one(to_user("alice", &number.to_string())).await;
         assert_eq!((receipt.reach.queued, receipt.degraded), (1, false), "{number}");
@@ -227,7 +227,7 @@ async fn a_replica_without_its_master_carries_events() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_room_for_ids_events_travel_and_receipts_say_so() {
+async fn events_travel_and_receipts_are_degraded_if_ids_are_refused() {
     let (server, first, second) = two_nodes().await;
     server.command(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
     server.command(&["CONFIG", "SET", "maxmemory", "1"]);
@@ -240,13 +240,13 @@ async fn without_room_for_ids_events_travel_and_receipts_say_so() {
     assert_eq!(claim(&first, 1).await, Claim::New);
     let receipt = first.publish_one(named(1, "1")).await;
     assert_eq!((receipt.nodes, receipt.degraded), (2, true));
-    // This node publishes it once; the other does not know of it.
+    // This node publishes it once; the other node does not know it.
     assert_ne!(claim(&first, 1).await, Claim::New);
     assert_eq!(claim(&second, 1).await, Claim::New);
-    // One without an id has nothing to share.
+    // An event without an id needs no claim.
     let receipt = first.publish_one(to(Audience::Everyone, "2")).await;
     assert_eq!((receipt.nodes, receipt.degraded), (2, false));
-    // As many as several pipelines take.
+    // Enough for several pipelines.
     let many: Vec<Event> = (100..1500).map(|number| named(number, "3")).collect();
     let receipts = first.broker.publish(many, RECEIPT).await;
     assert!(
@@ -263,7 +263,7 @@ async fn without_room_for_ids_events_travel_and_receipts_say_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_refuses_to_publish_is_not_healthy_and_says_why() {
+async fn a_redis_that_refuses_to_publish_is_unhealthy_with_a_reason() {
     let server = RedisServer::start();
     server.command(&documented_rights());
     let cluster = Cluster::Redis(server);

@@ -1,4 +1,4 @@
-//! The law of lists of members that are too long to be sent.
+//! The law of lists that have too many members.
 
 use crate::{
     harness::{Cluster, eventually},
@@ -8,7 +8,7 @@ use crate::{
 
 const ROOM: &str = "project:1";
 
-/// Everybody still sees who comes and goes; a room that is small enough again is listed again.
+/// Connections are still shown each change. A room that is small enough again is listed again.
 pub(crate) async fn a_list_of_too_many_members_is_left_out(cluster: &Cluster) {
     let (kind, mut options) = cluster.options();
     options.node.max_listed_members = 2;
@@ -31,7 +31,7 @@ pub(crate) async fn a_list_of_too_many_members_is_left_out(cluster: &Cluster) {
     assert_eq!(users(&second.entered(ROOM, "bob").await), ["alice", "bob"]);
 }
 
-/// A node that cannot know all members shows its own connections who comes and goes.
+/// A node that does not know all members still shows its connections each change.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_list_of_too_many_members_is_not_read_from_redis() {
     for cluster in [Cluster::Redis(RedisServer::start()), Cluster::redis_cluster()] {

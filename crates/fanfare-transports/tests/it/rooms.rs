@@ -1,4 +1,4 @@
-//! Nodes whose connections are in rooms, and remember what they were shown.
+//! Nodes whose connections are in rooms, and record the changes that they are shown.
 
 use std::{
     collections::HashMap,
@@ -19,21 +19,21 @@ use fanfare_transports::{BrokerKind, BrokerOptions};
 
 use crate::harness::{Cluster, eventually, raw};
 
-/// A broker, and what the connections of its node are shown.
+/// A broker, and the connections of its node.
 pub(crate) struct RoomNode {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) shown: Arc<Shown>,
     next_ticket: AtomicU64,
 }
 
-/// What a node's connections were shown, in order.
+/// Stands for a node's connections, and records what they were shown, in order.
 #[derive(Default)]
 pub(crate) struct Shown {
     log: Mutex<Vec<Line>>,
     entered: Mutex<HashMap<u64, Entered>>,
 }
 
-/// Something that connections were shown.
+/// A change or a list that connections were shown.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Line {
     Entered(u64),
@@ -64,7 +64,7 @@ pub(crate) fn slot(name: &str) -> Slot {
 }
 
 impl RoomNode {
-    /// A node on the Redis or NATS at `url`, whether or not that is there.
+    /// Returns a node on the Redis or NATS at `url`, which may be unavailable.
     pub(crate) fn open(url: &str, id: &str) -> Self {
         let options = BrokerOptions {
             url: url.to_owned(),
@@ -73,7 +73,7 @@ impl RoomNode {
         Self::open_by(options, id)
     }
 
-    /// The same with these options.
+    /// As [`Self::open`], with these options.
     pub(crate) fn open_by(options: BrokerOptions, id: &str) -> Self {
         let is_nats = options.url.starts_with("nats:");
         let kind = if is_nats {
@@ -96,24 +96,24 @@ impl RoomNode {
         }
     }
 
-    /// As [`Self::open`]; the node listens to `rooms` and counts together with the others when this returns.
+    /// As [`Self::open`]. The node is subscribed to `rooms` and counts together with the others when this returns.
     pub(crate) async fn ready(url: &str, id: &str, rooms: &[&str]) -> Self {
         Self::open(url, id).counting(rooms).await
     }
 
-    /// The same once it listens to `rooms` and counts together with the others.
+    /// Subscribes to `rooms`, and waits until the node counts together with the others.
     pub(crate) async fn counting(self, rooms: &[&str]) -> Self {
         self.connected().await;
         self.listen(rooms).await;
         self
     }
 
-    /// Nodes that listen to `rooms`: three where the broker allows it, else one.
+    /// Returns three nodes that are subscribed to `rooms`, or one if the broker has only one.
     pub(crate) async fn on(cluster: &Cluster, rooms: &[&str]) -> Vec<Self> {
         Self::many(cluster, 3, rooms).await
     }
 
-    /// As [`Self::on`], with `count` nodes where the broker allows it.
+    /// As [`Self::on`], with `count` nodes.
     pub(crate) async fn many(cluster: &Cluster, count: usize, rooms: &[&str]) -> Vec<Self> {
         let (kind, options) = cluster.options();
         Self::many_by(kind, options, count, rooms).await
@@ -136,14 +136,14 @@ impl RoomNode {
         futures_util::future::join_all(nodes).await
     }
 
-    /// Waits until the node counts together with the others: then an announcement is not its own judgement.
+    /// Waits until the node counts together with the others, and no longer by itself.
     pub(crate) async fn connected(&self) {
         let nonce = slot(&format!("ready-{}", rand::random::<u64>()));
         eventually("the node counts with the others", async || {
             if self.broker.probe().await.is_err() || self.broker.presence_counts().leases == 0 {
                 return false;
             }
-            // Alone, a node grants whatever it is asked for.
+            // A node without the others grants every slot.
             self.broker.acquire_slot(nonce.clone(), 1).await;
             let granted = self.broker.acquire_slot(nonce.clone(), 1).await;
             self.broker.release_slot(nonce.clone());
@@ -161,7 +161,7 @@ impl RoomNode {
         }
     }
 
-    /// A connection of `user` enters. Returns its ticket.
+    /// Enters a connection of `user`. Returns its ticket.
     pub(crate) fn enter(&self, name: &str, user: &str) -> u64 {
         let ticket = self.next_ticket.fetch_add(1, Ordering::SeqCst);
         self.broker.enter(Entry {
@@ -173,13 +173,13 @@ impl RoomNode {
         ticket
     }
 
-    /// As [`Self::enter`]; returns when it has entered.
+    /// As [`Self::enter`], and waits for the result.
     pub(crate) async fn entered(&self, name: &str, user: &str) -> Entered {
         let ticket = self.enter(name, user);
         self.answer(ticket).await
     }
 
-    /// The result of an entry.
+    /// Waits for the result of an entry.
     pub(crate) async fn answer(&self, ticket: u64) -> Entered {
         eventually("the connection has entered", async || {
             self.shown.entered.lock().unwrap().contains_key(&ticket)
@@ -192,7 +192,7 @@ impl RoomNode {
         self.broker.leave(room(name), UserId::new(user).unwrap());
     }
 
-    /// The changes that connections in room `name` were shown: `+alice -alice`.
+    /// Returns the changes that connections in room `name` were shown: `+alice -alice`.
     pub(crate) fn changes(&self, name: &str) -> String {
         let mut changes = String::new();
         for line in self.shown.log() {
@@ -218,7 +218,7 @@ impl RoomNode {
     }
 }
 
-/// The users in a list of members, in order.
+/// Returns the users in a list of members, in order.
 pub(crate) fn users(entered: &Entered) -> Vec<String> {
     let members = entered.members.iter().flatten();
     let mut users: Vec<String> = members.map(|member| member.user.to_string()).collect();
@@ -226,7 +226,7 @@ pub(crate) fn users(entered: &Entered) -> Vec<String> {
     users
 }
 
-/// Panics if a user joined or left twice in a row.
+/// Checks that no user joined or left twice in a row.
 pub(crate) fn alternate(changes: &str) {
     let mut present = HashMap::new();
     for change in changes.split_whitespace() {
@@ -291,13 +291,13 @@ impl Inbound for Shown {
     }
 }
 
-/// Whether the node cannot reach its broker.
+/// Returns whether the broker is unavailable to the node.
 pub(crate) async fn is_away(node: &RoomNode) -> bool {
     let health = node.broker.health().await;
     matches!(health, fanfare_core::BrokerHealth::Disconnected { .. })
 }
 
-/// As [`eventually`], with that many seconds.
+/// As [`eventually`], with a limit in seconds.
 pub(crate) async fn within(seconds: u64, what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let wait = async {
         while !condition().await {

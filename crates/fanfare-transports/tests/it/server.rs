@@ -1,10 +1,10 @@
-//! A Redis server of the test's own.
+//! A Redis server that belongs to one test.
 
 use std::{net::TcpListener, time::Instant};
 
 use crate::process::Process;
 
-/// A `redis-server` on a free loopback port, with its files in a folder that goes with it.
+/// A `redis-server` on a free loopback port, with its files in a temporary folder.
 pub(crate) struct RedisServer {
     process: Process,
     port: u16,
@@ -17,7 +17,6 @@ impl RedisServer {
     /// Starts a server and waits until it accepts connections.
     ///
     /// # Panics
-    ///
     /// If neither `redis-server` nor `valkey-server` is installed: a test that needs Redis fails without it.
     pub(crate) fn start() -> Self {
         Self::start_as(free_port(), None, &[])
@@ -58,12 +57,12 @@ impl RedisServer {
         format!("redis://{password}127.0.0.1:{}/", self.port)
     }
 
-    /// As `kill -9` does it.
+    /// Ends the server like `kill -9`.
     pub(crate) fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// Starts it again on the same port; answers when it took connections.
+    /// Starts it again on the same port. Returns the time at which it accepted connections.
     pub(crate) fn restart(&mut self) -> Instant {
         self.process = launch(self.port, &self.folder, &self.arguments);
         self.wait();
@@ -84,7 +83,7 @@ impl RedisServer {
         format!("redis://{user}:{password}@127.0.0.1:{}/", self.port)
     }
 
-    /// A command of an administrator or a backend, by a connection of its own.
+    /// Executes a command of an administrator or a backend on a new connection.
     pub(crate) fn command(&self, words: &[&str]) -> redis::Value {
         self.try_command(words).unwrap()
     }
@@ -105,7 +104,7 @@ impl RedisServer {
     }
 }
 
-/// A port that is free on loopback.
+/// Returns a port that is free on loopback.
 pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()

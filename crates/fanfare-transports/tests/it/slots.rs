@@ -1,4 +1,4 @@
-//! A Redis Cluster whose masters die and whose slots move, and what backends publish there.
+//! A Redis Cluster whose masters die and whose slots move, and events of backends in it.
 
 use std::time::{Duration, Instant};
 
@@ -9,16 +9,16 @@ use uuid::Uuid;
 
 use crate::{
     away::{is_away, once_in_order},
-    failover::{SOON, a_room_goes_on, away_and_back, id_is_new_once, receipts_are_true, two_nodes},
+    failover::{SOON, a_room_continues, away_and_back, id_is_new_once, receipts_are_true, two_nodes},
     groups::{ClusterGroup, text},
     harness::{Node, channel, eventually, interest, to_user},
 };
 
-/// The key that decides which master of a Cluster is used.
+/// The key whose slot's master all nodes use.
 const KEY: &str = "fanfare:id:{fanfare}";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cluster_replaces_a_master_that_died() {
+async fn nodes_follow_the_cluster_when_a_master_dies() {
     let mut group = ClusterGroup::start();
     let nodes = two_nodes(&group.options()).await;
     let owner = group.owner(KEY);
@@ -33,7 +33,7 @@ async fn a_cluster_replaces_a_master_that_died() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn events_of_its_own_reach_a_node_once_while_a_slot_moves() {
+async fn own_events_are_delivered_once_while_a_slot_moves() {
     let group = ClusterGroup::start();
     let nodes = two_nodes(&group.options()).await;
     id_is_new_once(&nodes).await;
@@ -57,7 +57,7 @@ async fn receipts_are_true_while_a_slot_moves() {
     let nodes = two_nodes(&group.options()).await;
     receipts_are_true(&nodes, async || {
         move_slot(&group).await;
-        // Before the nodes have followed.
+        // Before the nodes follow the slot.
         id_is_new_once(&nodes).await;
         let owner = group.owner(KEY);
         eventually("both follow", async || listeners(&group, owner) == 2).await;
@@ -66,7 +66,7 @@ async fn receipts_are_true_while_a_slot_moves() {
     id_is_new_once(&nodes).await;
 }
 
-/// Nodes that listen at a server.
+/// Returns the number of nodes that are subscribed at a server.
 fn listeners(group: &ClusterGroup, server: usize) -> i64 {
     match group.servers[server].command(&["PUBSUB", "NUMSUB", "fanfare:everyone"]) {
         Value::Array(counts) => match counts.get(1) {
@@ -77,7 +77,7 @@ fn listeners(group: &ClusterGroup, server: usize) -> i64 {
     }
 }
 
-/// Moves the slot that decides to another master, with its keys, as `redis-cli --cluster reshard` does it.
+/// Moves the slot of all keys to another master, like `redis-cli --cluster reshard`.
 async fn move_slot(group: &ClusterGroup) {
     move_slot_of(group, KEY).await;
 }
@@ -118,7 +118,7 @@ async fn move_slot_of(group: &ClusterGroup, name: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_shard_that_dies_disturbs_nothing() {
+async fn the_death_of_another_shard_affects_no_event() {
     let mut group = ClusterGroup::start();
     let nodes = two_nodes(&group.options()).await;
     nodes[1].hold("bob", 1).await;
@@ -134,11 +134,11 @@ async fn another_shard_that_dies_disturbs_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cluster_that_is_down_is_away() {
+async fn a_cluster_that_is_down_is_unavailable() {
     let mut group = ClusterGroup::start();
     let nodes = two_nodes(&group.options()).await;
     let owner = group.owner(KEY);
-    // Without most of its masters, the one that is left answers and serves nothing.
+    // Without most of its masters, the remaining one answers and serves nothing.
     for number in (0..3).filter(|number| *number != owner) {
         group.servers[number].kill();
     }
@@ -147,7 +147,7 @@ async fn a_cluster_that_is_down_is_away() {
     }
     let start = Instant::now();
     for node in &nodes {
-        eventually("it is noticed", async || is_away(node).await).await;
+        eventually("the outage is detected", async || is_away(node).await).await;
     }
     eprintln!("noticed after {:?}", start.elapsed());
     assert!(
@@ -162,9 +162,9 @@ async fn a_cluster_that_is_down_is_away() {
     }
 }
 
-/// Backends publish at whichever node of a Cluster they are connected to.
+/// Backends publish at any node of a Cluster.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_published_anywhere_in_a_cluster_arrives_once() {
+async fn events_published_at_any_node_of_a_cluster_arrive_once() {
     let group = ClusterGroup::start();
     let nodes = two_nodes(&group.options()).await;
     for node in &nodes {
@@ -202,9 +202,9 @@ async fn what_is_published_anywhere_in_a_cluster_arrives_once() {
     }
 }
 
-/// Backends may publish by `SPUBLISH`, too, at the node that has the name's slot.
+/// Backends may also publish by `SPUBLISH`, at the node that has the name's slot.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_published_sharded_arrives_once() {
+async fn sharded_publications_arrive_once() {
     let group = ClusterGroup::start();
     let nodes = two_nodes(&group.options()).await;
     let users: Vec<String> = (0..30).map(|number| format!("user{number}")).collect();
@@ -230,7 +230,7 @@ async fn what_is_published_sharded_arrives_once() {
     spublish("fanfare:everyone", r#"{"type":"t","payload":"all"}"#);
     let body = format!(r#"{{"to":"everyone","id":"{}","data":"named"}}"#, Uuid::new_v4());
     spublish("fanfare:events", &body);
-    // The same id by the other way is a repetition.
+    // The same id by the other command is a repeat.
     group.servers[4].command(&["PUBLISH", "fanfare:events", &body]);
     expected.extend(["\"all\"".to_owned(), "\"named\"".to_owned()]);
     expected.sort();
@@ -244,13 +244,13 @@ async fn what_is_published_sharded_arrives_once() {
         tokio::time::sleep(Duration::from_millis(200)).await;
         assert_eq!(seen(node), expected);
     }
-    // The user of one of the names goes, and comes again.
+    // The user of one name leaves and returns.
     let alice = || interest("user0");
     for _ in 0..5 {
-        nodes[0].let_go(alice());
+        nodes[0].release(alice());
         nodes[0].hold("user0", 1).await;
     }
-    nodes[1].let_go(alice());
+    nodes[1].release(alice());
     let reached = |name: &str| {
         let servers = group.servers[..3].iter();
         let counts = servers.map(|server| match server.command(&["PUBSUB", "SHARDNUMSUB", name]) {
@@ -263,14 +263,14 @@ async fn what_is_published_sharded_arrives_once() {
         counts.sum::<i64>()
     };
     eventually("one has gone", async || reached("user_noti:user0") == 1).await;
-    // Where a slot goes, its names are subscribed to again.
+    // If a slot moves, its names are subscribed again at the new node.
     move_slot_of(&group, "user_noti:user1").await;
     eventually("both have followed", async || reached("user_noti:user1") == 2).await;
 }
 
-/// The connections that receive what is published by `SPUBLISH` are lost, and nothing else.
+/// Only the connections with sharded subscriptions are lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_subscription_waits_while_sharded_names_are_subscribed_to_again() {
+async fn a_subscription_waits_while_sharded_subscriptions_are_renewed() {
     let group = ClusterGroup::start();
     let [node, _] = two_nodes(&group.options()).await;
     for round in 0..10 {
@@ -291,7 +291,7 @@ async fn a_subscription_waits_while_sharded_names_are_subscribed_to_again() {
             server.try_command(&["SPUBLISH", &name, message]).ok()
         });
         assert_eq!(sent, Some(Value::Int(1)), "{user}");
-        // What a killed connection had on its way is lost with it.
+        // Messages in transit are lost with a killed connection.
         eventually("it arrives", async || node.inbound.data().len() > round).await;
         if let Some(renewal) = node.broker.renewal() {
             renewal.await;
@@ -301,7 +301,7 @@ async fn a_subscription_waits_while_sharded_names_are_subscribed_to_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_room_goes_on_when_its_slot_moves() {
+async fn a_room_continues_when_its_slot_moves() {
     let group = ClusterGroup::start();
-    a_room_goes_on(group.options(), async || move_slot(&group).await).await;
+    a_room_continues(group.options(), async || move_slot(&group).await).await;
 }

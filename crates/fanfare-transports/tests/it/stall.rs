@@ -1,4 +1,4 @@
-//! A way to a server that can hang: nothing passes, and nothing is lost.
+//! A proxy to a server that can hang: no byte passes, and no byte is lost.
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split},
@@ -7,7 +7,7 @@ use tokio::{
     task::JoinSet,
 };
 
-/// Passes bytes on, unless it is paused.
+/// Forwards bytes unless it is paused.
 pub(crate) struct Stall {
     address: String,
     paused: watch::Sender<bool>,
@@ -22,14 +22,14 @@ impl Stall {
         let mut tasks = JoinSet::new();
         let is_paused = paused.subscribe();
         tasks.spawn(async move {
-            let mut ways = JoinSet::new();
+            let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 let Ok(server) = TcpStream::connect(&server).await else {
                     continue;
                 };
                 let (client, server) = (split(client), split(server));
-                ways.spawn(pass(client.0, server.1, is_paused.clone()));
-                ways.spawn(pass(server.0, client.1, is_paused.clone()));
+                connections.spawn(pass(client.0, server.1, is_paused.clone()));
+                connections.spawn(pass(server.0, client.1, is_paused.clone()));
             }
         });
         Self {
@@ -55,8 +55,8 @@ async fn pass(
 ) {
     let mut bytes = [0; 16 << 10];
     while let Ok(count @ 1..) = from.read(&mut bytes).await {
-        let goes_on = paused.wait_for(|paused| !paused).await.is_ok();
-        if !goes_on || to.write_all(&bytes[..count]).await.is_err() {
+        let is_open = paused.wait_for(|paused| !paused).await.is_ok();
+        if !is_open || to.write_all(&bytes[..count]).await.is_err() {
             return;
         }
     }

@@ -15,7 +15,7 @@ use crate::{
     server::{RedisServer, free_port},
 };
 
-/// An authority of the test's own, and a certificate for 127.0.0.1.
+/// A new authority, and a certificate for 127.0.0.1.
 struct Authority(tempfile::TempDir);
 
 impl Authority {
@@ -46,7 +46,7 @@ impl Authority {
         self.0.path().join(name)
     }
 
-    /// A server with a port for TLS besides its own.
+    /// Returns a server, and its further port with TLS.
     fn server(&self, arguments: &[&str]) -> (RedisServer, u16) {
         let port = free_port();
         let path = |name| self.file(name).to_str().unwrap().to_owned();
@@ -77,8 +77,8 @@ impl Authority {
     }
 }
 
-/// Two nodes reach each other with the authority's file, and none is reached without it.
-async fn works_with_the_file_alone(options: BrokerOptions, ca_file: &Path) {
+/// Checks that two nodes reach each other with the authority's file, and do not connect without it.
+async fn works_only_with_the_file(options: BrokerOptions, ca_file: &Path) {
     let stranger = Node::open_by(BrokerKind::Redis, &options, "c");
     let options = BrokerOptions {
         ca_file: Some(ca_file.to_owned()),
@@ -98,7 +98,7 @@ async fn works_with_the_file_alone(options: BrokerOptions, ca_file: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_server() {
+async fn nodes_connect_to_one_server_by_tls() {
     let authority = Authority::new();
     let (_server, port) = authority.server(&[]);
     for scheme in ["rediss", "valkeys"] {
@@ -106,12 +106,12 @@ async fn one_server() {
             url: format!("{scheme}://127.0.0.1:{port}"),
             ..BrokerOptions::default()
         };
-        works_with_the_file_alone(options, &authority.file("ca.pem")).await;
+        works_only_with_the_file(options, &authority.file("ca.pem")).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sentinel() {
+async fn nodes_connect_to_sentinels_by_tls() {
     let authority = Authority::new();
     let (_master, port) = authority.server(&[]);
     let (sentinel, sentinel_port) = authority.server(&["--sentinel"]);
@@ -124,11 +124,11 @@ async fn sentinel() {
         }),
         ..BrokerOptions::default()
     };
-    works_with_the_file_alone(options, &authority.file("ca.pem")).await;
+    works_only_with_the_file(options, &authority.file("ca.pem")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn cluster() {
+async fn nodes_connect_to_a_cluster_by_tls() {
     let authority = Authority::new();
     let bus = free_port().to_string();
     let (server, port) = authority.server(&[
@@ -154,12 +154,12 @@ async fn cluster() {
         cluster: vec![format!("rediss://127.0.0.1:{port}")],
         ..BrokerOptions::default()
     };
-    works_with_the_file_alone(options, &authority.file("ca.pem")).await;
+    works_only_with_the_file(options, &authority.file("ca.pem")).await;
 }
 
-/// Servers that ask for certificates are reached by a node that has one, and by no other.
+/// Servers that require client certificates accept only a node that has one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_shows_its_certificate() {
+async fn a_node_presents_its_certificate() {
     let authority = Authority::new();
     let (_redis, port) = authority.server(&["--tls-auth-clients", "yes"]);
     let path = |name| authority.file(name).display().to_string();
@@ -191,7 +191,7 @@ async fn a_node_shows_its_certificate() {
 }
 
 #[test]
-fn files_that_are_no_certificate_and_key() {
+fn bad_certificates_and_keys_are_refused() {
     let authority = Authority::new();
     let (cert, key, other) = (Some("server.pem"), Some("server.key"), Some("ca.key"));
     for (kind, cert, key, name, expected) in [
@@ -259,7 +259,7 @@ fn files_that_are_no_certificate_and_key() {
 }
 
 #[test]
-fn files_that_are_no_authorities() {
+fn bad_authorities_are_refused() {
     let authority = Authority::new();
     let check = |url: &str, file: &str| {
         let options = BrokerOptions {
