@@ -1,9 +1,9 @@
-//! The WebSocket decoder: no bytes may make it panic, and how they are split may not change what they mean.
+//! Fuzzes the WebSocket decoder: it never panics, and its result does not depend on how the stream is split.
 //!
-//! The first byte chooses the limits and how the rest is read:
+//! The first byte selects the limits and the meaning of the rest:
 //!
-//! * as it is: a stream a client might send;
-//! * as a recipe for frames: mostly well-formed ones, so that the fuzzer gets past masks and lengths.
+//! * a client's stream;
+//! * a recipe for mostly well-formed frames, so that the fuzzer passes the checks of masks and lengths.
 #![no_main]
 
 use fanfare_ws::encode::masked_fragment;
@@ -56,7 +56,7 @@ fn decode<'p>(pieces: impl Iterator<Item = &'p [u8]>, limits: &Limits, inflater:
     for seen in &all[..all.len().saturating_sub(1)] {
         assert!(
             !matches!(seen, Seen::Close(_) | Seen::Failed(_)),
-            "nothing comes after the end"
+            "an item follows the end"
         );
     }
     for seen in &all {
@@ -70,7 +70,7 @@ fn decode<'p>(pieces: impl Iterator<Item = &'p [u8]>, limits: &Limits, inflater:
     all
 }
 
-/// Frames as `recipe` says: two bytes choose kind and length, payload follows.
+/// Returns the frames of `recipe`: two bytes for kind and length, then the payload.
 fn build(mut recipe: &[u8], deflater: &mut Deflater) -> Vec<u8> {
     let mut stream = Vec::new();
     while let Some((&[how, size], rest)) = recipe.split_first_chunk::<2>() {
@@ -87,7 +87,7 @@ fn build(mut recipe: &[u8], deflater: &mut Deflater) -> Vec<u8> {
         let fin = how & 0x08 != 0;
         let rsv1 = how & 0x10 != 0;
         let key = [how, size, 0x55, payload.len() as u8];
-        // Rarely repeated a lot, for long messages and much that compresses.
+        // A few payloads are repeated, for long and compressible messages.
         let payload = if how & 0xC0 == 0xC0 {
             payload.repeat(40)
         } else {
@@ -106,7 +106,7 @@ fn build(mut recipe: &[u8], deflater: &mut Deflater) -> Vec<u8> {
     stream
 }
 
-/// Pieces whose sizes come from a sequence that starts at `seed`.
+/// Splits `stream` into pieces, some of them empty. `seed` determines their sizes.
 fn pieces(stream: &[u8], mut seed: u32) -> impl Iterator<Item = &[u8]> {
     let most = [1, 2, 9, 200][seed as usize % 4];
     let mut rest = stream;
@@ -115,7 +115,6 @@ fn pieces(stream: &[u8], mut seed: u32) -> impl Iterator<Item = &[u8]> {
             return None;
         }
         seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        // Empty pieces too
         let (piece, after) = rest.split_at(((seed >> 16) as usize % (most + 1)).min(rest.len()));
         rest = after;
         Some(piece)
@@ -151,7 +150,7 @@ fn check(data: &[u8], inflater: &mut Inflater, deflater: &mut Deflater) {
 }
 
 fuzz_target!(|data: &[u8]| {
-    // As in the server one thread's connections share these, so that one stream's dirt would show in the next.
+    // As in the server, the streams of a thread share these, so remains of one would affect the next.
     thread_local! {
         static SHARED: std::cell::RefCell<(Inflater, Deflater)> = Default::default();
     }

@@ -1,16 +1,16 @@
-//! The Redis-protocol reader: no bytes may make it panic, and how they are split may not change what they mean.
+//! Fuzzes the Redis-protocol reader: it never panics, and its result does not depend on how the stream is split.
 //!
-//! The first byte chooses the limits and how the rest is read:
+//! The first byte selects the limits and the meaning of the rest:
 //!
-//! * as it is: a stream a client might send;
-//! * as a recipe for requests: mostly well-formed ones, so that the fuzzer gets past counts and lengths.
+//! * a client's stream;
+//! * a recipe for mostly well-formed requests, so that the fuzzer passes the checks of counts and lengths.
 #![no_main]
 
 use bytes::BytesMut;
 use fanfare_server::resp::reader::{ProtocolError, RequestLimits, RequestReader};
 use libfuzzer_sys::fuzz_target;
 
-/// The requests, what ended the stream if anything did, and how much of a request that is not whole was left.
+/// The requests, the error that ended the stream, and the number of bytes of an incomplete request.
 type Outcome = (Vec<Vec<Vec<u8>>>, Option<ProtocolError>, usize);
 
 fn read<'p>(pieces: impl Iterator<Item = &'p [u8]>, limits: &RequestLimits) -> Outcome {
@@ -29,13 +29,13 @@ fn read<'p>(pieces: impl Iterator<Item = &'p [u8]>, limits: &RequestLimits) -> O
                 Err(error) => return (requests, Some(error), 0),
             }
         }
-        // The bytes that the reader keeps while it waits for more have a limit.
+        // The bytes of an incomplete request are limited.
         assert!(buffer.len() <= limits.max_request.max(64 * 1024) + 1);
     }
     (requests, None, buffer.len())
 }
 
-/// Requests as `recipe` says: a byte says how many arguments, and before each one says how long.
+/// Returns the requests of `recipe`: a byte for the number of arguments, and one for the length of each.
 fn build(mut recipe: &[u8]) -> Vec<u8> {
     let mut stream = Vec::new();
     while let Some((&how, rest)) = recipe.split_first() {
@@ -58,7 +58,7 @@ fn build(mut recipe: &[u8]) -> Vec<u8> {
     stream
 }
 
-/// Pieces whose sizes come from a sequence that starts at `seed`; empty ones, too.
+/// Splits `stream` into pieces, some of them empty. `seed` determines their sizes.
 fn pieces(stream: &[u8], mut seed: u32) -> impl Iterator<Item = &[u8]> {
     let most = [1, 2, 9, 200][seed as usize % 4];
     let mut rest = stream;
@@ -90,7 +90,7 @@ fuzz_target!(|data: &[u8]| {
     let stream = if choice & 0x04 == 0 { data.to_vec() } else { build(data) };
     let whole = read(std::iter::once(&stream[..]), &limits);
     let seed = u32::from_be_bytes([0, choice, s0, s1]);
-    // A request is let wait in the buffer until it is whole, so what is left over is the same, too.
+    // An incomplete request stays in the buffer, so the rest is the same.
     assert_eq!(whole, read(pieces(&stream, seed), &limits));
     assert_eq!(whole, read(stream.chunks(1), &limits));
 });

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use fanfare_core::ANSWER_PATIENCE;
+use fanfare_core::QUESTION_TIMEOUT;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::JoinSet,
@@ -72,7 +72,7 @@ pub(crate) async fn run(answers: Arc<Answers>, mut asks: mpsc::Receiver<Ask>) {
 }
 
 async fn answer(node: Arc<Node>, ask: Ask) {
-    if ask.since.elapsed() >= ANSWER_PATIENCE {
+    if ask.since.elapsed() >= QUESTION_TIMEOUT {
         return; // the requesting node has stopped waiting
     }
     let (id, token) = (node.id.clone(), ask.token);

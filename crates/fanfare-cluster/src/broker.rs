@@ -7,8 +7,8 @@ use std::{
 
 use bytes::Bytes;
 use fanfare_core::{
-    Asked, BoxFuture, Broker, BrokerError, BrokerFigures, BrokerHealth, Channel, Claim, Entry, Event,
-    Histogram, Inbound, Interest, MAX_MESSAGE_BYTES, PresenceCounts, Present, PublishOptions, Receipt,
+    BoxFuture, Broker, BrokerError, BrokerFigures, BrokerHealth, Channel, Claim, Entry, Event, Histogram,
+    Inbound, Interest, MAX_MESSAGE_BYTES, NodeAnswers, PresenceCounts, Present, PublishOptions, Receipt,
     RememberedIds, Slot, UserId,
     journal::{JournalFigures, Replay, ReplayQuery},
 };
@@ -188,7 +188,7 @@ impl Broker for ClusterBroker {
         })
     }
 
-    fn ask(&self, question: Bytes) -> BoxFuture<'_, Asked> {
+    fn ask(&self, question: Bytes) -> BoxFuture<'_, NodeAnswers> {
         Box::pin(questions::ask(&self.shared, question))
     }
 

@@ -7,8 +7,8 @@ use std::{
 
 use bytes::Bytes;
 use fanfare_core::{
-    Asked, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Claim, Entry, Event, Inbound, Interest,
-    PresenceCounts, Present, PublishOptions, Receipt, RememberedIds, Slot, UserId,
+    BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Claim, Entry, Event, Inbound, Interest,
+    NodeAnswers, PresenceCounts, Present, PublishOptions, Receipt, RememberedIds, Slot, UserId,
     journal::{JournalFigures, Replay, ReplayQuery},
 };
 use uuid::Uuid;
@@ -87,10 +87,10 @@ impl Broker for EmbeddedBroker {
         })
     }
 
-    fn ask(&self, question: Bytes) -> BoxFuture<'_, Asked> {
+    fn ask(&self, question: Bytes) -> BoxFuture<'_, NodeAnswers> {
         Box::pin(async move {
             let answer = local::answer(&*self.inbound, question).await;
-            Asked {
+            NodeAnswers {
                 complete: answer.is_some(),
                 answers: answer.into_iter().collect(),
             }

@@ -4,14 +4,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 use fanfare_core::{
-    ANSWER_PATIENCE, Channel, Entered, EntryTicket, Event, Gap, Inbound, MAX_MESSAGE_BYTES, Member, Presence,
+    Channel, Entered, EntryTicket, Event, Gap, Inbound, MAX_MESSAGE_BYTES, Member, Presence, QUESTION_TIMEOUT,
 };
 use futures_util::FutureExt;
 
 /// This node's answer, unless it panics, takes too long or is too large.
 pub(crate) async fn answer(inbound: &dyn Inbound, question: Bytes) -> Option<Bytes> {
     let answer = AssertUnwindSafe(async { inbound.answer(question).await }).catch_unwind();
-    let reason = match tokio::time::timeout(ANSWER_PATIENCE, answer).await {
+    let reason = match tokio::time::timeout(QUESTION_TIMEOUT, answer).await {
         Ok(Ok(answer)) if answer.len() <= MAX_MESSAGE_BYTES => return Some(answer),
         Ok(Ok(_)) => "too large",
         Ok(Err(_)) => "panicked",

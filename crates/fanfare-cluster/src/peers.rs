@@ -14,7 +14,7 @@ use std::{
 };
 
 use ahash::AHashMap;
-use fanfare_core::{ANSWER_PATIENCE, locked};
+use fanfare_core::{QUESTION_TIMEOUT, locked};
 
 use crate::{
     ANSWER_TIMEOUT,
@@ -45,7 +45,7 @@ impl Kind {
     pub(crate) fn patience(self) -> Duration {
         match self {
             Self::Flush => FLUSH_PATIENCE,
-            Self::Question => ANSWER_PATIENCE,
+            Self::Question => QUESTION_TIMEOUT,
             Self::Probe => ANSWER_TIMEOUT,
         }
     }

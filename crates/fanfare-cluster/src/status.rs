@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use fanfare_core::{BoxFuture, Channel, LogThrottle, RENEWAL_PATIENCE, locked};
+use fanfare_core::{BoxFuture, Channel, LogThrottle, RENEWAL_TIMEOUT, locked};
 use tokio::sync::watch;
 
 use crate::{
@@ -217,7 +217,7 @@ impl Status {
         }
     }
 
-    /// Resolves when nothing is subscribed to again any more, or after [`RENEWAL_PATIENCE`]; `None` if nothing is.
+    /// Resolves when nothing is subscribed to again any more, or after [`RENEWAL_TIMEOUT`]; `None` if nothing is.
     pub(crate) fn renewal(&self) -> Option<BoxFuture<'static, ()>> {
         let is_over = self.renewing.borrow().is_over();
         (!is_over).then(|| self.wait_for(Renewing::is_over))
@@ -241,7 +241,7 @@ impl Status {
         Box::pin(async move {
             let over = renewing.wait_for(|renewing| is_over(renewing));
             // An error means that it takes too long, or that the broker was dropped.
-            let _ = tokio::time::timeout(RENEWAL_PATIENCE, over).await;
+            let _ = tokio::time::timeout(RENEWAL_TIMEOUT, over).await;
         })
     }
 

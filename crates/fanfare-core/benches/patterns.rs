@@ -1,5 +1,5 @@
-//! The cost of patterns for a publish: unrelated patterns, matching ones, and hostile ones. Run with
-//! `cargo bench -p fanfare-core`; compare the medians with each other.
+//! Measures the cost of patterns for an event: unrelated, matching and hostile ones. Run `cargo bench -p fanfare-core`, and
+//! compare the medians.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ fn add(index: &mut Index, pattern: &str, connection: u64) {
     index.add_pattern(&Pattern::new(pattern).expect("a pattern"), connection);
 }
 
-/// One connection on `chat.general`, and `patterns` others with patterns that do not match it.
+/// Returns an index of one connection on `chat.general`, and `patterns` others with a pattern each.
 fn index(patterns: u64, pattern: impl Fn(u64) -> String) -> Index {
     let mut index = Index::default();
     index.add_channel(&channel("chat.general"), u64::MAX);
@@ -31,7 +31,7 @@ fn index(patterns: u64, pattern: impl Fn(u64) -> String) -> Index {
     index
 }
 
-/// A shard's search for the receivers of one event.
+/// Measures a shard's search for the receivers of an event.
 fn look_up(bencher: Bencher<'_, '_>, index: &Index, name: &str) {
     let channel = channel(name);
     let mut out = Vec::with_capacity(4096);
@@ -43,14 +43,14 @@ fn look_up(bencher: Bencher<'_, '_>, index: &Index, name: &str) {
     });
 }
 
-/// Patterns that begin with another segment than the channel.
+/// Patterns with another first segment than the channel.
 #[divan::bench(args = [0, 1_000, 100_000])]
 fn unrelated(bencher: Bencher<'_, '_>, patterns: u64) {
     let index = index(patterns, |at| format!("messages.user-{at}.*"));
     look_up(bencher, &index, "chat.general");
 }
 
-/// Patterns that begin with the channel's own first segment and differ at the second.
+/// Patterns with the channel's first segment and another second one.
 #[divan::bench(args = [0, 1_000, 100_000])]
 fn unrelated_with_a_common_beginning(bencher: Bencher<'_, '_>, patterns: u64) {
     let index = index(patterns, |at| format!("chat.room-{at}.**"));
@@ -72,7 +72,7 @@ fn subscribed_and_unsubscribed(bencher: Bencher<'_, '_>, patterns: u64) {
     bencher.bench_local(|| index.add_pattern(&pattern, 7) && index.remove_pattern(&pattern, 7));
 }
 
-/// A thousand patterns of one connection, of these words in any order.
+/// A thousand patterns of one connection, of these words in random order.
 #[derive(Clone, Copy)]
 struct Hostile {
     words: &'static [&'static str],
@@ -127,21 +127,21 @@ fn hostile_ordinary_channel(bencher: Bencher<'_, '_>, hostile: Hostile) {
     look_up(bencher, &hostile.index(), "chat.general.text");
 }
 
-/// The channel that the patterns were made for.
+/// A channel that most of the patterns match.
 #[divan::bench(args = HOSTILE)]
 fn hostile_deepest_channel(bencher: Bencher<'_, '_>, hostile: Hostile) {
     look_up(bencher, &hostile.index(), &["a"; 32].join("."));
 }
 
-/// A channel of as many segments, of three kinds.
+/// A channel of as many segments, with three different ones.
 #[divan::bench(args = HOSTILE)]
 fn hostile_mixed_channel(bencher: Bencher<'_, '_>, hostile: Hostile) {
     let mixed: Vec<_> = ["a", "b", "c", "b"].into_iter().cycle().take(32).collect();
     look_up(bencher, &hostile.index(), &mixed.join("."));
 }
 
-/// A thousand patterns of one connection, each with other segments of the channel and `**` between them; no two segments
-/// of the channel are the same.
+/// A thousand patterns of one connection, each with other segments of the channel and `**` between them. The segments of the
+/// channel are all different.
 #[divan::bench]
 fn hostile_gaps(bencher: Bencher<'_, '_>) {
     let words: Vec<_> = (0..32).map(|at| format!("s{at}")).collect();

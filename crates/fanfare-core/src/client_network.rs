@@ -1,12 +1,12 @@
-//! The unit that limits per address count: one client.
+//! The key of limits per address: the network of a client.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// A provider assigns an IPv6 customer a network of at least this size, and the customer may use every address in it.
+/// The smallest network that a provider assigns to a customer, who may use every address in it.
 const IPV6_NETWORK: u128 = !0 << 64;
 
-/// The network of a client: an IPv4 address itself, or the /64 of an IPv6 address. Counters per address use this type
-/// as their key, so that all addresses of one IPv6 network share one count.
+/// The network of a client: an IPv4 address, or the /64 of an IPv6 address. It is the key of limits per address, so all
+/// addresses of an IPv6 network share one limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClientNetwork(IpAddr);
 
@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_of_one_client() {
+    fn addresses_of_one_network_are_one_client() {
         let network = |text: &str| ClientNetwork::from(text.parse::<IpAddr>().expect("an address"));
         for (one, other, same) in [
             ("192.0.2.1", "192.0.2.1", true),

@@ -1,19 +1,19 @@
-//! Durations as people write them: `"500ms"`, `"30s"`, `"1h 30m"`.
+//! Durations as texts: `"500ms"`, `"30s"`, `"1h 30m"`.
 
 use std::{borrow::Cow, time::Duration};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-/// The longest duration a setting may have: far more than any setting needs, and far too short to overflow a clock.
+/// The maximum duration of a setting: longer than any setting needs, and too short to overflow a clock.
 pub const LONGEST: Duration = Duration::from_millis(LONGEST_MS);
 const LONGEST_MS: u64 = 3650 * 24 * 3600 * 1000;
 
-/// The form of a [`Duration`] in a setting, with its bounds in milliseconds: `#[serde(with = "DurationText::<1>")]`.
+/// The text form of a [`Duration`] in a setting, with bounds in milliseconds: `#[serde(with = "DurationText::<1>")]`.
 pub struct DurationText<const MIN_MS: u64 = 0, const MAX_MS: u64 = LONGEST_MS>;
 
 impl<const MIN_MS: u64, const MAX_MS: u64> DurationText<MIN_MS, MAX_MS> {
-    /// Writes a duration.
+    /// Serializes a duration.
     ///
     /// # Errors
     /// Those of the serializer.
@@ -21,7 +21,7 @@ impl<const MIN_MS: u64, const MAX_MS: u64> DurationText<MIN_MS, MAX_MS> {
         to.serialize_str(&format_duration(*value))
     }
 
-    /// Reads a duration.
+    /// Deserializes a duration.
     ///
     /// # Errors
     /// If the text is not a duration or out of bounds.
@@ -56,7 +56,7 @@ fn text(milliseconds: u64) -> String {
     format_duration(Duration::from_millis(milliseconds))
 }
 
-/// Reads a duration such as `30s`, `1h 30m` or `500ms`.
+/// Parses a duration such as `30s`, `1h 30m` or `500ms`.
 ///
 /// # Errors
 /// If the text is not a duration, or longer than ten years.
@@ -68,7 +68,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Writes a duration in the largest unit that leaves a whole number: `1h`, `90s`, `1500ms`.
+/// Formats a duration in the largest unit with a whole number: `1h`, `90s`, `1500ms`.
 pub fn format_duration(duration: Duration) -> String {
     if duration.subsec_nanos() != 0 {
         return humantime::format_duration(duration).to_string();
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_have_bounds() {
+    fn durations_are_parsed_within_their_bounds() {
         assert_eq!(parse_duration("1h 30m"), Ok(Duration::from_secs(5400)));
         assert_eq!(parse_duration("0s"), Ok(Duration::ZERO));
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));

@@ -1,7 +1,7 @@
-//! Why Fanfare refuses a connection or a command, and why it ends a connection. Each dialect maps these to its texts and
-//! codes without a wildcard arm, so that a new variant does not compile until every dialect has chosen.
+//! The reasons for which the server refuses a connection, denies a command, or ends a connection. Each dialect maps them
+//! to its texts and codes without a wildcard arm, so a new variant does not compile until every dialect has a text.
 
-/// Declares a closed enum whose variants have a label for logs and metrics.
+/// Declares an enum with a label of each variant, for logs and metrics.
 macro_rules! labelled {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $label:literal,)* }) => {
         $(#[$doc])*
@@ -12,7 +12,7 @@ macro_rules! labelled {
             /// Every variant.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
-            /// Its label in logs and metrics.
+            /// Returns the label for logs and metrics.
             pub fn label(self) -> &'static str {
                 match self { $(Self::$variant => $label,)* }
             }
@@ -22,9 +22,9 @@ macro_rules! labelled {
 pub(crate) use labelled;
 
 labelled! {
-    /// Why a connection is refused.
+    /// The reason why the server refuses a connection.
     Refusal {
-        /// The client offered no credential, and this dialect needs one.
+        /// The client has no credential, and the dialect requires one.
         MissingCredential = "missing_credential",
         /// The credential is malformed, forged or not yet valid, or the request has more than one.
         BadCredential = "bad_credential",
@@ -32,7 +32,7 @@ labelled! {
         ExpiredCredential = "expired_credential",
         /// The credential cannot be verified, because the keys have not been fetched.
         KeysUnavailable = "keys_unavailable",
-        /// The credential is valid and lacks a required right.
+        /// The credential is valid, but lacks a required right.
         Forbidden = "forbidden",
         /// The client's name is too long or has control characters.
         BadName = "bad_name",
@@ -52,15 +52,15 @@ labelled! {
 }
 
 labelled! {
-    /// Why the server ends a connection that it admitted.
+    /// The reason why the server ends an open connection.
     Ending {
         /// The credential expired.
         TokenExpired = "token_expired",
-        /// Its send queue is full: the client reads too slowly.
+        /// The send queue is full, because the client reads too slowly.
         SlowConsumer = "slow_consumer",
-        /// The client sent nothing for the dialect's ping timeout.
+        /// The client has sent nothing during the dialect's ping timeout.
         PingTimeout = "ping_timeout",
-        /// The client exceeded its rate of messages for too long.
+        /// The client has exceeded its rate of messages for too long.
         RateLimited = "rate_limited",
         /// The login session of its credential was terminated.
         SessionTerminated = "session_terminated",
@@ -68,13 +68,13 @@ labelled! {
         Dismissed = "dismissed",
         /// The server drains.
         ShuttingDown = "shutting_down",
-        /// An internal error while serving this connection.
+        /// The server failed at this connection.
         InternalError = "internal_error",
     }
 }
 
 impl Ending {
-    /// Returns the close code and reason that most protocols have for it.
+    /// Returns the close code and reason of most protocols.
     pub fn close(self) -> (u16, &'static str) {
         match self {
             Self::TokenExpired => (1008, "token expired"),
@@ -88,15 +88,14 @@ impl Ending {
         }
     }
 
-    /// Returns whether the client is likely to reconnect: it may not know that its connection has ended, or neither
-    /// side decided to end it.
+    /// Returns `true` if the client is likely to reconnect, because it did not expect the end.
     pub fn is_loss(self) -> bool {
         matches!(self, Self::PingTimeout | Self::SlowConsumer | Self::InternalError)
     }
 }
 
 labelled! {
-    /// Why the server denied a conversation's command.
+    /// The reason why the server denies a command of a conversation.
     Denial {
         /// The credential is malformed, forged or not yet valid.
         BadCredential = "bad_credential",

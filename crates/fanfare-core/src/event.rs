@@ -1,4 +1,4 @@
-//! Events, and the connections that they are for.
+//! Events, and their audiences.
 
 use std::{
     borrow::Cow,
@@ -13,11 +13,11 @@ use crate::{BadName, Channel, RawJson, UserId, history::History, locked};
 /// The connections that should receive an event.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Audience {
-    /// Every connection of every dialect that shows such events.
+    /// Every connection of the dialects that receive such events.
     Everyone,
-    /// Every connection whose verified identity is this user.
+    /// Every connection of this verified user.
     User(UserId),
-    /// Every connection subscribed to this channel.
+    /// Every connection that is subscribed to this channel.
     Channel(Channel),
 }
 
@@ -49,7 +49,7 @@ impl Audience {
         }
     }
 
-    /// Returns the user, and the channel; both are `None` for everyone.
+    /// Returns the user or the channel as a pair; both are `None` for everyone.
     pub fn names(&self) -> (Option<&str>, Option<&str>) {
         match self {
             Self::User(user) => (Some(user), None),
@@ -73,16 +73,16 @@ pub fn personal_names(user: &UserId) -> impl Iterator<Item = String> {
     PERSONAL.iter().map(move |prefix| format!("{prefix}{user}"))
 }
 
-/// One published event. It is immutable; each dialect with a receiver renders it once.
+/// A published event. It is immutable, and each dialect with a receiver renders it once.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// A UUID v7 made at publication, or the publisher's own.
+    /// The publisher's id, or a UUID v7 of the publication.
     pub id: Uuid,
-    /// Whether the publisher chose the id, so that a duplicate is not published again.
+    /// Whether the publisher chose the id, so that it is an idempotency key.
     pub named: bool,
-    /// The event's type; `None` lets each dialect use its default.
+    /// The event's type; `None` means the default of each dialect.
     pub kind: Option<Box<str>>,
-    /// Which connections it is for.
+    /// The connections that should receive it.
     pub audience: Audience,
     /// The publisher's data, byte for byte.
     pub data: RawJson,
@@ -90,37 +90,37 @@ pub struct Event {
     pub metadata: Option<RawJson>,
     /// The sender, if the publisher named one.
     pub sender: Option<Box<Sender>>,
-    /// When it was published.
+    /// The time of the publication.
     pub timestamp: SystemTime,
-    /// If set, only these users and admins receive it, whatever the audience.
+    /// If set, only these users and admins of the audience receive it.
     pub private_to: Option<Box<[UserId]>>,
-    /// With `private_to` on a channel, users who may read this other channel also receive it. Without `private_to` it
-    /// has no effect, so a node of a version without this field treats the event as more private, never as less.
+    /// With `private_to` on a channel, users who may read this other channel also receive it. Without `private_to` it has
+    /// no effect. So a node of a version without this field treats the event as more private, never as less.
     pub readers_of: Option<Channel>,
     /// If set, this connection does not receive it.
     pub except: Option<Uuid>,
-    /// Whether it is kept for clients that resume.
+    /// Whether the event is kept for clients that resume.
     pub history: History,
-    /// The trace that it belongs to, as a W3C `traceparent`.
+    /// The trace of the event, as a W3C `traceparent`.
     pub traceparent: Option<Box<str>>,
 }
 
-/// The longest `traceparent` that is passed on, in bytes: the length of those of version 00.
+/// The maximum length of a forwarded `traceparent` in bytes, which is that of version 00.
 const MAX_TRACEPARENT_BYTES: usize = 55;
 
 /// The sender of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sender {
-    /// The user's id, or the name that a service gave itself.
+    /// The user's id, or the name of a service.
     pub id: Box<str>,
     /// The display name, if it differs from the id.
     pub username: Option<Box<str>>,
-    /// The connection that sent it, if a connection did.
+    /// The connection that published the event, if one did.
     pub connection: Option<Uuid>,
 }
 
 impl Sender {
-    /// Returns a sender with that id and nothing else.
+    /// Returns a sender with only an id.
     pub fn new(id: &str) -> Box<Self> {
         Box::new(Self {
             id: id.into(),
@@ -135,8 +135,8 @@ impl Sender {
     }
 }
 
-/// Returns a UUID v7 of the time `now`, greater than those before it. The first of a millisecond is random; each further one is the
-/// next number, at a tenth of the cost (`Uuid::new_v7` takes 400 instructions, which is a sixteenth of a unicast).
+/// Returns a UUID v7 of the time `now`, greater than all before it. The first of a millisecond is random, and each further one is the
+/// next number. That has a tenth of the cost of `Uuid::new_v7`, whose 400 instructions are a sixteenth of a unicast.
 fn new_id(now: SystemTime) -> Uuid {
     static LAST: Mutex<Uuid> = Mutex::new(Uuid::nil());
     let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -153,7 +153,7 @@ fn new_id(now: SystemTime) -> Uuid {
 }
 
 impl Event {
-    /// Returns a new event with a fresh id, stamped `now`.
+    /// Returns a new event of the time `now`, with a fresh id.
     pub fn new(audience: Audience, kind: Option<&str>, data: RawJson, now: SystemTime) -> Self {
         Self {
             id: new_id(now),
@@ -172,7 +172,7 @@ impl Event {
         }
     }
 
-    /// Returns `text` as a value of [`Event::traceparent`], if it is short enough. The recorder of spans parses it.
+    /// Returns `text` for [`Event::traceparent`], if it is short enough. The recorder of spans parses it.
     pub fn traceparent_of(text: &str) -> Option<Box<str>> {
         (text.len() <= MAX_TRACEPARENT_BYTES && text.is_ascii()).then(|| text.into())
     }

@@ -1,7 +1,7 @@
-//! How long things took, as counts in fixed cells: what is observed costs two atomic additions.
+//! Counts durations in fixed cells; each costs two atomic additions.
 //!
-//! Prometheus knows two forms of histogram: classic ones with a few bounds, and native ones with many. A cell ends at each bound of
-//! either form, so both are made of the same counts.
+//! Prometheus has two forms of histograms: classic ones with a few bounds, and native ones with many. A cell ends at each bound of
+//! both forms, so both are built from the same counts.
 
 use std::{
     array,
@@ -14,7 +14,7 @@ use std::{
 
 use smart_default::SmartDefault;
 
-/// The upper bounds of the classic buckets, in microseconds. One more bucket counts what took longer.
+/// The upper bounds of the classic buckets, in microseconds. One more bucket counts longer durations.
 const CLASSIC_US: [u64; 16] = [
     50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
     2_500_000, 10_000_000,
@@ -22,26 +22,26 @@ const CLASSIC_US: [u64; 16] = [
 
 /// The resolution of native buckets: the upper bound of bucket `i` is `2^(i / 2^SCHEMA)` seconds, 9 % above the bound before it.
 const SCHEMA: i32 = 3;
-/// What took less than the bound of this bucket, 0.95 µs, is in the zero bucket.
+/// The bucket that ends at 0.95 µs. The zero bucket counts shorter durations.
 const FIRST: i32 = -20 << SCHEMA;
-/// What took longer than the bound of this bucket, 17 minutes, counts in one bucket more.
+/// The bucket that ends at 17 minutes. One more bucket counts longer durations.
 const LAST: i32 = 10 << SCHEMA;
 
 const BOUNDS: usize = CLASSIC_US.len() + (LAST - FIRST + 1) as usize;
 
-/// Slots are 16 to each power of two, so one is narrower than a native bucket.
+/// A power of two has 16 slots, so a slot is narrower than a native bucket.
 const SLOT_BITS: u32 = 4;
 const SLOTS: usize = 61 << SLOT_BITS;
-/// The most bounds in one slot: a native one and a classic one.
+/// The maximum of bounds in a slot: a native and a classic one.
 const BOUNDS_IN_SLOT: usize = 2;
 
 static CELLS: LazyLock<Cells> = LazyLock::new(Cells::new);
 
 struct Cells {
-    /// The upper bounds of all cells but the last, in nanoseconds, in order; and behind them some that nothing is above. One second is
-    /// a bound of both forms, so it is there twice, and its second cell stays empty.
+    /// The upper bounds of all cells except the last, in nanoseconds, in order, and some infinite ones. One second is a bound of both
+    /// forms, so it is there twice, and its second cell stays empty.
     bounds: [u64; BOUNDS + BOUNDS_IN_SLOT],
-    /// The first cell of each slot, so that finding a cell costs two comparisons and not nine.
+    /// The first cell of each slot. With it, the search of a cell takes two comparisons instead of nine.
     first: [usize; SLOTS],
 }
 
@@ -62,7 +62,7 @@ impl Cells {
     }
 }
 
-/// The slot of a number, by its highest bits.
+/// Returns the slot of a number, which its highest bits determine.
 #[expect(clippy::cast_possible_truncation, reason = "there are only `SLOTS` slots")]
 fn slot_of(number: u64) -> usize {
     let number = number.max(1 << SLOT_BITS);
@@ -71,7 +71,7 @@ fn slot_of(number: u64) -> usize {
     (u64::from(shift << SLOT_BITS) + (number >> shift)) as usize
 }
 
-/// Counts durations.
+/// The numbers of observed durations.
 #[derive(Debug, SmartDefault)]
 pub struct Histogram {
     #[default([const { AtomicU64::new(0) }; BOUNDS + 1])]
@@ -80,14 +80,14 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// Counts one duration.
+    /// Counts a duration.
     pub fn observe(&self, took: Duration) {
         let took = nanos(took);
         self.counts[CELLS.of(took)].fetch_add(1, Relaxed);
         self.sum_ns.fetch_add(took, Relaxed);
     }
 
-    /// Returns what was counted so far.
+    /// Returns the current counts.
     pub fn snapshot(&self) -> HistogramSnapshot {
         let mut count = 0;
         HistogramSnapshot {
@@ -100,26 +100,26 @@ impl Histogram {
     }
 }
 
-/// What a histogram had counted at one moment, so that its buckets add up to its count.
+/// The counts of a histogram at one moment. So the sum of the buckets is the count.
 #[derive(Debug)]
 pub struct HistogramSnapshot {
-    /// How many durations are in each cell and those before it.
+    /// The number of durations in each cell and all before it.
     upto: [u64; BOUNDS + 1],
     sum: Duration,
 }
 
 impl HistogramSnapshot {
-    /// How many durations were counted.
+    /// Returns the number of durations.
     pub fn count(&self) -> u64 {
         self.upto[BOUNDS]
     }
 
-    /// All durations together.
+    /// Returns the sum of all durations.
     pub fn sum(&self) -> Duration {
         self.sum
     }
 
-    /// The classic buckets' upper bounds in seconds, each with the count of durations up to it.
+    /// Returns the upper bounds of the classic buckets in seconds, each with the number of durations up to it.
     pub fn buckets(&self) -> Vec<(f64, u64)> {
         let bounds = CLASSIC_US.into_iter().map(Duration::from_micros);
         bounds
@@ -127,7 +127,7 @@ impl HistogramSnapshot {
             .collect()
     }
 
-    /// The native buckets.
+    /// Returns the native buckets.
     pub fn native(&self) -> NativeBuckets {
         let zero_count = self.upto(native_bound(FIRST));
         let mut before = zero_count;
@@ -146,7 +146,7 @@ impl HistogramSnapshot {
         }
     }
 
-    /// How many durations were at most `bound`, which is one of either form.
+    /// Returns the number of durations up to `bound`, which is a bound of one of the forms.
     fn upto(&self, bound: Duration) -> u64 {
         self.upto[CELLS.of(nanos(bound))]
     }
@@ -159,9 +159,9 @@ pub struct NativeBuckets {
     pub schema: i32,
     /// The upper bound of the zero bucket, in seconds.
     pub zero_threshold: f64,
-    /// How many durations are in the zero bucket.
+    /// The number of durations in the zero bucket.
     pub zero_count: u64,
-    /// The buckets that are not empty: the index of each in rising order, and its count.
+    /// The buckets that are not empty, by index: each index with its count.
     pub counts: Vec<(i32, u64)>,
 }
 
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn both_forms_count_everything_once() {
+    fn both_forms_count_each_duration_once() {
         let nanos: Vec<_> = (0..60).flat_map(|bits| [1_u64 << bits, 3 << bits]).collect();
         let snapshot = observed(&nanos);
         let native = snapshot.native();

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{Pattern, UserId, unix_millis};
 
-/// The role that may call the service API and receives private events.
+/// The role of admins, who may call the service API and receive private events.
 pub const ADMIN_ROLE: &str = "admin";
 
 /// The claims of a verified credential that Fanfare uses.
@@ -18,7 +18,7 @@ pub struct Identity {
     pub username: Option<Box<str>>,
     /// Whether the credential writes the id as a number.
     pub numeric: bool,
-    /// When the credential expires, and the connection ends, in milliseconds since 1970.
+    /// The expiry of the credential, in milliseconds since 1970.
     pub expires_at_ms: u64,
     /// The login session of the credential.
     pub session: Option<Box<str>>,
@@ -28,7 +28,7 @@ pub struct Identity {
     pub rooms: Option<Box<[Pattern]>>,
     /// The other claims that access rules use.
     pub claims: Box<[(Box<str>, Value)]>,
-    /// Whether it is a backend, which may read every channel: the access rules do not apply to it.
+    /// Whether it is a backend. Access rules do not apply to it, and it may read every channel.
     pub is_service: bool,
 }
 
@@ -48,7 +48,7 @@ impl Identity {
         }
     }
 
-    /// Returns the identity of a backend by the name of `key`, valid until a session of this name is revoked.
+    /// Returns the identity of a backend with the name of its API key. It ends when a session of this name is revoked.
     pub fn service(key: UserId, expires_at: SystemTime) -> Self {
         Self {
             session: Some((&*key).into()),
@@ -58,7 +58,7 @@ impl Identity {
         }
     }
 
-    /// Returns whether the credential has expired by `now`.
+    /// Returns `true` if the credential has expired at `now`.
     pub fn has_expired(&self, now: SystemTime) -> bool {
         unix_millis(now) >= self.expires_at_ms
     }
@@ -68,12 +68,12 @@ impl Identity {
         self.username.as_deref().unwrap_or(&self.user)
     }
 
-    /// Returns whether the user has `role`.
+    /// Returns `true` if the user has `role`.
     pub fn has_role(&self, role: &str) -> bool {
         self.roles.iter().any(|own| **own == *role)
     }
 
-    /// Returns whether the user is an admin.
+    /// Returns `true` if the user is an admin.
     pub fn is_admin(&self) -> bool {
         self.has_role(ADMIN_ROLE)
     }

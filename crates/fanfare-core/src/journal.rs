@@ -1,4 +1,4 @@
-//! The question to a journal, and its answer.
+//! Queries to a journal, and their answers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,38 +10,38 @@ use crate::{
 /// The audiences of a replay.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReplayScope {
-    /// Channels by name.
+    /// These channels.
     pub channels: Vec<Channel>,
-    /// All channels that one of these matches.
+    /// The channels that one of these matches.
     pub patterns: Vec<Pattern>,
-    /// Events for this user.
+    /// The events for this user.
     pub user: Option<UserId>,
-    /// Events for everyone.
+    /// The events for everyone.
     pub everyone: bool,
 }
 
 /// The place from which to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplayFrom {
-    /// No events, only the journal's present place.
+    /// The present: no events, only the place.
     Present,
-    /// All events after the cursor, or none if one of them is lost or there are more than the limit.
+    /// All events after the cursor; none if one of them is lost, or if there are more than the limit.
     After(Cursor),
     /// This number of the newest events, at most the limit.
     Newest(usize),
-    /// The newest events not older than this, at most the limit.
+    /// The newest events that are no older than this, at most the limit.
     Within(Duration),
-    /// A page: the first events after `since`, up to the limit; or, in reverse, the last ones before it, newest first.
+    /// A page: the first events after `since`, at most the limit. In reverse, the last ones before it, newest first.
     Page {
-        /// Without it, a page begins at the end.
+        /// The place; `None` for the end at which the page begins.
         since: Option<Cursor>,
-        /// Newest first.
+        /// Whether the newest event is the first.
         reverse: bool,
     },
 }
 
 impl ReplayFrom {
-    /// The cursor that relies on the journal having every later event.
+    /// Returns the cursor after which the journal must have every event.
     pub fn since(self) -> Option<Cursor> {
         match self {
             Self::After(cursor) => Some(cursor),
@@ -68,43 +68,43 @@ pub struct ReplayQuery {
 /// A journal's answer.
 #[derive(Debug, Clone)]
 pub struct Replay {
-    /// The journal's place when it was read, up to which the answer covers all; `None` if the journal is unavailable.
+    /// The place up to which the answer is complete; `None` if the journal is unavailable.
     pub present: Option<Cursor>,
-    /// Why the answer is not complete after the requested cursor.
+    /// The reason why the answer is not complete after the requested cursor.
     pub unrecovered: Option<Unrecovered>,
-    /// The events, each with its position, in the order of the query; empty if `unrecovered` after a cursor.
+    /// The events with their positions, in the order of the query; empty if `unrecovered` after a cursor.
     pub events: Vec<Arc<Event>>,
 }
 
-/// A journal's contents and use, as figures.
+/// A node's figures about the journal.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct JournalFigures {
-    /// Known audiences, here or on the broker's server.
+    /// Audiences with a history, here or on the broker's server.
     pub journals: u64,
-    /// Events that are kept.
+    /// Kept events.
     pub entries: u64,
-    /// Their bytes.
+    /// The size of the kept events in bytes.
     pub bytes: u64,
-    /// Events that were dropped before their time, because the memory was needed for newer ones.
+    /// Events that were evicted for newer ones before their time.
     pub evicted: u64,
-    /// Audiences that this node watches for events that were lost on the way.
+    /// Audiences that this node watches for gaps.
     pub watched: u64,
-    /// Holes in the numbers that this node has found.
+    /// Gaps that this node has found.
     pub gaps_found: u64,
-    /// Those of them that it has filled.
+    /// Gaps that this node has filled.
     pub gaps_filled: u64,
-    /// Those of them that it could not fill.
+    /// Gaps that this node could not fill.
     pub gaps_lost: u64,
-    /// Events that backends published on the broker's server, and that this node recorded for all.
+    /// Events that backends published straight on the broker, and that this node recorded.
     pub recorded: u64,
-    /// Those that this node delivered though no node had recorded them in time.
+    /// Events that this node delivered because no node had recorded them in time.
     pub unrecorded: u64,
-    /// Those whose recorded copies this node waits for now, with those that it has delivered because the broker did not answer.
+    /// Events whose recorded copies are missing, including those delivered because the broker did not reply.
     pub awaited: u64,
 }
 
-/// Returns whether an audience is complete after the number `after`: `top` is its last number, `oldest_prev` the `prev`
-/// of its oldest kept event after `after`.
+/// Returns `true` if an audience has all its events after the number `after`. `top` is its last number, `oldest_prev` the
+/// `prev` of its oldest kept event after `after`.
 pub fn is_complete(after: u64, top: u64, oldest_prev: Option<u64>) -> bool {
     top <= after || oldest_prev.is_some_and(|prev| prev <= after)
 }
@@ -121,7 +121,7 @@ impl ReplayScope {
         scope
     }
 
-    /// Adds the audience of a subscription, except the events of users, which the caller judges.
+    /// Adds the audience of a subscription, except a user's, which the caller judges.
     pub fn add(&mut self, wanted: &Subscription) {
         match wanted {
             Subscription::Channel(channel) => self.channels.push(channel.clone()),
@@ -130,12 +130,12 @@ impl ReplayScope {
         }
     }
 
-    /// Returns whether it has no audience.
+    /// Returns `true` if it has no audience.
     pub fn is_empty(&self) -> bool {
         self.channels.is_empty() && self.patterns.is_empty() && self.user.is_none() && !self.everyone
     }
 
-    /// Returns whether it has this audience.
+    /// Returns `true` if it has this audience.
     pub fn covers(&self, audience: &Audience) -> bool {
         match audience {
             Audience::Everyone => self.everyone,
@@ -144,12 +144,12 @@ impl ReplayScope {
         }
     }
 
-    /// Returns whether one of its patterns matches the channel.
+    /// Returns `true` if one of its patterns matches the channel.
     pub fn matches(&self, channel: &Channel) -> bool {
         self.patterns.iter().any(|pattern| pattern.matches(channel))
     }
 
-    /// Returns the audiences that it names, which are all except those that a pattern matches.
+    /// Returns its audiences, except those of patterns.
     pub fn named(&self) -> impl Iterator<Item = Audience> {
         let channels = self.channels.iter().cloned().map(Audience::Channel);
         let user = self.user.iter().cloned().map(Audience::User);

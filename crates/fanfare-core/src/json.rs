@@ -1,13 +1,13 @@
-//! Raw JSON: bytes known to be one JSON value, carried as they arrived and never re-serialised.
+//! Raw JSON: checked bytes of one JSON value, which are never re-serialised.
 
 use std::fmt;
 
 use bytes::Bytes;
 
-/// The deepest nesting of arrays and objects; every part of the server refuses deeper JSON.
+/// The maximum nesting of arrays and objects. The server refuses deeper JSON everywhere.
 pub const MAX_DEPTH: usize = 128;
 
-/// UTF-8's byte order mark. Some editors and libraries write it before JSON; it is no part of the value.
+/// The byte order mark of UTF-8. Some programs write it before JSON, although it is no part of the value.
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 
 /// Returns `bytes` without a leading byte order mark.
@@ -15,17 +15,17 @@ pub fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(BYTE_ORDER_MARK.as_bytes()).unwrap_or(bytes)
 }
 
-/// The bytes are not one JSON value in UTF-8, or it is nested deeper than [`MAX_DEPTH`].
+/// The bytes are not one JSON value in UTF-8, or are nested deeper than [`MAX_DEPTH`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a JSON value, or nested deeper than {MAX_DEPTH}")]
 pub struct NotJson;
 
-/// One JSON value as its publisher wrote it: key order, number spelling and escapes survive.
+/// One JSON value in the bytes of its publisher, with the order of keys, the form of numbers and all escapes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RawJson(Bytes);
 
 impl RawJson {
-    /// Checks that `bytes` are one JSON value, and keeps them without surrounding white space and byte order mark.
+    /// Parses `bytes` as one JSON value, without surrounding white space and byte order mark.
     ///
     /// # Errors
     /// If they are not, or are nested too deep.
@@ -35,8 +35,7 @@ impl RawJson {
         Self::slice(bytes, raw)
     }
 
-    /// Keeps the part of `whole` that `raw` was parsed from, without a copy; copies a `raw` that does not borrow from
-    /// it.
+    /// Returns `raw` as a slice of `whole`. Copies a `raw` that does not borrow from it.
     ///
     /// # Errors
     /// If it is nested too deep.
@@ -54,7 +53,7 @@ impl RawJson {
         }))
     }
 
-    /// Copies `raw`, for text that is not in [`Bytes`], such as a client's message.
+    /// Returns a copy of `raw`, for text that is not in [`Bytes`].
     ///
     /// # Errors
     /// If it is nested too deep.
@@ -62,18 +61,18 @@ impl RawJson {
         Self::slice(&Bytes::new(), raw)
     }
 
-    /// Writes `value` as JSON.
+    /// Returns `value` as JSON.
     pub fn of(value: &serde_json::Value) -> Self {
         Self(Bytes::from(value.to_string()))
     }
 
-    /// Returns a copy in its own memory, for values that are kept: a slice keeps the whole buffer that it arrived in.
+    /// Returns a copy, for values that are stored: a slice keeps the whole received buffer in memory.
     #[must_use]
     pub fn copied(&self) -> Self {
         Self(Bytes::copy_from_slice(&self.0))
     }
 
-    /// Returns whether it is an object.
+    /// Returns `true` if it is an object.
     pub fn is_object(&self) -> bool {
         self.0.starts_with(b"{")
     }
@@ -85,26 +84,27 @@ impl RawJson {
 
     /// Returns the value's text.
     pub fn as_str(&self) -> &str {
-        // Checked at construction. The empty string would be a bug, and harmless.
+        // The constructors checked it. An empty text would be a bug, but harmless.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
 impl fmt::Debug for RawJson {
-    /// Shows the size only: published data never reaches a log.
+    /// Shows only the size: published data must not reach a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RawJson({} bytes)", self.0.len())
     }
 }
 
-/// Returns whether valid JSON `text` is nested deeper than `most`, which needs as many openers; few values have them.
-pub fn deeper_than(most: usize, text: &[u8]) -> bool {
-    let openers = || text.iter().filter(|byte| matches!(byte, b'[' | b'{')).count();
-    text.len() > most && openers() > most && depth(text) > most
+/// Returns `true` if the valid JSON `text` is nested deeper than `max`. Few texts have so many brackets, so a count of
+/// these avoids most scans.
+pub fn deeper_than(max: usize, text: &[u8]) -> bool {
+    let opening = || text.iter().filter(|byte| matches!(byte, b'[' | b'{')).count();
+    text.len() > max && opening() > max && depth(text) > max
 }
 
 fn depth(text: &[u8]) -> usize {
-    let (mut now, mut deepest, mut in_string, mut escaped) = (0usize, 0, false, false);
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0usize, 0, false, false);
     for &byte in text {
         if in_string {
             match byte {
@@ -118,10 +118,10 @@ fn depth(text: &[u8]) -> usize {
         match byte {
             b'"' => in_string = true,
             b'[' | b'{' => {
-                now += 1;
-                deepest = deepest.max(now);
+                depth += 1;
+                deepest = deepest.max(depth);
             }
-            b']' | b'}' => now = now.saturating_sub(1),
+            b']' | b'}' => depth = depth.saturating_sub(1),
             _ => {}
         }
     }
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_survive() {
+    fn bytes_are_kept() {
         for text in [
             r#"{"b":1,"a":2}"#,
             "12345678901234567890123",
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn copies_are_checked_too() {
+    fn copies_are_checked() {
         let nested = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
         for (text, expected) in [
             (r#"{"a" : 1.10}"#.to_owned(), true),
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn objects_are_known() {
+    fn objects_are_detected() {
         for (text, expected) in [(" {} ", true), ("[{}]", false), ("\"{\"", false), ("null", false)] {
             let json = RawJson::parse(&Bytes::copy_from_slice(text.as_bytes())).expect("JSON");
             assert_eq!(json.is_object(), expected, "{text}");
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn not_json() {
+    fn other_bytes_are_refused() {
         for text in [
             "",
             "{",

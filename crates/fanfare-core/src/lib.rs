@@ -1,14 +1,14 @@
 //! Fanfare's basic types, and the ports between its parts.
 //!
-//! Every other crate builds on these types. This page shows them in the order in which an event passes them.
+//! All other crates except `fanfare-ws` build on these types. This page shows them in the order in which an event passes them.
 //!
-//! This crate must never know a socket, a wire format, a broker's server or a client protocol: no dialect's name, none of its texts,
-//! and none of the names of its rooms. A dialect declares such facts as a value, for example [`policy::KnownNames`].
+//! This crate contains no socket, no wire format, no broker's server and no client protocol: no name, text or room of a dialect. A
+//! dialect declares such facts as values, for example [`policy::KnownNames`].
 //!
 //! # An event and its audience
 //!
-//! An [`Event`] is for a user, for a channel or for everyone ([`Audience`]). Its data is [`RawJson`]: the publisher's bytes, which are
-//! checked and never re-serialised.
+//! An [`Event`] is for a user, for a channel or for everyone ([`Audience`]). Its data is [`RawJson`]: the publisher's bytes, checked
+//! but never re-serialised.
 //!
 //! ```
 //! use std::time::SystemTime;
@@ -58,8 +58,8 @@
 //!
 //! # Receivers
 //!
-//! Two indexes lead an event to its receivers. A node requests the users and channels in [`Interests`] from the [`Broker`];
-//! [`Interests`] also counts which shards have a receiver. The shard's [`SubscriptionIndex`] finds the connections:
+//! Two indexes find an event's receivers. [`Interests`] has the users and channels that a node requests from the [`Broker`], and the
+//! shards with a receiver of each. The shard's [`SubscriptionIndex`] finds the connections:
 //!
 //! ```
 //! use fanfare_core::{Channel, Pattern, SubscriptionIndex};
@@ -76,10 +76,10 @@
 //!
 //! # A client protocol
 //!
-//! A [`DialectKind`] is a protocol with its options, a [`Dialect`] is one that is configured. It has four sides: [`Accept`] reads the
-//! [`RequestHead`] and words every [`Refusal`], [`Converse`] begins a connection's [`Conversation`], [`Render`] renders events and words
-//! every [`Ending`], and [`Respond`] answers HTTP requests. A conversation is a state machine without a socket and without a clock:
-//! messages and outcomes go in, [`Step`]s come out.
+//! A [`DialectKind`] is a protocol with its options, a [`Dialect`] is a configured protocol. It has four sides: [`Accept`] reads the
+//! [`RequestHead`] and has the text of each [`Refusal`], [`Converse`] begins a connection's [`Conversation`], [`Render`] renders events
+//! and has the text of each [`Ending`], and [`Respond`] replies to HTTP requests. A conversation is a state machine without a socket
+//! and without a clock: messages and outcomes in, [`Step`]s out.
 //!
 //! ```
 //! use std::time::SystemTime;
@@ -105,8 +105,8 @@
 //!
 //! # Other nodes
 //!
-//! A [`Broker`] carries events between nodes and delivers them to a node's [`Inbound`]. Every publish passes it, on one node and on many, so
-//! there is one path and one order.
+//! A [`Broker`] carries events between nodes and delivers them to a node's [`Inbound`]. Every event passes it, on one node and on many,
+//! so there is one path and one order.
 
 mod broker;
 mod client_network;
@@ -138,16 +138,16 @@ mod text;
 mod timestamp;
 
 pub use broker::{
-    ANSWER_PATIENCE, Asked, BoxFuture, Broker, BrokerError, BrokerFigures, BrokerHealth, CLAIM_LIFETIME,
-    Claim, Gap, Inbound, Interest, MAX_CLAIMS, MAX_MESSAGE_BYTES, MAX_NOTICES, PublishOptions,
-    RENEWAL_PATIENCE, Reach, Receipt, RememberedIds, UNANSWERED_LIFETIME,
+    BoxFuture, Broker, BrokerError, BrokerFigures, BrokerHealth, CLAIM_LIFETIME, Claim, Gap, Inbound,
+    Interest, MAX_CLAIMS, MAX_MESSAGE_BYTES, MAX_NOTICES, NodeAnswers, PublishOptions, QUESTION_TIMEOUT,
+    RENEWAL_TIMEOUT, Reach, Receipt, RememberedIds, UNPUBLISHED_LIFETIME,
 };
 pub use client_network::ClientNetwork;
 pub use dialect::{
-    About, Accept, Call, Command, Context, Conversation, Converse, Dialect, DialectKind, Draft, Endpoint,
-    HttpError, HttpReply, ListenMessage, ListenPlan, Listening, Message, Offer, Opening, Outcome, Plan,
-    Receives, Reception, Registry, Rejection, Render, Rendering, RequestHead, Respond, Resume, Right, Step,
-    Steps, Token, path_matches,
+    Accept, Call, Command, Context, Conversation, Converse, Dialect, DialectKind, Draft, Endpoint, HttpError,
+    HttpReply, ListenMessage, ListenPlan, Listening, Message, Offer, Opening, Outcome, Plan, Receives,
+    Reception, RefusalFacts, Registry, Rejection, Render, Rendering, RequestHead, Respond, Resume, Right,
+    Step, Steps, Token, path_matches,
 };
 pub use duration::{DurationText, LONGEST, format_duration, parse_duration};
 pub use ending::{Denial, Ending, Refusal};

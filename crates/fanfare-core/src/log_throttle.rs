@@ -1,32 +1,32 @@
-//! A limit on the rate of log lines that a peer can cause at will.
+//! Limits the rate of log lines that a peer can cause.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
-/// Lets one line pass per interval and counts those held back.
+/// A limit of one log line per interval, with the number of suppressed lines.
 #[derive(Debug)]
 pub struct LogThrottle {
     interval: Duration,
     begin: Instant,
-    /// When the next line may pass, in nanoseconds since `begin`.
+    /// The time from which a line is allowed, in nanoseconds since `begin`.
     next: AtomicU64,
-    held_back: AtomicU64,
+    suppressed: AtomicU64,
 }
 
 impl LogThrottle {
-    /// Returns a throttle with this time between two lines.
+    /// Returns a throttle with a minimum time between two lines.
     pub fn new(interval: Duration) -> Self {
         Self {
             interval,
             begin: Instant::now(),
             next: AtomicU64::new(0),
-            held_back: AtomicU64::new(0),
+            suppressed: AtomicU64::new(0),
         }
     }
 
-    /// Returns the number of lines held back since the last that passed, if this one may pass.
+    /// Returns `None` if this line must not be logged, else the number of lines suppressed since the last one.
     pub fn pass(&self) -> Option<u64> {
         self.pass_at(Instant::now())
     }
@@ -37,9 +37,9 @@ impl LogThrottle {
         let next = self.next.load(Relaxed);
         let after = now.saturating_add(nanos(self.interval));
         if now >= next && self.next.compare_exchange(next, after, Relaxed, Relaxed).is_ok() {
-            return Some(self.held_back.swap(0, Relaxed));
+            return Some(self.suppressed.swap(0, Relaxed));
         }
-        self.held_back.fetch_add(1, Relaxed);
+        self.suppressed.fetch_add(1, Relaxed);
         None
     }
 }
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_in_each_interval() {
+    fn one_line_per_interval_is_allowed() {
         let second = Duration::from_secs(1);
         let throttle = LogThrottle::new(second);
         let at = |seconds: f32| throttle.pass_at(throttle.begin + second.mul_f32(seconds));

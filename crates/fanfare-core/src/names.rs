@@ -7,43 +7,43 @@ use crate::{
     text::reads_as_str,
 };
 
-/// The longest user id or channel name, in bytes.
+/// The maximum length of a user id, a channel's name or a pattern, in bytes.
 pub const MAX_NAME_BYTES: usize = 255;
-/// The most segments a channel name may have.
+/// The maximum number of segments of a channel's name or a pattern.
 pub const MAX_SEGMENTS: usize = 32;
 
-/// Why a string is not a name.
+/// The reason why a text is not a name or a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadName {
     /// It is empty.
     #[error("the name is empty")]
     Empty,
-    /// Longer than [`MAX_NAME_BYTES`].
+    /// It is longer than [`MAX_NAME_BYTES`].
     #[error("the name is longer than {MAX_NAME_BYTES} bytes")]
     TooLong,
-    /// More than [`MAX_SEGMENTS`] segments.
+    /// It has more than [`MAX_SEGMENTS`] segments.
     #[error("the name has more than {MAX_SEGMENTS} segments")]
     TooDeep,
-    /// Two separators with nothing between them, or one at an end.
+    /// It has a separator at an end, or two without text between them.
     #[error("the name has an empty segment")]
     EmptySegment,
-    /// It is a pattern, where one channel's name is expected.
+    /// It is a pattern, but must be the name of a channel.
     #[error("the name is a pattern: a channel's name has no `*`")]
     Wildcard,
-    /// `*` beside other text in one segment, in a name or a pattern.
+    /// It has a segment with a `*` and other text.
     #[error("`*` must be a whole segment of a pattern, as in `chat.*`")]
     PartialWildcard,
-    /// A control character, which could corrupt a log or a terminal.
+    /// It has a control character, which could corrupt a log or a terminal.
     #[error("the name has a control character in it")]
     ControlCharacter,
 }
 
-/// A user's id: the `sub` of a token, compared byte by byte. Any text except the empty string and control characters.
+/// A user's id: the `sub` of a token, compared byte by byte. Any text without control characters, except the empty one.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UserId(Arc<str>);
 
 impl UserId {
-    /// Checks `id`.
+    /// Parses `id`.
     ///
     /// # Errors
     /// If it is empty, longer than [`MAX_NAME_BYTES`], or has control characters.
@@ -58,7 +58,7 @@ impl UserId {
 pub struct Channel(Arc<str>);
 
 impl Channel {
-    /// Checks `name`.
+    /// Parses `name`.
     ///
     /// # Errors
     /// If it is empty, too long, too deep, or has an empty segment, a wildcard or a control character.
@@ -91,7 +91,7 @@ pub(crate) fn check_segments(name: &str) -> Result<(), BadName> {
     }
 }
 
-/// Returns whether `text` is valid without a check of each character, as nearly all names are; each event has one.
+/// Returns `true` for printable ASCII, which is a fast check: most names are, and each event has one.
 fn is_printable_ascii(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn channels() {
+    fn channels_names_are_checked() {
         let deep = ["a"; MAX_SEGMENTS + 1].join(".");
         let long = "a".repeat(MAX_NAME_BYTES + 1);
         let cases: &[(&str, Option<BadName>)] = &[
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn users() {
+    fn user_ids_are_checked() {
         for good in [
             "user123",
             "a:b:c",

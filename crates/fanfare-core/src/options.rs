@@ -1,5 +1,5 @@
-//! The settings of one dialect: a struct in its folder, which the configuration documents, checks and reads by its
-//! [`OptionsType`], and passes to the dialect as [`Options`].
+//! The options of a dialect: a struct in its folder. By its [`OptionsType`] the configuration documents, checks and reads it.
+//! The dialect receives it as [`Options`].
 
 use std::fmt;
 
@@ -48,17 +48,17 @@ pub struct OptionsType {
     check: fn(&Value) -> Result<(), serde_json::Error>,
 }
 
-/// Values that do not fit the options of a dialect.
+/// The values are not options of the dialect.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct BadOptions(String);
 
-/// The options of one dialect. Unset ones have their defaults.
+/// The values of a dialect's options. Missing options have their defaults.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Options(Value);
 
 impl fmt::Debug for Options {
-    /// Prints the options' names without their values, which may be secrets.
+    /// Shows the names of the options without their values, which may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set()
             .entries(self.0.as_object().into_iter().flat_map(|set| set.keys()))
@@ -66,44 +66,44 @@ impl fmt::Debug for Options {
     }
 }
 
-/// The options of a dialect that has none.
+/// The type of a dialect without options.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct NoOptions {}
 
-/// An environment variable that another server named.
+/// An environment variable with the name that another server uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Inherited {
     /// The variable.
     pub variable: &'static str,
-    /// The setting. If several variables of a list set the same one, the first that is present wins.
+    /// The setting. Of several variables for one setting, the first that is set is used.
     pub target: Target,
-    /// How to read its text.
+    /// The unit of its value.
     pub unit: Unit,
 }
 
-/// The setting of an [`Inherited`] variable. All but [`Target::Key`] affect the declaring dialect and the listeners of
-/// the profile; configured listeners stay as they are.
+/// The setting of an [`Inherited`] variable. Except [`Target::Key`], it affects the dialect and the listeners of the profile,
+/// and not the configured listeners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
-    /// A configuration key with its table's name: `auth.jwt_secret`.
+    /// A configuration key with the name of its table: `auth.jwt_secret`.
     Key(&'static str),
     /// The port of the dialect's listeners.
     Port,
     /// The address of the dialect's listeners, without the port.
     Host,
-    /// Whether the dialect is served at all.
+    /// Whether the dialect is served.
     Enabled,
 }
 
-/// How to read the text of an inherited variable.
+/// The unit of an inherited variable's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
-    /// As it is.
+    /// None: the setting gets the text.
     Plain,
-    /// A bare number counts seconds.
+    /// A number without a unit is in seconds.
     Seconds,
-    /// A bare number counts milliseconds.
+    /// A number without a unit is in milliseconds.
     Milliseconds,
 }
 
@@ -117,19 +117,19 @@ impl Inherited {
         }
     }
 
-    /// Returns a variable for the key of this name, whose text is read as it is.
+    /// Returns a variable for a configuration key, without a unit.
     pub const fn key(variable: &'static str, key: &'static str) -> Self {
         Self::new(variable, Target::Key(key), Unit::Plain)
     }
 
-    /// Returns whether this variable sets the key `key`.
+    /// Returns `true` if the variable sets the configuration key `key`.
     pub fn sets(&self, key: &str) -> bool {
         matches!(self.target, Target::Key(own) if own == key)
     }
 }
 
 impl OptionsType {
-    /// Returns the type for `T`.
+    /// Returns the type `T`.
     pub const fn of<T: DialectOptions>() -> Self {
         Self {
             schema: schema_of::<T>,
@@ -138,12 +138,12 @@ impl OptionsType {
         }
     }
 
-    /// Returns the JSON schema: an object with a property for each option.
+    /// Returns the JSON schema, an object with a property for each option.
     pub fn schema(&self) -> Value {
         (self.schema)()
     }
 
-    /// Returns the defaults as a JSON object, its keys in the order of the declaration.
+    /// Returns the defaults as a JSON object, with the keys in the order of the declaration.
     pub fn defaults(&self) -> String {
         (self.defaults)()
     }
@@ -151,7 +151,7 @@ impl OptionsType {
     /// Reads a JSON object.
     ///
     /// # Errors
-    /// If a key is unknown or a value does not fit.
+    /// If a key is unknown or a value is invalid.
     pub fn read(&self, values: Value) -> Result<Options, BadOptions> {
         match (self.check)(&values) {
             Ok(()) => Ok(Options(values)),
@@ -161,8 +161,8 @@ impl OptionsType {
 }
 
 impl Options {
-    /// Returns the options as the dialect's own type. Another type than they were checked by is a bug of the dialect: a
-    /// debug build panics, a release build returns the defaults.
+    /// Returns the options as the dialect's type. If it is not the type that checked them, which is a bug of the dialect, a
+    /// debug build panics, and a release build returns the defaults.
     pub fn get<T: DialectOptions>(&self) -> T {
         if self.0.is_null() {
             return T::default();
@@ -193,12 +193,12 @@ mod tests {
     #[derive(Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
     #[serde(default, deny_unknown_fields)]
     struct Chat {
-        /// Whether.
+        /// Strict.
         strict: bool,
-        /// How long.
+        /// The time.
         #[serde(with = "DurationText::<1000>")]
         grace: Duration,
-        /// Where.
+        /// Patterns.
         access: Vec<Pattern>,
     }
 
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn given_values_and_defaults() {
+    fn missing_options_have_their_defaults() {
         assert_eq!(Options::default().get::<Chat>(), Chat::default());
         let options = OptionsType::of::<Chat>().read(json!({ "grace": "1s", "access": ["news.*"] }));
         let expected = Chat {
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_do_not_fit() {
+    fn invalid_values_are_refused() {
         for values in [
             json!({ "strict": "true" }),
             json!({ "grace": "0s" }),
@@ -244,11 +244,11 @@ mod tests {
     }
 
     #[test]
-    fn what_the_reference_needs() {
+    fn the_schema_and_the_defaults_are_complete() {
         let options = OptionsType::of::<Chat>();
         assert_eq!(options.defaults(), r#"{"strict":true,"grace":"10s","access":[]}"#);
         let grace = json!({
-            "type": "string", "x-kind": "duration", "x-minimum": "1s", "description": "How long.", "default": "10s"
+            "type": "string", "x-kind": "duration", "x-minimum": "1s", "description": "The time.", "default": "10s"
         });
         let schema = options.schema();
         assert_eq!(schema["properties"]["grace"], grace);

@@ -1,4 +1,4 @@
-//! The figures that dialects render in their documents' fields.
+//! The figures that dialects report over HTTP.
 
 use std::{
     net::SocketAddr,
@@ -26,34 +26,34 @@ pub struct NodeFacts {
     pub now: SystemTime,
     /// The time since the server started.
     pub uptime: Duration,
-    /// When the server started.
+    /// The time of the server's start.
     pub started_at: SystemTime,
     /// Fanfare's version.
     pub version: &'static str,
-    /// Publications received from the broker or at the Redis-protocol door since the start.
+    /// Publications received through the broker or the Redis-protocol door since the start.
     pub publications_received: u64,
-    /// Publications dropped because they were malformed.
+    /// Malformed publications, which were dropped, since the start.
     pub publications_rejected: u64,
-    /// Shards: threads that serve connections.
+    /// The number of shards.
     pub shards: usize,
 }
 
 /// Figures of one dialect on this node.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DialectFacts {
-    /// Connections open now.
+    /// Open connections.
     pub active: u64,
     /// Connections opened since the start.
     pub opened: u64,
     /// Different users among the open connections.
     pub users: u64,
-    /// The most connections it may hold.
+    /// The maximum of connections.
     pub max_connections: u64,
-    /// Messages sent to clients since the start: written, or waiting in a queue.
+    /// Messages written or queued for clients since the start.
     pub sent: u64,
     /// Of those, replies to clients, welcomes included.
     pub answers: u64,
-    /// Messages not sent since the start, because the client's queue was full or its connection ended first.
+    /// Messages that were not sent since the start, because the queue was full or the connection ended.
     pub failed: u64,
     /// Messages received from clients since the start.
     pub received: u64,
@@ -61,7 +61,7 @@ pub struct DialectFacts {
     pub errors: u64,
 }
 
-/// A figure of a dialect for monitoring systems.
+/// A figure of a dialect among the Prometheus metrics.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Figure {
     /// Its name in the Prometheus text format.
@@ -72,27 +72,27 @@ pub struct Figure {
     pub value: FigureValue,
 }
 
-/// A figure's kind and value.
+/// The value of a figure, with its kind.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum FigureValue {
-    /// A counter: it only grows.
+    /// A counter, which only grows.
     Counter(u64),
-    /// A gauge: its current value.
+    /// A gauge.
     Gauge(u64),
     /// A time, in seconds.
     Seconds(f64),
 }
 
-/// The server's figures for a dialect's own routes.
+/// The server's figures for the routes of a dialect.
 #[derive(Debug, Clone)]
 pub struct Report {
     /// The node's figures.
     pub node: NodeFacts,
-    /// The dialect's.
+    /// The dialect's figures.
     pub own: DialectFacts,
     /// The dialect's settings.
     pub settings: DialectReport,
-    /// The address of the listener that was asked.
+    /// The address of the listener that received the request.
     pub listener: SocketAddr,
     /// The log level, such as `info`.
     pub log_level: &'static str,
@@ -100,18 +100,18 @@ pub struct Report {
     pub draining: bool,
     /// The longest duration of a drain.
     pub shutdown_timeout: Duration,
-    /// The dialect's open connections, oldest first, if the plan asked for them.
+    /// The dialect's open connections, oldest first, if the plan requests them.
     pub connections: Vec<ConnectionFacts>,
 }
 
-/// The settings of a dialect that its document shows.
+/// The settings that a dialect reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DialectReport {
-    /// Between two pings.
+    /// The time between two pings.
     pub ping_interval: Duration,
-    /// Silence after which a connection is closed.
+    /// The time without a message after which a connection is closed.
     pub ping_timeout: Duration,
-    /// Bytes in a message from a client.
+    /// The maximum size of a client's message in bytes.
     pub max_message_size: u64,
 }
 
@@ -120,10 +120,10 @@ pub struct DialectReport {
 pub struct ConnectionFacts {
     /// Its name, if connections of the dialect have names.
     pub name: Option<Box<str>>,
-    /// When it was opened.
+    /// The time when it was opened.
     pub opened_at: SystemTime,
-    /// When it last answered or sent a ping; `None` before the first.
+    /// The time of its last ping or pong; `None` before the first.
     pub pinged_at: Option<SystemTime>,
-    /// Its `User-Agent`, if the dialect keeps it.
+    /// Its `User-Agent`, if the dialect stores it.
     pub user_agent: Option<Box<str>>,
 }

@@ -1,15 +1,15 @@
-//! Splits names into segments, for patterns and channels alike. Only this file knows the separators.
+//! Splits patterns and channels' names into segments.
 
-/// The wildcard for one or more segments.
+/// The wildcard that matches one or more segments.
 pub(crate) const MANY: &str = "**";
-/// The wildcard for one segment.
+/// The wildcard that matches one segment.
 pub(crate) const ONE: &str = "*";
 
-/// One segment of a name or pattern, with the separator before it: `.b` and `:b` after `a` are two different segments.
+/// A segment of a name or pattern, with the separator before it: `.b` and `:b` are two different segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Segment<'a>(&'a str);
 
-/// A wildcard segment, with the separator that must precede its match. The first segment counts as after a `.`.
+/// A wildcard segment, with the separator before it. The first segment counts as after a `.`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wildcard {
     /// `*` after a `.`
@@ -69,7 +69,7 @@ impl<'a> Iterator for Segments<'a> {
     type Item = Segment<'a>;
 
     fn next(&mut self) -> Option<Segment<'a>> {
-        // The first byte is a separator or belongs to the first segment; in neither case does it end a segment.
+        // The first byte is the separator, or belongs to the first segment. It never ends a segment.
         let behind = self.0.as_bytes().get(1..)?;
         let end = behind.iter().position(|byte| matches!(byte, b'.' | b':'));
         let (segment, rest) = self.0.split_at(end.map_or(self.0.len(), |at| at + 1));
@@ -78,35 +78,35 @@ impl<'a> Iterator for Segments<'a> {
     }
 }
 
-/// Returns whether `pattern` matches `name`; `same` decides whether a segment of the pattern that is not `**` matches.
-/// It backtracks to the last `**` at a mismatch, which can match whatever an earlier one would have matched in
-/// addition: that costs at most the product of the two numbers of segments, and no memory.
+/// Returns `true` if `pattern` matches `name`. `same` compares a segment of the pattern other than `**` with one of the
+/// name. After a mismatch, the last `**` matches one segment more; earlier ones need not. So the cost is at most the
+/// product of the two numbers of segments.
 pub(crate) fn walk(pattern: &str, name: &str, same: impl Fn(&str, &str) -> bool) -> bool {
     let mut parts = segments(pattern);
-    let mut left = segments(name);
-    // The positions after the last `**` and after its match so far.
+    let mut rest = segments(name);
+    // The positions after the last `**`, and after its match so far.
     let mut retry = None;
-    while let Some(segment) = left.next() {
+    while let Some(segment) = rest.next() {
         match parts.next() {
-            Some(part) if stands_for(part, segment, &same) => {
+            Some(part) if matches_segment(part, segment, &same) => {
                 if part.text() == MANY {
-                    retry = Some((parts.clone(), left.clone()));
+                    retry = Some((parts.clone(), rest.clone()));
                 }
             }
             _ => {
-                let Some((after_many, after_taken)) = &mut retry else {
+                let Some((after_many, after_match)) = &mut retry else {
                     return false;
                 };
-                after_taken.next();
+                after_match.next();
                 parts = after_many.clone();
-                left = after_taken.clone();
+                rest = after_match.clone();
             }
         }
     }
     parts.next().is_none()
 }
 
-fn stands_for(part: Segment<'_>, segment: Segment<'_>, same: impl Fn(&str, &str) -> bool) -> bool {
+fn matches_segment(part: Segment<'_>, segment: Segment<'_>, same: impl Fn(&str, &str) -> bool) -> bool {
     part.after_colon() == segment.after_colon() && (part.text() == MANY || same(part.text(), segment.text()))
 }
 
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_taken_apart() {
+    fn names_are_split_before_their_separators() {
         let cases: &[(&str, &[&str])] = &[
             ("", &[]),
             ("a", &["a"]),
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn wildcards_stand_at_their_numbers() {
+    fn wildcards_are_in_the_order_of_their_numbers() {
         for (number, wildcard) in Wildcard::ALL.into_iter().enumerate() {
             assert_eq!(wildcard as usize, number);
         }

@@ -1,17 +1,17 @@
-//! Types that are written and read as their text.
+//! Serializes types as text.
 
 use std::{borrow::Cow, fmt, marker::PhantomData, str::FromStr};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The form of an optional setting that is written as text: empty means none, because TOML has no null. Write
+/// The text form of an optional setting. An empty text is `None`, because TOML has no null. Write
 /// `#[serde(with = "OptionalText::<T>")]` on an `Option<T>`.
 pub struct OptionalText<T>(PhantomData<T>);
 
 #[allow(clippy::ref_option)] // serde's signature
 impl<T: FromStr + Serialize> OptionalText<T> {
-    /// Writes a value, or an empty text.
+    /// Serializes a value, or an empty text for `None`.
     ///
     /// # Errors
     /// Those of the serializer.
@@ -22,7 +22,7 @@ impl<T: FromStr + Serialize> OptionalText<T> {
         }
     }
 
-    /// Reads a value; an empty text is none.
+    /// Deserializes a value; an empty text is `None`.
     ///
     /// # Errors
     /// If the text is not a value.
@@ -48,7 +48,7 @@ impl<T: JsonSchema> JsonSchema for OptionalText<T> {
     }
 }
 
-/// Implements what lets code read, compare and print a type as the `str` that it holds. The type's own `new` checks the text.
+/// Implements `Deref`, `Borrow`, `FromStr`, `Display` and `Debug` for a type that wraps a `str`. Its `new` checks the text.
 macro_rules! reads_as_str {
     ($type:ident, $error:ty) => {
         impl std::ops::Deref for $type {
@@ -82,7 +82,7 @@ macro_rules! reads_as_str {
 }
 pub(crate) use reads_as_str;
 
-/// Implements serde for a type that is written by `Display` and read by `FromStr`.
+/// Implements `Serialize` by `Display`, and `Deserialize` by `FromStr`.
 #[macro_export]
 macro_rules! serde_as_text {
     ($type:ty) => {

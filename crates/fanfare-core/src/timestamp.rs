@@ -1,4 +1,4 @@
-//! Times as messages show them. Nearly every message has one, so they are written without a formatter.
+//! Times in messages. Most messages have one, so they are written without a formatter.
 
 use std::{
     cell::Cell,
@@ -24,9 +24,9 @@ pub fn unix_millis(time: SystemTime) -> u64 {
     millis(time.duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
-/// Formats `time` as dialects show it: RFC 3339, UTC, milliseconds, `Z`; the nearest to it from 1970 to 9999.
+/// Formats `time` in RFC 3339, UTC, milliseconds, `Z`. A time before 1970 or after 9999 becomes the first or last one between.
 pub fn timestamp(time: SystemTime) -> Timestamp {
-    // The events of a batch have one time.
+    // All events of a batch have the same time.
     thread_local!(static LAST: Cell<(SystemTime, Timestamp)> = const { Cell::new((UNIX_EPOCH, Timestamp(*b"1970-01-01T00:00:00.000Z"))) });
     let (last, text) = LAST.get();
     if time == last {
@@ -60,7 +60,7 @@ fn format(time: SystemTime) -> Timestamp {
     Timestamp(text)
 }
 
-/// The year, month and day of a day, counted from 1970-01-01: in years that begin in March, a leap day is the last.
+/// Returns the year, month and day of a day since 1970-01-01. It counts in years from March, whose last day is a leap day.
 fn date(day: u64) -> (u64, u64, u64) {
     let day = day + 719_468; // from 0000-03-01
     let (era, day) = (day / 146_097, day % 146_097);
@@ -79,7 +79,7 @@ fn date(day: u64) -> (u64, u64, u64) {
 impl Timestamp {
     /// Returns the text.
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default() // it is digits
+        std::str::from_utf8(&self.0).unwrap_or_default() // it is ASCII
     }
 
     /// Returns the bytes of the text.
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_written_as_a_calendar_has_them() {
+    fn times_have_the_dates_of_the_calendar() {
         let day = SECONDS_PER_DAY * 1000;
         // Each day of 140 years, at changing times of day; then strides to the last year.
         let days = (0..51_000).map(|number| number * (day + 1) + number * 7_919 % day);
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn other_times_are_the_nearest() {
+    fn times_outside_the_range_are_clamped() {
         for (time, expected) in [
             (UNIX_EPOCH - Duration::from_secs(1), "1970-01-01T00:00:00.000Z"),
             (

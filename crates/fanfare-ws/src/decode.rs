@@ -32,8 +32,8 @@ impl Decoder {
         self.closed
     }
 
-    /// Returns `true` if no message is incomplete.
-    pub fn is_at_rest(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn is_at_rest(&self) -> bool {
         self.pending.is_none()
     }
 

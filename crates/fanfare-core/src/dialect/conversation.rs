@@ -1,4 +1,4 @@
-//! One connection's side of a client protocol, as a state machine; and how it begins.
+//! The state machine of a connection in a client protocol.
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration, time::SystemTime};
 
@@ -11,22 +11,22 @@ use crate::{
     history::{Resumption, Since},
 };
 
-/// Begins conversations, and decides what a connection receives without a subscription.
+/// Begins conversations, and decides which events a connection receives without a subscription.
 pub trait Converse: Send + Sync {
-    /// Returns the conversation of a new connection; `name` is the connection's name, if connections have names.
+    /// Returns the conversation of a new connection. `name` is the connection's name, if connections have names.
     fn converse(&self, name: Option<&str>) -> Box<dyn Conversation>;
 
-    /// Returns which events without a channel a connection receives.
+    /// Returns the events without a channel that a connection receives.
     fn receives(&self) -> Reception;
 
-    /// Returns how long a user stays in its rooms after a lost connection: one that ended without [`Command::Leave`],
-    /// without a close frame of its client, and not by the server's decision.
+    /// Returns the time for which a user stays in its rooms after the loss of a connection. A connection is lost if it ends
+    /// without [`Command::Leave`], without a close frame of its client, and not by the server's decision.
     fn leave_grace(&self) -> Duration {
         Duration::ZERO
     }
 }
 
-/// Which events without a channel a connection receives.
+/// The events without a channel that a connection receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reception {
     /// Events for the connection's user.
@@ -38,9 +38,9 @@ pub struct Reception {
 /// See [`Reception`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Receives {
-    /// All of them.
+    /// All of them, always.
     Always,
-    /// All of them while it is subscribed to the channel that shows them: the user's personal one, or
+    /// All of them while it is subscribed to their channel: the user's personal one, or
     /// [`EVERYONE_CHANNEL`](crate::EVERYONE_CHANNEL).
     Subscribed,
     /// None.
@@ -48,7 +48,7 @@ pub enum Receives {
 }
 
 impl Reception {
-    /// Returns the same answer for events for the user and for everyone.
+    /// Returns the reception with `receives` for both kinds of events.
     pub const fn both(receives: Receives) -> Self {
         Self {
             user: receives,
@@ -57,13 +57,13 @@ impl Reception {
     }
 }
 
-/// One connection's side of the protocol: messages and answers in, [`Step`]s out. While a command ([`Step::Ask`]) is
-/// open, it receives no message, so it has to remember one command at most.
+/// The state machine of a connection: messages and answers in, [`Step`]s out. While a command ([`Step::Ask`]) is open, it
+/// receives no message, so it has at most one open command.
 pub trait Conversation: Send {
-    /// The connection is open. Events that are published from now on follow the steps of this call.
+    /// Is called when the connection is open. Later events follow the steps of this call.
     fn opened(&mut self, _context: &Context<'_>, _steps: &mut Steps) {}
 
-    /// A whole message arrived.
+    /// Handles a message.
     fn received(&mut self, message: Message<'_>, context: &Context<'_>, steps: &mut Steps) {
         match message {
             Message::Text(text) => self.text(text, context, steps),
@@ -71,44 +71,45 @@ pub trait Conversation: Send {
         }
     }
 
-    /// A text message arrived.
+    /// Handles a text message.
     fn text(&mut self, text: &str, context: &Context<'_>, steps: &mut Steps);
 
-    /// A binary message arrived. Most protocols do not accept it.
+    /// Handles a binary message. Most protocols refuse it.
     fn binary(&mut self, _bytes: &[u8], _context: &Context<'_>, steps: &mut Steps) {
         steps.push(Step::Close(1003, Cow::Borrowed("binary frames are not accepted")));
     }
 
-    /// The oldest open command was done or denied. A subscription, a room and an identity hold from this call on: no
-    /// event because of it is sent before the steps of this call.
+    /// Handles the answer to the oldest open command. A subscription, a room or an identity holds from this call on: none of
+    /// its events is sent before the steps of this call.
     fn answered(&mut self, _answer: Result<Outcome, Denial>, _context: &Context<'_>, _steps: &mut Steps) {}
 
-    /// The time set by [`Step::Timer`] is up.
+    /// Is called after the time of [`Step::Timer`].
     fn timer(&mut self, _context: &Context<'_>, _steps: &mut Steps) {}
 
-    /// The credential expired. Unless the conversation pauses or closes, the connection lives on.
+    /// Is called when the credential has expired. The connection continues unless the conversation pauses or closes it.
     fn expired(&mut self, _context: &Context<'_>, steps: &mut Steps) {
         steps.push(Step::End(Ending::TokenExpired));
     }
 
-    /// The credential of [`Command::SubscribeBy`] has expired, and the subscription to `channel` has ended.
+    /// Is called when the subscription to `channel` has ended, because the credential of [`Command::SubscribeBy`] has
+    /// expired.
     fn lapsed(&mut self, _channel: &Channel, _context: &Context<'_>, _steps: &mut Steps) {}
 
-    /// The missed events have been sent, including those published during the replay. From here on events are live.
+    /// Is called when all missed events have been sent, including those published during the replay.
     fn caught_up(&mut self, _context: &Context<'_>, _steps: &mut Steps) {}
 
-    /// A message was dropped unread, because the client exceeds its rate of messages.
+    /// Is called when a message was dropped because the client exceeds its rate of messages.
     fn limited(&mut self, _context: &Context<'_>, _steps: &mut Steps) {}
 }
 
-/// The facts that a conversation may use at each call.
+/// The facts for a call of a conversation.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
-    /// The time, for display; it may jump.
+    /// The time for display, which may jump.
     pub now: SystemTime,
     /// The connection's id, unique in the cluster.
     pub connection: Uuid,
-    /// The verified identity of the connection, until its credential expires.
+    /// The verified identity; `None` for an anonymous connection, and after the credential has expired.
     pub identity: Option<&'a Arc<Identity>>,
     /// The client's requests in its handshake; only in [`Conversation::opened`].
     pub opening: Option<&'a Opening>,
@@ -144,25 +145,25 @@ pub type Steps = Vec<Step>;
 /// One action that a conversation requests.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
-    /// Send this message to the client.
+    /// Send this message.
     Send(Rendering),
     /// Carry out this command, then call [`Conversation::answered`].
     Ask(Command),
-    /// The client has sent its protocol's own ping or pong. It counts as an answered WebSocket ping.
+    /// Count a ping or pong of the client's protocol like a WebSocket pong.
     Pinged,
-    /// Call [`Conversation::timer`] after that time, instead of at any time set before. `None` clears the timer.
+    /// Call [`Conversation::timer`] after this time. It replaces the timer, and `None` clears it.
     Timer(Option<Duration>),
-    /// Send no events until a credential is accepted again; events that are published meanwhile are not queued.
+    /// Send no events until a credential is accepted again. Events are not queued meanwhile.
     Pause,
-    /// Close the connection with this code and reason (at most 123 bytes). A client that waits for its response gets a
-    /// code from 400 to 599 as the status, with the reason as the message.
+    /// Close the connection with this code and reason (at most 123 bytes). A client that waits for its response gets a code
+    /// from 400 to 599 as the status, and the reason as the message.
     Close(u16, Cow<'static, str>),
-    /// End the connection for a reason of the server, with the dialect's text.
+    /// End the connection for this reason of the server.
     End(Ending),
 }
 
 impl Step {
-    /// Returns the step that sends this text.
+    /// Returns a step that sends a text message.
     pub fn text(text: impl Into<Bytes>) -> Self {
         Self::Send(Rendering::Text(text.into()))
     }
@@ -171,22 +172,20 @@ impl Step {
 /// A conversation's command to the server.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
-    /// Verify this token and make the connection its user's. A connection that has a user keeps it: only its expiry
-    /// moves. Answered by [`Outcome::Authenticated`].
+    /// Verify this token, and set the connection's user. If the connection has a user already, only its expiry changes.
+    /// Answered by [`Outcome::Authenticated`].
     Authenticate(Token),
-    /// Subscribe to each of these. Each is judged separately; with `whole`, one refusal refuses all. A subscription
-    /// that exists is confirmed. Answered by [`Outcome::Subscribed`].
+    /// Subscribe to these. Each is judged separately; with `whole`, one refusal refuses all. An existing subscription is
+    /// confirmed. Answered by [`Outcome::Subscribed`].
     Subscribe {
         /// The subscriptions.
         to: Vec<Subscription>,
-        /// All or nothing.
+        /// Whether one refusal refuses all.
         whole: bool,
-        /// Also replay the missed events. They follow the steps of [`Conversation::answered`], and events that are
-        /// published meanwhile follow them.
+        /// The replay of missed events. They follow the steps of [`Conversation::answered`], and new events follow them.
         resume: Option<Resume>,
     },
-    /// Subscribe to one channel that the connection itself may not read: this token, which must be of the connection's
-    /// user, is judged instead of the connection's own. The subscription ends with the token
+    /// Subscribe to a channel by the rights of another token of the connection's user. The subscription ends with that token
     /// ([`Conversation::lapsed`]). Answered by [`Outcome::Subscribed`].
     SubscribeBy {
         /// The channel.
@@ -194,19 +193,19 @@ pub enum Command {
         /// The credential.
         credential: Token,
     },
-    /// Unsubscribe from these. A subscription that does not exist is confirmed. Answered by [`Outcome::Unsubscribed`].
+    /// Unsubscribe from these. A missing subscription is confirmed. Answered by [`Outcome::Unsubscribed`].
     Unsubscribe(Vec<Subscription>),
     /// Join a room. A second join is confirmed. Answered by [`Outcome::Joined`].
     Join {
         /// The room.
         room: Channel,
-        /// Whether [`Outcome::Joined`] lists the room's members, unless there are too many.
+        /// Whether [`Outcome::Joined`] lists the room's members.
         wants_members: bool,
-        /// Also replay the missed events of the room, as with [`Command::Subscribe`].
+        /// The replay of the room's missed events, as with [`Command::Subscribe`].
         resume: Option<Since>,
     },
-    /// Replay the missed events of all that the connection receives. Answered by [`Outcome::Resumed`]. A connection
-    /// that requested this in its handshake ([`Opening::resume`]) receives no event until this command is answered.
+    /// Replay the missed events of all audiences of the connection. If the handshake requested it ([`Opening::resume`]), the
+    /// connection receives no event until this command is answered. Answered by [`Outcome::Resumed`].
     Resume(Since),
     /// Leave a room. Answered by [`Outcome::Left`], or [`Denial::NotMember`].
     Leave(Channel),
@@ -216,23 +215,23 @@ pub enum Command {
     Facts,
 }
 
-/// A client's request for missed events, together with its subscriptions.
+/// A client's request for missed events with a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resume {
     /// The place from which to replay.
     pub since: Since,
-    /// For all subscriptions of the connection; otherwise only for those in the same command.
+    /// Whether it is for all subscriptions of the connection, instead of those in the command.
     pub of_all: bool,
 }
 
-/// A token that a client sent. `Debug` does not show it.
+/// A client's token. `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(pub Box<str>);
 
 /// A client's event before publication. The server adds id, sender and time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Draft {
-    /// A channel, or one user. A draft to a user is answered only when it is known whether the user received it.
+    /// A channel or a user. A draft to a user is answered when the server knows whether the user received it.
     pub to: Audience,
     /// The event's type.
     pub kind: Option<Box<str>>,
@@ -240,9 +239,9 @@ pub struct Draft {
     pub data: RawJson,
     /// The event's metadata: a JSON object.
     pub metadata: Option<RawJson>,
-    /// The right that the connection must have.
+    /// The required right.
     pub right: Right,
-    /// Whether the publishing connection also receives the event, if it is subscribed.
+    /// Whether the publishing connection receives the event, if it is subscribed.
     pub echo: bool,
 }
 
@@ -260,16 +259,16 @@ pub enum Right {
 pub enum Outcome {
     /// The connection is the credential's user; see [`Context::identity`].
     Authenticated,
-    /// For each subscription, in order, whether it holds now. With `whole`, all do.
+    /// The result of each subscription, in order. With `whole`, all of them hold.
     Subscribed(Vec<Result<(), Denial>>),
     /// The missed events are known; see [`Context::resumed`].
     Resumed,
-    /// None of the subscriptions holds any more.
+    /// The subscriptions have ended.
     Unsubscribed,
     /// The connection is in the room.
     Joined {
-        /// The room's members, including the connection's user, if the command requests them and there are not too
-        /// many. Later events continue from this list without a gap.
+        /// The room's members, including the connection's user, if the command requests them and they are not too many.
+        /// Later events continue from this list without a gap.
         members: Option<Vec<Member>>,
     },
     /// The connection is no longer in the room.

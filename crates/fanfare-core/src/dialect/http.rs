@@ -1,4 +1,4 @@
-//! A dialect's HTTP side: its own routes, as plans without I/O, and its fields on the server's routes.
+//! The port to a dialect's HTTP routes, whose handlers do no I/O, and to its fields on the server's routes.
 
 use std::{borrow::Cow, time::SystemTime};
 
@@ -8,46 +8,45 @@ use uuid::Uuid;
 
 use crate::{BrokerHealth, DialectFacts, Event, Figure, JsonMap, NodeFacts, Receipt, Report, RequestHead};
 
-/// Serves a dialect's HTTP requests.
+/// Replies to HTTP requests for a dialect.
 pub trait Respond: Send + Sync {
-    /// Returns the fields that the protocol's document promises on `GET /health`; `broker` was measured for this
-    /// request.
+    /// Returns the protocol's fields on `GET /health`. `broker` was measured for this request.
     fn health(&self, _broker: &BrokerHealth, _node: &NodeFacts, _own: &DialectFacts) -> JsonMap {
         JsonMap::new()
     }
 
-    /// Returns the fields that the protocol's document promises on `GET /metrics`.
+    /// Returns the protocol's fields on `GET /metrics`.
     fn metrics(&self, _node: &NodeFacts, _own: &DialectFacts) -> JsonMap {
         JsonMap::new()
     }
 
-    /// Returns the figures that the protocol's document promises among the Prometheus metrics.
+    /// Returns the protocol's figures among the Prometheus metrics.
     fn figures(&self, _node: &NodeFacts, _own: &DialectFacts) -> Vec<Figure> {
         Vec::new()
     }
 
-    /// Returns the protocol's own routes.
+    /// Returns the protocol's routes.
     fn endpoints(&self) -> &'static [Endpoint] {
         &[]
     }
 
-    /// Plans the reply to a request to one of [`Respond::endpoints`].
+    /// Returns the plan for a request to one of [`Respond::endpoints`].
     fn call(&self, call: &Call<'_>) -> Plan {
         Plan::Reply(self.fail(&call.error(404, "not found")))
     }
 
-    /// Returns the reply to a failed request on its routes, and on the server's if it is the listener's first dialect.
+    /// Returns the reply to a failed request on its routes. The listener's first dialect does so for the server's routes.
     fn fail(&self, error: &HttpError<'_>) -> HttpReply {
         HttpReply::json(error.status, &serde_json::json!({ "error": error.message }))
     }
 }
 
-/// An HTTP route of a dialect. It is served on each listener that serves the dialect.
+/// An HTTP route of a dialect, on each listener that serves the dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Endpoint {
     /// `GET` (which also serves `HEAD`) or `POST`.
     pub method: &'static str,
-    /// The path; `{name}` in it stands for any one segment.
+    /// The path; `{name}` in it is any segment.
     pub path: &'static str,
     /// Whether the caller needs an API key, an admin's token, or a connection from this machine.
     pub guarded: bool,
@@ -56,15 +55,15 @@ pub struct Endpoint {
 /// A request to a dialect's route.
 #[derive(Clone, Copy)]
 pub struct Call<'a> {
-    /// The [`Endpoint::path`] that was called, its parameters by their names.
+    /// The [`Endpoint::path`] of the request.
     pub path: &'static str,
     /// The path's parameters, the query and the headers.
     pub head: RequestHead<'a>,
-    /// The body, within the size limit.
+    /// The body.
     pub body: &'a Bytes,
-    /// When the request arrived.
+    /// The time of the request's arrival.
     pub now: SystemTime,
-    /// A fresh id for this request's answer.
+    /// A fresh id for the reply.
     pub id: Uuid,
 }
 
@@ -81,7 +80,7 @@ impl Call<'_> {
     }
 }
 
-/// The server's actions to answer a request.
+/// The actions of the server for a request.
 pub enum Plan {
     /// Reply.
     Reply(HttpReply),
@@ -89,7 +88,7 @@ pub enum Plan {
     Publish(Box<Event>, Box<dyn FnOnce(Receipt) -> HttpReply + Send>),
     /// Reply from the server's figures.
     Report {
-        /// Whether the report lists the dialect's connections, which takes a walk over all of them.
+        /// Whether the report lists the dialect's connections, which visits each of them.
         connections: bool,
         /// Renders the reply.
         then: Box<dyn FnOnce(&Report) -> HttpReply + Send>,
@@ -101,28 +100,28 @@ pub enum Plan {
 pub struct HttpReply {
     /// The status code.
     pub status: u16,
-    /// The body, which is JSON: text, so that a reply can repeat a caller's value as it was written.
+    /// The body in JSON. As a text, it can repeat the bytes of a caller's value.
     pub body: Cow<'static, str>,
 }
 
 impl HttpReply {
-    /// Returns a reply with this body, its fields sorted by name.
+    /// Returns a reply with this body. Its fields are sorted by name.
     pub fn json(status: u16, body: &impl Serialize) -> Self {
-        // Bodies are structs and maps with string keys, so this cannot fail.
+        // Structs and maps with string keys always serialize.
         let body = serde_json::to_value(body).unwrap_or_default().to_string().into();
         Self { status, body }
     }
 }
 
-/// A failed HTTP request. The dialect of the route renders it.
+/// The error of an HTTP request, which the dialect of the route renders.
 #[derive(Debug, Clone, Copy)]
 pub struct HttpError<'a> {
     /// The status code.
     pub status: u16,
-    /// The problem, as a text for people.
+    /// The error as a text for people.
     pub message: &'a str,
-    /// A fresh id for the answer.
+    /// A fresh id for the reply.
     pub id: Uuid,
-    /// The time of the answer.
+    /// The time of the reply.
     pub now: SystemTime,
 }

@@ -1,4 +1,4 @@
-//! A protocol before it is configured: its name, its path, its options and their defaults.
+//! A protocol before it is configured: its name, its path, its options and its defaults.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,16 +25,16 @@ use crate::{
 pub struct DialectKind {
     /// Its name in configuration, logs and metrics.
     pub name: &'static str,
-    /// The path its clients connect to; `{name}` in it stands for any one segment.
+    /// The path of its connections; `{name}` in it is any segment.
     pub path: &'static str,
     /// One sentence for the configuration reference.
     pub summary: &'static str,
     /// Returns the configured protocol.
     pub open: fn(&Options) -> Arc<dyn Dialect>,
-    /// The addresses of its listeners without configuration, the first if it is served alone; none if it must be
-    /// configured.
+    /// The default addresses of its listeners. `--dialect` uses only the first. Without an address, a listener must name the
+    /// dialect.
     pub binds: &'static [&'static str],
-    /// Whether every listener serves it, whatever dialects the listener names.
+    /// Whether every listener serves it, even one that does not name it.
     pub everywhere: bool,
     /// The default maximum of connections per node.
     pub max_connections: usize,
@@ -42,28 +42,28 @@ pub struct DialectKind {
     pub max_connections_per_ip: usize,
     /// The default maximum of connections of one user; 0 for no limit.
     pub max_connections_per_user: usize,
-    /// The default maximum of bytes in a message from a client.
+    /// The default maximum size of a client's message in bytes.
     pub max_message_size: usize,
     /// The default time between two pings to a connection.
     pub ping_interval: Duration,
     /// The settings that only this dialect has.
     pub options: OptionsType,
-    /// Environment variables of other names that configure this dialect.
+    /// Environment variables with the names of other servers.
     pub inherited: &'static [Inherited],
-    /// The values that differ in the production profile: each key with its table's name before it, and its TOML value.
+    /// The values of the production profile: each key with the name of its table, and its TOML value.
     pub production: &'static [(&'static str, &'static str)],
-    /// Changes the defaults of the access rules as its options require.
+    /// Changes the defaults of access by its options.
     pub shape_policy: fn(&Options, &mut PolicyOptions),
-    /// The options that [`shape_policy`](Self::shape_policy) reads. A reload of the configuration applies them, like
-    /// access rules; all others need a restart.
+    /// The options that [`shape_policy`](Self::shape_policy) reads. A reload of the configuration applies them; all others
+    /// need a restart.
     pub policy_options: &'static [&'static str],
-    /// The prefixes of its rooms' names; the room's id follows. In every dialect these channels have members.
+    /// The prefixes of its rooms' names; the room's id follows. These channels are rooms in all dialects.
     pub rooms: &'static [&'static str],
-    /// Returns its part of an `OpenAPI` 3.1 document: its own routes, and its fields on the shared ones; null for none.
+    /// Returns its part of the `OpenAPI` 3.1 document: its routes, and its fields on shared routes; null for none.
     pub openapi: fn() -> Value,
-    /// Its part of an `AsyncAPI` 3.0 document: one channel with the protocol's name, its operations and its messages.
+    /// Its part of the `AsyncAPI` 3.0 document: a channel with the protocol's name, its operations and its messages.
     pub asyncapi: &'static str,
-    /// Returns how `fanfare listen` receives the requested events; `None` if this protocol cannot deliver them.
+    /// Returns the plan of `fanfare listen`; `None` if the protocol cannot deliver the requested events.
     pub listen: fn(&Listening<'_>) -> Option<ListenPlan>,
 }
 
@@ -99,7 +99,7 @@ impl DialectKind {
         }
     }
 
-    /// Returns whether it is for tests: it must be named by a listener, and nothing documents it.
+    /// Returns `true` for a dialect for tests: no listener serves it by default, and it is not documented.
     pub fn is_hidden(&self) -> bool {
         self.binds.is_empty() && !self.everywhere
     }

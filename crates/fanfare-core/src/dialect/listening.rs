@@ -1,5 +1,5 @@
-//! How `fanfare listen` receives events: as a client of a dialect that can deliver them. The dialect decides what to
-//! send and how to read what arrives; the command handles sockets and knows no dialect.
+//! The port to `fanfare listen`, a client of any dialect. The dialect decides which messages it sends and how it reads
+//! replies; the command has the socket.
 
 use form_urlencoded::Serializer;
 
@@ -14,25 +14,25 @@ pub struct Listening<'a> {
     pub channels: &'a [String],
 }
 
-/// How a client of a dialect receives them.
+/// The actions of a client that receives these events in a dialect.
 #[derive(Debug, Clone)]
 pub struct ListenPlan {
     /// The request target of the upgrade: path and query.
     pub target: String,
     /// Text messages to send when the connection is open, in order.
     pub frames: Vec<String>,
-    /// The number of [`ListenMessage::Confirmed`] until everything is subscribed.
+    /// The number of [`ListenMessage::Confirmed`] until all subscriptions hold.
     pub confirmations: usize,
     /// Classifies a text message from the server.
     pub classify: fn(&str) -> ListenMessage,
 }
 
-/// The kinds of text messages from the server.
+/// The kind of a text message from the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListenMessage {
     /// An event.
     Event,
-    /// The confirmation of a subscription.
+    /// A confirmation of a subscription.
     Confirmed,
     /// A refusal, with its text.
     Refused(String),

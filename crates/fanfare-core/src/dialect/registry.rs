@@ -2,8 +2,8 @@
 
 use super::DialectKind;
 
-/// The dialects of a build, in the order of reports; a dialect's index is its number in the engine. The program's
-/// `main` takes it once and passes it on; nothing else names a dialect.
+/// The dialects of a build, in the order of reports. The index of a dialect is its number in the engine. Only the program's
+/// `main` names the registry, and passes it on.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Registry {
     dialects: &'static [&'static DialectKind],
@@ -11,8 +11,8 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Wraps dialects with different names. `sharing` has the pairs, a host and its guest, that may share a path on one
-    /// listener: the guest gets the handshakes that it claims, and the connections that send a message which it
+    /// Returns a registry of dialects with different names. `sharing` has the pairs of a host and a guest that may share a
+    /// path on one listener: the guest gets the handshakes that it claims, and the connections whose message it
     /// recognizes.
     pub const fn new(
         dialects: &'static [&'static DialectKind],
@@ -26,7 +26,7 @@ impl Registry {
         self.dialects.iter().copied()
     }
 
-    /// Returns the dialects that have a default address, at which `--dialect` serves them.
+    /// Returns the dialects with a default address, where `--dialect` serves them.
     pub fn addressed(self) -> impl Iterator<Item = &'static DialectKind> + Clone {
         self.iter().filter(|kind| !kind.binds.is_empty())
     }
@@ -47,8 +47,8 @@ impl Registry {
         self.iter().find(|kind| kind.name == name)
     }
 
-    /// Returns whether `guest` may be the guest of `host` on one path.
-    pub fn is_guest(self, host: &str, guest: &str) -> bool {
+    /// Returns `true` if `host` and `guest` may share a path.
+    pub fn may_share_path(self, host: &str, guest: &str) -> bool {
         self.sharing.contains(&(host, guest))
     }
 }

@@ -1,4 +1,4 @@
-//! The form of the server's messages in a protocol.
+//! The port that renders the server's messages in a protocol.
 
 use std::time::{Duration, SystemTime};
 
@@ -17,7 +17,7 @@ pub enum Rendering {
     Text(Bytes),
     /// A binary message.
     Binary(Bytes),
-    /// A part of a response's body, in each of the forms among which clients choose ([`Offer::form`](crate::Offer)).
+    /// A part of a response's body, in both forms. A client chooses one ([`Offer::form`](crate::Offer)).
     Forms([Bytes; 2]),
 }
 
@@ -47,14 +47,14 @@ impl From<Bytes> for Rendering {
 
 /// Renders the server's messages. A method that returns `None` sends nothing.
 pub trait Render: Send + Sync {
-    /// Returns the event as clients receive it; `None` if clients do not receive such events. Called once per event and
-    /// node, however many connections receive it.
+    /// Returns the message of an event; `None` if clients do not receive such events. It is called once per event and node,
+    /// for all receivers.
     fn render(&self, _event: &Event) -> Option<Rendering> {
         None
     }
 
-    /// Returns the event in the form for clients that asked for cursors; `cursor` contains nothing to escape. Called
-    /// once per event and node. By default, `cursor` is one more field, at the end of the JSON object.
+    /// Returns the message of an event for clients that requested cursors. `cursor` needs no escapes. It is called once per
+    /// event and node. By default, it appends the field `cursor` to the JSON object.
     fn render_with_cursor(&self, event: &Event, cursor: &str) -> Option<Rendering> {
         Some(match self.render(event)? {
             Rendering::Text(text) => Rendering::Text(with_cursor(text, cursor)),
@@ -62,48 +62,47 @@ pub trait Render: Send + Sync {
         })
     }
 
-    /// Returns the message to a connection that asked for cursors and missed events that can no longer be replayed. By
-    /// default, an event for everyone of the type `resume`; `id` is a fresh id.
+    /// Returns the message to a connection with cursors that missed events which cannot be replayed. By default, it is an
+    /// event for everyone of the type `resume`. `id` is a fresh id.
     fn missed(&self, resumption: &Resumption, id: Uuid, now: SystemTime) -> Option<Rendering> {
         let data = RawJson::parse(&resumption.json().into()).ok()?;
         let event = Event::new(Audience::Everyone, Some(RESERVED_TYPES[0]), data, now);
         self.render(&Event { id, ..event })
     }
 
-    /// Returns the event types of the protocol's own messages. Clients of no dialect may publish them.
+    /// Returns the event types of the protocol's messages. No client of any dialect may publish them.
     fn own_types(&self) -> &'static [&'static str] {
         &[]
     }
 
-    /// Returns the server's event in a room when `member` joins it with a first connection, or leaves it with the last.
-    /// The connection's own reply precedes it.
+    /// Returns the server's event in a room when `member` joins it with the first connection, or leaves it with the last
+    /// one. The reply to that connection precedes it.
     fn announce(&self, _change: Presence, _member: &Member) -> Option<Announcement> {
         None
     }
 
-    /// Returns the message to a connection besides a WebSocket ping.
+    /// Returns the message that is sent with each WebSocket ping.
     fn ping(&self, _now: SystemTime) -> Option<Rendering> {
         None
     }
 
-    /// Returns how often [`tick`](Self::tick) is called; `None` for never.
+    /// Returns the time between two calls of [`tick`](Self::tick); `None` for no calls.
     fn tick_interval(&self) -> Option<Duration> {
         None
     }
 
-    /// Returns the message to all connections of this dialect at the tick `count`, which begins at 1; `id` is a fresh
-    /// id.
+    /// Returns the message to all connections of this dialect at the tick `count`, starting at 1. `id` is a fresh id.
     fn tick(&self, _count: u64, _id: Uuid, _node: &NodeFacts, _own: &DialectFacts) -> Option<Rendering> {
         None
     }
 
-    /// Returns the message to all connections of this dialect when a drain begins; `id` is a fresh id.
+    /// Returns the message to all connections of this dialect at the start of a drain. `id` is a fresh id.
     fn drain_notice(&self, _id: Uuid, _now: SystemTime) -> Option<Rendering> {
         None
     }
 
-    /// Returns the message to a connection before the close frame of `ending`.
-    fn last_words(&self, _ending: Ending, _now: SystemTime) -> Option<Rendering> {
+    /// Returns the message before the close frame of `ending`.
+    fn closing_message(&self, _ending: Ending, _now: SystemTime) -> Option<Rendering> {
         None
     }
 
@@ -113,7 +112,7 @@ pub trait Render: Send + Sync {
     }
 }
 
-/// Adds the field `cursor` at the end of an object; leaves any other text as it is.
+/// Appends the field `cursor` to an object. Returns any other text unchanged.
 fn with_cursor(text: Bytes, cursor: &str) -> Bytes {
     let Some(fields) = text.strip_suffix(b"}") else {
         return text;

@@ -7,13 +7,13 @@ use crate::Refusal;
 /// The parts of an HTTP request's head that dialects read.
 #[derive(Clone, Copy)]
 pub struct RequestHead<'a> {
-    /// The path's template, and the requested path.
+    /// The template of the path, and the requested path.
     path: (&'static str, &'a str),
     query: &'a str,
     header: &'a dyn Fn(&str) -> Option<&'a str>,
 }
 
-/// Returns whether `path` is `template`, in which `{name}` stands for any one segment that is not empty.
+/// Returns `true` if `path` matches `template`, in which `{name}` is any segment that is not empty.
 ///
 /// ```
 /// use fanfare_core::path_matches;
@@ -36,8 +36,7 @@ fn parameter(part: &str) -> Option<&str> {
 }
 
 impl<'a> RequestHead<'a> {
-    /// Returns the head with this query string (without `?`) and this look-up of a header by its lower-case
-    /// name.
+    /// Returns the head with this query string (without `?`) and this function that returns a header by its lower-case name.
     pub fn new(query: &'a str, header: &'a dyn Fn(&str) -> Option<&'a str>) -> Self {
         let path = ("", "");
         Self { path, query, header }
@@ -50,7 +49,7 @@ impl<'a> RequestHead<'a> {
         Self { path, ..self }
     }
 
-    /// Returns the path's segment at `{name}` of the dialect's or the endpoint's path, as it was sent.
+    /// Returns the segment of the path at `{name}` of its template, without decoding.
     pub fn path_parameter(&self, name: &str) -> Option<&'a str> {
         let (template, path) = self.path;
         let mut segments = template.split('/').zip(path.split('/'));
@@ -58,8 +57,8 @@ impl<'a> RequestHead<'a> {
         found.map(|(_, segment)| segment)
     }
 
-    /// Returns the header of that lower-case name, if it is present and visible ASCII. Repeated headers are joined by
-    /// commas (RFC 9110, section 5.3).
+    /// Returns the header of this lower-case name, if it is visible ASCII. Repeated headers are joined by commas (RFC 9110,
+    /// section 5.3).
     pub fn header(&self, name: &str) -> Option<&'a str> {
         (self.header)(name)
     }
@@ -69,8 +68,8 @@ impl<'a> RequestHead<'a> {
         self.parameters(name).next()
     }
 
-    /// Returns the values of the query parameter `name`, percent-decoded. Other parameters are not decoded: a token is
-    /// long, and each look-up would decode it again.
+    /// Returns the values of the query parameter `name`, percent-decoded. It does not decode other parameters: a token is
+    /// long, and would be decoded at each call.
     pub fn parameters<'own>(
         &'own self,
         name: &'own str,
@@ -93,8 +92,8 @@ impl<'a> RequestHead<'a> {
     /// Returns the query parameter `name`, percent-decoded; `None` if it is missing.
     ///
     /// # Errors
-    /// [`Refusal::BadCredential`] if it is present more than once: programs differ in which one they use, so a proxy
-    /// could have checked another than this server.
+    /// [`Refusal::BadCredential`] if it is repeated. Programs differ in which one they use, so a proxy may have checked
+    /// another than this server.
     pub fn credential(&self, name: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
         let mut found = self.parameters(name);
         let first = found.next();
@@ -127,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn credentials_in_the_query() {
+    fn a_repeated_credential_in_the_query_is_refused() {
         let cases: &[(&str, Result<Option<&str>, Refusal>)] = &[
             ("", Ok(None)),
             ("other=1", Ok(None)),
@@ -151,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn bearer_credentials() {
+    fn a_bearer_credential_is_parsed() {
         type Found = Result<Option<&'static str>, Refusal>;
         let cases: &[(Option<&str>, Found)] = &[
             (None, Ok(None)),

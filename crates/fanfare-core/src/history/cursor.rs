@@ -1,15 +1,15 @@
-//! A cursor: a place in a journal, as one string that is opaque to clients.
+//! Cursors: places in a journal, as strings that are opaque to clients.
 
 use std::{fmt, str::FromStr};
 
-/// The longest cursor: sixteen digits, a hyphen, sixteen digits.
+/// The maximum length of a cursor: sixteen digits, a hyphen, sixteen digits.
 const MAX_BYTES: usize = 33;
 
 /// The name of a journal. A journal that may have lost events continues under a new name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Epoch(pub u64);
 
-/// A place in a journal: after the event of this number.
+/// The place in a journal after the event of a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Cursor {
     /// The journal.
@@ -18,7 +18,7 @@ pub struct Cursor {
     pub number: u64,
 }
 
-/// The text is not a cursor that a Fanfare server has written.
+/// The text is not a cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a cursor")]
 pub struct BadCursor;
@@ -32,7 +32,7 @@ impl fmt::Display for Cursor {
 impl FromStr for Cursor {
     type Err = BadCursor;
 
-    /// Reads exactly the form that `Display` writes, so that a place has only one text.
+    /// Parses exactly the form of `Display`, so a place has only one text.
     fn from_str(text: &str) -> Result<Self, BadCursor> {
         if text.len() > MAX_BYTES {
             return Err(BadCursor);
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read() {
+    fn a_cursor_is_parsed_from_its_text() {
         for (epoch, number, text) in [
             (0, 0, "0000000000000000-0"),
             (0x9f3c, 26, "0000000000009f3c-1a"),
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_is() {
+    fn other_texts_are_refused() {
         let long = "0".repeat(10 << 20);
         for bad in [
             "",

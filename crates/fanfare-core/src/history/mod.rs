@@ -1,9 +1,9 @@
-//! History: which events are kept, the position of each, and how a client requests the events that it missed.
+//! History: the retention of events, their positions, and a client's request for missed events.
 //!
-//! One counter numbers the kept events of all audiences; each kept event also has the number before it *of its
-//! audience* ([`Position::prev`]). So one [`Cursor`] resumes any number of subscriptions, and works even if its own
-//! event is no longer kept: an audience is complete after a cursor if its last number is at most the cursor's, or if
-//! its oldest kept event after the cursor has a `prev` that is at most the cursor's.
+//! One counter numbers the kept events of all audiences. Each kept event also has the number of the event before it in its
+//! audience ([`Position::prev`]). So one [`Cursor`] resumes any number of subscriptions, even if its event is no longer kept.
+//! An audience is complete after a cursor in two cases: its last number is at most the cursor's, or its oldest kept event
+//! after the cursor has a `prev` of at most the cursor's number.
 
 mod cursor;
 mod resume;

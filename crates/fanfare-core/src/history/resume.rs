@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer, ser::SerializeStruct};
 use super::Cursor;
 use crate::{RawObject, ending::labelled, parse_duration, string};
 
-/// The event types of the server's own messages about history, which no door accepts.
+/// The event types of the server's messages about history, which no door accepts.
 pub const RESERVED_TYPES: [&str; 2] = ["resume", "stream.end"];
 
 /// The place from which a client requests events.
@@ -26,7 +26,7 @@ pub enum Since {
 }
 
 labelled! {
-    /// Why the missed events cannot be replayed to a client.
+    /// The reason why the missed events cannot be replayed to a client.
     Unrecovered {
         /// An event after the cursor is no longer kept, no history is configured, or the broker is unavailable.
         Expired = "expired",
@@ -42,14 +42,14 @@ labelled! {
 /// The answer to a client that resumes: the resume object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resumption {
-    /// The place after which the connection misses no event; `None` if the journal is unavailable.
+    /// The place after which the connection receives all events; `None` if the journal is unavailable.
     pub cursor: Option<Cursor>,
-    /// How many events follow, or why none do.
+    /// The number of events that follow, or the reason why none do.
     pub replayed: Result<usize, Unrecovered>,
 }
 
 impl Since {
-    /// Reads the `resume` of a client: empty for "from now".
+    /// Parses the `resume` of a client; an empty text is [`Since::Now`].
     pub fn resume(text: &str) -> Self {
         if text.is_empty() {
             return Self::Now;
@@ -57,7 +57,7 @@ impl Since {
         text.parse().map_or(Self::Unknown, Self::Cursor)
     }
 
-    /// Reads the `rewind` of a client: a number of events, or a duration such as `5m`.
+    /// Parses the `rewind` of a client: a number of events, or a duration such as `5m`.
     pub fn rewind(text: &str) -> Self {
         if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
             return Self::Newest(text.parse().unwrap_or(u32::MAX)); // more than any limit
@@ -65,13 +65,13 @@ impl Since {
         parse_duration(text).map_or(Self::Unknown, Self::Within)
     }
 
-    /// Reads a client's parameters `resume` and `rewind`; `None` if both are missing. `resume` takes precedence.
+    /// Parses a client's parameters `resume` and `rewind`; `None` if both are missing. `resume` takes precedence.
     pub fn of(resume: Option<&str>, rewind: Option<&str>) -> Option<Self> {
         let rewind = || rewind.map(Self::rewind);
         resume.map(Self::resume).or_else(rewind)
     }
 
-    /// Reads the fields `resume` and `rewind` of a client's message; `rewind` may also be a number.
+    /// Parses the fields `resume` and `rewind` of a client's message; `rewind` may also be a number.
     pub fn given(message: &RawObject<'_>) -> Option<Self> {
         if let Some(resume) = message.given("resume") {
             return Some(string(resume).map_or(Self::Unknown, |text| Self::resume(&text)));
@@ -84,7 +84,7 @@ impl Since {
 impl Resumption {
     /// Returns it as JSON.
     pub fn json(&self) -> String {
-        // Strings, a number and a boolean under fixed names always serialise.
+        // Strings, a number and a boolean always serialize.
         serde_json::to_string(self).unwrap_or_default()
     }
 }
@@ -115,7 +115,7 @@ mod tests {
     };
 
     #[test]
-    fn what_clients_ask_for() {
+    fn resume_and_rewind_are_parsed() {
         for (resume, rewind, expected) in [
             (None, None, None),
             (Some(""), None, Some(Since::Now)),
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_they_are_answered() {
+    fn the_answer_is_a_json_object() {
         let answer = |cursor, replayed| Resumption { cursor, replayed }.json();
         assert_eq!(
             answer(Some(CURSOR), Ok(3)),

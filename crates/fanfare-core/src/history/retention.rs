@@ -1,4 +1,4 @@
-//! How many of an audience's events are kept, and the position of a kept event.
+//! The retention of an audience's events, and the position of a kept event.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::{Cursor, Epoch};
 use crate::DurationText;
 
-/// The most events that are kept of one audience.
+/// The maximum of kept events of one audience.
 pub const MAX_HISTORY_SIZE: u32 = 100_000;
-/// The default for the maximum of events that one resume replays.
+/// The default maximum of events that one resume replays.
 pub const REPLAY_LIMIT: usize = 1000;
-/// The longest time for which an event is kept: 30 days.
+/// The maximum time for which an event is kept: 30 days.
 pub const MAX_HISTORY_TTL: Duration = Duration::from_millis(MAX_HISTORY_TTL_MS);
 /// [`MAX_HISTORY_TTL`] in milliseconds.
 pub const MAX_HISTORY_TTL_MS: u64 = 30 * 24 * 3_600_000;
@@ -24,26 +24,25 @@ pub struct Retention {
     /// The number of newest events that are kept.
     #[schemars(range(min = 1, max = MAX_HISTORY_SIZE))]
     pub size: u32,
-    /// How long they are kept.
+    /// The time for which they are kept.
     #[serde(with = "DurationText::<1000, MAX_HISTORY_TTL_MS>")]
     pub ttl: Duration,
 }
 
-/// Whether an event is kept.
+/// The history of an event: whether it is kept, and where.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum History {
     /// Its audience has no history, or it was published while the broker was unavailable.
     #[default]
     None,
-    /// The broker should keep it.
+    /// The broker should keep it with this retention.
     Wanted(Retention),
-    /// The broker has kept it.
+    /// The broker has kept it at this position.
     Kept(Position),
-    /// Kept, and delivered only to connections without cursors: it arrives out of the order of the numbers, or before
-    /// the node knows which events before it are missing. Connections with cursors receive it as [`History::Again`], or
-    /// a notice that they missed events ([`Gap`](crate::Gap)).
+    /// Kept, and delivered only to connections without cursors. It arrives out of order, or while events before it may be
+    /// missing. Connections with cursors receive it as [`History::Again`], or a message about the [`Gap`](crate::Gap).
     Late(Position),
-    /// Kept, and delivered only to connections with cursors: the others have received it as [`History::Late`].
+    /// Kept, and delivered only to connections with cursors. The others have received it as [`History::Late`].
     Again(Position),
 }
 
@@ -54,8 +53,8 @@ pub struct Position {
     pub epoch: Epoch,
     /// Its number, unique in the journal; later events have higher ones.
     pub number: u64,
-    /// The number of the event before it in its audience; 0 if it is the first. If the journal no longer has it, this
-    /// is a higher number, and never a lower one.
+    /// The number of the event before it in its audience; 0 for the first. If the journal no longer has that event, the
+    /// number may be higher, but never lower.
     pub prev: u64,
 }
 
@@ -78,7 +77,7 @@ impl History {
         }
     }
 
-    /// Returns the event's place, if it is kept and clients may see it.
+    /// Returns the event's position, if it is kept and clients may see it.
     pub fn position(&self) -> Option<Position> {
         match self {
             Self::Kept(position) | Self::Again(position) => Some(*position),

@@ -55,7 +55,7 @@ pub struct Rule {
     #[serde(default, with = "OptionalText::<Grant>")]
     pub join: Option<Grant>,
 
-    /// How many events of each of these channels are kept for clients that reconnect, and for how long, such as
+    /// The number of events of each of these channels that are kept for clients that reconnect, and their time, such as
     /// `{ size = 100, ttl = "5m" }`. Of the rules that match a channel, the first with `history` counts. A rule with
     /// only `history` leaves access to the other rules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -112,7 +112,7 @@ impl RulePattern {
     }
 
     /// Returns `true` if the channels that it matches have an owner.
-    pub fn names_an_owner(&self) -> bool {
+    fn names_an_owner(&self) -> bool {
         self.as_str().split(['.', ':']).any(|segment| segment == USER)
     }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use fanfare_core::{About, Accept, HttpError, Offer, Opening, Refusal, Rejection, RequestHead};
+use fanfare_core::{Accept, HttpError, Offer, Opening, Refusal, RefusalFacts, Rejection, RequestHead};
 use uuid::Uuid;
 
 use super::{Broadcast, errors};
@@ -35,7 +35,7 @@ impl Accept for Broadcast {
     }
 
     /// Limits and a taken name are refused by a close frame, because a browser shows its page nothing else.
-    fn refuse(&self, refusal: Refusal, about: &About<'_>) -> Rejection {
+    fn refuse(&self, refusal: Refusal, about: &RefusalFacts<'_>) -> Rejection {
         let close = |reason: String| Rejection::close(1008, reason);
         let http = |status, message| {
             let (id, now) = (about.id, about.now);

@@ -54,7 +54,7 @@ impl Render for Broadcast {
         Some(system(id, now).into())
     }
 
-    fn last_words(&self, ending: Ending, now: SystemTime) -> Option<Rendering> {
+    fn closing_message(&self, ending: Ending, now: SystemTime) -> Option<Rendering> {
         match ending {
             Ending::ShuttingDown => Some(shutdown(now).into()),
             Ending::TokenExpired

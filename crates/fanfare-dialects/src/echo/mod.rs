@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fanfare_core::{
-    About, Accept, Context, Conversation, Converse, DialectKind, Offer, Receives, Reception, Refusal,
+    Accept, Context, Conversation, Converse, DialectKind, Offer, Receives, Reception, Refusal, RefusalFacts,
     Rejection, Render, Rendering, RequestHead, Respond, Step, Steps,
 };
 
@@ -23,7 +23,7 @@ impl Accept for Echo {
         Ok(Offer::default())
     }
 
-    fn refuse(&self, refusal: Refusal, _about: &About<'_>) -> Rejection {
+    fn refuse(&self, refusal: Refusal, _about: &RefusalFacts<'_>) -> Rejection {
         let status = match refusal {
             Refusal::MissingCredential | Refusal::BadCredential | Refusal::ExpiredCredential => 401,
             Refusal::Forbidden => 403,

@@ -1,6 +1,6 @@
 //! The handshake: a token in the query, and the refusals.
 
-use fanfare_core::{About, Accept, Offer, Opening, Refusal, Rejection, RequestHead};
+use fanfare_core::{Accept, Offer, Opening, Refusal, RefusalFacts, Rejection, RequestHead};
 
 use super::Notify;
 
@@ -15,7 +15,7 @@ impl Accept for Notify {
         }
     }
 
-    fn refuse(&self, refusal: Refusal, _about: &About<'_>) -> Rejection {
+    fn refuse(&self, refusal: Refusal, _about: &RefusalFacts<'_>) -> Rejection {
         let (status, body) = match refusal {
             Refusal::MissingCredential => (401, r#"{"error":"missing token parameter"}"#),
             Refusal::BadCredential | Refusal::ExpiredCredential => {

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use fanfare_core::{
-    About, Accept, Identity, JsonMap, Offer, Opening, Refusal, Rejection, RequestHead, fields,
+    Accept, Identity, JsonMap, Offer, Opening, Refusal, RefusalFacts, Rejection, RequestHead, fields,
 };
 use serde_json::json;
 
@@ -58,7 +58,7 @@ impl Accept for Realtime {
         })
     }
 
-    fn refuse(&self, refusal: Refusal, about: &About<'_>) -> Rejection {
+    fn refuse(&self, refusal: Refusal, about: &RefusalFacts<'_>) -> Rejection {
         // Every 503 is `SERVER_FULL`, because clients retry later on it.
         let (status, code, message) = match refusal {
             Refusal::MissingCredential => (401, "INVALID_TOKEN", "Authentication token required"),

@@ -1,6 +1,6 @@
 //! The handshake: a token in the query or a header, and the refusals.
 
-use fanfare_core::{About, Accept, Identity, Offer, Opening, Refusal, Rejection, RequestHead};
+use fanfare_core::{Accept, Identity, Offer, Opening, Refusal, RefusalFacts, Rejection, RequestHead};
 
 use super::{FORBIDDEN, Rooms, UNAUTHENTICATED};
 
@@ -26,7 +26,7 @@ impl Accept for Rooms {
 
     /// Refuses by a close if the client is the cause: a browser shows a page the close code, and never an HTTP response
     /// to the upgrade.
-    fn refuse(&self, refusal: Refusal, _about: &About<'_>) -> Rejection {
+    fn refuse(&self, refusal: Refusal, _about: &RefusalFacts<'_>) -> Rejection {
         match refusal {
             Refusal::MissingCredential | Refusal::BadCredential | Refusal::ExpiredCredential => {
                 Rejection::close(UNAUTHENTICATED, "Authentication Failed")

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use fanfare_core::{
-    About, Accept, Identity, Offer, Opening, Refusal, Rejection, RequestHead, history::Since,
+    Accept, Identity, Offer, Opening, Refusal, RefusalFacts, Rejection, RequestHead, history::Since,
 };
 
 use super::{Stream, conversation::retry_ms, http, render};
@@ -56,7 +56,12 @@ impl Accept for Stream {
 
     /// A browser's `EventSource` gives up at any status except 200. So the server refuses its reconnect by a stream
     /// that ends at once.
-    fn put_off(&self, request: &RequestHead<'_>, refusal: Refusal, about: &About<'_>) -> Option<Bytes> {
+    fn refuse_temporarily(
+        &self,
+        request: &RequestHead<'_>,
+        refusal: Refusal,
+        about: &RefusalFacts<'_>,
+    ) -> Option<Bytes> {
         let is_temporary = match refusal {
             Refusal::KeysUnavailable
             | Refusal::AtCapacity
@@ -76,7 +81,7 @@ impl Accept for Stream {
         (is_temporary && comes_back).then(|| render::later(refusal.label(), retry_ms(about.id)))
     }
 
-    fn refuse(&self, refusal: Refusal, _about: &About<'_>) -> Rejection {
+    fn refuse(&self, refusal: Refusal, _about: &RefusalFacts<'_>) -> Rejection {
         let (status, message) = match refusal {
             Refusal::MissingCredential => (401, "a token is required"),
             Refusal::BadCredential => (401, "the token is not valid"),

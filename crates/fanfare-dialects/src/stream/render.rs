@@ -28,7 +28,7 @@ impl Render for Stream {
         ))
     }
 
-    fn last_words(&self, ending: Ending, _now: SystemTime) -> Option<Rendering> {
+    fn closing_message(&self, ending: Ending, _now: SystemTime) -> Option<Rendering> {
         Some(Rendering::Forms(end(ending.label())))
     }
 }

@@ -1,6 +1,6 @@
 //! The handshake: every client may connect, and authenticates later. Only limits refuse it.
 
-use fanfare_core::{About, Accept, Offer, Refusal, Rejection, RequestHead};
+use fanfare_core::{Accept, Offer, Refusal, RefusalFacts, Rejection, RequestHead};
 
 use super::{Topics, conversation, http::reply};
 
@@ -9,7 +9,7 @@ impl Accept for Topics {
         Ok(Offer::default())
     }
 
-    fn refuse(&self, refusal: Refusal, _about: &About<'_>) -> Rejection {
+    fn refuse(&self, refusal: Refusal, _about: &RefusalFacts<'_>) -> Rejection {
         let http = |status, error| reply(status, error).into();
         match refusal {
             Refusal::AtCapacity => Rejection::close(1008, "server at capacity"),

@@ -9,9 +9,9 @@ use std::{
 
 use bytes::Bytes;
 use fanfare_core::{
-    About, BrokerHealth, Call, Channel, ConnectionFacts, Context, Conversation, Dialect, DialectKind,
-    DialectReport, Ending, HttpError, HttpReply, Identity, JsonMap, ListenMessage, Listening, Message,
-    NodeFacts, Opening, Plan, Presence, Reach, Receipt, Refusal, Rendering, Report, RequestHead, Steps,
+    BrokerHealth, Call, Channel, ConnectionFacts, Context, Conversation, Dialect, DialectKind, DialectReport,
+    Ending, HttpError, HttpReply, Identity, JsonMap, ListenMessage, Listening, Message, NodeFacts, Opening,
+    Plan, Presence, Reach, Receipt, Refusal, RefusalFacts, Rendering, Report, RequestHead, Steps,
     history::Resumption, path_matches,
 };
 
@@ -182,7 +182,7 @@ impl Stage {
                 let refusal = Refusal::ALL.iter().find(|refusal| refusal.label() == label);
                 let refusal = *refusal.expect("a refusal's label");
                 let body = with_handshake(self.kind.path, rest, |request| {
-                    self.dialect.put_off(request, refusal, &about(None))
+                    self.dialect.refuse_temporarily(request, refusal, &about(None))
                 });
                 body.map_or("no".into(), |body| words::escaped(&body))
             }
@@ -217,7 +217,7 @@ impl Stage {
             "end" => {
                 let ending = Ending::ALL.iter().find(|ending| ending.label() == rest);
                 let ending = *ending.expect("an ending's label");
-                self.says(self.dialect.last_words(ending, now()));
+                self.says(self.dialect.closing_message(ending, now()));
                 let (code, reason) = self.dialect.end(ending);
                 self.seen.push_back(format!("close {code} {reason}"));
             }
@@ -439,8 +439,8 @@ fn with_handshake<T>(template: &'static str, line: &str, look: impl FnOnce(&Requ
     look(&RequestHead::new(query, &header).at(template, path))
 }
 
-fn about(name: Option<&str>) -> About<'_> {
-    About {
+fn about(name: Option<&str>) -> RefusalFacts<'_> {
+    RefusalFacts {
         name,
         active: 1000,
         max_connections: 1000,

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use fanfare_core::{About, Accept, Offer, Refusal, Rejection, RequestHead};
+use fanfare_core::{Accept, Offer, Refusal, RefusalFacts, Rejection, RequestHead};
 
 use super::Line;
 
@@ -14,7 +14,7 @@ impl Accept for Line {
         Offer::of_one([head.credential("token")?, head.bearer()?.map(Cow::Borrowed)])
     }
 
-    fn refuse(&self, refusal: Refusal, _about: &About<'_>) -> Rejection {
+    fn refuse(&self, refusal: Refusal, _about: &RefusalFacts<'_>) -> Rejection {
         Rejection::close(4000, refusal.label())
     }
 }

@@ -33,7 +33,7 @@ impl Connection {
         }
         // A slow WebSocket client gets the reason by the close frame.
         if !is_slow || self.framing().is_body() {
-            let message = mounted.dialect.last_words(ending, moment.wall);
+            let message = mounted.dialect.closing_message(ending, moment.wall);
             if let Some(message) = message {
                 self.push(self.framing().frame(&message));
             }

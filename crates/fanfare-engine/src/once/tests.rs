@@ -8,8 +8,8 @@ use std::{
 
 use bytes::Bytes;
 use fanfare_core::{
-    Asked, Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Claim, Entry, Event, Interest,
-    Present, RawJson, Reach, Receipt, Slot, UserId,
+    Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Claim, Entry, Event, Interest,
+    NodeAnswers, Present, RawJson, Reach, Receipt, Slot, UserId,
 };
 use uuid::Uuid;
 
@@ -86,8 +86,8 @@ impl Broker for ScriptedBroker {
         Box::pin(async { Err(BrokerError::Away) })
     }
 
-    fn ask(&self, _: Bytes) -> BoxFuture<'_, Asked> {
-        Box::pin(async { Asked::default() })
+    fn ask(&self, _: Bytes) -> BoxFuture<'_, NodeAnswers> {
+        Box::pin(async { NodeAnswers::default() })
     }
 
     fn broadcast(&self, _: Bytes) {}

@@ -10,8 +10,8 @@ use std::{
 use bytes::Bytes;
 use fanfare_cluster::{embedded::EmbeddedBroker, journal::MemoryJournal};
 use fanfare_core::{
-    Asked, Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Claim, Denial, Entry, Event,
-    Identity, Inbound, Interest, MAX_CLAIMS, MAX_LISTED_MEMBERS, Pattern, Present, PublishOptions, Reach,
+    Audience, BoxFuture, Broker, BrokerError, BrokerHealth, Channel, Claim, Denial, Entry, Event, Identity,
+    Inbound, Interest, MAX_CLAIMS, MAX_LISTED_MEMBERS, NodeAnswers, Pattern, Present, PublishOptions, Reach,
     Receipt, Slot, SlotScope, UserId,
     journal::{Replay, ReplayQuery},
     policy::{Action, Authorizer, AuthorizerAnswer, Question},
@@ -342,9 +342,9 @@ impl Broker for FakeBroker {
         Box::pin(std::future::ready(Err(BrokerError::Away)))
     }
 
-    fn ask(&self, question: Bytes) -> BoxFuture<'_, Asked> {
+    fn ask(&self, question: Bytes) -> BoxFuture<'_, NodeAnswers> {
         Box::pin(async move {
-            Asked {
+            NodeAnswers {
                 answers: vec![self.inbound.answer(question).await],
                 complete: true,
             }

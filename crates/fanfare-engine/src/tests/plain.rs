@@ -6,10 +6,10 @@ use std::{collections::VecDeque, sync::Arc, time::Duration, time::SystemTime};
 
 use bytes::Bytes;
 use fanfare_core::{
-    About, Accept, Announcement, Audience, Channel, Command, Context, Conversation, Converse, Denial,
-    DialectFacts, DialectKind, Draft, Ending, Event, Identity, Member, NodeFacts, Offer, Outcome, Presence,
-    RawJson, Receives, Reception, Refusal, Rejection, Render, Rendering, RequestHead, Respond, Resume, Right,
-    Step, Steps, Subscription, Token, UserId, history::Since,
+    Accept, Announcement, Audience, Channel, Command, Context, Conversation, Converse, Denial, DialectFacts,
+    DialectKind, Draft, Ending, Event, Identity, Member, NodeFacts, Offer, Outcome, Presence, RawJson,
+    Receives, Reception, Refusal, RefusalFacts, Rejection, Render, Rendering, RequestHead, Respond, Resume,
+    Right, Step, Steps, Subscription, Token, UserId, history::Since,
 };
 use uuid::Uuid;
 
@@ -73,7 +73,7 @@ impl Accept for Plain {
             _ => Ok(()),
         }
     }
-    fn refuse(&self, _refusal: Refusal, _about: &About<'_>) -> Rejection {
+    fn refuse(&self, _refusal: Refusal, _about: &RefusalFacts<'_>) -> Rejection {
         Rejection::http(503, "")
     }
 }

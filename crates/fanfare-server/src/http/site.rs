@@ -121,7 +121,7 @@ impl Site {
             }
         }
         let is_guest = |host: &MountedDialect, own: &MountedDialect| {
-            own.path == host.path && registry.is_guest(host.name, own.name)
+            own.path == host.path && registry.may_share_path(host.name, own.name)
         };
         let hosts = dialects.iter();
         let hosts = hosts.filter(|own| !dialects.iter().any(|other| is_guest(other, own)));

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use fanfare_accounts::Scope;
-use fanfare_core::{About, Identity, Refusal, Rejection, RequestHead, UserId};
+use fanfare_core::{Identity, Refusal, RefusalFacts, Rejection, RequestHead, UserId};
 use fanfare_engine::{Admission, ConnectionGuard, Framing, MountedDialect, NewConnection, Shard};
 use fanfare_ws::{
     encode,
@@ -296,14 +296,14 @@ impl UpgradeRequest<'_> {
         let detail = refused.token.as_ref().map(|error| -> &dyn Display { error });
         self.note(refusal.label(), detail, Some(self.address));
         let (dialect, facts) = (&self.mounted.dialect, self.site.node.dialect_facts(self.mounted));
-        let about = About {
+        let about = RefusalFacts {
             name,
             active: facts.active,
             max_connections: facts.max_connections,
             id: Uuid::new_v4(),
             now: SystemTime::now(),
         };
-        if let Some(body) = dialect.put_off(self.asked, refusal, &about) {
+        if let Some(body) = dialect.refuse_temporarily(self.asked, refusal, &about) {
             return whole_stream(self.mounted, body);
         }
         match dialect.refuse(refusal, &about) {

@@ -7,7 +7,7 @@ use std::{
 
 use fanfare_cluster::transport::{Accepted, IdStore, Stored, WantedId};
 use fanfare_core::{
-    BoxFuture, CLAIM_LIFETIME, Claim, Receipt, UNANSWERED_LIFETIME, history::Position, unix_millis,
+    BoxFuture, CLAIM_LIFETIME, Claim, Receipt, UNPUBLISHED_LIFETIME, history::Position, unix_millis,
 };
 use uuid::Uuid;
 
@@ -236,7 +236,7 @@ pub(super) fn accepted(id_reply: Option<Reply>, position: Option<Position>) -> A
 
 /// Returns whether an id with this value may be claimed. JetStream keeps all values for the longest of their lifetimes.
 fn is_free(value: &[u8], age: Duration) -> bool {
-    value == RELEASED || (value == CLAIMED && age > UNANSWERED_LIFETIME)
+    value == RELEASED || (value == CLAIMED && age > UNPUBLISHED_LIFETIME)
 }
 
 fn key(id: &Uuid) -> String {
@@ -251,7 +251,7 @@ mod tests {
     fn released_ids_and_old_claims_are_free() {
         let (short, long) = (
             Duration::from_secs(1),
-            UNANSWERED_LIFETIME + Duration::from_secs(1),
+            UNPUBLISHED_LIFETIME + Duration::from_secs(1),
         );
         for (value, age, expected) in [
             (CLAIMED, short, false),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fanfare_cluster::transport::{IdStore, Stored, WantedId};
-use fanfare_core::{BoxFuture, CLAIM_LIFETIME, Claim, Receipt, UNANSWERED_LIFETIME, millis};
+use fanfare_core::{BoxFuture, CLAIM_LIFETIME, Claim, Receipt, UNPUBLISHED_LIFETIME, millis};
 use redis::{Cmd, Pipeline, Value};
 use uuid::Uuid;
 
@@ -66,7 +66,7 @@ impl Connection {
         let (value, lifetime) = if arrived {
             (TOGETHER, CLAIM_LIFETIME)
         } else {
-            (CLAIMED, UNANSWERED_LIFETIME)
+            (CLAIMED, UNPUBLISHED_LIFETIME)
         };
         let commands = ids.chunks(BATCH).map(|ids| {
             let keys: Vec<String> = ids.iter().map(|wanted| self.names.id(&wanted.id)).collect();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fanfare_core::{CLAIM_LIFETIME, Claim, Event, Reach, Receipt, RememberedIds, UNANSWERED_LIFETIME};
+use fanfare_core::{CLAIM_LIFETIME, Claim, Event, Reach, Receipt, RememberedIds, UNPUBLISHED_LIFETIME};
 use futures_util::FutureExt;
 use uuid::Uuid;
 
@@ -148,7 +148,7 @@ async fn ids_are_remembered_for_ten_minutes() {
         assert!(left <= lifetime && left > lifetime - 20_000, "{left}");
     };
     assert_eq!(claim(&node, 1).await, Claim::New);
-    assert_left(UNANSWERED_LIFETIME);
+    assert_left(UNPUBLISHED_LIFETIME);
     record(&node, 1, 7).await;
     assert_left(CLAIM_LIFETIME);
     assert_eq!(claim(&other, 1).await, published(7));

@@ -3,19 +3,19 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use fanfare_core::{ANSWER_PATIENCE, Asked, Audience, MAX_MESSAGE_BYTES};
+use fanfare_core::{Audience, MAX_MESSAGE_BYTES, NodeAnswers, QUESTION_TIMEOUT};
 
 use crate::{
     away::{is_away, two_nodes},
     harness::{AnswerMode, Cluster, Node, eventually, to},
 };
 
-async fn ask(node: &Node, question: &'static str) -> Asked {
+async fn ask(node: &Node, question: &'static str) -> NodeAnswers {
     node.broker.ask(Bytes::from_static(question.as_bytes())).await
 }
 
 /// Checks that nodes of these names answered `question`, this node first.
-fn check(asked: &Asked, own: &str, others: &[&str], question: &str, complete: bool) {
+fn check(asked: &NodeAnswers, own: &str, others: &[&str], question: &str, complete: bool) {
     let texts = asked
         .answers
         .iter()
@@ -102,9 +102,9 @@ pub(crate) async fn a_question_ends_in_time_if_a_node_never_answers(cluster: &Cl
         (receipt, start.elapsed())
     };
     let (asked, (receipt, delivered)) = tokio::join!(questions, delivered);
-    assert!(delivered < ANSWER_PATIENCE, "{delivered:?}");
+    assert!(delivered < QUESTION_TIMEOUT, "{delivered:?}");
     assert_eq!(receipt.nodes, u32::try_from(nodes.len()).unwrap());
-    assert!(start.elapsed() >= ANSWER_PATIENCE);
+    assert!(start.elapsed() >= QUESTION_TIMEOUT);
     for asked in asked {
         assert_eq!((asked.answers.len(), asked.complete), (nodes.len() - 1, false));
     }
@@ -150,7 +150,7 @@ async fn without_redis_only_this_node_answers() {
     .await;
     let start = Instant::now();
     check(&ask(&node, "q").await, "a", &[], "q", false);
-    assert!(start.elapsed() < ANSWER_PATIENCE / 2);
+    assert!(start.elapsed() < QUESTION_TIMEOUT / 2);
     server.restart();
     eventually("both answer again", async || {
         ask(&node, "q").await.answers.len() == 2
@@ -166,7 +166,7 @@ async fn a_question_ends_in_time_if_redis_hangs() {
     check(&ask(&node, "q").await, "a", &[], "q", false);
     let waited = start.elapsed();
     server.signal("-CONT");
-    assert!(waited < ANSWER_PATIENCE * 2, "{waited:?}");
+    assert!(waited < QUESTION_TIMEOUT * 2, "{waited:?}");
     eventually("both answer again", async || {
         ask(&node, "q").await.answers.len() == 2
     })

@@ -94,7 +94,7 @@ fn paths(checker: &mut Checker<'_>, key: &str, listener: &Listener) {
     for (index, one) in served.iter().enumerate() {
         for other in &served[..index] {
             let (name, earlier) = (one.name, other.name);
-            let may_share = registry.is_guest(name, earlier) || registry.is_guest(earlier, name);
+            let may_share = registry.may_share_path(name, earlier) || registry.may_share_path(earlier, name);
             let overlap = path_matches(one.path, other.path) && path_matches(other.path, one.path);
             if overlap && !may_share {
                 let text = format!(
