@@ -16,17 +16,17 @@ pub struct Authorizer {
     #[serde(with = "OptionalText::<GuardedUrl>")]
     pub url: Option<GuardedUrl>,
 
-    /// How long an answer may take, including the wait for a free request. A late answer means no.
+    /// The time limit of an answer, including the wait for a free request. Without an answer, the action is denied.
     #[serde(with = "DurationText::<1>")]
     #[default(Duration::from_secs(2))]
     pub timeout: Duration,
 
-    /// How long an answer is cached. `0s` asks each time.
+    /// The time for which an answer is cached. `0s` asks each time.
     #[serde(with = "DurationText::<0>")]
     #[default(Duration::from_secs(30))]
     pub cache: Duration,
 
-    /// The most requests in progress at once.
+    /// The maximum number of requests in progress.
     #[schemars(range(min = 1, max = 10_000))]
     #[default(64)]
     pub max_concurrent: usize,

@@ -23,7 +23,7 @@ fn algorithm_schema() -> Json {
     })
 }
 
-/// How tokens are verified, and which origins may connect.
+/// The verification of tokens, and the origins that may connect.
 #[derive(Clone, Debug, SmartDefault, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Auth {
@@ -65,9 +65,9 @@ pub struct Auth {
     #[default(AccountsOptions::default().leeway)]
     pub leeway: Duration,
 
-    /// The most tokens whose verification is cached, until they expire, are revoked or the configuration is reloaded. Each takes
-    /// about 350 bytes, of which none is the token. If more are in use, the least recently used are verified again; 0 verifies each
-    /// token each time.
+    /// The maximum number of tokens whose verification is cached, until they expire, are revoked or the configuration is
+    /// reloaded. Each takes about 350 bytes; the token itself is not kept. If more are in use, the least recently used are
+    /// verified again. 0 verifies each token each time.
     #[schemars(range(max = 10_000_000))]
     #[default(10_000)]
     pub max_cached_tokens: usize,
@@ -77,7 +77,7 @@ pub struct Auth {
     #[default(AccountsOptions::default().access_ttl)]
     pub access_ttl: Duration,
 
-    /// How long a login lasts without a refresh. If refresh tokens are rotated, each refresh starts it again.
+    /// The time for which a login lasts without a refresh. If refresh tokens are rotated, each refresh starts it again.
     #[serde(with = "DurationText::<1000>")]
     #[default(AccountsOptions::default().refresh_ttl)]
     pub refresh_ttl: Duration,
@@ -86,37 +86,37 @@ pub struct Auth {
     /// production profile).
     pub registration: Registration,
 
-    /// How many passwords are hashed at the same time, each on its own core with 19 MiB of memory. 0 uses half of the
-    /// cores. Further logins wait in a queue.
+    /// The number of passwords that are hashed at the same time, each on its own core with 19 MiB of memory. 0 uses half
+    /// of the cores. Further logins wait in a queue.
     #[schemars(range(max = 1024))]
     #[default(AccountsOptions::default().password_threads)]
     pub password_threads: usize,
 
-    /// How many logins may wait for each of these threads, and as many new passwords in their own queue. Each takes 15
-    /// to 30 ms. A login that finds the queue full is refused for the moment.
+    /// The number of logins that may wait for each of these threads. As many new passwords may wait in their own queue.
+    /// Each takes 15 to 30 ms. A login that finds the queue full is refused for the moment.
     #[schemars(range(max = 100_000))]
     #[default(AccountsOptions::default().password_queue)]
     pub password_queue: usize,
 
-    /// The most sessions of one user. A further login ends the least recently used one.
+    /// The maximum number of sessions of one user. A further login ends the least recently used one.
     #[schemars(range(min = 1, max = 10_000))]
     #[default(AccountsOptions::default().sessions_per_user)]
     pub max_sessions_per_user: u32,
 
-    /// The most failed logins in a minute for one account. Further ones are refused, even with the right password. 0 is
-    /// no limit.
+    /// The maximum number of failed logins in a minute for one account. Further ones are refused, even with the right
+    /// password. 0 is no limit.
     #[schemars(range(max = 1_000_000))]
     #[default(AccountsOptions::default().attempts_per_account)]
     pub login_attempts_per_minute: u32,
 
-    /// The most failed logins in a minute from one client address, and the most refused refresh and reset tokens from
-    /// it. 0 is no limit. The addresses of an IPv6 network of 64 bits count as one.
+    /// The maximum number of failed logins in a minute from one client address, and of refused refresh and reset tokens
+    /// from it. 0 is no limit. The addresses of an IPv6 network of 64 bits count as one.
     #[schemars(range(max = 1_000_000))]
     #[default(AccountsOptions::default().attempts_per_address)]
     pub login_attempts_per_minute_per_ip: u32,
 
-    /// The most registrations in a minute from one client address; 0 is no limit. A registration of a taken address
-    /// counts, a registration with an invalid field does not.
+    /// The maximum number of registrations in a minute from one client address. 0 is no limit. A registration of a taken
+    /// address counts, a registration with an invalid field does not.
     #[schemars(range(max = 1_000_000))]
     #[default(AccountsOptions::default().registrations_per_address)]
     pub registrations_per_minute_per_ip: u32,
@@ -151,7 +151,7 @@ pub struct Storage {
     #[default(StorageUrl::Sqlite(PathBuf::from("data/fanfare.db")))]
     pub url: StorageUrl,
 
-    /// The most connections to the database at once.
+    /// The maximum number of connections to the database.
     #[schemars(range(min = 1, max = 1000))]
     #[default(8)]
     pub max_connections: u32,

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use fanfare_core::serde_as_text;
 use schemars::JsonSchema;
 
-/// Where to listen: an IP address, `localhost` or every address of the machine, and a port.
+/// An address to listen on: an IP address, `localhost` or every address of the machine, and a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
 #[schemars(with = "String", extend("x-kind" = "address"))]
 pub struct BindAddress {
@@ -78,7 +78,7 @@ impl BindAddress {
     }
 }
 
-/// Port 0 is a new port each time, so it overlaps with none.
+/// Returns whether two sockets exclude each other. Port 0 is a new port each time, so it overlaps with none.
 fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() != 0
         && one.port() == other.port()

@@ -55,8 +55,8 @@ pub struct Broker {
     /// (`{prefix}user_noti:{id}`), so that two environments can share one server. At most 64 bytes.
     pub prefix: String,
 
-    /// The most event ids that this node remembers, each for ten minutes, so that a repeated event is not published
-    /// again. A million take about 92 MiB. Above the limit the oldest ids are evicted.
+    /// The maximum number of event ids that this node remembers, each for ten minutes, so that a repeated event is not
+    /// published again. A million take about 92 MiB. Above the limit the oldest ids are evicted.
     #[schemars(range(min = 1000, max = 100_000_000))]
     #[default(fanfare_core::MAX_CLAIMS)]
     pub max_remembered_ids: usize,
@@ -92,7 +92,7 @@ impl Sentinel {
 }
 
 impl Broker {
-    /// Returns how the broker is reached.
+    /// Returns the options that these settings name.
     pub fn options(&self) -> BrokerOptions {
         let exposed = |url: &GuardedUrl| url.expose().to_owned();
         let password = self.sentinel.password.as_ref().map(Secret::expose);

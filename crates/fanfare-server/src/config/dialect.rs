@@ -7,40 +7,40 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use smart_default::SmartDefault;
 
-/// How one dialect is served. Every dialect has its own table with these keys.
+/// The settings of one dialect. Every dialect has its own table with these keys.
 #[derive(Clone, Debug, PartialEq, SmartDefault, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DialectConfig {
-    /// The most connections at once, on this node.
+    /// The maximum number of connections on this node.
     #[schemars(range(min = 1, max = 100_000_000))]
     #[default(10_000)]
     pub max_connections: usize,
 
-    /// The most connections at once from one client address. 0 is no limit. The addresses of an IPv6 network of 64 bits
-    /// count as one.
+    /// The maximum number of connections from one client address. 0 is no limit. The addresses of an IPv6 network of 64
+    /// bits count as one.
     #[schemars(range(max = 100_000_000))]
     pub max_connections_per_ip: usize,
 
-    /// The most connections at once of one user. 0 is no limit.
+    /// The maximum number of connections of one user. 0 is no limit.
     #[schemars(range(max = 100_000_000))]
     pub max_connections_per_user: usize,
 
-    /// The most subscriptions of one connection: channels, patterns and rooms together.
+    /// The maximum number of subscriptions of one connection: channels, patterns and rooms together.
     #[schemars(range(min = 1, max = 1_000_000))]
     #[default(1000)]
     pub max_subscriptions: usize,
 
-    /// The longest message that a client may send, in bytes, after decompression.
+    /// The maximum length of a client's message, in bytes, after decompression.
     #[schemars(range(min = 1, max = 1_073_741_824))]
     #[default(64 * 1024)]
     pub max_message_size: usize,
 
-    /// The messages that may wait for one slow connection before it is closed.
+    /// The number of messages that may wait for one slow connection before it is closed.
     #[schemars(range(min = 1, max = 1_000_000))]
     #[default(256)]
     pub send_queue: usize,
 
-    /// The bytes that may wait for one slow connection before it is closed.
+    /// The number of bytes that may wait for one slow connection before it is closed.
     #[schemars(range(min = 1024, max = 1_073_741_824))]
     #[default(1024 * 1024)]
     pub send_queue_size: usize,
@@ -50,12 +50,12 @@ pub struct DialectConfig {
     #[default(Duration::from_secs(30))]
     pub ping_interval: Duration,
 
-    /// How long a connection may be inactive before it is closed. Must be longer than `ping_interval`.
+    /// The time without a sign of life after which a connection is closed. Must be longer than `ping_interval`.
     #[serde(with = "DurationText::<1>")]
     #[default(Duration::from_secs(60))]
     pub ping_timeout: Duration,
 
-    /// The most frames of one message.
+    /// The maximum number of frames of one message.
     #[schemars(range(min = 1, max = 1_000_000))]
     #[default(1024)]
     pub max_fragments: usize,
@@ -68,7 +68,7 @@ pub struct DialectConfig {
     #[default(512)]
     pub compression_threshold: usize,
 
-    /// The settings that only this dialect has, as it declares them.
+    /// The settings that only this dialect has.
     #[serde(skip)]
     pub options: Options,
 }

@@ -15,37 +15,37 @@ use smart_default::SmartDefault;
 #[derive(Clone, Debug, PartialEq, Eq, SmartDefault, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HistorySettings {
-    /// How many of each user's events are kept, and for how long.
+    /// The retention of each user's events.
     pub users: AudienceHistory,
 
-    /// How many of the events for everyone are kept, and for how long.
+    /// The retention of the events for everyone.
     pub everyone: AudienceHistory,
 
-    /// With the memory broker, the most memory that all kept events take together, such as `64MiB`. Above it, the
-    /// oldest events are evicted.
+    /// With the memory broker, the memory limit of all kept events together, such as `64MiB`. Above it, the oldest
+    /// events are evicted.
     #[default(ByteSize(64 << 20))]
     pub max_bytes: ByteSize,
 
-    /// The most events that one resume or rewind replays. A client that missed more receives none of them, and the
-    /// reason `limit`.
+    /// The maximum number of events that one resume or rewind replays. A client that missed more receives none of them,
+    /// and the reason `limit`.
     #[schemars(range(min = 1, max = 100_000))]
     #[default(REPLAY_LIMIT)]
     pub replay_limit: usize,
 
-    /// With Redis, the most channels and users with a history. Above it, the least recently active lose theirs, and
-    /// their clients start without one. Set the same number on all nodes.
+    /// With Redis, the maximum number of channels and users with a history. Above it, the histories of the least recently
+    /// active are evicted, and their clients start without one. Set the same number on all nodes.
     #[schemars(range(min = 1, max = 10_000_000))]
     #[default(MAX_JOURNALS)]
     pub max_journals: usize,
 
-    /// With Redis or NATS, the most channels and users that a node watches for lost events. It does not detect losses
-    /// on others.
+    /// With Redis or NATS, the maximum number of channels and users that a node watches for lost events. It does not
+    /// detect losses on others.
     #[schemars(range(min = 1, max = 10_000_000))]
     #[default(MAX_WATCHED)]
     pub max_watched: usize,
 
-    /// With Redis or NATS, the most missed events that a node fetches at once. If it has missed more, it notifies its
-    /// clients.
+    /// With Redis or NATS, the maximum number of missed events that a node fetches at once. If it has missed more, it
+    /// notifies its clients.
     #[schemars(range(min = 1, max = 100_000))]
     #[default(MAX_FETCHED)]
     pub max_fetched: usize,
@@ -59,7 +59,7 @@ pub struct AudienceHistory {
     #[schemars(range(max = MAX_HISTORY_SIZE))]
     pub size: u32,
 
-    /// How long they are kept.
+    /// The time for which they are kept.
     #[serde(with = "DurationText::<1000, MAX_HISTORY_TTL_MS>")]
     #[default(Duration::from_secs(600))]
     pub ttl: Duration,

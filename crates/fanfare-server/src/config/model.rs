@@ -40,11 +40,11 @@ pub struct Config {
     #[serde(skip)]
     pub registry: Registry,
 
-    /// How each dialect of this build is served, by the dialect's name.
+    /// The settings of each dialect, by the dialect's name.
     #[serde(skip)]
     pub dialects: BTreeMap<String, DialectConfig>,
 
-    /// How tokens are verified, and which origins may connect.
+    /// The verification of tokens, and the origins that may connect.
     pub auth: Auth,
 
     /// The HTTP interface for backends.
@@ -71,13 +71,13 @@ pub struct Config {
     /// broker it is off.
     pub resp: Resp,
 
-    /// Limits that hold for every dialect.
+    /// Limits that apply to every dialect.
     pub limits: Limits,
 
     /// The limits of operators' traces and tails.
     pub observe: ObserveLimits,
 
-    /// How the server drains after SIGTERM, SIGINT or SIGQUIT.
+    /// The drain of the server after SIGTERM, SIGINT or SIGQUIT.
     pub shutdown: Shutdown,
 
     /// The server's log, on standard error.
@@ -86,7 +86,7 @@ pub struct Config {
     /// The traces that the server sends to a collector.
     pub telemetry: Telemetry,
 
-    /// How the process uses the machine.
+    /// The threads of the process, and its readiness without a broker.
     pub server: Server,
 }
 
@@ -104,7 +104,7 @@ impl Config {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Listener {
-    /// The address and port. `0.0.0.0` is every IPv4 address of the machine; `[::]` is every IPv6 address, and also
+    /// The address and port to listen on. `0.0.0.0` is every IPv4 address of the machine; `[::]` is every IPv6 address, and also
     /// every IPv4 address unless another address of this configuration has the port on IPv4; `:8081` is all of both;
     /// `localhost:8081` is both loopback addresses. Port 0 lets the system choose.
     pub bind: BindAddress,
@@ -211,7 +211,7 @@ pub struct Api {
 #[derive(Clone, Debug, SmartDefault, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Resp {
-    /// The address and port. Empty, or `off`, closes the door. If another program has the default address, the server
+    /// The address and port of the door. Empty, or `off`, closes it. If another program has the default address, the server
     /// runs without the door; a configured address must be free.
     #[serde(with = "OptionalText::<BindAddress>")]
     #[schemars(extend("x-empty" = true))]
@@ -223,12 +223,12 @@ pub struct Resp {
     #[serde(with = "OptionalText::<Secret>")]
     pub password: Option<Secret>,
 
-    /// The most publishers connected at once.
+    /// The maximum number of connected publishers.
     #[schemars(range(min = 1, max = 1_000_000))]
     #[default(1000)]
     pub max_connections: usize,
 
-    /// The longest command, in bytes.
+    /// The maximum length of a command, in bytes.
     #[schemars(range(min = 1024, max = 536_870_912))]
     #[default(8 * 1024 * 1024)]
     pub max_message_size: usize,
@@ -238,22 +238,23 @@ pub struct Resp {
 #[derive(Clone, Debug, SmartDefault, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// The most WebSocket handshakes in a second from one client address. 0 is no limit. The addresses of an IPv6
-    /// network of 64 bits count as one.
+    /// The maximum number of WebSocket handshakes in a second from one client address. 0 is no limit. The addresses of
+    /// an IPv6 network of 64 bits count as one.
     #[schemars(range(max = 1_000_000))]
     pub upgrades_per_second_per_ip: u32,
 
-    /// The most other requests in a second from one client address; probes and metrics do not count. 0 is no limit.
+    /// The maximum number of other requests in a second from one client address; probes and metrics do not count. 0 is
+    /// no limit.
     #[schemars(range(max = 1_000_000))]
     pub requests_per_second_per_ip: u32,
 
-    /// The most WebSocket frames in a second from one connection. Each frame of a message counts, and so do pings and
-    /// pongs. 0 is no limit.
+    /// The maximum number of WebSocket frames in a second from one connection. Each frame of a message counts, and so do
+    /// pings and pongs. 0 is no limit.
     #[schemars(range(max = 1_000_000))]
     pub messages_per_second_per_connection: u32,
 
-    /// How many handshakes, requests or messages may arrive at once after a quiet time, before their limit per second
-    /// applies. If that limit is the larger number, it is the burst.
+    /// The number of handshakes, requests or messages that may arrive at once after a quiet time, before their limit per
+    /// second applies. If that limit is the larger number, it is the burst.
     #[schemars(range(min = 1, max = 1_000_000))]
     #[default(20)]
     pub burst: u32,
@@ -262,55 +263,58 @@ pub struct Limits {
     /// the client's address; from other peers the header is ignored.
     pub trusted_proxies: Vec<Network>,
 
-    /// How long a new connection may take for TLS and the headers of its first request.
+    /// The time limit of a new connection for TLS and the headers of its first request.
     #[serde(with = "DurationText::<1>")]
     #[default(Duration::from_secs(10))]
     pub handshake_timeout: Duration,
 
-    /// How long an HTTP request may take to arrive: its headers, from their first byte, and its body, each.
+    /// The time limit of an HTTP request to arrive: of its headers, from their first byte, and of its body, each.
     #[serde(with = "DurationText::<1>")]
     #[default(Duration::from_secs(30))]
     pub request_timeout: Duration,
 
-    /// How long an idle HTTP connection is kept, or one whose client does not read the response. Keep it above the idle
-    /// timeout of every proxy and load balancer in front of the server.
+    /// The time after which an HTTP connection is closed that is idle, or whose client does not read the response. Keep
+    /// it above the idle timeout of every proxy and load balancer in front of the server.
     #[serde(with = "DurationText::<1>")]
     #[default(Duration::from_secs(75))]
     pub keep_alive_timeout: Duration,
 
-    /// The longest request line and headers together, in bytes.
+    /// The maximum length of the request line and headers together, in bytes.
     #[schemars(range(min = 1024, max = 1_048_576))]
     #[default(16 * 1024)]
     pub max_header_size: usize,
 
-    /// The longest request body, in bytes.
+    /// The maximum length of a request body, in bytes.
     #[schemars(range(min = 1, max = 1_073_741_824))]
     #[default(8 * 1024 * 1024)]
     pub max_body_size: usize,
 
-    /// The most members of a room that a client receives as a list when it joins. A larger room is joined without the list.
+    /// The maximum number of members of a room that a client receives as a list when it joins. A larger room is joined
+    /// without the list.
     #[schemars(range(min = 1, max = 1_000_000))]
     #[default(fanfare_core::MAX_LISTED_MEMBERS)]
     pub max_listed_members: usize,
 
-    /// The most members of a room that a node reads from Redis. In a larger room, a client that joins receives no list, and
-    /// clients receive no announcements of members that joined or left while their node was disconnected from Redis.
+    /// The maximum number of members of a room that a node reads from Redis. In a larger room, a client that joins
+    /// receives no list. Clients there receive no announcements of members that joined or left while their node was
+    /// disconnected from Redis.
     #[schemars(range(min = 1, max = 1_000_000))]
     #[default(fanfare_core::MAX_KNOWN_MEMBERS)]
     pub max_known_members: usize,
 
-    /// The most deliveries that a shard postpones so that events for few connections need not wait for events for many. At the
-    /// limit, it delivers the oldest of those events to all its connections first. Each postponed delivery takes eight bytes.
+    /// The maximum number of deliveries that a shard postpones, so that events for few connections need not wait for
+    /// events for many. At the limit, it delivers the oldest of those events to all its connections first. Each
+    /// postponed delivery takes eight bytes.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     #[default(fanfare_engine::MAX_FAN_OUT_RECEIVERS)]
     pub max_fan_out_receivers: usize,
 }
 
-/// How the server drains after SIGTERM, SIGINT or SIGQUIT.
+/// The drain of the server after SIGTERM, SIGINT or SIGQUIT.
 #[derive(Clone, Debug, SmartDefault, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Shutdown {
-    /// The time after which every open connection is cut.
+    /// The time after which the server cuts every open connection.
     #[serde(with = "DurationText::<0>")]
     #[default(Duration::from_secs(1800))]
     pub timeout: Duration,
@@ -333,7 +337,7 @@ pub struct Log {
     pub format: LogFormat,
 }
 
-/// How much is logged.
+/// The lowest level of messages that are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)] // the names are clear
@@ -409,30 +413,31 @@ pub struct Otlp {
     #[default("fanfare".to_owned())]
     pub service_name: String,
 
-    /// How many of a thousand publications without a `traceparent` begin a trace. A publication with a `traceparent`
-    /// belongs to its trace, if that is sampled.
+    /// The number of publications that begin a trace, in a thousand without a `traceparent`. A publication with a
+    /// `traceparent` belongs to its trace, if that is sampled.
     #[schemars(range(max = 1000))]
     #[default(10)]
     pub traces_per_thousand: u32,
 
-    /// The most spans that wait for the collector. Further spans are dropped and counted.
+    /// The maximum number of spans that wait for the collector. Further spans are dropped and counted.
     #[schemars(range(min = 1, max = 1_000_000))]
     #[default(4096)]
     pub max_queued_spans: usize,
 
-    /// How long a request to the collector may take. The spans of a failed request are dropped and counted.
+    /// The time limit of a request to the collector. The spans of a failed request are dropped and counted.
     #[serde(with = "DurationText::<1>")]
     #[default(Duration::from_secs(5))]
     pub timeout: Duration,
 }
 
-/// How the process uses the machine.
+/// The threads of the process, and its readiness without a broker.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Server {
-    /// How long a node that has lost its broker stays ready: `/readyz` is 200 meanwhile, and `/health` is `degraded`. `0s`
-    /// removes the node from a load balancer at once, and with it all nodes that share the broker. The production profile has
-    /// `30s`, enough for a restart or a failover of Redis. A node that has never reached its broker is not ready.
+    /// The time for which a node stays ready after it has lost its broker: `/readyz` is 200 meanwhile, and `/health` is
+    /// `degraded`. `0s` removes the node from a load balancer at once, and with it all nodes that share the broker. The
+    /// production profile has `30s`, enough for a restart or a failover of Redis. A node that has never reached its
+    /// broker is not ready.
     #[serde(with = "DurationText::<0>")]
     pub broker_grace: Duration,
 
