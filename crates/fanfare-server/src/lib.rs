@@ -2,8 +2,8 @@
 //!
 //! The binary `fanfare` calls [`cli::run`]. This library exists for the binary, its tests, its fuzz targets and its benchmarks.
 //!
-//! This crate must never know how an event finds its receivers, what a client's message means, or how nodes reach each other. The
-//! engine, the dialects and the transports do; no dialect's name stands here.
+//! This crate does not find an event's receivers, interpret clients' messages, or connect nodes: the engine, the dialects and the
+//! transports do. It contains no dialect's name.
 //!
 //! # A tour
 //!
@@ -12,12 +12,12 @@
 //! 1. [`config`] reads the settings, and [`serve`] builds a server from them: the node, its broker, its listeners, its threads.
 //! 2. [`http`] accepts connections, answers requests, and upgrades a client to its dialect. [`resp`] is the door for publishers
 //!    that speak the Redis protocol.
-//! 3. [`auth`] verifies tokens and API keys. `access` builds the rules that decide which users may do what.
-//! 4. An event passes from a door to [`fanfare_engine::Node::publish`]. What happens then is the engine's.
-//! 5. [`messages`] publishes what users wrote and the database has stored, once, also after a crash.
-//! 6. [`report`] shows operators what a node does, `otlp` sends spans to a collector, and [`telemetry`] is the log.
+//! 3. [`auth`] verifies tokens and API keys. `access` builds the access control.
+//! 4. An event passes from a door to [`fanfare_engine::Node::publish`], and from there on the engine delivers it.
+//! 5. [`messages`] publishes the messages that the database has stored, once, also after a crash.
+//! 6. [`report`] makes a node's reports for operators, `otlp` sends spans to a collector, and [`telemetry`] is the log.
 //!
-//! Beside them: `acme` obtains certificates, [`upkeep`] notes what a node does for itself, and [`cli`] has one file per command.
+//! Beside them: `acme` obtains certificates, [`upkeep`] counts reloads and certificate orders, and [`cli`] has one file per command.
 //!
 //! # Examples
 //!
@@ -50,6 +50,7 @@ pub mod config;
 pub mod http;
 pub mod messages;
 mod otlp;
+mod outbound;
 mod parsing;
 mod private_file;
 mod refusals;

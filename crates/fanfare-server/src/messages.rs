@@ -39,7 +39,7 @@ const SEARCHED_AT_ONCE: u32 = 100;
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Message)]
-pub struct Shown<'a> {
+pub struct MessageView<'a> {
     id: &'a str,
     user_id: &'a str,
     #[schema(required)]
@@ -69,8 +69,8 @@ pub fn guard(channel: Option<&str>) -> Option<Channel> {
 }
 
 /// Returns the message as JSON, with the attachments as they were sent; `None` if it cannot be written.
-pub fn show(message: &Message) -> Option<Box<RawValue>> {
-    let shown = Shown {
+pub fn to_json(message: &Message) -> Option<Box<RawValue>> {
+    let shown = MessageView {
         id: &message.id,
         user_id: &message.user_id,
         recipient_id: message.recipient_id.as_deref(),
@@ -150,7 +150,7 @@ async fn catch_up(accounts: &Accounts, node: &Node, age: Duration) -> Option<()>
 /// Returns one event for each channel. The same message always gives the same events and ids.
 fn events(message: &Message, names: &KnownNames) -> Option<Vec<Event>> {
     let id = Uuid::try_parse(&message.id).ok()?;
-    let text = Bytes::from(String::from(Box::<str>::from(show(message)?)));
+    let text = Bytes::from(String::from(Box::<str>::from(to_json(message)?)));
     let data = RawJson::parse(&text).ok()?;
     let (private_to, readers_of) = guards(message, names)?;
     let event = |channel: Channel| Event {
@@ -169,11 +169,11 @@ fn events(message: &Message, names: &KnownNames) -> Option<Vec<Event>> {
     Some(channels(message).into_iter().map(event).collect())
 }
 
-/// The users that a message is private to, and the channel whose readers may receive it too; see the fields of [`Event`].
+/// The users that a message is private to, and the channel whose readers may also receive it; see the fields of [`Event`].
 type Guards = (Option<Box<[UserId]>>, Option<Channel>);
 
-/// A message in a room or a personal channel is for the readers of that channel, on all its channels; its author and admins may
-/// always read it.
+/// Returns the guards of a message. One in a room or a personal channel is for the readers of that channel, on all its
+/// channels; its author and admins may always read it.
 fn guards(message: &Message, names: &KnownNames) -> Option<Guards> {
     let author = UserId::new(&message.user_id).ok()?;
     if let Some(recipient) = &message.recipient_id {
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn whom_events_are_for() {
+    fn messages_are_private_to_users_or_to_the_readers_of_a_room() {
         type Guards<'a> = (Option<&'a [&'a str]>, Option<&'a str>);
         let cases: &[(Option<&str>, Option<&str>, Guards<'_>)] = &[
             (None, None, (None, None)),
@@ -301,7 +301,7 @@ mod tests {
 
     #[test]
     fn shown_as_it_was_sent() {
-        let shown = show(&message(None, Some("general"))).expect("a good one");
+        let shown = to_json(&message(None, Some("general"))).expect("a good one");
         assert_eq!(
             shown.get(),
             r#"{"id":"018f0000-0000-7000-8000-000000000001","userId":"ann","recipientId":null,"channelId":"general","content":"hello","attachments":[ 1.10 ],"createdAt":"1970-01-01T00:00:01.000Z","updatedAt":"1970-01-01T00:00:01.000Z"}"#

@@ -4,7 +4,8 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
-/// Starts logging to standard error, in lines for people or in JSON. `text` is a level, or directives such as `info,fanfare_engine=debug`.
+/// Starts logging to standard error, in lines for people or in JSON. `text` is a level, or directives such as
+/// `info,fanfare_engine=debug`.
 ///
 /// # Errors
 /// If `text` is not a filter, or logging has started before.
@@ -52,7 +53,8 @@ pub(crate) fn filter(text: &str) -> Result<EnvFilter, String> {
     EnvFilter::try_new(directives(text)).map_err(|error| error.to_string())
 }
 
-/// A bare level applies to Fanfare's own messages. Libraries may log clients' texts at their finer levels.
+/// Returns the directives of a filter. A bare level applies to Fanfare's own messages: libraries may log clients' texts at
+/// their finer levels.
 fn directives(filter: &str) -> String {
     match filter.trim().to_ascii_lowercase().as_str() {
         // A directive applies to every target with this prefix: each of Fanfare's crates.

@@ -1,4 +1,4 @@
-//! Brings web origins (RFC 6454) into a comparable form.
+//! Converts web origins (RFC 6454) to a comparable form.
 
 /// Returns `origin` as a browser sends it: in lower case, without a default port, the host's name in ASCII. `None` if
 /// it is neither `scheme://host[:port]`, nor one of the two origins without a host: `null` and `file://`.
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_an_origin() {
+    fn origins_have_one_canonical_form() {
         for (text, expected) in [
             ("https://app.example.com", Some("https://app.example.com")),
             ("HTTPS://App.Example.com:443/", Some("https://app.example.com")),

@@ -332,7 +332,7 @@ async fn routes_have_parameters_a_query_and_headers() {
 }
 
 #[tokio::test]
-async fn a_path_with_parameters_gives_way_to_the_servers_own() {
+async fn the_servers_own_routes_take_precedence_over_paths_with_parameters() {
     let server = Server::start().await;
     let status = async |path: &str| {
         let reply = reqwest::get(format!("http://{}{path}", server.address)).await;
@@ -350,7 +350,7 @@ async fn a_path_with_parameters_gives_way_to_the_servers_own() {
 }
 
 #[tokio::test]
-async fn the_path_decides_who_is_let_in() {
+async fn the_path_decides_which_clients_are_admitted() {
     let server = Server::start().await;
     let Message::Close(Some(close)) = server.connect("/line/other", "ann").await.next().await else {
         panic!("a close frame")
@@ -364,7 +364,7 @@ async fn the_path_decides_who_is_let_in() {
 
 /// A new dialect is a line in the registry: the configuration, its documents and the command line follow.
 #[test]
-fn the_configuration_follows_from_the_registry() {
+fn the_registry_determines_the_configuration() {
     static LINE: Registry = Registry::new(&[&line::KIND], &[]);
     let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     let sources = Sources {

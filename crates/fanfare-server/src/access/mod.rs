@@ -12,15 +12,6 @@ use fanfare_core::{
 use crate::config::Config;
 pub(crate) use webhook::Webhook;
 
-/// Why the authorizer cannot be reached. A configuration that passed the checks causes neither.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum AccessError {
-    #[error("the authorizer's address is no http or https URL")]
-    Url,
-    #[error("the authorizer's HTTP client cannot start: {0}")]
-    Client(#[source] reqwest::Error),
-}
-
 /// The decision about one action on a channel.
 pub(crate) struct ExplainedAction {
     /// `subscribe`, `join` or `publish`.
@@ -28,10 +19,10 @@ pub(crate) struct ExplainedAction {
     pub(crate) explained: ExplainedPermission,
 }
 
-/// Decides each action of `who` on the channel of `audience`. Joining a `room` is a subscription by another name.
+/// Decides each action of `identity` on the channel of `audience`. Joining a `room` is a subscription by another name.
 pub(crate) fn decide(
     access: &AccessControl,
-    who: Option<&Identity>,
+    identity: Option<&Identity>,
     audience: &Audience,
     room: bool,
 ) -> Vec<ExplainedAction> {
@@ -42,14 +33,14 @@ pub(crate) fn decide(
         Some(("publish", Action::Publish)),
     ];
     let decision = |(action, of)| {
-        let explained = access.explain(who, of, audience)?;
+        let explained = access.explain(identity, of, audience)?;
         Some(ExplainedAction { action, explained })
     };
     actions.into_iter().flatten().filter_map(decision).collect()
 }
 
 impl ExplainedAction {
-    /// A stable name of the verdict.
+    /// Returns the verdict's name, which is stable.
     pub(crate) fn verdict(&self) -> &'static str {
         match self.explained.permission {
             Permission::Allowed => "allowed",

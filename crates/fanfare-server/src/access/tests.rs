@@ -1,4 +1,4 @@
-//! The webhook against a server on loopback that says what a test wants, and rules from a configuration.
+//! The webhook against a server on loopback with the answers of each test, and rules from a configuration.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -26,7 +26,7 @@ use tokio::{
 use super::*;
 use crate::config::Authorizer;
 
-/// An HTTP server that gives every request the same answer, after the same time.
+/// An HTTP server that answers every request in the same way, after the same time.
 struct Service {
     url: String,
     state: Arc<State>,
@@ -132,7 +132,7 @@ const NO: &str = r#"{"allow": false}"#;
 const AT_ONCE: Duration = Duration::ZERO;
 
 #[tokio::test]
-async fn what_is_sent() {
+async fn the_request_has_the_documented_form() {
     let service = Service::start(&http("200 OK", YES), AT_ONCE).await;
     let webhook = service.webhook();
     let cases = [
@@ -179,7 +179,7 @@ async fn credentials_in_the_address_become_basic_authentication() {
 
 /// answer → (verdict, allowed, denied, failed)
 #[tokio::test]
-async fn what_counts_as_an_answer() {
+async fn only_the_documented_answers_count() {
     let long = format!(r#"{{"allow": true, "why": "{}"}}"#, "a".repeat(70_000));
     let cases = [
         (http("200 OK", YES), true, (1, 0, 0)),
@@ -249,7 +249,7 @@ async fn what_counts_as_an_answer() {
 }
 
 #[tokio::test]
-async fn nobody_there_and_late_mean_no() {
+async fn an_unreachable_or_late_service_denies() {
     let gone = Authorizer {
         url: Some("http://127.0.0.1:1/".parse().unwrap()),
         ..Authorizer::default()
@@ -270,9 +270,9 @@ async fn nobody_there_and_late_mean_no() {
     assert_eq!(webhook.ask(about("a")).await, AuthorizerAnswer::Missing);
 }
 
-/// Where there was an answer, be it one that cannot be understood, there is no other to come.
+/// An unreadable response is a denial; only an absent one may change at the next attempt.
 #[tokio::test]
-async fn who_can_come_back_is_told_of_no_answer() {
+async fn an_unreachable_service_gives_no_answer_and_a_bad_response_denies() {
     for (answer, expected) in [
         (http("200 OK", YES), AuthorizerAnswer::Allowed),
         (http("200 OK", NO), AuthorizerAnswer::Denied),
@@ -293,7 +293,7 @@ async fn who_can_come_back_is_told_of_no_answer() {
 }
 
 #[tokio::test]
-async fn answers_are_remembered_each_for_its_question() {
+async fn each_question_has_its_own_cached_answer() {
     let service = Service::start(&http("200 OK", YES), AT_ONCE).await;
     let webhook = service.webhook();
     assert!(webhook.ask(about("a")).await.is_allowed());
@@ -317,7 +317,7 @@ async fn answers_are_remembered_each_for_its_question() {
 }
 
 #[tokio::test]
-async fn memory_ends() {
+async fn cached_answers_expire() {
     let service = Service::start(&http("200 OK", YES), AT_ONCE).await;
     let short = webhook(&Authorizer {
         cache: Duration::from_millis(100),
@@ -339,7 +339,7 @@ async fn memory_ends() {
 }
 
 #[tokio::test]
-async fn failures_are_remembered_for_a_second() {
+async fn failures_are_cached_for_a_second() {
     let service = Service::start(&http("500 Internal Server Error", ""), AT_ONCE).await;
     let webhook = service.webhook();
     assert!(!webhook.ask(about("a")).await.is_allowed());
@@ -369,7 +369,7 @@ async fn equal_questions_are_asked_once() {
 }
 
 #[tokio::test]
-async fn only_a_remembered_answer_is_there_at_the_first_poll() {
+async fn only_a_cached_answer_is_ready_at_the_first_poll() {
     let service = Service::start(&http("200 OK", YES), Duration::ZERO).await;
     let webhook = service.webhook();
     let asked = webhook.ask(about("a"));
@@ -385,7 +385,7 @@ async fn only_a_remembered_answer_is_there_at_the_first_poll() {
 }
 
 #[tokio::test]
-async fn a_question_goes_on_when_nobody_waits() {
+async fn a_question_continues_without_its_caller() {
     let service = Service::start(&http("200 OK", YES), Duration::from_millis(50)).await;
     let webhook = service.webhook();
     drop(webhook.ask(about("a")));
@@ -400,7 +400,7 @@ async fn a_question_goes_on_when_nobody_waits() {
 }
 
 #[tokio::test]
-async fn so_many_at_once_and_no_more() {
+async fn concurrent_requests_are_limited() {
     let service = Service::start(&http("200 OK", YES), Duration::from_millis(20)).await;
     let webhook = webhook(&Authorizer {
         max_concurrent: 3,
@@ -416,7 +416,7 @@ async fn so_many_at_once_and_no_more() {
 }
 
 #[test]
-fn a_runtime_that_has_ended_means_no() {
+fn a_runtime_that_has_ended_denies() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let settings = Authorizer {
         url: Some("http://127.0.0.1:1/".parse().unwrap()),
@@ -433,7 +433,7 @@ fn a_runtime_that_has_ended_means_no() {
 }
 
 #[test]
-fn nothing_to_ask() {
+fn without_a_url_there_is_no_webhook() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let none = Webhook::new(&Authorizer::default(), runtime.handle().clone());
     assert!(none.unwrap().is_none());
@@ -442,7 +442,8 @@ fn nothing_to_ask() {
         ..Authorizer::default()
     };
     let refused = Webhook::new(&strange, runtime.handle().clone());
-    assert!(matches!(refused, Err(AccessError::Url)));
+    let reason = "the authorizer's address is not an http or https URL";
+    assert_eq!(refused.err().as_deref(), Some(reason));
 }
 
 #[test]

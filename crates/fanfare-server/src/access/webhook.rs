@@ -4,10 +4,7 @@
 //! connection that asked it is gone.
 
 use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -23,18 +20,17 @@ use tokio::{
     sync::{Semaphore, oneshot},
 };
 
-use super::AccessError;
-use crate::{causes::Causes, config::Authorizer as Settings, shared_lru::SharedLru};
+use crate::{causes::Causes, config::Authorizer as Settings, outbound, shared_lru::SharedLru};
 
-/// The number of cached answers.
-const REMEMBERED: usize = 100_000;
-/// How long a missing answer is cached. Short, because the next attempt may succeed; not zero, because more questions
-/// do not help a service in trouble.
-const FAILURE_LASTS: Duration = Duration::from_secs(1);
+/// The most cached answers.
+const MAX_CACHED: usize = 100_000;
+/// The time for which a missing answer is cached. Short, because the next attempt may succeed; not zero, because more
+/// questions do not help an overloaded service.
+const FAILURE_TTL: Duration = Duration::from_secs(1);
 /// The longest answer, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// The time between two log lines about missing answers.
-const COMPLAIN_EVERY: Duration = Duration::from_secs(5);
+const WARN_EVERY: Duration = Duration::from_secs(5);
 
 /// Asks a service over HTTP.
 #[derive(Clone)]
@@ -44,27 +40,19 @@ struct Inner {
     client: reqwest::Client,
     url: reqwest::Url,
     timeout: Duration,
-    /// How long an answer is cached; zero caches none.
-    lasts: Duration,
-    /// Answers, and when each expires.
-    memory: SharedLru<Question, (AuthorizerAnswer, Instant)>,
+    /// The time for which an answer is cached; zero caches none.
+    cache_ttl: Duration,
+    /// Answers, each with its expiry.
+    cache: SharedLru<Question, (AuthorizerAnswer, Instant)>,
     /// Questions in progress. An answer is in the cache before its question leaves this map.
-    pending: Mutex<AHashMap<Question, Pending>>,
+    pending: Mutex<AHashMap<Question, PendingAnswer>>,
     slots: Semaphore,
     runtime: Handle,
-    tally: Tally,
-    complaints: LogThrottle,
+    counts: Mutex<Counts>,
+    warnings: LogThrottle,
 }
 
-type Pending = Shared<BoxFuture<'static, AuthorizerAnswer>>;
-
-/// See [`Counts`].
-#[derive(Default)]
-struct Tally {
-    allowed: AtomicU64,
-    denied: AtomicU64,
-    failed: AtomicU64,
-}
+type PendingAnswer = Shared<BoxFuture<'static, AuthorizerAnswer>>;
 
 /// The request's body.
 #[derive(Serialize)]
@@ -74,7 +62,7 @@ struct WebhookRequest<'a> {
     channel: &'a str,
 }
 
-/// Why there is no answer, which counts as a denial. No text contains the URL or the response.
+/// The reason why there is no answer, which counts as a denial. No text contains the URL or the response.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NoAnswer {
     #[error("no answer in time")]
@@ -92,38 +80,42 @@ pub(crate) enum NoAnswer {
 }
 
 impl Webhook {
-    /// Returns the configured webhook, if there is one; its requests run on `runtime`.
-    pub(crate) fn new(settings: &Settings, runtime: Handle) -> Result<Option<Self>, AccessError> {
+    /// Returns the configured webhook, if there is one; its requests run on `runtime`. A configuration that passed the checks
+    /// causes no error.
+    pub(crate) fn new(settings: &Settings, runtime: Handle) -> Result<Option<Self>, String> {
         let Some(url) = &settings.url else {
             return Ok(None);
         };
-        let url = reqwest::Url::parse(url.expose()).map_err(|_| AccessError::Url)?;
-        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-            return Err(AccessError::Url);
-        }
-        let client = reqwest::Client::builder()
+        let url = reqwest::Url::parse(url.expose()).ok();
+        let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        let url = url.ok_or("the authorizer's address is not an http or https URL")?;
+        let client = outbound::client()
             // A redirect is not followed: access must not be decided by a third party. Nor is a proxy from the
             // environment used, which is there for other purposes.
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
-            .user_agent(concat!("fanfare/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| AccessError::Client(error.without_url()))?;
+            .map_err(|error| {
+                format!(
+                    "the authorizer's HTTP client cannot start: {}",
+                    error.without_url()
+                )
+            })?;
         Ok(Some(Self(Arc::new(Inner {
             client,
             url,
             timeout: settings.timeout,
-            lasts: settings.cache,
-            memory: SharedLru::new(REMEMBERED),
+            cache_ttl: settings.cache,
+            cache: SharedLru::new(MAX_CACHED),
             pending: Mutex::default(),
             slots: Semaphore::new(settings.max_concurrent),
             runtime,
-            tally: Tally::default(),
-            complaints: LogThrottle::new(COMPLAIN_EVERY),
+            counts: Mutex::default(),
+            warnings: LogThrottle::new(WARN_EVERY),
         }))))
     }
 
-    /// Asks the service now, without the cache, and neither counts nor caches the answer. Operators try out their service by it.
+    /// Asks the service now, without the cache, and neither counts nor caches the answer. `fanfare explain --ask` uses it.
     pub(crate) async fn try_out(&self, question: &Question) -> Result<bool, NoAnswer> {
         self.0.request_in_time(question).await
     }
@@ -131,8 +123,8 @@ impl Webhook {
 
 impl Authorizer for Webhook {
     fn remembered(&self, question: &Question) -> Option<AuthorizerAnswer> {
-        let remembered = self.0.memory.get(question, |(_, until)| Instant::now() < *until);
-        remembered.map(|(answer, _)| answer)
+        let cached = self.0.cache.get(question, |(_, until)| Instant::now() < *until);
+        cached.map(|(answer, _)| answer)
     }
 
     fn ask(&self, question: Question) -> BoxFuture<'static, AuthorizerAnswer> {
@@ -152,36 +144,30 @@ impl Authorizer for Webhook {
         let answer = answer.boxed().shared();
         pending.insert(question.clone(), answer.clone());
         drop(pending); // a runtime that has ended drops the task at once, which takes this lock
-        let underway = Underway {
+        let asked = PendingQuestion {
             inner: Arc::clone(&self.0),
             question,
         };
         self.0.runtime.spawn(async move {
-            let answer = underway.inner.answer(&underway.question).await;
-            drop(underway);
+            let answer = asked.inner.answer(&asked.question).await;
+            drop(asked);
             let _ = sender.send(answer); // the caller may be gone
         });
         answer.boxed()
     }
 
     fn counts(&self) -> Counts {
-        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let tally = &self.0.tally;
-        Counts {
-            allowed: of(&tally.allowed),
-            denied: of(&tally.denied),
-            failed: of(&tally.failed),
-        }
+        *locked(&self.0.counts)
     }
 }
 
 /// A question in progress. Dropping it removes it from the map.
-struct Underway {
+struct PendingQuestion {
     inner: Arc<Inner>,
     question: Question,
 }
 
-impl Drop for Underway {
+impl Drop for PendingQuestion {
     fn drop(&mut self) {
         locked(&self.inner.pending).remove(&self.question);
     }
@@ -190,13 +176,14 @@ impl Drop for Underway {
 impl Inner {
     /// Asks, counts and caches.
     async fn answer(&self, question: &Question) -> AuthorizerAnswer {
-        let tally = &self.tally;
-        let (answer, count, longest) = match self.request_in_time(question).await {
-            Ok(true) => (AuthorizerAnswer::Allowed, &tally.allowed, Duration::MAX),
-            Ok(false) => (AuthorizerAnswer::Denied, &tally.denied, Duration::MAX),
+        let requested = self.request_in_time(question).await;
+        let mut counts = locked(&self.counts);
+        let (answer, count, longest) = match requested {
+            Ok(true) => (AuthorizerAnswer::Allowed, &mut counts.allowed, Duration::MAX),
+            Ok(false) => (AuthorizerAnswer::Denied, &mut counts.denied, Duration::MAX),
             Err(reason) => {
-                if let Some(held_back) = self.complaints.pass() {
-                    tracing::warn!(%reason, held_back, "no answer from the authorizer, which means no");
+                if let Some(held_back) = self.warnings.pass() {
+                    tracing::warn!(%reason, held_back, "no answer from the authorizer, so the action is denied");
                 }
                 // A response of any kind means no, however often the question is repeated.
                 let answer = if reason.is_absence() {
@@ -204,14 +191,15 @@ impl Inner {
                 } else {
                     AuthorizerAnswer::Denied
                 };
-                (answer, &tally.failed, FAILURE_LASTS)
+                (answer, &mut counts.failed, FAILURE_TTL)
             }
         };
-        count.fetch_add(1, Ordering::Relaxed);
-        let lasts = self.lasts.min(longest);
-        if !lasts.is_zero() {
-            let until = Instant::now() + lasts;
-            self.memory.insert(question.clone(), (answer, until));
+        *count += 1;
+        drop(counts);
+        let ttl = self.cache_ttl.min(longest);
+        if !ttl.is_zero() {
+            let until = Instant::now() + ttl;
+            self.cache.insert(question.clone(), (answer, until));
         }
         answer
     }
@@ -236,13 +224,8 @@ impl Inner {
         if response.status() != reqwest::StatusCode::OK {
             return Err(NoAnswer::Status(response.status().as_u16()));
         }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(NoAnswer::request)? {
-            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-                return Err(NoAnswer::TooLong);
-            }
-            body.extend_from_slice(&chunk);
-        }
+        let body = outbound::body(&mut response, MAX_ANSWER_BYTES).await;
+        let body = body.map_err(NoAnswer::request)?.ok_or(NoAnswer::TooLong)?;
         allows(&body).ok_or(NoAnswer::NotAnAnswer)
     }
 }
@@ -251,8 +234,8 @@ impl Inner {
 /// fields is not readable.
 fn allows(body: &[u8]) -> Option<bool> {
     let answer = RawObject::parse(std::str::from_utf8(body).ok()?).ok()?;
-    let mut said = answer.iter().filter(|(name, _)| *name == "allow");
-    match (said.next()?.1.get(), said.next()) {
+    let mut allow = answer.iter().filter(|(name, _)| *name == "allow");
+    match (allow.next()?.1.get(), allow.next()) {
         ("true", None) => Some(true),
         ("false", None) => Some(false),
         _ => None,
@@ -260,8 +243,7 @@ fn allows(body: &[u8]) -> Option<bool> {
 }
 
 impl NoAnswer {
-    /// Returns whether the service could not be reached, also by the status of a proxy, as opposed to a response that is not
-    /// readable.
+    /// Returns whether the service could not be reached, also if a proxy reports that. An unreadable response is no absence.
     fn is_absence(&self) -> bool {
         match self {
             Self::Late | Self::Request(_) => true,

@@ -11,11 +11,13 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
 use http_body_util::BodyExt as _;
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 use reqwest::{Certificate, Client};
+
+use crate::outbound;
 
 /// The longest time for one request.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -33,11 +35,10 @@ pub(super) struct AuthorityClient {
 impl AuthorityClient {
     /// Returns a client that trusts the authorities in `ca_file` for TLS; without a file, those of the system.
     pub(super) fn new(ca_file: Option<&Path>) -> Result<Self, String> {
-        let mut builder = Client::builder()
+        let mut builder = outbound::client()
             .timeout(TIMEOUT)
             .https_only(true)
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("fanfare/", env!("CARGO_PKG_VERSION")));
+            .redirect(reqwest::redirect::Policy::none());
         if let Some(file) = ca_file {
             let pem = std::fs::read(file).map_err(|error| error.to_string())?;
             let roots = Certificate::from_pem_bundle(&pem).map_err(|error| error.to_string())?;
@@ -71,17 +72,12 @@ impl AuthorityClient {
         } else if status.is_redirection() {
             return Err(other(format!("{url} answers {status}, which is not followed")));
         }
-        let mut content = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(other)? {
-            if content.len() + chunk.len() > MAX_BYTES {
-                return Err(other(format!("{url} answers more than {MAX_BYTES} bytes")));
-            }
-            content.extend_from_slice(&chunk);
-        }
+        let content = outbound::body(&mut response, MAX_BYTES).await.map_err(other)?;
+        let content = content.ok_or_else(|| other(format!("{url} answers more than {MAX_BYTES} bytes")))?;
         let (parts, _) = Response::from(response).into_parts();
         Ok(BytesResponse {
             parts,
-            body: Box::new(content.freeze()),
+            body: Box::new(Bytes::from(content)),
         })
     }
 

@@ -28,7 +28,7 @@ use crate::{
     upkeep::Upkeep,
 };
 use client::AuthorityClient;
-use order::Ordering;
+use order::CertificateOrder;
 use resolver::Certificates;
 use store::Store;
 
@@ -41,7 +41,7 @@ const CHECK_CLOCK_EVERY: Duration = Duration::from_secs(600);
 /// A certificate is renewed when this share of its time is over, as authorities recommend.
 const RENEWED_AFTER: f64 = 2.0 / 3.0;
 
-/// Why there is no certificate, in words.
+/// The reason why there is no certificate.
 #[derive(Debug)]
 struct AcmeError(String);
 
@@ -70,7 +70,7 @@ pub(crate) struct AcmeCertificate {
 }
 
 impl AcmeCertificate {
-    /// Returns the certificate of `config`, as it was stored; `None` if no listener wants one. Connects to nothing. Fails if
+    /// Returns the stored certificate of `config`; `None` if no listener has `acme = true`. Connects to nothing. Fails if
     /// `acme.ca_file` cannot be used.
     pub(crate) fn new(config: &Config) -> Result<Option<Self>, String> {
         let listeners = config.listener.iter().filter(|listener| listener.acme);
@@ -123,7 +123,7 @@ impl AcmeCertificate {
                 failures = 0;
                 self.report(&upkeep);
                 self.save();
-                // By a wrong clock the new certificate may be due already: that must not use up the authority's limits.
+                // If the clock is wrong, the new certificate may be due already: that must not use up the authority's limits.
                 tokio::time::sleep(self.pause(0)).await;
             }
         }
@@ -147,13 +147,13 @@ impl AcmeCertificate {
     }
 
     async fn obtain(&mut self) -> Result<(), AcmeError> {
-        let ordering = Ordering {
+        let order = CertificateOrder {
             settings: &self.settings,
             client: &self.client,
             store: &self.store,
             certificates: &self.certificates,
         };
-        let ordered = tokio::time::timeout(ORDER_TIMEOUT, ordering.run()).await;
+        let ordered = tokio::time::timeout(ORDER_TIMEOUT, order.run()).await;
         let late = format!("no certificate within {}", format_duration(ORDER_TIMEOUT));
         let pem = ordered.map_err(|_| AcmeError(late))??;
         let (certified, validity) = certified(pem.as_bytes())?;
@@ -192,8 +192,8 @@ impl AcmeCertificate {
         due.duration_since(now).unwrap_or_default()
     }
 
-    /// Returns the pause after this many failures: doubled each time, at least what the authority asks for, and random, so that nodes
-    /// do not retry together.
+    /// Returns the pause after this many failures: doubled each time, at least the authority's `Retry-After`, and random, so
+    /// that nodes do not retry together.
     fn pause(&self, failures: u32) -> Duration {
         let doubled = self.settings.retry.saturating_mul(1 << failures.min(12));
         let pause = doubled.min(MAX_PAUSE).max(self.client.take_retry_after());

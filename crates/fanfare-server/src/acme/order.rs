@@ -10,20 +10,20 @@ use instant_acme::{
 use super::{AcmeError, client::AuthorityClient, resolver::Certificates, store::Store};
 use crate::config::Acme as Settings;
 
-/// How long the authority may take to validate the names, and to issue the certificate.
+/// The waits for the authority to validate the names, and to issue the certificate.
 const PATIENCE: RetryPolicy = RetryPolicy::new()
     .initial_delay(Duration::from_millis(500))
     .backoff(1.5)
     .timeout(Duration::from_secs(120));
 
-pub(super) struct Ordering<'a> {
+pub(super) struct CertificateOrder<'a> {
     pub(super) settings: &'a Settings,
     pub(super) client: &'a AuthorityClient,
     pub(super) store: &'a Store,
     pub(super) certificates: &'a Certificates,
 }
 
-impl Ordering<'_> {
+impl CertificateOrder<'_> {
     /// Returns a new certificate chain with its key, as PEM.
     pub(super) async fn run(&self) -> Result<String, AcmeError> {
         self.store.check_writable()?;

@@ -1,4 +1,4 @@
-//! What is stored, and when a certificate is renewed; orders are tested against a real authority from outside.
+//! The stored files, and the time of a renewal. Orders are tested against a real authority from outside.
 #![allow(clippy::unwrap_used)]
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
@@ -66,7 +66,7 @@ fn a_certificate_for_other_names_stays_in_use_until_there_is_a_new_one() {
 }
 
 #[test]
-fn what_is_no_certificate_with_its_key_is_not_used() {
+fn a_file_without_a_certificate_and_its_key_is_not_used() {
     let data = tempfile::tempdir().unwrap();
     let [one, other] = [pem(&["a.example"]), pem(&["a.example"])];
     let key_of_another = format!(
@@ -84,7 +84,7 @@ fn what_is_no_certificate_with_its_key_is_not_used() {
 }
 
 #[test]
-fn files_are_their_owners_alone() {
+fn only_their_owner_may_read_the_files() {
     let data = tempfile::tempdir().unwrap();
     let store = acme(data.path()).store;
     store.check_writable().unwrap();

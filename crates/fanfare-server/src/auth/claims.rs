@@ -14,19 +14,19 @@ pub(crate) const MAX_SUBJECT_BYTES: usize = 255;
 
 /// The verified claims of a token.
 #[derive(Clone, PartialEq)]
-pub(crate) struct Verified {
+pub(crate) struct VerifiedClaims {
     /// `sub`: 1 to [`MAX_SUBJECT_BYTES`] bytes without control characters. A number is written in decimal.
     pub(crate) user_id: Box<str>,
     pub(crate) subject_is_number: bool,
     /// Unix time, in seconds, from which this token is refused here: `exp` plus the configured leeway.
     pub(crate) expires_at: u64,
-    /// `sid`, in a token of this server's own: the login session that the token belongs to.
+    /// `sid` in a token that this server issued: the login session of the token.
     pub(crate) session_id: Option<Box<str>>,
     /// All claims, those above included.
     pub(crate) claims: Map<String, Value>,
 }
 
-impl Verified {
+impl VerifiedClaims {
     /// Returns the strings in a claim that is a list of strings; none if it is absent or another type.
     pub(crate) fn list(&self, claim: &str) -> impl Iterator<Item = &str> {
         let list = self.claims.get(claim).and_then(Value::as_array);
@@ -50,9 +50,12 @@ impl Verified {
 }
 
 /// The claims are personal data and stay out of logs.
-impl fmt::Debug for Verified {
+impl fmt::Debug for VerifiedClaims {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_tuple("Verified").field(&self.user_id).finish()
+        formatter
+            .debug_tuple("VerifiedClaims")
+            .field(&self.user_id)
+            .finish()
     }
 }
 
@@ -64,16 +67,16 @@ pub(super) struct ClaimRules {
 }
 
 impl ClaimRules {
-    /// Judges the payload of a token whose signature is good. `by_secret`: it was signed with the shared secret, as tokens
-    /// of this server's own are.
+    /// Verifies the claims of a token whose signature is good. `by_secret` is whether it was signed with the shared secret,
+    /// as this server's own tokens are.
     ///
-    /// `iat` is not judged: an issuer's clock may be ahead, and the claim promises nothing about the token's validity.
-    pub(super) fn judge(
+    /// `iat` is not checked: an issuer's clock may be ahead, and the claim says nothing about the token's validity.
+    pub(super) fn verify(
         &self,
         payload: &[u8],
         by_secret: bool,
         now: SystemTime,
-    ) -> Result<Verified, TokenError> {
+    ) -> Result<VerifiedClaims, TokenError> {
         let UniqueMap(claims) = serde_json::from_slice(payload).map_err(|_| TokenError::Malformed)?;
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         let expires_at = self.expiry(&claims, now)?;
@@ -85,7 +88,7 @@ impl ClaimRules {
         let session_id = session_id
             .filter(|id| by_secret && is_usable_id(id))
             .map(Into::into);
-        Ok(Verified {
+        Ok(VerifiedClaims {
             user_id,
             subject_is_number,
             expires_at,
@@ -94,7 +97,8 @@ impl ClaimRules {
         })
     }
 
-    /// `exp` is required. A fraction of a second is cut off, to agree with `expires_at`.
+    /// Returns the time from which the token is refused. `exp` is required; a fraction of a second is cut off, to agree with
+    /// `expires_at`.
     fn expiry(&self, claims: &Map<String, Value>, now: Duration) -> Result<u64, TokenError> {
         let claim = claims.get("exp").ok_or(TokenError::MissingClaim("exp"))?;
         let exp = numeric_date(claim).ok_or(TokenError::BadClaim("exp"))?;
@@ -105,7 +109,7 @@ impl ClaimRules {
         Ok(refused_from.as_secs().min(LATEST_EXPIRY))
     }
 
-    /// `nbf` is optional, and refuses a token that is used before it. Some issuers write `null` for an absent claim.
+    /// Refuses a token before the time in `nbf`, which is optional. Some issuers write `null` for an absent claim.
     fn not_before(&self, claims: &Map<String, Value>, now: Duration) -> Result<(), TokenError> {
         let Some(claim) = claims.get("nbf").filter(|claim| !claim.is_null()) else {
             return Ok(());
@@ -128,7 +132,7 @@ impl ClaimRules {
         }
     }
 
-    /// `aud` is a string or a list of strings. It is ignored if no audience is configured.
+    /// Refuses a token whose `aud`, a string or a list of strings, does not name the configured audience.
     fn audience(&self, claims: &Map<String, Value>) -> Result<(), TokenError> {
         let Some(wanted) = &self.audience else {
             return Ok(());
@@ -148,7 +152,7 @@ impl ClaimRules {
     }
 }
 
-/// Returns `sub` as a user id, and whether it was a number. Only whole numbers: `1.0` and `1` would be one user or two.
+/// Returns `sub` as a user id, and whether it was a number. A fraction is refused: `1.0` could be another user than `1`.
 fn subject(claims: &Map<String, Value>) -> Result<(Box<str>, bool), TokenError> {
     match claims.get("sub").ok_or(TokenError::MissingClaim("sub"))? {
         Value::String(id) if is_usable_id(id) => Ok((id.as_str().into(), false)),
@@ -161,8 +165,8 @@ fn is_usable_id(id: &str) -> bool {
     (1..=MAX_SUBJECT_BYTES).contains(&id.len()) && !id.contains(char::is_control)
 }
 
-/// A `NumericDate` (RFC 7519 section 2) as the time since 1970: a fraction is allowed, what lies before 1970 is 1970,
-/// and what lies after the year 9999 is its end.
+/// Returns a `NumericDate` (RFC 7519 section 2) as the time since 1970. A fraction is allowed. Earlier dates count as 1970,
+/// and those after the year 9999 as its end.
 fn numeric_date(value: &Value) -> Option<Duration> {
     let number = value.as_number()?;
     if let Some(seconds) = number.as_u64() {

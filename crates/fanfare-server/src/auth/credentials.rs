@@ -11,7 +11,7 @@ use aws_lc_rs::{constant_time::verify_slices_are_equal, digest};
 #[derive(Clone, Default)]
 pub struct Credentials {
     digests: Vec<digest::Digest>,
-    /// Whether any secret was configured. An empty one also closes the door, although no caller can send it.
+    /// Whether a secret was configured. An empty one also closes the door, although no caller can send it.
     closed: bool,
 }
 
@@ -28,7 +28,7 @@ impl Credentials {
         credentials
     }
 
-    /// Returns whether no secret was configured. The door decides what that means.
+    /// Returns whether no secret was configured. The caller decides whether that admits all or no clients.
     pub fn is_open(&self) -> bool {
         !self.closed
     }
@@ -40,12 +40,12 @@ impl Credentials {
         self.digests.iter().fold(false, |found, own| found | same(own))
     }
 
-    /// Returns the name of the connections of one of these secrets. It identifies the secret without revealing it.
+    /// Returns the user name of connections with this secret. It identifies the secret without revealing it.
     pub fn name_of(secret: &[u8]) -> String {
         name(&digest_of(secret))
     }
 
-    /// Returns whether a connection of this name was admitted by a secret that is not in this set any more.
+    /// Returns whether a secret that is no longer in this set admitted the connection of this name.
     pub fn has_lost(&self, known_as: &str) -> bool {
         known_as.starts_with(NAME) && !self.digests.iter().any(|own| name(own) == known_as)
     }
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_of_the_secrets_lets_in() {
+    fn each_secret_admits_a_service() {
         let credentials = Credentials::new(["password", "", "key"]);
         for (secret, expected) in [
             ("password", true),
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_is_known_by_its_secret() {
+    fn a_connection_is_named_by_its_secret() {
         let (both, one) = (Credentials::new(["first", "second"]), Credentials::new(["first"]));
         let name = Credentials::name_of(b"second");
         assert_eq!(name, "api-key-16367aac");

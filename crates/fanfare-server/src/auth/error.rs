@@ -2,7 +2,7 @@
 //!
 //! No text here contains a byte of a token, a claim, a key or a URL, because these texts are logged.
 
-/// Why a token was refused. The client learns no more than "invalid"; the difference is for logs and metrics.
+/// The reason why a token is refused. It is for logs and metrics; the client only learns that the token is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub(crate) enum TokenError {
     /// Not a JWS in compact serialization (RFC 7515 section 7.1) whose payload is one JSON object, or too long.
@@ -12,7 +12,7 @@ pub(crate) enum TokenError {
     /// (RFC 7515 section 4.1.11; this server implements none).
     #[error("the token's algorithm or a critical header parameter is not supported")]
     UnsupportedAlgorithm,
-    /// A key was found, and the signature is not by it.
+    /// A key was found, and it did not make the signature.
     #[error("the token's signature is wrong")]
     BadSignature,
     /// No configured key fits the header's `alg` and `kid`.
@@ -36,12 +36,12 @@ pub(crate) enum TokenError {
     /// The login session of the token was ended, or its user is disabled.
     #[error("the token is revoked")]
     Revoked,
-    /// The key set, or a new one with the token's key, could not be fetched: the token cannot be judged.
+    /// The key set, or a new one with the token's key, could not be fetched, so the token cannot be verified.
     #[error("the keys to check the token with could not be fetched")]
     KeysUnavailable,
 }
 
-/// Why one key cannot be used to check signatures.
+/// The reason why a key cannot check signatures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// Neither PEM nor a JWK or JWK set, or the fields of the key do not fit together.
@@ -53,7 +53,7 @@ pub enum KeyError {
     /// `oct` among public keys: a secret does not belong in a file of public keys.
     #[error("a symmetric key among public keys")]
     Symmetric,
-    /// A kind of key, curve or `alg` that no supported algorithm uses.
+    /// No supported algorithm uses this kind of key, this curve or this `alg`.
     #[error("an unsupported kind of key, curve or algorithm (supported: RSA, P-256, P-384, Ed25519)")]
     Unsupported,
     /// An RSA key below 2048 bits (RFC 7518 section 3.3), or above the 8192 that the library supports.
@@ -64,7 +64,7 @@ pub enum KeyError {
     NotForSignatures,
 }
 
-/// Why a [`Verifier`](super::Verifier) could not be made from its options.
+/// The reason why a [`Verifier`](super::Verifier) cannot be built from its options.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthSetupError {
     /// Neither a secret, nor a public key, nor a key set URL.
@@ -73,18 +73,18 @@ pub enum AuthSetupError {
     /// The HMAC secret is empty.
     #[error("the token secret is empty")]
     EmptySecret,
-    /// The HMAC secret is a public key or certificate: everyone who knows the public key could sign tokens.
+    /// The HMAC secret is a public key or certificate, so that every holder of the public key could sign tokens.
     #[error("the token secret is a public key; configure it as the public key file instead")]
     SecretIsPublicKey,
-    /// A public key file holds something that cannot be used.
+    /// A public key file that cannot be used.
     #[error("public key file number {}: {error}", index + 1)]
     PublicKey {
-        /// Position in `public_keys_pem`, from 0.
+        /// The position in `public_key_files`, from 0.
         index: usize,
         /// The problem with the file.
         error: KeyError,
     },
-    /// An algorithm is configured that none of the keys can be used with.
+    /// A configured algorithm that none of the keys can be used with.
     #[error("algorithm {0:?} is configured, but no key can be used with it")]
     AlgorithmWithoutKey(super::Algorithm),
     /// None of the algorithms uses any of the public keys.
@@ -98,7 +98,7 @@ pub enum AuthSetupError {
     HttpClient(String),
 }
 
-/// Why a key set could not be fetched. The keys of the last success stay in use.
+/// The reason why a key set cannot be fetched. The keys of the last success stay in use.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum JwksError {
     /// No connection, no answer in time, a broken answer or a forbidden redirect.
@@ -110,7 +110,7 @@ pub(crate) enum JwksError {
     TooLong(usize),
     #[error("the answer is not a JWK set")]
     NotAKeySet,
-    /// Not one key of the set can check signatures with a configured algorithm.
+    /// No key of the set can check signatures with a configured algorithm.
     #[error("the JWK set has no usable key")]
     NoUsableKey,
 }

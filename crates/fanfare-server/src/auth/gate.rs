@@ -18,7 +18,7 @@ use tokio::{sync::Notify, task::JoinHandle};
 
 use super::{
     Credentials, JwksError, TokenError, Verifier,
-    identity::{identity, supposed},
+    identity::{hypothetical, identity},
 };
 use crate::{
     refusals::{RefusalLog, Refused, Subject},
@@ -39,7 +39,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Returns a gate that judges tokens by `rules`.
+    /// Returns a gate that verifies tokens by `rules`.
     pub fn new(rules: TokenRules) -> Self {
         Self {
             rules: ArcSwap::from_pointee(rules),
@@ -64,8 +64,8 @@ impl Gate {
         self.api_keys.store(Arc::new(api_keys));
     }
 
-    /// Prepares `verifier` to take the place of the present one: fetches its keys, or else takes over those that the present
-    /// one has fetched from the same address. Fails only if `verifier` would judge nothing and the present one judges tokens.
+    /// Prepares `verifier` to replace the present one: fetches its keys, or else takes over those that the present one has
+    /// fetched from the same address. Fails only if `verifier` would have no keys and the present one has some.
     pub(crate) async fn prepare_verifier(&self, verifier: &Verifier) -> Result<(), JwksError> {
         let fetched = verifier.refresh_jwks().await;
         verifier.take_over(&self.rules.load().verifier);
@@ -81,13 +81,13 @@ impl Gate {
         self.replaced.notify_one();
     }
 
-    /// Returns whether there are keys to judge tokens with. Without keys, a node should get no clients.
+    /// Returns whether there are keys to verify tokens with. Without keys, a node should get no clients.
     pub fn has_keys(&self) -> bool {
         self.rules.load().verifier.has_keys()
     }
 
-    /// Starts the task that keeps fetched keys fresh, those of a verifier that takes the place of another included. It
-    /// runs until it is aborted. Must be called in a Tokio runtime, once.
+    /// Starts the task that keeps fetched keys fresh, also those of a later verifier. It runs until it is aborted. Must be
+    /// called in a Tokio runtime, once.
     pub fn spawn_refresh(self: &Arc<Self>) -> JoinHandle<()> {
         let gate = Arc::clone(self);
         tokio::spawn(async move {
@@ -104,21 +104,21 @@ impl Gate {
     /// Returns the identity of the bearer of `token`. A token with an unknown key waits for one fetch of the keys.
     pub(crate) async fn identify(&self, token: &str) -> Result<Arc<Identity>, TokenError> {
         let rules = self.rules.load_full();
-        match self.judge(&rules, token) {
+        match self.verify(&rules, token) {
             Err(TokenError::UnknownKey) => {
                 rules.verifier.fetch_key(token).await?;
-                self.judge(&rules, token)
+                self.verify(&rules, token)
             }
-            judged => judged,
+            verified => verified,
         }
     }
 
-    /// Returns the identity that a token of `user` with these claims would prove; `None` if `user` is no user id.
-    pub fn supposed(&self, user: &str, claims: Map<String, Value>) -> Option<Identity> {
-        supposed(user, claims, &self.rules.load().wanted_claims)
+    /// Returns the identity for a token of `user` with these claims; `None` if `user` is not a user id.
+    pub fn hypothetical(&self, user: &str, claims: Map<String, Value>) -> Option<Identity> {
+        hypothetical(user, claims, &self.rules.load().wanted_claims)
     }
 
-    /// Returns how many tokens needed no verification, because they were verified before, and how many others there were.
+    /// Returns the number of tokens that the cache had, and of those that were verified.
     pub(crate) fn cache_counts(&self) -> [(&'static str, u64); 2] {
         [
             ("hit", self.cache_hits.load(Relaxed)),
@@ -126,7 +126,7 @@ impl Gate {
         ]
     }
 
-    fn judge(&self, rules: &TokenRules, token: &str) -> Result<Arc<Identity>, TokenError> {
+    fn verify(&self, rules: &TokenRules, token: &str) -> Result<Arc<Identity>, TokenError> {
         let (key, now) = (rules.cache_key(token), SystemTime::now());
         let cached = rules.cache.get(&key, |identity| !identity.has_expired(now));
         let counter = if cached.is_some() {
@@ -172,10 +172,10 @@ impl Gate {
     }
 }
 
-/// How tokens are judged. A reload replaces all of it, so no cached identity outlives the settings that it was made by.
+/// The rules for tokens, and the cache of identities. A reload replaces both, so no identity outlives its settings.
 pub struct TokenRules {
     verifier: Arc<Verifier>,
-    /// The claims to keep, besides those of every identity: those that access rules use.
+    /// The claims that access rules use; identities keep them.
     wanted_claims: Vec<Box<str>>,
     /// The identities of tokens that were accepted, until the tokens expire.
     cache: SharedLru<CacheKey, Arc<Identity>>,
@@ -194,8 +194,8 @@ impl TokenRules {
         }
     }
 
-    /// Call it before the token is verified: the keys may be replaced meanwhile, and a token that only the old keys accept must not be cached
-    /// under the version of the new ones.
+    /// Returns the key of `token` in the cache. Call it before the token is verified: the keys may be replaced meanwhile, and
+    /// a token that only the old keys accept must not be cached under the version of the new ones.
     fn cache_key(&self, token: &str) -> CacheKey {
         let keys_version = self.verifier.keys_version();
         let mut key = [0; SHA256_OUTPUT_LEN];

@@ -5,11 +5,11 @@ use std::time::{Duration, SystemTime};
 use fanfare_core::{Identity, Pattern, UserId};
 use serde_json::{Map, Value};
 
-use super::Verified;
+use super::VerifiedClaims;
 
 /// Returns the identity of a verified token; `wanted` are the claims that access rules use. `None` if its `sub` is not
 /// a user id.
-pub(crate) fn identity(verified: &Verified, wanted: &[Box<str>]) -> Option<Identity> {
+pub(crate) fn identity(verified: &VerifiedClaims, wanted: &[Box<str>]) -> Option<Identity> {
     let user = UserId::new(&verified.user_id).ok()?;
     let username = verified.username();
     let expires_at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(verified.expires_at))?;
@@ -26,10 +26,14 @@ pub(crate) fn identity(verified: &Verified, wanted: &[Box<str>]) -> Option<Ident
     })
 }
 
-/// Returns the identity of `user` by a token with these claims; `None` if `user` is no user id.
-pub(crate) fn supposed(user: &str, mut claims: Map<String, Value>, wanted: &[Box<str>]) -> Option<Identity> {
+/// Returns the identity for a token of `user` with these claims; `None` if `user` is not a user id.
+pub(crate) fn hypothetical(
+    user: &str,
+    mut claims: Map<String, Value>,
+    wanted: &[Box<str>],
+) -> Option<Identity> {
     claims.insert("sub".to_owned(), user.into());
-    let verified = Verified {
+    let verified = VerifiedClaims {
         user_id: user.into(),
         subject_is_number: false,
         expires_at: 0,
@@ -41,7 +45,7 @@ pub(crate) fn supposed(user: &str, mut claims: Map<String, Value>, wanted: &[Box
 
 /// Reads the claim `rooms`, a list of patterns. An invalid pattern opens nothing; a claim that is not a list opens
 /// nothing at all.
-fn rooms(verified: &Verified) -> Option<Box<[Pattern]>> {
+fn rooms(verified: &VerifiedClaims) -> Option<Box<[Pattern]>> {
     verified.claims.get("rooms")?;
     let patterns = verified.list("rooms").map(Pattern::new);
     Some(patterns.filter_map(Result::ok).collect())
@@ -64,7 +68,7 @@ mod tests {
         let Value::Object(claims) = claims else {
             panic!("an object")
         };
-        let verified = Verified {
+        let verified = VerifiedClaims {
             user_id: claims["sub"].as_str().unwrap_or_default().into(),
             subject_is_number: false,
             expires_at: 1_800_000_000,
@@ -75,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_of_a_token() {
+    fn an_identity_keeps_the_wanted_claims() {
         let found = of(
             json!({"sub": "7", "name": "Alice", "roles": ["admin"], "team": "red", "other": 1,
             "rooms": ["project:*", "bad**", "task:1"]}),

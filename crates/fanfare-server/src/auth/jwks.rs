@@ -1,7 +1,7 @@
 //! Keys from a JWKS endpoint (RFC 7517 section 5), kept fresh in the background.
 //!
-//! One task fetches. A token with an unknown key asks that task for a fetch and waits for it. All such tokens share one
-//! fetch, and strangers, who can invent key ids, cannot cause more than one per [`Pace::on_demand`].
+//! One task fetches. A token with an unknown key requests a fetch from that task and waits for it. All such tokens share
+//! one fetch. Strangers can invent key ids, but they cannot cause more than one fetch per [`Pace::on_demand`].
 
 use std::sync::{
     Arc,
@@ -11,29 +11,29 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use fanfare_core::GuardedUrl;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 
 use super::Algorithm;
 use super::error::{AuthSetupError, JwksError, TokenError};
 use super::jws::{Jws, SignatureCheck};
 use super::keys::{VerifyingKey, from_jwk, keys_of};
-use crate::causes::Causes;
+use crate::{causes::Causes, outbound};
 
 /// The longest time that one fetch may take, from connecting to the last byte.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const MAX_JWKS_BYTES: usize = 1024 * 1024;
 const MAX_KEYS: usize = 256;
 const MAX_REDIRECTS: usize = 4;
-/// How many tokens may wait for a fetch at once; each of them holds a connection.
+/// The most tokens that wait for a fetch; each of them holds a connection.
 const MAX_WAITING: usize = 1024;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
-    /// Between two fetches when all is well.
+    /// The time between two successful fetches.
     pub(super) period: Duration,
     /// The least time between a fetch and one for an unknown key id, because strangers choose key ids.
     pub(super) on_demand: Duration,
-    /// After a failure; doubled at each further one, up to `last_retry`.
+    /// The time after a failure; doubled at each further one, up to `last_retry`.
     pub(super) first_retry: Duration,
     /// The longest time between two attempts while old keys are in use. Without any key it is `FETCH_TIMEOUT` at most.
     pub(super) last_retry: Duration,
@@ -54,11 +54,10 @@ pub(super) struct RemoteKeys {
     /// `None` until the first success.
     keys: ArcSwapOption<Vec<VerifyingKey>>,
     version: AtomicU64,
-    /// A token named an unknown key.
+    /// Notified for a token with an unknown key.
     wanted: Notify,
     begun: AtomicU64,
     ended: watch::Sender<Ended>,
-    waiting: Semaphore,
     pub(super) pace: Pace,
 }
 
@@ -75,10 +74,9 @@ impl RemoteKeys {
         if !matches!(url.scheme(), "http" | "https") || !has_host {
             return Err(AuthSetupError::JwksUrl);
         }
-        let client = reqwest::Client::builder()
+        let client = outbound::client()
             .timeout(FETCH_TIMEOUT)
             .redirect(reqwest::redirect::Policy::custom(redirect))
-            .user_agent(concat!("fanfare/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| AuthSetupError::HttpClient(Causes(&error.without_url()).to_string()))?;
         Ok(Self {
@@ -90,12 +88,11 @@ impl RemoteKeys {
             wanted: Notify::new(),
             begun: AtomicU64::new(0),
             ended: watch::Sender::default(),
-            waiting: Semaphore::new(MAX_WAITING),
             pace: PACE,
         })
     }
 
-    fn put(&self, keys: Arc<Vec<VerifyingKey>>) {
+    fn replace(&self, keys: Arc<Vec<VerifyingKey>>) {
         self.keys.store(Some(keys));
         self.version.fetch_add(1, Ordering::SeqCst); // a caller that reads this version has the keys of it, or later ones
     }
@@ -106,18 +103,18 @@ impl RemoteKeys {
     }
 
     /// Returns whether a fetch has ever succeeded.
-    pub(super) fn are_here(&self) -> bool {
+    pub(super) fn are_fetched(&self) -> bool {
         self.keys.load().is_some()
     }
 
     /// Takes over the keys of `old` if there are none here, and `old` fetched them from the same address for the same algorithms.
     pub(super) fn take_over(&self, old: &Self) {
-        if !self.are_here()
+        if !self.are_fetched()
             && self.url == old.url
             && self.accepted == old.accepted
             && let Some(keys) = old.keys.load_full()
         {
-            self.put(keys);
+            self.replace(keys);
         }
     }
 
@@ -137,16 +134,16 @@ impl RemoteKeys {
         Ok(verdict)
     }
 
-    /// Waits until a fetch brings the key of this id, or a fetch that began after this call has ended. Fails if that fetch failed or did not
-    /// end in time, or if too many wait already.
+    /// Waits until the key of this id is fetched, or until a fetch that began after this call has ended. Fails if that fetch
+    /// failed or did not end in time, or if too many tokens wait already.
     pub(super) async fn await_key(&self, id: &str) -> Result<(), TokenError> {
         if self.has(id) {
             return Ok(());
         }
-        let Ok(_place) = self.waiting.try_acquire() else {
-            return Err(TokenError::KeysUnavailable);
-        };
         let mut ended = self.ended.subscribe();
+        if self.ended.receiver_count() > MAX_WAITING {
+            return Err(TokenError::KeysUnavailable);
+        }
         let needed = self.begun.load(Ordering::SeqCst) + 1;
         self.wanted.notify_one();
         let fetched = ended.wait_for(|ended| ended.count >= needed || self.has(id));
@@ -158,11 +155,11 @@ impl RemoteKeys {
         }
     }
 
-    /// Fetches for ever. Keys that were fetched already are used for a whole period.
+    /// Fetches for ever. Existing keys are used for a whole period first.
     pub(super) async fn keep_fresh(&self) {
         let mut failures = 0_u32;
         let mut logged = None;
-        if self.are_here() {
+        if self.are_fetched() {
             self.pause(self.pace.period).await;
         }
         loop {
@@ -178,7 +175,7 @@ impl RemoteKeys {
                     self.log_failure(&error, &mut logged);
                     let retry = self.pace.first_retry.saturating_mul(1 << failures.min(10));
                     failures += 1;
-                    let longest = if self.are_here() {
+                    let longest = if self.are_fetched() {
                         self.pace.last_retry
                     } else {
                         self.pace.last_retry.min(FETCH_TIMEOUT)
@@ -206,7 +203,7 @@ impl RemoteKeys {
     pub(super) fn log_failure(&self, error: &JwksError, logged: &mut Option<String>) {
         let reason = Causes(error).to_string();
         if logged.as_ref() != Some(&reason) {
-            let old_keys_kept = self.are_here();
+            let old_keys_kept = self.are_fetched();
             tracing::warn!(url = %self.url, %reason, old_keys_kept, "the JWKS could not be fetched; trying again");
             *logged = Some(reason);
         }
@@ -219,7 +216,7 @@ impl RemoteKeys {
             let body = self.fetch().await?;
             read_set(&body, &self.accepted)
         };
-        let fetched = fetched.await.map(|keys| self.put(Arc::new(keys)));
+        let fetched = fetched.await.map(|keys| self.replace(Arc::new(keys)));
         self.ended.send_modify(|ended| {
             ended.count += 1;
             ended.failed = fetched.is_err();
@@ -234,14 +231,8 @@ impl RemoteKeys {
         if response.status() != reqwest::StatusCode::OK {
             return Err(JwksError::Status(response.status().as_u16()));
         }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            if body.len() + chunk.len() > MAX_JWKS_BYTES {
-                return Err(JwksError::TooLong(MAX_JWKS_BYTES));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body)
+        let body = outbound::body(&mut response, MAX_JWKS_BYTES).await;
+        body.map_err(failed)?.ok_or(JwksError::TooLong(MAX_JWKS_BYTES))
     }
 }
 

@@ -14,7 +14,7 @@ pub(crate) const MAX_TOKEN_BYTES: usize = 8 * 1024;
 /// The most header parameters, more than all registered names together.
 const MAX_PARAMETERS: usize = 32;
 
-/// How many keys are tried for one token: the bound on the work that a stranger's token can cause.
+/// The most keys that are tried for one token, which limits the work that a stranger's token can cause.
 const MAX_KEYS_TRIED: usize = 8;
 
 /// A parsed token. Nothing in it is trusted until [`Jws::check`] has returned [`SignatureCheck::Good`].
@@ -103,14 +103,14 @@ impl<'a> Jws<'a> {
 
     /// Returns the payload's bytes. Call it after the signature was found good.
     ///
-    /// A good signature does not make it well-formed: signatures cover the encoded text, whatever that is.
+    /// It may be malformed even if the signature is good: a signature covers any encoded text.
     pub(super) fn payload(&self) -> Result<Vec<u8>, TokenError> {
         decode(self.payload)
     }
 }
 
-/// Strict base64url without padding: `=`, white space, other alphabets and non-zero spare bits are errors, so that
-/// one content has exactly one spelling.
+/// Decodes strict base64url without padding: `=`, white space, other alphabets and non-zero spare bits are errors, so
+/// that one content has exactly one spelling.
 fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
     URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed)
 }

@@ -47,7 +47,7 @@ impl VerifyingKey {
         Self::new(KeyKind::Hmac, DecodingKey::from_secret(secret))
     }
 
-    /// An RSA public key of big-endian `modulus` and `exponent`.
+    /// Returns the RSA public key of big-endian `modulus` and `exponent`.
     pub(super) fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<Self, KeyError> {
         let modulus = without_leading_zeros(modulus);
         let top = modulus.first();
@@ -59,7 +59,7 @@ impl VerifyingKey {
         Ok(Self::new(KeyKind::Rsa, material))
     }
 
-    /// A point on P-256 or P-384 in the uncompressed form of SEC 1 section 2.3.3 (`04`, x, y).
+    /// Returns the key of a point on P-256 or P-384 in the uncompressed form of SEC 1 section 2.3.3 (`04`, x, y).
     pub(super) fn ec(kind: KeyKind, point: &[u8]) -> Result<Self, KeyError> {
         let length = match kind {
             KeyKind::P256 => 1 + 2 * 32,
@@ -140,7 +140,7 @@ struct Jwk {
     d: Option<Value>,
 }
 
-/// Returns the keys of a JWK set (RFC 7517 section 5), each to be read by itself: a set may have keys of other kinds for other readers.
+/// Returns the keys of a JWK set (RFC 7517 section 5), unread: a set may have keys of other kinds for other readers.
 pub(super) fn keys_of(mut set: Value) -> Option<Vec<Value>> {
     match set.get_mut("keys")?.take() {
         Value::Array(keys) => Some(keys),
@@ -185,8 +185,8 @@ pub(super) fn from_jwk(jwk: &Value) -> Result<VerifyingKey, KeyError> {
     Ok(key)
 }
 
-/// Both coordinates have the full length of the field (RFC 7518 section 6.2.1.2): joined without this check, a short x
-/// and a long y would make another point.
+/// Returns the key of a JWK on a curve. Both coordinates have the full length of the field (RFC 7518 section 6.2.1.2):
+/// joined without this check, a short x and a long y would make another point.
 fn ec(kind: KeyKind, jwk: &Jwk, field_bytes: usize) -> Result<VerifyingKey, KeyError> {
     let (x, y) = (member(jwk.x.as_deref())?, member(jwk.y.as_deref())?);
     if x.len() != field_bytes || y.len() != field_bytes {

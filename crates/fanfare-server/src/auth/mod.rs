@@ -1,10 +1,9 @@
 //! Verification of JSON Web Tokens (RFC 7519) in the JWS compact serialization (RFC 7515).
 //!
-//! The cryptography is `jsonwebtoken`'s, on aws-lc. This module adds the rules around it, because the defaults of JWT
-//! libraries differ from ours: which bytes are a token (`jws`), which key may check which algorithm (`keys`), the rules
-//! for claims (`claims`), and the sources of keys (`jwks`, `secret`).
+//! `jsonwebtoken` does the cryptography, on aws-lc. This module adds stricter rules: the form of a token (`jws`), the
+//! algorithms of each key (`keys`), the rules for claims (`claims`), and the sources of keys (`jwks`, `secret`).
 //!
-//! A [`Verifier`] is made once and shared; `Verifier::verify` is pure, takes the time as an argument and does no I/O.
+//! All threads share a [`Verifier`]. `Verifier::verify` takes the time as an argument and does no I/O.
 
 mod claims;
 mod credentials;
@@ -24,12 +23,12 @@ mod tests;
 #[cfg(test)]
 pub(crate) use {claims::MAX_SUBJECT_BYTES, jws::MAX_TOKEN_BYTES};
 
-pub(crate) use claims::Verified;
+pub(crate) use claims::VerifiedClaims;
 pub use credentials::Credentials;
 pub use error::{AuthSetupError, KeyError};
 pub(crate) use error::{JwksError, TokenError};
 pub use gate::{Gate, TokenRules};
-pub(crate) use identity::supposed;
+pub(crate) use identity::hypothetical;
 pub use jsonwebtoken::Algorithm;
 pub(crate) use secret::{load_or_create_secret, secret_file, secret_to_be};
 pub use verifier::{Verifier, VerifierOptions};

@@ -16,8 +16,8 @@ const DASHES: &str = "-----";
 const OID_P256: &[u8] = &[0x06, 0x08, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x03, 0x01, 0x07];
 const OID_P384: &[u8] = &[0x06, 0x05, 0x2B, 0x81, 0x04, 0x00, 0x22];
 
-/// Reads all keys of a public key file. Every key of a PEM file must be usable, since the file is for this purpose; in a JWK
-/// set, keys for other purposes are skipped as long as one is usable.
+/// Reads all keys of a public key file. Every key of a PEM file must be usable, since the file is for this purpose. In a
+/// JWK set, keys for other purposes are skipped as long as one is usable.
 pub(super) fn read_public_keys(file: &[u8]) -> Result<Vec<VerifyingKey>, KeyError> {
     let text = std::str::from_utf8(file).map_err(|_| KeyError::Unreadable)?;
     if text.trim_start().starts_with('{') {

@@ -24,7 +24,7 @@ const MAX_BYTES: usize = 4096;
 
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct SecretFile {
-    /// The secret: the file's content without line ends. Other programs take the same text as their `JWT_SECRET_KEY`.
+    /// The file's content without line ends. Other programs use the same text as their `JWT_SECRET_KEY`.
     pub(crate) secret: Vec<u8>,
     pub(crate) created: bool,
     pub(crate) path: PathBuf,
@@ -36,19 +36,15 @@ impl fmt::Debug for SecretFile {
     }
 }
 
-/// Why there is no token secret: a text that names the file or the folder.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct SecretFileError(String);
-
 pub(crate) fn secret_file(data_dir: &Path) -> PathBuf {
     data_dir.join(SECRET_FILE_NAME)
 }
 
-/// Reads the secret in `data_dir`, or makes one (mode 0600) if there is none. Processes that start at once agree on
-/// one secret, and a crash or a full disk never leaves half of one. A file that others may read is used, with a warning. A
-/// file that is there is never overwritten: an unreadable, empty or cut-off one is an error.
-pub(crate) fn load_or_create_secret(data_dir: &Path) -> Result<SecretFile, SecretFileError> {
+/// Reads the secret in `data_dir`, or generates one (mode 0600) if there is none. Processes that start at the same time
+/// agree on one secret, and a crash or a full disk never leaves half of one. A file that others may read is used, with a
+/// warning. An existing file is never overwritten: an unreadable, empty or cut-off one is an error. Errors name the file or the
+/// folder.
+pub(crate) fn load_or_create_secret(data_dir: &Path) -> Result<SecretFile, String> {
     let path = secret_file(data_dir);
     if let Some(secret) = read(&path)? {
         return Ok(SecretFile {
@@ -62,7 +58,7 @@ pub(crate) fn load_or_create_secret(data_dir: &Path) -> Result<SecretFile, Secre
     let created = write_new(&path, text.as_bytes(), |from, to| fs::hard_link(from, to));
     let created = created.map_err(|error| {
         let path = path.display();
-        SecretFileError(format!("a new token secret cannot be written to {path}: {error}"))
+        format!("a new token secret cannot be written to {path}: {error}")
     })?;
     // Read back in both cases: the next start must find the same.
     let secret = read(&path)?.ok_or_else(|| unreadable(&path, &ErrorKind::NotFound.into()))?;
@@ -73,9 +69,9 @@ pub(crate) fn load_or_create_secret(data_dir: &Path) -> Result<SecretFile, Secre
     })
 }
 
-/// Returns the secret that [`load_or_create_secret`] would find, and the errors that show without writing anything. If the function would
-/// generate a secret, this one returns a sample and writes no file.
-pub(crate) fn secret_to_be(data_dir: &Path) -> Result<SecretFile, SecretFileError> {
+/// Returns the secret that [`load_or_create_secret`] would return, but writes nothing: in place of a secret that it would
+/// generate, it returns a sample. Fails if the data folder could not be made or written.
+pub(crate) fn secret_to_be(data_dir: &Path) -> Result<SecretFile, String> {
     let path = secret_file(data_dir);
     let found = read(&path)?;
     if found.is_none() {
@@ -89,18 +85,12 @@ pub(crate) fn secret_to_be(data_dir: &Path) -> Result<SecretFile, SecretFileErro
     })
 }
 
-fn no_folder(folder: &Path, error: &io::Error) -> SecretFileError {
-    SecretFileError(format!(
-        "the data folder {} cannot be made: {error}",
-        folder.display()
-    ))
+fn no_folder(folder: &Path, error: &io::Error) -> String {
+    format!("the data folder {} cannot be made: {error}", folder.display())
 }
 
-fn unreadable(path: &Path, error: &io::Error) -> SecretFileError {
-    SecretFileError(format!(
-        "the token secret {} cannot be read: {error}",
-        path.display()
-    ))
+fn unreadable(path: &Path, error: &io::Error) -> String {
+    format!("the token secret {} cannot be read: {error}", path.display())
 }
 
 /// Checks that this process may write in a folder, or create it if it is missing.
@@ -120,7 +110,7 @@ fn can_be_made(folder: &Path) -> io::Result<()> {
 }
 
 /// Reads the secret in a file; `None` if there is no file.
-fn read(path: &Path) -> Result<Option<Vec<u8>>, SecretFileError> {
+fn read(path: &Path) -> Result<Option<Vec<u8>>, String> {
     let failed = |error| unreadable(path, &error);
     let file = match File::open(path) {
         Ok(file) => file,
@@ -137,30 +127,26 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, SecretFileError> {
     file.read_to_end(&mut secret).map_err(failed)?;
     let bytes = secret.len();
     while secret.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
-        secret.pop(); // an editor's doing
+        secret.pop(); // an editor has added it
     }
     if secret.len() < MIN_BYTES || bytes > MAX_BYTES {
         let path = path.display(); // 4097 bytes stand for more
-        return Err(SecretFileError(format!(
+        return Err(format!(
             "{path} holds {bytes} bytes, which is no token secret (32 to 4096 bytes). Restore it from a backup, or delete it: \
              the next start makes a new one, and all tokens signed with the old one end"
-        )));
+        ));
     }
     Ok(Some(secret))
 }
 
-fn random_text() -> Result<String, SecretFileError> {
+fn random_text() -> Result<String, String> {
     let mut bytes = [0; RANDOM_BYTES];
     let filled = rand::rngs::OsRng.try_fill_bytes(&mut bytes);
-    filled.map_err(|error| {
-        SecretFileError(format!(
-            "no random numbers from the system for a new token secret: {error}"
-        ))
-    })?;
+    filled.map_err(|error| format!("no random numbers from the system for a new token secret: {error}"))?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// Writes a file that is not there yet, whole or not at all. `false` if another process was faster.
+/// Creates a file, whole or not at all. Returns `false` if another process was faster.
 ///
 /// A link, not a rename: a rename would replace the secret that another process has just begun to use.
 fn write_new(path: &Path, content: &[u8], link: impl Fn(&Path, &Path) -> io::Result<()>) -> io::Result<bool> {
@@ -254,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_system_without_links_does_too() {
+    fn a_secret_is_made_once_on_a_file_system_without_links() {
         let data = folder();
         let path = data.path().join(SECRET_FILE_NAME);
         let no_link = |_: &Path, _: &Path| Err(ErrorKind::PermissionDenied.into());
@@ -275,25 +261,25 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_secret_is_an_error_and_stays_as_it_is() {
+    fn an_invalid_secret_is_an_error_and_is_not_overwritten() {
         for content in [&b""[..], b"\n", b"cut off", &[b'x'; 31], &[b'x'; MAX_BYTES + 1]] {
             let data = folder();
             let path = data.path().join(SECRET_FILE_NAME);
             fs::write(&path, content).unwrap();
             let error = load_or_create_secret(data.path()).unwrap_err();
             let holds = format!("holds {} bytes", content.len());
-            assert!(error.to_string().contains(&holds), "{error}");
-            assert!(error.to_string().contains("delete it"), "{error}");
+            assert!(error.contains(&holds), "{error}");
+            assert!(error.contains("delete it"), "{error}");
             assert_eq!(fs::read(&path).unwrap(), content);
         }
     }
 
     #[test]
-    fn a_secret_of_ones_own_is_taken_without_line_ends() {
+    fn an_existing_secret_is_read_without_line_ends() {
         let data = folder();
         let path = data.path().join(SECRET_FILE_NAME);
         fs::write(&path, format!("{}\r\n", "s".repeat(32))).unwrap();
-        // Its mode is too open by now: that is a warning only.
+        // A mode that is too open only causes a warning.
         fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
         let file = load_or_create_secret(data.path()).unwrap();
         assert_eq!(file.secret, [b's'; 32]);
@@ -305,14 +291,14 @@ mod tests {
         let data = folder();
         fs::create_dir(data.path().join(SECRET_FILE_NAME)).unwrap();
         let error = load_or_create_secret(data.path()).unwrap_err();
-        assert!(error.to_string().contains("cannot be read"), "{error}");
+        assert!(error.contains("cannot be read"), "{error}");
 
         let file = data.path().join("a file");
         fs::write(&file, "").unwrap();
         let error = load_or_create_secret(&file.join("data")).unwrap_err();
-        assert!(error.to_string().contains("a file"), "{error}");
+        assert!(error.contains("a file"), "{error}");
 
         let error = load_or_create_secret(Path::new("/proc/fanfare")).unwrap_err();
-        assert!(error.to_string().contains("cannot be made"), "{error}");
+        assert!(error.contains("cannot be made"), "{error}");
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use super::Algorithm;
-use super::claims::{ClaimRules, Verified};
+use super::claims::{ClaimRules, VerifiedClaims};
 use super::error::{AuthSetupError, JwksError, TokenError};
 use super::jwks::RemoteKeys;
 use super::jws::{Jws, SignatureCheck};
@@ -20,8 +20,8 @@ pub struct VerifierOptions {
     /// The secrets of HS256, HS384 and HS512.
     pub hmac_secrets: Vec<Vec<u8>>,
     /// Contents of public key files: PEM (public keys, certificates; several blocks) or a JWK or JWK set as JSON.
-    pub public_keys_pem: Vec<Vec<u8>>,
-    /// Where to fetch a JWK set (RFC 7517 section 5) from, http or https.
+    pub public_key_files: Vec<Vec<u8>>,
+    /// The http or https URL of a JWK set (RFC 7517 section 5).
     pub jwks_url: Option<String>,
     /// The accepted algorithms. Empty: HS256 if there is a secret, and all that the public keys can be used with.
     pub algorithms: Vec<Algorithm>,
@@ -29,7 +29,7 @@ pub struct VerifierOptions {
     pub issuer: Option<String>,
     /// If set, `aud` must be or contain this.
     pub audience: Option<String>,
-    /// How far clocks may differ, for `exp` and `nbf`.
+    /// The tolerated difference of clocks, for `exp` and `nbf`.
     pub leeway: Duration,
 }
 
@@ -40,7 +40,7 @@ impl fmt::Debug for VerifierOptions {
     }
 }
 
-/// Judges tokens. Made once, shared by all threads; judging takes no lock unless a JWKS is configured.
+/// Verifies tokens. All threads share one; verification takes no lock unless a JWKS is configured.
 pub struct Verifier {
     algorithms: Box<[Algorithm]>,
     local: Box<[VerifyingKey]>,
@@ -55,7 +55,7 @@ impl fmt::Debug for Verifier {
 }
 
 impl Verifier {
-    /// Reads the keys and checks that they and the algorithms belong together. Does no I/O: the JWKS is fetched by
+    /// Reads the keys and checks that they fit the algorithms. Does no I/O: the JWKS is fetched by
     /// [`Gate::spawn_refresh`](super::Gate::spawn_refresh) or `Verifier::refresh_jwks`.
     ///
     /// # Errors
@@ -83,14 +83,14 @@ impl Verifier {
         })
     }
 
-    /// Judges a token at the time `now`. The signature is checked before any claim is looked at.
-    pub(crate) fn verify(&self, token: &str, now: SystemTime) -> Result<Verified, TokenError> {
+    /// Verifies a token at the time `now`, its signature before its claims.
+    pub(crate) fn verify(&self, token: &str, now: SystemTime) -> Result<VerifiedClaims, TokenError> {
         let jws = Jws::parse(token, &self.algorithms)?;
         let by_secret = KeyKind::Hmac.checks(jws.algorithm());
-        self.rules.judge(&self.payload(&jws)?, by_secret, now)
+        self.rules.verify(&self.payload(&jws)?, by_secret, now)
     }
 
-    /// Returns the payload of a token, if its signature is by one of the keys: the checks of RFC 7515, and none of RFC 7519.
+    /// Returns the payload of a token if one of the keys made its signature; the claims are not checked.
     #[cfg(test)]
     pub(super) fn verified_payload(&self, token: &str) -> Result<Vec<u8>, TokenError> {
         self.payload(&Jws::parse(token, &self.algorithms)?)
@@ -98,7 +98,7 @@ impl Verifier {
 
     fn payload(&self, jws: &Jws<'_>) -> Result<Vec<u8>, TokenError> {
         let mut verdict = jws.check(&self.local);
-        // Key sets hold no secrets, so that no HMAC token makes this server fetch one.
+        // Key sets have no secrets, so an HMAC token must not cause a fetch.
         if let Some(remote) = &self.remote
             && verdict != SignatureCheck::Good
             && !KeyKind::Hmac.checks(jws.algorithm())
@@ -112,8 +112,8 @@ impl Verifier {
         }
     }
 
-    /// Waits for an unknown key that `token` names, as long as a fetch of the key set may bring it. Fails with
-    /// [`TokenError::KeysUnavailable`] if the key set could not be fetched.
+    /// Waits for a fetch of the key set if `token` names an unknown key. Fails with [`TokenError::KeysUnavailable`] if the
+    /// key set could not be fetched.
     pub(crate) async fn fetch_key(&self, token: &str) -> Result<(), TokenError> {
         let Some(remote) = &self.remote else { return Ok(()) };
         let jws = Jws::parse(token, &self.algorithms)?;
@@ -123,9 +123,9 @@ impl Verifier {
         }
     }
 
-    /// Returns whether there are keys to judge tokens with: no key set is configured, or it was fetched once.
+    /// Returns whether there are keys to verify tokens with: no key set is configured, or it was fetched once.
     pub fn has_keys(&self) -> bool {
-        self.remote.as_ref().is_none_or(RemoteKeys::are_here)
+        self.remote.as_ref().is_none_or(RemoteKeys::are_fetched)
     }
 
     /// Returns the version of the keys, which changes whenever they are replaced.
@@ -155,8 +155,8 @@ impl Verifier {
         }
     }
 
-    /// Keeps the JWKS fresh for ever: fetches it at once if it is missing, then periodically, and soon after a token names an unknown
-    /// key. Failures are logged. Without a JWKS there is nothing to do.
+    /// Keeps the JWKS fresh for ever: fetches it at once if it is missing, then periodically, and soon after a token names an
+    /// unknown key. Failures are logged. Without a JWKS it does nothing.
     pub async fn keep_fresh(&self) {
         match &self.remote {
             Some(remote) => remote.keep_fresh().await,
@@ -179,16 +179,15 @@ fn local_keys(options: &VerifierOptions) -> Result<Vec<VerifyingKey>, AuthSetupE
         }
         keys.push(VerifyingKey::hmac(secret));
     }
-    for (index, file) in options.public_keys_pem.iter().enumerate() {
+    for (index, file) in options.public_key_files.iter().enumerate() {
         let read = pem::read_public_keys(file);
         keys.extend(read.map_err(|error| AuthSetupError::PublicKey { index, error })?);
     }
     Ok(keys)
 }
 
-/// The accepted algorithms: as configured, or what suits the keys. An algorithm without a key is a mistake in the
-/// configuration, and better found now than by the first user; so are public keys of which none can be used. A secret
-/// that no algorithm uses is no mistake: its variable may be there for other programs.
+/// Returns the accepted algorithms: the configured ones, or those of the keys. Fails for an algorithm without a key, and
+/// for public keys that no algorithm uses. An unused secret is valid, because its variable may be for other programs.
 fn algorithms(
     configured: Vec<Algorithm>,
     local: &[VerifyingKey],

@@ -15,10 +15,10 @@ pub(super) struct Bench {
     /// Connections [default: 1000 and 10000 for fanout and logins, 1000 for unicast, 10000 for memory; channels likewise]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     connections: Option<u32>,
-    /// How long each measurement takes, in seconds
+    /// The duration of each measurement, in seconds
     #[arg(long, value_name = "S", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
-    /// How often each measurement is repeated; the medians are over all rounds
+    /// The number of rounds of each measurement; the medians are over all rounds
     #[arg(long, value_name = "R", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: u16,
     /// The server's threads. The load generator needs its own core

@@ -15,7 +15,7 @@ pub(super) struct Destination {
     pub(super) plan: ListenPlan,
 }
 
-struct ServedPlace {
+struct ReachableServer {
     base: String,
     dialects: Vec<ServedDialect>,
 }
@@ -28,14 +28,14 @@ pub(super) fn find(
     dialect: Option<&str>,
     wanted: &Listening<'_>,
 ) -> Result<Destination, CommandFailure> {
-    let mut places = match url {
-        Some(url) => vec![place_at(config, url)?],
-        None => local_places(config)?,
+    let mut servers = match url {
+        Some(url) => vec![server_at(config, url)?],
+        None => local_servers(config)?,
     };
     if let Some(name) = dialect {
-        narrow(&mut places, config.registry, name, url.is_some())?;
+        narrow(&mut servers, config.registry, name, url.is_some())?;
     }
-    for ServedPlace { base, dialects } in &places {
+    for ReachableServer { base, dialects } in &servers {
         for dialect in dialects {
             if let Some(plan) = (dialect.listen)(wanted) {
                 return Ok(Destination {
@@ -46,27 +46,27 @@ pub(super) fn find(
             }
         }
     }
-    Err(no_way(&places, wanted))
+    Err(no_dialect(&servers, wanted))
 }
 
 /// Returns every listener that this machine can reach without TLS.
-fn local_places(config: &Config) -> Result<Vec<ServedPlace>, CommandFailure> {
-    let place = |listener: &Listener| {
+fn local_servers(config: &Config) -> Result<Vec<ReachableServer>, CommandFailure> {
+    let server = |listener: &Listener| {
         let names = listener.dialects.iter();
-        ServedPlace {
+        ReachableServer {
             base: format!("ws://{}", remote::address(listener)),
             dialects: names.filter_map(|name| config.registry.find(name)).collect(),
         }
     };
-    let places: Vec<_> = remote::reachable(config).map(place).collect();
-    if places.is_empty() {
+    let servers: Vec<_> = remote::reachable(config).map(server).collect();
+    if servers.is_empty() {
         return Err(remote::unreachable());
     }
-    Ok(places)
+    Ok(servers)
 }
 
 /// Returns the server at `url`. If the URL names a whole endpoint, its path ends as a plan's begins.
-fn place_at(config: &Config, url: &str) -> Result<ServedPlace, CommandFailure> {
+fn server_at(config: &Config, url: &str) -> Result<ReachableServer, CommandFailure> {
     let bad = || usage("--url: expected http://HOST[:PORT] or ws://HOST[:PORT][/PATH]");
     let url = Url::parse(url).map_err(|_| bad())?;
     let scheme = match url.scheme() {
@@ -79,10 +79,10 @@ fn place_at(config: &Config, url: &str) -> Result<ServedPlace, CommandFailure> {
         return Err(bad());
     }
     let path = url.path().trim_end_matches('/');
-    let dialects = likely(config, path, url.port_or_known_default());
+    let dialects = likely_dialects(config, path, url.port_or_known_default());
     let endpoint = dialects.first().map_or("", |dialect| dialect.path);
     let prefix = path.strip_suffix(endpoint).unwrap_or(path);
-    Ok(ServedPlace {
+    Ok(ReachableServer {
         base: format!("{scheme}://{authority}{prefix}"),
         dialects,
     })
@@ -94,7 +94,7 @@ fn conversing(registry: Registry) -> impl Iterator<Item = ServedDialect> {
 
 /// Returns the dialects that a path and port may serve: those whose path it is, and of those the ones that the
 /// configuration, or else the defaults, have on the port. Without any hint, all.
-fn likely(config: &Config, path: &str, port: Option<u16>) -> Vec<ServedDialect> {
+fn likely_dialects(config: &Config, path: &str, port: Option<u16>) -> Vec<ServedDialect> {
     let mut dialects: Vec<_> = conversing(config.registry).collect();
     let mut narrow = |is_likely: &dyn Fn(&ServedDialect) -> bool| {
         if dialects.iter().any(is_likely) {
@@ -115,7 +115,7 @@ fn likely(config: &Config, path: &str, port: Option<u16>) -> Vec<ServedDialect> 
 /// Keeps only the dialect `name`. A server that the user named by its URL `is_remote`: its dialects are unknown, so it is
 /// assumed to serve this one.
 fn narrow(
-    places: &mut Vec<ServedPlace>,
+    servers: &mut Vec<ReachableServer>,
     registry: Registry,
     name: &str,
     is_remote: bool,
@@ -124,15 +124,15 @@ fn narrow(
         let names: Vec<_> = conversing(registry).map(|kind| kind.name).collect();
         return Err(usage(format!("--dialect: expected one of {}", names.join(", "))));
     };
-    for place in &mut *places {
+    for server in &mut *servers {
         if is_remote {
-            place.dialects = vec![dialect];
+            server.dialects = vec![dialect];
         } else {
-            place.dialects.retain(|served| served.name == name);
+            server.dialects.retain(|served| served.name == name);
         }
     }
-    places.retain(|place| !place.dialects.is_empty());
-    if places.is_empty() {
+    servers.retain(|server| !server.dialects.is_empty());
+    if servers.is_empty() {
         return Err(usage(format!(
             "--dialect: no listener without TLS serves {name}; name the server with --url"
         )));
@@ -140,8 +140,8 @@ fn narrow(
     Ok(())
 }
 
-fn no_way(places: &[ServedPlace], wanted: &Listening<'_>) -> CommandFailure {
-    let served = places.iter().flat_map(|place| &place.dialects);
+fn no_dialect(servers: &[ReachableServer], wanted: &Listening<'_>) -> CommandFailure {
+    let served = servers.iter().flat_map(|server| &server.dialects);
     let mut names: Vec<_> = served.map(|dialect| dialect.name).collect();
     names.dedup();
     let names = names.join(", ");
@@ -165,7 +165,7 @@ mod tests {
     use super::*;
     use crate::config::{self, Sources};
 
-    /// Returns where a client of such a configuration connects, or the error.
+    /// Returns the URL that a client of such a configuration connects to, or the error.
     fn found(listeners: &str, url: Option<&str>, dialect: Option<&str>, wanted: &str) -> String {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("fanfare.toml");
@@ -197,7 +197,7 @@ mod tests {
     const PUSH: &str = "[[listener]]\nbind = \"[::]:7000\"\ndialects = [\"notify\"]\n";
 
     #[test]
-    fn the_first_listener_and_dialect_that_can() {
+    fn the_first_listener_and_dialect_that_can_deliver_is_used() {
         for (listeners, wanted, expected) in [
             (DEFAULT, "token own", "notify ws://127.0.0.1:8081/ws?token=T"),
             (

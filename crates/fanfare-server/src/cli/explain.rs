@@ -85,7 +85,7 @@ impl Explain {
         };
         fanfare_core::UserId::new(user).map_err(|error| usage(format!("--user: {error}")))?;
         let claims = token::claims(&self.claim)?;
-        Ok(auth::supposed(user, claims, &policy.wanted_claims()))
+        Ok(auth::hypothetical(user, claims, &policy.wanted_claims()))
     }
 
     fn as_text(
@@ -106,7 +106,7 @@ impl Explain {
         for decision in decisions {
             let explained = &decision.explained;
             let rule = explained.rule.as_ref();
-            let place = rule.map(|_| format!(" ({})", place(loaded, decision)));
+            let place = rule.map(|_| format!(" ({})", rule_origin(loaded, decision)));
             let place = place.unwrap_or_default();
             let (what, verdict, reason) = (decision.action, words(&explained.permission), &explained.reason);
             let _ = writeln!(text, "  {what:<10} {verdict:<22} {reason}{place}");
@@ -125,7 +125,7 @@ impl Explain {
             if let Some(rule) = &decision.explained.rule {
                 json["rule"] = rule.number.into();
                 json["pattern"] = rule.pattern.as_str().into();
-                json["place"] = place(loaded, decision).into();
+                json["place"] = rule_origin(loaded, decision).into();
             }
             json
         };
@@ -138,7 +138,7 @@ impl Explain {
     }
 }
 
-/// The channel's retention, as a line; empty if nothing is kept.
+/// Returns the channel's retention as a line; an empty text if nothing is kept.
 fn kept(history: Option<(Retention, Option<DecidingRule>)>) -> String {
     let Some((Retention { size, ttl }, rule)) = history else {
         return String::new();
@@ -154,8 +154,8 @@ fn kept(history: Option<(Retention, Option<DecidingRule>)>) -> String {
     )
 }
 
-/// The place of the rule that decided: where the configuration sets it.
-fn place(loaded: &Loaded, decision: &ExplainedAction) -> String {
+/// Returns the origin of the rule that decided.
+fn rule_origin(loaded: &Loaded, decision: &ExplainedAction) -> String {
     let rule = decision.explained.rule.as_ref();
     let origin = rule.map(|rule| loaded.origins.of(&format!("channel[{}]", rule.number - 1)));
     origin.map(ToString::to_string).unwrap_or_default()
@@ -163,9 +163,7 @@ fn place(loaded: &Loaded, decision: &ExplainedAction) -> String {
 
 /// Replaces open decisions by the authorizer's answers.
 async fn ask(loaded: &Loaded, decisions: &mut [ExplainedAction]) -> Result<(), CommandFailure> {
-    let webhook = Webhook::new(&loaded.config.authorizer, Handle::current());
-    let webhook = webhook.map_err(|error| error.to_string())?;
-    let Some(webhook) = webhook else {
+    let Some(webhook) = Webhook::new(&loaded.config.authorizer, Handle::current())? else {
         return Ok(());
     };
     for ExplainedAction { explained, .. } in decisions {
@@ -179,7 +177,7 @@ async fn ask(loaded: &Loaded, decisions: &mut [ExplainedAction]) -> Result<(), C
             Ok(false) => (Permission::Denied, "the authorizer refuses it".to_owned()),
             Err(reason) => (
                 Permission::Denied,
-                format!("the authorizer gave no answer, which means no: {reason}"),
+                format!("the authorizer gave no answer, so the action is denied: {reason}"),
             ),
         };
     }
@@ -316,7 +314,7 @@ publish = "claim:plan=pro"
             ],
         );
         let found = explain(toml, &["--user", "7", "--channel", "a", "--ask"]).unwrap();
-        let no = "refused                the authorizer gave no answer, which means no: ";
+        let no = "refused                the authorizer gave no answer, so the action is denied: ";
         assert_eq!(found.matches(no).count(), 2, "{found}");
     }
 

@@ -53,7 +53,7 @@ impl HistoryCommand {
         let config = global.config()?;
         let api = self.server.api(&config)?;
         let text = block_on(api.get(&self.path()))?;
-        let bad = |_| "the server sent something else than a history".to_owned();
+        let bad = |_| "the server's answer is not a history".to_owned();
         let page: Page<'_> = serde_json::from_str(&text).map_err(bad)?;
         let is_terminal = io::stdout().is_terminal();
         let paint = Paint::new(is_terminal);

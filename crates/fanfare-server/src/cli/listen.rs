@@ -28,7 +28,7 @@ use crate::config::Loaded;
 
 /// The user of a listener that names none.
 const DEFAULT_USER: &str = "fanfare-listen";
-/// How long to wait for a server's confirmation, which takes milliseconds.
+/// The time to wait for a server's confirmation, which takes milliseconds.
 const CONFIRMATION_TIMEOUT: Duration = Duration::from_secs(10);
 
 type ClientSocket = WebSocketStream<MaybeTlsStream<TcpStream>>;

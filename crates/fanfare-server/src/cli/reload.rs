@@ -38,7 +38,7 @@ pub(super) fn request(
     let query = if dry_run { "?dry_run=true" } else { "" };
     let api = server.api(config)?;
     let answer = block_on(api.post(&format!("/api/v1/reload{query}"), String::new()))?;
-    let bad = |_| "the server answered something else than a report".to_owned();
+    let bad = |_| "the server's answer is not a report".to_owned();
     let report: ReloadReport = serde_json::from_str(&answer).map_err(bad)?;
     Ok(lines(&report))
 }

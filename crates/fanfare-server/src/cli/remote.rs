@@ -71,7 +71,7 @@ pub(super) fn reachable(config: &Config) -> impl Iterator<Item = &Listener> {
     listeners.filter(|listener| !listener.has_tls() && listener.bind.port() != 0)
 }
 
-/// Returns the failure if there are none.
+/// Returns the failure if no listener is reachable.
 pub(super) fn unreachable() -> CommandFailure {
     usage("no listener with a fixed port and without TLS is configured: name the server with --url")
 }
@@ -83,7 +83,7 @@ pub(super) fn address(listener: &Listener) -> String {
 }
 
 impl<'a> RemoteApi<'a> {
-    /// The service API of the server at `url`, or else of the one on this machine.
+    /// Returns the service API of the server at `url`, or else of the one on this machine.
     pub(super) fn new(
         config: &Config,
         url: Option<&str>,
@@ -155,8 +155,8 @@ impl<'a> RemoteApi<'a> {
     }
 }
 
-/// A builder of a client for requests to `url`. A container may have no certificates of authorities, and needs none on its own
-/// machine.
+/// Returns the builder of a client for requests to `url`. A container may have no certificates of authorities, and needs none
+/// on its own machine.
 fn builder(url: &str) -> ClientBuilder {
     let builder = Client::builder();
     if url.starts_with("http://") {

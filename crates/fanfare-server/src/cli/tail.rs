@@ -124,7 +124,7 @@ impl TailPrinter {
             self.was_open = true;
             eprintln!("listening; stop with Ctrl-C");
         } else if let Some(lost) = read["lost"].as_u64() {
-            eprintln!("fanfare: {lost} events are missing here: more came than this tail shows");
+            eprintln!("fanfare: {lost} events are missing here: more arrived than this tail shows");
         } else if let Some(end) = read.get("end") {
             let message = end["message"].as_str().map(shown).unwrap_or_default();
             if end["code"] == "SHUTTING_DOWN" {

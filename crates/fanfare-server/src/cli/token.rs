@@ -21,7 +21,7 @@ pub(super) struct Token {
     /// The token's user
     #[arg(long, value_name = "ID")]
     user: String,
-    /// How long it is valid, such as 30s, 15m, 1h [default: `auth.access_ttl`, 1h]
+    /// The token's lifetime, such as 30s, 15m, 1h [default: `auth.access_ttl`, 1h]
     #[arg(long, value_parser = humantime::parse_duration)]
     ttl: Option<Duration>,
     /// A further claim, its value in JSON or as plain text; may be repeated

@@ -11,7 +11,7 @@ use fanfare_accounts::{
 use super::accounts::{moment, with_accounts};
 use super::{CommandFailure, Global, Outcome, output, usage};
 
-/// How many users are read at once.
+/// The number of users that are read at once.
 const PAGE: u32 = 500;
 
 #[derive(Subcommand)]

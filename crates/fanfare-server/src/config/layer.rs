@@ -101,7 +101,7 @@ impl<'a> Reader<'a> {
             }
             _ => self.setting(key, key.kind(), found, line, path)?,
         };
-        self.merged.place(path, self.source.at(line));
+        self.merged.record_origin(path, self.source.at(line));
         if key.is_file_form {
             let of = path.strip_suffix(FILE_SUFFIX).unwrap_or(path).to_owned();
             let file = value.as_str().unwrap_or_default().into();
@@ -130,12 +130,12 @@ impl<'a> Reader<'a> {
     }
 
     fn tables(&mut self, key: &Key, items: &[Spanned<DeValue<'_>>], path: &str) -> Option<Value> {
-        self.merged.forget_inside(path);
+        self.merged.remove_origins_inside(path);
         let before = self.merged.problems.len();
         let mut tables = Vec::new();
         for (index, item) in items.iter().enumerate() {
             let (path, line) = (format!("{path}[{index}]"), self.line(item));
-            self.merged.place(&path, self.source.at(line));
+            self.merged.record_origin(&path, self.source.at(line));
             match item.get_ref() {
                 DeValue::Table(entries) => tables.push(self.whole_table(&key.inside(), entries, line, &path)),
                 found => {

@@ -92,7 +92,7 @@ impl Loaded {
 pub fn load(sources: &Sources, registry: Registry) -> Result<Loaded, ConfigErrors> {
     let schema = Schema::new(registry);
     let env = &sources.env;
-    let choice = profile::Choice::new(sources);
+    let choice = profile::ProfileChoice::new(sources);
     let named_file = sources.file.as_deref();
     let named_file = named_file.or_else(|| variable(env, "FANFARE_CONFIG").map(Path::new));
 

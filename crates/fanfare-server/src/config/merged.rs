@@ -22,16 +22,16 @@ pub(super) struct Merged {
 impl Merged {
     pub(super) fn set(&mut self, path: &str, value: Value, origin: Origin) {
         self.values.set(path, value);
-        self.place(path, origin);
+        self.record_origin(path, origin);
     }
 
     /// Records where the value of `path` was set: `listener`, `listener[0].bind`.
-    pub(super) fn place(&mut self, path: &str, origin: Origin) {
+    pub(super) fn record_origin(&mut self, path: &str, origin: Origin) {
         self.origins.0.insert(path.to_owned(), origin);
     }
 
-    /// Forgets the origins inside the tables of an earlier layer, which a later one replaces.
-    pub(super) fn forget_inside(&mut self, path: &str) {
+    /// Removes the origins inside the tables of an earlier layer, which a later one replaces.
+    pub(super) fn remove_origins_inside(&mut self, path: &str) {
         let inside = format!("{path}[");
         self.origins.0.retain(|key, _| !key.starts_with(&inside));
     }

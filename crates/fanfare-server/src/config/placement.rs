@@ -99,7 +99,7 @@ impl Placement {
     }
 
     /// Returns whether a listener with this address and these dialects already fits the variable.
-    pub(super) fn is_met(&self, bind: BindAddress, dialects: &[String]) -> bool {
+    pub(super) fn is_satisfied(&self, bind: BindAddress, dialects: &[String]) -> bool {
         if !dialects.iter().any(|name| name == self.dialect) {
             return true;
         }
@@ -111,46 +111,46 @@ impl Placement {
         }
     }
 
-    fn change(&self, place: &mut ProfileListener) {
-        let Some(at) = place.dialects.iter().position(|name| *name == self.dialect) else {
+    fn change(&self, listener: &mut ProfileListener) {
+        let Some(at) = listener.dialects.iter().position(|name| *name == self.dialect) else {
             return;
         };
-        let Ok(mut bind) = place.bind.parse::<BindAddress>() else {
+        let Ok(mut bind) = listener.bind.parse::<BindAddress>() else {
             return;
         };
         match self.effect {
             Effect::Enabled(true) => return,
             Effect::Enabled(false) => {
-                place.dialects.remove(at);
-                return place.regrouped_by.push(self.variable);
+                listener.dialects.remove(at);
+                return listener.regrouped_by.push(self.variable);
             }
             Effect::Port(port) => bind.port = port,
             Effect::Host(host) => bind.host = host,
         }
-        if bind.to_string() != place.bind {
-            place.bind = bind.to_string();
-            place.bound_by.push(self.variable);
+        if bind.to_string() != listener.bind {
+            listener.bind = bind.to_string();
+            listener.bound_by.push(self.variable);
         }
     }
 }
 
 /// Changes the listeners of a profile. A listener without dialects is removed. Listeners with equal addresses are
 /// merged, so that the check of paths reports a clash of their dialects.
-pub(super) fn apply(placements: &[Placement], places: Vec<ProfileListener>) -> Vec<ProfileListener> {
-    let mut joined: Vec<ProfileListener> = Vec::new();
-    for mut place in places {
+pub(super) fn apply(placements: &[Placement], listeners: Vec<ProfileListener>) -> Vec<ProfileListener> {
+    let mut merged: Vec<ProfileListener> = Vec::new();
+    for mut listener in listeners {
         for placement in placements {
-            placement.change(&mut place);
+            placement.change(&mut listener);
         }
-        if place.dialects.is_empty() && !place.regrouped_by.is_empty() {
+        if listener.dialects.is_empty() && !listener.regrouped_by.is_empty() {
             continue;
         }
-        match joined.iter_mut().find(|known| known.bind == place.bind) {
-            Some(known) => known.join(place),
-            None => joined.push(place),
+        match merged.iter_mut().find(|known| known.bind == listener.bind) {
+            Some(known) => known.merge(listener),
+            None => merged.push(listener),
         }
     }
-    joined
+    merged
 }
 
 /// Returns the variables that disable dialects, for the error if no dialect is left.
@@ -169,11 +169,11 @@ impl ProfileListener {
         }
     }
 
-    fn join(&mut self, other: Self) {
+    fn merge(&mut self, other: Self) {
         let new = |name: &&'static str| !self.dialects.contains(name);
         let dialects: Vec<_> = other.dialects.into_iter().filter(new).collect();
         self.dialects.extend(dialects);
-        // A variable that moved one of the two joined them.
+        // A variable that moved one of the two moved them together.
         let together = self.bound_by.iter().copied().chain(other.bound_by);
         let why: Vec<_> = together.chain(other.regrouped_by).collect();
         for variable in why {

@@ -69,7 +69,7 @@ fn by_profile(name: &str) -> Origin {
 }
 
 /// The chosen profile, and the dialects of `--dialect`.
-pub(super) struct Choice {
+pub(super) struct ProfileChoice {
     pub(super) profile: String,
     /// By `--dialect` or `FANFARE_DIALECTS`; empty for all dialects of the profile.
     dialects: Vec<String>,
@@ -77,7 +77,7 @@ pub(super) struct Choice {
     source: Origin,
 }
 
-impl Choice {
+impl ProfileChoice {
     pub(super) fn new(sources: &Sources) -> Self {
         let variable = |name| variable(&sources.env, name);
         let profile = sources.profile.as_deref().or_else(|| variable("FANFARE_PROFILE"));
@@ -121,7 +121,7 @@ pub(super) fn read(
     schema: &Schema,
     registry: Registry,
     placements: &[Placement],
-    choice: &Choice,
+    choice: &ProfileChoice,
     merged: &mut Merged,
 ) {
     let name = choice.profile.as_str();
@@ -149,27 +149,27 @@ pub(super) fn read(
             }
         }
     }
-    let places = match chosen.as_slice() {
+    let listeners = match chosen.as_slice() {
         [] => documented_listeners(registry),
         chosen => listeners(first_addresses(chosen.iter().copied())),
     };
-    let places = placement::apply(placements, places);
-    reader.toml("listener", &listener_tables(&places));
-    note_placements(merged, &places, placements);
+    let listeners = placement::apply(placements, listeners);
+    reader.toml("listener", &listener_tables(&listeners));
+    note_placements(merged, &listeners, placements);
 }
 
 /// Records which variables changed a listener.
-fn note_placements(merged: &mut Merged, places: &[ProfileListener], placements: &[Placement]) {
+fn note_placements(merged: &mut Merged, listeners: &[ProfileListener], placements: &[Placement]) {
     let by = |variables: &[&str]| Origin::Environment(variables.join(" and "));
-    for (index, place) in places.iter().enumerate() {
-        for (key, variables) in [("bind", &place.bound_by), ("dialects", &place.regrouped_by)] {
+    for (index, listener) in listeners.iter().enumerate() {
+        for (key, variables) in [("bind", &listener.bound_by), ("dialects", &listener.regrouped_by)] {
             if !variables.is_empty() {
-                merged.place(&format!("listener[{index}].{key}"), by(variables));
+                merged.record_origin(&format!("listener[{index}].{key}"), by(variables));
             }
         }
     }
-    if places.is_empty() {
-        merged.place("listener", by(&placement::switched_off(placements)));
+    if listeners.is_empty() {
+        merged.record_origin("listener", by(&placement::switched_off(placements)));
     }
 }
 
@@ -201,10 +201,14 @@ fn listeners(dialects: impl Iterator<Item = (&'static str, &'static str)>) -> Ve
 }
 
 /// Returns the listeners as TOML.
-pub(super) fn listener_tables(places: &[ProfileListener]) -> String {
-    let table =
-        |place: &ProfileListener| format!("{{ bind = {:?}, dialects = {:?} }}", place.bind, place.dialects);
-    format!("[{}]", places.iter().map(table).collect::<Vec<_>>().join(", "))
+pub(super) fn listener_tables(listeners: &[ProfileListener]) -> String {
+    let table = |listener: &ProfileListener| {
+        format!(
+            "{{ bind = {:?}, dialects = {:?} }}",
+            listener.bind, listener.dialects
+        )
+    };
+    format!("[{}]", listeners.iter().map(table).collect::<Vec<_>>().join(", "))
 }
 
 fn unknown(what: &str, name: &str, known: &[String]) -> String {

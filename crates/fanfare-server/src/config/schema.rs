@@ -98,7 +98,7 @@ impl Section<'_> {
 }
 
 impl Schema {
-    /// The settings of every build and those of these dialects.
+    /// Returns the settings of every build, and those of these dialects.
     pub(super) fn new(registry: Registry) -> Self {
         let mut schema = Self {
             registry,

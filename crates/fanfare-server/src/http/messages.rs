@@ -19,7 +19,7 @@ use super::{
     message_reader::MessageReader,
     reply::Reply,
 };
-use crate::messages::{self, Shown};
+use crate::messages::{self, MessageView};
 
 /// These routes' part of the `OpenAPI` document.
 #[derive(OpenApi)]
@@ -49,7 +49,7 @@ fn unwritable() -> AccountError {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct MessagePage {
-    #[schema(value_type = Vec<Shown<'static>>)]
+    #[schema(value_type = Vec<MessageView<'static>>)]
     messages: Vec<Box<RawValue>>,
     /// The cursor of the next page; null on the last.
     #[schema(required)]
@@ -133,7 +133,7 @@ impl Draft {
     operation_id = "sendMessage",
     request_body(content = inline(Draft), example = json!({ "content": "Hello", "recipientId": "bob" })),
     responses(
-        (status = 201, description = "Stored and published.", body = inline(Success<Shown<'static>>)),
+        (status = 201, description = "Stored and published.", body = inline(Success<MessageView<'static>>)),
         (status = 403, description = "The caller may not publish on the channel.", body = FailedError<'static>),
     ),
     security(("bearer" = [])),
@@ -166,7 +166,7 @@ pub(super) async fn create(call: RouteCall<'_>) -> Result<Reply, Failure> {
     });
     let fault = |_| AccountError::fault("a fault while a message was stored");
     let message = storing.await.map_err(fault)??;
-    let shown = messages::show(&message).ok_or_else(unwritable)?;
+    let shown = messages::to_json(&message).ok_or_else(unwritable)?;
     Ok(succeeded(StatusCode::CREATED, shown))
 }
 
@@ -194,7 +194,7 @@ pub(super) async fn list(call: RouteCall<'_>) -> Result<Reply, Failure> {
     let page = accounts
         .messages(&who.user, who.is_admin(), reader, limit, query.get("cursor"))
         .await?;
-    let shown: Option<Vec<_>> = page.messages.iter().map(messages::show).collect();
+    let shown: Option<Vec<_>> = page.messages.iter().map(messages::to_json).collect();
     let data = MessagePage {
         messages: shown.ok_or_else(unwritable)?,
         next_cursor: page.next_cursor,

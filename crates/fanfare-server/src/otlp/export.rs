@@ -22,15 +22,18 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::config::{Otlp, Secret};
+use crate::{
+    config::{Otlp, Secret},
+    outbound,
+};
 
 const BATCH: usize = 512;
-/// How long a span waits for others, to share a request with them.
+/// The time that a span waits for others, to share a request with them.
 const GATHER: Duration = Duration::from_millis(500);
-/// How long the server's end waits for the last spans.
+/// The time limit for the last spans at the server's end.
 const LAST_SPANS: Duration = Duration::from_secs(2);
 
-/// Where finished spans wait. Clones share it.
+/// The queue of finished spans. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Queue {
     spans: mpsc::Sender<SpanData>,
@@ -42,7 +45,7 @@ struct SpanCounts {
     exported: AtomicU64,
     /// The queue was full.
     dropped: AtomicU64,
-    /// The collector was away, slow, or refused them.
+    /// The collector was unavailable, slow, or refused them.
     failed: AtomicU64,
 }
 
@@ -128,12 +131,11 @@ pub(crate) fn exporter(settings: &Otlp) -> Result<Option<SpanExporter>, (&'stati
         let text = "expected texts such as \"Authorization: Bearer …\"";
         ("telemetry.otlp.headers", text.to_owned())
     })?;
-    let client = reqwest::Client::builder()
-        // As for the authorizer: the collector itself, by no detour.
+    let client = outbound::client()
+        // As for the authorizer, no third party may receive the requests.
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .timeout(settings.timeout)
-        .user_agent(concat!("fanfare/", env!("CARGO_PKG_VERSION")))
         .build()
         .map_err(|error| wrong(&error.without_url().to_string()))?;
     let exporter = SpanExporter::builder()
@@ -168,7 +170,7 @@ impl Sender {
         loop {
             tokio::select! {
                 received = waiting.recv_many(&mut batch, BATCH) => if received == 0 { return },
-                // An error means that the server has dropped everything: the same.
+                // An error means that the server has dropped the sender, which also ends the task.
                 _ = &mut stopped => break,
             }
             if batch.len() < BATCH {

@@ -63,7 +63,7 @@ pub(crate) fn start(settings: &Otlp, exporter: SpanExporter, node: Uuid) -> (Rec
 impl Recorder {
     /// Begins a span of `event` as a child of its `traceparent`, or of none; `None` if the trace is not sampled.
     fn begin(&self, event: &Event, access: &AccessControl, of: &Operation) -> Option<Span> {
-        let parent = event.traceparent.as_deref().and_then(parse);
+        let parent = event.traceparent.as_deref().and_then(parse_traceparent);
         let is_sampled = parent.as_ref().map_or_else(
             || of.may_begin_a_trace && rand::rng().random_range(0..1000) < self.traces_per_thousand,
             SpanContext::is_sampled,
@@ -118,10 +118,10 @@ const DELIVER: Operation = Operation {
 impl SpanRecorder for Recorder {
     fn publish(&self, event: &mut Event, access: &AccessControl) -> Option<EndSpan<Receipt>> {
         if event.traceparent.is_none() {
-            event.traceparent = event.metadata.as_ref().and_then(in_metadata);
+            event.traceparent = event.metadata.as_ref().and_then(traceparent_in);
         }
         let mut span = self.begin(event, access, &PUBLISH)?;
-        event.traceparent = Some(written(span.span_context()));
+        event.traceparent = Some(traceparent_of(span.span_context()));
         Some(Box::new(move |receipt: Receipt| {
             set_reach(&mut span, receipt.reach);
             span.set_attribute(KeyValue::new("fanfare.nodes", i64::from(receipt.nodes)));
@@ -164,7 +164,7 @@ fn destination(audience: &Audience, access: &AccessControl) -> (&'static str, Op
     }
 }
 
-fn in_metadata(metadata: &RawJson) -> Option<Box<str>> {
+fn traceparent_in(metadata: &RawJson) -> Option<Box<str>> {
     let text = metadata.as_str();
     if !text.contains(TRACEPARENT) {
         return None;
@@ -173,14 +173,14 @@ fn in_metadata(metadata: &RawJson) -> Option<Box<str>> {
     Event::traceparent_of(&string(fields.get(TRACEPARENT)?)?)
 }
 
-fn parse(traceparent: &str) -> Option<SpanContext> {
+fn parse_traceparent(traceparent: &str) -> Option<SpanContext> {
     let carrier = HashMap::from([(TRACEPARENT.to_owned(), traceparent.to_owned())]);
     let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &carrier);
     let parent = context.span().span_context().clone();
     parent.is_valid().then_some(parent)
 }
 
-fn written(context: &SpanContext) -> Box<str> {
+fn traceparent_of(context: &SpanContext) -> Box<str> {
     let flags = context.trace_flags() & TraceFlags::SAMPLED;
     format!("00-{}-{}-{:02x}", context.trace_id(), context.span_id(), flags).into()
 }
@@ -191,23 +191,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_traceparent_goes_there_and_back() {
+    fn a_traceparent_is_parsed_and_written() {
         let text = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        assert_eq!(&*written(&parse(text).unwrap()), text);
-        assert!(!parse(&text.replace("-01", "-00")).unwrap().is_sampled());
+        assert_eq!(&*traceparent_of(&parse_traceparent(text).unwrap()), text);
+        assert!(
+            !parse_traceparent(&text.replace("-01", "-00"))
+                .unwrap()
+                .is_sampled()
+        );
         for bad in [
             "",
             "x",
             "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
             &text[..52],
         ] {
-            assert!(parse(bad).is_none(), "{bad}");
+            assert!(parse_traceparent(bad).is_none(), "{bad}");
         }
     }
 
     #[test]
-    fn metadata_may_hold_one() {
-        let of = |text: &str| in_metadata(&RawJson::parse(&text.as_bytes().to_vec().into()).unwrap());
+    fn a_traceparent_may_be_in_metadata() {
+        let of = |text: &str| traceparent_in(&RawJson::parse(&text.as_bytes().to_vec().into()).unwrap());
         assert_eq!(of(r#"{"traceparent": "00-a"}"#).as_deref(), Some("00-a"));
         for none in [r#"{"traceparent": 1}"#, r#"{"a": "traceparent"}"#, "{}"] {
             assert_eq!(of(none), None, "{none}");

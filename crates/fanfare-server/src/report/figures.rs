@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::problems::Occurrences;
 use crate::upkeep::Upkeep;
 
-/// How long the broker may take to answer: the node that asks waits a second for all reports.
+/// The time limit for the broker's answer: the requesting node waits a second for all reports.
 const BROKER_PATIENCE: Duration = Duration::from_millis(500);
 
 /// One node's figures.
@@ -30,7 +30,7 @@ pub(crate) struct NodeFigures {
     pub(crate) host: Option<String>,
     pub(crate) version: String,
     pub(crate) uptime_seconds: u64,
-    /// When these figures were taken, in milliseconds of Unix time.
+    /// The time of these figures, in milliseconds of Unix time.
     pub(crate) time_ms: u64,
     pub(crate) shards: usize,
     pub(crate) draining: bool,
@@ -54,7 +54,7 @@ pub(crate) struct NodeFigures {
     pub(crate) broker: LinkFigures,
     #[schema(inline)]
     pub(crate) database: DatabaseFigures,
-    /// When the certificate of each listener with TLS ends, in seconds of Unix time; null while ACME has issued none.
+    /// The end of each TLS listener's certificate, in seconds of Unix time; null while ACME has issued none.
     pub(crate) certificates: BTreeMap<String, Option<u64>>,
     /// Whether the last reload was refused, so that earlier settings are in force.
     pub(crate) reload_refused: bool,
@@ -115,13 +115,13 @@ pub(crate) struct DeliveryBucket {
 pub(crate) struct LinkFigures {
     /// `embedded`, `connected`, or `disconnected`.
     pub(crate) status: String,
-    /// How long the broker took to answer, measured for this answer; null if it is embedded or did not answer.
+    /// The broker's response time, measured for this answer; null if it is embedded or did not answer.
     #[schema(required)]
     pub(crate) round_trip_ms: Option<f64>,
-    /// Why it is disconnected.
+    /// The reason why it is disconnected.
     #[schema(required)]
     pub(crate) error: Option<String>,
-    /// How often the connection was opened again.
+    /// The number of reconnects since the start.
     pub(crate) reconnects: u64,
     /// The number of other nodes: live, and missing.
     pub(crate) peers: BTreeMap<String, u64>,
@@ -133,7 +133,7 @@ pub(crate) struct LinkFigures {
 pub(crate) struct DatabaseFigures {
     /// `up` or `down`.
     pub(crate) status: String,
-    /// Why it is down.
+    /// The reason why it is down.
     #[schema(required)]
     pub(crate) error: Option<String>,
 }

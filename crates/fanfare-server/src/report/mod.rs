@@ -67,7 +67,7 @@ impl NodeReport {
         let this = self.clone();
         tokio::spawn(async move {
             while let Some(node) = this.node.upgrade() {
-                keep(
+                add_sample(
                     &mut locked(&this.samples),
                     problems::counts(&node, &this.accounts),
                 );
@@ -84,7 +84,7 @@ impl NodeReport {
 }
 
 /// Adds a sample, and drops the oldest if there are enough.
-fn keep(samples: &mut VecDeque<ProblemCounts>, latest: ProblemCounts) {
+fn add_sample(samples: &mut VecDeque<ProblemCounts>, latest: ProblemCounts) {
     if samples.len() == SAMPLES {
         samples.pop_front();
     }
@@ -113,10 +113,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_looks_of_ten_minutes_are_kept() {
+    fn the_samples_of_ten_minutes_are_kept() {
         let mut samples = VecDeque::new();
         for count in 0..100u64 {
-            keep(
+            add_sample(
                 &mut samples,
                 ProblemCounts::from([("accept_errors".to_owned(), count)]),
             );

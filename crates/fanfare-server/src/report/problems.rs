@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_there_once_and_each_reason_is_one_of_the_servers() {
+    fn names_are_unique_and_each_reason_is_one_of_the_servers() {
         let names: HashSet<_> = KINDS.iter().map(|kind| kind.name).collect();
         assert_eq!(names.len(), KINDS.len());
         let refusals: Vec<_> = Refusal::ALL.iter().map(|refusal| refusal.label()).collect();
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_up_lately_is_told_from_the_rest() {
+    fn recent_occurrences_are_counted_separately() {
         let counts = |list: &[(&str, u64)]| {
             list.iter()
                 .map(|(name, count)| ((*name).to_owned(), *count))

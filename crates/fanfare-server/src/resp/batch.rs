@@ -1,4 +1,4 @@
-//! The publications of one read: published together, each answered at its place among the replies.
+//! The publications of one read: published together, each with its reply in order.
 
 use std::time::SystemTime;
 
@@ -9,8 +9,8 @@ use super::{
     writer::{Protocol, Writer},
 };
 
-struct Due {
-    /// The offset of its answer in the replies.
+struct PendingReply {
+    /// Its offset in the replies.
     at: usize,
     events: usize,
 }
@@ -18,7 +18,7 @@ struct Due {
 pub(super) struct Batch {
     pub(super) now: SystemTime,
     events: Vec<Event>,
-    due: Vec<Due>,
+    pending: Vec<PendingReply>,
 }
 
 impl Batch {
@@ -26,26 +26,26 @@ impl Batch {
         Self {
             now: SystemTime::now(),
             events: Vec::new(),
-            due: Vec::new(),
+            pending: Vec::new(),
         }
     }
 
-    /// Lets `read` add the events of one `PUBLISH`, whose answer belongs at `at` in the replies, even if `read` fails.
+    /// Adds the events of one `PUBLISH`, which `read` appends. Its reply belongs at `at` in the replies, even if `read` fails.
     pub(super) fn add<T>(&mut self, at: usize, read: impl FnOnce(&mut Vec<Event>) -> T) -> T {
         let before = self.events.len();
         let done = read(&mut self.events);
         let events = self.events.len() - before;
-        self.due.push(Due { at, events });
+        self.pending.push(PendingReply { at, events });
         done
     }
 
     pub(super) fn len(&self) -> usize {
-        self.events.len().max(self.due.len())
+        self.events.len().max(self.pending.len())
     }
 
-    /// Publishes all and writes the answers to their places in `writer`.
-    pub(super) async fn settle(&mut self, host: &dyn Host, writer: &mut Writer) {
-        if self.due.is_empty() {
+    /// Publishes all events, and inserts the replies into those of `writer`.
+    pub(super) async fn publish(&mut self, host: &dyn Host, writer: &mut Writer) {
+        if self.pending.is_empty() {
             return;
         }
         let events = std::mem::take(&mut self.events);
@@ -54,30 +54,30 @@ impl Batch {
         } else {
             host.publish(events).await
         };
-        weave(&self.due, &receipts, writer);
-        self.due.clear();
+        insert_replies(&self.pending, &receipts, writer);
+        self.pending.clear();
     }
 
     pub(super) fn shrink(&mut self) {
-        self.due = Vec::new();
+        self.pending = Vec::new();
     }
 }
 
-/// Inserts each answer into the replies: the number of connections that the publication's events reached.
-fn weave(due: &[Due], receipts: &[Receipt], writer: &mut Writer) {
+/// Inserts each reply: the number of connections that the publication's events reached.
+fn insert_replies(pending: &[PendingReply], receipts: &[Receipt], writer: &mut Writer) {
     let replies = &writer.out;
-    let mut woven = Writer {
-        out: Vec::with_capacity(replies.len() + due.len() * 6),
+    let mut merged = Writer {
+        out: Vec::with_capacity(replies.len() + pending.len() * 6),
         protocol: Protocol::default(),
     };
     let mut counts = receipts.iter().map(|receipt| receipt.reach.queued);
     let mut copied = 0;
-    for answer in due {
-        woven.out.extend_from_slice(&replies[copied..answer.at]);
-        copied = answer.at;
-        let reached: u64 = counts.by_ref().take(answer.events).sum();
-        woven.integer(reached);
+    for reply in pending {
+        merged.out.extend_from_slice(&replies[copied..reply.at]);
+        copied = reply.at;
+        let reached: u64 = counts.by_ref().take(reply.events).sum();
+        merged.integer(reached);
     }
-    woven.out.extend_from_slice(&replies[copied..]);
-    writer.out = woven.out;
+    merged.out.extend_from_slice(&replies[copied..]);
+    writer.out = merged.out;
 }

@@ -1,4 +1,4 @@
-//! Runs one connection of the door: reads, has its session carry out the commands, publishes, and replies.
+//! Runs one connection of the door: reads, runs the commands in its session, publishes, and replies.
 
 use std::{
     future::Future,
@@ -24,12 +24,12 @@ use super::{
 };
 use crate::parsing;
 
-/// With so many bytes of replies, or so many publications, both are sent before the next command.
+/// The bytes of replies, and the number of publications, at which both are sent before the next command.
 const FULL_REPLIES: usize = 256 * 1024;
 const FULL_BATCH: usize = 4096;
 
-/// Serves one connection until it ends, misbehaves, or `shutdown` resolves; commands that arrived whole before that are
-/// carried out. The caller sets `TCP_NODELAY` and keeps the number of connections in bounds.
+/// Serves one connection until it ends, violates the protocol, or `shutdown` resolves; complete commands that arrived before
+/// are run. The caller sets `TCP_NODELAY` and limits the number of connections.
 pub async fn serve<S>(stream: S, peer: SocketAddr, door: &RedisDoor, shutdown: impl Future<Output = ()>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -57,7 +57,7 @@ struct DoorConnection<'a, S> {
     half_sent: Option<Instant>,
 }
 
-enum Woken {
+enum WakeReason {
     Read(io::Result<usize>),
     Late,
     Shutdown,
@@ -67,8 +67,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> DoorConnection<'_, S> {
     async fn run(&mut self, mut shutdown: Pin<&mut impl Future<Output = ()>>) -> io::Result<()> {
         loop {
             match self.wait(shutdown.as_mut()).await {
-                Woken::Read(Ok(0)) | Woken::Late | Woken::Shutdown => return self.wire.close().await,
-                Woken::Read(result) => result?,
+                WakeReason::Read(Ok(0)) | WakeReason::Late | WakeReason::Shutdown => {
+                    return self.wire.close().await;
+                }
+                WakeReason::Read(result) => result?,
             };
             let closing = self.process().await?;
             // A publisher that sends as fast as it can must not slow down the others.
@@ -81,8 +83,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> DoorConnection<'_, S> {
         }
     }
 
-    /// Waits for more from the peer, until a deadline or the shutdown.
-    async fn wait(&mut self, shutdown: Pin<&mut impl Future<Output = ()>>) -> Woken {
+    /// Waits for the next bytes, a deadline or the shutdown.
+    async fn wait(&mut self, shutdown: Pin<&mut impl Future<Output = ()>>) -> WakeReason {
         let deadlines = [self.half_sent, self.session.login_deadline];
         let late = async {
             match deadlines.into_iter().flatten().min() {
@@ -90,22 +92,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> DoorConnection<'_, S> {
                 None => std::future::pending().await,
             }
         };
-        // Requests kept for a transaction are slices of the read buffer. Giving a hardly used buffer back between
-        // them would leave each holding one of its own.
+        // Requests kept for a transaction are slices of the read buffer. If it were released between them, each would keep
+        // a whole buffer alive.
         let keep_buffer = self.session.transaction.is_some();
         tokio::select! {
             biased;
-            () = shutdown => Woken::Shutdown,
-            read = self.wire.fill(keep_buffer) => Woken::Read(read),
-            () = late => Woken::Late,
+            () = shutdown => WakeReason::Shutdown,
+            read = self.wire.fill(keep_buffer) => WakeReason::Read(read),
+            () = late => WakeReason::Late,
         }
     }
 
-    /// Runs and answers every command that has arrived completely.
+    /// Runs every command that has arrived completely, and replies.
     async fn process(&mut self) -> io::Result<Option<Closing>> {
         self.session.batch.now = SystemTime::now();
         let mut any = false;
-        self.session.judge();
+        self.session.check_login();
         while self.session.closing.is_none() {
             let limits = self.door.limits(self.session.logged_in());
             match self.reader.next(&mut self.wire.buffer, limits) {
@@ -113,7 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> DoorConnection<'_, S> {
                 Ok(Some(request)) => {
                     any = true;
                     let permitted = commands::permitted(&self.session, &request);
-                    self.session.take(request, permitted);
+                    self.session.handle(request, permitted);
                     self.parse_large().await?;
                     self.transaction().await?;
                 }
@@ -152,7 +154,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> DoorConnection<'_, S> {
             wire::parse_message(publication.arg(1), message, now, &mut events).map(|()| events)
         });
         let parsed = parsing.await;
-        self.session.judge(); // keys may have changed meanwhile
+        self.session.check_login(); // keys may have changed meanwhile
         self.session
             .add(|events| parsed.map(|parsed| events.extend(parsed)));
         Ok(())
@@ -174,14 +176,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> DoorConnection<'_, S> {
         let full = self.session.writer.out.len() >= FULL_REPLIES || self.session.batch.len() >= FULL_BATCH;
         if full {
             self.flush().await?;
-            self.session.judge(); // keys may have changed meanwhile
+            self.session.check_login(); // keys may have changed meanwhile
         }
         Ok(())
     }
 
     async fn flush(&mut self) -> io::Result<()> {
         let Session { batch, writer, .. } = &mut self.session;
-        batch.settle(&*self.door.options.host, writer).await;
+        batch.publish(&*self.door.options.host, writer).await;
         self.session.count();
         let writer = &mut self.session.writer;
         if !writer.out.is_empty() {

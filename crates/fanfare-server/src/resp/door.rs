@@ -20,7 +20,7 @@ pub const MAX_CLIENTS: &[u8] = b"-ERR max number of clients reached\r\n";
 
 /// The port to the rest of the server.
 pub trait Host: Send + Sync {
-    /// Publishes `events`, each by itself, and returns a receipt for each.
+    /// Publishes `events`, and returns a receipt for each.
     fn publish(&self, events: Vec<Event>) -> BoxFuture<'_, Vec<Receipt>>;
 
     /// Counts publications that arrived, malformed ones included.
@@ -32,31 +32,31 @@ pub trait Host: Send + Sync {
     /// Returns the audiences with a listener, in no order.
     fn audiences(&self) -> Vec<Audience>;
 
-    /// Returns how many connections may receive what is published on the Redis channel `channel`.
+    /// Returns the number of connections that may receive events on the Redis channel `channel`.
     fn listeners(&self, channel: &str) -> u64;
 
     /// Returns the number of different patterns with a subscriber.
     fn patterns(&self) -> u64;
 
     /// Returns whether keys besides [`Login::keys`] exist, existed or may exist, so that a client without a secret is
-    /// refused. The door asks for each command.
+    /// refused. The door calls it for each command.
     fn needs_key(&self) -> bool;
 
     /// Returns whether `secret` is such a key, and may publish.
     fn holds_key(&self, secret: &[u8]) -> bool;
 }
 
-/// How publishers log in; a reload replaces it.
+/// The secrets of publishers, and the time limit of a login. A reload replaces them.
 pub struct Login {
-    /// The password, which goes with the user name `default` or none.
+    /// The password, for the user name `default` or none.
     pub password: Credentials,
-    /// API keys, which go with any user name.
+    /// API keys, for any user name.
     pub keys: Credentials,
-    /// How long a connection may take to log in, if a login is required.
+    /// The time limit of a login, if one is required.
     pub timeout: Duration,
 }
 
-/// How long a command may be on its way, and how long a reply may wait to be taken.
+/// The time limit of a command to arrive, and of a reply to be read.
 pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The options of a door.

@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 
-use super::request::{Places, ProtocolError, Request};
+use super::request::{ArgumentRanges, ProtocolError, Request};
 
 /// Splits `line` (with or without the `\r` of its end) into at most `max_args`; returns `None` if it is empty.
 pub(super) fn split(line: &[u8], max_args: usize) -> Result<Option<Request>, ProtocolError> {
     let mut text = Vec::with_capacity(line.len());
-    let mut places = Places::new();
+    let mut ranges = ArgumentRanges::new();
     let mut rest = line;
     loop {
         while let [first, tail @ ..] = rest
@@ -18,16 +18,16 @@ pub(super) fn split(line: &[u8], max_args: usize) -> Result<Option<Request>, Pro
         if rest.is_empty() {
             break;
         }
-        if places.len() == max_args {
+        if ranges.len() == max_args {
             return Err(ProtocolError::EndlessInline);
         }
         let begin = text.len();
         rest = argument(rest, &mut text)?;
-        places.push(begin..text.len());
+        ranges.push(begin..text.len());
     }
-    Ok((!places.is_empty()).then(|| Request {
+    Ok((!ranges.is_empty()).then(|| Request {
         bytes: Bytes::from(text),
-        places,
+        ranges,
         inline: true,
     }))
 }
@@ -68,7 +68,7 @@ fn quoted<'a>(mut rest: &'a [u8], quote: u8, text: &mut Vec<u8>) -> Result<&'a [
     }
 }
 
-/// Returns the byte that stands behind a backslash, and what follows it.
+/// Returns the byte of the escape behind a backslash, and the text behind it.
 fn unescaped(escaped: &[u8]) -> (u8, &[u8]) {
     let digit = |at: usize| char::from(*escaped.get(at)?).to_digit(16);
     if escaped[0] == b'x'

@@ -1,8 +1,8 @@
 //! The Redis-protocol door: `redis-cli`, go-redis, redis-py and ioredis publish here without a Redis server.
 //!
-//! It understands the publishing part of the protocol in both its versions. [`reader`] turns bytes into requests,
-//! [`writer`] replies into bytes; neither does I/O. A [`RedisDoor`] holds what all connections share, and [`serve`] runs
-//! one of them. The publications of one read go to the broker together, and its replies go out together.
+//! It understands the publishing part of the protocol in both its versions. [`reader`] parses bytes into requests, [`writer`]
+//! writes replies as bytes; neither does I/O. A [`RedisDoor`] has the state that all connections share, and [`serve`] runs one
+//! connection. The publications of one read are published together, and its replies are sent together.
 
 mod batch;
 mod commands;

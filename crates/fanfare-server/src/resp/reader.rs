@@ -9,7 +9,7 @@ use bytes::{Buf, BytesMut};
 use memchr::memchr;
 
 pub use super::request::{ProtocolError, Request};
-use super::{inline, request::Places};
+use super::{inline, request::ArgumentRanges};
 
 /// The longest inline command, in bytes without its line end.
 pub const MAX_INLINE: usize = 64 * 1024;
@@ -27,7 +27,7 @@ pub struct RequestLimits {
     pub max_args: usize,
     /// The longest argument, in bytes.
     pub max_bulk: usize,
-    /// All of a request together, in bytes on the wire.
+    /// The longest request, in bytes on the wire.
     pub max_request: usize,
     /// Whether these are the limits before a login; the errors name them.
     pub before_login: bool,
@@ -62,7 +62,7 @@ pub struct RequestReader {
     at: usize,
     /// The buffer was searched for a line end up to this offset.
     searched: usize,
-    places: Places,
+    ranges: ArgumentRanges,
 }
 
 impl RequestReader {
@@ -106,12 +106,12 @@ impl RequestReader {
         self.searched = 0;
         Ok(Some(Request {
             bytes: buffer.split_to(std::mem::take(&mut self.at)).freeze(),
-            places: std::mem::take(&mut self.places),
+            ranges: std::mem::take(&mut self.ranges),
             inline: false,
         }))
     }
 
-    /// Reads `*count`. Skips empty requests; returns false if the line is incomplete.
+    /// Reads `*count`, and skips an empty request. Returns `false` if the line is incomplete.
     fn begin(&mut self, buffer: &mut BytesMut, limits: &RequestLimits) -> Result<bool, ProtocolError> {
         let header = self.header(buffer, ProtocolError::EndlessCount, ProtocolError::BadCount);
         let Some(count) = header? else {
@@ -156,7 +156,7 @@ impl RequestReader {
         if line_end != b"\r\n" {
             return Err(ProtocolError::BadLength);
         }
-        self.places.push(self.at..end);
+        self.ranges.push(self.at..end);
         self.bulk = None;
         self.at = end + 2;
         self.searched = self.at;
@@ -189,8 +189,8 @@ impl RequestReader {
         Ok(Some(length))
     }
 
-    /// The number in the line `*…` or `$…` that begins at `at`; `None` if the line is incomplete. The errors are for a line that is
-    /// too long, and for one without a number.
+    /// Returns the number in the line `*…` or `$…` that begins at `at`; `None` if the line is incomplete. The errors are for a
+    /// line that is too long, and for one without a number.
     fn header(
         &mut self,
         buffer: &BytesMut,
@@ -206,8 +206,8 @@ impl RequestReader {
         }
     }
 
-    /// The number in a line that begins at `at`, if it is short and has arrived whole: nearly every line, and a third of the cost of
-    /// [`Self::line`] and [`header`]. `searched` is then where the next thing begins.
+    /// Returns the number in a line that begins at `at`, if it is short and has arrived whole, as nearly every line has. Costs a
+    /// third of [`Self::line`] and [`header`]. `searched` is then the offset behind the line.
     fn short_header(&mut self, buffer: &BytesMut) -> Option<i64> {
         let line = buffer.get(self.at + 1..)?;
         let (mut number, mut digits) = (0, 0);
@@ -225,7 +225,7 @@ impl RequestReader {
         Some(number)
     }
 
-    /// The line that begins at `at`, without its `\n`; after it, `searched` is where the next thing begins.
+    /// Returns the line that begins at `at`, without its `\n`; `searched` is then the offset behind it.
     fn line(
         &mut self,
         buffer: &BytesMut,
@@ -255,19 +255,8 @@ fn header(line: &[u8]) -> Option<i64> {
 
 /// Reads a decimal number in its one spelling: no plus sign, no leading zeros, nothing around it.
 pub(super) fn number(text: &[u8]) -> Option<i64> {
-    let (digits, sign) = match text {
-        [b'-', digits @ ..] => (digits, -1),
-        digits => (digits, 1),
-    };
-    match digits {
-        [] => return None,
-        [b'0', ..] if text.len() > 1 => return None,
-        _ => {}
-    }
-    digits.iter().try_fold(0i64, |value, digit| {
-        let digit = digit.is_ascii_digit().then(|| i64::from(digit - b'0') * sign)?;
-        value.checked_mul(10)?.checked_add(digit)
-    })
+    let number: i64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    (itoa::Buffer::new().format(number).as_bytes() == text).then_some(number)
 }
 
 #[cfg(test)]

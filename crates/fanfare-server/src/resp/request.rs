@@ -20,7 +20,7 @@ pub enum ProtocolError {
     /// A longer argument than a client may send before it logs in.
     #[error("unauthenticated bulk length")]
     LengthBeforeLogin,
-    /// An argument that is not a bulk string; holds what it began with.
+    /// An argument that is not a bulk string, with its first byte.
     #[error("expected '$', got '{}'", .0.escape_ascii())]
     NoDollar(u8),
     /// `*` and no line end for too long.
@@ -35,7 +35,7 @@ pub enum ProtocolError {
     /// An inline command with a quote that nothing closes.
     #[error("unbalanced quotes in request")]
     UnbalancedQuotes,
-    /// Each argument is within its limit but all together are too long.
+    /// Each argument is within its limit, but all together are too long.
     #[error("too big request")]
     TooBig,
     /// The peer speaks TLS.
@@ -43,14 +43,14 @@ pub enum ProtocolError {
     Tls,
 }
 
-/// The arguments' places; most requests here have three.
-pub(super) type Places = SmallVec<[Range<usize>; 4]>;
+/// The arguments' ranges; most requests here have three.
+pub(super) type ArgumentRanges = SmallVec<[Range<usize>; 4]>;
 
 /// One request: a command's name and its arguments. Has at least one argument.
 #[derive(Clone)]
 pub struct Request {
     pub(super) bytes: Bytes,
-    pub(super) places: Places,
+    pub(super) ranges: ArgumentRanges,
     pub(super) inline: bool,
 }
 
@@ -59,12 +59,12 @@ pub struct Request {
 impl Request {
     /// Returns the number of arguments, the command's name included.
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.ranges.len()
     }
 
     /// Returns the argument at `index` (0 is the command's name), if there is one.
     pub fn get(&self, index: usize) -> Option<&[u8]> {
-        self.bytes.get(self.places.get(index)?.clone())
+        self.bytes.get(self.ranges.get(index)?.clone())
     }
 
     /// Returns the argument at `index`; an empty one if there is none.
@@ -74,13 +74,13 @@ impl Request {
 
     /// Returns the argument at `index` as a part of the request's bytes, without a copy; an empty one if there is none.
     pub fn slice(&self, index: usize) -> Bytes {
-        self.places
+        self.ranges
             .get(index)
-            .map(|place| self.bytes.slice(place.clone()))
+            .map(|range| self.bytes.slice(range.clone()))
             .unwrap_or_default()
     }
 
-    /// The arguments from `first` on.
+    /// Returns the arguments from `first` on.
     pub fn args(&self, first: usize) -> impl Iterator<Item = &[u8]> {
         (first..self.len()).map(|index| self.arg(index))
     }
@@ -97,7 +97,7 @@ impl Request {
 }
 
 impl fmt::Debug for Request {
-    /// Prints the sizes alone: arguments may be passwords and messages.
+    /// Prints only the sizes: arguments may be passwords and messages.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Request({} arguments, {} bytes)", self.len(), self.size())
     }

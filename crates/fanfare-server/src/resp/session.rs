@@ -31,7 +31,7 @@ pub(super) type RefusedCommand = Cow<'static, str>;
 pub(super) struct Spec {
     /// In lower case; a subcommand's has its container's in front, as in `client|id`.
     pub(super) name: &'static str,
-    /// How many arguments, the command's name included; negative if there may be more.
+    /// The number of arguments, the command's name included; negative if there may be more.
     pub(super) arity: i64,
     pub(super) flags: &'static [&'static str],
     pub(super) summary: &'static str,
@@ -39,7 +39,7 @@ pub(super) struct Spec {
     /// Its arguments, as its help shows them.
     pub(super) arguments: &'static str,
     pub(super) subcommands: &'static [Spec],
-    /// Works at once even between `MULTI` and `EXEC`.
+    /// Runs at once even between `MULTI` and `EXEC`.
     pub(super) immediate: bool,
     /// Writes exactly one reply, or leaves it to the batch.
     pub(super) run: fn(&mut Session<'_>, &Request),
@@ -54,7 +54,7 @@ impl Spec {
         self.name.rsplit('|').next().unwrap_or(self.name)
     }
 
-    /// The one of `all` that is called `name`, in any case.
+    /// Returns the one of `all` that has this name, in any case.
     pub(super) fn named(all: &'static [Self], name: &[u8]) -> Option<&'static Self> {
         // Most are no subcommands, and their whole name is their own.
         let is_named = |own: &str| name.eq_ignore_ascii_case(own.as_bytes());
@@ -81,7 +81,7 @@ pub(super) struct Transaction {
     pub(super) queued: Vec<(&'static Spec, Request)>,
     bytes: usize,
     /// A command could not be queued, so `EXEC` runs none of them.
-    spoilt: bool,
+    failed: bool,
 }
 
 #[derive(Default)]
@@ -103,10 +103,10 @@ pub(super) struct Session<'a> {
     pub(super) closing: Option<Closing>,
     /// The time at which a peer without a login is closed; `None` after its login.
     pub(super) login_deadline: Option<Instant>,
-    /// The client has sent a valid secret. Without one it may publish as long as no key is needed.
+    /// Whether the client has sent a valid secret. Without one it may publish as long as no key is needed.
     authenticated: bool,
     /// The secret that was sent when none was needed: possibly a key that was just created and is not known here yet.
-    unneeded: Option<Box<[u8]>>,
+    early_secret: Option<Box<[u8]>>,
     failures: u32,
     pub(super) transaction: Option<Transaction>,
     /// The commands of the transaction that `EXEC` committed.
@@ -132,7 +132,7 @@ impl<'a> Session<'a> {
             closing: None,
             login_deadline: None,
             authenticated: false,
-            unneeded: None,
+            early_secret: None,
             failures: 0,
             transaction: None,
             executing: Vec::new(),
@@ -140,13 +140,13 @@ impl<'a> Session<'a> {
             commands: 0,
             publications: 0,
         };
-        session.judge();
+        session.check_login();
         session
     }
 
-    /// Carries out `request` by the command in `permitted`, or queues it while a transaction is open. `EXEC` moves the queued commands to
-    /// [`Session::executing`].
-    pub(super) fn take(&mut self, request: Request, permitted: Result<&'static Spec, RefusedCommand>) {
+    /// Runs `request` by the command in `permitted`, or queues it while a transaction is open. `EXEC` moves the queued commands
+    /// to [`Session::executing`].
+    pub(super) fn handle(&mut self, request: Request, permitted: Result<&'static Spec, RefusedCommand>) {
         if speaks_http(&request) {
             self.warn_unwelcome("HTTP on the Redis-protocol door: connection dropped");
             self.closing = Some(Closing::AtOnce);
@@ -157,7 +157,7 @@ impl<'a> Session<'a> {
             Err(error) => {
                 self.writer.error(&error);
                 if let Some(transaction) = &mut self.transaction {
-                    transaction.spoilt = true;
+                    transaction.failed = true;
                 }
                 return;
             }
@@ -169,7 +169,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Carries out a command that was found to be legal.
+    /// Runs a permitted command.
     pub(super) fn run(&mut self, spec: &Spec, request: &Request) {
         self.commands += 1;
         (spec.run)(self, request);
@@ -181,7 +181,7 @@ impl<'a> Session<'a> {
         };
         transaction.bytes += request.size();
         if transaction.queued.len() >= MAX_QUEUED || transaction.bytes > 2 * self.door.options.max_message {
-            transaction.spoilt = true;
+            transaction.failed = true;
             transaction.queued = Vec::new();
             self.writer.error("ERR too much in one transaction");
         } else {
@@ -202,7 +202,7 @@ impl<'a> Session<'a> {
     pub(super) fn execute(&mut self) {
         match self.transaction.take() {
             None => self.writer.error("ERR EXEC without MULTI"),
-            Some(transaction) if transaction.spoilt => {
+            Some(transaction) if transaction.failed => {
                 self.writer
                     .error("EXECABORT Transaction discarded because of previous errors.");
             }
@@ -230,7 +230,7 @@ impl<'a> Session<'a> {
         let is_password = self.door.holds_password(secret);
         if open || self.door.holds_key(secret) || is_password && user == DEFAULT_USER {
             self.authenticated = !open;
-            self.unneeded = (open && secret.len() <= MAX_KEPT_SECRET).then(|| secret.into());
+            self.early_secret = (open && secret.len() <= MAX_KEPT_SECRET).then(|| secret.into());
             self.login_deadline = None;
             self.failures = 0;
             return true;
@@ -254,12 +254,12 @@ impl<'a> Session<'a> {
         self.names.name = Box::default();
         self.database = 0;
         self.writer.protocol = Protocol::default();
-        (self.authenticated, self.unneeded) = (false, None);
-        self.judge();
+        (self.authenticated, self.early_secret) = (false, None);
+        self.check_login();
     }
 
     /// Decides whether a peer that has sent no secret may publish, which the first API key changes.
-    pub(super) fn judge(&mut self) {
+    pub(super) fn check_login(&mut self) {
         if self.authenticated {
             return;
         }
@@ -267,8 +267,8 @@ impl<'a> Session<'a> {
             self.login_deadline = None;
             return;
         }
-        let unneeded = self.unneeded.take();
-        if unneeded.is_some_and(|secret| self.door.holds_key(&secret)) {
+        let early_secret = self.early_secret.take();
+        if early_secret.is_some_and(|secret| self.door.holds_key(&secret)) {
             self.authenticated = true;
             self.login_deadline = None;
         } else if self.login_deadline.is_none() {
@@ -287,7 +287,7 @@ impl<'a> Session<'a> {
         self.add(|events| wire::parse_message(request.arg(1), &request.slice(2), now, events));
     }
 
-    /// Lets `read` add the events of a `PUBLISH` to the batch.
+    /// Adds the events of a `PUBLISH`, which `read` appends, to the batch.
     pub(super) fn add(&mut self, read: impl FnOnce(&mut Vec<Event>) -> Result<(), Rejected>) {
         if let Err(reason) = self.batch.add(self.writer.out.len(), read) {
             // Its publisher gets 0, as for a message without subscribers on Redis.
@@ -299,7 +299,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Adds what this connection counted to the door's counters.
+    /// Adds this connection's counts to the door's counters.
     pub(super) fn count(&mut self) {
         let RedisDoor { stats, options, .. } = self.door;
         let commands = std::mem::take(&mut self.commands);
@@ -321,7 +321,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Logs that this peer should not be here, unless such lines come too fast.
+    /// Logs a warning about this peer, at most one in a while.
     pub(super) fn warn_unwelcome(&self, what: &'static str) {
         if let Some(held_back) = self.door.unwelcome.pass() {
             tracing::warn!(peer = %self.peer, held_back, "{what}");
@@ -329,8 +329,8 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Returns whether a browser or another HTTP client sent `request`. A web page can make a browser connect to the
-/// loopback interface and have it send lines of its choice, so such a connection must not get to its second line.
+/// Returns whether a browser or another HTTP client sent `request`. A web page can make a browser connect to the loopback
+/// interface and send any lines, so such a connection ends at its first line.
 fn speaks_http(request: &Request) -> bool {
     let name = request.arg(0);
     name.eq_ignore_ascii_case(b"post")

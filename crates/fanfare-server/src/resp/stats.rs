@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// The door's counters. All but `connected` only ever grow.
+/// The door's counters. All except `connected` only grow.
 #[derive(Debug, Default)]
 pub(super) struct Stats {
     /// Open connections.

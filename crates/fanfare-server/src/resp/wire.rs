@@ -13,15 +13,15 @@ use tokio::{
     time::timeout,
 };
 
-/// The least and the most that one read takes, in bytes. Events hold on to the buffer they were read into, so it is
-/// only large for a peer that fills it.
+/// The least and the most that one read takes, in bytes. Events keep the buffer that they were read into, so it is only
+/// large for a peer that fills it.
 const LEAST_READ: usize = 4 * 1024;
 const MOST_READ: usize = 512 * 1024;
-/// How long a peer may still send after its last reply, and how many bytes.
+/// The time and the bytes that a peer may still send after its last reply.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 1 << 20;
 
-/// A stream with what was read from it and is not yet understood.
+/// A stream, and the bytes read from it that are not parsed yet.
 pub(super) struct Wire<S> {
     pub(super) buffer: BytesMut,
     stream: S,
@@ -39,14 +39,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
     }
 
-    /// Reads some bytes to the end of the buffer; 0 at the end of the stream. May be dropped and called again. Before
-    /// it waits, it gives an empty buffer back unless that is to be kept.
+    /// Reads some bytes to the end of the buffer, and returns their number; 0 at the end of the stream. May be dropped and
+    /// called again. Before it waits, it releases an empty buffer unless `keep_buffer` is set.
     pub(super) async fn fill(&mut self, keep_buffer: bool) -> io::Result<usize> {
         let Self {
             buffer, stream, read, ..
         } = self;
         let (taken, room) = poll_fn(|cx| {
-            // Room for half of it will do: a buffer that is still in use elsewhere would have to be copied.
+            // Room for half of it is enough: a buffer that is still in use elsewhere would have to be copied.
             if buffer.capacity() - buffer.len() < *read / 2 {
                 buffer.reserve(*read);
             }
@@ -80,8 +80,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         timeout(LINGER, self.stream.shutdown()).await?
     }
 
-    /// Ends the stream, but reads for a moment what the peer still sends: a socket that is closed with unread bytes would discard the last
-    /// reply.
+    /// Ends the stream, but still reads for a moment: a socket that is closed with unread bytes would discard the last reply.
     pub(super) async fn linger(&mut self) -> io::Result<()> {
         self.close().await?;
         let mut left = LINGER_BYTES;
@@ -120,7 +119,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_half_read_is_kept() {
+    async fn a_partial_read_is_kept() {
         let (mut peer, stream) = tokio::io::duplex(1 << 20);
         let mut wire = Wire::new(stream, LINGER);
         peer.write_all(b"PI").await.unwrap();
@@ -134,7 +133,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn reads_grow_with_what_comes_and_shrink_again() {
+    async fn reads_grow_with_the_traffic_and_shrink_again() {
         let (mut peer, stream) = tokio::io::duplex(1 << 20);
         let mut wire = Wire::new(stream, LINGER);
         peer.write_all(&vec![b'a'; 500_000]).await.unwrap();

@@ -6,11 +6,11 @@ pub enum Protocol {
     /// The version that every client speaks, with which a connection begins.
     #[default]
     Resp2 = 2,
-    /// Has maps, sets and a null of its own.
+    /// The version with maps, sets and a null.
     Resp3 = 3,
 }
 
-/// Writes replies one behind the other. Aggregates are announced with their length, then their members written.
+/// Writes replies one behind the other. The length of an aggregate is written first, then its members.
 #[derive(Debug, Default)]
 pub struct Writer {
     /// The bytes that were written.
@@ -20,41 +20,35 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// A status, such as `OK`. Line ends in it are written as spaces.
+    /// Writes a status, such as `OK`, with spaces in place of line ends.
     pub fn simple(&mut self, text: &str) {
         self.line(b'+', text);
     }
 
-    /// An error; `text` begins with its code, such as `ERR`. Line ends in it are written as spaces.
+    /// Writes an error with spaces in place of line ends; `text` begins with its code, such as `ERR`.
     pub fn error(&mut self, text: &str) {
         self.line(b'-', text);
     }
 
-    /// A number, or the largest that there is.
+    /// Writes a number; one above the largest as the largest.
     pub fn integer(&mut self, value: impl TryInto<i64>) {
-        let value = value.try_into().unwrap_or(i64::MAX);
-        self.out.push(b':');
-        if value < 0 {
-            self.out.push(b'-');
-        }
-        decimal(&mut self.out, value.unsigned_abs());
-        self.out.extend_from_slice(b"\r\n");
+        self.number(b':', value.try_into().unwrap_or(i64::MAX));
     }
 
-    /// A string of any bytes.
+    /// Writes a string of any bytes.
     pub fn bulk(&mut self, bytes: impl AsRef<[u8]>) {
         let bytes = bytes.as_ref();
-        self.length(b'$', bytes.len());
+        self.number(b'$', bytes.len());
         self.out.extend_from_slice(bytes);
         self.out.extend_from_slice(b"\r\n");
     }
 
-    /// A text for people, which the newer version marks as such.
+    /// Writes a text for people, which the newer version marks as such.
     pub fn text(&mut self, text: &str) {
         match self.protocol {
             Protocol::Resp2 => self.bulk(text),
             Protocol::Resp3 => {
-                self.length(b'=', text.len() + 4);
+                self.number(b'=', text.len() + 4);
                 self.out.extend_from_slice(b"txt:");
                 self.out.extend_from_slice(text.as_bytes());
                 self.out.extend_from_slice(b"\r\n");
@@ -62,7 +56,7 @@ impl Writer {
         }
     }
 
-    /// Nothing.
+    /// Writes a null.
     pub fn null(&mut self) {
         self.out.extend_from_slice(match self.protocol {
             Protocol::Resp2 => b"$-1\r\n",
@@ -70,24 +64,24 @@ impl Writer {
         });
     }
 
-    /// An array of `length` replies.
+    /// Begins an array of `length` replies.
     pub fn array(&mut self, length: usize) {
-        self.length(b'*', length);
+        self.number(b'*', length);
     }
 
-    /// A set of `length` replies; an array in the older version.
+    /// Begins a set of `length` replies; an array in the older version.
     pub fn set(&mut self, length: usize) {
         match self.protocol {
             Protocol::Resp2 => self.array(length),
-            Protocol::Resp3 => self.length(b'~', length),
+            Protocol::Resp3 => self.number(b'~', length),
         }
     }
 
-    /// A map of `length` pairs of replies; the older version has keys and values in turn.
+    /// Begins a map of `length` pairs of replies; an array of keys and values in turn in the older version.
     pub fn map(&mut self, length: usize) {
         match self.protocol {
             Protocol::Resp2 => self.array(length * 2),
-            Protocol::Resp3 => self.length(b'%', length),
+            Protocol::Resp3 => self.number(b'%', length),
         }
     }
 
@@ -100,24 +94,12 @@ impl Writer {
         self.out.extend_from_slice(b"\r\n");
     }
 
-    fn length(&mut self, kind: u8, length: usize) {
+    fn number(&mut self, kind: u8, number: impl itoa::Integer) {
         self.out.push(kind);
-        decimal(&mut self.out, length as u64);
+        let mut digits = itoa::Buffer::new();
+        self.out.extend_from_slice(digits.format(number).as_bytes());
         self.out.extend_from_slice(b"\r\n");
     }
-}
-
-/// Writes `value` in digits, without the formatting machinery: every publication is answered by a number.
-fn decimal(out: &mut Vec<u8>, mut value: u64) {
-    let mut digits = [b'0'; 20];
-    let mut begin = digits.len() - 1;
-    while value > 9 {
-        digits[begin] += u8::try_from(value % 10).unwrap_or_default();
-        value /= 10;
-        begin -= 1;
-    }
-    digits[begin] += u8::try_from(value).unwrap_or_default();
-    out.extend_from_slice(&digits[begin..]);
 }
 
 #[cfg(test)]

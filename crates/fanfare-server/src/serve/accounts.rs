@@ -20,7 +20,7 @@ use crate::{
     messages,
 };
 
-/// How long the search for the cause of an outage may take.
+/// The time limit of the search for the cause of an outage.
 const WAIT: Duration = Duration::from_secs(2);
 const POSTGRES_PORT: u16 = 5432;
 
@@ -49,8 +49,8 @@ pub fn options(config: &Config, secret: Option<Vec<u8>>) -> AccountsOptions {
     }
 }
 
-/// Returns the configured accounts, unless the database is newer than this build. The start does not wait for one that is unavailable.
-/// `secret` signs tokens, if there is one.
+/// Returns the configured accounts; `secret` signs tokens, if there is one. Fails if the database is newer than this build.
+/// The start does not wait for a database that is unavailable.
 pub(super) async fn open(
     config: &Config,
     storage: Storage,
@@ -75,7 +75,7 @@ pub(super) async fn open(
 }
 
 /// Starts the tasks that read revocations, end revoked connections, and publish unpublished messages.
-pub(super) fn follow(accounts: &Accounts, node: &Arc<Node>) -> [JoinHandle<()>; 3] {
+pub(super) fn spawn_tasks(accounts: &Accounts, node: &Arc<Node>) -> [JoinHandle<()>; 3] {
     let catching_up = messages::spawn_catching_up(accounts, node);
     let (mut feed, node) = (accounts.revocations().feed(), node.clone());
     let ending = tokio::spawn(async move {
@@ -91,14 +91,16 @@ pub(super) fn follow(accounts: &Accounts, node: &Arc<Node>) -> [JoinHandle<()>; 
     [accounts.spawn_watch(), ending, catching_up]
 }
 
-/// Returns the text of an error of the database at `url`, with its address and, if nothing answers there, the cause. It has no password.
+/// Returns the text of an error of the database at `url`, with its address without a password. If nothing answers there, the
+/// text has the cause.
 pub async fn explained(error: &StorageError, url: &StorageUrl) -> String {
     let cause = if error.is_outage() { cause(url).await } else { None };
     let cause = cause.map(|cause| format!(" ({cause})")).unwrap_or_default();
     format!("{url}: {error}{cause}")
 }
 
-/// Returns why no connection to the server is possible; `None` if one is, or the database is a file. The pool's error does not say it.
+/// Returns the reason why no connection to the server is possible, which the pool's error lacks; `None` if one is possible, or
+/// the database is a file.
 async fn cause(url: &StorageUrl) -> Option<String> {
     let StorageUrl::Postgres(url) = url else {
         return None;

@@ -1,4 +1,4 @@
-//! The lock on the data folder, so that a server that is started twice does not use the other's database and secret.
+//! The lock on the data folder, so that two servers do not use the same database and secret.
 
 use std::{fs::File, path::Path};
 
@@ -9,9 +9,9 @@ use rustix::{
 
 use crate::private_file;
 
-/// Locks the folder until the returned file is dropped, and makes it if it is missing; the system releases the lock with the process,
-/// however that ends. Fails if another server has the lock. Returns `None` if this server may not make or lock the folder: then it
-/// stores nothing there.
+/// Locks the folder until the returned file is dropped, and creates it if it is missing. The system releases the lock when the
+/// process ends. Fails if another server has the lock. Returns `None` if this server may not create or lock the folder: then
+/// it stores nothing there.
 pub(super) fn lock(data_dir: &Path) -> Result<Option<File>, String> {
     let not_locked = |error: &std::io::Error| {
         tracing::debug!(%error, data_dir = %data_dir.display(), "the data folder is not locked");

@@ -42,7 +42,7 @@ fn connections(config: &Config) -> usize {
     limits.fold(0, usize::saturating_add)
 }
 
-/// The descriptors of publishers, the database, listening sockets, and the process itself.
+/// Returns the number of descriptors for publishers, the database, listening sockets, and the process itself.
 fn reserve(config: &Config, shards: usize) -> usize {
     let publishers = config.resp.bind.map_or(0, |_| config.resp.max_connections);
     let sockets = (2 * config.listener.len() + 2) * shards; // a listener has at most two addresses
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_connections_need() {
+    fn the_connections_of_served_dialects_are_counted() {
         let default = config(&[]);
         // realtime is served on two listeners and counts once; echo is not served.
         assert_eq!(connections(&default), 41_000);

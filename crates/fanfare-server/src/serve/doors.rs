@@ -50,16 +50,16 @@ pub(super) struct Serving {
     pub(super) upkeep: Arc<Upkeep>,
 }
 
-/// Binds everything before the first connection is accepted, so that a start succeeds whole or fails. `certificates`
-/// has an entry for each listener, and the certificate of those with `acme = true`.
+/// Binds all addresses before the first connection is accepted, so that a start succeeds whole or fails. `tls` has an entry
+/// for each listener; `acme` is the certificate of those with `acme = true`.
 pub(super) fn open(
     loaded: &Loaded,
-    certificates: (Vec<Option<LoadedTls>>, Option<&AcmeCertificate>),
+    tls: Vec<Option<LoadedTls>>,
+    acme: Option<&AcmeCertificate>,
     serving: &Serving,
     shards: usize,
 ) -> Result<Vec<OpenDoor>, String> {
     let config = &loaded.config;
-    let (tls, acme) = certificates;
     let mut doors: Vec<OpenDoor> = Vec::new();
     let mut passed = supervisor::sockets();
     for (index, (listener, tls)) in config.listener.iter().zip(tls).enumerate() {
@@ -186,7 +186,7 @@ fn resp_door(
         Err(taken) if taken.error.kind() == ErrorKind::AddrInUse && !loaded.is_configured("resp.bind") => {
             tracing::warn!(
                 address = %bind,
-                "the address of the Redis-protocol door is taken, perhaps by a Redis; going on without the door \
+                "the address of the Redis-protocol door is taken, perhaps by a Redis; the server runs without the door \
                  (set resp.bind to another address, or to \"\" to silence this; or use that Redis: [broker] kind = \"redis\")"
             );
             Ok(Vec::new())

@@ -22,7 +22,7 @@ pub(super) struct Keys {
     pub(super) verifier: Arc<Verifier>,
     pub(super) secret: Option<Vec<u8>>,
     /// The file of the secret, if this start generated it.
-    pub(super) made: Option<PathBuf>,
+    pub(super) generated: Option<PathBuf>,
 }
 
 pub(super) fn api_keys(config: &Config) -> Credentials {
@@ -33,14 +33,14 @@ pub(super) fn api_keys(config: &Config) -> Credentials {
 /// [`Purpose::Serve`] generates it if it is missing. An error names the setting.
 pub(super) fn load(loaded: &Loaded, purpose: Purpose) -> Result<Keys, Problem> {
     let auth = &loaded.config.auth;
-    let public_keys_pem = match &auth.public_key_file {
+    let public_key_files = match &auth.public_key_file {
         Some(path) => vec![config::file_content(path).map_err(|reason| {
             let text = format!("found {:?}, which cannot be read: {reason}", path.display());
             loaded.problem(PUBLIC_KEY_FILE, text)
         })?],
         None => Vec::new(),
     };
-    let (secret, made) =
+    let (secret, generated) =
         shared_secret(&loaded.config, purpose).map_err(|(key, text)| loaded.problem(key, text))?;
     let accepted = auth
         .accepted_jwt_secrets
@@ -48,7 +48,7 @@ pub(super) fn load(loaded: &Loaded, purpose: Purpose) -> Result<Keys, Problem> {
         .map(|secret| secret.expose().as_bytes().to_vec());
     let options = VerifierOptions {
         hmac_secrets: secret.iter().cloned().chain(accepted).collect(),
-        public_keys_pem,
+        public_key_files,
         jwks_url: auth.jwks_url.as_ref().map(|url| url.expose().to_owned()),
         algorithms: auth.algorithms.clone(),
         issuer: auth.issuer.clone(),
@@ -59,7 +59,7 @@ pub(super) fn load(loaded: &Loaded, purpose: Purpose) -> Result<Keys, Problem> {
     Ok(Keys {
         verifier: Arc::new(verifier),
         secret,
-        made,
+        generated,
     })
 }
 
@@ -81,7 +81,8 @@ pub fn secret(config: &Config) -> Result<Option<Vec<u8>>, String> {
 /// The secret that signs, and its file if it was generated now.
 type SharedSecret = (Option<Vec<u8>>, Option<PathBuf>);
 
-/// Returns the secret that signs; without a configured key, that of the data folder. An error is the setting that it is about, and a text.
+/// Returns the secret that signs; without a configured key, that of the data folder. An error is the key of a setting, and a
+/// text.
 fn shared_secret(config: &Config, purpose: Purpose) -> Result<SharedSecret, (&'static str, String)> {
     let auth = &config.auth;
     if let Some(secret) = &auth.jwt_secret {
@@ -98,11 +99,11 @@ fn shared_secret(config: &Config, purpose: Purpose) -> Result<SharedSecret, (&'s
         Purpose::Serve | Purpose::Reload => auth::load_or_create_secret(&config.data_dir),
         Purpose::Check => auth::secret_to_be(&config.data_dir),
     };
-    let file = file.map_err(|error| ("data_dir", error.to_string()))?;
+    let file = file.map_err(|text| ("data_dir", text))?;
     Ok((Some(file.secret), file.created.then_some(file.path)))
 }
 
-/// Returns the setting that `error` is about.
+/// Returns `error` as a problem of the setting that caused it.
 fn problem(loaded: &Loaded, error: &AuthSetupError) -> Problem {
     let public_key_file = &loaded.config.auth.public_key_file;
     match error {

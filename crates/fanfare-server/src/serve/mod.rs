@@ -46,10 +46,10 @@ pub use reload::Start;
 pub(crate) use settings::{dialects, policy};
 
 const BROKER_PATIENCE: Duration = Duration::from_secs(2);
-/// The first pause before an unavailable broker is asked again.
+/// The first pause before the health of an unavailable broker is checked again.
 const BROKER_RETRY: Duration = Duration::from_millis(20);
-/// How long the server's end waits for the broker, which needs at most five seconds.
-const LEAVE_TIMEOUT: Duration = Duration::from_secs(6);
+/// The time limit for closing the broker at the server's end; it needs at most five seconds.
+const BROKER_CLOSE_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// Runs the server until a signal stops it; `again` calls this binary with the same configuration.
 ///
@@ -63,7 +63,7 @@ pub fn run(start: Start, again: &str) -> Result<(), RunError> {
         .block_on(run_on_control(start, again))
 }
 
-/// Why a server did not run to a clean end.
+/// The reason why a server did not run to a clean end.
 #[derive(Debug)]
 pub enum RunError {
     /// The configuration has a value that is not usable.
@@ -107,7 +107,7 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     let rate_limits = doors::rate_limits(&config.limits);
     let (reload, reload_requests) = ReloadHandle::channel();
     let readiness = Readiness::new(config.server.broker_grace);
-    let following = accounts::follow(&accounts, &node);
+    let following = accounts::spawn_tasks(&accounts, &node);
     let serving = Serving {
         node: node.clone(),
         gate,
@@ -117,7 +117,7 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
         readiness: readiness.clone(),
         upkeep: upkeep.clone(),
     };
-    let doors = doors::open(&loaded, (prepared.tls, prepared.acme.as_ref()), &serving, shards)?;
+    let doors = doors::open(&loaded, prepared.tls, prepared.acme.as_ref(), &serving, shards)?;
     let listening: Vec<_> = doors.iter().map(|door| door.listening.clone()).collect();
     let reload = Reloader::new(start, serving, report, &doors);
     reach_broker(node.clone(), readiness).await;
@@ -127,14 +127,14 @@ async fn run_on_control(start: Start, again: &str) -> Result<(), RunError> {
     let reloading = tokio::spawn(reload.follow(reload_signals, reload_requests));
     spawn_ticks(&node);
     drop(prepared.acme.map(|acme| tokio::spawn(acme.keep(upkeep))));
-    greeting::print(&loaded, &listening, keys.made.as_deref(), again);
+    greeting::print(&loaded, &listening, keys.generated.as_deref(), again);
     supervisor::ready();
-    tokio::spawn(supervisor::feed_watchdog(node.clone()));
+    tokio::spawn(supervisor::notify_watchdog(node.clone()));
 
     let ended = shutdown::wait(signals, &node, &config.shutdown).await;
     reloading.abort();
     threads.stop();
-    leave(&node).await;
+    close_broker(&node).await;
     let tasks = [refreshing, sampling].into_iter().chain(following);
     tasks.for_each(|task| task.abort());
     accounts.storage().close().await;
@@ -202,9 +202,9 @@ fn warn_of_exposure(config: &Config, accounts: &Accounts) {
     exposure.warn();
 }
 
-/// Waits for the broker's first answer, up to [`BROKER_PATIENCE`]: a client that is accepted earlier would miss events from other nodes
-/// and programs. The addresses are bound already, so clients wait and are not refused. A later answer is noted, too, because readiness
-/// depends on it.
+/// Waits for the broker's first answer, up to [`BROKER_PATIENCE`]: a client that is accepted earlier would miss events from
+/// other nodes and programs. The addresses are bound already, so clients wait and are not refused. Readiness depends on the
+/// answer, so a later one is also noted.
 async fn reach_broker(node: Arc<Node>, readiness: Arc<Readiness>) {
     let answered = tokio::spawn(async move {
         let mut pause = BROKER_RETRY;
@@ -217,8 +217,8 @@ async fn reach_broker(node: Arc<Node>, readiness: Arc<Readiness>) {
     let _ = tokio::time::timeout(BROKER_PATIENCE, answered).await;
 }
 
-async fn leave(node: &Node) {
-    let left = tokio::time::timeout(LEAVE_TIMEOUT, node.broker().close());
+async fn close_broker(node: &Node) {
+    let left = tokio::time::timeout(BROKER_CLOSE_TIMEOUT, node.broker().close());
     if left.await.is_err() {
         tracing::warn!("the broker has not confirmed that this node left the cluster");
     }

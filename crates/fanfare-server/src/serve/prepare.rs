@@ -45,8 +45,7 @@ pub(super) fn prepare(loaded: &Loaded, purpose: Purpose) -> Result<Prepared, Con
     let config = &loaded.config;
     let mut problems = Vec::new();
     let keys = noted(keys::load(loaded, purpose), &mut problems);
-    let authorizer =
-        settings::authorizer(config).map_err(|error| loaded.problem("authorizer.url", error.to_string()));
+    let authorizer = settings::authorizer(config).map_err(|text| loaded.problem("authorizer.url", text));
     let authorizer = noted(authorizer, &mut problems);
     let storage = Storage::new(&config.storage.url, config.storage.max_connections)
         .map_err(|error| loaded.problem("storage.url", error.to_string()));

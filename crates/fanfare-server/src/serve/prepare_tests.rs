@@ -1,4 +1,4 @@
-//! What a server can and cannot be built from.
+//! The errors that a check of the configuration finds.
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::{
 
 const SECRET: &str = "a secret of more than thirty-two bytes";
 
-/// The `lines` of a check of this file and these variables; `DIR` is its folder, `KEYS` the folder of test keys.
+/// Checks this file and these variables; `DIR` stands for its folder, `KEYS` for the folder of test keys.
 fn checked(folder: &Path, toml: &str, env: &[(&str, &str)]) -> Result<(), String> {
     let keys = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/auth-keys");
     let here = folder.display().to_string();
@@ -61,7 +61,7 @@ async fn every_kind_of_key_file_is_enough_with_and_without_a_secret() {
 }
 
 #[tokio::test]
-async fn all_that_cannot_be_used_is_named_with_its_line() {
+async fn each_unusable_value_is_named_with_its_line() {
     named_with_their_lines(&[
         (
             "auth.public_key_file = \"KEYS/rsa1024-public.txt\"",
@@ -123,7 +123,7 @@ async fn all_that_cannot_be_used_is_named_with_its_line() {
 }
 
 #[tokio::test]
-async fn what_a_broker_cannot_use_is_named_with_its_line() {
+async fn each_unusable_broker_setting_is_named_with_its_line() {
     named_with_their_lines(&[
         (
             "broker.url = \"redis:///path\"",

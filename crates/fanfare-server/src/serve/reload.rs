@@ -12,7 +12,7 @@ use super::{
     keys,
     prepare::{self, Prepared},
     redis_door,
-    reload_changes::{Changes, FileContents, what_would_open},
+    reload_changes::{Changes, FileContents, risks_until_restart},
     settings,
     shutdown::Signals,
     supervisor,
@@ -157,7 +157,7 @@ impl Reloader {
     async fn stage(&self) -> Result<Staged, ConfigErrors> {
         let started = &self.start.loaded.config;
         let loaded = config::load(&self.start.sources, started.registry)?;
-        let problems = what_would_open(started, &loaded);
+        let problems = risks_until_restart(started, &loaded);
         if !problems.is_empty() {
             return Err(ConfigErrors { problems });
         }

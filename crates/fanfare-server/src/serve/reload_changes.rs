@@ -34,7 +34,7 @@ const APPLIED: [&str; 22] = [
 ];
 /// Of `[limits]`, the keys that need a restart.
 const LIMITS_KEEP: [&str; 3] = ["max_fan_out_receivers", "max_listed_members", "max_known_members"];
-/// Of what every dialect has, the keys that need a restart.
+/// Of the keys that every dialect has, those that need a restart.
 const DIALECTS_KEEP: [&str; 2] = ["ping_interval", "ping_timeout"];
 
 /// The digest of each file that a reload reads, by its key; `None` if the file cannot be read.
@@ -121,15 +121,15 @@ fn without_files(loaded: &Loaded) -> Vec<Listener> {
 }
 
 /// Returns the risks of the new secrets together with settings that keep their values until a restart. The configuration's checks have
-/// only judged them together with the new settings.
-pub(super) fn what_would_open(started: &Config, loaded: &Loaded) -> Vec<Problem> {
+/// only tested them together with the new settings.
+pub(super) fn risks_until_restart(started: &Config, loaded: &Loaded) -> Vec<Problem> {
     let config = &loaded.config;
     let has_no_key = config.api.keys.is_empty();
     let is_door_reached = started.resp.bind.is_some_and(|bind| !bind.is_loopback());
     let mut problems = Vec::new();
     if is_door_reached && has_no_key && config.resp.password.is_none() {
         let text = "found none, expected a password (or api.keys) until a restart: the Redis-protocol door keeps the address \
-                    of the start, where anybody could publish";
+                    of the start, where any client could publish";
         problems.push(loaded.problem("resp.password", text));
     }
     let is_trusting = started.api.trust_loopback && !config.api.trust_loopback;
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn which_keys_need_a_restart() {
+    fn each_key_is_applied_or_needs_a_restart() {
         for (key, applied) in [
             ("limits.burst", true),
             ("limits.trusted_proxies", true),

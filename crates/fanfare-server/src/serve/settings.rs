@@ -10,7 +10,7 @@ use fanfare_engine::{DialectSettings, Mounting};
 use tokio::runtime::Handle;
 
 use crate::{
-    access::{self, AccessError, Webhook},
+    access::{self, Webhook},
     config::{Config, DialectConfig},
     messages::MESSAGES_CHANNEL,
 };
@@ -59,7 +59,7 @@ pub(crate) fn policy(config: &Config) -> Policy {
     access::policy(config, defaults(config))
 }
 
-/// Returns who may use a room that no rule decides about.
+/// Returns the users who may use a room if no rule decides.
 pub(super) fn rooms(config: &Config) -> RoomAccess {
     defaults(config).rooms
 }
@@ -79,6 +79,6 @@ fn defaults(config: &Config) -> PolicyOptions {
     options
 }
 
-pub(super) fn authorizer(config: &Config) -> Result<Option<Arc<Webhook>>, AccessError> {
+pub(super) fn authorizer(config: &Config) -> Result<Option<Arc<Webhook>>, String> {
     Ok(Webhook::new(&config.authorizer, Handle::current())?.map(Arc::new))
 }

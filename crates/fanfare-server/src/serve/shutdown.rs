@@ -60,7 +60,7 @@ pub(super) async fn wait(mut signals: Signals, node: &Arc<Node>, config: &Shutdo
     tokio::select! {
         () = drained(node, config.timeout) => {}
         _ = signals.next() => {
-            tracing::warn!(connections = node.active(), "second signal, leaving at once");
+            tracing::warn!(connections = node.active(), "second signal, exiting at once");
             process::exit(1);
         }
     }
@@ -68,7 +68,7 @@ pub(super) async fn wait(mut signals: Signals, node: &Arc<Node>, config: &Shutdo
         0 => tracing::info!("drained"),
         left => tracing::warn!(
             connections = left,
-            "shutdown.timeout is over, cutting what is left"
+            "shutdown.timeout is over, cutting the remaining connections"
         ),
     }
     Ok(())

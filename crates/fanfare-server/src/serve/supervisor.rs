@@ -1,4 +1,4 @@
-//! The service manager, such as systemd: receives its sockets, and notifies it (`Type=notify`, `WatchdogSec`).
+//! The service manager, such as systemd: receives its sockets, and sends it notifications (`Type=notify`, `WatchdogSec`).
 
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
@@ -39,7 +39,7 @@ pub(super) fn stopping() {
 }
 
 /// Notifies the watchdog as long as every shard responds.
-pub(super) async fn feed_watchdog(node: Arc<Node>) {
+pub(super) async fn notify_watchdog(node: Arc<Node>) {
     let Some(limit) = sd_notify::watchdog_enabled() else {
         return;
     };

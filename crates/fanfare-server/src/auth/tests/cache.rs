@@ -1,4 +1,4 @@
-//! Tokens that were verified before.
+//! The cache of verified tokens.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use fanfare_engine::Authenticator as _;
 
 use super::*;
 
-/// A token that has so long to live by the clock of the machine, which the gate goes by.
+/// Returns a token with this remaining lifetime by the machine's clock, which the gate uses.
 fn token(secret: &[u8], lifetime: Duration) -> String {
     let claims = json!({"team": "red", "sid": "s-1"});
     mint(

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What a token's claims lead to: a user id and when the token ends, or a refusal.
+/// The outcome of a token's claims: a user id and the token's end, or a refusal.
 type Outcome = Result<(&'static str, u64), TokenError>;
 
 fn check_with(options: VerifierOptions, cases: &[(&str, Outcome)]) {
@@ -185,7 +185,7 @@ fn only_a_json_number_is_a_number() {
 #[test]
 fn session() {
     let options = VerifierOptions {
-        public_keys_pem: vec![key_file("p256-public")],
+        public_key_files: vec![key_file("p256-public")],
         ..with_secret()
     };
     let verifier = verifier(options);
@@ -282,7 +282,7 @@ fn audience() {
 }
 
 #[test]
-fn what_is_not_one_json_object() {
+fn a_payload_that_is_not_one_json_object_is_refused() {
     let deep = format!(
         r#"{{"sub":"u","exp":1700000060,"x":{}{}}}"#,
         "[".repeat(200),

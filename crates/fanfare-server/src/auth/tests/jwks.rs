@@ -1,4 +1,4 @@
-//! Keys over HTTP, from a server on loopback that says what a test wants.
+//! Keys over HTTP, from a server on loopback with the answers of each test.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -92,7 +92,7 @@ fn refusal(verifier: &Verifier, token: &str) -> Option<TokenError> {
     verifier.verify(token, now()).err()
 }
 
-/// Waits for something that the background task does. Long, because machines that test are slow.
+/// Waits for an effect of the background task; for long, because test machines are slow.
 async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     for _ in 0..1000 {
         if condition() {
@@ -132,7 +132,7 @@ async fn rotation() {
 }
 
 #[tokio::test]
-async fn keys_that_cannot_be_used_are_passed_over() {
+async fn unusable_keys_are_skipped() {
     let secret = json!({"kty": "oct", "kid": "s", "k": URL_SAFE_NO_PAD.encode(SECRET)});
     let mut for_encryption = jwk("rsa", Algorithm::RS256, Some("e"));
     for_encryption["use"] = "enc".into();
@@ -250,7 +250,7 @@ async fn redirects_within_the_scheme_are_followed_but_not_for_ever() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_is_away_does_not_stop_the_start() {
+async fn an_unavailable_endpoint_does_not_prevent_the_start() {
     let endpoint = Endpoint::start(Vec::new()).await;
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://user:hunter2@{}/", nobody.local_addr().unwrap());
@@ -339,7 +339,7 @@ async fn an_unknown_key_id_fetches_early_and_a_wrong_signature_does_not() {
 }
 
 #[tokio::test]
-async fn all_who_wait_for_a_key_share_one_fetch() {
+async fn all_tokens_that_wait_for_a_key_share_one_fetch() {
     let endpoint = Endpoint::start(key_set(&[old_key()])).await;
     let verifier = paced(&endpoint, NEVER, 100);
     let task = refreshing(&verifier);
@@ -372,7 +372,7 @@ async fn a_flood_of_unknown_key_ids_fetches_no_faster_than_allowed() {
 }
 
 #[tokio::test]
-async fn a_token_whose_key_cannot_be_fetched_is_not_judged() {
+async fn a_token_whose_key_cannot_be_fetched_is_neither_accepted_nor_wrong() {
     let endpoint = Endpoint::start(key_set(&[old_key()])).await;
     let verifier = paced(&endpoint, NEVER, 10);
     assert!(!verifier.has_keys());
@@ -390,7 +390,7 @@ async fn a_token_whose_key_cannot_be_fetched_is_not_judged() {
     task.abort();
 }
 
-/// A token that is good by the clock of the machine, which a gate goes by.
+/// Returns a token that is valid by the machine's clock, which a gate uses.
 fn live(name: &str, algorithm: Algorithm, kid: &str) -> String {
     let claims = json!({"sub": "user123", "exp": 4_000_000_000_u64}).to_string();
     token(
@@ -445,7 +445,7 @@ async fn a_gate_waits_for_a_key_and_its_verifier_can_be_replaced() {
 }
 
 #[tokio::test]
-async fn what_is_cached_by_a_key_ends_when_the_set_no_longer_has_it() {
+async fn a_cached_identity_ends_when_the_set_no_longer_has_its_key() {
     let endpoint = Endpoint::start(key_set(&[old_key(), new_key()])).await;
     let verifier = paced(&endpoint, NEVER, 10);
     let gate = Arc::new(Gate::new(rules(verifier.clone())));
@@ -464,7 +464,7 @@ fn rules(verifier: Arc<Verifier>) -> TokenRules {
     TokenRules::new(verifier, Vec::new(), 100)
 }
 
-/// Whether `verifier` takes the place of the present one.
+/// Returns whether `verifier` replaces the present one.
 async fn replaces(gate: &Gate, verifier: Arc<Verifier>) -> bool {
     let is_ready = gate.prepare_verifier(&verifier).await.is_ok();
     if is_ready {
@@ -474,7 +474,7 @@ async fn replaces(gate: &Gate, verifier: Arc<Verifier>) -> bool {
 }
 
 #[tokio::test]
-async fn a_failure_is_told_with_its_causes_and_without_the_secrets_of_the_url() {
+async fn a_failure_is_logged_with_its_causes_and_without_the_secrets_of_the_url() {
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!(
         "http://user:hunter2@{}/?key=hunter3",

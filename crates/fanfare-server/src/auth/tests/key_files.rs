@@ -221,7 +221,7 @@ fn options_that_cannot_work() {
     check(rs256_only, "RS256");
     let key_too_many = VerifierOptions {
         algorithms: vec![Algorithm::HS256],
-        public_keys_pem: vec![key_file("rsa-public")],
+        public_key_files: vec![key_file("rsa-public")],
         ..with_secret()
     };
     check(key_too_many, "none of the configured algorithms");

@@ -1,4 +1,4 @@
-//! Tests of the module as a whole: tokens go in through [`Verifier::verify`] as they do in the server.
+//! Tests of the whole module, by [`Verifier::verify`] as in the server.
 #![allow(clippy::unwrap_used, clippy::similar_names)] // `verifier` and `verified` are what this is about
 
 mod cache;
@@ -63,7 +63,7 @@ fn private_key(name: &str) -> EncodingKey {
         .unwrap()
 }
 
-/// The public part of a test key as a JWK.
+/// Returns the public part of a test key as a JWK.
 fn jwk(name: &str, algorithm: Algorithm, kid: Option<&str>) -> Value {
     let mut jwk =
         serde_json::to_value(Jwk::from_encoding_key(&private_key(name), algorithm).unwrap()).unwrap();
@@ -75,7 +75,7 @@ fn jwk(name: &str, algorithm: Algorithm, kid: Option<&str>) -> Value {
     jwk
 }
 
-/// A token of any header and payload.
+/// Returns a token of any header and payload.
 fn token(header: &Value, payload: &str, key: &EncodingKey, algorithm: Algorithm) -> String {
     let (header, payload) = (
         URL_SAFE_NO_PAD.encode(header.to_string()),
@@ -93,12 +93,12 @@ fn header(algorithm: Algorithm, kid: Option<&str>) -> Value {
     }
 }
 
-/// Claims with nothing wrong.
+/// Returns valid claims.
 fn good_claims() -> String {
     json!({"sub": "user123", "exp": NOW + 60}).to_string()
 }
 
-/// A good token by a test key.
+/// Returns a valid token, signed with a test key.
 fn signed(name: &str, algorithm: Algorithm, kid: Option<&str>) -> String {
     token(
         &header(algorithm, kid),
@@ -117,7 +117,7 @@ fn with_secret() -> VerifierOptions {
 
 fn with_public_keys(files: Vec<Vec<u8>>) -> VerifierOptions {
     VerifierOptions {
-        public_keys_pem: files,
+        public_key_files: files,
         ..VerifierOptions::default()
     }
 }

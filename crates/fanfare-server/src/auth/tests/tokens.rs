@@ -1,4 +1,4 @@
-//! What is a token at all, and which key may judge it.
+//! The form of a token, and the keys that may verify it.
 
 use super::*;
 
@@ -167,7 +167,7 @@ fn headers() {
 fn none_is_no_algorithm_in_any_spelling() {
     let options = || VerifierOptions {
         algorithms: ALL_ALGORITHMS.to_vec(),
-        public_keys_pem: ["rsa", "p256", "p384", "ed25519"]
+        public_key_files: ["rsa", "p256", "p384", "ed25519"]
             .map(|name| key_file(&format!("{name}-public")))
             .to_vec(),
         ..with_secret()
@@ -194,7 +194,7 @@ fn every_algorithm_with_its_key_and_no_other() {
         .to_vec();
     let verifier = verifier(VerifierOptions {
         algorithms: ALL_ALGORITHMS.to_vec(),
-        public_keys_pem: files,
+        public_key_files: files,
         ..with_secret()
     });
     let secret = EncodingKey::from_secret(SECRET);
@@ -218,7 +218,7 @@ fn every_algorithm_with_its_key_and_no_other() {
     }
 }
 
-/// The classic confusion: the public key, which everybody knows, used as an HMAC secret.
+/// The classic confusion: the known public key, used as an HMAC secret.
 #[test]
 fn a_public_key_is_never_a_secret() {
     for name in [
@@ -239,7 +239,7 @@ fn a_public_key_is_never_a_secret() {
                 "{name}"
             );
             let both = VerifierOptions {
-                public_keys_pem: vec![pem.clone()],
+                public_key_files: vec![pem.clone()],
                 ..with_secret()
             };
             assert_eq!(refusal(both, &forged), Some(TokenError::BadSignature), "{name}");
@@ -254,7 +254,7 @@ fn a_public_key_is_never_a_secret() {
 }
 
 #[test]
-fn a_header_cannot_bring_its_own_key() {
+fn a_key_in_the_header_is_ignored() {
     let own = jwk("rsa-other", Algorithm::RS256, None);
     let header =
         json!({"alg": "RS256", "jwk": own, "jku": "http://127.0.0.1:9/", "x5u": "http://127.0.0.1:9/"});
@@ -269,13 +269,13 @@ fn a_header_cannot_bring_its_own_key() {
 }
 
 #[test]
-fn the_signature_is_judged_before_the_claims() {
+fn the_signature_is_verified_before_the_claims() {
     let forged = mint::sign(b"another secret", r#"{"exp":0}"#);
     assert_eq!(refusal(with_secret(), &forged), Some(TokenError::BadSignature));
 }
 
 #[test]
-fn texts_of_refusals_hold_nothing_of_the_token() {
+fn texts_of_refusals_contain_nothing_of_the_token() {
     let token = mint::sign(SECRET, r#"{"sub":"hunter2\n","exp":1700000060}"#);
     let text = verifier(with_secret())
         .verify(&token, now())

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Vectors whose label cannot be followed, with the verdict that the RFCs ask for.
+/// Vectors whose label differs from the RFCs, with the verdict of the RFCs.
 const DISPUTED: [(u64, bool, &str); 6] = [
     (
         346,
@@ -24,8 +24,8 @@ const DISPUTED: [(u64, bool, &str); 6] = [
     (373, false, "a `?` in the payload, as 372"),
 ];
 
-/// A verifier with the group's key, beside other keys so that every algorithm is accepted: it is the binding of the
-/// keys to their algorithms that must refuse, not the list.
+/// Returns a verifier with the group's key, beside other keys so that every algorithm is accepted: the binding of the keys to
+/// their algorithms must refuse, not the list.
 fn group_verifier(group: &Value) -> Result<Verifier, AuthSetupError> {
     let secret = match &group["private"] {
         key if key["kty"] == "oct" => URL_SAFE_NO_PAD.decode(key["k"].as_str().unwrap()).unwrap(),
@@ -49,7 +49,7 @@ fn header_algorithm(jws: &str) -> Option<String> {
 }
 
 #[test]
-fn every_vector_is_judged_right() {
+fn every_vector_has_the_expected_verdict() {
     let file: Value = serde_json::from_slice(&data("wycheproof_json_web_signature_test.json")).unwrap();
     let (mut judged, mut disputed, mut not_configured) = (0, 0, Vec::new());
     for group in file["testGroups"].as_array().unwrap() {
@@ -90,7 +90,7 @@ fn every_vector_is_judged_right() {
     assert_eq!(file["numberOfTests"], 393 + 6 + 2);
 }
 
-/// The signatures of vectors 346 and 350 are good ones: only the key's `alg` stands against them.
+/// The signatures of vectors 346 and 350 are good: only the key's `alg` forbids them.
 #[test]
 fn a_disputed_signature_is_accepted_once_the_key_allows_it() {
     let file: Value = serde_json::from_slice(&data("wycheproof_json_web_signature_test.json")).unwrap();

@@ -13,7 +13,7 @@ use crate::{
 pub(super) struct Figures {
     pub(super) last: Option<Sample>,
     before: Option<Sample>,
-    /// Why the last sample failed.
+    /// The reason why the last sample failed.
     pub(super) error: Option<String>,
 }
 
@@ -52,7 +52,7 @@ pub(super) struct WaitingDetails {
     pub(super) subscription_count: u64,
 }
 
-async fn sample(api: &RemoteApi<'_>) -> Result<Sample, CommandFailure> {
+pub(super) async fn sample(api: &RemoteApi<'_>) -> Result<Sample, CommandFailure> {
     let connections = "/api/v1/connections?sort=queued&details=true&subscriptions=0&limit=50";
     let (overview, connections) =
         tokio::try_join!(get(api, "/api/v1/overview"), get::<Connections>(api, connections))?;
@@ -69,11 +69,6 @@ async fn get<T: DeserializeOwned>(api: &RemoteApi<'_>, path: &str) -> Result<T, 
 }
 
 impl Figures {
-    pub(super) async fn start(&mut self, api: &RemoteApi<'_>) -> Result<(), CommandFailure> {
-        self.add(sample(api).await?);
-        Ok(())
-    }
-
     /// Takes another sample; if that fails, the figures stay as they are, with the reason.
     pub(super) async fn update(&mut self, api: &RemoteApi<'_>) {
         match sample(api).await {
@@ -100,7 +95,7 @@ impl Figures {
 
 #[cfg(test)]
 impl Sample {
-    /// Figures as a server would answer, `seconds` after `start`.
+    /// Returns the figures of a server's answers, `seconds` after `start`.
     pub(super) fn of(
         start: Instant,
         seconds: u64,

@@ -16,7 +16,7 @@ use ratatui::{
 };
 use tokio::sync::mpsc;
 
-use self::figures::Figures;
+use self::figures::{Figures, sample};
 use super::{
     CommandFailure, Global, Outcome, block_on, output,
     remote::{RemoteApi, RemoteServer},
@@ -43,7 +43,7 @@ impl Top {
         let api = self.server.api(&config)?;
         block_on(async {
             let mut figures = Figures::default();
-            figures.start(&api).await?;
+            figures.add(sample(&api).await?);
             if self.once || !io::stdout().is_terminal() {
                 output::text(printed(&figures)?);
                 return Ok(());

@@ -161,7 +161,7 @@ fn footer(figures: &Figures, sample: &Sample, hint: &'static str) -> Line<'stati
     }
 }
 
-/// Adds a title, and the names of the columns, separated by spaces.
+/// Adds a title and the columns' `names`, which spaces separate.
 fn titled(title: &'static str, names: &'static str, table: Table<'static>) -> Table<'static> {
     table
         .block(Block::new().borders(Borders::TOP).title(title))
@@ -169,7 +169,7 @@ fn titled(title: &'static str, names: &'static str, table: Table<'static>) -> Ta
         .header(Row::new(names.split(' ')).bold())
 }
 
-/// The style of a row: `colour` if it `is_noticeable`.
+/// Returns the style of a row: `colour` if it `is_noticeable`.
 fn noticeable(is_noticeable: bool, colour: Color) -> Style {
     if is_noticeable {
         Style::new().fg(colour)

@@ -21,7 +21,7 @@ use super::{
 /// The events that each node records for `--next`. Nodes may differ in which one is the first, so they record a few.
 const EVENTS: u64 = 10;
 const PAUSE: Duration = Duration::from_millis(300);
-/// How long the command waits until the sockets' peers have acknowledged the event.
+/// The time that the command waits until the sockets' peers have acknowledged the event.
 const SETTLING: Duration = Duration::from_secs(3);
 
 #[derive(Args)]
@@ -42,7 +42,7 @@ pub(super) struct Trace {
     /// The next event for everyone
     #[arg(long, requires = "next")]
     everyone: bool,
-    /// How long to wait for the next event, in seconds
+    /// The time to wait for the next event, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
     /// Print JSON
@@ -158,7 +158,7 @@ fn is_settled(trace: &Value) -> bool {
 }
 
 fn read(text: &str) -> Result<Value, CommandFailure> {
-    Ok(serde_json::from_str(text).map_err(|_| "the server answered something else than JSON")?)
+    Ok(serde_json::from_str(text).map_err(|_| "the server's answer is not JSON")?)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::cli::output::{Paint, shown};
 
-/// The trace in lines, with colours if it is for a terminal.
+/// Returns the trace in lines, with colours if it is for a terminal.
 pub(super) fn text(trace: &Value, colours: bool) -> String {
     let paint = Paint::new(colours);
     let mut text = String::new();
@@ -133,7 +133,7 @@ fn branch(is_last: bool) -> &'static str {
     if is_last { "└─" } else { "├─" }
 }
 
-/// The end of a node's id, by which nodes differ.
+/// Returns the end of a node's id, by which nodes differ.
 fn short(id: &Value) -> String {
     let id = id.as_str().map(shown).unwrap_or_default();
     id.rsplit('-').next().unwrap_or_default().to_owned()
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_picture() {
+    fn a_trace_is_drawn_as_a_tree() {
         let node = |end: &str| format!("0190a1b2-c3d4-7e5f-8a9b-{end}");
         let connection = |user: Option<&str>, outcome: &str, reason: &str, ms: Option<f64>| {
             json!({"id": "c", "dialect": "plain", "user": user, "outcome": outcome, "reason": reason,
@@ -185,7 +185,7 @@ bob: no connection
             coloured.contains("\u{1b}[32mwritten") && coloured.contains("\u{1b}[31mbob"),
             "{coloured}"
         );
-        // Whatever a server answers is shown somehow.
+        // An answer of any form is shown.
         for odd in [
             json!(null),
             json!([]),

@@ -19,11 +19,11 @@ fn rules(checker: &mut Checker<'_>) {
     let has_authorizer = checker.config.authorizer.url.is_some();
     for (index, rule) in rules.iter().enumerate() {
         let (earlier, later) = (&rules[..index], &rules[index + 1..]);
-        traps(checker, index, rule);
-        unreached(checker, index, rule, earlier);
+        check_rule(checker, index, rule);
+        unreachable_rule(checker, index, rule, earlier);
         // An authorizer decides the actions that the rules leave out.
         if !has_authorizer && covering(earlier, rule).is_none() && !is_personal(&rule.pattern) {
-            left_out(checker, index, rule, later);
+            uncovered_ids(checker, index, rule, later);
         }
     }
 }
@@ -43,11 +43,11 @@ fn deciding<'a>(rules: &'a [Rule], pattern: &RulePattern) -> Option<&'a Rule> {
     rules.find(|rule| rule.pattern.covers(pattern))
 }
 
-fn traps(checker: &mut Checker<'_>, index: usize, rule: &Rule) {
+fn check_rule(checker: &mut Checker<'_>, index: usize, rule: &Rule) {
     let key = format!("channel[{index}]");
     match rule.check() {
         Ok(()) => {}
-        Err(reason @ BadRule::Empty) => checker.wrong(&key, reason.to_string()),
+        Err(reason @ BadRule::Empty) => checker.error(&key, reason.to_string()),
         Err(reason @ BadRule::NoOwner) => {
             let clauses = Clause::ALL.iter().copied();
             for clause in clauses.filter(|clause| rule.grant(*clause) == Some(&Grant::Owner)) {
@@ -55,7 +55,7 @@ fn traps(checker: &mut Checker<'_>, index: usize, rule: &Rule) {
                     "found \"owner\" beside the pattern \"{}\", but {reason}",
                     rule.pattern
                 );
-                checker.wrong(&format!("{key}.{}", clause.label()), text);
+                checker.error(&format!("{key}.{}", clause.label()), text);
             }
         }
     }
@@ -64,7 +64,7 @@ fn traps(checker: &mut Checker<'_>, index: usize, rule: &Rule) {
             "found \"{}\", which names personal channels; no rule is asked about those",
             rule.pattern
         );
-        checker.doubtful(&format!("{key}.pattern"), text);
+        checker.warning(&format!("{key}.pattern"), text);
     }
 }
 
@@ -72,9 +72,9 @@ fn is_personal(pattern: &RulePattern) -> bool {
     matches!(Audience::of_channel(pattern.as_str()), Ok(Audience::User(_)))
 }
 
-/// `{user}` does not match an id with separators in it. If no later rule matches the channels of such ids, the defaults
-/// apply, which may admit more users than the rule with `{user}`.
-fn left_out(checker: &mut Checker<'_>, index: usize, rule: &Rule, later: &[Rule]) {
+/// Warns of ids with separators in them, which `{user}` does not match. If no later rule matches the channels of such ids,
+/// the defaults apply, which may admit more users than the rule with `{user}`.
+fn uncovered_ids(checker: &mut Checker<'_>, index: usize, rule: &Rule, later: &[Rule]) {
     let Some(any) = rule.pattern.with_any_id() else {
         return;
     };
@@ -93,20 +93,20 @@ fn left_out(checker: &mut Checker<'_>, index: usize, rule: &Rule, later: &[Rule]
              the defaults hold there",
             open.join(", ")
         );
-        checker.doubtful(&format!("channel[{index}].pattern"), text);
+        checker.warning(&format!("channel[{index}].pattern"), text);
     }
 }
 
-/// A rule after one that matches the same channels is never reached.
-fn unreached(checker: &mut Checker<'_>, index: usize, rule: &Rule, earlier: &[Rule]) {
+/// Warns of a rule that is never reached, because an earlier one matches all its channels.
+fn unreachable_rule(checker: &mut Checker<'_>, index: usize, rule: &Rule, earlier: &[Rule]) {
     if let Some(first) = covering(earlier, rule) {
-        let (other, place) = (
+        let (other, origin) = (
             &earlier[first].pattern,
             checker.origin(&format!("channel[{first}].pattern")),
         );
         let text =
-            format!("is never reached: channel[{first}] (\"{other}\", {place}) matches all that it matches");
-        checker.doubtful(&format!("channel[{index}].pattern"), text);
+            format!("is never reached: channel[{first}] (\"{other}\", {origin}) matches all that it matches");
+        checker.warning(&format!("channel[{index}].pattern"), text);
     }
 }
 
@@ -116,6 +116,6 @@ fn authorizer(checker: &mut Checker<'_>) {
         && !matches!(scheme, "http" | "https")
     {
         let text = format!("found the scheme \"{scheme}\", expected \"https\" or \"http\"");
-        checker.wrong("authorizer.url", text);
+        checker.error("authorizer.url", text);
     }
 }

@@ -15,30 +15,30 @@ pub(super) fn check(checker: &mut Checker<'_>) {
     for (index, listener) in listeners.iter().enumerate().filter(|(_, listener)| listener.acme) {
         if listener.tls.is_some() {
             let text = "found true beside tls, expected one of the two";
-            checker.wrong(&format!("listener[{index}].acme"), text);
+            checker.error(&format!("listener[{index}].acme"), text);
         }
         if acme.domains.is_empty() {
             let text = format!("found none, expected a name for the certificate of listener[{index}]");
-            checker.wrong(DOMAINS, text);
+            checker.error(DOMAINS, text);
         }
     }
     if !acme.domains.is_empty() && !listeners.iter().any(|listener| listener.acme) {
-        checker.doubtful(DOMAINS, "is not used, as no listener has acme = true");
+        checker.warning(DOMAINS, "is not used, as no listener has acme = true");
     }
     for domain in acme.domains.iter().filter(|domain| !is_name(domain)) {
         let text = format!(
             "found {domain:?}, expected a host name such as \"push.example.com\", without a wildcard and in ASCII"
         );
-        checker.wrong(DOMAINS, text);
+        checker.error(DOMAINS, text);
     }
     for address in acme.contact.iter().filter(|address| !is_mail_address(address)) {
         let text = format!("found {address:?}, expected a mail address such as \"ops@example.com\"");
-        checker.wrong("acme.contact", text);
+        checker.error("acme.contact", text);
     }
     let is_directory = |url: Url| url.scheme() == "https" && url.has_host();
     if !Url::parse(&acme.directory).is_ok_and(is_directory) {
         let text = format!("found {:?}, expected an https URL", acme.directory);
-        checker.wrong("acme.directory", text);
+        checker.error("acme.directory", text);
     }
 }
 

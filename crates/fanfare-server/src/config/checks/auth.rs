@@ -23,7 +23,7 @@ pub(super) fn check(checker: &mut Checker<'_>) {
         "auth.public_key_file",
     ]) {
         algorithms(checker);
-        presence(checker);
+        missing_key(checker);
     }
     origins(checker);
 }
@@ -39,26 +39,26 @@ fn secrets(checker: &mut Checker<'_>) {
     let count = auth.accepted_jwt_secrets.len();
     if count > MAX_ACCEPTED {
         let text = format!("found {count} secrets, expected at most {MAX_ACCEPTED}");
-        checker.wrong(ACCEPTED, text);
+        checker.error(ACCEPTED, text);
     }
 }
 
 fn secret_length(checker: &mut Checker<'_>, key: &str, secret: &Secret) {
     if secret.has_outer_space() {
-        checker.doubtful(key, OUTER_SPACE);
+        checker.warning(key, OUTER_SPACE);
     }
     let length = secret.expose().len();
     if length < SECRET_BYTES {
         let text = format!("found a secret of {length} bytes, expected at least {SECRET_BYTES}");
         if checker.is_production() {
-            checker.wrong(key, text);
+            checker.error(key, text);
         } else {
-            checker.doubtful(key, format!("{text}; it can be guessed"));
+            checker.warning(key, format!("{text}; it can be guessed"));
         }
     }
 }
 
-/// Each algorithm needs its key. A symmetric algorithm with only public keys would be the classic key confusion.
+/// Checks that each algorithm has its key. A symmetric algorithm with only public keys would be the classic key confusion.
 fn algorithms(checker: &mut Checker<'_>) {
     const KEY: &str = "auth.algorithms";
     let auth = &checker.config.auth;
@@ -75,7 +75,7 @@ fn algorithms(checker: &mut Checker<'_>) {
         } else {
             continue;
         };
-        checker.wrong(KEY, text);
+        checker.error(KEY, text);
     }
     if shared && !listed.is_empty() && !listed.iter().copied().any(is_symmetric) {
         unused_secret(checker);
@@ -90,25 +90,25 @@ fn is_symmetric(algorithm: Algorithm) -> bool {
 fn unused_secret(checker: &mut Checker<'_>) {
     const KEY: &str = "auth.jwt_secret";
     if checker.merged.is_configured(KEY) && !checker.merged.values.text(KEY).is_empty() {
-        checker.doubtful(KEY, "found a secret that none of auth.algorithms uses");
+        checker.warning(KEY, "found a secret that none of auth.algorithms uses");
     }
     if !checker.config.auth.accepted_jwt_secrets.is_empty() {
-        checker.doubtful(ACCEPTED, "found secrets that none of auth.algorithms uses");
+        checker.warning(ACCEPTED, "found secrets that none of auth.algorithms uses");
     }
 }
 
-/// Each node of a cluster would generate another secret, and production generates none.
-fn presence(checker: &mut Checker<'_>) {
+/// Checks that there is a key: each node of a cluster would generate another secret, and production generates none.
+fn missing_key(checker: &mut Checker<'_>) {
     let auth = &checker.config.auth;
     let any = auth.jwt_secret.is_some() || auth.jwks_url.is_some() || auth.public_key_file.is_some();
     if checker.is_production() && !any {
         let text = "not set, expected a secret of at least 32 bytes (or auth.jwt_secret_file, auth.jwks_url, \
                     auth.public_key_file): the production profile makes none";
-        checker.wrong("auth.jwt_secret", text);
+        checker.error("auth.jwt_secret", text);
     } else if !any && checker.config.broker.kind != BrokerKind::Memory {
         let text = "not set: each node that shares this broker generates a secret of its own, and refuses the tokens of \
                     the others; set the same auth.jwt_secret_file on all nodes";
-        checker.doubtful("auth.jwt_secret", text);
+        checker.warning("auth.jwt_secret", text);
     }
 }
 
@@ -117,7 +117,7 @@ fn origins(checker: &mut Checker<'_>) {
     if checker.is_production() && !checker.merged.is_configured(KEY) && checker.are_sound(&[KEY]) {
         let text = "not set, expected the origins of your pages, such as [\"https://app.example.com\"] (or [\"*\"] for \
                     every page there is): the production profile assumes none";
-        checker.wrong(KEY, text);
+        checker.error(KEY, text);
         return;
     }
     for origin in &checker.config.auth.allowed_origins {
@@ -125,7 +125,7 @@ fn origins(checker: &mut Checker<'_>) {
             let text = format!(
                 "found {origin:?}, expected \"*\", \"null\", \"file://\", or an origin such as \"https://app.example.com\""
             );
-            checker.wrong(KEY, text);
+            checker.error(KEY, text);
         }
     }
 }

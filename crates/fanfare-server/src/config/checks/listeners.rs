@@ -14,7 +14,7 @@ pub(super) fn check(checker: &mut Checker<'_>) {
     }
     let listeners = &checker.config.listener;
     if listeners.is_empty() {
-        checker.wrong("listener", "found none, expected at least one `[[listener]]`");
+        checker.error("listener", "found none, expected at least one `[[listener]]`");
     }
     for (index, listener) in listeners.iter().enumerate() {
         let key = format!("listener[{index}]");
@@ -23,24 +23,24 @@ pub(super) fn check(checker: &mut Checker<'_>) {
         prefix(checker, &format!("{key}.prefix"), &listener.prefix);
         for (earlier, other) in listeners[..index].iter().enumerate() {
             if other.bind.conflicts_with(listener.bind) {
-                let place = checker.origin(&format!("listener[{earlier}].bind"));
+                let origin = checker.origin(&format!("listener[{earlier}].bind"));
                 let text = format!(
-                    "found \"{}\", expected an address that listener[{earlier}] (\"{}\", {place}) leaves free",
+                    "found \"{}\", expected an address that listener[{earlier}] (\"{}\", {origin}) leaves free",
                     listener.bind, other.bind
                 );
-                checker.wrong(&format!("{key}.bind"), text);
+                checker.error(&format!("{key}.bind"), text);
                 break;
             }
         }
     }
-    half_listeners(checker, listeners);
+    uncovered_ipv4(checker, listeners);
     door(checker, listeners);
     unused_placements(checker, listeners);
 }
 
-/// `[::]` leaves IPv4 to another listener with its port. If that one has a single IPv4 address, the others have no
-/// listener.
-fn half_listeners(checker: &mut Checker<'_>, listeners: &[Listener]) {
+/// Warns of IPv4 addresses without a listener: `[::]` leaves IPv4 to another listener with its port, and that one may have
+/// a single address.
+fn uncovered_ipv4(checker: &mut Checker<'_>, listeners: &[Listener]) {
     for (index, listener) in listeners.iter().enumerate() {
         let narrow = |other: &&Listener| {
             let sockets = other.bind.sockets();
@@ -53,7 +53,7 @@ fn half_listeners(checker: &mut Checker<'_>, listeners: &[Listener]) {
                  port",
                 listener.bind, other.bind
             );
-            checker.doubtful(&format!("listener[{index}].bind"), text);
+            checker.warning(&format!("listener[{index}].bind"), text);
         }
     }
 }
@@ -65,8 +65,16 @@ fn unused_placements(checker: &mut Checker<'_>, listeners: &[Listener]) {
         return;
     }
     let origin = checker.origin(KEY);
-    let is_met = |placement: &Placement| listeners.iter().all(|l| placement.is_met(l.bind, &l.dialects));
-    for placement in checker.placements.iter().filter(|placement| !is_met(placement)) {
+    let is_satisfied = |placement: &Placement| {
+        listeners
+            .iter()
+            .all(|l| placement.is_satisfied(l.bind, &l.dialects))
+    };
+    for placement in checker
+        .placements
+        .iter()
+        .filter(|placement| !is_satisfied(placement))
+    {
         let text = format!("is not used, as the listeners are configured ({origin})");
         checker.warnings.push(Problem::new(placement.origin(), KEY, text));
     }
@@ -77,12 +85,12 @@ fn names(checker: &mut Checker<'_>, key: &str, listener: &Listener) {
     let known: Vec<&str> = registry.addressed().map(|kind| kind.name).collect();
     for (index, name) in listener.dialects.iter().enumerate() {
         if listener.dialects[..index].contains(name) {
-            checker.wrong(key, format!("found \"{name}\" twice, expected each dialect once"));
+            checker.error(key, format!("found \"{name}\" twice, expected each dialect once"));
         } else if registry.find(name).is_none() {
             let hint = did_you_mean(name, known.iter().copied(), '"');
             let list = known.join(", ");
             let text = format!("found {name:?}, which is not a dialect, expected some of {list}{hint}");
-            checker.wrong(key, text);
+            checker.error(key, text);
         }
     }
 }
@@ -101,7 +109,7 @@ fn paths(checker: &mut Checker<'_>, key: &str, listener: &Listener) {
                     "found \"{earlier}\" and \"{name}\", which both claim {}, expected each on a `[[listener]]` of its own",
                     one.path
                 );
-                checker.wrong(key, text);
+                checker.error(key, text);
             }
         }
     }
@@ -117,11 +125,12 @@ fn prefix(checker: &mut Checker<'_>, key: &str, prefix: &str) {
             "found {prefix:?}, expected a path such as \"/a\": a slash before each part, none at the end, \
              letters, digits and - . _ ~ in between"
         );
-        checker.wrong(key, text);
+        checker.error(key, text);
     }
 }
 
-/// The embedded door must not have the address of a listener. If it is the default one, the door stays closed instead.
+/// Checks that the embedded door does not have the address of a listener. If its address is the default, the door stays
+/// closed instead.
 fn door(checker: &mut Checker<'_>, listeners: &[Listener]) {
     const KEY: &str = "resp.bind";
     let Some(door) = checker.config.resp.bind else {
@@ -140,9 +149,9 @@ fn door(checker: &mut Checker<'_>, listeners: &[Listener]) {
         listeners[index].bind
     );
     if is_chosen {
-        checker.wrong(KEY, text);
+        checker.error(KEY, text);
     } else {
         checker.closes_door = true;
-        checker.doubtful(KEY, format!("{text}; the door stays closed"));
+        checker.warning(KEY, format!("{text}; the door stays closed"));
     }
 }

@@ -65,13 +65,13 @@ pub(super) fn run<'a>(
 
 impl<'a> Checker<'a> {
     /// Reports an error in the value of `key`.
-    fn wrong(&mut self, key: &str, text: impl Into<String>) {
+    fn error(&mut self, key: &str, text: impl Into<String>) {
         let problem = self.problem(key, text);
         self.problems.push(problem);
     }
 
     /// Reports a warning about the value of `key`.
-    fn doubtful(&mut self, key: &str, text: impl Into<String>) {
+    fn warning(&mut self, key: &str, text: impl Into<String>) {
         let problem = self.problem(key, text);
         self.warnings.push(problem);
     }
@@ -100,7 +100,7 @@ impl<'a> Checker<'a> {
         self.profile == profile::PRODUCTION
     }
 
-    /// A unit that is started in another folder would begin with an empty database.
+    /// Warns of a relative data folder: a service that is started in another folder would begin with an empty database.
     fn data_dir(&mut self) {
         let folder = &self.config.data_dir;
         if self.is_production() && folder.is_relative() {
@@ -108,7 +108,7 @@ impl<'a> Checker<'a> {
                 "found {:?}, which starts at the working directory; an absolute path such as \"/var/lib/fanfare\" is safer",
                 folder.display()
             );
-            self.doubtful("data_dir", text);
+            self.warning("data_dir", text);
         }
     }
 
@@ -153,6 +153,6 @@ impl<'a> Checker<'a> {
             format_duration(other.1),
             self.origin(other.0)
         );
-        self.wrong(blamed.0, text);
+        self.error(blamed.0, text);
     }
 }

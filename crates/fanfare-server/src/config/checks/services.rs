@@ -23,16 +23,16 @@ fn api_keys(checker: &mut Checker<'_>) {
     const KEY: &str = "api.keys";
     const PASSWORD: &str = "resp.password";
     if checker.config.api.keys.iter().any(Secret::has_outer_space) {
-        checker.doubtful(KEY, OUTER_SPACE);
+        checker.warning(KEY, OUTER_SPACE);
     }
     let password = &checker.config.resp.password;
     if password.as_ref().is_some_and(Secret::has_outer_space) {
-        checker.doubtful(PASSWORD, OUTER_SPACE);
+        checker.warning(PASSWORD, OUTER_SPACE);
     }
     let lengths = checker.config.api.keys.iter().map(|key| key.expose().len());
     for length in lengths.filter(|length| *length < KEY_BYTES) {
         let text = format!("found a key of {length} bytes, expected at least {KEY_BYTES}; it can be guessed");
-        checker.doubtful(KEY, text);
+        checker.warning(KEY, text);
     }
 }
 
@@ -48,10 +48,10 @@ fn broker(checker: &mut Checker<'_>) {
         let all = BrokerKind::ALL.map(BrokerKind::schemes).concat();
         if !all.contains(&scheme) && !origin.is_configured() {
             let text = format!("found the scheme \"{scheme}\", expected {}", quoted(&all));
-            checker.wrong(KEY, text);
+            checker.error(KEY, text);
         } else if !checker.origin(KEY).is_inherited() {
             let text = format!("is not used, as broker.kind is \"{}\" ({origin})", kind.name());
-            checker.doubtful(KEY, text);
+            checker.warning(KEY, text);
         }
     } else if !kind.schemes().contains(&scheme) {
         let text = format!(
@@ -59,12 +59,12 @@ fn broker(checker: &mut Checker<'_>) {
             quoted(kind.schemes()),
             kind.name(),
         );
-        checker.wrong(KEY, text);
+        checker.error(KEY, text);
     } else {
         // Errors appear when the parts of a server are built.
         let options = checker.config.broker.options();
         if let Ok(Some(warning)) = fanfare_transports::check(kind, &options) {
-            checker.doubtful(KEY, warning);
+            checker.warning(KEY, warning);
         }
     }
 }
@@ -96,7 +96,7 @@ fn unused(checker: &mut Checker<'_>) {
         broker.kind.name()
     );
     for (key, _) in settings.into_iter().filter(|(_, is_unused)| *is_unused) {
-        checker.doubtful(key, text.as_str());
+        checker.warning(key, text.as_str());
     }
 }
 
@@ -118,15 +118,15 @@ fn door(checker: &mut Checker<'_>) {
              is \"{}\" ({origin})",
             kind.name()
         );
-        checker.wrong(KEY, text);
+        checker.error(KEY, text);
         return;
     }
     let guarded = checker.config.resp.password.is_some() || !checker.config.api.keys.is_empty();
     if !guarded && !bind.is_loopback() {
         let text = format!(
             "found \"{bind}\", expected a loopback address such as \"127.0.0.1:6379\": without resp.password \
-             or api.keys anybody could publish"
+             or api.keys any client could publish"
         );
-        checker.wrong(KEY, text);
+        checker.error(KEY, text);
     }
 }

@@ -62,11 +62,11 @@ fn repeated(text: &mut String, registry: Registry, schema: &Schema, section: &Se
         comment(text, &format!("- {}{inner}: {}", key.name(), key.doc()));
     }
     if section.key.is_some_and(|key| key.path == "listener") {
-        for place in profile::documented_listeners(registry) {
+        for listener in profile::documented_listeners(registry) {
             let _ = writeln!(
                 text,
                 "\n#[[listener]]\n#bind = {:?}\n#dialects = {:?}",
-                place.bind, place.dialects
+                listener.bind, listener.dialects
             );
         }
     }

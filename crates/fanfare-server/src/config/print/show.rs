@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _; // writing to a string cannot fail
 
+use serde::{Deserialize, Serialize};
 use toml::Value;
+use utoipa::ToSchema;
 
 use super::guarded;
 use crate::config::load::Loaded;
@@ -14,9 +16,10 @@ pub fn show(loaded: &Loaded) -> String {
     let file = loaded.file.as_ref();
     let file = file.map_or_else(|| "none".to_owned(), |file| file.display().to_string());
     let mut text = format!("# profile: {}\n# file: {file}\n\n", loaded.profile);
+    let default = Origin::Default.to_string();
+    let is_default = |setting: &Setting| setting.origin == default;
     for section in Schema::new(loaded.config.registry).sections() {
         let settings = in_force(loaded, &section);
-        let is_default = |setting: &Setting| setting.origin == Origin::Default;
         if section.is_hidden() && settings.iter().all(is_default) {
             continue;
         }
@@ -45,21 +48,24 @@ pub fn show(loaded: &Loaded) -> String {
 }
 
 /// One value in force.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Setting {
-    /// Its key: `resp.bind`, `listener[0].bind`.
+    /// resp.bind, listener[0].bind.
     pub key: String,
-    /// The value as TOML, secrets as `***`.
+    /// As in the file; a secret is ***.
     pub value: String,
-    /// The default as TOML; `None` if there is none.
+    /// The default; null if there is none.
+    #[schema(required)]
     pub default: Option<String>,
-    /// The place where it was set.
-    pub origin: Origin,
-    /// Its documentation.
+    /// Whether the value is not the default.
+    pub changed: bool,
+    /// Its origin: the profile, the line of the file, the environment or the command line; or the reason for this value.
+    pub origin: String,
+    /// The description of the setting.
     pub doc: String,
 }
 
-/// The values in force, in the order of the file, without those that only tests use.
+/// Returns the values in force, in the order of the file, without those that only tests use.
 pub fn settings(loaded: &Loaded) -> Vec<Setting> {
     let schema = Schema::new(loaded.config.registry);
     let documented = schema.sections().filter(|section| !section.is_hidden());
@@ -88,20 +94,20 @@ fn in_force(loaded: &Loaded, section: &Section<'_>) -> Vec<Setting> {
 }
 
 fn setting(loaded: &Loaded, path: String, key: &Key, value: &Value) -> Setting {
-    let setting = Setting {
+    let origin = loaded.origins.of(&path);
+    let mut setting = Setting {
         value: guarded(key.kind(), value),
         default: key.default.as_ref().map(|value| guarded(key.kind(), value)),
-        origin: loaded.origins.of(&path).clone(),
+        changed: false,
+        origin: origin.to_string(),
         doc: key.doc().to_owned(),
         key: path,
     };
-    match loaded.files.get(&setting.key) {
-        Some(file) => Setting {
-            key: format!("{}{FILE_SUFFIX}", setting.key),
-            value: Value::from(file.display().to_string()).to_string(),
-            default: None,
-            ..setting
-        },
-        None => setting,
+    if let Some(file) = loaded.files.get(&setting.key) {
+        setting.key += FILE_SUFFIX;
+        setting.value = Value::from(file.display().to_string()).to_string();
+        setting.default = None;
     }
+    setting.changed = *origin != Origin::Default && setting.default.as_ref() != Some(&setting.value);
+    setting
 }

@@ -109,7 +109,7 @@ fn grants() {
 }
 
 #[test]
-fn rules_that_would_be_traps() {
+fn rules_without_effect_are_refused() {
     refused(
         "[[channel]]\npattern = \"a\"",
         &[],

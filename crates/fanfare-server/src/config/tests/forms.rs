@@ -41,7 +41,7 @@ fn ports_in_both_families() {
            on this port",
         ],
     );
-    // The door's default takes no address away.
+    // The door's default address does not take IPv4 from a listener.
     check(
         &["[::]:6379"],
         "",

@@ -132,7 +132,7 @@ fn the_file_replaces_the_listeners_of_the_profile() {
 }
 
 #[test]
-fn later_layers_win() {
+fn later_layers_take_precedence() {
     let toml = "[notify]\nmax_connections = 1\nsend_queue = 1\nmax_fragments = 1\n";
     let env = [
         ("FANFARE_NOTIFY_SEND_QUEUE", "2"),

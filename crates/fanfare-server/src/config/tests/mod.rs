@@ -18,7 +18,7 @@ use fanfare_core::Registry;
 
 use super::{ConfigErrors, Loaded, Sources, load};
 
-/// Loads `toml` as the file `fanfare.toml` in a folder of its own, with this environment.
+/// Loads `toml` as the file `fanfare.toml` in a new folder, with this environment.
 ///
 /// Errors show the folder as `DIR`.
 fn load_text(toml: &str, env: &[(&str, &str)], registry: Registry) -> Result<Loaded, String> {

@@ -1,4 +1,4 @@
-//! Random input is refused, and never a crash.
+//! Random input is refused, and never causes a panic.
 
 use std::fmt::Write as _;
 

@@ -52,7 +52,7 @@ fn listeners_after_variables() {
 }
 
 #[test]
-fn variables_hold_in_every_profile() {
+fn variables_apply_in_every_profile() {
     let check = |profile: &str, env: &[(&str, &str)], expected: &[&str]| {
         let mut env = pairs(env);
         env.extend(pairs(&[

@@ -75,7 +75,7 @@ fn every_field_is_a_key() {
 }
 
 #[test]
-fn declarations_of_dialects_hold() {
+fn declarations_of_dialects_are_valid() {
     for registry in [fanfare_dialects::REGISTRY, large()] {
         let schema = Schema::new(registry);
         let sources = Sources {

@@ -37,7 +37,7 @@ fn profiles() {
     assert_eq!(listeners(&loaded), ["0.0.0.0:3000 feed"]);
     assert_eq!(*loaded.origins.of("listener"), Origin::Profile("feed".to_owned()));
 
-    // Public keys are as good as a secret.
+    // Public keys are enough without a secret.
     let env = pairs(&[
         ("FANFARE_PROFILE", "production"),
         ("FANFARE_AUTH_JWKS_URL", "https://id.example/keys"),

@@ -231,7 +231,7 @@ fn doors_for_backends() {
         &[],
         &[
             "L:1: resp.bind: found \"0.0.0.0:6379\", expected a loopback address such as \"127.0.0.1:6379\": without \
-           resp.password or api.keys anybody could publish",
+           resp.password or api.keys any client could publish",
         ],
     );
     refused(

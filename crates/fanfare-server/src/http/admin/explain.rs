@@ -129,8 +129,8 @@ pub(in crate::http) async fn explain(call: RouteCall<'_>) -> Result<Reply, ApiFa
     let who = match &asked.user {
         None => None,
         Some(user) => {
-            let supposed = site.gate.supposed(user, asked.claims.clone());
-            Some(supposed.ok_or("user: no user id")?)
+            let identity = site.gate.hypothetical(user, asked.claims.clone());
+            Some(identity.ok_or("user: no user id")?)
         }
     };
     let access = &site.node.access;

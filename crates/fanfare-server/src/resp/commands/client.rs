@@ -52,7 +52,7 @@ pub(super) fn set_info(session: &mut Session<'_>, request: &Request) {
     store(&mut session.writer, checked_name(request.arg(3), what), field);
 }
 
-/// `CLIENT NO-EVICT ON|OFF` and `CLIENT NO-TOUCH ON|OFF`, of which neither has anything to switch.
+/// `CLIENT NO-EVICT ON|OFF` and `CLIENT NO-TOUCH ON|OFF`, which have no effect.
 pub(super) fn on_or_off(session: &mut Session<'_>, request: &Request) {
     let switch = request.arg(2);
     if switch.eq_ignore_ascii_case(b"on") || switch.eq_ignore_ascii_case(b"off") {
@@ -62,7 +62,7 @@ pub(super) fn on_or_off(session: &mut Session<'_>, request: &Request) {
     }
 }
 
-/// `CLIENT INFO`: the fields of Redis. Those that mean nothing here are 0, since clients expect numbers in them.
+/// `CLIENT INFO`: the fields of Redis. Those without a meaning here are 0, since clients expect numbers.
 pub(super) fn info(session: &mut Session<'_>, _request: &Request) {
     let mut line = String::new();
     let open = session.transaction.as_ref();
@@ -86,7 +86,7 @@ pub(super) fn info(session: &mut Session<'_>, _request: &Request) {
     session.writer.text(&line);
 }
 
-/// `name` if it fits into a line of `CLIENT INFO`; `what` it is goes into the error.
+/// Returns `name` if it fits into a line of `CLIENT INFO`. The error begins with `what`.
 pub(super) fn checked_name(name: &[u8], what: &str) -> Result<Box<str>, RefusedCommand> {
     if name.len() > MAX_NAME {
         return Err(format!("ERR {what} cannot be longer than {MAX_NAME} bytes").into());

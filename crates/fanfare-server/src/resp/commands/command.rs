@@ -64,7 +64,7 @@ fn by_full_name(all: Commands, name: &[u8]) -> Option<&'static Spec> {
     }
 }
 
-/// Ten things about a command, in the order that Redis has fixed.
+/// Writes ten facts about a command, in the order of Redis.
 fn write_info(writer: &mut Writer, spec: &Spec) {
     writer.array(10);
     writer.bulk(spec.name);
@@ -77,7 +77,7 @@ fn write_info(writer: &mut Writer, spec: &Spec) {
     for _ in 0..3 {
         writer.integer(0);
     }
-    // Categories of access lists, hints for proxies, and where keys are found: there are none.
+    // There are no categories of access lists, no hints for proxies, and no specifications of keys.
     for _ in 0..3 {
         writer.set(0);
     }

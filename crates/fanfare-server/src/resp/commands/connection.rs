@@ -48,7 +48,7 @@ pub(super) fn reset(session: &mut Session<'_>, _request: &Request) {
     session.writer.simple("RESET");
 }
 
-/// `AUTH [username] password`: an API key goes with any user name, the password with `default` alone.
+/// `AUTH [username] password`: an API key is valid with any user name, the password only with `default`.
 pub(super) fn auth(session: &mut Session<'_>, request: &Request) {
     let user = if request.len() == 3 {
         request.arg(1)
@@ -66,7 +66,7 @@ pub(super) fn auth(session: &mut Session<'_>, request: &Request) {
 
 /// `HELLO [protover [AUTH username password] [SETNAME clientname]]`.
 pub(super) fn hello(session: &mut Session<'_>, request: &Request) {
-    match greeted(session, request) {
+    match apply_hello(session, request) {
         Ok(protocol) => {
             session.writer.protocol = protocol;
             write_hello(session);
@@ -75,8 +75,8 @@ pub(super) fn hello(session: &mut Session<'_>, request: &Request) {
     }
 }
 
-/// Carries out `HELLO`, and returns the protocol to use from then on. Changes nothing unless all of the request is valid.
-fn greeted(session: &mut Session<'_>, request: &Request) -> Result<Protocol, RefusedCommand> {
+/// Runs `HELLO`, and returns the protocol to use from then on. Changes nothing unless the whole request is valid.
+fn apply_hello(session: &mut Session<'_>, request: &Request) -> Result<Protocol, RefusedCommand> {
     let protocol = match request.get(1).map(number) {
         None => session.writer.protocol,
         Some(Some(2)) => Protocol::Resp2,

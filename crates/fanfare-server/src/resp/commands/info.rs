@@ -1,11 +1,11 @@
-//! `INFO`: enough of it for clients that look before they publish, and for a person at a terminal.
+//! `INFO`: enough of it for clients that check the server before they publish, and for a person at a terminal.
 
 use std::{fmt::Write, sync::atomic::Ordering::Relaxed};
 
 use super::connection::REDIS_VERSION;
 use crate::resp::{request::Request, session::Session};
 
-/// A section's name, and what writes its lines.
+/// A section's name, and the function that writes its lines.
 type InfoSection = (&'static str, fn(&Session<'_>, &mut String));
 
 const SECTIONS: &[InfoSection] = &[
@@ -21,7 +21,7 @@ const SECTIONS: &[InfoSection] = &[
     ("Keyspace", |_, _| {}),
 ];
 
-/// `INFO [section …]`: the sections asked for that exist, or all.
+/// `INFO [section …]`: the requested sections that exist, or all.
 pub(super) fn info(session: &mut Session<'_>, request: &Request) {
     let wanted = |name: &str| {
         request.len() == 1

@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_sound() {
+    fn the_table_is_consistent() {
         for spec in all() {
             assert_eq!(spec.name, spec.name.to_lowercase());
             assert!(!spec.summary.is_empty() && !spec.group.is_empty());

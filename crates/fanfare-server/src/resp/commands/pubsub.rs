@@ -42,8 +42,8 @@ pub(super) fn channels(session: &mut Session<'_>, request: &Request) {
     }
 }
 
-/// `PUBSUB NUMSUB [channel …]`: each channel with the number of connections that would receive an event there. Connections that have only a
-/// matching pattern are not counted.
+/// `PUBSUB NUMSUB [channel …]`: each channel with the number of connections that would receive an event there. Connections
+/// with only a matching pattern are not counted.
 pub(super) fn numsub(session: &mut Session<'_>, request: &Request) {
     let host = &*session.door.options.host;
     session.writer.array(2 * (request.len() - 2));
@@ -55,7 +55,7 @@ pub(super) fn numsub(session: &mut Session<'_>, request: &Request) {
     }
 }
 
-/// `PUBSUB NUMPAT`: how many different patterns connections subscribe to.
+/// `PUBSUB NUMPAT`: the number of different patterns with a subscriber.
 pub(super) fn numpat(session: &mut Session<'_>, _request: &Request) {
     session.writer.integer(session.door.options.host.patterns());
 }

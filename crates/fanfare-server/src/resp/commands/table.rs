@@ -21,7 +21,7 @@ const LOGIN: Spec = Spec {
     ..PLAIN
 };
 
-/// A command that works at once, even in a transaction.
+/// A command that runs at once, even in a transaction.
 const IMMEDIATE: Spec = Spec {
     flags: &["noscript", "loading", "stale", "fast", "allow_busy"],
     immediate: true,
@@ -46,14 +46,14 @@ const OF_SERVER: Spec = Spec {
     ..PLAIN
 };
 
-/// Makes the rows of a table. Behind the implementation stand the fields that differ from the usual ones.
+/// Makes the rows of a table. The fields behind the implementation replace those of the usual `Spec`.
 macro_rules! commands {
     ($($usual:ident $name:literal $arity:literal $arguments:literal $summary:literal $run:expr $(, $field:ident: $value:expr)*;)*) => {
         &[$(Spec { name: $name, arity: $arity, arguments: $arguments, summary: $summary, run: $run, $($field: $value,)* ..$usual }),*]
     };
 }
 
-/// All commands. The first is the one that counts: requests are looked up in this order.
+/// All commands. Requests are looked up in this order, so the most frequent one is the first.
 pub(super) static COMMANDS: &[Spec] = commands! {
     PLAIN "publish" 3 "channel message" "Publishes an event and returns the number of connections that it was queued for."
         |session, request| session.publish(request), flags: &["pubsub", "loading", "stale", "fast"], group: "pubsub";

@@ -9,12 +9,12 @@ const LIMITS: RequestLimits = RequestLimits {
     before_login: false,
 };
 
-/// What became of a stream: the requests, and what ended it, if anything did.
+/// The outcome of a stream: the requests, and the error that ended it, if there was one.
 #[derive(Debug, PartialEq)]
 struct Outcome {
     requests: Vec<Vec<Vec<u8>>>,
     error: Option<ProtocolError>,
-    /// Bytes of a request that is not whole.
+    /// The bytes of an incomplete request.
     rest: usize,
 }
 
@@ -44,7 +44,7 @@ fn read<'a>(chunks: impl IntoIterator<Item = &'a [u8]>, limits: &RequestLimits) 
     }
 }
 
-/// Reads `stream` whole, byte by byte, and cut in two at each place; all must come to the same.
+/// Reads `stream` whole, byte by byte, and cut in two at each place. All outcomes must be equal.
 fn outcome(stream: &[u8], limits: &RequestLimits) -> Outcome {
     let whole = read([stream], limits);
     assert_eq!(
@@ -161,7 +161,7 @@ fn endless_lines() {
         error(&long(b'A', MAX_INLINE + 1)),
         Some(ProtocolError::EndlessInline)
     );
-    // Whether the end comes with the rest or later makes no difference.
+    // The outcome does not depend on the time at which the end arrives.
     let ended = [long(b'A', MAX_INLINE + 1), b"\r\n".to_vec()].concat();
     assert_eq!(error(&ended), Some(ProtocolError::EndlessInline));
 }
@@ -185,7 +185,7 @@ fn a_request_is_limited_as_a_whole() {
 }
 
 #[test]
-fn what_was_announced_is_not_allocated() {
+fn announced_lengths_are_not_allocated() {
     let limits = RequestLimits::with_max_bulk(8 << 20);
     let (mut reader, mut buffer) = (RequestReader::default(), BytesMut::new());
     buffer.extend_from_slice(b"*3\r\n$7\r\nPUBLISH\r\n$1\r\nc\r\n$8388608\r\n");
@@ -206,9 +206,9 @@ fn arguments_are_slices_of_the_buffer() {
     assert_eq!((request.slice(2), request.get(2)), (bytes::Bytes::new(), None));
 }
 
-/// Each byte is looked at once: a large argument in small pieces, and a long line byte by byte.
+/// Each byte is scanned once: a large argument in small pieces, and a long line byte by byte.
 #[test]
-fn slow_arrivals_are_not_rescanned() {
+fn every_byte_is_scanned_once() {
     let limits = RequestLimits::with_max_bulk(8 << 20);
     let (mut reader, mut buffer) = (RequestReader::default(), BytesMut::new());
     buffer.extend_from_slice(b"*1\r\n$100000\r\n");
@@ -226,7 +226,7 @@ fn slow_arrivals_are_not_rescanned() {
 }
 
 #[test]
-fn nothing_of_a_request_is_printed() {
+fn debug_output_shows_no_argument() {
     let mut buffer = BytesMut::from(&b"AUTH hunter2\r\n"[..]);
     let request = RequestReader::default()
         .next(&mut buffer, &LIMITS)

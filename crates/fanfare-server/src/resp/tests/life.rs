@@ -1,4 +1,4 @@
-//! How connections live and end.
+//! The lifetime of connections: logins, timeouts, drains.
 
 use tokio::sync::oneshot;
 
@@ -21,7 +21,7 @@ async fn connections_are_counted() {
 }
 
 #[tokio::test]
-async fn who_does_not_log_in_is_sent_away() {
+async fn a_connection_without_a_login_is_closed() {
     let house = house(&["password"], |_| {});
     house.door.replace_login(login(&["password"], SOON));
     assert_eq!(house.connect().rest().await, "");
@@ -37,7 +37,7 @@ async fn who_does_not_log_in_is_sent_away() {
 }
 
 #[tokio::test]
-async fn half_a_command_does_not_stay() {
+async fn an_incomplete_command_times_out() {
     let house = house(&[], |options| options.command_timeout = SOON);
     let mut peer = house.connect();
     tokio::time::sleep(4 * SOON).await;
@@ -46,7 +46,7 @@ async fn half_a_command_does_not_stay() {
 }
 
 #[tokio::test]
-async fn dripping_does_not_help() {
+async fn a_slow_command_times_out() {
     let house = house(&[], |options| options.command_timeout = SOON);
     let Peer { mut stream, task } = house.connect();
     let drip = tokio::spawn(async move {
@@ -59,11 +59,11 @@ async fn dripping_does_not_help() {
 }
 
 #[tokio::test]
-async fn who_takes_no_replies_is_given_up() {
+async fn a_peer_that_reads_no_replies_is_closed() {
     let house = house(&[], |options| options.command_timeout = SOON);
     let Peer { mut stream, task } = house.connect();
     let echo = request(&["ECHO", &"a".repeat(60_000)]).repeat(100);
-    // The door stops reading, too, so not all of it can be sent.
+    // The door also stops reading, so not all of it can be sent.
     assert!(stream.write_all(echo.as_bytes()).await.is_err());
     timeout(Duration::from_secs(10), task).await.unwrap().unwrap();
 }
@@ -98,7 +98,7 @@ async fn one_byte_at_a_time() {
 }
 
 #[tokio::test]
-async fn the_first_key_closes_the_door_to_who_was_in_before() {
+async fn the_first_key_ends_the_access_of_connections_without_one() {
     const OUT: &str = "-NOAUTH Authentication required.\r\n";
     let house = house(&[], |_| {});
     let (mut silent, mut early, mut wrong) = (house.connect(), house.connect(), house.connect());
@@ -111,7 +111,7 @@ async fn the_first_key_closes_the_door_to_who_was_in_before() {
     silent.expect("EXEC\n", OUT).await;
     silent.expect(&publish, OUT).await;
     wrong.expect(&publish, OUT).await;
-    // One that brought the key before it was known here has not to do it again.
+    // A connection that sent the key before the door knew it stays logged in.
     early.expect(&publish, ":1\r\n").await;
     wrong
         .expect(
@@ -122,12 +122,12 @@ async fn the_first_key_closes_the_door_to_who_was_in_before() {
     wrong.expect("AUTH key\n", "+OK\r\n").await;
     wrong.expect(&publish, ":1\r\n").await;
     assert_eq!(house.published(), [["1"], ["1"]]);
-    // Back to where a connection begins, which is outside.
+    // The initial state of a connection is without a login.
     early.expect("RESET\nPING\n", &format!("+RESET\r\n{OUT}")).await;
 }
 
 #[tokio::test]
-async fn who_is_out_by_the_first_key_has_as_long_to_log_in_as_anybody() {
+async fn the_first_key_starts_the_login_timeout_of_connections_without_one() {
     let house = house(&[], |_| {});
     house.door.replace_login(login(&[], SOON));
     let mut peer = house.connect();

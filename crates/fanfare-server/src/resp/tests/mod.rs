@@ -24,16 +24,16 @@ use tokio::{
 use super::{DoorOptions, Host, Login, RedisDoor, serve};
 use crate::auth::Credentials;
 
-/// What backends publish.
+/// A message as backends publish it.
 const BODY: &str = r#"{"type":"t","payload":1}"#;
 
-/// Keeps what was published, call by call, and reaches as many connections as the user's id says.
+/// Stores the publications of each call. An event reaches as many connections as its user's id says.
 #[derive(Default)]
 struct FakeHost {
     published: Mutex<Vec<Vec<String>>>,
     received: AtomicU64,
     rejected: AtomicU64,
-    /// A key was made, which is `key`.
+    /// Whether the key `key` exists.
     needs_key: AtomicBool,
 }
 
@@ -93,7 +93,7 @@ impl Host for FakeHost {
     }
 }
 
-/// A door with everything around it.
+/// A door with its host and its clients.
 struct House {
     host: Arc<FakeHost>,
     door: Arc<RedisDoor>,
@@ -144,7 +144,7 @@ impl House {
         Peer { stream, task }
     }
 
-    /// What the door answers to `sent`, up to the end of the connection.
+    /// Returns the door's replies to `sent`, up to the end of the connection.
     async fn answer(&self, sent: impl AsRef<[u8]>) -> String {
         let mut peer = self.connect();
         peer.stream.write_all(sent.as_ref()).await.unwrap();
@@ -152,7 +152,7 @@ impl House {
         peer.rest().await
     }
 
-    /// What was published, call by call.
+    /// Returns the publications of each call.
     fn published(&self) -> Vec<Vec<String>> {
         self.host.published.lock().unwrap().clone()
     }
@@ -168,7 +168,7 @@ impl Peer {
         assert_eq!(String::from_utf8_lossy(&got), expected, "{sent}");
     }
 
-    /// All that comes up to the end, which the door makes.
+    /// Returns all replies until the door closes the connection.
     async fn rest(mut self) -> String {
         let mut got = Vec::new();
         let read = self.stream.read_to_end(&mut got);
@@ -181,7 +181,7 @@ impl Peer {
     }
 }
 
-/// A request as clients send it.
+/// Returns a request in the form that clients send.
 fn request(arguments: &[&str]) -> String {
     let mut request = format!("*{}\r\n", arguments.len());
     for argument in arguments {

@@ -1,4 +1,4 @@
-//! What becomes of publications.
+//! Publications, and their replies.
 
 use std::fmt::Write;
 
@@ -15,7 +15,7 @@ fn replies(numbers: impl IntoIterator<Item = u32>) -> String {
 }
 
 #[tokio::test]
-async fn what_one_read_brought_is_published_together() {
+async fn the_publications_of_one_read_are_published_together() {
     let house = house(&[], |_| {});
     let event = json!({ "to": { "user": "12" }, "type": "t", "data": 1 });
     let two = json!([event, event]);
@@ -37,7 +37,7 @@ async fn what_one_read_brought_is_published_together() {
 }
 
 #[tokio::test]
-async fn a_malformed_one_reaches_nobody_and_is_counted() {
+async fn a_malformed_publication_is_dropped_and_counted() {
     let house = house(&[], |_| {});
     let sent = [
         request(&["PUBLISH", "user_noti:4", "not json"]),
@@ -56,7 +56,7 @@ async fn a_malformed_one_reaches_nobody_and_is_counted() {
 }
 
 #[tokio::test]
-async fn all_malformed_asks_no_broker() {
+async fn the_broker_is_not_asked_for_malformed_publications() {
     let house = house(&[], |_| {});
     assert_eq!(
         house.answer(request(&["PUBLISH", "user_noti:4", ""])).await,
@@ -66,7 +66,7 @@ async fn all_malformed_asks_no_broker() {
 }
 
 #[tokio::test]
-async fn order_and_number_survive_a_long_pipeline() {
+async fn a_long_pipeline_keeps_order_and_number() {
     let house = house(&[], |_| {});
     let users = 0..20_000;
     let sent: String = users
@@ -85,7 +85,7 @@ async fn order_and_number_survive_a_long_pipeline() {
 }
 
 #[tokio::test]
-async fn large_messages_pass_and_larger_ones_do_not() {
+async fn messages_up_to_the_limit_are_published() {
     let house = house(&[], |_| {});
     let message = |length: usize| BODY.replace('1', &format!("\"{}\"", "a".repeat(length - BODY.len() - 1)));
     let publish = |length| request(&["PUBLISH", "user_noti:1", &message(length)]);
@@ -99,7 +99,7 @@ async fn large_messages_pass_and_larger_ones_do_not() {
 }
 
 #[tokio::test]
-async fn a_large_message_holds_up_its_own_publisher_alone_and_keeps_its_place() {
+async fn a_large_message_delays_only_its_publisher_and_keeps_its_place() {
     let house = house(&[], |_| {});
     let large = BODY.replace('1', &format!("\"{}\"", "a".repeat(100_000)));
     let publish = |user, body| request(&["PUBLISH", &format!("user_noti:{user}"), body]);
@@ -129,7 +129,7 @@ async fn a_large_message_holds_up_its_own_publisher_alone_and_keeps_its_place() 
 }
 
 #[tokio::test]
-async fn a_transaction_of_many_comes_in_order() {
+async fn a_large_transaction_keeps_its_order() {
     let house = house(&[], |_| {});
     let publish = |user: &u32| request(&["PUBLISH", &format!("user_noti:{user}"), BODY]);
     let users: Vec<u32> = (0..10_000).collect();

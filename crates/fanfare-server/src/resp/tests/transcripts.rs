@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Lines sent and what they are answered with. `\n` stands for `\r\n` in both.
+/// Lines sent, and the replies. `\n` stands for `\r\n` in both.
 async fn check(secrets: &[&str], cases: &[(&str, &str)]) {
     for (sent, expected) in cases {
         let house = house(secrets, |_| {});
@@ -176,7 +176,7 @@ async fn pubsub() {
             ),
             ("PUBSUB CHANNELS *:a*", "*1\n$13\nuser_noti:ann\n"),
             ("PUBSUB CHANNELS ann", "*0\n"),
-            // By the first of its names that matches.
+            // It is listed by the first of its names that matches.
             ("PUBSUB CHANNELS user:an[n]", "*1\n$8\nuser:ann\n"),
             ("PUBSUB CHANNELS notifications.*", "*3\n$20\nnotifications.user.1\n$20\nnotifications.user.2\n\
                  $22\nnotifications.user.ann\n"),
@@ -211,7 +211,7 @@ async fn a_list_of_channels_is_bounded() {
 }
 
 #[tokio::test]
-async fn the_unknown() {
+async fn unknown_commands_are_refused() {
     let long = "x".repeat(100);
     let shown = format!("-ERR unknown command '{}'\n", "x".repeat(64));
     check(
@@ -265,7 +265,7 @@ async fn transactions() {
                 "MULTI\nMULTI\nPING\nEXEC",
                 "+OK\n-ERR MULTI calls can not be nested\n+QUEUED\n*1\n+PONG\n",
             ),
-            // An error while it is carried out leaves the rest alone.
+            // An error of one command does not end the transaction.
             (
                 "MULTI\nSELECT 99\nPING\nEXEC",
                 "+OK\n+QUEUED\n+QUEUED\n*2\n-ERR DB index is out of range\n+PONG\n",
@@ -344,7 +344,7 @@ async fn logging_in() {
 }
 
 #[tokio::test]
-async fn guessing_ends() {
+async fn the_tenth_wrong_password_closes_the_connection() {
     let house = house(&["password"], |_| {});
     let got = house.answer("AUTH guess\n".repeat(20)).await;
     assert_eq!(got, WRONGPASS.replace('\n', "\r\n").repeat(10));
@@ -352,7 +352,7 @@ async fn guessing_ends() {
 }
 
 #[tokio::test]
-async fn http_is_dropped_without_a_word() {
+async fn http_is_dropped_without_a_reply() {
     let house = house(&[], |_| {});
     let publish = request(&["PUBLISH", "user_noti:1", BODY]);
     for first in [
@@ -367,12 +367,12 @@ async fn http_is_dropped_without_a_word() {
         assert_eq!(house.answer(format!("{first}\r\n{publish}")).await, "", "{first}");
     }
     assert!(house.published().is_empty());
-    // It is not what was published before that is taken back.
+    // An earlier publication is not revoked.
     let got = house
         .answer(format!("PING\r\n{publish}GET / HTTP/1.1\r\n{publish}"))
         .await;
     assert_eq!(got, "+PONG\r\n:1\r\n");
-    // Nor is a client stopped that takes this for a whole Redis.
+    // A client that uses other commands of Redis is not closed.
     assert_eq!(
         house.answer(request(&["GET", "HTTP/1.1"])).await,
         "-ERR unknown command 'GET'\r\n"
