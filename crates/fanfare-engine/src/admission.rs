@@ -118,7 +118,7 @@ impl Admission {
     }
 
     /// Keeps the slot of the connection's user until the admission is released.
-    pub(super) fn keep(&mut self, user_slot: Option<HeldSlot>) {
+    pub(super) fn keep_user_slot(&mut self, user_slot: Option<HeldSlot>) {
         if user_slot.is_some() {
             self.held.get_or_insert_default().user_slot = user_slot;
         }

@@ -35,7 +35,9 @@ impl Shard {
         let slot = slots::of_user(&self.node, &mounted, user.as_ref());
         let ((), slot) = tokio::join!(in_force::wait(in_force), slot);
         let slot = slot.map_err(|_| Refusal::UserAtCapacity)?;
-        turn::run(self, guard.key, |turn| turn.connection().admission.keep(slot));
+        turn::run(self, guard.key, |turn| {
+            turn.connection().admission.keep_user_slot(slot)
+        });
         Ok(guard)
     }
 

@@ -98,13 +98,13 @@ impl Connections {
         Some((key(slot, driver), driver))
     }
 
-    /// Returns the number of connections that were ever inserted; see [`Self::is_among`].
+    /// Returns the number of connections that were ever inserted; see [`Self::existed_at`].
     pub(super) fn generation(&self) -> u32 {
         self.generation
     }
 
     /// Returns whether the connection of `key` was among the first `generation` connections.
-    pub(super) fn is_among(key: Key, generation: u32) -> bool {
+    pub(super) fn existed_at(key: Key, generation: u32) -> bool {
         generation.wrapping_sub(key.generation) <= u32::MAX / 2
     }
 

@@ -14,7 +14,7 @@ use super::{
     Node,
     connection::{Connection, Traits},
     connections::Key,
-    interest_guard::{InterestGuard, On},
+    interest_guard::{self, InterestGuard, On},
 };
 
 /// A subscription that a connection may have from now on.
@@ -106,7 +106,7 @@ impl Directory {
             }
             Subscription::Personal(_) => return,
         };
-        drop(InterestGuard::new(&self.node, self.shard, held));
+        interest_guard::release(&self.node, self.shard, &held);
     }
 
     /// Recomputes whether the connection receives its user's events, and those for everyone.
@@ -163,11 +163,7 @@ impl Directory {
         let holds = std::mem::take(&mut connection.subscriber.holds_user);
         if let (true, Some(identity)) = (holds, &connection.subscriber.identity) {
             let (user, dialect) = (identity.user.clone(), connection.mounted().number);
-            drop(InterestGuard::new(
-                &self.node,
-                self.shard,
-                On::User { user, dialect },
-            ));
+            interest_guard::release(&self.node, self.shard, &On::User { user, dialect });
         }
     }
 }

@@ -90,7 +90,7 @@ impl FanOut {
 
     /// Removes the connection of `key` from the receivers that have not been written to; returns whether it was among them.
     fn reach_early(&mut self, key: Key) -> bool {
-        if !Connections::is_among(key, self.generation) {
+        if !Connections::existed_at(key, self.generation) {
             return false; // it has the slot of a receiver that was removed
         }
         let rest = &self.receivers[self.done..];

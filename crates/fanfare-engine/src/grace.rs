@@ -12,11 +12,11 @@ pub(super) struct Absentees(AHashMap<(Channel, UserId), u64>);
 impl Absentees {
     /// Keeps `user` in `room` until `until`, or an earlier call's later time. Returns whether the user was already absent, by the
     /// loss of another connection.
-    pub(super) fn note(&mut self, room: &Channel, user: &UserId, until: u64) -> bool {
+    pub(super) fn keep(&mut self, room: &Channel, user: &UserId, until: u64) -> bool {
         match self.0.entry((room.clone(), user.clone())) {
-            Entry::Occupied(mut noted) => {
-                let noted = noted.get_mut();
-                *noted = until.max(*noted);
+            Entry::Occupied(mut kept) => {
+                let kept = kept.get_mut();
+                *kept = until.max(*kept);
                 true
             }
             Entry::Vacant(free) => {
@@ -50,15 +50,15 @@ mod tests {
         let room = |name| Channel::new(name).expect("a name");
         let user = |name| UserId::new(name).expect("a name");
         let mut absentees = Absentees::default();
-        for (name, until, was_noted) in [
+        for (name, until, was_kept) in [
             ("alice", 10, false),
             ("bob", 5, false),
             ("alice", 20, true),
             ("alice", 15, true),
         ] {
-            assert_eq!(absentees.note(&room("task:1"), &user(name), until), was_noted);
+            assert_eq!(absentees.keep(&room("task:1"), &user(name), until), was_kept);
         }
-        assert!(!absentees.note(&room("task:2"), &user("bob"), 30));
+        assert!(!absentees.keep(&room("task:2"), &user("bob"), 30));
         assert_eq!(absentees.len(), 3);
         let mut due = |now| -> Vec<String> {
             let all = absentees.take_due(now);

@@ -64,8 +64,7 @@ impl InterestGuard {
         )
     }
 
-    /// Returns the guard of a share that was [kept](Self::keep).
-    pub(super) fn new(node: &Arc<Node>, shard: usize, on: On) -> Self {
+    fn new(node: &Arc<Node>, shard: usize, on: On) -> Self {
         Self {
             node: node.clone(),
             shard,
@@ -73,8 +72,8 @@ impl InterestGuard {
         }
     }
 
-    /// Drops the guard and keeps the share. The caller later releases it by dropping a new guard of it ([`Self::new`]): a connection
-    /// with a guard for each of its subscriptions would be twice as large.
+    /// Drops the guard and keeps the share, which the caller later [releases](release). A connection with a guard for each of its
+    /// subscriptions would be twice as large.
     pub(super) fn keep(mut self) {
         self.on = None;
     }
@@ -117,23 +116,27 @@ fn pending(node: &Node, placed: InForce) -> InForce {
 
 impl Drop for InterestGuard {
     fn drop(&mut self) {
-        let unsubscribe = |interest| self.node.broker().unsubscribe(interest);
-        match &self.on {
-            None => {}
-            Some(On::User { user, dialect }) => {
-                let last = || unsubscribe(Interest::User(user.clone()));
-                self.node
-                    .interests
-                    .release_user(user, (self.shard, *dialect), last);
-            }
-            Some(On::Channel(channel)) => {
-                let last = || unsubscribe(Interest::Channel(channel.clone()));
-                self.node.interests.release_channel(channel, self.shard, last);
-            }
-            Some(On::Pattern(pattern)) => {
-                let last = || unsubscribe(Interest::AllChannels);
-                self.node.interests.release_pattern(pattern, self.shard, last);
-            }
+        if let Some(on) = &self.on {
+            release(&self.node, self.shard, on);
+        }
+    }
+}
+
+/// Releases a share. The node's last share ends the request at the broker.
+pub(super) fn release(node: &Node, shard: usize, on: &On) {
+    let unsubscribe = |interest| node.broker().unsubscribe(interest);
+    match on {
+        On::User { user, dialect } => {
+            let last = || unsubscribe(Interest::User(user.clone()));
+            node.interests.release_user(user, (shard, *dialect), last);
+        }
+        On::Channel(channel) => {
+            let last = || unsubscribe(Interest::Channel(channel.clone()));
+            node.interests.release_channel(channel, shard, last);
+        }
+        On::Pattern(pattern) => {
+            let last = || unsubscribe(Interest::AllChannels);
+            node.interests.release_pattern(pattern, shard, last);
         }
     }
 }

@@ -13,8 +13,6 @@ use super::{
     row::{Filter, Row, RowDetail, RowPage},
 };
 
-/// The slots that are visited between two pauses: a walk over all connections must not delay deliveries.
-const SLOTS_PER_STEP: usize = 256;
 /// The connections that are listed between two pauses: each may have a thousand subscriptions.
 const ROWS_PER_STEP: usize = 16;
 
@@ -66,26 +64,13 @@ impl Shard {
             return RowPage::default(); // no channel can have this name
         };
         let covered = covered.as_ref();
-        let (mut found, mut slot) = (Vec::<((usize, Uuid), Key)>::new(), 0);
-        loop {
-            {
-                let mut connections = self.connections.borrow_mut();
-                if slot >= connections.slots() {
-                    break;
-                }
-                for slot in slot..slot + SLOTS_PER_STEP {
-                    let Some((key, driver)) = connections.in_slot(slot) else {
-                        continue;
-                    };
-                    let own = &driver.connection;
-                    if matches(&filter, covered, own) {
-                        found.push((filter.rank(own.waiting().0, own.id), key));
-                    }
-                }
-                slot += SLOTS_PER_STEP;
+        let mut found = Vec::<((usize, Uuid), Key)>::new();
+        self.visit(|key, own| {
+            if matches(&filter, covered, own) {
+                found.push((filter.rank(own.waiting().0, own.id), key));
             }
-            tokio::task::yield_now().await;
-        }
+        })
+        .await;
         let is_limited = found.len() > filter.limit;
         if is_limited {
             found.select_nth_unstable_by_key(filter.limit, |(rank, _)| *rank);
@@ -110,7 +95,7 @@ impl Shard {
             rows,
             more: is_limited || bytes > MAX_MESSAGE_BYTES,
         };
-        filter.join([page])
+        filter.merge([page])
     }
 
     fn row(&self, own: &Connection, filter: &Filter, covered: Option<&Audience>) -> Row {

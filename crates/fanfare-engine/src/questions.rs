@@ -114,7 +114,7 @@ impl Node {
     /// Returns the open connections of all nodes that match `filter`.
     pub async fn connections(&self, filter: Filter) -> ClusterAnswer<RowPage> {
         let asked = self.ask_all(&Question::Connections(filter.clone())).await;
-        asked.map(|pages| filter.join(pages))
+        asked.map(|pages| filter.merge(pages))
     }
 
     /// Returns the channels with subscribers on any node, by name.
@@ -260,7 +260,7 @@ impl Node {
             Question::Presence(user) => serde_json::to_vec(&self.connections_of(&user)),
             Question::Connections(filter) => {
                 let asked = self.ask_shards(|reply| ShardCommand::Rows(filter.clone(), reply));
-                filter.join(asked.await.into_iter().flatten()).written()
+                filter.merge(asked.await.into_iter().flatten()).into_json()
             }
             Question::Channels(names) => {
                 let channels = self.interests.channels();
@@ -277,7 +277,7 @@ impl Node {
                 return reporter.report(&name).await.unwrap_or_default();
             }
             Question::Room { room, after, limit } => {
-                serde_json::to_vec(&self.own_members(&room, &after, limit))
+                serde_json::to_vec(&self.local_members(&room, &after, limit))
             }
             Question::End(id) => {
                 let ended = self.ask_shards(|reply| ShardCommand::End(id, reply)).await;
@@ -303,7 +303,7 @@ impl Node {
         }
     }
 
-    fn own_members(&self, room: &str, after: &str, limit: usize) -> Vec<RoomMember> {
+    fn local_members(&self, room: &str, after: &str, limit: usize) -> Vec<RoomMember> {
         let Ok(room) = Channel::new(room) else {
             return Vec::new();
         };
@@ -311,7 +311,7 @@ impl Node {
         present.retain(|one| *one.member.user > *after);
         present.sort_unstable_by(|a, b| a.member.user.cmp(&b.member.user));
         let present = present.iter().take(limit);
-        present.map(RoomMember::on_one_node).collect()
+        present.map(RoomMember::from_present).collect()
     }
 }
 
@@ -330,7 +330,7 @@ impl NameRange {
 }
 
 impl RoomMember {
-    fn on_one_node(present: &Present) -> Self {
+    fn from_present(present: &Present) -> Self {
         Self {
             user: (*present.member.user).into(),
             username: present.member.name().into(),

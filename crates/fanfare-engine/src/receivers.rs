@@ -25,13 +25,13 @@ impl Shard {
             Audience::Everyone => self.all_for_everyone(),
             Audience::Channel(channel) => return self.on_channel(channel, run),
         };
-        self.leave_out(event, &mut receivers);
+        self.exclude_sender(event, &mut receivers);
         self.keep_private(event, &mut receivers);
         receivers
     }
 
     /// Removes the connection that sent `event`, if it does not receive it.
-    fn leave_out(&self, event: &Event, receivers: &mut Receivers) {
+    fn exclude_sender(&self, event: &Event, receivers: &mut Receivers) {
         let Some(except) = event.except else { return };
         let mut connections = self.connections.borrow_mut();
         receivers.retain(|key| connections.at(*key).is_none_or(|own| own.connection.id != except));
@@ -76,8 +76,8 @@ impl Shard {
             index.pattern_members(channel, &mut by_pattern);
         }
         drop(index);
-        self.leave_out(&run[0].event, &mut receivers);
-        self.leave_out(&run[0].event, &mut by_pattern);
+        self.exclude_sender(&run[0].event, &mut receivers);
+        self.exclude_sender(&run[0].event, &mut by_pattern);
         let is_special = run[0].event.private_to.is_some() || self.undecided.borrow().waits_on(channel);
         if is_special {
             receivers.retain(|key| self.may_read(*key, channel, Readers::Everyone, run));

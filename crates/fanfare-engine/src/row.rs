@@ -108,7 +108,7 @@ pub struct RowDetail {
 
 impl Filter {
     /// Merges pages. If a page is incomplete, the merged page ends where that page ends, because its other connections may come first.
-    pub(super) fn join(&self, pages: impl IntoIterator<Item = RowPage>) -> RowPage {
+    pub(super) fn merge(&self, pages: impl IntoIterator<Item = RowPage>) -> RowPage {
         let rank = |row: &Row| self.rank(row.detail.queued, row.id);
         let (mut rows, mut end) = (Vec::new(), None);
         for page in pages {
@@ -133,7 +133,7 @@ impl Filter {
 
 impl RowPage {
     /// Returns the page as JSON, without the last connections that do not fit into a message.
-    pub(super) fn written(mut self) -> serde_json::Result<Vec<u8>> {
+    pub(super) fn into_json(mut self) -> serde_json::Result<Vec<u8>> {
         loop {
             let text = serde_json::to_vec(&self)?;
             if text.len() <= MAX_MESSAGE_BYTES || self.rows.len() < 2 {
@@ -181,11 +181,11 @@ mod tests {
                 .collect(),
             more: false,
         };
-        let written = rows((0..100).map(|n| 2 * n).collect(), 1000)
-            .written()
+        let json = rows((0..100).map(|n| 2 * n).collect(), 1000)
+            .into_json()
             .expect("it is written");
-        assert!(written.len() <= MAX_MESSAGE_BYTES);
-        let cut: RowPage = serde_json::from_slice(&written).expect("it is a page");
+        assert!(json.len() <= MAX_MESSAGE_BYTES);
+        let cut: RowPage = serde_json::from_slice(&json).expect("it is a page");
         assert!(
             cut.more && (20..50).contains(&cut.rows.len()),
             "{}",
@@ -193,13 +193,13 @@ mod tests {
         );
         let last = 2 * (cut.rows.len() as u128 - 1);
         let whole = rows((0..100).map(|n| 2 * n + 1).collect(), 0);
-        let page = filter.join([cut, whole]);
+        let page = filter.merge([cut, whole]);
         assert_eq!(numbers(&page), (0..=last).collect::<Vec<_>>());
         assert!(page.more);
-        let rest = filter.join([rows(vec![3, 1], 0), rows(vec![2], 0)]);
+        let rest = filter.merge([rows(vec![3, 1], 0), rows(vec![2], 0)]);
         assert_eq!((numbers(&rest), rest.more), (vec![1, 2, 3], false));
         let two = Filter { limit: 2, ..filter };
-        let page = two.join([rows(vec![3, 1], 0), rows(vec![2], 0)]);
+        let page = two.merge([rows(vec![3, 1], 0), rows(vec![2], 0)]);
         assert_eq!((numbers(&page), page.more), (vec![1, 2], true));
     }
 

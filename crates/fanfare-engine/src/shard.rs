@@ -7,12 +7,23 @@ use std::{
 };
 
 use super::{
-    Node, Pace, codec::Tools, connections::Connections, directory::Directory, drain::Drain, entries::Entries,
-    fan_out::FanOuts, grace::Absentees, publisher::Publisher, undecided::Undecided,
+    Node, Pace,
+    codec::Tools,
+    connection::Connection,
+    connections::{Connections, Key},
+    directory::Directory,
+    drain::Drain,
+    entries::Entries,
+    fan_out::FanOuts,
+    grace::Absentees,
+    publisher::Publisher,
+    undecided::Undecided,
 };
 
 /// The most connections that are polled in one pass over the ready tasks. To end one takes about ten microseconds.
 const CONNECTIONS_PER_PASS: usize = 64;
+/// The slots that a walk over all connections visits between two pauses.
+const SLOTS_PER_STEP: usize = 256;
 
 /// The connections of a thread, and the state that serves them. It never leaves the thread.
 pub struct Shard {
@@ -57,6 +68,24 @@ impl Shard {
             busy: Pace::new(1),
             removed_at: Cell::new(None),
         })
+    }
+
+    /// Visits all connections, with pauses, so that the walk does not delay deliveries.
+    pub(super) async fn visit(&self, mut visit: impl FnMut(Key, &Connection)) {
+        for first in (0..).step_by(SLOTS_PER_STEP) {
+            {
+                let mut connections = self.connections.borrow_mut();
+                if first >= connections.slots() {
+                    return;
+                }
+                for slot in first..first + SLOTS_PER_STEP {
+                    if let Some((key, driver)) = connections.in_slot(slot) {
+                        visit(key, &driver.connection);
+                    }
+                }
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Returns the number of its connections.

@@ -71,7 +71,7 @@ impl Shard {
         self.record_withheld(candidates, &receivers, event, traced);
         let (recorded, others): (Receivers, Receivers) =
             receivers.into_iter().partition(|key| self.has_room(*key, traced));
-        traced.leave_out(others.len() as u64, 0);
+        traced.count_unrecorded(others.len() as u64, 0);
         let mut pending = Vec::new();
         for some in recorded.chunks(STEP) {
             self.send_traced(some, event, (traced, reach), &mut pending);
@@ -188,7 +188,7 @@ impl Shard {
                 traced.record(self.withheld(&driver.connection, &event.event));
             }
         }
-        traced.leave_out(left_out, left_out);
+        traced.count_unrecorded(left_out, left_out);
     }
 
     /// Returns the record of a subscribed connection that does not receive the event.
@@ -238,29 +238,15 @@ impl Shard {
     /// Records the other connections of the focused user.
     async fn record_others(&self, traced: &Traced) {
         let Some(user) = traced.focus() else { return };
-        let mut slot = 0;
-        loop {
-            {
-                let mut connections = self.connections.borrow_mut();
-                if slot >= connections.slots() {
-                    return;
-                }
-                for slot in slot..slot + STEP {
-                    let Some((_, driver)) = connections.in_slot(slot) else {
-                        continue;
-                    };
-                    let own = &driver.connection;
-                    let who = own.subscriber.identity.as_ref();
-                    let is_of_user = who.is_some_and(|who| *who.user == *user);
-                    if is_of_user && !traced.knows(own.id) && traced.has_room(Some(user)) {
-                        let fate = closed(own).unwrap_or(Fate::Unsubscribed);
-                        traced.record(ConnectionTrace { fate, ..record(own) });
-                    }
-                }
-                slot += STEP;
+        self.visit(|_, own| {
+            let who = own.subscriber.identity.as_ref();
+            let is_of_user = who.is_some_and(|who| *who.user == *user);
+            if is_of_user && !traced.has_record(own.id) && traced.has_room(Some(user)) {
+                let fate = closed(own).unwrap_or(Fate::Unsubscribed);
+                traced.record(ConnectionTrace { fate, ..record(own) });
             }
-            tokio::task::yield_now().await;
-        }
+        })
+        .await;
     }
 
     /// Records that an event that waited for the authorizer was sent as `frame`; `None` if the queue was full.
@@ -270,10 +256,10 @@ impl Shard {
         };
         let (connection, now) = (driver.connection.id, traced.elapsed_us());
         let Some(frame) = frame else {
-            return traced.amend(connection, |known| known.fate = Fate::QueueFull);
+            return traced.update(connection, |known| known.fate = Fate::QueueFull);
         };
         let pending = Pending::new(key, driver, frame);
-        traced.amend(connection, |known| {
+        traced.update(connection, |known| {
             known.fate = pending.fate();
             known.queued_us = Some(now);
             known.written_us = pending.is_written.then_some(now);
@@ -288,7 +274,7 @@ impl Shard {
         let Some(driver) = connections.at(key) else { return };
         for event in events {
             if let Some(traced) = self.node.observers.traces.find(event.id) {
-                traced.amend(driver.connection.id, |known| known.fate = Fate::Unauthorized);
+                traced.update(driver.connection.id, |known| known.fate = Fate::Unauthorized);
             }
         }
     }
@@ -310,7 +296,7 @@ impl Shard {
             if number + 1 >= PAUSES_MS.len() {
                 pending.retain(|one| !one.is_written);
             }
-            followed.remain(pending.len());
+            followed.set_connections(pending.len());
             if pending.is_empty() {
                 return;
             }
@@ -329,7 +315,7 @@ impl Shard {
         open.extend(some.into_iter().filter_map(|mut one| {
             let Some(driver) = connections.at(one.key) else {
                 if !one.is_written {
-                    traced.amend(one.connection, |known| known.fate = Fate::Lost);
+                    traced.update(one.connection, |known| known.fate = Fate::Lost);
                 }
                 return None;
             };
@@ -381,12 +367,12 @@ fn update(traced: &Traced, driver: &Driver, one: &mut Pending, system: Option<&S
         let was_dropped =
             own.is_gone() || !own.is_open() && own.close_code == mounted.dialect.end(Ending::SlowConsumer).0;
         if was_dropped {
-            traced.amend(id, |known| known.fate = Fate::Lost);
+            traced.update(id, |known| known.fate = Fate::Lost);
             return false;
         }
         one.is_written = true;
         let now = traced.elapsed_us();
-        traced.amend(id, |known| {
+        traced.update(id, |known| {
             (known.fate, known.written_us) = (Fate::Written, Some(now));
         });
     }
@@ -401,7 +387,7 @@ fn update(traced: &Traced, driver: &Driver, one: &mut Pending, system: Option<&S
         return true;
     }
     let now = traced.elapsed_us();
-    traced.amend(id, |known| {
+    traced.update(id, |known| {
         (known.fate, known.acknowledged_us) = (Fate::Acknowledged, Some(now));
     });
     false

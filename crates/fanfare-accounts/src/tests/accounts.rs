@@ -252,12 +252,12 @@ pub(super) async fn api_keys(place: Place) {
     }
 }
 
-pub(super) async fn a_revoked_key_closes_what_it_closed(place: Place) {
+pub(super) async fn a_key_is_still_needed_after_its_revocation(place: Place) {
     let here = World::new(&place);
     let (_, key) = here.accounts.create_key("only", &[Scope::Publish]).await.unwrap();
     here.accounts.revoke_key(&key.id).await.unwrap();
     assert_eq!(here.accounts.key_need(), KeyNeed::Yes);
-    // A process that starts later agrees.
+    // A process that starts later needs the same.
     let there = World::new(&place);
     there.accounts.reload().await.unwrap();
     assert_eq!(there.accounts.key_need(), KeyNeed::Yes);
@@ -283,7 +283,7 @@ pub(super) async fn the_last_use_of_a_key_is_written_to_the_minute(place: Place)
     let second = here.accounts.now();
     here.accounts.api_key(&text).unwrap();
     assert_eq!(written().await, Some(second));
-    // Another node, which saw an earlier use, does not turn it back.
+    // Another node with an earlier use does not overwrite it.
     there.accounts.reload().await.unwrap();
     there.accounts.api_key(&text).unwrap();
     there.accounts.write_key_uses().await.unwrap();

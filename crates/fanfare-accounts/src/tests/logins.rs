@@ -1,4 +1,4 @@
-//! Logins, refreshes, ends.
+//! Logins, refreshes and the end of sessions.
 
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
@@ -62,13 +62,13 @@ pub(super) async fn refusals_take_the_same_time(place: Place) {
         ("bob@example.com", "wrong horse"),
         ("nobody@example.com", PASSWORD),
     ];
-    // The time goes into hashing: each login costs one hash and no more.
+    // Each login takes the time of exactly one hash.
     let checks = &world.accounts.inner.passwords.checks;
     for (number, (email, password)) in (1..).zip(cases) {
         let _ = world.accounts.login(email, password, None, None).await;
         assert_eq!(checks.load(Ordering::Relaxed), number, "{email} {password}");
     }
-    // Without a thread to hash on, no login is answered.
+    // Without a hashing thread, no login is answered.
     world.accounts.inner.passwords.without_threads();
     for (email, password) in cases {
         let answer = world.accounts.login(email, password, None, None).await;
@@ -284,7 +284,7 @@ pub(super) async fn sessions_end(place: Place) {
     assert_eq!(world.accounts.sessions(&login.user.id).await.unwrap().len(), 1);
 }
 
-pub(super) async fn a_login_that_waited_gets_the_roles_of_today(place: Place) {
+pub(super) async fn a_login_that_waited_gets_the_current_roles(place: Place) {
     let world = World::new(&place);
     let accounts = &world.accounts;
     let registered = world.register("alice@example.com").await;
@@ -295,7 +295,7 @@ pub(super) async fn a_login_that_waited_gets_the_roles_of_today(place: Place) {
         .unwrap();
     let hash = accounts.storage().credentials("alice@example.com").await.unwrap();
     let hash = hash.unwrap().password;
-    // The password has been checked by now.
+    // By now the password has been checked.
     accounts.set_roles(id, &["user".to_owned()]).await.unwrap();
     let login = accounts.open_session(id, &hash, None).await.unwrap().unwrap();
     assert_eq!(login.user.roles, ["user"]);
@@ -303,7 +303,7 @@ pub(super) async fn a_login_that_waited_gets_the_roles_of_today(place: Place) {
     assert_eq!(claims["roles"], serde_json::json!(["user"]));
 }
 
-pub(super) async fn a_hash_replaced_meanwhile_refuses_nobody(place: Place) {
+pub(super) async fn a_hash_that_was_replaced_meanwhile_does_not_refuse_a_login(place: Place) {
     let weak = World::new(&place);
     let id = weak.register("alice@example.com").await.user.id;
     let stronger = World::with(&place, |options| {
@@ -389,7 +389,7 @@ pub(super) async fn weak_hashes_are_replaced(place: Place) {
     }
 }
 
-pub(super) async fn without_a_secret(place: Place) {
+pub(super) async fn without_a_secret_no_user_can_log_in(place: Place) {
     let world = World::with(&place, |options| options.signing = None);
     let made = world
         .accounts

@@ -113,7 +113,7 @@ pub(super) async fn reading(place: Place) {
     assert_eq!(read("carol", true).await.len(), 5);
 }
 
-/// A judge that stops deciding after a few questions.
+/// A `ReadAccess` that cannot decide after a few questions.
 struct Tired {
     left: usize,
     wanted: Vec<usize>,
@@ -127,7 +127,7 @@ impl ReadAccess for &mut Tired {
     }
 }
 
-pub(super) async fn what_cannot_be_judged_is_no_end(place: Place) {
+pub(super) async fn an_undecided_message_is_not_the_end_of_the_list(place: Place) {
     let world = World::new(&place);
     for (number, channel) in (0..6).zip(["shown", "hidden"].into_iter().cycle()) {
         let content = number.to_string();

@@ -19,7 +19,7 @@ use crate::{Accounts, AccountsOptions, Login, Signing};
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 const PASSWORD: &str = "correct horse";
 
-/// Accounts with a clock of their own.
+/// Accounts with a clock that a test advances.
 struct World {
     accounts: Accounts,
     clock: Arc<AtomicU64>,
@@ -88,7 +88,7 @@ const ALL: &[Case] = suite![
     accounts::what_is_refused,
     accounts::administration,
     accounts::api_keys,
-    accounts::a_revoked_key_closes_what_it_closed,
+    accounts::a_key_is_still_needed_after_its_revocation,
     accounts::the_last_use_of_a_key_is_written_to_the_minute,
     logins::logins,
     logins::refusals_take_the_same_time,
@@ -99,18 +99,18 @@ const ALL: &[Case] = suite![
     logins::replays,
     logins::sessions_end,
     logins::one_session_too_many_ends_the_one_least_used,
-    logins::a_login_that_waited_gets_the_roles_of_today,
-    logins::a_hash_replaced_meanwhile_refuses_nobody,
+    logins::a_login_that_waited_gets_the_current_roles,
+    logins::a_hash_that_was_replaced_meanwhile_does_not_refuse_a_login,
     logins::a_token_does_not_outlive_its_session,
     logins::weak_hashes_are_replaced,
-    logins::without_a_secret,
+    logins::without_a_secret_no_user_can_log_in,
     messages::writing,
     messages::reading,
     messages::pages,
-    messages::what_cannot_be_judged_is_no_end,
-    revocations::what_other_processes_do,
-    revocations::a_restart,
-    revocations::the_watch,
+    messages::an_undecided_message_is_not_the_end_of_the_list,
+    revocations::revocations_by_other_processes_apply,
+    revocations::revocations_apply_after_a_restart,
+    revocations::the_watch_reads_changes_by_other_processes,
 ];
 
 #[test]

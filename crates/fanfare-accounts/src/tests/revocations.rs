@@ -1,11 +1,11 @@
-//! Revocations of one process, and when another knows them.
+//! Revocations by one process, and their effect in another.
 
 use std::time::Duration;
 
 use super::{Place, World};
 use crate::Revocation;
 
-pub(super) async fn what_other_processes_do(place: Place) {
+pub(super) async fn revocations_by_other_processes_apply(place: Place) {
     let (here, there) = (World::new(&place), World::new(&place));
     let login = here.register("alice@example.com").await;
     let bob = here.register("bob@example.com").await;
@@ -36,14 +36,14 @@ pub(super) async fn what_other_processes_do(place: Place) {
     there.accounts.reload().await.unwrap();
     assert!(refused(&bob) && !there.accounts.revocations().is_refused(&bob.user.id, None));
 
-    // A revocation that arrived sooner by another way is not new when the database has it.
+    // A revocation that arrived by a notice is not new when it is read from the database.
     let carol = here.register("carol@example.com").await;
     let news = Revocation::Session(carol.session_id.as_str().into());
     assert!(there.accounts.revocations().apply(news, i64::MAX));
     assert!(refused(&carol));
 }
 
-pub(super) async fn a_restart(place: Place) {
+pub(super) async fn revocations_apply_after_a_restart(place: Place) {
     let before = World::new(&place);
     let login = before.register("alice@example.com").await;
     let bob = before.register("bob@example.com").await;
@@ -61,7 +61,7 @@ pub(super) async fn a_restart(place: Place) {
     assert!(!refused(&login.user.id, &login.session_id) && refused(&bob.user.id, "any"));
 }
 
-pub(super) async fn the_watch(place: Place) {
+pub(super) async fn the_watch_reads_changes_by_other_processes(place: Place) {
     let (here, there) = (
         World::new(&place),
         World::with(&place, |options| {

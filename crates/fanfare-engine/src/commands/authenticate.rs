@@ -60,7 +60,7 @@ fn become_user(turn: &mut Turn<'_>, identity: Arc<Identity>) -> CommandState {
         }
         let connection = turn.connection();
         Directory::keep_user(connection, Some(guard));
-        connection.admission.keep(slot);
+        connection.admission.keep_user_slot(slot);
         renew(turn, identity)
     })
 }

@@ -164,7 +164,7 @@ fn leave_all(shard: &Shard, connection: &Connection, rooms: Vec<Channel>, moment
     let until = moment.ms.saturating_add(millis(grace));
     for room in rooms {
         // One absence of the user keeps the membership; the room need not count another.
-        if stays && !shard.absentees.borrow_mut().note(&room, &identity.user, until) {
+        if stays && !shard.absentees.borrow_mut().keep(&room, &identity.user, until) {
             continue;
         }
         shard.node.broker().leave(room, identity.user.clone());

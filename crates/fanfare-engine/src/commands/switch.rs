@@ -29,7 +29,7 @@ pub(crate) fn switch_dialect(turn: &mut Turn<'_>, text: Box<str>) -> CommandStat
     let slot = slots::of_user(node, &mounted, user);
     after(slot, move |turn, slot| match slot {
         Ok(slot) => {
-            admission.keep(slot);
+            admission.keep_user_slot(slot);
             let guard = guard.map(|(guard, _)| guard); // the node already receives the user's events
             switch(turn, admission, guard);
             CommandState::Switched(text)

@@ -1,4 +1,5 @@
-//! Two ends of a connection, the stream between them and the clock, all of them values: no socket, no shard, no waiting.
+//! Tests of the state machine: two ends of a connection, the stream between them and the clock are values, without a socket or a
+//! shard.
 
 #![allow(clippy::unwrap_used)]
 
@@ -21,18 +22,18 @@ use crate::{
 };
 
 const KEY: [u8; 4] = [1, 2, 3, 4];
-/// How often a shard looks at its connections' times.
+/// The time between two visits of a shard.
 const SWEEP_MS: u64 = 250;
 
 struct Pair {
     server: Connection,
     codec: Codec,
     moment: Moment,
-    /// What the client has sent and the server was not given.
+    /// The bytes that the client has sent and the server has not read.
     sent: Vec<u8>,
-    /// How many bytes the server is given at once.
+    /// The most bytes that the server reads at once.
     chunk: usize,
-    /// How many bytes the stream takes from the server until the client reads again.
+    /// The number of bytes that the stream takes until the client reads again.
     room: usize,
     received: Vec<u8>,
     asked: Vec<Command>,
@@ -94,7 +95,7 @@ impl Pair {
         }
     }
 
-    /// The client sends.
+    /// Sends bytes from the client.
     fn send(&mut self, bytes: &[u8]) {
         self.sent.extend(bytes);
         self.drive();
@@ -104,7 +105,7 @@ impl Pair {
         self.send(&encode::masked_frame(Opcode::Text, text.as_bytes(), KEY));
     }
 
-    /// Until neither end has anything to do.
+    /// Runs until neither end has anything to do.
     fn drive(&mut self) {
         while !self.sent.is_empty() && !self.server.is_waiting() && self.server.is_readable() {
             let count = self.chunk.min(self.sent.len());
@@ -143,7 +144,7 @@ impl Pair {
         flushed.unwrap();
     }
 
-    /// The node has done what was asked.
+    /// Answers the open command.
     fn answer(&mut self, answer: Result<Outcome, Denial>) {
         self.server.end_command(self.moment);
         let steps = self.server.answered(answer, self.moment);
@@ -151,7 +152,7 @@ impl Pair {
         self.drive();
     }
 
-    /// Time passes.
+    /// Advances the time.
     fn advance(&mut self, ms: u64) {
         for _ in 0..ms / SWEEP_MS {
             self.moment.ms += SWEEP_MS;
@@ -164,7 +165,7 @@ impl Pair {
         }
     }
 
-    /// The whole frames that the client has, once.
+    /// Takes the whole frames that the client has received.
     fn frames(&mut self) -> Vec<Frame> {
         let mut frames = Vec::new();
         while let [head, length, rest @ ..] = &self.received[..] {
@@ -191,7 +192,7 @@ fn close_of(code: u16, reason: &str) -> Frame {
     (8, code + reason)
 }
 
-/// One of everything that a client may send.
+/// Returns one frame of each kind that a client may send.
 fn stream() -> Vec<u8> {
     let masked = |opcode, payload: &[u8]| encode::masked_frame(opcode, payload, KEY);
     let part = |opcode, is_last, payload: &str| {
@@ -223,7 +224,7 @@ fn answers() -> Vec<Frame> {
 }
 
 #[test]
-fn a_stream_means_the_same_however_it_is_cut() {
+fn a_stream_has_the_same_result_in_chunks_of_any_size() {
     for chunk in 1..=stream().len() {
         let mut pair = Pair::new(settings());
         pair.chunk = chunk;
@@ -235,7 +236,7 @@ fn a_stream_means_the_same_however_it_is_cut() {
 }
 
 #[test]
-fn nothing_is_awaited_behind_the_close_frames_of_both_sides() {
+fn a_socket_is_closed_at_once_after_the_close_frames_of_both_sides() {
     let close = encode::masked_frame(Opcode::Close, &[3, 232], KEY);
     for (behind, client_closed) in [("", true), ("something", false)] {
         let mut pair = Pair::new(settings());
@@ -245,14 +246,14 @@ fn nothing_is_awaited_behind_the_close_frames_of_both_sides() {
 }
 
 #[test]
-fn what_is_written_in_part_goes_on_where_it_stopped() {
+fn a_partial_write_continues_at_its_end() {
     for room in 1..=answers().len() * 40 {
         let mut pair = Pair::new(settings());
         pair.room = 0;
         pair.send(&stream());
         let mut event = Tally::default();
         while !pair.server.is_outbox_empty() {
-            // An event in the middle of it comes too late for a connection that is closing.
+            // An event in between is too late for a connection that closes.
             event += pair.server.queue(Bytes::from_static(b"\x81\x01e"), pair.moment);
             pair.room = room;
             pair.flush();
@@ -263,7 +264,7 @@ fn what_is_written_in_part_goes_on_where_it_stopped() {
 }
 
 #[test]
-fn a_client_that_does_not_read_is_ended_and_may_still_read_why() {
+fn a_client_that_does_not_read_is_ended_and_can_still_read_the_reason() {
     for reads_again in [true, false] {
         let mut pair = Pair::new(DialectSettings {
             send_queue: 3,
@@ -281,7 +282,7 @@ fn a_client_that_does_not_read_is_ended_and_may_still_read_why() {
         if reads_again {
             pair.room = usize::MAX;
             pair.flush();
-            // The frame that was begun, and why nothing follows.
+            // The rest of the partly written frame, and the close frame with the reason.
             let expected = [(1, "event".into()), close_of(1008, "slow_consumer")];
             assert_eq!(pair.frames(), expected);
             pair.send(&encode::masked_frame(Opcode::Close, &[3, 240], KEY));
@@ -299,7 +300,7 @@ fn a_client_that_does_not_read_is_ended_and_may_still_read_why() {
 }
 
 #[test]
-fn silence_is_pinged_then_ends_the_connection_and_an_unanswered_close_is_cut() {
+fn a_silent_client_is_pinged_then_ended_and_its_unanswered_close_times_out() {
     let mut pair = Pair::new(settings());
     pair.advance(29_750);
     assert_eq!(pair.frames(), []);
@@ -333,7 +334,7 @@ fn body() -> Pair {
 }
 
 #[test]
-fn the_reader_of_a_body_lives_as_long_as_it_takes_what_it_is_sent() {
+fn the_reader_of_a_body_stays_connected_while_it_reads() {
     let mut pair = body();
     pair.send(b"whatever follows its request");
     pair.advance(600_000);
@@ -370,7 +371,7 @@ fn a_body_ends_with_its_last_chunk_and_awaits_no_answer() {
         assert!(!pair.server.take_end_of_stream(), "the client has not read");
         pair.room = usize::MAX;
         pair.flush();
-        // The chunk that was begun is whole in any case.
+        // The partly written chunk is completed in any case.
         let chunks = if is_slow { 1 } else { 2 };
         assert_eq!(
             pair.received,
@@ -384,7 +385,7 @@ fn a_body_ends_with_its_last_chunk_and_awaits_no_answer() {
 }
 
 #[test]
-fn nothing_is_read_while_something_is_asked_and_that_is_no_silence() {
+fn nothing_is_read_while_a_command_is_open_and_that_is_no_silence() {
     let mut pair = Pair::new(settings());
     pair.send_text("sub a.b");
     pair.send_text("later");
@@ -412,7 +413,7 @@ fn a_credential_ends_the_connection_by_the_time_of_day() {
 }
 
 #[test]
-fn a_timer_is_called_once_and_replaced_by_the_next() {
+fn a_timer_expires_once_and_is_replaced_by_the_next() {
     let mut pair = Pair::new(settings());
     pair.send_text("timer 600");
     pair.send_text("timer 1100");
@@ -423,7 +424,7 @@ fn a_timer_is_called_once_and_replaced_by_the_next() {
 }
 
 #[test]
-fn a_stream_without_sense_is_refused_and_nothing_more_of_it_is_read() {
+fn an_invalid_stream_is_refused_and_not_read_further() {
     let mut pair = Pair::new(settings());
     let unmasked = encode::frame(Opcode::Text, b"unmasked", false);
     pair.send(&[&unmasked[..], &encode::masked_frame(Opcode::Text, b"one", KEY)].concat());

@@ -58,7 +58,7 @@ pub struct ObserveLimits {
     #[default(20)]
     pub max_tails: usize,
 
-    /// The most events that wait for the reader of one tail. Further ones are lost, and the reader is told how many.
+    /// The most events that wait for the reader of one tail. Further ones are lost, and the reader gets their number.
     #[schemars(range(min = 1, max = 1_000_000))]
     #[default(1000)]
     pub tail_queue: usize,

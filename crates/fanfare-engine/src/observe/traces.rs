@@ -273,14 +273,14 @@ impl Traced {
         delivery.connections.push(connection);
     }
 
-    pub(crate) fn knows(&self, connection: Uuid) -> bool {
+    pub(crate) fn has_record(&self, connection: Uuid) -> bool {
         let trace = locked(&self.trace);
         let mut all = trace.delivery.iter().flat_map(|delivery| &delivery.connections);
         all.any(|one| one.id == connection)
     }
 
     /// Counts connections that are not recorded; `filtered` of them were not allowed to receive the event.
-    pub(crate) fn leave_out(&self, connections: u64, filtered: u64) {
+    pub(crate) fn count_unrecorded(&self, connections: u64, filtered: u64) {
         let mut trace = locked(&self.trace);
         let delivery = trace.delivery.get_or_insert_default();
         delivery.filtered += filtered;
@@ -298,7 +298,7 @@ impl Traced {
     }
 
     /// Changes the record of a connection, if it has one.
-    pub(crate) fn amend(&self, connection: Uuid, change: impl FnOnce(&mut ConnectionTrace)) {
+    pub(crate) fn update(&self, connection: Uuid, change: impl FnOnce(&mut ConnectionTrace)) {
         let mut trace = locked(&self.trace);
         let delivery = trace.delivery.iter_mut();
         let mut all = delivery.flat_map(|delivery| &mut delivery.connections);
@@ -338,7 +338,7 @@ impl Followed {
     }
 
     /// Reduces the number of followed connections to `connections`.
-    pub(crate) fn remain(&mut self, connections: usize) {
+    pub(crate) fn set_connections(&mut self, connections: usize) {
         let ended = self.connections.saturating_sub(connections);
         self.tallies.followed.fetch_sub(ended as u64, Relaxed);
         self.connections = connections;
@@ -347,6 +347,6 @@ impl Followed {
 
 impl Drop for Followed {
     fn drop(&mut self) {
-        self.remain(0);
+        self.set_connections(0);
     }
 }

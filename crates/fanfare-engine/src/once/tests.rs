@@ -23,15 +23,15 @@ async fn publish(
     publish_once(broker, events, PublishOptions { receipt: true }, conflict).await
 }
 
-/// What other publishers do before a look; the first look is number 1.
+/// The actions of other publishers before a claim, by the number of the claim, from 1.
 type Others = fn(look: usize, ids: &mut Ids);
 type Ids = HashMap<Uuid, Claim>;
 
-/// Remembers ids, as a cluster does in which somebody else is busy, too.
+/// A broker that stores ids, with concurrent publishers.
 struct ScriptedBroker {
     others: Others,
     ids: Mutex<Ids>,
-    /// The ids of each look.
+    /// The ids of each claim.
     looks: Mutex<Vec<Vec<u128>>>,
     published: Mutex<Vec<u128>>,
 }
@@ -65,7 +65,7 @@ impl ScriptedBroker {
 }
 
 impl Broker for ScriptedBroker {
-    /// Each event reaches as many as its id says.
+    /// The reach of each event is its id.
     fn publish(&self, events: Vec<Event>, _: PublishOptions) -> BoxFuture<'static, Vec<Receipt>> {
         let ids: Vec<u128> = events.iter().map(|event| event.id.as_u128()).collect();
         self.published.lock().unwrap().extend(&ids);
@@ -156,12 +156,12 @@ fn receipt(queued: u128) -> Receipt {
     }
 }
 
-/// Receipts of events that were published by this call, each of which reached so many.
+/// Returns the receipts of events that this call has published, with their reach.
 fn receipts(queued: &[u128]) -> Vec<Receipt> {
     marked(queued, &[])
 }
 
-/// As [`receipts`], where those at `repeats` were not published by this call.
+/// Returns [`receipts`], where those at `repeats` were published by another call.
 fn marked(queued: &[u128], repeats: &[usize]) -> Vec<Receipt> {
     let receipts = queued.iter().enumerate().map(|(place, queued)| Receipt {
         is_duplicate: repeats.contains(&place),
@@ -190,7 +190,7 @@ fn published(ids: &mut Ids, id: u128, queued: u128) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn new_ones_are_published_in_order_and_doubles_once() {
+async fn new_events_are_published_in_order_and_duplicates_once() {
     let broker = ScriptedBroker::new(|_, _| {});
     let sent = [3, 100, 1, 3, 2, 101, 1];
     let all = publish(&broker, events(sent), Conflict::Wait).await;
@@ -208,8 +208,8 @@ async fn new_ones_are_published_in_order_and_doubles_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_ids_are_waited_for_together() {
-    // Their publisher died when it had published them.
+async fn a_call_claims_all_open_ids_together() {
+    // Their publisher ended right after it had published them.
     let broker = ScriptedBroker::new(|look, ids| {
         for id in 1..100 {
             if look == 1 {
@@ -236,7 +236,7 @@ async fn all_ids_are_waited_for_together() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_is_in_progress_elsewhere_keeps_all_from_being_published() {
+async fn nothing_is_published_while_another_publisher_has_claimed_an_id() {
     let broker = ScriptedBroker::new(|_, ids| set(ids, 2, Claim::Taken));
     let sent = || events([100, 3, 1, 2]);
     assert_eq!(publish(&broker, sent(), Conflict::Wait).await, Err(InProgress));
@@ -247,7 +247,7 @@ async fn one_that_is_in_progress_elsewhere_keeps_all_from_being_published() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_new_ones_are_published_once_the_others_are() {
+async fn new_events_are_published_once_the_claimed_ids_are_published() {
     let broker = ScriptedBroker::new(|look, ids| match look {
         1 | 2 => set(ids, 2, Claim::Taken),
         3 => set(ids, 2, Claim::Published(None)),
@@ -256,12 +256,12 @@ async fn the_new_ones_are_published_once_the_others_are() {
     let all = publish(&broker, events([3, 2, 1]), Conflict::Wait).await;
     assert_eq!(all, Ok(marked(&[3, 20, 1], &[1])));
     assert_eq!(broker.published(), [3, 1]);
-    // What is above the one that was taken was given back, so that its owner could have it.
+    // The ids above the taken one were released, so that the other publisher could claim them.
     assert_eq!(broker.looks(), [vec![1, 2, 3], vec![2, 3], vec![2, 3], vec![2]]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_another_gave_back_is_published() {
+async fn an_id_that_another_publisher_released_is_published() {
     let others: Others = |look, ids| match look {
         1 => set(ids, 2, Claim::Taken),
         2 => drop(ids.remove(&Uuid::from_u128(2))),
@@ -271,7 +271,7 @@ async fn what_another_gave_back_is_published() {
     let all = publish(&broker, events([3, 2, 1]), Conflict::Wait).await;
     assert_eq!(all, Ok(receipts(&[3, 2, 1])));
     assert_eq!(broker.published(), [3, 2, 1]);
-    // By itself it comes late.
+    // It is published later than the others.
     let broker = ScriptedBroker::new(others);
     assert_eq!(
         publish(&broker, events([3, 2, 1]), Conflict::Skip).await,
@@ -281,7 +281,7 @@ async fn what_another_gave_back_is_published() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_without_patience_asks_the_store_once() {
+async fn a_caller_that_refuses_conflicts_claims_once() {
     let broker = ScriptedBroker::new(|_, ids| {
         set(ids, 1, Claim::Published(None));
         published(ids, 2, 0);
@@ -292,7 +292,7 @@ async fn a_caller_without_patience_asks_the_store_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_that_have_nothing_to_do_with_each_other_do_not_wait() {
+async fn events_with_different_ids_do_not_wait_for_each_other() {
     let broker = ScriptedBroker::new(|_, ids| set(ids, 2, Claim::Taken));
     let all = publish(&broker, events([3, 2, 100, 1]), Conflict::Skip).await;
     assert_eq!(all, Ok(marked(&[3, 0, 100, 1], &[1])));
@@ -302,7 +302,7 @@ async fn events_that_have_nothing_to_do_with_each_other_do_not_wait() {
 
 #[tokio::test(start_paused = true)]
 async fn a_waiting_caller_does_not_publish_again() {
-    // The broker loses its memory in between.
+    // The broker loses its records in between.
     let broker = ScriptedBroker::new(|look, ids| match look {
         1 => set(ids, 1, Claim::Published(None)),
         _ => drop(ids.remove(&Uuid::from_u128(1))),
@@ -321,7 +321,7 @@ async fn a_waiting_caller_does_not_publish_again() {
 
 #[tokio::test(start_paused = true)]
 async fn two_callers_with_the_same_ids_do_not_deadlock() {
-    // The other took every second one at the same moment, and waits for the lowest.
+    // The other publisher has claimed every second id at the same time, and waits for the lowest.
     let broker = ScriptedBroker::new(|look, ids| match look {
         1 => [2, 4].into_iter().for_each(|id| set(ids, id, Claim::Taken)),
         2 => {
@@ -343,7 +343,7 @@ async fn two_callers_with_the_same_ids_do_not_deadlock() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_given_up_in_between_holds_no_ids() {
+async fn a_dropped_call_holds_no_ids() {
     let broker = ScriptedBroker::new(|_, ids| set(ids, 2, Claim::Taken));
     let waiting = publish(&broker, events([1, 2]), Conflict::Wait);
     assert!(tokio::time::timeout(FIRST_PAUSE / 2, waiting).await.is_err());

@@ -1,4 +1,4 @@
-//! Which connections receive what: own events, overlapping subscriptions, patterns over what is not everyone's, private events.
+//! The receivers of events: their publishers, overlapping subscriptions, patterns over restricted channels, private events.
 
 use fanfare_core::{Channel, UserId};
 
@@ -39,7 +39,7 @@ fn overlapping_subscriptions_show_an_event_once() {
 }
 
 #[test]
-fn what_a_subscription_shows_besides_channels() {
+fn subscriptions_show_personal_events_and_events_for_everyone() {
     for (subscription, user, everyone) in [
         ("a.b", 0, 0),
         ("user:al.ice", 1, 0),
@@ -99,7 +99,7 @@ fn a_pattern_receives_only_the_public_events_that_its_user_may_read() {
 }
 
 #[test]
-fn patterns_show_what_their_connection_may_subscribe_to() {
+fn a_pattern_shows_only_channels_that_its_connection_may_subscribe_to() {
     let setup = Setup {
         policy: rules(&[
             ("staff.**", "role:staff", "anyone"),
@@ -140,7 +140,7 @@ fn patterns_show_what_their_connection_may_subscribe_to() {
 }
 
 #[test]
-fn private_events_are_for_those_named_and_for_admins() {
+fn private_events_are_for_the_named_users_and_for_admins() {
     in_world(settings(), |world| async move {
         let mut clients = Vec::new();
         for (user, subscription) in [
@@ -183,9 +183,9 @@ fn private_events_are_for_those_named_and_for_admins() {
     });
 }
 
-/// Whatever it is heard by, what is for the readers of a room is for them, whom it names, and admins.
+/// An event for the readers of a room reaches them, the named users and admins, by any subscription.
 #[test]
-fn what_is_for_the_readers_of_a_room() {
+fn an_event_for_the_readers_of_a_room_reaches_only_them() {
     let setup = Setup {
         policy: rules(&[
             ("project:9", "role:staff", "role:staff"),
@@ -238,7 +238,7 @@ fn what_is_for_the_readers_of_a_room() {
 }
 
 #[test]
-fn shards_are_handed_what_they_hold() {
+fn a_shard_gets_only_events_for_its_connections() {
     let setup = Setup {
         shards: 2,
         ..Setup::default()
@@ -266,7 +266,7 @@ fn shards_are_handed_what_they_hold() {
         }
         one.ask("sub a").await;
         two.ask("sub *").await;
-        // Events of one publisher on one channel come in order on every shard.
+        // Events of one publisher on one channel arrive in order on every shard.
         for n in 0..50 {
             one.ask(&format!("pub x {n};pub a {n}")).await;
             assert_eq!(one.text().await, "pub: ok");

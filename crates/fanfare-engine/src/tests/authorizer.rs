@@ -1,4 +1,4 @@
-//! An authorizer that takes its time.
+//! A slow authorizer.
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
@@ -31,7 +31,7 @@ fn only_the_connection_that_asks_the_authorizer_waits() {
 }
 
 #[test]
-fn each_thing_asked_for_waits_its_turn() {
+fn commands_wait_for_the_authorizer_in_order() {
     for (asked, answer) in [
         ("sub-all a.b a.c", "sub-all: ok ok"),
         ("sub-all a.b a.secret", "sub-all: forbidden"),
@@ -54,7 +54,7 @@ fn each_thing_asked_for_waits_its_turn() {
 }
 
 #[test]
-fn what_a_pattern_matches_waits_for_the_answer_in_order() {
+fn events_of_a_pattern_wait_for_the_authorizer_in_order() {
     let authorizer = FakeAuthorizer::new(false);
     Setup::asking(&authorizer).run(|world| async move {
         let mut alice = world.connect("alice").await;
@@ -66,7 +66,7 @@ fn what_a_pattern_matches_waits_for_the_answer_in_order() {
         alice.receives_no_more().await;
         authorizer.gate.open();
         alice.receives(&["1", "2", "3"]).await;
-        // Now it is known.
+        // Now the answer is stored.
         assert_eq!(
             (
                 world.publish_on("a.b", "4").await,
@@ -76,7 +76,7 @@ fn what_a_pattern_matches_waits_for_the_answer_in_order() {
         );
         alice.receives(&["4"]).await;
         assert_eq!(authorizer.asked().len(), 2, "each is asked about once");
-        // And again when that is forgotten.
+        // It is asked again once the answer has expired.
         authorizer.forget();
         assert_eq!(world.publish_on("a.b", "5").await, 0);
         alice.receives(&["5"]).await;
@@ -85,7 +85,7 @@ fn what_a_pattern_matches_waits_for_the_answer_in_order() {
 }
 
 #[test]
-fn no_more_is_asked_than_could_be_granted() {
+fn the_authorizer_is_not_asked_about_subscriptions_over_the_limit() {
     let authorizer = FakeAuthorizer::new(true);
     Setup::asking(&authorizer).run(|world| async move {
         let mut alice = world.connect("alice").await;
@@ -97,7 +97,7 @@ fn no_more_is_asked_than_could_be_granted() {
 }
 
 #[test]
-fn all_of_a_batch_waits() {
+fn all_events_of_a_batch_wait_for_the_authorizer() {
     let authorizer = FakeAuthorizer::new(false);
     Setup::asking(&authorizer).run(|world| async move {
         let mut alice = world.connect("alice").await;
@@ -119,7 +119,7 @@ fn all_of_a_batch_waits() {
 }
 
 #[test]
-fn not_too_much_waits() {
+fn the_events_that_wait_for_the_authorizer_are_limited() {
     let authorizer = FakeAuthorizer::new(false);
     Setup::asking(&authorizer).run(|world| async move {
         let mut alice = world.connect("alice").await;
@@ -137,7 +137,7 @@ fn not_too_much_waits() {
 }
 
 #[test]
-fn private_events_stay_private_while_they_wait() {
+fn private_events_stay_private_while_they_wait_for_the_authorizer() {
     let authorizer = FakeAuthorizer::new(false);
     Setup::asking(&authorizer).run(|world| async move {
         let (mut alice, mut bob) = (world.connect("alice").await, world.connect("bob").await);
@@ -155,7 +155,7 @@ fn private_events_stay_private_while_they_wait() {
     });
 }
 
-/// Written in `place`, told of on `messages`.
+/// Returns an event about a message in `place`, published on `messages`.
 fn told_of(place: &str, data: &str) -> Event {
     Event {
         private_to: Some([UserId::new("carol").unwrap()].into()),
@@ -180,7 +180,7 @@ fn an_announcement_waits_for_the_authorizers_answer_about_its_room() {
         for event in events {
             world.publish_all(vec![event]).await;
         }
-        world.publish_on("messages", "4").await; // behind the others, though alice may hear it
+        world.publish_on("messages", "4").await; // behind the others, although alice may receive it
         alice.receives_no_more().await;
         authorizer.gate.open();
         for client in [&mut alice, &mut bob] {
@@ -193,7 +193,7 @@ fn an_announcement_waits_for_the_authorizers_answer_about_its_room() {
             [2; 3],
             "{asked:?}"
         );
-        // All is known.
+        // All answers are stored.
         world
             .publish_all(vec![told_of("project:secret", "5"), told_of("project:1", "6")])
             .await;
@@ -206,7 +206,7 @@ fn an_announcement_waits_for_the_authorizers_answer_about_its_room() {
 }
 
 #[test]
-fn events_about_a_room_on_another_channel_ask_for_both() {
+fn events_about_a_room_on_another_channel_need_the_right_to_read_both() {
     let authorizer = FakeAuthorizer::new(true);
     Setup::asking(&authorizer).run(|world| async move {
         let mut alice = world.connect("alice").await;
@@ -225,7 +225,7 @@ fn events_about_a_room_on_another_channel_ask_for_both() {
     });
 }
 
-/// `alice` waits to be told whether she may see `1` on `a.b`.
+/// Makes `1` on `a.b` wait for the authorizer's answer about `alice`.
 async fn undecided(world: &World) -> super::client::Client {
     let mut alice = world.connect("alice").await;
     alice.ask("sub *.*").await;
@@ -263,7 +263,7 @@ fn an_event_that_waited_is_not_delivered_after_an_unsubscribe() {
 }
 
 #[test]
-fn a_connection_lost_while_it_waits_leaves_nothing_behind() {
+fn a_connection_that_is_lost_while_it_waits_holds_nothing() {
     for asked in [
         "sub a.b",
         "join project:1",

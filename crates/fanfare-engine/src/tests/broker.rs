@@ -1,4 +1,4 @@
-//! A broker that takes its time.
+//! A slow broker.
 
 use futures_util::FutureExt;
 
@@ -37,7 +37,7 @@ fn a_subscription_holds_from_its_answer_on() {
 }
 
 #[test]
-fn the_second_on_a_channel_waits_like_the_first() {
+fn a_second_subscriber_of_a_channel_waits_for_the_broker_like_the_first() {
     let setup = Setup {
         shards: 2,
         ..Setup::default()
@@ -53,7 +53,7 @@ fn the_second_on_a_channel_waits_like_the_first() {
         until(|| world.broker.interests().len() == 4).await;
         bob.say("sub a").await;
         until(|| world.node.interests.connections_of_channel("a") == 2).await;
-        drop(alice); // the one who asked the broker; its answer serves the other
+        drop(alice); // her request's answer also serves bob
         world.broker.confirm();
         bob.receives(&["sub: ok"]).await;
         assert_eq!(
@@ -63,7 +63,7 @@ fn the_second_on_a_channel_waits_like_the_first() {
         );
         assert_eq!(world.publish_on("a", "1").await, 2);
         until(|| world.shard.len() == 1).await;
-        // It stays in force until the last one leaves.
+        // It stays in force until the last subscriber leaves.
         assert_eq!(bob.ask("unsub a").await, "1");
         bob.receives(&["unsub: ok"]).await;
         assert_eq!(world.publish_on("a", "2").await, 1);
@@ -96,7 +96,7 @@ fn a_further_connection_waits_while_its_node_subscribes_again() {
 }
 
 #[test]
-fn a_user_is_in_the_index_before_its_authentication_is_confirmed() {
+fn a_user_is_in_the_index_before_the_authentication_is_confirmed() {
     let setup = Setup {
         dialects: vec![Plain::default()],
         ..Setup::default()
@@ -121,7 +121,7 @@ fn a_user_is_in_the_index_before_its_authentication_is_confirmed() {
 }
 
 #[test]
-fn an_upgrade_is_answered_when_the_user_is_heard_of() {
+fn an_upgrade_is_answered_when_the_node_receives_the_users_events() {
     in_world(settings(), |world| async move {
         world.broker.confirms.shut();
         let waiting = world.clone();
@@ -132,7 +132,7 @@ fn an_upgrade_is_answered_when_the_user_is_heard_of() {
         let mut alice = entering.await.unwrap();
         assert_eq!(world.publish("alice", "t", "1").await.reach.queued, 1);
         alice.receives(&["1"]).await;
-        // One that gives up before takes its share back.
+        // A connection that ends before releases its share.
         world.broker.confirms.shut();
         let waiting = world.clone();
         let entering = tokio::task::spawn_local(async move { waiting.connect("bob").await });
@@ -168,7 +168,7 @@ fn a_direct_message_is_answered_when_it_arrived() {
 }
 
 #[test]
-fn publishers_wait_for_a_broker_that_is_behind() {
+fn publishers_wait_for_a_slow_broker() {
     let many = DialectSettings {
         send_queue: 10_000,
         ..settings()

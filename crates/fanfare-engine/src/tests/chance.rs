@@ -1,6 +1,6 @@
-//! Chance that is the same in each run.
+//! Pseudo-random numbers that are the same in each run.
 
-/// Numbers that look like chance and are the same in each run (Numerical Recipes' generator).
+/// A generator of pseudo-random numbers (Numerical Recipes').
 pub(super) struct Chance(pub(super) u64);
 
 impl Chance {

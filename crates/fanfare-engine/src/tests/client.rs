@@ -21,7 +21,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
 /// A client that reads frames one by one.
 pub(super) struct Client(Box<dyn Stream>);
 
-/// Two ends of a connection over real sockets: the client's and the server's.
+/// Returns two ends of a connection over real sockets: the client's and the server's.
 pub(super) async fn sockets() -> (Client, Transport) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
@@ -32,7 +32,7 @@ pub(super) async fn sockets() -> (Client, Transport) {
     (Client(Box::new(client)), Transport::Plain(server))
 }
 
-/// Two ends of a connection in memory, and what a test may do to it.
+/// Returns two ends of a connection in memory, and the control of its stream.
 pub(super) fn in_memory() -> (Client, Transport, Control) {
     let (client, server, control) = pipe();
     (Client(Box::new(client)), Transport::Pipe(server), control)
@@ -46,19 +46,19 @@ impl Client {
             .unwrap();
     }
 
-    /// Says several things in one write.
+    /// Sends several texts in one write.
     pub(super) async fn say_all(&mut self, texts: &[&str]) {
         let frame = |text: &&str| encode::masked_frame(Opcode::Text, text.as_bytes(), [1, 2, 3, 4]);
         let frames: Vec<_> = texts.iter().map(frame).collect();
         self.0.write_all(&frames.concat()).await.unwrap();
     }
 
-    /// Writes bytes as they are.
+    /// Writes bytes unchanged.
     pub(super) async fn write(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).await.unwrap();
     }
 
-    /// Writes bytes now, without letting anything else run.
+    /// Writes bytes before any other task runs.
     pub(super) fn write_at_once(&mut self, bytes: &[u8]) {
         let mut context = Context::from_waker(Waker::noop());
         match Pin::new(&mut self.0).poll_write(&mut context, bytes) {
@@ -67,25 +67,25 @@ impl Client {
         }
     }
 
-    /// Says something, and answers the next text.
+    /// Sends a text, and returns the next one.
     pub(super) async fn ask(&mut self, text: &str) -> String {
         self.say(text).await;
         self.text().await
     }
 
-    /// Each of `expected` must be what comes next.
+    /// Checks that the next texts are `expected`.
     pub(super) async fn receives(&mut self, expected: &[&str]) {
         for text in expected {
             assert_eq!(self.text().await, *text);
         }
     }
 
-    /// Nothing has been sent to it that it has not read. Only for a client that waits for no answer.
+    /// Checks that no bytes wait for the client. Only for a client that waits for no answer.
     pub(super) async fn receives_no_more(&mut self) {
         assert_eq!(self.ask("no more").await, "no more");
     }
 
-    /// The next frame's opcode and payload; `None` at the end of the stream.
+    /// Reads the next frame's opcode and payload; `None` at the end of the stream.
     pub(super) async fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
         let mut head = [0; 2];
         self.0.read_exact(&mut head).await.ok()?;
@@ -99,7 +99,7 @@ impl Client {
         Some((head[0] & 0x0f, payload))
     }
 
-    /// The next text message.
+    /// Reads the next text message.
     pub(super) async fn text(&mut self) -> String {
         let (opcode, payload) = self.frame().await.expect("a frame");
         assert_eq!(
@@ -111,7 +111,7 @@ impl Client {
         String::from_utf8(payload).unwrap()
     }
 
-    /// Reads up to the close frame: its code and reason.
+    /// Reads up to the close frame, and returns its code and reason.
     pub(super) async fn close(&mut self) -> (u16, String) {
         while let Some((opcode, payload)) = self.frame().await {
             if opcode == 8 {

@@ -1,4 +1,4 @@
-//! What a client can ask for, and what it is answered.
+//! The commands of clients and their answers.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::DialectSettings;
 
-/// Who asks, what, and the answer.
+/// A user, a command, and its answer.
 type Talk<'a> = &'a [(&'a str, &'a str)];
 
 #[test]
@@ -81,7 +81,7 @@ fn only_a_message_to_a_user_needs_a_receipt() {
 }
 
 #[test]
-fn nobody_may_less() {
+fn an_anonymous_client_and_a_user_without_rights_are_refused() {
     in_world(settings(), |world| async move {
         let (mut nobody, _alice) = (world.connect("").await, world.connect("alice").await);
         let cases: Talk<'_> = &[
@@ -141,7 +141,7 @@ fn subscriptions_are_limited() {
 }
 
 #[test]
-fn many_subscriptions_make_a_request_no_dearer() {
+fn many_subscriptions_do_not_make_a_request_slower() {
     let roomy = DialectSettings {
         max_subscriptions: 1_000,
         max_message_size: 10_000,
@@ -172,7 +172,7 @@ fn many_subscriptions_make_a_request_no_dearer() {
 }
 
 #[test]
-fn what_is_asked_at_once_is_done_in_order() {
+fn commands_in_one_read_run_in_order() {
     in_world(settings(), |world| async move {
         let mut alice = world.connect("alice").await;
         alice.say("sub a;pub a 1;unsub a;pub a 2;sub a").await;
@@ -189,7 +189,7 @@ fn what_is_asked_at_once_is_done_in_order() {
 }
 
 #[test]
-fn what_is_sent_at_once_is_published_together() {
+fn events_in_one_read_are_published_together() {
     in_world(settings(), |world| async move {
         let mut alice = world.connect("alice").await;
         alice
@@ -218,7 +218,7 @@ fn a_closed_connection_runs_no_command() {
 }
 
 #[test]
-fn a_timer_rings_once() {
+fn a_timer_calls_its_conversation_once() {
     in_world(settings(), |world| async move {
         let mut alice = world.connect("alice").await;
         alice.say("timer 0;timer never;timer 1;one").await;
@@ -253,7 +253,7 @@ fn a_client_over_its_rate_is_refused_and_its_messages_are_dropped() {
 }
 
 #[test]
-fn ticks_and_notices_go_to_all_of_a_dialect() {
+fn ticks_and_notices_are_sent_to_all_connections_of_a_dialect() {
     let ticking = Plain {
         ticks: Some(Duration::from_millis(100)),
         notice: Some("soon"),
@@ -285,7 +285,7 @@ fn ticks_and_notices_go_to_all_of_a_dialect() {
 }
 
 #[test]
-fn a_connection_becomes_what_its_client_speaks() {
+fn a_connection_switches_to_the_dialect_of_its_client() {
     let heir = Plain {
         mark: "heir:",
         welcome: Some("welcome"),
@@ -311,7 +311,7 @@ fn a_connection_becomes_what_its_client_speaks() {
         world.publish("*", "t", "3").await; // this one subscribed to nothing of the kind
         assert_eq!(alice.text().await, "heir:2");
         alice.receives_no_more().await;
-        // The other dialect does not let everybody in.
+        // The other dialect requires a role.
         bob.say("become").await;
         bob.receives(&["3"]).await;
         assert_eq!(bob.close().await, (1008, "forbidden".into()));

@@ -1,4 +1,4 @@
-//! Proving who one is while connected, and what comes at the end of a credential.
+//! Authentication while connected, and the expiry of credentials.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use super::{
 };
 use crate::DialectSettings;
 
-/// Long enough to do something with it.
+/// A lifetime that is long enough for a few commands.
 const A_WHILE: Duration = Duration::from_millis(400);
 
 fn auth(user: &str) -> String {
     format!("auth {}", token(user, 60, &Value::Null))
 }
 
-/// A world whose connections pause at the end of their credentials.
+/// Returns a world whose connections pause at the expiry of their credentials.
 pub(super) fn pausing(policy: PolicyOptions) -> Setup {
     Setup {
         dialects: vec![Plain {
@@ -31,7 +31,7 @@ pub(super) fn pausing(policy: PolicyOptions) -> Setup {
 }
 
 #[test]
-fn tokens_are_judged() {
+fn a_token_authenticates_its_user_or_is_refused() {
     in_world(settings(), |world| async move {
         let mut client = world.connect("").await;
         for (token, answer) in [
@@ -58,7 +58,7 @@ fn tokens_are_judged() {
 }
 
 #[test]
-fn a_dialect_does_not_let_everybody_in() {
+fn a_dialect_admits_only_users_with_its_role() {
     let setup = Setup {
         dialects: vec![Plain {
             role: Some("staff"),
@@ -81,7 +81,7 @@ fn a_dialect_does_not_let_everybody_in() {
 }
 
 #[test]
-fn a_pattern_shows_its_user_whenever_that_is_known() {
+fn a_pattern_shows_the_users_events_once_the_user_is_authenticated() {
     let setup = Setup {
         dialects: vec![Plain::by_subscription()],
         ..Setup::default()
@@ -108,7 +108,7 @@ async fn expired(world: &World, user: &str, asked: &str) -> super::client::Clien
 }
 
 #[test]
-fn events_pause_until_the_same_user_is_back() {
+fn events_pause_until_the_same_user_authenticates_again() {
     pausing(rules(&[])).run(|world| async move {
         let mut alice = expired(&world, "alice", "sub a b.*;join project:1").await;
         let told = async |data: &str| {
@@ -135,7 +135,7 @@ fn events_pause_until_the_same_user_is_back() {
 }
 
 #[test]
-fn a_new_credential_closes_what_it_does_not_open() {
+fn a_new_credential_ends_the_subscriptions_that_it_does_not_allow() {
     let policy = rules(&[("staff.**", "role:staff", "anyone")]);
     pausing(policy).run(|world| async move {
         let mut alice = expired(&world, "alice+staff", "sub staff.a a staff.*;sub project:1").await;
@@ -151,7 +151,7 @@ fn a_new_credential_closes_what_it_does_not_open() {
 }
 
 #[test]
-fn a_room_that_a_new_credential_closes_is_left() {
+fn a_room_that_a_new_credential_does_not_allow_is_left() {
     pausing(rules(&[])).run(|world| async move {
         let mut alice = expired(&world, "alice", "join project:1").await;
         let closed = format!("auth {}", token("alice", 60, &json!({"rooms": []})));
@@ -165,7 +165,7 @@ fn a_room_that_a_new_credential_closes_is_left() {
 }
 
 #[test]
-fn a_renewed_credential_has_its_own_end() {
+fn a_renewed_credential_has_a_new_expiry() {
     pausing(rules(&[])).run(|world| async move {
         let mut alice = world.connect_for("alice", A_WHILE).await;
         let short = format!("auth {}", token("alice", 1, &Value::Null));
@@ -202,7 +202,7 @@ fn a_revoked_credential_ends_its_connections_and_opens_none() {
         let authenticate = format!("auth {}", token("alice", 60, &of_session));
         let (mut alice, mut bob) = (world.connect("").await, world.connect("bob").await);
         assert_eq!(alice.ask(&authenticate).await, "auth: alice");
-        // Revoked while the broker is waited for.
+        // The credential is revoked while the connection waits for the broker.
         let mut late = world.connect("").await;
         world.broker.confirms.shut();
         let other = token("carol", 60, &of_session);

@@ -1,4 +1,4 @@
-//! Who gets what, in which order.
+//! The receivers of events, and their order.
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
@@ -49,7 +49,7 @@ fn only_events_with_receivers_are_in_the_delivery_histogram() {
             }])
             .await;
         assert_eq!(counts(), (0, 0));
-        // Her dialect shows no connection this one, though its shard takes it up.
+        // Her dialect does not render this event, although its shard delivers it.
         let mut alice = world.connect("alice").await;
         assert_eq!(world.publish("alice", "hidden", "2").await.reach, reach(0, 0));
         assert_eq!(counts(), (0, 1));
@@ -112,7 +112,7 @@ fn events_before_the_socket_is_attached_are_kept() {
 }
 
 #[test]
-fn a_slow_reader_gets_everything_whole_and_in_order() {
+fn a_slow_reader_receives_all_frames_whole_and_in_order() {
     let roomy = DialectSettings {
         send_queue: 10_000,
         send_queue_size: 1 << 30,
@@ -137,7 +137,7 @@ fn a_slow_reader_gets_everything_whole_and_in_order() {
 }
 
 #[test]
-fn a_client_that_never_reads_is_cut_and_others_notice_nothing() {
+fn a_client_that_never_reads_is_ended_and_others_are_not_affected() {
     in_world(
         DialectSettings {
             send_queue: 16,
@@ -154,7 +154,7 @@ fn a_client_that_never_reads_is_cut_and_others_notice_nothing() {
                 assert!(published < 1000, "the queue has a limit");
             }
             well.text().await;
-            // What is queued is bounded by bytes, too: 1 MiB is less than 16 messages.
+            // The bytes of the queue are also limited: 1 MiB is less than 16 messages.
             world.publish("alice", "t", "2").await;
             assert_eq!(well.text().await, "2");
             let mut taken = 0;
@@ -163,7 +163,7 @@ fn a_client_that_never_reads_is_cut_and_others_notice_nothing() {
             }
             let counters = &world.node.dialects[0].counters;
             assert_eq!(counters.endings.all(), [("slow_consumer", 1)]);
-            // What is told as sent is what the clients have, the healthy one all of it.
+            // The figures count the messages that the clients have received; the healthy client has all.
             let facts = world.node.dialect_facts(&world.node.dialects[0]);
             assert_eq!(facts.sent, taken + published + 2);
             assert_eq!(facts.sent + facts.failed, 2 * published + 3);
@@ -174,7 +174,7 @@ fn a_client_that_never_reads_is_cut_and_others_notice_nothing() {
 }
 
 #[test]
-fn a_client_that_was_cut_for_being_slow_sees_why_when_it_reads_again() {
+fn a_slow_consumer_gets_the_close_reason_when_it_reads_again() {
     in_world(
         DialectSettings {
             send_queue: 16,
@@ -184,7 +184,7 @@ fn a_client_that_was_cut_for_being_slow_sees_why_when_it_reads_again() {
             let mut stuck = world.connect("alice").await;
             let filler = format!("\"{}\"", "x".repeat(100_000));
             while world.publish("alice", "t", &filler).await.reach.dropped == 0 {}
-            // It goes on to write, so that there is something unread when its connection is closed.
+            // It still writes, so that there are unread bytes when its connection is closed.
             for _ in 0..6 {
                 tokio::time::sleep(Duration::from_millis(500)).await;
                 stuck.say("still here").await;
@@ -209,7 +209,7 @@ fn many_answers_do_not_make_a_slow_consumer() {
     in_world(roomy, |world| async move {
         let mut alice = world.connect("alice").await;
         let filler = "x".repeat(900);
-        // More than the socket takes while nobody reads, so that most of it waits when the event comes.
+        // More than the socket takes while the client does not read, so that most of it waits when the event arrives.
         alice.say(&format!("many 20000 {filler}")).await;
         until(|| world.node.dialects[0].counters.sent.load(Relaxed) == 20_000).await;
         assert_eq!(world.publish("alice", "t", "1").await.reach, reach(1, 1));

@@ -1,4 +1,5 @@
-//! An authenticator that believes every token, a broker and an authorizer that answer when a test lets them, and a broker that delivers only what it was asked for.
+//! An authenticator that accepts every token, an authorizer and a broker that answer when a test allows it. The broker delivers
+//! only events that the node has requested.
 
 use std::{
     collections::HashMap,
@@ -22,7 +23,7 @@ use uuid::Uuid;
 
 use crate::Authenticator;
 
-/// Something that may have to wait until it is let through.
+/// A gate that a test can close, so that its callers wait.
 #[derive(Clone)]
 pub(super) struct Gate(Arc<watch::Sender<bool>>);
 
@@ -39,7 +40,7 @@ impl Gate {
         self.0.send_replace(false);
     }
 
-    /// Resolves at once while the gate is open.
+    /// Waits until the gate is open.
     fn pass(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut state = self.0.subscribe();
         async move {
@@ -52,7 +53,7 @@ impl Gate {
     }
 }
 
-/// Believes every token: a JSON object with `sub`, `exp` in milliseconds since 1970, and perhaps `session`, `roles` and `rooms`.
+/// Accepts every token: a JSON object with `sub`, `exp` in milliseconds since 1970, and optionally `session`, `roles` and `rooms`.
 #[derive(Default)]
 pub(super) struct FakeAuthenticator {
     revoked: Mutex<Vec<Box<str>>>,
@@ -96,7 +97,7 @@ fn identity(token: &str) -> Result<Arc<Identity>, Denial> {
     }))
 }
 
-/// Lets everybody use channels without `secret` in their names, and remembers what it said.
+/// Allows every user the channels without `secret` in their names, and records the questions.
 pub(super) struct FakeAuthorizer {
     pub(super) gate: Gate,
     known: Arc<Mutex<HashMap<Question, AuthorizerAnswer>>>,
@@ -117,7 +118,7 @@ impl FakeAuthorizer {
         self.asked.lock().unwrap().clone()
     }
 
-    /// Remembers that `user` may hear `channel`, as if somebody else's question had just been answered.
+    /// Stores that `user` may subscribe to `channel`, as if it had just answered another question.
     pub(super) fn learn(&self, user: &str, channel: &str) {
         let question = Question {
             user: UserId::new(user).ok(),
@@ -156,36 +157,36 @@ impl Authorizer for FakeAuthorizer {
     }
 }
 
-/// What is done one after the other, in the order of calls.
+/// The calls that the broker handles one after the other.
 enum Job {
-    /// Events that were published together, and where their receipts go.
+    /// Events that were published together, and the sender of their receipts.
     Publish(Vec<Event>, oneshot::Sender<Vec<Receipt>>),
     Enter(Entry),
     Leave(Channel, UserId),
 }
 
-/// Hands on what the node asked to hear and was confirmed, and nothing else.
+/// A broker that delivers only events whose interest was requested and confirmed.
 pub(super) struct FakeBroker {
     inbound: Arc<dyn Inbound>,
     pub(super) confirms: Gate,
-    /// Whether all that was confirmed is in force; if not, it is asked for again.
+    /// Whether confirmed interests are in force; if not, they are requested again.
     pub(super) renewed: Gate,
     pub(super) carries: Gate,
     line: mpsc::UnboundedSender<Job>,
-    /// Who is in which room.
+    /// The members of each room.
     pub(super) rooms: EmbeddedBroker,
     pub(super) grants: Gate,
-    /// The places that are taken in the cluster.
+    /// The slots that are taken in the cluster.
     slots: Arc<Mutex<HashMap<Slot, usize>>>,
-    /// What the node asked for, and whether that is in force.
+    /// The requested interests, and whether each is in force.
     interests: Mutex<HashMap<Interest, bool>>,
-    /// What is kept.
+    /// The kept events.
     pub(super) journal: MemoryJournal,
     /// Whether the journal can be read.
     pub(super) reads: Gate,
-    /// What was published for whom, and whether with a receipt.
+    /// The audiences of published events, and whether each had a receipt.
     pub(super) published: Mutex<Vec<(Audience, bool)>>,
-    /// How many events were published with each call.
+    /// The number of events of each call.
     pub(super) calls: Mutex<Vec<usize>>,
 }
 
@@ -215,7 +216,7 @@ impl FakeBroker {
             while let Some(job) = jobs.recv().await {
                 carrier.carries.pass().await;
                 match job {
-                    // The caller may be gone.
+                    // The caller may have been dropped.
                     Job::Publish(events, tell) => _ = tell.send(carrier.carry(events).await),
                     Job::Enter(entry) => carrier.rooms.enter(entry),
                     Job::Leave(room, user) => carrier.rooms.leave(room, user),
@@ -225,7 +226,7 @@ impl FakeBroker {
         broker
     }
 
-    /// Confirms what was asked for, and what will be.
+    /// Confirms all requests from now on.
     pub(super) fn confirm(&self) {
         self.interests
             .lock()

@@ -1,4 +1,4 @@
-//! Deliveries to many connections, and what goes between their chunks.
+//! Deliveries to many connections, and the deliveries between their chunks.
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{DialectSettings, connection::Connection};
 
-/// Connections that only receive: more than two chunks.
+/// Adds more than two chunks of connections that only receive.
 const CROWD: usize = 600;
 
 fn roomy() -> DialectSettings {
@@ -29,7 +29,7 @@ fn roomy() -> DialectSettings {
     }
 }
 
-/// Connections of one user.
+/// Adds connections of one user.
 async fn crowd(world: &World, user: &str) -> Vec<Client> {
     let mut crowd = Vec::new();
     for _ in 0..CROWD {
@@ -38,7 +38,7 @@ async fn crowd(world: &World, user: &str) -> Vec<Client> {
     crowd
 }
 
-/// Gives the node an event at once.
+/// Delivers an event to the node without a broker.
 fn deliver(world: &World, event: Event) -> BoxFuture<'static, Vec<Reach>> {
     world.node.deliver(vec![event])
 }
@@ -48,7 +48,7 @@ fn queued(reached: &[Vec<Reach>]) -> Vec<u64> {
 }
 
 #[test]
-fn an_event_for_one_does_not_wait_for_fan_outs() {
+fn an_event_for_one_connection_does_not_wait_for_fan_outs() {
     in_world(roomy(), |world| async move {
         let crowd = crowd(&world, "crowd").await;
         let (mut alice, mut bob) = (world.connect("alice").await, world.connect("crowd").await);
@@ -63,7 +63,7 @@ fn an_event_for_one_does_not_wait_for_fan_outs() {
         let done = fan_outs.iter().filter(|fan_out| fan_out.is_finished()).count();
         assert_eq!(done, 0, "both went between");
         alice.receives(&["\"alice\""]).await;
-        // What was published before comes first, also for the one that did not wait.
+        // Earlier events come first, also for the connection that did not wait.
         for n in 0..20 {
             assert_eq!(bob.text().await, n.to_string());
         }
@@ -82,7 +82,7 @@ fn an_event_for_one_does_not_wait_for_fan_outs() {
 }
 
 #[test]
-fn a_connection_in_the_place_of_a_receiver_gets_nothing_of_before() {
+fn a_connection_in_the_slot_of_a_removed_receiver_does_not_receive_its_events() {
     in_world(roomy(), |world| async move {
         let mut crowd = crowd(&world, "crowd").await;
         let all = (0..10).map(|n| event(["crowd", "*"][n % 2], "t", "1")).collect();
@@ -105,7 +105,7 @@ fn a_connection_in_the_place_of_a_receiver_gets_nothing_of_before() {
 }
 
 #[test]
-fn answers_follow_what_was_published_before() {
+fn answers_follow_earlier_events() {
     in_world(roomy(), |world| async move {
         let _crowd = crowd(&world, "crowd").await;
         let mut bob = world.connect("crowd").await;
@@ -118,7 +118,7 @@ fn answers_follow_what_was_published_before() {
         bob.receives(&["1", "unsub: ok"]).await;
         assert!(!fan_out.is_finished());
         fan_out.await.unwrap();
-        // The same if the answer takes its time.
+        // The same if the answer is slow.
         world.broker.confirms.shut();
         bob.say("sub few").await;
         until(|| world.waiting() == 1).await;
@@ -134,7 +134,7 @@ fn answers_follow_what_was_published_before() {
 }
 
 #[test]
-fn a_connection_that_is_ended_receives_what_was_published_before() {
+fn a_connection_that_is_ended_receives_earlier_events() {
     in_world(roomy(), |world| async move {
         let _crowd = crowd(&world, "crowd").await;
         let mut bob = world.connect("bob").await;
@@ -156,7 +156,7 @@ fn a_connection_that_is_ended_receives_what_was_published_before() {
 }
 
 #[test]
-fn what_waits_for_the_authorizer_does_not_overtake_a_fan_out() {
+fn an_event_that_waits_for_the_authorizer_does_not_overtake_a_fan_out() {
     for has_cursors in [false, true] {
         let authorizer = FakeAuthorizer::new(true);
         let setup = Setup {
@@ -185,7 +185,7 @@ fn what_waits_for_the_authorizer_does_not_overtake_a_fan_out() {
 }
 
 #[test]
-fn what_is_known_of_fan_outs_has_a_limit() {
+fn the_receivers_of_fan_outs_are_limited() {
     in_world(roomy(), |world| async move {
         let _crowd = crowd(&world, "crowd").await;
         let count = MAX_RECEIVERS / CROWD + 100;
@@ -203,7 +203,7 @@ fn what_is_known_of_fan_outs_has_a_limit() {
 }
 
 #[test]
-fn a_drain_follows_the_fan_outs_before_it() {
+fn a_drain_follows_earlier_fan_outs() {
     in_world(roomy(), |world| async move {
         let mut crowd = crowd(&world, "crowd").await;
         let fan_out = tokio::task::spawn_local(deliver(&world, event("crowd", "t", "1")));
@@ -221,7 +221,7 @@ fn a_drain_follows_the_fan_outs_before_it() {
 /// The audiences of the events; the first two have many connections.
 const AUDIENCES: [&str; 5] = ["*", "chat.wide", "chat.few", "chat.one", "alice"];
 
-/// What was published: the audience of each event, and its number in the journal. Its data is its place in this list.
+/// The published events: the audience of each, and its number in the journal. Its data is its index in this list.
 type Published = Vec<(usize, u64)>;
 
 async fn publish(
@@ -248,7 +248,7 @@ async fn publish(
     delivered
 }
 
-/// Reads all that the client has been sent.
+/// Reads all messages that the client has received.
 async fn drained(client: &mut Client) -> Vec<String> {
     client.say("no more").await;
     let mut texts = Vec::new();
@@ -260,7 +260,7 @@ async fn drained(client: &mut Client) -> Vec<String> {
     }
 }
 
-/// The place of the event that is shown by `text`; `None` for an answer.
+/// Returns the index of the event that `text` shows; `None` for an answer.
 fn place_of(text: &str) -> Option<usize> {
     text.split('@').next()?.parse().ok()
 }
@@ -269,7 +269,7 @@ fn places(texts: &[String]) -> Vec<usize> {
     texts.iter().filter_map(|text| place_of(text)).collect()
 }
 
-/// Connections of alice: whatever happens between, each receives what is for it, once and in the order of publication.
+/// Each connection of alice receives its events once and in the order of publication, among random commands.
 #[test]
 fn every_connection_receives_events_in_the_order_of_their_publication() {
     history_model::play_for(3, |seed| {
@@ -341,7 +341,7 @@ async fn play(world: World, mut chance: Chance) {
         );
         let texts = drained(&mut resumes).await;
         let mut received = places(&texts);
-        received.sort_unstable(); // what was missed comes behind two answers
+        received.sort_unstable(); // the missed events follow two answers
         let is_missed = |at: usize| published[at].1 > cursor.number;
         assert_eq!(
             received,

@@ -1,4 +1,4 @@
-//! A fault in one place stays there.
+//! Panics, which end one connection or drop one event.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -33,14 +33,14 @@ fn a_panic_in_a_rendering_drops_that_event_alone() {
 }
 
 #[test]
-fn a_panic_out_of_turn_ends_that_connection_alone() {
+fn a_panic_outside_of_the_connections_task_ends_that_connection_alone() {
     in_world(settings(), |world| async move {
         let (mut alice, mut bob) = (world.connect("speechless").await, world.connect("bob").await);
         for client in [&mut alice, &mut bob] {
             assert_eq!(client.ask("sub a *;join project:1").await, "sub: ok ok");
             client.receives(&["join: ok"]).await;
         }
-        // In its timer; and its dialect fails over what to say when it joins and leaves.
+        // Its timer panics, and so do its dialect's announcements of its join and leave.
         alice.say("fail later;timer 0").await;
         assert_eq!(alice.close().await, (1011, "internal_error".into()));
         drop(alice);
@@ -58,7 +58,7 @@ fn a_panic_out_of_turn_ends_that_connection_alone() {
 }
 
 #[test]
-fn a_panic_over_the_words_of_a_close_ends_that_connection_alone() {
+fn a_panic_in_the_last_message_of_a_close_ends_that_connection_alone() {
     let wordless = Plain {
         mark: "wordless",
         ..Plain::default()

@@ -1,4 +1,4 @@
-//! Users who were lost stay in their rooms until their time to come back is over.
+//! Users who lost their connection stay in their rooms until the grace is over.
 
 use std::time::Duration;
 
@@ -20,13 +20,13 @@ fn patient() -> Setup {
     }
 }
 
-/// The hour is over.
+/// Advances the clock beyond the grace.
 fn later(world: &World) -> u64 {
     world.node.now().ms + 3_600_000
 }
 
 #[test]
-fn a_lost_user_leaves_when_the_time_is_over() {
+fn a_lost_user_leaves_when_the_grace_is_over() {
     patient().run(|world| async move {
         let (mut loud, mut bob) = (world.connect("loud").await, world.connect("bob").await);
         for client in [&mut loud, &mut bob] {
@@ -107,7 +107,7 @@ fn a_drain_has_no_grace() {
         world.held(2).await;
         bob.receives_no_more().await;
         world.node.drain(Duration::from_secs(1));
-        // The one who was lost before, and the others as they are closed.
+        // The user who was lost before leaves, and the others when they are closed.
         until(|| world.shard.absentees.borrow().len() == 0).await;
         assert_eq!(alice.close().await.1, "shutting_down");
         assert_eq!(bob.close().await.1, "shutting_down");

@@ -1,4 +1,4 @@
-//! A client that was away gets what it missed, once and in order, before what is live.
+//! Resumes: a client receives the events that it missed, once and in order, before live ones.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ pub(super) fn policy() -> PolicyOptions {
     }
 }
 
-/// The same where the authorizer decides besides.
+/// The same, with the authorizer.
 pub(super) fn asking() -> PolicyOptions {
     PolicyOptions {
         authorizer: true,
@@ -64,7 +64,7 @@ pub(super) fn lost(cursor: Cursor, reason: &str) -> String {
 }
 
 #[test]
-fn what_was_missed_comes_before_what_is_live() {
+fn missed_events_precede_live_ones() {
     setup().run(|world: World| async move {
         world.publish_on("chat.a", "1").await;
         let before = world.present();
@@ -80,7 +80,7 @@ fn what_was_missed_comes_before_what_is_live() {
         world.publish_on("chat.c", "7").await;
         client.receives(&["6@5"]).await;
         client.receives_no_more().await;
-        // What did not ask gets not one byte more.
+        // Without a resume, the bytes are unchanged.
         let mut other = world.connect("ben").await;
         assert_eq!(other.ask("sub chat.a").await, "sub: ok");
         world.publish_on("chat.a", "8").await;
@@ -143,7 +143,7 @@ fn nothing_is_missed_or_repeated_while_the_journal_is_read() {
 }
 
 #[test]
-fn a_connection_that_has_not_been_told_all_is_told_so() {
+fn a_resume_that_cannot_replay_all_events_reports_it() {
     setup().run(|world: World| async move {
         let before = world.present();
         for data in 0..150 {
@@ -161,7 +161,7 @@ fn a_connection_that_has_not_been_told_all_is_told_so() {
             let answer = client.ask(&format!("sub-since {asked} chat.a")).await;
             assert_eq!(answer, format!("sub-since: ok {expected}"));
         }
-        // Where nothing is kept, nothing is recovered.
+        // Without history, no event is recovered.
         let answer = client.ask(&format!("sub-since {now} other")).await;
         assert_eq!(answer, format!("sub-since: ok {}", lost(now, "expired")));
         let answer = client.ask("sub-since ~2 chat.b").await;
@@ -171,7 +171,7 @@ fn a_connection_that_has_not_been_told_all_is_told_so() {
 }
 
 #[test]
-fn the_newest_can_be_had_without_a_cursor() {
+fn the_newest_events_are_replayed_without_a_cursor() {
     setup().run(|world: World| async move {
         for data in 0..5 {
             world.publish_on("chat.a", &data.to_string()).await;
@@ -191,7 +191,7 @@ fn the_newest_can_be_had_without_a_cursor() {
 }
 
 #[test]
-fn todays_rules_decide_what_is_replayed() {
+fn the_current_rules_decide_which_events_are_replayed() {
     setup().run(|world: World| async move {
         let before = world.present();
         world.publish_on("chat.secret", "1").await;
@@ -233,7 +233,7 @@ fn no_event_overtakes_one_that_the_authorizer_decides() {
         let mut client = world.connect("alice").await;
         let answer = client.ask(&format!("sub-since {before} chat.*")).await;
         assert_eq!(answer, format!("sub-since: ok {}", recovered(before, 1)));
-        // Before it and behind it in one batch, too.
+        // Also if events before and behind it are in one batch.
         let batch = [
             event("alice", "t", "2"),
             on("chat.b", "3"),
@@ -262,7 +262,7 @@ fn several_frames_resume_with_one_cursor() {
         client
             .receives(&[&format!("sub-since: ok {}", recovered(before, 1)), "1@2"])
             .await;
-        // What the first has brought, the second does not.
+        // The second does not repeat the events of the first.
         client.say(&format!("sub-since {before} chat.*")).await;
         client
             .receives(&[&format!("sub-since: ok {}", recovered(before, 2)), "0@1", "2@3"])
@@ -278,7 +278,7 @@ fn several_frames_resume_with_one_cursor() {
 }
 
 #[test]
-fn a_client_that_reads_slowly_is_replayed_all_within_its_queue() {
+fn a_slow_client_is_replayed_all_events_within_the_limits_of_its_queue() {
     let settings = DialectSettings {
         send_queue: 8,
         ..settings()
@@ -336,7 +336,7 @@ fn a_client_that_never_reads_is_ended() {
 }
 
 #[test]
-fn what_was_lost_on_the_way_is_told_to_those_who_asked_for_cursors() {
+fn a_gap_is_reported_to_the_clients_with_cursors() {
     setup().run(|world: World| async move {
         let now = world.present();
         let (mut asked, mut other) = (world.connect("alice").await, world.connect("ben").await);

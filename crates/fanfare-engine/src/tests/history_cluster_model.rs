@@ -1,6 +1,6 @@
-//! Two nodes that share a journal, against a model that forgets nothing: random publications, links that are cut or lose messages, a
-//! journal that does not answer, evictions, restarts of nodes, and clients that come back to either node. Nothing is missed in silence,
-//! nothing comes twice, the order is kept.
+//! Two nodes that share a journal, against a complete model: random publications, links that are cut or lose messages, a journal
+//! that does not answer, evictions, restarts of nodes, and clients that reconnect to either node. Each loss is reported, no event is
+//! repeated, the order is kept.
 //!
 //! `FANFARE_SEED` repeats a run, `FANFARE_MODEL_SECONDS` makes it longer.
 
@@ -31,9 +31,9 @@ use crate::{
 const CHANNELS: [&str; 5] = ["chat.a", "chat.b", "chat.c.d", "news", "chat.e"];
 const SCOPES: [&str; 4] = ["chat.* news", "chat.a chat.c.d", "**", "chat.e"];
 const LONG: Duration = Duration::from_secs(24 * 3600);
-/// Longer than a node takes to find that it has missed the last event before silence.
+/// Longer than a node takes to find that it has missed the last event.
 const SETTLED: Duration = Duration::from_secs(90);
-/// What the journal may take: enough for some 20 events, so that the oldest go.
+/// The size of the journal: enough for some 20 events, so that the oldest are evicted.
 const JOURNAL_BYTES: usize = 24 << 10;
 
 /// A node that runs on this thread.
@@ -88,7 +88,7 @@ impl Site {
     }
 }
 
-/// A client, and what it knows.
+/// A client with its state.
 struct Reader {
     scope: &'static str,
     /// Its last cursor; at first none.
@@ -97,11 +97,11 @@ struct Reader {
     last: u64,
     /// The numbers of all that it was sent on its connection. A client that resumes there once more does not receive them again.
     sent: HashSet<u64>,
-    /// It was told that events up to here may be lost.
+    /// The number up to which events may be lost, as the server has reported.
     told: u64,
-    /// It asks from its cursor on: it is connected anew, or has lost something.
+    /// Whether it must resume from its cursor: it has reconnected, or has lost an event.
     begins_anew: bool,
-    /// What it was not sent, and was not told of yet. Only where messages get lost on a connection that stays.
+    /// The numbers that it has missed without a report yet; only if messages are lost on a connection that stays open.
     owed: Option<Vec<u64>>,
     /// Its connection, and to which site.
     connection: Option<(Client, usize)>,
@@ -111,7 +111,7 @@ struct Model {
     hub: Hub,
     sites: Vec<Site>,
     readers: Vec<Reader>,
-    /// Messages get lost on connections that stay.
+    /// Whether messages are lost on connections that stay open.
     is_lossy: bool,
     published: u32,
     restarts: u32,
@@ -126,7 +126,7 @@ impl Reader {
         scope.any(|name| fanfare_core::Pattern::new(name).is_ok_and(|pattern| pattern.matches(channel)))
     }
 
-    /// The numbers of what it should have been sent between two.
+    /// Returns the numbers of the events that it should have received between two numbers.
     fn between(&self, hub: &Hub, after: u64, before: u64) -> Vec<u64> {
         let kept = hub.kept().into_iter();
         let is_between = |number: u64| number > after && number < before && !self.sent.contains(&number);
@@ -135,7 +135,7 @@ impl Reader {
             .collect()
     }
 
-    /// Takes what it was sent.
+    /// Processes the messages that it has received.
     fn take(&mut self, hub: &Hub, text: &str) {
         if let Some(at) = text.find(r#"{"cursor":"#) {
             let answer: serde_json::Value = serde_json::from_str(&text[at..]).unwrap();
@@ -146,7 +146,7 @@ impl Reader {
             }
             if text.starts_with("sub-since") && is_recovered {
                 if self.begins_anew {
-                    // All that it has missed follows.
+                    // The events that it has missed follow.
                     self.last = cursor.unwrap().number;
                     self.told = 0;
                 }
@@ -158,11 +158,11 @@ impl Reader {
                     self.begins_anew = false;
                 } else {
                     self.begins_anew = true;
-                    // It loads its state anew.
+                    // It loads its state again.
                     self.told = hub.kept().last().map_or(0, |(number, ..)| *number);
                 }
             } else {
-                // The journal is away: it loads its state anew, and relies on what comes.
+                // The journal is unavailable: it loads its state again, and relies on later events.
                 (self.last, self.told) = (0, hub.kept().last().map_or(0, |(number, ..)| *number));
                 self.begins_anew = true;
             }
@@ -191,7 +191,7 @@ impl Reader {
         }
     }
 
-    /// Reads all that it has been sent.
+    /// Reads all messages that it has received.
     async fn drain(&mut self, hub: &Hub) {
         let Some((mut client, site)) = self.connection.take() else {
             return;
@@ -207,7 +207,7 @@ impl Reader {
         self.connection = Some((client, site));
     }
 
-    /// Resumes on the connection that it has.
+    /// Resumes on its connection.
     async fn resume(&mut self) {
         let cursor = self
             .cursor
@@ -265,7 +265,7 @@ impl Model {
             0 => self.hub.set_cut(&name, true),
             1 if self.is_lossy => self.hub.set_deaf(&name, true),
             2..5 => {
-                self.hub.set_cut(&name, false); // its connections are opened again
+                self.hub.set_cut(&name, false); // it reconnects
                 self.hub.set_deaf(&name, false);
             }
             5 => {
@@ -309,7 +309,7 @@ impl Model {
         }
     }
 
-    /// Another node takes the place of one that dies.
+    /// Replaces a node that dies by another.
     fn restart(&mut self, site: usize) {
         self.restarts += 1;
         self.hub.set_cut(&self.sites[site].name, true);
@@ -322,7 +322,7 @@ impl Model {
         self.sites[site] = Site::start(&self.hub, name, policy());
     }
 
-    /// Everything works again: all that was lost is found.
+    /// Ends all faults: each lost event is found.
     async fn continue_command(&mut self) {
         self.hub.refuse_questions(0);
         for site in &self.sites {
@@ -347,20 +347,20 @@ fn policy() -> PolicyOptions {
 }
 
 #[test]
-fn two_nodes_miss_nothing_in_silence_and_repeat_nothing() {
+fn clients_of_two_nodes_are_notified_of_each_loss_and_receive_no_repeats() {
     let mut steps = 0;
     play_for(5, |seed| steps += play(seed));
     eprintln!("{steps} steps");
 }
 
-/// Rounds that have found a fault. The pauses of nodes differ, so each is played some times.
+/// The seeds of rounds that have found a bug. The pauses of nodes vary, so each runs several times.
 #[test]
-fn what_was_lost_once_is_not_lost_again() {
+fn rounds_that_failed_once_pass() {
     for seed in [
-        12_001_420_979_935_177_575, // an audience whose last number the journal did not tell in time
+        12_001_420_979_935_177_575, // an audience whose last number the journal did not return in time
         11_758_368_572_663_036_770, // a fetched event that was dropped with its connection
-        12_744_014_807_422_464_110, // what may be lost was reported behind events that came later
-        9_287_377_047_426_489_396,  // no number was known to report what may be lost with
+        12_744_014_807_422_464_110, // a gap was reported behind later events
+        9_287_377_047_426_489_396,  // a gap could not be reported without a number
         13_139_828_544_002_410_595, // a channel began to be watched by its name while all channels were compared
     ] {
         for _ in 0..2 {
@@ -369,7 +369,7 @@ fn what_was_lost_once_is_not_lost_again() {
     }
 }
 
-/// Returns how many steps were taken.
+/// Returns the number of steps.
 fn play(seed: u64) -> u32 {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,5 +1,5 @@
-//! Random publications, losses, returns and evictions against a model that forgets nothing: nothing is missed, nothing comes twice,
-//! the order is kept, and a client is told so whenever it cannot be given all.
+//! Random publications, losses, returns and evictions against a complete model: no event is missed or repeated, the order is kept,
+//! and each gap is reported to the client.
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ use super::{
 /// Events that are kept of each channel.
 const SIZE: u32 = 6;
 const CHANNELS: [&str; 4] = ["chat.a", "chat.b", "chat.c.d", "news"];
-/// What the client subscribes to, and which of the channels that shows.
+/// The subscriptions of the client, and the channels that each shows.
 const SCOPES: [(&str, [bool; 4]); 3] = [
     ("chat.* news", [true, true, false, true]),
     ("chat.a chat.c.d", [true, false, true, false]),
     ("**", [true, true, true, true]),
 ];
 
-/// All that was published: the number of each event, and its channel.
+/// The published events: the number of each, and its channel.
 #[derive(Default)]
 struct Model(Vec<(u64, usize)>);
 
@@ -37,7 +37,7 @@ impl Model {
         behind.map(|(own, _)| *own).collect()
     }
 
-    /// Whether everything behind `number` is among the newest of its channel.
+    /// Returns whether all events behind `number` are among the newest of their channel.
     fn is_kept(&self, shown: [bool; 4], number: u64) -> bool {
         (0..4).filter(|channel| shown[*channel]).all(|channel| {
             let newer = self
@@ -76,7 +76,7 @@ fn setup() -> Setup {
     }
 }
 
-/// Reads all that the client has been sent; returns the numbers of the events.
+/// Reads all messages that the client has received; returns the numbers of the events.
 async fn drained(client: &mut Client) -> Vec<u64> {
     client.say("no more").await;
     let mut numbers = Vec::new();
@@ -97,12 +97,12 @@ fn number_of(text: &str) -> u64 {
 }
 
 #[test]
-fn nothing_is_missed_and_nothing_comes_twice() {
+fn no_event_is_missed_or_repeated() {
     play_for(3, |seed| setup().run(|world| play(world, Chance(seed))));
 }
 
-/// Plays rounds with one seed after the other, for so many seconds or as many as `FANFARE_MODEL_SECONDS` says. A longer run looks for new
-/// faults and begins anywhere; without it the rounds are the same each time, so that a failure speaks of the change that is tested.
+/// Runs rounds with one seed after the other, for `seconds` or `FANFARE_MODEL_SECONDS`. Without that variable the seeds are the same
+/// each time, so that a failure is caused by the tested change. A longer run begins at a random seed, to find new bugs.
 pub(super) fn play_for(seconds: u64, mut play: impl FnMut(u64)) {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let wanted = number("FANFARE_MODEL_SECONDS");
@@ -169,7 +169,7 @@ async fn play(world: World, mut chance: Chance) {
             assert_eq!(drained(&mut client).await, expected, "{names} after {cursor}");
             cursor = world.present();
         } else if !expected.is_empty() {
-            // Lost after some of it.
+            // The connection is lost after some of the events.
             for number in expected.iter().take(chance.below(expected.len() + 1)) {
                 assert_eq!(number_of(&client.text().await), *number);
                 cursor.number = *number;

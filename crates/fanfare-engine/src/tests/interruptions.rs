@@ -1,4 +1,4 @@
-//! What a connection was replayed, or has missed, when it asks again or was paused.
+//! Connections that resume again, or were paused.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn auth() -> String {
     format!("auth {}", token("alice", 3600, &Value::Null))
 }
 
-/// A connection of alice that has asked this, and whose credential expires soon.
+/// Returns a connection of alice that has sent `commands`, and whose credential expires soon.
 async fn short_lived(world: &World, asked: &str, answer: &str) -> Client {
     let mut alice = world.connect_for("alice", A_WHILE).await;
     assert_eq!(alice.ask(asked).await, answer);
@@ -27,7 +27,7 @@ async fn short_lived(world: &World, asked: &str, answer: &str) -> Client {
 }
 
 #[test]
-fn what_was_resumed_twice_comes_once() {
+fn an_event_that_was_resumed_twice_is_sent_once() {
     setup().run(|world: World| async move {
         world.publish_on("chat.a", "1").await;
         let before = world.present();
@@ -44,14 +44,14 @@ fn what_was_resumed_twice_comes_once() {
         assert_eq!(client.ask(&resume).await, answer(0));
         world.publish_on("chat.a", "5").await;
         client.receives(&["5@5"]).await;
-        // What is behind an earlier cursor comes up to there.
+        // From an earlier cursor, the events up to the later one are replayed.
         let start = fanfare_core::history::Cursor { number: 0, ..before };
         let answer = client.ask(&format!("sub-since {start} chat.a")).await;
         assert_eq!(answer, format!("sub-since: ok {}", recovered(start, 1)));
         client.receives(&["1@1"]).await;
         let answer = client.ask(&format!("sub-since {before} chat.a")).await;
         assert_eq!(answer, format!("sub-since: ok {}", recovered(before, 0)));
-        // A rewind asks for the newest, whatever was shown.
+        // A rewind replays the newest events, even if they were shown.
         let answer = client.ask("sub-since ~1 chat.a").await;
         assert!(answer.ends_with(r#""recovered":true,"replayed":1}"#), "{answer}");
         client.receives(&["5@5"]).await;
@@ -60,7 +60,7 @@ fn what_was_resumed_twice_comes_once() {
 }
 
 #[test]
-fn what_was_lost_is_replayed_to_a_connection_that_resumes_again() {
+fn a_lost_event_is_replayed_to_a_connection_that_resumes_again() {
     setup().run(|world: World| async move {
         let before = world.present();
         let mut client = world.connect("alice").await;
@@ -82,7 +82,7 @@ fn what_was_lost_is_replayed_to_a_connection_that_resumes_again() {
 }
 
 #[test]
-fn a_paused_connection_learns_that_it_may_have_missed_events() {
+fn a_paused_connection_is_notified_that_it_may_have_missed_events() {
     pausing(policy()).run(|world: World| async move {
         let start = world.present();
         let first = format!("sub-since: ok {}", recovered(start, 0));
@@ -104,9 +104,9 @@ fn a_paused_connection_learns_that_it_may_have_missed_events() {
         world.publish_on("chat.a", "3").await;
         asked.receives(&["3@3"]).await;
         other.receives(&["3"]).await;
-        // Once.
+        // It is notified once.
         assert_eq!(asked.ask(&auth()).await, "auth: alice");
-        // It can still be given what it missed.
+        // The missed events can still be replayed.
         let answer = asked.ask(&format!("sub-since {start} chat.a")).await;
         assert!(answer.contains(r#""recovered":true"#), "{answer}");
         asked.receives(&["1@1"]).await;
@@ -117,7 +117,7 @@ fn a_paused_connection_learns_that_it_may_have_missed_events() {
 }
 
 #[test]
-fn a_paused_connection_that_asks_for_all_is_told_in_the_answer() {
+fn a_paused_connection_that_resumes_is_notified_by_the_answer() {
     pausing(policy()).run(|world: World| async move {
         let start = world.present();
         let first = format!("sub-since: ok {}", recovered(start, 0));
@@ -132,7 +132,7 @@ fn a_paused_connection_that_asks_for_all_is_told_in_the_answer() {
 }
 
 #[test]
-fn an_answer_for_an_earlier_hold_changes_nothing() {
+fn an_answer_for_an_earlier_hold_is_ignored() {
     let authorizer = FakeAuthorizer::new(false);
     let setup = Setup {
         authorizer: Some(authorizer.clone()),

@@ -1,4 +1,4 @@
-//! Subscriptions by a credential of their own, and events that their sender does not receive.
+//! Subscriptions with their own credential, and events without echo.
 
 use fanfare_core::{
     Channel, Event, UserId,
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::DialectSettings;
 
-/// A world in which only a credential opens a room.
+/// Returns a world whose rooms need a credential.
 fn closed() -> Setup {
     Setup {
         policy: PolicyOptions {
@@ -28,7 +28,7 @@ fn of(user: &str, room: &str, seconds: u64) -> String {
 }
 
 #[test]
-fn a_credential_opens_one_channel() {
+fn a_subscriptions_credential_allows_one_channel() {
     closed().run(|world| async move {
         let (mut alice, mut nobody) = (world.connect("alice").await, world.connect("").await);
         assert_eq!(alice.ask("sub project:1").await, "sub: forbidden");
@@ -48,7 +48,7 @@ fn a_credential_opens_one_channel() {
         assert_eq!(nobody.ask(&asked).await, "sub-by: other_user");
         assert_eq!(world.publish_on("project:1", "1").await, 1);
         alice.receives(&["1"]).await;
-        // A credential of the connection that does not open the room leaves the subscription.
+        // A new credential of the connection does not end the subscription.
         let own = format!("auth {}", token("alice", 60, &Value::Null));
         assert_eq!(alice.ask(&own).await, "auth: alice");
         assert_eq!(world.publish_on("project:1", "2").await, 1);
@@ -101,7 +101,7 @@ fn a_subscription_ends_when_its_credential_is_revoked() {
 }
 
 #[test]
-fn what_waited_for_an_answer_is_not_shown_once_the_credential_lapsed() {
+fn events_that_wait_are_not_sent_once_the_credential_has_lapsed() {
     let authorizer = FakeAuthorizer::new(false);
     let setup = Setup {
         policy: PolicyOptions {
@@ -118,7 +118,7 @@ fn what_waited_for_an_answer_is_not_shown_once_the_credential_lapsed() {
             "sub-by: ok"
         );
         assert_eq!(alice.ask("sub **").await, "sub: ok");
-        // Its readers are those of another channel, which the authorizer is asked about.
+        // It is for the readers of another channel, about which the authorizer is asked.
         let event = Event {
             private_to: Some([UserId::new("carol").unwrap()].into()),
             readers_of: Channel::new("a.b").ok(),
@@ -130,7 +130,7 @@ fn what_waited_for_an_answer_is_not_shown_once_the_credential_lapsed() {
         alice.receives(&["lapsed staff.1"]).await;
         authorizer.gate.open();
         until(|| world.shard.undecided.borrow().is_empty()).await;
-        // Her own credential opens other channels, and not this one.
+        // The connection's credential allows other channels, and not this one.
         world.publish_on("a.b", "2").await;
         alice.receives(&["2"]).await;
         alice.receives_no_more().await;
@@ -138,7 +138,7 @@ fn what_waited_for_an_answer_is_not_shown_once_the_credential_lapsed() {
 }
 
 #[test]
-fn a_subscription_of_its_own_right_does_not_lapse() {
+fn a_subscription_by_the_connections_credential_does_not_lapse() {
     let room_for_four = DialectSettings {
         max_subscriptions: 4,
         ..settings()
@@ -169,7 +169,7 @@ fn a_subscription_of_its_own_right_does_not_lapse() {
 }
 
 #[test]
-fn a_credential_gives_no_right_but_its_own() {
+fn a_subscriptions_credential_must_be_of_the_connections_user() {
     closed().run(|world| async move {
         let mut alice = world.connect("alice").await;
         let asked = format!("sub-by project:1 {}", of("alice", "project:1", 60));
@@ -182,7 +182,7 @@ fn a_credential_gives_no_right_but_its_own() {
 }
 
 #[test]
-fn a_renewal_is_judged_like_the_first_time() {
+fn a_renewed_subscription_is_judged_again() {
     let authorizer = FakeAuthorizer::new(true);
     let setup = Setup {
         settings: DialectSettings {
@@ -207,7 +207,7 @@ fn a_renewal_is_judged_like_the_first_time() {
 }
 
 #[test]
-fn a_credential_shows_what_is_private_to_readers_of_its_channel() {
+fn a_subscriptions_credential_shows_events_for_the_readers_of_its_channel() {
     let authorizer = FakeAuthorizer::new(false);
     let mut setup = Setup::asking(&authorizer);
     setup.policy.rules = rules(&[("staff.*", "role:staff", "anyone")]).rules;

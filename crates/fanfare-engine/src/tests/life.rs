@@ -1,4 +1,4 @@
-//! How connections come, are kept, and end.
+//! The life of connections: admission, memory, timeouts, end.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -14,7 +14,7 @@ fn a_connection_is_small() {
     // A node may hold a million idle connections, so each byte here is a megabyte. The tests' own transport adds none.
     let bytes = size_of::<Driver>();
     assert!(bytes <= 312, "{bytes}");
-    // What the directory and the node keep for each user besides, in tables.
+    // The entries of the directory and the node for each user.
     assert_eq!(size_of::<InForce>(), 8);
     // With the two counts of its `Arc` it fills 128 bytes, a class of the allocator.
     assert_eq!(size_of::<Identity>(), 112);
@@ -23,7 +23,7 @@ fn a_connection_is_small() {
 }
 
 #[test]
-fn the_first_pages_are_filled_first_and_the_last_ones_are_given_back() {
+fn the_first_pages_are_filled_first_and_the_last_ones_are_released() {
     let many = DialectSettings {
         max_connections: 1_000,
         ..settings()
@@ -54,7 +54,7 @@ fn the_first_pages_are_filled_first_and_the_last_ones_are_given_back() {
 }
 
 #[test]
-fn places_are_limited_and_given_back() {
+fn connections_are_limited_and_their_places_released() {
     let few = DialectSettings {
         max_connections: 2,
         max_connections_per_user: 1,
@@ -76,7 +76,7 @@ fn places_are_limited_and_given_back() {
 }
 
 #[test]
-fn an_address_has_its_share() {
+fn connections_from_one_address_are_limited() {
     in_world(
         DialectSettings {
             max_connections_per_ip: 1,
@@ -95,7 +95,7 @@ fn an_address_has_its_share() {
 }
 
 #[test]
-fn an_upgrade_that_never_completes_leaves_nothing() {
+fn an_upgrade_that_never_completes_holds_nothing() {
     in_world(settings(), |world| async move {
         drop(world.reserve("alice", Duration::from_secs(60)).await);
         assert_eq!(
@@ -116,7 +116,7 @@ fn a_connection_ends_with_its_token() {
 }
 
 #[test]
-fn tokens_expire_by_the_wall_clock_and_nothing_else_does() {
+fn only_tokens_expire_by_the_wall_clock() {
     in_world(settings(), |world| async move {
         let mut client = world.connect("alice").await; // for an hour
         let now = world.node.now();
@@ -152,7 +152,7 @@ fn silence_is_pinged_and_then_ends_the_connection() {
 }
 
 #[test]
-fn any_frame_is_a_sign_of_life() {
+fn any_frame_ends_the_silence() {
     let (ping_interval, ping_timeout) = (Duration::from_secs(30), Duration::from_millis(800));
     in_world(
         DialectSettings {
@@ -193,7 +193,7 @@ fn a_connection_that_is_ended_during_its_start_receives_the_close() {
         let guard = world.reserve("alice", Duration::from_secs(60)).await.unwrap();
         world.publish("alice", "t", "1").await;
         world.node.drain(Duration::ZERO);
-        // Nothing is delivered any more to one that is closing.
+        // No event is delivered to a connection that closes.
         assert_eq!(world.publish("alice", "t", "2").await.reach.matched, 0);
         let (mut client, server, _) = in_memory();
         guard.serve(server, &[]);

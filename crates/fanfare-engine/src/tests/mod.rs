@@ -1,6 +1,5 @@
-//! The engine with a dialect, a broker and an authorizer of the tests' own, over streams in memory and by a simulated clock, but
-//! for a few tests over real sockets. After every test it is looked at whether anything is still held for a connection that
-//! has gone.
+//! The engine with a dialect, a broker and an authorizer for tests, streams in memory and a simulated clock. A few tests use real
+//! sockets. Each test checks at its end that nothing is held for connections that have ended.
 
 #![allow(clippy::unwrap_used)]
 

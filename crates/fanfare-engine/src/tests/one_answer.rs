@@ -1,4 +1,4 @@
-//! What a connection may do is what the access control answers, by whatever command it asks.
+//! The access control decides alike for all commands and deliveries.
 
 use std::time::Duration;
 

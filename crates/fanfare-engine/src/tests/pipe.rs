@@ -1,4 +1,4 @@
-//! Two ends of a stream in memory, in place of a socket: how much it holds, and when it is ready, is the test's to say.
+//! Two ends of a stream in memory, in place of a socket. The test decides its size and when it is ready.
 
 use std::{
     cell::RefCell,
@@ -11,15 +11,15 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes that each direction holds before its writer must wait, unless a test says otherwise.
+/// The default number of bytes that each direction holds before its writer must wait.
 const CAPACITY: usize = 256 * 1024;
 
-/// One direction.
+/// One direction of the stream.
 #[derive(Debug)]
 struct Way {
     bytes: VecDeque<u8>,
     capacity: usize,
-    /// Bytes that one read returns at most.
+    /// The most bytes that one read returns.
     chunk: usize,
     is_closed: bool,
     reader: Option<Waker>,
@@ -39,7 +39,7 @@ pub(crate) struct ServerEnd(Ways);
 /// The client's end.
 pub(crate) struct ClientEnd(Ways);
 
-/// What a test may do to the stream.
+/// A test's control of the stream.
 pub(crate) struct Control(Ways);
 
 pub(crate) fn pipe() -> (ClientEnd, ServerEnd, Control) {
@@ -201,7 +201,7 @@ impl AsyncWrite for ClientEnd {
 }
 
 impl Control {
-    /// The stream holds at most so many bytes for the client from now on.
+    /// Limits the bytes that the stream holds for the client from now on.
     pub(crate) fn hold_for_client(&self, capacity: usize) {
         let mut way = self.0.to_client.borrow_mut();
         way.capacity = capacity;
@@ -210,12 +210,12 @@ impl Control {
         }
     }
 
-    /// The server reads at most so many bytes at once.
+    /// Limits the bytes that the server reads at once.
     pub(crate) fn read_in_chunks(&self, chunk: usize) {
         self.0.to_server.borrow_mut().chunk = chunk;
     }
 
-    /// Bytes that the client has not read.
+    /// Returns the number of bytes that the client has not read.
     pub(crate) fn unread(&self) -> usize {
         self.0.to_client.borrow().bytes.len()
     }

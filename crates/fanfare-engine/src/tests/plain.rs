@@ -1,6 +1,6 @@
-//! A dialect for tests: its clients write the engine's commands as words and read the answers as words.
+//! A dialect for tests: its clients send the engine's commands as words and receive the answers as words.
 //!
-//! Several commands may stand in one message, with `;` between them. What is no command comes back as it is.
+//! A message may have several commands, separated by `;`. Other texts are returned unchanged.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration, time::SystemTime};
 
@@ -13,21 +13,21 @@ use fanfare_core::{
 };
 use uuid::Uuid;
 
-/// What a test dialect may do in one way or another.
+/// The options of a test dialect.
 #[derive(Clone)]
 pub(crate) struct Plain {
     pub(super) reception: Reception,
-    /// At the end of a credential, events pause until there is another.
+    /// Whether events pause at the expiry of a credential until there is another.
     pub(super) pauses: bool,
-    /// Says so to all, that often.
+    /// The time between two ticks.
     pub(super) ticks: Option<Duration>,
     pub(super) notice: Option<&'static str>,
     pub(super) welcome: Option<&'static str>,
-    /// Stands before everything that is rendered.
+    /// The prefix of each rendering.
     pub(super) mark: &'static str,
-    /// The role without which nobody is let in.
+    /// The role that each user must have.
     pub(super) role: Option<&'static str>,
-    /// How long a user who was lost stays in its rooms.
+    /// The grace of users who lost their connection.
     pub(super) grace: Duration,
 }
 
@@ -47,7 +47,7 @@ impl Default for Plain {
 }
 
 impl Plain {
-    /// Receives only what it subscribed to.
+    /// Whether connections receive events only by subscriptions.
     pub(super) fn by_subscription() -> Self {
         Self {
             reception: Reception::both(Receives::Subscribed),
@@ -56,7 +56,7 @@ impl Plain {
     }
 }
 
-/// There is one kind, whatever its dialects do.
+/// The kind of all test dialects.
 pub(crate) static PLAIN: DialectKind = DialectKind::new("plain", "/", "", |_| Arc::new(Plain::default()));
 
 impl Accept for Plain {
@@ -142,9 +142,9 @@ impl Respond for Plain {}
 struct Talk {
     welcome: Option<&'static str>,
     pauses: bool,
-    /// The open command, and those to ask after it, each with its words.
+    /// The open command, and the commands to run after it, each with its words.
     asked: VecDeque<(Vec<String>, Command)>,
-    /// It was asked to fail when it is called without a message.
+    /// Whether it must panic when it is called without a message.
     fails: bool,
 }
 
@@ -237,7 +237,7 @@ impl Conversation for Talk {
     }
 }
 
-/// The command that these words are.
+/// Parses a command.
 fn asked(words: &[&str]) -> Option<Command> {
     let (verb, rest) = words.split_first()?;
     let all = || {
@@ -306,7 +306,7 @@ fn asked(words: &[&str]) -> Option<Command> {
     })
 }
 
-/// What a word asks for: a cursor, `now`, or a `rewind` after a `~`.
+/// Parses the start of a resume: a cursor, `now`, or a `rewind` after a `~`.
 fn since(word: Option<&&str>) -> Since {
     match word.copied() {
         None | Some("now") => Since::Now,
@@ -316,7 +316,7 @@ fn since(word: Option<&&str>) -> Since {
     }
 }
 
-/// Of a channel's name and JSON.
+/// Parses a channel's name and JSON.
 fn draft(words: &[&str], right: Right, kind: Option<&str>) -> Option<Draft> {
     let [channel, data] = words else { return None };
     Some(Draft {

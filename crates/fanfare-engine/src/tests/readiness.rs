@@ -1,4 +1,4 @@
-//! A shard whose clients' streams are not ready, or ready for little.
+//! Streams that are not ready, or ready for few bytes.
 
 use fanfare_core::UserId;
 
@@ -6,7 +6,7 @@ use super::world::{event, in_world, settings, until};
 use crate::DialectSettings;
 
 #[test]
-fn what_a_stream_does_not_take_is_written_when_it_does() {
+fn bytes_that_a_stream_does_not_take_are_written_when_it_is_ready() {
     for room in [1, 3, 7, 100] {
         in_world(settings(), |world| async move {
             let (mut alice, control) = world.connect_controlled("alice").await;
@@ -45,7 +45,7 @@ fn a_run_of_events_is_cut_anywhere_and_stays_whole() {
 }
 
 #[test]
-fn an_event_that_was_begun_is_ended_before_the_connection() {
+fn a_partly_written_event_is_completed_before_the_connection_ends() {
     for room in 1..7 {
         let small = DialectSettings {
             send_queue: 2,

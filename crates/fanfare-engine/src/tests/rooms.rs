@@ -1,4 +1,4 @@
-//! Rooms: who is the first and the last of a user, and what those are told who stay.
+//! Rooms: the first and the last connection of a user, and the notices to the other members.
 
 use std::time::{Duration, Instant};
 
@@ -111,7 +111,7 @@ fn members_are_notified_when_a_users_last_connection_ends() {
 
 #[test]
 fn a_conversation_may_leave_and_join_when_its_join_is_confirmed() {
-    // Were a lock held meanwhile, the shard would wait for itself for ever: so on a thread of its own.
+    // On a separate thread, because a lock that is held meanwhile would deadlock the shard.
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         in_world(settings(), |world| async move {
@@ -144,7 +144,7 @@ fn a_joins_reply_precedes_its_announcement() {
 }
 
 #[test]
-fn an_entry_that_is_under_way_is_answered_in_order() {
+fn commands_behind_a_pending_entry_are_answered_in_order() {
     in_world(settings(), |world| async move {
         let (mut loud, mut bob) = (world.connect("loud").await, world.connect("bob").await);
         bob.ask("sub project:1").await;
@@ -184,7 +184,7 @@ fn a_connection_that_ends_while_it_enters_leaves_no_member() {
 }
 
 #[test]
-fn rooms_joined_in_one_read() {
+fn rooms_that_are_joined_in_one_read_are_answered_in_order() {
     in_world(settings(), |world| async move {
         let mut alice = world.connect("alice").await;
         // Twice before either is answered, then once more behind that.
@@ -209,7 +209,7 @@ fn rooms_joined_in_one_read() {
 }
 
 #[test]
-fn a_join_can_ask_for_the_list_of_members() {
+fn a_join_can_request_the_list_of_members() {
     in_world(settings(), |world| async move {
         let (mut alice, mut bob) = (world.connect("alice").await, world.connect("bob").await);
         let mut again = world.connect("bob").await;
@@ -227,7 +227,7 @@ fn a_join_can_ask_for_the_list_of_members() {
     });
 }
 
-/// Connections that have joined one room without a word; no socket is behind them.
+/// Adds connections without sockets that have joined one room.
 async fn crowd(world: &World, count: usize) -> Vec<ConnectionGuard> {
     let room = Channel::new("project:1").unwrap();
     let mut seats = Vec::new();
@@ -266,8 +266,9 @@ async fn crowd(world: &World, count: usize) -> Vec<ConnectionGuard> {
 }
 
 #[test]
-fn a_crowd_leaves_a_room_at_once() {
-    // What one leaving costs must not depend on how many there are. The best of three, since others use the machine.
+fn the_cost_of_a_leave_does_not_depend_on_the_number_of_members() {
+    // The cost of a leave must not depend on the number of members. The best of three counts, because other processes use the
+    // machine.
     let took = |count: usize| {
         let mut best = Duration::MAX;
         for _ in 0..3 {

@@ -1,4 +1,4 @@
-//! Names and users' places, which all nodes count together.
+//! The slots of names and users, which count on all nodes.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn slots(world: &World) -> Vec<(String, usize)> {
 }
 
 #[test]
-fn without_a_limit_no_place_is_taken() {
+fn without_a_limit_no_slot_is_acquired() {
     in_world(settings(), |world| async move {
         let _alice = world.connect("alice").await;
         assert_eq!(slots(&world), []);
@@ -37,7 +37,7 @@ fn without_a_limit_no_place_is_taken() {
 }
 
 #[test]
-fn a_users_places_are_counted_with_those_on_other_nodes() {
+fn a_users_slots_are_counted_over_all_nodes() {
     in_world(at_most(2), |world| async move {
         let elsewhere = world.broker.occupy(SlotScope::User, "alice");
         let mut alice = world.connect("alice").await;
@@ -52,7 +52,7 @@ fn a_users_places_are_counted_with_those_on_other_nodes() {
         let bob = world.connect("bob").await;
         world.broker.release_slot(elsewhere);
         let again = world.connect("alice").await;
-        // A place is free as soon as its connection is closed, whether or not the client has hung up.
+        // A slot is released when its connection is closed, even before the client hangs up.
         alice.say("end").await;
         alice.close().await;
         until(|| slots(&world) == [("alice".into(), 1), ("bob".into(), 1)]).await;
@@ -61,7 +61,7 @@ fn a_users_places_are_counted_with_those_on_other_nodes() {
 }
 
 #[test]
-fn an_aborted_handshake_leaves_no_place_taken() {
+fn an_aborted_handshake_releases_its_slot() {
     in_world(at_most(1), |world| async move {
         for is_named in [false, true] {
             world.broker.grants.shut();
@@ -77,7 +77,7 @@ fn an_aborted_handshake_leaves_no_place_taken() {
             until(|| world.node.active() == 0).await;
             assert_eq!(slots(&world), []);
             world.broker.grants.open();
-            // What was acquired for it is released; then there is room for another.
+            // Its slot is released, so another connection can acquire it.
             until(|| slots(&world).is_empty()).await;
             let alice = world.connect("alice").await;
             until(|| slots(&world) == [("alice".into(), 1)]).await;
@@ -88,7 +88,7 @@ fn an_aborted_handshake_leaves_no_place_taken() {
 }
 
 #[test]
-fn a_connection_that_proves_its_user_later_takes_a_place_then() {
+fn a_connection_acquires_its_users_slot_when_it_authenticates() {
     in_world(at_most(1), |world| async move {
         let auth = |user| format!("auth {}", token(user, 60, &Value::Null));
         let elsewhere = world.broker.occupy(SlotScope::User, "alice");
@@ -97,7 +97,7 @@ fn a_connection_that_proves_its_user_later_takes_a_place_then() {
         assert_eq!(slots(&world), [("alice".into(), 1)]);
         world.broker.release_slot(elsewhere);
         for _ in 0..2 {
-            // Renewing the credential takes no other place.
+            // A renewed credential acquires no other slot.
             assert_eq!(client.ask(&auth("alice")).await, "auth: alice");
             assert_eq!(slots(&world), [("alice".into(), 1)]);
         }
@@ -107,7 +107,7 @@ fn a_connection_that_proves_its_user_later_takes_a_place_then() {
 }
 
 #[test]
-fn a_connection_that_changes_its_dialect_changes_its_place() {
+fn a_connection_that_switches_its_dialect_switches_its_slot() {
     let setup = Setup {
         dialects: vec![Plain::default(), Plain::default()],
         settings: at_most(2),
@@ -121,7 +121,7 @@ fn a_connection_that_changes_its_dialect_changes_its_place() {
         world.broker.grants.open();
         alice.receives(&["become", "hello"]).await;
         assert_eq!(slots(&world), [("alice".into(), 1)]);
-        // Both test dialects have one name, so that this one needs a third place.
+        // Both test dialects have the same name, so this connection needs a third slot.
         let mut again = world.connect("alice").await;
         again.say("become").await;
         assert_eq!(again.close().await, (1013, "at capacity".into()));
@@ -141,7 +141,7 @@ fn a_name_is_unique_on_all_nodes() {
         let other = named("other").await.unwrap();
         assert_eq!(slots(&world), [("other".into(), 1), ("tab".into(), 1)]);
         assert_eq!(named("other").await.err(), Some(Refusal::NameTaken));
-        // One that becomes free while a handshake waits is that handshake's.
+        // A handshake that waits acquires a name that is released.
         let waiting = tokio::task::spawn_local(named("tab"));
         sleep(Duration::from_millis(200)).await;
         world.broker.release_slot(elsewhere);

@@ -1,5 +1,5 @@
-//! Clients that do everything at once, in an order that chance gives, while the broker and the authorizer come and go.
-//! In the end everybody must still be answered, and nothing may be left.
+//! Clients that send random commands concurrently, while the broker and the authorizer are sometimes unavailable. In the end all
+//! clients must be answered, and nothing may be held for them.
 
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ async fn step(world: &World, authorizer: &FakeAuthorizer, clients: &mut Vec<Clie
         10 => authorizer.gate.shut(),
         11 => authorizer.forget(),
         12 | 13 => {
-            // As a backend does; nobody waits for it.
+            // As a backend does, without a wait for the receipt.
             let (node, to) = (world.node.clone(), chance.of(&["alice", "bob", "*"]));
             tokio::task::spawn_local(async move {
                 let options = PublishOptions { receipt: false };
@@ -83,7 +83,7 @@ async fn step(world: &World, authorizer: &FakeAuthorizer, clients: &mut Vec<Clie
 }
 
 #[test]
-fn whatever_happens_everybody_is_answered_and_nothing_is_left() {
+fn after_random_commands_all_clients_are_answered_and_nothing_is_held() {
     for seed in 1..=8 {
         let authorizer = FakeAuthorizer::new(true);
         let setup = Setup {

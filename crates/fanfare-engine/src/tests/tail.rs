@@ -1,4 +1,4 @@
-//! Tails: live copies of what is published, bounded.
+//! Tails: bounded live copies of published events.
 
 use tokio::time::Instant;
 
@@ -6,7 +6,7 @@ use super::world::{Setup, event, in_world, on, settings, until};
 use crate::{ObserveLimits, Subject};
 
 #[test]
-fn a_tail_has_what_it_asked_for_in_order() {
+fn a_tail_has_the_events_of_its_subjects_in_order() {
     in_world(settings(), |world| async move {
         let mut alice = world.connect("alice").await;
         alice.receives_no_more().await;
@@ -44,7 +44,7 @@ fn a_tail_has_what_it_asked_for_in_order() {
 }
 
 #[test]
-fn a_slow_reader_of_a_tail_learns_what_it_lost() {
+fn a_slow_reader_of_a_tail_gets_the_number_of_lost_events() {
     for (tail_queue, tail_queue_size) in [(3, 1 << 20), (1000, 30)] {
         let setup = Setup {
             observe: ObserveLimits {
@@ -76,7 +76,7 @@ fn a_slow_reader_of_a_tail_learns_what_it_lost() {
 }
 
 #[test]
-fn a_tail_of_a_flood_shows_so_many_in_a_second() {
+fn a_tail_limits_its_events_per_second() {
     let setup = Setup {
         observe: ObserveLimits {
             tail_queue: 30,

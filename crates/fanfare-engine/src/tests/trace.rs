@@ -1,4 +1,4 @@
-//! Traces: what is recorded of an event at each connection, and what it does not change.
+//! Traces: the outcome of an event at each connection, with an unchanged delivery.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{
     tests::plain::Plain,
 };
 
-/// Arms a trace of so many events of `subject`, with the connections of `user` recorded.
+/// Arms a trace of `events` events of `subject` that records the connections of `user`.
 async fn arm(world: &World, subject: Subject, user: Option<&str>, events: usize) -> Uuid {
     let order = TraceOrder {
         id: Uuid::now_v7(),
@@ -45,7 +45,7 @@ async fn trace(world: &World, id: Uuid) -> EventTrace {
     gathered.answer.pop().flatten().expect("a trace")
 }
 
-/// What is recorded of the connections of `user`.
+/// Returns the records of the connections of `user`.
 fn of(trace: &EventTrace, user: &str) -> Vec<ConnectionTrace> {
     let delivery = trace.delivery.as_ref().expect("a delivery");
     let all = delivery.connections.iter();
@@ -66,7 +66,7 @@ async fn becomes(world: &World, id: Uuid, user: &str, expected: &[Fate]) {
 }
 
 #[test]
-fn why_each_connection_has_an_event_or_not() {
+fn a_trace_has_the_reason_for_each_connection() {
     let setup = Setup {
         policy: rules(&[("secret.*", "role:staff", "authenticated")]),
         shards: 2,
@@ -105,7 +105,7 @@ fn why_each_connection_has_an_event_or_not() {
 }
 
 #[test]
-fn a_clients_event_has_its_door_and_its_rule_and_no_echo_is_explained() {
+fn the_trace_of_a_clients_event_has_its_door_its_rule_and_its_sender() {
     let setup = Setup {
         policy: rules(&[("chat.*", "authenticated", "authenticated")]),
         ..Setup::default()
@@ -144,7 +144,7 @@ fn a_clients_event_has_its_door_and_its_rule_and_no_echo_is_explained() {
 }
 
 #[test]
-fn private_events_expired_credentials_and_dialects_without_words() {
+fn a_trace_shows_private_events_expired_credentials_and_missing_renderings() {
     let setup = Setup {
         dialects: vec![Plain {
             pauses: true,
@@ -182,7 +182,7 @@ fn private_events_expired_credentials_and_dialects_without_words() {
 }
 
 #[test]
-fn a_full_queue_a_waiting_frame_and_what_is_lost() {
+fn a_trace_shows_a_full_queue_a_waiting_frame_and_a_lost_frame() {
     let small = DialectSettings {
         send_queue: 2,
         ..settings()
@@ -196,7 +196,7 @@ fn a_full_queue_a_waiting_frame_and_what_is_lost() {
         for n in 0..3 {
             ids.push(publish(&world, event("alice", "t", &n.to_string())).await);
         }
-        // The first has begun, so it is ended; the second is dropped with the connection; the third found no room.
+        // The first was written in part, so it is completed; the second is dropped with the connection; the third found no room.
         let third = of(&trace(&world, ids[2]).await, "alice").pop().unwrap();
         assert_eq!((third.fate, third.frames_ahead), (Fate::QueueFull, 2));
         becomes(&world, ids[1], "alice", &[Fate::Lost]).await;
@@ -254,10 +254,10 @@ fn a_frame_that_waits_long_is_followed_until_it_is_lost() {
         for n in 0..2 {
             ids.push(publish(&world, event("alice", "t", &n.to_string())).await);
         }
-        // Longer than acknowledgements are waited for.
+        // Longer than the trace waits for acknowledgements.
         tokio::time::sleep(Duration::from_secs(25)).await;
         assert_eq!(fate(&trace(&world, ids[1]).await, "alice"), [Fate::Queued]);
-        // Its client is gone without a close.
+        // Its client hangs up without a close frame.
         drop(alice);
         world.held(0).await;
         becomes(&world, ids[1], "alice", &[Fate::Lost]).await;
@@ -275,7 +275,7 @@ fn a_frame_that_waits_is_followed_until_it_is_written() {
         world.publish("alice", "t", "2").await;
         assert_eq!(fate(&trace(&world, id).await, "alice"), [Fate::Queued]);
         assert_eq!(alice.text().await, "1");
-        // The next event waits behind it, and the trace knows which of the two is written.
+        // The next event waits behind it, and the trace distinguishes the two.
         becomes(&world, id, "alice", &[Fate::Written]).await;
         let known = of(&trace(&world, id).await, "alice").pop().unwrap();
         assert!(known.written_us > known.queued_us);
@@ -305,7 +305,7 @@ fn the_peers_acknowledgement_is_seen() {
 }
 
 #[test]
-fn what_the_authorizer_decides() {
+fn a_trace_shows_the_decision_of_the_authorizer() {
     let authorizer = FakeAuthorizer::new(false);
     Setup::asking(&authorizer).run(|world| async move {
         let mut alice = world.connect("alice").await;
@@ -327,7 +327,7 @@ fn what_the_authorizer_decides() {
 }
 
 #[test]
-fn a_user_without_a_connection_is_traced_and_counts_nowhere() {
+fn an_event_for_a_user_without_a_connection_is_traced() {
     in_world(settings(), |world| async move {
         arm(&world, Subject::user("nobody").unwrap(), None, 1).await;
         assert_eq!(
@@ -365,7 +365,7 @@ fn interest_ends_with_the_trace() {
         assert!(!world.node.disarm_trace(Uuid::nil()).await.answer);
         let id = publish(&world, event("nowhere", "t", "1")).await;
         assert_eq!(world.node.trace(id).await.answer, [None]);
-        // What becomes of the events is recorded for five seconds more.
+        // The outcome of the events is recorded for five more seconds.
         tokio::time::sleep(Duration::from_secs(7)).await;
         until(|| world.broker.interests().is_empty()).await;
         assert!(!world.node.disarm_trace(traced.id).await.answer);
@@ -416,7 +416,7 @@ fn a_crowd_is_counted_and_only_some_are_followed() {
             "they have room of their own"
         );
         assert_eq!(delivery.connections.len(), 4);
-        // The first trace was evicted, so nothing of it is looked at any more.
+        // The first trace was evicted, so its sockets are not examined any more.
         until(|| world.node.observe_figures().connections_followed == 4).await;
         for client in &mut clients {
             client.receives(&["0", "1"]).await;
@@ -427,7 +427,7 @@ fn a_crowd_is_counted_and_only_some_are_followed() {
 }
 
 #[test]
-fn nothing_is_recorded_that_was_not_asked_for() {
+fn only_events_of_an_armed_trace_are_recorded() {
     let setup = Setup {
         observe: ObserveLimits {
             max_traces: 3,
@@ -454,7 +454,7 @@ fn nothing_is_recorded_that_was_not_asked_for() {
             ids.push(one.id);
             assert_eq!(world.publish_all(vec![one]).await[0].reach.queued, 4);
         }
-        // Four were asked for, and three are kept.
+        // Four events were ordered, and three are kept.
         for (n, is_kept) in [false, true, true, true, false].into_iter().enumerate() {
             assert_eq!(world.node.trace(ids[n]).await.answer[0].is_some(), is_kept, "{n}");
         }
@@ -477,7 +477,7 @@ fn nothing_is_recorded_that_was_not_asked_for() {
         };
         assert!(!world.node.arm_trace(third).await.answer);
         assert_eq!(world.node.observe_figures().armed_refused, 1);
-        // An order ends by itself.
+        // An order expires.
         tokio::time::sleep(Duration::from_secs(9)).await;
         assert_eq!(world.node.observe_figures().armed, 0);
         let id = publish(&world, event("*", "t", "9")).await;

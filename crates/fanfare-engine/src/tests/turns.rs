@@ -1,4 +1,4 @@
-//! What one client can make its shard do before the others have their turn.
+//! The work that one client causes its shard before other clients have their turn.
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
@@ -18,7 +18,7 @@ fn text(words: &str) -> Vec<u8> {
     frame(Opcode::Text, words.as_bytes())
 }
 
-/// A frame that is not its message's last.
+/// Returns a frame that does not end its message.
 fn part(opcode: Opcode) -> Vec<u8> {
     encode::masked_fragment(opcode, false, false, b"", KEY).to_vec()
 }
@@ -31,7 +31,7 @@ fn roomy() -> DialectSettings {
     }
 }
 
-/// Hands the only connection `bytes` of its client in one turn; answers how many were left and how much work was done.
+/// Passes `bytes` to the only connection in one turn. Returns the number of bytes that are left, and the work.
 fn one_turn(world: &World, mut bytes: Vec<u8>) -> (usize, u64) {
     let mut connections = world.shard.connections.borrow_mut();
     let only = connections.in_slot(0).unwrap();
@@ -107,7 +107,7 @@ fn unread_messages_count_as_work() {
 }
 
 #[test]
-fn every_frame_counts() {
+fn every_frame_counts_against_the_rate() {
     let slow = DialectSettings {
         max_messages_per_second: 1,
         message_burst: 5,
@@ -155,7 +155,7 @@ fn every_frame_counts() {
 }
 
 #[test]
-fn a_few_pings_are_all_answered_and_of_a_flood_the_latest() {
+fn a_few_pings_are_all_answered_and_only_the_latest_of_a_flood() {
     in_world(settings(), |world| async move {
         let numbered = |count: u32| (0..count).map(|n| frame(Opcode::Ping, n.to_string().as_bytes()));
         let mut alice = world.connect("alice").await;
@@ -175,7 +175,7 @@ fn a_few_pings_are_all_answered_and_of_a_flood_the_latest() {
     });
 }
 
-/// What `clients` have the server read while one who says little waits for an answer.
+/// Returns the number of messages of `clients` that the server reads while a quiet client waits for an answer.
 async fn read_meanwhile(world: &World, busy: &mut [Client], quiet: &mut Client, flood: &[u8]) -> u64 {
     let received = || world.node.dialects[0].counters.received.load(Relaxed);
     let before = received();
@@ -208,14 +208,14 @@ fn a_quiet_client_does_not_wait_for_busy_ones() {
         let mut quiet = world.connect("quiet").await;
         let flood = text(&"x".repeat(900)).repeat(50);
         read_meanwhile(&world, &mut busy, &mut quiet, &flood).await;
-        // By now they owe, and come one by one.
+        // By now their recent work is large, so they are served one by one.
         let meanwhile = read_meanwhile(&world, &mut busy, &mut quiet, &flood).await;
         assert!(meanwhile < 400, "{meanwhile} of 1000 messages were read first");
     });
 }
 
 #[test]
-fn an_event_does_not_wait_for_all_who_hang_up_at_once() {
+fn an_event_does_not_wait_for_a_crowd_that_hangs_up() {
     in_world(roomy(), |world| async move {
         let mut alice = world.connect("alice").await;
         let mut crowd = Vec::new();

@@ -1,4 +1,4 @@
-//! A node whose shards all run on the test's thread, clients on loopback sockets, and a look at what is left at the end.
+//! A node whose shards all run on the test's thread, with clients on loopback sockets, and a check that it holds nothing at the end.
 
 use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration, time::SystemTime};
 
@@ -27,7 +27,7 @@ use crate::{
 
 const AN_HOUR: Duration = Duration::from_secs(3600);
 
-/// Defaults small enough to reach.
+/// The default limits, small enough for tests to reach.
 pub(crate) fn settings() -> DialectSettings {
     DialectSettings {
         max_connections: 10,
@@ -50,16 +50,16 @@ pub(crate) fn settings() -> DialectSettings {
 /// The limit of a shard's fan-outs.
 pub(super) const MAX_RECEIVERS: usize = 1 << 15;
 
-/// What a test's world is made of.
+/// The parts of a test's world.
 pub(super) struct Setup {
     pub(super) settings: DialectSettings,
-    /// The first is its clients', the second the one they may turn out to speak.
+    /// The dialect of the path, and its guest.
     pub(super) dialects: Vec<Plain>,
     pub(super) policy: PolicyOptions,
     pub(super) authorizer: Option<Arc<FakeAuthorizer>>,
     pub(super) shards: usize,
     pub(super) observe: ObserveLimits,
-    /// Clients have real sockets, and time is the machine's.
+    /// Whether clients have real sockets, and time is the machine's.
     pub(super) is_real: bool,
 }
 
@@ -78,7 +78,7 @@ impl Default for Setup {
 }
 
 impl Setup {
-    /// A world in which `authorizer` is asked.
+    /// Returns a world with `authorizer`.
     pub(super) fn asking(authorizer: &Arc<FakeAuthorizer>) -> Self {
         Self {
             policy: PolicyOptions {
@@ -90,9 +90,9 @@ impl Setup {
         }
     }
 
-    /// Runs `test` in such a world, and looks at what it leaves behind.
+    /// Runs `test` in such a world, and checks that it leaves nothing behind.
     pub(super) fn run<F: Future<Output = ()>>(self, test: impl FnOnce(World) -> F) {
-        // A paused clock goes on to the next timer whenever there is nothing to do.
+        // A paused clock advances to the next timer whenever no task is ready.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .start_paused(!self.is_real)
@@ -196,7 +196,7 @@ impl World {
         self.reserve_asking((shard, None), who, name).await
     }
 
-    /// The same, by a client that asks for what it missed.
+    /// The same, for a client that resumes.
     pub(super) async fn reserve_asking(
         &self,
         (shard, resume): (usize, Option<Since>),
@@ -223,7 +223,7 @@ impl World {
             .await
     }
 
-    /// A connection of `user` that asks in its handshake for what it missed.
+    /// Returns a connection of `user` that resumes in its handshake.
     pub(super) async fn connect_since(&self, user: &str, since: Since) -> Client {
         let guard = self
             .reserve_asking((0, Some(since)), who(user, AN_HOUR), None)
@@ -231,8 +231,8 @@ impl World {
         self.serve(guard).await
     }
 
-    /// A connection of `user`, served, and its client's socket. The empty name is nobody's; `alice+staff` is alice with
-    /// the role.
+    /// Returns the client of a new connection of `user`. The empty name is an anonymous user; `alice+staff` is alice with the
+    /// role.
     pub(super) async fn connect(&self, user: &str) -> Client {
         self.connect_on(0, user).await
     }
@@ -241,12 +241,12 @@ impl World {
         self.serve(self.reserve_on(shard, who(user, AN_HOUR)).await).await
     }
 
-    /// The same for a while only.
+    /// The same, with a credential that expires.
     pub(super) async fn connect_for(&self, user: &str, lives: Duration) -> Client {
         self.serve(self.reserve(user, lives).await).await
     }
 
-    /// The same, with a say in how much reaches the client.
+    /// The same, with control over the stream.
     pub(super) async fn connect_controlled(&self, user: &str) -> (Client, Control) {
         let (client, server, control) = in_memory();
         let guard = self.reserve(user, AN_HOUR).await;
@@ -254,7 +254,7 @@ impl World {
         (client, control)
     }
 
-    /// Returns where the journal is.
+    /// Returns the present cursor of the journal.
     pub(super) fn present(&self) -> Cursor {
         let query = ReplayQuery {
             scope: ReplayScope::default(),
@@ -284,12 +284,12 @@ impl World {
         self.node.publish(events, options, Conflict::Wait).await.unwrap()
     }
 
-    /// Publishes to the channel, and answers how many connections took it.
+    /// Publishes on the channel, and returns the number of connections that received the event.
     pub(super) async fn publish_on(&self, channel: &str, data: &str) -> u64 {
         self.publish_all(vec![on(channel, data)]).await[0].reach.queued
     }
 
-    /// How many connections of the first shard wait for an answer, so that they are not read from.
+    /// Returns the number of connections of the first shard that wait for an answer, so that nothing is read from them.
     pub(super) fn waiting(&self) -> usize {
         let connections = self.shard.connections.borrow();
         connections
@@ -298,18 +298,18 @@ impl World {
             .count()
     }
 
-    /// Ends a login session on all nodes, and what it holds on this one.
+    /// Ends a login session on all nodes, and its connections on this one.
     pub(super) fn revoke(&self, session: &str) {
         self.node.terminate_session(session);
         self.node.end_revoked();
     }
 
-    /// Waits until the first shard holds that many connections.
+    /// Waits until the first shard has `count` connections.
     pub(super) async fn held(&self, count: usize) {
         until(|| self.shard.len() == count).await;
     }
 
-    /// Waits until the first shard holds back what is live for a connection.
+    /// Waits until the first shard holds live events back for a connection.
     pub(super) async fn holds_back(&self) {
         let is_any = |shard: &Shard| {
             let connections = shard.connections.borrow();
@@ -318,7 +318,7 @@ impl World {
         until(|| is_any(&self.shard)).await;
     }
 
-    /// Once all clients are gone, nothing is held for any.
+    /// Checks that the node holds nothing for clients that have disconnected.
     async fn leaves_nothing(&self) {
         self.broker.confirm();
         self.broker.carries.open();
@@ -333,7 +333,7 @@ impl World {
             assert_eq!((index.subscriptions(), index.has_patterns()), (0, false));
             assert_eq!((index.channels(), index.patterns()), (0, 0));
         }
-        // What was asked for a connection that has gone meanwhile is given back when the answer comes.
+        // An interest that was requested for a connection that has ended is released when the answer arrives.
         until(|| self.broker.interests().is_empty()).await;
         let node = &self.node;
         assert_eq!((node.active(), node.users().len()), (0, 0));
@@ -353,7 +353,7 @@ impl World {
         assert!(self.shards.iter().all(|shard| shard.entries.borrow().is_empty()));
     }
 
-    /// Waits until so many rooms have members.
+    /// Waits until `count` rooms have members.
     pub(super) async fn has_rooms(&self, count: usize) {
         until(|| self.broker.rooms.rooms() == count).await;
     }
@@ -382,7 +382,7 @@ pub(super) fn token(user: &str, seconds: u64, claims: &Value) -> String {
     claims.to_string()
 }
 
-/// Rules, each a pattern and who may subscribe and publish.
+/// Returns rules, each with a pattern and the roles that may subscribe and publish.
 pub(super) fn rules(rules: &[(&str, &str, &str)]) -> PolicyOptions {
     let rule = |(pattern, subscribe, publish): &(&str, &str, &str)| Rule {
         pattern: RulePattern::new(pattern).unwrap(),
@@ -401,7 +401,7 @@ pub(super) fn rules(rules: &[(&str, &str, &str)]) -> PolicyOptions {
     }
 }
 
-/// For a user, or for everyone (`*`).
+/// Returns an event for a user, or for everyone (`*`).
 pub(super) fn event(user: &str, kind: &str, data: &str) -> Event {
     let audience = match user {
         "*" => Audience::Everyone,
@@ -410,7 +410,7 @@ pub(super) fn event(user: &str, kind: &str, data: &str) -> Event {
     Event::new(audience, Some(kind), json(data), SystemTime::now())
 }
 
-/// On a channel.
+/// Returns an event on a channel.
 pub(super) fn on(channel: &str, data: &str) -> Event {
     let audience = Audience::Channel(Channel::new(channel).unwrap());
     Event::new(audience, None, json(data), SystemTime::now())

@@ -1,4 +1,4 @@
-//! Callers that are dropped in the middle of an operation, as after a client's reset.
+//! Callers that are dropped during an operation, as after a client's reset.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -17,7 +17,7 @@ const CALLERS: u32 = 2000;
 const DAY: i64 = 86_400_000;
 
 /// Redeems the token `a`, and drops the call after a time that differs from call to call.
-async fn go_away(storage: Storage, number: u32) {
+async fn redeem_and_drop(storage: Storage, number: u32) {
     let offered = Redemption {
         token_hash: "a".to_owned(),
         rotation: number.is_multiple_of(7).then(|| NewToken {
@@ -42,14 +42,14 @@ async fn is_clean(connection: &mut AnyConnection, url: &StorageUrl) -> bool {
     }
 }
 
-pub(super) async fn that_go_away(place: Place) {
+pub(super) async fn dropped_callers_leave_no_transaction_open(place: Place) {
     let storage = place.storage();
     let alice = add(&storage, "alice@example.com", 0).await.unwrap();
     open(&storage, &alice.id, "a", 0).await.unwrap();
     let over = AtomicBool::new(false);
     let hammer = async {
         for number in (0..CALLERS).step_by(8) {
-            let eight = (number..number + 8).map(|number| go_away(storage.clone(), number));
+            let eight = (number..number + 8).map(|number| redeem_and_drop(storage.clone(), number));
             futures_util::future::join_all(eight).await;
         }
         over.store(true, Ordering::Relaxed);
@@ -103,7 +103,7 @@ async fn wait_for(storage: &Storage, email: &str) {
     panic!("what was begun was never finished");
 }
 
-pub(super) async fn that_go_away_while_the_tables_are_made(place: Place) {
+pub(super) async fn a_dropped_caller_does_not_interrupt_the_migration(place: Place) {
     let storage = place.storage();
     let _ = tokio::time::timeout(Duration::from_micros(300), storage.prepare()).await;
     add(&storage, "alice@example.com", 0).await.unwrap();

@@ -38,7 +38,7 @@ impl Place {
         }
     }
 
-    /// Returns the storage, with connections of its own.
+    /// Returns a storage with separate connections.
     pub(crate) fn storage(&self) -> Storage {
         Storage::new(&self.url, 4).unwrap()
     }
@@ -60,7 +60,7 @@ macro_rules! suite {
 }
 pub(crate) use suite;
 
-/// Runs work as the server does: on a thread of its own.
+/// Runs work on a separate thread, as the server does.
 pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -97,8 +97,8 @@ const ALL: &[Case] = suite![
     cases::messages,
     cases::unpublished_messages,
     cases::keys,
-    callers::that_go_away,
-    callers::that_go_away_while_the_tables_are_made,
+    callers::dropped_callers_leave_no_transaction_open,
+    callers::a_dropped_caller_does_not_interrupt_the_migration,
     start::many_starts_at_once,
     start::processes_that_start_at_once,
     start::a_newer_schema,

@@ -1,4 +1,4 @@
-//! Databases that cannot be used, and their return.
+//! Databases that are unavailable, and available again.
 
 use std::{
     fs::{self, Permissions},
@@ -27,7 +27,7 @@ fn unavailable(outage: Outage) -> Result<(), StorageError> {
 }
 
 #[test]
-fn the_file_is_its_owners() {
+fn the_file_is_accessible_only_to_its_owner() {
     block_on(async {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("not/yet");
@@ -44,7 +44,7 @@ fn the_file_is_its_owners() {
 }
 
 #[test]
-fn locked_by_another_program() {
+fn a_database_that_another_program_locks_is_unavailable() {
     block_on(async {
         let place = Place::sqlite();
         let storage = place.storage();
@@ -113,7 +113,7 @@ fn read_only() {
 }
 
 #[test]
-fn no_database_at_all() {
+fn a_missing_database_is_unavailable() {
     block_on(async {
         let place = Place::sqlite();
         fs::write(
@@ -130,7 +130,7 @@ fn no_database_at_all() {
 }
 
 #[test]
-fn gone_and_back() {
+fn a_database_that_returns_is_used_again() {
     block_on(async {
         let place = Place::sqlite();
         let storage = place.storage();
@@ -175,7 +175,7 @@ fn backups() {
         assert!(!place.file().exists() && !target.exists());
 
         add(&storage, "a@example.com").await.unwrap();
-        // Another program is in the middle of a write, which is not in the copy.
+        // Another program has an open write transaction, which is not in the copy.
         let mut other = other_program(&place).await;
         other
             .execute("BEGIN IMMEDIATE; UPDATE users SET name = 'half'")
@@ -199,8 +199,8 @@ fn backups() {
 }
 
 #[test]
-fn a_file_of_somebody_else() {
-    bound_by_file_modes(|| {
+fn a_file_of_another_user_is_refused() {
+    without_root_capabilities(|| {
         block_on(async {
             let place = Place::sqlite();
             let before = place.storage();
@@ -226,8 +226,8 @@ fn is_open(file: &Path) -> bool {
     descriptors.any(|descriptor| fs::read_link(descriptor.path()).is_ok_and(|path| path == file))
 }
 
-/// Runs `work` on a thread of its own without the capabilities that let root open every file.
-fn bound_by_file_modes(work: impl FnOnce() + Send) {
+/// Runs `work` on a separate thread without the capabilities by which root can open every file.
+fn without_root_capabilities(work: impl FnOnce() + Send) {
     let run = || {
         let mut sets = capabilities(None).unwrap();
         let override_modes = CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH;
@@ -240,7 +240,7 @@ fn bound_by_file_modes(work: impl FnOnce() + Send) {
 }
 
 #[test]
-fn a_server_that_goes_and_comes_back() {
+fn a_server_that_stops_and_returns_is_used_again() {
     let mut server = Postgres::start();
     let place = Place::postgres(&server, "outage");
     let runtime = tokio::runtime::Builder::new_multi_thread()

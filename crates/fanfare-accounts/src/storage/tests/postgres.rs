@@ -52,7 +52,7 @@ impl Postgres {
     pub(crate) fn start() -> Self {
         let programs = programs(Path::new("/usr/lib/postgresql"))
             .expect("PostgreSQL is missing: install it with `apt-get install postgresql`");
-        // Not below TMPDIR: another user must be able to get there.
+        // Not below TMPDIR, because another user must have access.
         let folder = tempfile::Builder::new()
             .prefix("fanfare-pg.")
             .tempdir_in("/tmp")
@@ -125,7 +125,7 @@ impl Postgres {
     /// Kills it, as a power cut would.
     pub(crate) fn kill(&mut self) {
         if let Some(mut server) = self.server.take() {
-            // Its children notice; what they still hold would keep a new server from starting.
+            // Wait for its children, whose shared memory would prevent a new server from starting.
             let pid = server.id().to_string();
             let _ = Command::new("kill").args(["-QUIT", &pid]).status();
             let _ = server.wait();

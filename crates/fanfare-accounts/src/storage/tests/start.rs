@@ -7,7 +7,7 @@ use sqlx::{AnyPool, Row as _};
 use super::{Place, block_on};
 use crate::storage::{Storage, StorageError, StorageUrl};
 
-/// The variable with the database of a process of `processes_that_start_at_once`.
+/// The environment variable with the database for a process of `processes_that_start_at_once`.
 const URL: &str = "FANFARE_TEST_STORAGE_URL";
 
 pub(super) async fn many_starts_at_once(place: Place) {
