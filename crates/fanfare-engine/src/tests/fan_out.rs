@@ -355,8 +355,8 @@ async fn play(world: World, mut chance: Chance) {
     }
 }
 
-/// What a connection received that subscribes to one channel and unsubscribes again: in order, all that is `always` for it, and
-/// of the channel only what is between its answers.
+/// Checks the events of a connection that subscribes to one channel and unsubscribes again. In order, it must receive all events
+/// that it `always` receives, and those on the channel between its two answers.
 fn assert_fickle(received: &[String], published: &Published, mut has_few: bool, always: &[usize]) {
     let places = places(received);
     assert!(places.is_sorted_by(|one, next| one < next), "{received:?}");

@@ -97,7 +97,7 @@ fn a_paused_connection_is_notified_that_it_may_have_missed_events() {
         asked.say(&auth()).await;
         asked.receives(&["auth: alice"]).await;
         until(|| world.waiting() == 1).await;
-        world.publish_on("chat.a", "2").await; // behind the place that it is told
+        world.publish_on("chat.a", "2").await; // behind the reported cursor
         world.broker.reads.open();
         asked.receives(&[&lost(now, "expired"), "2@2"]).await;
         assert_eq!(other.ask(&auth()).await, "auth: alice");

@@ -101,7 +101,7 @@ fn after_random_commands_all_clients_are_answered_and_nothing_is_held() {
             let mut chance = Chance(seed as u64);
             let mut clients = Vec::new();
             for _ in 0..600 {
-                // A connection of somebody waits for the broker before it is there, so that one must be at hand.
+                // The upgrade of a user waits for the broker, which must therefore confirm sometimes.
                 if chance.below(10) == 0 {
                     world.broker.confirm();
                 }
