@@ -36,7 +36,7 @@ impl Shard {
         let ((), slot) = tokio::join!(in_force::wait(in_force), slot);
         let slot = slot.map_err(|_| Refusal::UserAtCapacity)?;
         turn::run(self, guard.key, |turn| {
-            turn.connection().admission.keep_user_slot(slot)
+            turn.connection().admission.keep_user_slot(slot);
         });
         Ok(guard)
     }
