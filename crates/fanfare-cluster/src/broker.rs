@@ -243,8 +243,8 @@ impl Broker for ClusterBroker {
             let is_settled = shared.recorder.settled(query.from).await;
             let (replay, floor) = shared.replays.read(&shared.node, &query, is_settled).await;
             match replay.present {
-                Some(present) => shared.gaps.shown(&query.scope, present, floor),
-                None => shared.gaps.not_shown(&query.scope),
+                Some(present) => shared.gaps.replayed(&query.scope, present, floor),
+                None => shared.gaps.replay_failed(&query.scope),
             }
             replay
         })

@@ -1,4 +1,4 @@
-//! For tests: a transport in the process. It counts what travels, loses what it is asked to, and keeps a journal if it is given one.
+//! A transport in the process, for tests. It counts messages, loses those that a test chooses, and may have a journal.
 
 #![allow(clippy::unwrap_used)]
 
@@ -28,11 +28,11 @@ use crate::{
     },
 };
 
-/// What nodes are connected to.
+/// The server of the transport.
 #[derive(Clone)]
 pub struct Hub(Arc<Mutex<HubState>>, Option<Arc<MemoryJournal>>);
 
-/// What the hub's journal, which keeps JSON alone, keeps in place of something else.
+/// The journal's entry for a message that is not JSON, because the journal keeps only JSON.
 static NO_JSON: Bytes = Bytes::from_static(b"\"no JSON\"");
 
 struct HubState {
@@ -40,35 +40,34 @@ struct HubState {
     away: bool,
     listeners: Vec<Listener>,
     published: Vec<(Subject, Bytes)>,
-    /// What was kept: its number, its audience, and the message.
+    /// The kept messages, each with its number and audience.
     kept: Vec<(u64, Audience, Bytes)>,
-    /// Nodes that do not receive what is published now.
+    /// The connected nodes that receive no message.
     deaf: HashSet<String>,
-    /// Nodes that cannot connect.
+    /// The nodes that cannot connect.
     cut: HashSet<String>,
-    /// A node, and what begins the message with which it loses its publishing connection.
+    /// A node, and the beginning of the message with which it loses its publishing connection.
     loses: Option<(String, &'static [u8])>,
-    /// Subscriptions to users are not confirmed now.
+    /// Whether the hub confirms no subscriptions to users.
     stalls: bool,
-    /// Whether backends publish past all nodes.
     plain: PlainPublications,
-    /// Questions to the journal that are refused.
+    /// The number of next requests that the journal refuses.
     refusals: u32,
-    /// Questions to the journal that are being answered, and the most that ever were.
+    /// The present number of requests to the journal, and the highest number ever.
     asked: (usize, usize),
-    /// Questions for kept events that are answered now; the others wait.
+    /// The number of next requests for kept events that the journal answers. Later ones wait.
     answers: usize,
     /// The journal's floor.
     floor: u64,
 }
 
-/// Whether backends publish past all nodes.
+/// Whether backends publish on the transport itself.
 #[derive(Clone, Copy, PartialEq)]
 enum PlainPublications {
     None,
-    /// And the store answers for ticks.
+    /// They do, and the store answers ticks.
     Ticking,
-    /// And the store does not answer for ticks.
+    /// They do, and the store does not answer ticks.
     Stalled,
 }
 
@@ -81,7 +80,7 @@ struct Listener {
 }
 
 impl Hub {
-    /// A hub that reports how many listeners a message goes to (`counts`), or does not know.
+    /// Creates a hub without a journal. `counts` is whether it counts the listeners of a message.
     pub fn new(counts: bool) -> Self {
         let state = HubState {
             counts,
@@ -102,20 +101,20 @@ impl Hub {
         Self(Arc::new(Mutex::new(state)), None)
     }
 
-    /// A hub that keeps what it is asked to.
+    /// Creates a hub with a journal, which counts.
     pub fn keeping(journal: MemoryJournal) -> Self {
         let Self(state, _) = Self::new(true);
         Self(state, Some(Arc::new(journal)))
     }
 
-    /// The same, on which backends publish past all nodes. No node records that.
+    /// Like [`Self::keeping`], with backends that publish on the transport itself. No node records those publications.
     pub fn with_plain_publications(journal: MemoryJournal) -> Self {
         let this = Self::keeping(journal);
         this.set_ticks_stalled(false);
         this
     }
 
-    /// Whether the store does not answer for ticks.
+    /// Sets whether the store leaves ticks unanswered.
     pub fn set_ticks_stalled(&self, stalled: bool) {
         self.state().plain = if stalled {
             PlainPublications::Stalled
@@ -128,20 +127,20 @@ impl Hub {
         self.0.lock().unwrap()
     }
 
-    /// What the hub keeps.
+    /// Returns the journal.
     ///
     /// # Panics
-    /// If it keeps nothing.
+    /// If the hub has none.
     pub fn journal(&self) -> &MemoryJournal {
         self.1.as_ref().unwrap()
     }
 
-    /// The most questions that the journal was ever asked at once.
-    pub fn most_questions_at_once(&self) -> usize {
+    /// Returns the highest number of concurrent requests to the journal.
+    pub fn most_requests_at_once(&self) -> usize {
         self.state().asked.1
     }
 
-    /// Counts a question to the journal, which takes the time of a round trip.
+    /// Counts a request to the journal, and yields as a round trip does.
     async fn round_trip(&self) {
         {
             let mut state = self.state();
@@ -157,12 +156,12 @@ impl Hub {
         state.asked.0 -= 1;
     }
 
-    /// All that was ever kept, in order: its number, its audience, and the message.
+    /// Returns all messages that were ever kept, in order, each with its number and audience.
     pub fn kept(&self) -> Vec<(u64, Audience, Bytes)> {
         self.state().kept.clone()
     }
 
-    /// What was published since the last call on subjects that `counts` says yes to.
+    /// Returns the number of messages since the last call for which `counts` returns `true`.
     pub fn take_published(&self, counts: impl Fn(&Subject, &[u8]) -> bool) -> usize {
         let published = std::mem::take(&mut self.state().published);
         published
@@ -171,7 +170,7 @@ impl Hub {
             .count()
     }
 
-    /// Publishes `payload` as another program does.
+    /// Publishes `payload` as a backend does.
     ///
     /// # Panics
     /// While the hub is away.
@@ -186,7 +185,7 @@ impl Hub {
         self.carry(&message).unwrap();
     }
 
-    /// Keeps and publishes `payload` as another program does.
+    /// Keeps and publishes `payload` as a backend does.
     ///
     /// # Panics
     /// While the hub is away.
@@ -200,13 +199,13 @@ impl Hub {
         self.carry(&message).unwrap();
     }
 
-    /// The broker of a node behind `inbound`.
+    /// Starts the broker of a node behind `inbound`.
     pub fn broker(&self, node: &str, inbound: Arc<dyn Inbound>) -> ClusterBroker {
         let (_, is_frozen) = watch::channel(false);
         self.broker_with(node, inbound, (is_frozen, None))
     }
 
-    /// The same for one that may be frozen, with a store of presence.
+    /// Like [`Self::broker`], with a store of presence, for a node that a test may freeze.
     pub(crate) fn broker_with(
         &self,
         node: &str,
@@ -231,7 +230,7 @@ impl Hub {
         ClusterBroker::new(transport, &options, inbound)
     }
 
-    /// Keeps `message`, if it is to be kept.
+    /// Keeps `message`, if it has a retention.
     fn keep(&self, message: &Message) -> Option<Position> {
         let (journal, Subject::Audience(audience)) = (self.1.as_ref()?, &message.subject) else {
             return None;
@@ -276,9 +275,9 @@ impl Hub {
                     version: None,
                     position,
                 };
-                let is_heard = !state.deaf.contains(&listener.node);
+                let is_deaf = state.deaf.contains(&listener.node);
                 let send = |messages: &mpsc::UnboundedSender<_>| messages.send(received).is_ok();
-                let is_sent = subscribed && (!is_heard || listener.messages.as_ref().is_none_or(send));
+                let is_sent = subscribed && (is_deaf || listener.messages.as_ref().is_none_or(send));
                 listeners += u32::from(is_sent);
             }
         }
@@ -290,7 +289,7 @@ impl Hub {
         })
     }
 
-    /// How many are subscribed to each of `subjects`, if the hub knows.
+    /// Returns the number of subscribers of each of `subjects`, if the hub counts.
     fn count(&self, subjects: &[Subject]) -> Vec<u32> {
         let state = self.state();
         let count = |subject| {
@@ -304,8 +303,8 @@ impl Hub {
         known.map(count).collect()
     }
 
-    /// Whether the journal answers a question now.
-    fn answers(&self) -> Result<(), Failed> {
+    /// Fails if the journal refuses a request now.
+    fn journal_answers(&self) -> Result<(), Failed> {
         let mut state = self.state();
         if state.away {
             return Err("away".to_owned());
@@ -318,7 +317,7 @@ impl Hub {
     }
 }
 
-/// A node's way to the hub.
+/// A node's connection to the hub.
 #[derive(Clone)]
 struct Connection {
     hub: Hub,
@@ -335,15 +334,15 @@ impl Connection {
     }
 
     fn open(&self) -> Result<Self, Failed> {
-        self.is_there().then(|| self.clone()).ok_or("away".to_owned())
+        self.is_reachable().then(|| self.clone()).ok_or("away".to_owned())
     }
 
-    async fn check_here(&self) -> Result<(), Failed> {
+    async fn check_reachable(&self) -> Result<(), Failed> {
         self.thawed().await;
-        self.is_there().then_some(()).ok_or("away".to_owned())
+        self.is_reachable().then_some(()).ok_or("away".to_owned())
     }
 
-    /// Whether it is lost with one of `messages`.
+    /// Returns whether the connection is lost with one of `messages`.
     fn loses(&self, messages: &[Message]) -> bool {
         let is_it = |(node, beginning): &mut (String, &'static [u8])| {
             let mut payloads = messages.iter().map(|message| &message.payload);
@@ -352,7 +351,7 @@ impl Connection {
         self.hub.state().loses.take_if(is_it).is_some()
     }
 
-    fn is_there(&self) -> bool {
+    fn is_reachable(&self) -> bool {
         let state = self.hub.state();
         !state.away && !state.cut.contains(&self.node)
     }
@@ -421,7 +420,7 @@ impl Sender for Connection {
     fn publish<'a>(&'a self, messages: &'a [Message], counted: &'a [Subject]) -> BoxFuture<'a, Batch> {
         Box::pin(async move {
             self.thawed().await;
-            if !self.is_there() || self.loses(messages) {
+            if !self.is_reachable() || self.loses(messages) {
                 return (vec![Err(PublishError::Lost); messages.len()], Ok(Vec::new()));
             }
             let published = messages.iter().map(|message| self.hub.carry(message)).collect();
@@ -430,7 +429,7 @@ impl Sender for Connection {
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), Failed>> {
-        Box::pin(self.check_here())
+        Box::pin(self.check_reachable())
     }
 
     fn ids(&self) -> &dyn IdStore {
@@ -463,6 +462,6 @@ impl Subscriber for Connection {
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), Failed>> {
-        Box::pin(self.check_here())
+        Box::pin(self.check_reachable())
     }
 }

@@ -240,7 +240,7 @@ fn handle(shared: &Shared, source: &ChannelSource, message: NodeMessage, body: B
         NodeMessage::Tick(tick, lease) => {
             shared.recorder.ticked(tick, lease, shared.gaps.is_holding());
             if lease == BEGINS_ANEW && shared.recorder.has_replayed_lately() {
-                shared.gaps.doubt();
+                shared.gaps.suspect_loss();
             }
         }
         NodeMessage::Ask { node, .. } if node == shared.node.id => {}

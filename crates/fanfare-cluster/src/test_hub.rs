@@ -1,4 +1,4 @@
-//! For tests: nodes on a [`Hub`] that remember what was delivered, and can be frozen.
+//! Nodes on a [`Hub`] for tests, which store the delivered events and can be frozen.
 
 #![allow(clippy::unwrap_used)]
 
@@ -22,19 +22,19 @@ use tokio::sync::watch;
 pub(crate) use crate::hub::Hub;
 use crate::{ClusterBroker, transport::PresenceStore};
 
-/// How much is kept of every audience.
+/// The retention of every audience.
 pub(crate) const KEEP: Retention = Retention {
     size: 100,
     ttl: Duration::from_secs(600),
 };
 
 impl Hub {
-    /// A node that is connected.
+    /// Starts a node and waits until it is connected.
     pub(crate) async fn node(&self, name: &str) -> TestNode {
         self.node_with(name, None).await
     }
 
-    /// The same with a store of presence.
+    /// Like [`Self::node`], with a store of presence.
     pub(crate) async fn node_with(&self, name: &str, store: Option<Arc<dyn PresenceStore>>) -> TestNode {
         let (frozen, is_frozen) = watch::channel(false);
         let inbound = Arc::new(FakeConnections {
@@ -54,7 +54,7 @@ impl Hub {
         node
     }
 
-    /// Nodes of these names, which know each other.
+    /// Starts nodes, and waits until each of them knows the others.
     pub(crate) async fn nodes<const COUNT: usize>(&self, names: [&str; COUNT]) -> [TestNode; COUNT] {
         let nodes = futures_util::future::join_all(names.map(|name| self.node(name))).await;
         for node in &nodes {
@@ -64,7 +64,7 @@ impl Hub {
     }
 }
 
-/// A node's broker, and what stands for its connections.
+/// A node's broker, and its fake connections.
 pub(crate) struct TestNode {
     pub(crate) broker: ClusterBroker,
     pub(crate) inbound: Arc<FakeConnections>,
@@ -72,15 +72,14 @@ pub(crate) struct TestNode {
 }
 
 impl TestNode {
-    /// Whether it neither receives nor publishes.
+    /// Sets whether the node neither receives nor publishes.
     pub(crate) fn freeze(&self, frozen: bool) {
         self.frozen.send_replace(frozen);
     }
 
     pub(crate) async fn hold(&self, user: &str) {
-        let interest = Interest::User(UserId::new(user).unwrap());
-        self.inbound.held.lock().unwrap().insert(interest.clone());
-        self.broker.subscribe(interest).await;
+        self.hold_interest(Interest::User(UserId::new(user).unwrap()))
+            .await;
     }
 
     pub(crate) async fn hold_interest(&self, interest: Interest) {
@@ -93,16 +92,13 @@ impl TestNode {
     }
 
     pub(crate) async fn publish(&self, event: Event) -> Receipt {
-        self.broker
-            .publish(vec![event], PublishOptions { receipt: true })
-            .await[0]
+        let options = PublishOptions { receipt: true };
+        self.broker.publish(vec![event], options).await[0]
     }
 
-    /// Publishes without asking whom it reaches.
-    pub(crate) async fn say(&self, event: Event) -> Receipt {
-        self.broker
-            .publish(vec![event], PublishOptions { receipt: false })
-            .await[0]
+    pub(crate) async fn publish_without_receipt(&self, event: Event) -> Receipt {
+        let options = PublishOptions { receipt: false };
+        self.broker.publish(vec![event], options).await[0]
     }
 }
 
@@ -115,7 +111,7 @@ pub(crate) fn to(audience: Audience, data: &str) -> Event {
     Event::new(audience, Some("test"), data, SystemTime::now())
 }
 
-/// Waits, generously, until `condition` holds.
+/// Waits until `condition` holds; panics after a long time.
 pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let wait = async {
         while !condition().await {
@@ -126,27 +122,27 @@ pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> b
     assert!(result.is_ok(), "not within 30 seconds: {what}");
 }
 
-/// Stands for a node's connections: one for each interest held.
+/// The connections of a node: one for each interest.
 #[derive(Default)]
 pub(crate) struct FakeConnections {
     name: String,
     held: Mutex<HashSet<Interest>>,
     seen: Mutex<Vec<String>>,
     notices: Mutex<Vec<Bytes>>,
-    /// Every audience has history.
+    /// Whether every audience has history.
     pub(crate) keeps: AtomicBool,
     gaps: Mutex<Vec<Gap>>,
-    /// The numbers of what was delivered.
+    /// The numbers of the delivered events.
     numbers: Mutex<Vec<u64>>,
 }
 
 impl FakeConnections {
-    /// The data of what was delivered to connections with cursors, in order.
+    /// Returns the data of the events that connections with cursors received, in order.
     pub(crate) fn seen(&self) -> Vec<String> {
         self.seen.lock().unwrap().clone()
     }
 
-    /// The numbers of what was delivered with a place, in order.
+    /// Returns the numbers of the delivered events that have a place, in order.
     pub(crate) fn numbers(&self) -> Vec<u64> {
         self.numbers.lock().unwrap().clone()
     }

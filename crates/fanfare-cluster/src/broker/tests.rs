@@ -1,4 +1,4 @@
-//! Receipts and questions among nodes, on transports with and without counts.
+//! Receipts and questions between nodes, on transports with and without counts.
 
 use std::time::Duration;
 
@@ -19,13 +19,13 @@ async fn everyone(node: &TestNode) -> (u64, u32, bool) {
     counts(node.publish(to(Audience::Everyone, "1")).await)
 }
 
-/// Whether a question is answered by all, and by how many.
+/// Asks a question. Returns the number of answers, and whether all nodes answered.
 async fn asked(node: &TestNode) -> (usize, bool) {
     let asked = node.broker.ask("q".into()).await;
     (asked.answers.len(), asked.complete)
 }
 
-#[tokio::test(start_paused = true)] // on a busy machine, too, only waiting takes time
+#[tokio::test(start_paused = true)] // so that only waiting takes time, even on a busy machine
 async fn receipts_and_questions_are_complete_with_and_without_counts() {
     for transport_counts in [true, false] {
         let hub = Hub::new(transport_counts);
@@ -46,7 +46,7 @@ async fn receipts_and_questions_are_complete_with_and_without_counts() {
                 .into_iter()
                 .all(|receipt| counts(receipt) == (2, 2, false))
         );
-        // It is gone at once.
+        // A closed node is forgotten at once.
         c.broker.close().await;
         drop(c);
         let start = Instant::now();
@@ -78,9 +78,9 @@ async fn a_node_is_connected_when_all_its_subscriptions_are_in_force_again() {
     eventually("it is connected", is_connected).await;
 }
 
-/// Its connections are cut and opened again: the others learn of it only later, if at all.
+/// A short loss of the node's connections, which the other nodes notice later or never.
 #[tokio::test]
-async fn a_receipt_says_that_a_node_was_not_there_before_any_node_has_noticed() {
+async fn a_receipt_is_degraded_before_a_missing_node_is_noticed() {
     let hub = Hub::new(true);
     let [a, b] = hub.nodes(["a", "b"]).await;
     b.hold("alice").await;
@@ -98,9 +98,9 @@ async fn a_receipt_says_that_a_node_was_not_there_before_any_node_has_noticed() 
     .await;
 }
 
-/// The server keeps a dead connection of one node, which is back, while another node is not there.
+/// The server still counts a dead connection of a node that has reconnected, while another node is missing.
 #[tokio::test]
-async fn a_receipt_says_that_a_node_was_not_there_though_another_counts_twice() {
+async fn a_receipt_is_degraded_by_a_missing_node_although_another_counts_twice() {
     let hub = Hub::new(true);
     let [a, b, c] = hub.nodes(["a", "b", "c"]).await;
     hub.leave_half_open("b");
@@ -115,19 +115,19 @@ async fn a_receipt_says_that_a_node_was_not_there_though_another_counts_twice() 
     assert!(a.broker.figures().peers.contains(&("missing", 1)));
 }
 
-/// A batch is counted behind its last message: the connection of its first may have been another.
+/// The nodes are counted after a batch: its first message may have met an earlier connection.
 #[tokio::test]
-async fn a_receipt_says_that_a_node_was_not_there_though_it_is_back_when_it_is_counted() {
+async fn a_receipt_is_degraded_by_a_node_that_reconnects_before_the_count() {
     let hub = Hub::new(true);
     let [a, b] = hub.nodes(["a", "b"]).await;
-    hub.set_deaf("a", true); // it learns of nothing
+    hub.set_deaf("a", true); // it receives no report of the loss
     hub.set_cut("b", true);
     hub.set_cut("b", false);
     eventually("it is back", async || !b.broker.figures().is_away).await;
     assert_eq!(counts(a.publish(to_user("alice", "1")).await), (0, 0, true));
 }
 
-/// A node delivers an event, and its reply is lost with its connection. On the next one it confirms all that was published before.
+/// A node delivers an event, and its reply is lost with its connection. On the next connection it answers a flush.
 #[tokio::test(start_paused = true)]
 async fn a_reply_that_is_lost_is_not_confirmed_by_the_next_connection() {
     let hub = Hub::new(false);
@@ -146,7 +146,7 @@ async fn a_reply_that_is_lost_is_not_confirmed_by_the_next_connection() {
 }
 
 #[tokio::test]
-async fn what_is_subscribed_to_waits_while_all_is_subscribed_to_again() {
+async fn a_renewal_waits_until_all_interests_are_subscribed_again() {
     let hub = Hub::new(true);
     let node = hub.node("a").await;
     node.hold("alice").await;
@@ -172,7 +172,7 @@ async fn what_is_subscribed_to_waits_while_all_is_subscribed_to_again() {
 }
 
 #[tokio::test]
-async fn what_waits_while_its_connection_is_lost_waits_for_the_next_one() {
+async fn a_subscription_whose_connection_is_lost_waits_for_the_next_one() {
     let hub = Hub::new(true);
     let node = hub.node("a").await;
     hub.set_stalled(true);
@@ -200,10 +200,10 @@ async fn a_frozen_node_costs_one_wait_until_it_replies_again() {
         let [a, b, c] = hub.nodes(["a", "b", "c"]).await;
         b.hold("alice").await;
         c.freeze(true);
-        // This waits.
+        // The first requests wait for the frozen node.
         assert_eq!(everyone(&a).await, (1, 2, true));
         assert_eq!(asked(&a).await, (2, false));
-        // These do not.
+        // Later ones do not.
         let start = Instant::now();
         for _ in 0..20 {
             assert_eq!(everyone(&a).await, (1, 2, true));
@@ -237,7 +237,7 @@ async fn a_node_that_died_is_given_up_and_receipts_are_degraded_until_then() {
     assert_eq!(asked(&a).await, (2, true));
 }
 
-/// A message that belongs to an event: neither a report of a node nor its probe.
+/// Returns whether a message belongs to an event. Reports and probes of nodes do not.
 fn is_of_events(subject: &Subject, payload: &[u8]) -> bool {
     let of = |kinds: &[&[u8]]| kinds.iter().any(|kind| payload.starts_with(kind));
     match subject {
@@ -247,7 +247,7 @@ fn is_of_events(subject: &Subject, payload: &[u8]) -> bool {
 }
 
 #[tokio::test]
-async fn what_an_event_costs() {
+async fn an_event_costs_one_message_and_its_replies() {
     for (transport_counts, expected) in [(true, 1 + 2), (false, 1 + 2 + 1 + 2)] {
         let hub = Hub::new(transport_counts);
         let [a, b, c] = hub.nodes(["a", "b", "c"]).await;
@@ -259,8 +259,8 @@ async fn what_an_event_costs() {
         assert_eq!(hub.take_published(is_of_events), expected);
         // Without a receipt, one message.
         for _ in 0..10 {
-            a.say(to_user("alice", "3")).await;
-            b.say(to_user("alice", "4")).await;
+            a.publish_without_receipt(to_user("alice", "3")).await;
+            b.publish_without_receipt(to_user("alice", "4")).await;
         }
         for node in [&b, &c] {
             eventually("all arrive", async || node.inbound.seen().len() == 22).await;
@@ -280,8 +280,8 @@ async fn while_the_transport_is_away_a_node_delivers_to_itself() {
         for data in ["1", "2"] {
             assert_eq!(counts(a.publish(to_user("alice", data)).await), (1, 1, true));
         }
-        assert!(a.say(to_user("alice", "3")).await.degraded);
-        assert!(a.say(to_user("bob", "4")).await.degraded);
+        assert!(a.publish_without_receipt(to_user("alice", "3")).await.degraded);
+        assert!(a.publish_without_receipt(to_user("bob", "4")).await.degraded);
         hub.set_away(false);
         eventually("both receive", async || {
             counts(a.publish(to_user("alice", "5")).await) == (2, 2, false)
@@ -305,7 +305,7 @@ async fn an_event_without_receipt_reaches_its_own_node_once_and_in_order() {
         b.hold("alice").await;
         let mut degraded = 0;
         for number in 0..300 {
-            // The connections are cut while some are under way.
+            // The connections are lost while events are in transit.
             if number % 50 == 25 {
                 hub.set_away(true);
                 hub.set_away(false);
@@ -313,7 +313,7 @@ async fn an_event_without_receipt_reaches_its_own_node_once_and_in_order() {
             let data = number.to_string();
             let receipt = match number % 3 {
                 0 => a.publish(to_user("alice", &data)).await,
-                _ => a.say(to_user("alice", &data)).await,
+                _ => a.publish_without_receipt(to_user("alice", &data)).await,
             };
             degraded += usize::from(receipt.degraded);
             tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! Looks for what was lost and no event shows: last numbers are compared with the journal's.
+//! Finds lost events that no later event shows: compares last numbers with the journal's.
 
 use std::{
     sync::atomic::Ordering::Relaxed,
@@ -17,21 +17,21 @@ use super::{
 };
 use crate::transport::{Failed, journal::Tops};
 
-/// Audiences in one comparison.
+/// The most audiences in one comparison.
 const COMPARED: usize = 10_000;
-/// Comparisons until the journal is asked for channels that were never received.
+/// The number of comparisons for each one that also requests channels that were never received.
 const ALL_CHANNELS_EVERY: u32 = 8;
-/// Within which time of each other a lost connection, or a new recorder, and a raised floor are related.
+/// The longest time between a raised floor and its cause: a lost connection or a new recorder.
 const FLOOR_WITHIN: Duration = Duration::from_secs(30);
-/// How long an event may be on its way before it counts as missing.
-const ON_ITS_WAY: Duration = Duration::from_secs(1);
+/// The time after which an event that has not arrived is missing.
+const TRANSIT: Duration = Duration::from_secs(1);
 
-/// Whether the journal was asked for what the receiving connection's predecessor lost. Until then events wait.
+/// The comparison after a reconnect. Events wait until it is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Comparison {
     /// The subscriptions are not in force yet.
     NotYet,
-    /// The journal is to be asked; the number is another one for each connection.
+    /// It is due; each connection has another number.
     Due(u64),
     Done,
 }
@@ -41,28 +41,28 @@ impl Comparison {
         Self::Due(rand::random())
     }
 
-    pub(super) fn is_awaited(self) -> bool {
+    pub(super) fn is_pending(self) -> bool {
         self != Self::Done
     }
 }
 
-/// What a comparison has found.
+/// The result of a comparison.
 struct Compared {
     present: Cursor,
     missing: Vec<Missing>,
-    /// A channel may be forgotten that had something behind the number, or something was published meanwhile that was never kept.
-    is_forgotten: bool,
+    /// Whether events may be lost of which the journal has no number: it has evicted a channel, or has never kept them.
+    is_unknown_lost: bool,
 }
 
-/// After the receiving connection was opened again: fetches what was published meanwhile. If the journal does not answer, that is
-/// reported, and what is missing is found by later events and comparisons.
+/// Fetches the events that were published while the receiving connection was lost. If the journal does not answer, reports that;
+/// later events and comparisons then find the missing events.
 pub(super) async fn compare_all(gaps: &Gaps) {
     let (due, known, all_channels) = {
         let state = gaps.state();
         if !matches!(state.comparison, Comparison::Due(_)) {
             return;
         }
-        let known = state.watched.some(0, state.watched.len());
+        let known = state.watched.page(0, state.watched.len());
         (state.comparison, known, state.watched.all_channels())
     };
     let mut parts: Vec<_> = known.chunks(COMPARED).map(|some| (some, None)).collect();
@@ -74,15 +74,15 @@ pub(super) async fn compare_all(gaps: &Gaps) {
             answers = false;
             break;
         };
-        take(gaps, compared, all_channels).await;
+        fetch_missing(gaps, compared, all_channels).await;
     }
-    // What waits has higher numbers than what may be lost.
+    // Before the waiting events, whose numbers are higher than those that may be lost.
     let is_uncertain = !gaps.state().uncertain.is_empty();
     if !answers || (is_uncertain && retry(|| watch_new(gaps)).await.is_err()) {
         let mut state = gaps.state();
         match state.watched.cursor() {
             Some(present) => gaps.give_up(&mut state, present),
-            None => state.owes_report = true,
+            None => state.is_report_pending = true,
         }
     }
     let mut state = gaps.state();
@@ -91,13 +91,13 @@ pub(super) async fn compare_all(gaps: &Gaps) {
     }
 }
 
-/// Learns the last numbers of new audiences. Those that the journal does not answer about stay new.
+/// Fetches the last numbers of new audiences. If the journal does not answer, they stay new.
 pub(super) async fn watch_new(gaps: &Gaps) -> Result<(), Failed> {
     loop {
-        let (new, relied_on) = {
+        let (new, all_uncertain) = {
             let mut state = gaps.state();
             if state.new.is_empty() && !state.is_all_new {
-                state.owes_report = false;
+                state.is_report_pending = false;
                 return Ok(());
             }
             let new: Vec<Audience> = state.new.iter().take(COMPARED).cloned().collect();
@@ -110,22 +110,22 @@ pub(super) async fn watch_new(gaps: &Gaps) -> Result<(), Failed> {
             forgotten,
             floor,
             ..
-        } = tops(gaps, &new, relied_on).await?;
+        } = tops(gaps, &new, all_uncertain).await?;
         let mut state = gaps.state();
-        gaps.begin(&mut state, present);
+        gaps.note_epoch(&mut state, present);
         for (audience, top) in others {
             if state.uncertain.all_channels().is_some() && !state.watched.is_watched(&audience) {
                 gaps.report(&mut state, audience, top, present, Unrecovered::Expired);
             }
         }
-        state.uncertain.all_channels_known(relied_on);
-        if relied_on.is_some_and(|since| since < forgotten) {
+        state.uncertain.all_channels_known(all_uncertain);
+        if all_uncertain.is_some_and(|since| since < forgotten) {
             gaps.report_all(&mut state, present, Unrecovered::Expired);
         }
-        // A later one does not take its place here: only a comparison reports that it is higher.
+        // Not replaced by a later floor: only a comparison reports that it was raised.
         state.floor.get_or_insert(floor);
         let receipts = &gaps.arrivals.receipts;
-        state.new.drain(..new.len()); // others were added behind them at most
+        state.new.drain(..new.len()); // other tasks only append
         for (audience, top) in new.into_iter().zip(tops) {
             if receipts.wants(&audience) {
                 let highest = if top == 0 { forgotten } else { top };
@@ -138,55 +138,52 @@ pub(super) async fn watch_new(gaps: &Gaps) -> Result<(), Failed> {
                         Unrecovered::Expired,
                     );
                 }
-                // One of which nothing is known has nothing up to now.
+                // An audience without a number has no events yet.
                 let top = if top == 0 { present.number } else { top };
                 state.watched.watch(present.epoch, audience, top);
             }
         }
         if std::mem::take(&mut state.is_all_new) {
-            state.watched.shown_all_channels(present);
+            state.watched.watch_all_channels(present);
         }
     }
 }
 
-/// Looks for the last events before silence, of some audiences at a time, and now and then on channels that were never received.
+/// Finds lost events of the next audiences, and at times of channels that were never received.
 pub(super) async fn compare_some(gaps: &Gaps) {
     let (start, some, all_channels) = {
         let mut state = gaps.state();
         if state.watched.is_empty() || state.watched.is_holding() {
             return;
         }
-        let start = if state.next < state.watched.len() {
-            state.next
-        } else {
-            0
-        };
+        let start = Some(state.next).filter(|next| *next < state.watched.len());
+        let start = start.unwrap_or(0);
         state.next = start + COMPARED;
         state.comparisons = state.comparisons.wrapping_add(1);
         let is_time = state.comparisons.is_multiple_of(ALL_CHANNELS_EVERY);
         let all_channels = state.watched.all_channels().filter(|_| is_time);
-        (start, state.watched.some(start, COMPARED), all_channels)
+        (start, state.watched.page(start, COMPARED), all_channels)
     };
     let names = some.iter().map(|(audience, _)| audience).collect();
     let Ok(mut compared) = compare(gaps, &some, &names, all_channels).await else {
-        gaps.state().next = start; // again the next time
+        gaps.state().next = start; // retried by the next comparison
         return;
     };
     if !compared.missing.is_empty() {
-        tokio::time::sleep(ON_ITS_WAY).await;
+        tokio::time::sleep(TRANSIT).await;
         let mut state = gaps.state();
         let missing = &mut compared.missing;
-        missing.retain(|missing| state.watched.lacks(&missing.audience, missing.up_to));
+        missing.retain(|missing| state.watched.is_missing(&missing.audience, missing.up_to));
         if !missing.is_empty() {
             state.watched.hold();
         }
     }
-    take(gaps, compared, all_channels).await;
+    fetch_missing(gaps, compared, all_channels).await;
     fill(gaps).await;
 }
 
-/// Asks the journal which of `known` audiences have higher numbers, and which channels have some behind `all_channels`, besides those that
-/// are compared by their `names`.
+/// Requests the last numbers of the `known` audiences, and of all channels with a number above `all_channels`. Ignores channels in `names`,
+/// which are compared separately.
 async fn compare(
     gaps: &Gaps,
     known: &[(Audience, u64)],
@@ -206,11 +203,11 @@ async fn compare(
     let mut compared = Compared {
         present,
         missing: Vec::new(),
-        is_forgotten: all_channels.is_some_and(|since| since < forgotten),
+        is_unknown_lost: all_channels.is_some_and(|since| since < forgotten),
     };
     let mut state = gaps.state();
-    if gaps.begin(&mut state, present) {
-        compared.is_forgotten = false; // another journal was reported
+    if gaps.note_epoch(&mut state, present) {
+        compared.is_unknown_lost = false; // the new epoch was reported
         state.floor = Some(floor);
         return Ok(compared);
     }
@@ -220,10 +217,10 @@ async fn compare(
     let is_recent = |at: Option<Instant>| at.is_some_and(|at| at.elapsed() < FLOOR_WITHIN);
     if is_recent(state.raised_at) && is_recent(state.lost_at) {
         state.raised_at = None;
-        compared.is_forgotten = true;
+        compared.is_unknown_lost = true;
     }
     let missing = &mut compared.missing;
-    let mut lacks = |audience: &Audience, after: u64, up_to: u64| {
+    let mut add_gap = |audience: &Audience, after: u64, up_to: u64| {
         missing.push(Missing {
             audience: audience.clone(),
             after,
@@ -232,10 +229,10 @@ async fn compare(
         });
     };
     for ((audience, number), top) in known.iter().zip(tops) {
-        // Of an audience that is forgotten, nothing is known but that it has no higher number.
+        // The number of an evicted audience is unknown, but not higher than `forgotten`.
         let top = if top == 0 { forgotten } else { top };
         if top > *number {
-            lacks(audience, *number, top);
+            add_gap(audience, *number, top);
         } else {
             state.watched.complete(audience, *number, present);
         }
@@ -245,28 +242,28 @@ async fn compare(
             continue;
         }
         if state.watched.all_channels().is_some() {
-            // What is fetched may be dropped with the connection. Then it is missing by its name.
+            // Fetched events may be dropped with the connection. Then a later comparison finds them by the channel's name.
             let since = all_channels.unwrap_or(u64::MAX);
             state.watched.watch(present.epoch, audience.clone(), since);
         }
-        // It may be watched by its name since a moment ago.
+        // The channel may have been watched by name meanwhile.
         let since = state.watched.number(audience).or(all_channels);
         if let Some(since) = since.filter(|since| top > since) {
-            lacks(audience, since, *top);
+            add_gap(audience, since, *top);
         }
     }
     Ok(compared)
 }
 
-/// Fetches what is missing of each audience.
-async fn take(gaps: &Gaps, compared: Compared, all_channels: Option<u64>) {
+/// Fetches the missing events of each audience.
+async fn fetch_missing(gaps: &Gaps, compared: Compared, all_channels: Option<u64>) {
     gaps.found.fetch_add(compared.missing.len() as u64, Relaxed);
     let mut answers = true;
     for missing in compared.missing {
         answers = fetch(gaps, missing, answers).await;
     }
     let mut state = gaps.state();
-    if compared.is_forgotten {
+    if compared.is_unknown_lost {
         gaps.report_all(&mut state, compared.present, Unrecovered::Expired);
     }
     if let Some(since) = all_channels {

@@ -1,14 +1,15 @@
-//! Events that the transport lost on the way to this node: found, and fetched from the journal once for all its connections.
+//! Finds events that the transport lost on the way to this node, and fetches them from the journal once for all connections.
 //!
-//! Each event that is kept names the number before it of its audience. If this node has not received that, what is missing is fetched
-//! before anything with a higher number is delivered: a client that has an event's cursor has everything before it. What was lost
-//! right before silence is found by comparing last numbers with the journal: every few seconds for some of the audiences, and for
-//! all of them after the receiving connection was opened again. If this node receives all channels, it asks for those that it has never
-//! received, too. What cannot be fetched is reported to the node ([`Inbound::on_gap`](fanfare_core::Inbound::on_gap)).
+//! Each kept event names the previous number of its audience. If this node has not received that number, it fetches the missing events
+//! before it delivers a higher number: a client that has an event's cursor has all earlier events.
 //!
-//! An event of this node's own whose echo stays out is fetched as well: connections with cursors receive it in its place among the others.
+//! A lost event that no later event follows is found by a comparison of last numbers with the journal. The node compares some audiences
+//! every few seconds, and all audiences after a reconnect. A node that receives all channels also requests channels that it has never
+//! received. Events that cannot be fetched are reported to the node ([`Inbound::on_gap`](fanfare_core::Inbound::on_gap)).
 //!
-//! An event that no journal has kept passes through here by one comparison.
+//! An event that this node published, and whose echo is missing, is fetched as well: connections with cursors receive it in its place.
+//!
+//! An event that is not kept passes this module with one comparison.
 
 mod compare;
 mod fill;
@@ -39,69 +40,69 @@ use self::compare::Comparison;
 pub(crate) use self::run::run;
 use self::{
     uncertain::Uncertain,
-    watched::{Verdict, Waiting, Watched},
+    watched::{Verdict, Watched, place},
 };
 use crate::{
     arrivals::{Arrivals, ArrivedEvent},
     deliveries::Item,
 };
 
-/// The default of how many audiences a node watches for gaps.
+/// The default limit of audiences that a node watches for gaps.
 pub const MAX_WATCHED: usize = 100_000;
-/// The default of how many events are fetched for one gap.
+/// The default limit of events that are fetched for one gap.
 pub const MAX_FETCHED: usize = 1000;
-/// Losses that are reported one by one in one round of the task that looks for them. What is lost beyond that is reported once, for all
-/// audiences: each report is one message for every connection that it concerns.
+/// The limit of losses that one round of the task reports separately. Further losses are one report for all audiences, because each
+/// report is a message to every connection that it concerns.
 const MAX_REPORTS: usize = 100;
 
 /// See the module's documentation.
 pub(crate) struct Gaps {
     arrivals: Arc<Arrivals>,
     state: Mutex<GapState>,
-    /// Events wait, or audiences are new.
+    /// Notified when events wait or audiences are new.
     work: Notify,
-    /// Anything was watched since the start.
+    /// Whether an audience was ever watched.
     is_used: AtomicBool,
     found: AtomicU64,
     filled: AtomicU64,
     lost: AtomicU64,
-    /// How many audiences the journal knew when it was asked last.
+    /// The number of audiences in the journal at the last comparison.
     journals: AtomicU64,
     max_fetched: usize,
 }
 
 struct GapState {
-    watched: Watched<ArrivedEvent>,
-    /// Audiences whose last numbers are not known yet.
+    watched: Watched,
+    /// The audiences whose last numbers are still unknown.
     new: Vec<Audience>,
-    /// All channels are received, and it is not known from which number on.
+    /// Whether all channels are received, from a number that is still unknown.
     is_all_new: bool,
     uncertain: Uncertain,
-    /// What may be lost is not reported, because no number of the journal is known yet: the first event tells one.
-    owes_report: bool,
+    /// Whether a loss is to be reported as soon as an event shows a number of the journal.
+    is_report_pending: bool,
     comparison: Comparison,
-    /// Where the next comparison begins, and how many there have been.
+    /// The index at which the next comparison begins.
     next: usize,
     comparisons: u32,
-    /// Losses that were reported one by one in this round.
+    /// The losses that were reported separately in this round.
     reports: usize,
-    /// That anything may be lost up to this number is reported to all.
+    /// Losses up to this number are reported for all audiences.
     reported: u64,
-    /// The first floor of the journal that cursors were compared with; then the last one that was seen.
+    /// The first floor of the journal that cursors were compared with; after a comparison, the last floor.
     floor: Option<u64>,
-    /// When it was seen that the floor is higher, unless that is reported.
+    /// The time at which the floor was found raised, until that is reported.
     raised_at: Option<Instant>,
-    /// Since when this node may have missed what raises the floor: the receiving connection was lost, or the recorder has changed. Either
-    /// may be noticed before or after the raised floor is seen.
+    /// The last time at which this node may have missed the events that raise the floor: the receiving connection was lost, or the
+    /// recorder changed. The node may notice that before or after the raised floor.
     lost_at: Option<Instant>,
 }
 
-/// A gap before an event that waits.
+/// A gap in the numbers of an audience.
 struct Missing {
     audience: Audience,
-    /// The last number that was received.
+    /// The last number before the gap.
     after: u64,
-    /// The number before the event.
+    /// The last number in the gap.
     up_to: u64,
     epoch: Epoch,
 }
@@ -115,7 +116,7 @@ impl Gaps {
                 new: Vec::new(),
                 is_all_new: false,
                 uncertain: Uncertain::default(),
-                owes_report: false,
+                is_report_pending: false,
                 comparison: Comparison::Done,
                 next: 0,
                 comparisons: 0,
@@ -139,7 +140,7 @@ impl Gaps {
         locked(&self.state)
     }
 
-    /// What is known of the journal, and what became of gaps; the rest is the recorder's.
+    /// Returns the figures of gaps, and the recorder's.
     pub(crate) fn figures(&self) -> JournalFigures {
         JournalFigures {
             journals: self.journals.load(Relaxed),
@@ -157,7 +158,7 @@ impl Gaps {
         !state.new.is_empty() || state.is_all_new
     }
 
-    /// This node holds `interest` from now on.
+    /// Starts to watch the audiences of `interest`, if they have history.
     pub(crate) fn watch(&self, interest: &Interest) {
         let inbound = &self.arrivals.node.inbound;
         match audience(interest) {
@@ -169,9 +170,9 @@ impl Gaps {
         self.work.notify_one();
     }
 
-    /// A connection of this node was given all that `scope` has up to `present`: what is behind that must arrive. Its cursor was compared
-    /// with `floor`.
-    pub(crate) fn shown(&self, scope: &ReplayScope, present: Cursor, floor: u64) {
+    /// Notes that a connection received a replay of `scope` up to `present`, so later events must arrive. The connection's cursor was
+    /// compared with `floor`.
+    pub(crate) fn replayed(&self, scope: &ReplayScope, present: Cursor, floor: u64) {
         let (received, has_all) = self.received(scope);
         let mut state = self.state();
         if state
@@ -182,22 +183,22 @@ impl Gaps {
             state.floor.get_or_insert(floor);
         }
         for audience in received {
-            state.watched.shown(present, audience);
+            state.watched.replayed(present, audience);
         }
         if has_all {
-            state.watched.shown_all_channels(present);
+            state.watched.watch_all_channels(present);
         }
     }
 
-    /// A connection of this node was told that the journal does not answer, and relies on what arrives from now on.
-    pub(crate) fn not_shown(&self, scope: &ReplayScope) {
+    /// Notes that a replay of `scope` failed, so a connection relies on the events from now on.
+    pub(crate) fn replay_failed(&self, scope: &ReplayScope) {
         let (received, has_all) = self.received(scope);
         let mut state = self.state();
         let number = state.watched.cursor().map_or(0, |cursor| cursor.number);
-        state.rely(received, has_all, number);
+        state.add_uncertain(received, has_all, number);
     }
 
-    /// The audiences of `scope` that have history and that this node receives, and whether its patterns are among them.
+    /// Returns the audiences of `scope` that have history and that this node receives, and whether it receives the patterns.
     fn received(&self, scope: &ReplayScope) -> (Vec<Audience>, bool) {
         let (inbound, receipts) = (&self.arrivals.node.inbound, &self.arrivals.receipts);
         let is_received =
@@ -210,7 +211,7 @@ impl Gaps {
         (received, has_all)
     }
 
-    /// This node does not hold `interest` any more.
+    /// Stops to watch the audiences that no other interest covers.
     pub(crate) fn unwatch(&self, interest: &Interest) {
         if !self.is_used.load(Relaxed) {
             return;
@@ -232,35 +233,35 @@ impl Gaps {
         }
     }
 
-    /// The receiving connection was lost. What the next one brings waits until the gaps between them are known. What waits already is
-    /// fetched again with the rest: it must not take the room without which there is no next connection.
+    /// Handles the loss of the receiving connection. Events on the next connection wait until the gaps between both are known. Kept
+    /// events that already wait are dropped and fetched again: without their room, no next connection is opened.
     pub(crate) fn lost(&self) {
         let keeps_history = self.arrivals.node.inbound.keeps_history();
         let mut state = self.state();
-        // Before the first connection, there is no floor that could be raised meanwhile.
+        // Without a known floor, a raised floor cannot be noticed.
         state.lost_at = state.floor.map(|_| Instant::now());
         for waiting in state.watched.take_held() {
-            let deliveries = &self.arrivals.node.deliveries;
-            deliveries.unreserve(slice::from_ref(&waiting.event.event));
-            if waiting.position.is_none() {
-                self.arrivals.take(waiting.event);
-            } else if let Some(envelope) = &waiting.event.envelope {
+            self.unreserve(&waiting);
+            if place(&waiting).is_none() {
+                self.arrivals.take(waiting);
+            } else if let Some(envelope) = &waiting.envelope {
                 self.arrivals.decline(envelope);
             }
         }
-        // Connections may resume before the next one is there.
+        // Clients may resume before the next connection is open.
         if keeps_history || !state.watched.is_empty() {
             state.watched.hold();
             state.comparison = Comparison::NotYet;
         }
     }
 
-    /// This node may not have received what raises the journal's floor. The next comparison reports it, even if the higher floor was seen before.
-    pub(crate) fn doubt(&self) {
+    /// Notes that this node may have missed events that raise the journal's floor. The next comparison reports the loss, even if the raised
+    /// floor was found before.
+    pub(crate) fn suspect_loss(&self) {
         self.state().lost_at = Some(Instant::now());
     }
 
-    /// All subscriptions of the receiving connection are in force.
+    /// Requests the comparison of all audiences, because the subscriptions of the receiving connection are in force.
     pub(crate) fn in_force(&self) {
         let mut state = self.state();
         if state.comparison == Comparison::NotYet {
@@ -269,7 +270,7 @@ impl Gaps {
         }
     }
 
-    /// Passes an event on, unless it was received before, or something before it is missing.
+    /// Routes an event. Drops it if it was received before; lets it wait if events before it are missing.
     pub(crate) fn arrived(&self, arrived: ArrivedEvent) {
         let position = arrived.event.history.position();
         if position.is_none() && !(self.is_used.load(Relaxed) && self.holds(&arrived.event.audience)) {
@@ -278,101 +279,91 @@ impl Gaps {
         }
         self.is_used.store(true, Relaxed);
         let mut state = self.state();
-        let waiting = Waiting {
-            audience: arrived.event.audience.clone(),
-            position,
-            event: arrived,
-        };
-        if waiting.position.is_some() && self.arrivals.recorder.is_blocking() {
+        if position.is_some() && self.arrivals.recorder.is_blocking() {
             state.watched.hold();
         }
         if state.watched.is_holding() {
-            self.expect(&waiting);
-            state.watched.wait(waiting);
-        } else if let Some((waiting, _)) = self.judge(&mut state, waiting) {
+            self.reserve(&arrived);
+            state.watched.push_back(arrived);
+        } else if let Some((waiting, _)) = self.route(&mut state, arrived) {
             self.found.fetch_add(1, Relaxed);
-            self.expect(&waiting);
-            state.watched.wait(waiting);
+            self.reserve(&waiting);
+            state.watched.push_back(waiting);
             self.work.notify_one();
         }
     }
 
-    /// Whether events wait until a gap is filled.
+    /// Returns whether events wait until a gap is filled.
     pub(crate) fn is_holding(&self) -> bool {
         self.state().watched.is_holding()
     }
 
-    /// Whether an event without a place waits for those that have one.
+    /// Returns whether an event for `audience` that is not kept must wait for earlier kept events.
     fn holds(&self, audience: &Audience) -> bool {
         let state = self.state();
         state.watched.is_holding() && state.watched.is_watched(audience)
     }
 
-    /// Counts an event that waits in the backlog of deliveries.
-    fn expect(&self, waiting: &Waiting<ArrivedEvent>) {
+    /// Adds a waiting event to the backlog of deliveries.
+    fn reserve(&self, waiting: &ArrivedEvent) {
         let deliveries = &self.arrivals.node.deliveries;
-        deliveries.reserve(slice::from_ref(&waiting.event.event));
+        deliveries.reserve(slice::from_ref(&waiting.event));
     }
 
-    /// Passes `waiting` on, if nothing is missing before it; else returns it with the gap.
-    fn judge(
-        &self,
-        state: &mut GapState,
-        waiting: Waiting<ArrivedEvent>,
-    ) -> Option<(Waiting<ArrivedEvent>, Missing)> {
-        let wanted = waiting
-            .position
-            .filter(|_| self.arrivals.receipts.wants(&waiting.audience));
+    /// Undoes [`Self::reserve`].
+    fn unreserve(&self, waiting: &ArrivedEvent) {
+        let deliveries = &self.arrivals.node.deliveries;
+        deliveries.unreserve(slice::from_ref(&waiting.event));
+    }
+
+    /// Routes `arrived`, unless events before it are missing: then returns it with the gap.
+    fn route(&self, state: &mut GapState, arrived: ArrivedEvent) -> Option<(ArrivedEvent, Missing)> {
+        let audience = &arrived.event.audience;
+        let wanted = place(&arrived).filter(|_| self.arrivals.receipts.wants(audience));
         if let Some(position) = wanted {
-            // Nearly always nothing is uncertain.
-            let is_watched = state.uncertain.is_empty() || state.watched.is_watched(&waiting.audience);
+            // Usually no audience is uncertain.
+            let is_watched = state.uncertain.is_empty() || state.watched.is_watched(audience);
             let Position { epoch, number, prev } = position;
             let number = number.saturating_sub(1);
             let before = Cursor { epoch, number };
-            let mut verdict = state.watched.judge(&waiting.audience, position);
+            let mut verdict = state.watched.judge(audience, position);
             if verdict == Verdict::NewEpoch {
-                self.begin(state, before);
-                verdict = state.watched.judge(&waiting.audience, position);
+                self.note_epoch(state, before);
+                verdict = state.watched.judge(audience, position);
             }
-            if std::mem::take(&mut state.owes_report) {
+            if std::mem::take(&mut state.is_report_pending) {
                 self.give_up(state, before);
             }
             let uncertain = &mut state.uncertain;
-            if !uncertain.is_empty() && uncertain.is_lost_before(&waiting.audience, is_watched, prev) {
-                self.report(
-                    state,
-                    waiting.audience.clone(),
-                    prev,
-                    before,
-                    Unrecovered::Expired,
-                );
+            if !uncertain.is_empty() && uncertain.is_lost_before(audience, is_watched, prev) {
+                self.report(state, audience.clone(), prev, before, Unrecovered::Expired);
             }
             match verdict {
                 Verdict::Pass => {}
-                Verdict::Known | Verdict::NewEpoch => {
-                    if let Some(envelope) = &waiting.event.envelope {
+                Verdict::Duplicate | Verdict::NewEpoch => {
+                    if let Some(envelope) = &arrived.envelope {
                         self.arrivals.decline(envelope);
                     }
                     return None;
                 }
                 Verdict::Gap(after) => {
                     let missing = Missing {
-                        audience: waiting.audience.clone(),
+                        audience: audience.clone(),
                         after,
-                        up_to: position.prev,
-                        epoch: position.epoch,
+                        up_to: prev,
+                        epoch,
                     };
-                    return Some((waiting, missing));
+                    return Some((arrived, missing));
                 }
             }
         }
-        self.arrivals.take(waiting.event);
+        self.arrivals.take(arrived);
         None
     }
 
-    /// The journal is at `present`. Returns whether it is another one, which is reported.
-    fn begin(&self, state: &mut GapState, present: Cursor) -> bool {
-        let is_new = state.watched.begin(present);
+    /// Notes the journal's cursor. If the epoch is new, reports that, and returns `true`.
+    fn note_epoch(&self, state: &mut GapState, present: Cursor) -> bool {
+        let is_new = state.watched.note_epoch(present);
         if is_new {
             (state.floor, state.raised_at, state.uncertain) = (None, None, Uncertain::default());
             self.report_all(state, present, Unrecovered::Epoch);
@@ -380,21 +371,21 @@ impl Gaps {
         is_new
     }
 
-    /// The journal does not answer, so anything may be lost up to `present`. From there on clients rely on what is not watched yet, too.
+    /// Reports all events up to `present` as lost, because the journal does not answer. From there on, new audiences are uncertain.
     fn give_up(&self, state: &mut GapState, present: Cursor) {
         self.report_all(state, present, Unrecovered::Expired);
         let (new, is_all_new) = (state.new.clone(), state.is_all_new);
-        state.rely(new, is_all_new, present.number);
+        state.add_uncertain(new, is_all_new, present.number);
     }
 
-    /// Reports that anything may be lost that was published until now.
+    /// Reports that any event published until now may be lost.
     fn report_all(&self, state: &mut GapState, present: Cursor, reason: Unrecovered) {
         state.reports = 0;
         state.reported = state.watched.highest().max(present.number);
-        self.push(None, present, reason);
+        self.push_report(None, present, reason);
     }
 
-    /// Reports that something of `audience` up to `number` may be lost, unless that is reported already.
+    /// Reports that events of `audience` up to `number` may be lost, unless that is already reported.
     fn report(
         &self,
         state: &mut GapState,
@@ -411,12 +402,12 @@ impl Gaps {
         if state.reports > MAX_REPORTS {
             self.report_all(state, present, reason);
         } else {
-            self.push(Some(audience), present, reason);
+            self.push_report(Some(audience), present, reason);
         }
     }
 
-    /// Puts a report behind all that was delivered before.
-    fn push(&self, audience: Option<Audience>, present: Cursor, reason: Unrecovered) {
+    /// Appends a report to the delivery queue.
+    fn push_report(&self, audience: Option<Audience>, present: Cursor, reason: Unrecovered) {
         self.arrivals.node.deliveries.push(Item::Gap(Gap {
             audience,
             present,
@@ -426,10 +417,10 @@ impl Gaps {
 }
 
 impl GapState {
-    /// Clients rely on these audiences, and on all channels if `has_all`, behind `number`. Those that are watched need no more.
-    fn rely(&mut self, audiences: Vec<Audience>, has_all: bool, number: u64) {
+    /// Marks audiences as uncertain from `number` on, and all channels if `has_all`. Watched audiences are not uncertain.
+    fn add_uncertain(&mut self, audiences: Vec<Audience>, has_all: bool, number: u64) {
         for audience in audiences {
-            if self.watched.has_room() && !self.watched.is_watched(&audience) {
+            if !self.watched.is_full() && !self.watched.is_watched(&audience) {
                 self.uncertain.add(audience, number);
             }
         }
@@ -439,7 +430,7 @@ impl GapState {
     }
 }
 
-/// The audience of an interest; `None` for all channels.
+/// Returns the audience of an interest; `None` for all channels.
 fn audience(interest: &Interest) -> Option<Audience> {
     match interest {
         Interest::User(user) => Some(Audience::User(user.clone())),

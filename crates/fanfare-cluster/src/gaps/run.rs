@@ -1,4 +1,4 @@
-//! The task that fills gaps, and looks for those that no event shows.
+//! The task that fills gaps, and finds those that no later event shows.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,14 +9,14 @@ use tokio::sync::mpsc;
 use super::{
     Gaps, Missing,
     compare::{compare_all, compare_some, watch_new},
-    fill::{fetch, fill, lose},
+    fill::{fetch, fill, give_up_missing},
 };
 use crate::receipts::Overdue;
 
-/// Between two comparisons with the journal; each is earlier or later by up to half of it.
+/// The mean time between two comparisons with the journal; each interval differs by up to half of it.
 const COMPARE: Duration = Duration::from_secs(4);
 
-/// Fills gaps, and looks for those that no event shows. `overdue` are this node's events whose echoes stay out.
+/// Fills gaps, and finds those that no later event shows. `overdue` has this node's events whose echoes are missing.
 pub(crate) async fn run(gaps: Arc<Gaps>, mut overdue: mpsc::UnboundedReceiver<Overdue>) {
     if gaps
         .arrivals
@@ -43,20 +43,20 @@ pub(crate) async fn run(gaps: Arc<Gaps>, mut overdue: mpsc::UnboundedReceiver<Ov
         };
         compare_all(&gaps).await;
         fill(&gaps).await;
-        if !gaps.state().comparison.is_awaited() {
+        if !gaps.state().comparison.is_pending() {
             for late in late.drain(..) {
                 fetch_overdue(&gaps, late).await;
             }
         }
-        let _ = watch_new(&gaps).await; // what stays new is asked for again
+        let _ = watch_new(&gaps).await; // audiences that stay new are requested again
         if is_time {
             compare_some(&gaps).await;
         }
     }
 }
 
-/// Fetches this node's own event with what is missing before it. If its audience is watched neither by name nor as one of all channels,
-/// no connection relies on its place.
+/// Fetches an event of this node, and the missing events before it. If its audience is watched neither by name nor as one of all
+/// channels, no connection depends on its place.
 async fn fetch_overdue(gaps: &Gaps, overdue: Overdue) {
     let Overdue { audience, position } = overdue;
     let after = {
@@ -66,8 +66,8 @@ async fn fetch_overdue(gaps: &Gaps, overdue: Overdue) {
         if after.is_some() {
             state.watched.hold();
         } else if !state.watched.is_watched(&audience) && state.watched.number_of_all(&audience).is_some() {
-            // There is no room to watch its channel, and connections with patterns do not receive it in its place.
-            lose(
+            // Its channel exceeds the limit of watched audiences, so connections with patterns do not receive it in its place.
+            give_up_missing(
                 gaps,
                 &mut state,
                 audience.clone(),

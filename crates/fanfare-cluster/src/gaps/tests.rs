@@ -15,7 +15,7 @@ use crate::{
     transport::{Subject, recorder::BEGINS_ANEW},
 };
 
-/// Longer than a node takes to compare its numbers with the journal's.
+/// A time in which a node compares its numbers with the journal's.
 const COMPARED: Duration = Duration::from_secs(7);
 
 fn keeping() -> Hub {
@@ -37,7 +37,7 @@ fn kept(name: &str, data: u32) -> Event {
     }
 }
 
-/// A node that receives `interest`, and one that publishes.
+/// Returns a node that receives `interest`, and one that publishes.
 async fn receiver(hub: &Hub, interest: Interest) -> (TestNode, TestNode) {
     let (node, other) = (hub.node("a").await, hub.node("b").await);
     node.inbound.keeps.store(true, Relaxed);
@@ -59,7 +59,7 @@ async fn replay(node: &TestNode, name: &str, from: ReplayFrom) -> Replay {
     node.broker.replay(query(name, from)).await
 }
 
-/// The audiences of all that was reported.
+/// Returns the audiences of the reported losses.
 fn reported(node: &TestNode) -> Vec<Option<Audience>> {
     let gaps = node.inbound.gaps().into_iter();
     gaps.map(|gap| {
@@ -69,14 +69,15 @@ fn reported(node: &TestNode) -> Vec<Option<Audience>> {
     .collect()
 }
 
-/// A node that missed the second event of its channel in an outage, after which the journal refuses so many questions.
+/// Returns a node that missed the second event of its channel in an outage, and another node. Afterwards the journal refuses `refusals`
+/// requests.
 async fn behind(hub: &Hub, refusals: u32) -> (TestNode, TestNode) {
     let (node, other) = receiver(hub, channel("chat.a")).await;
-    other.say(kept("chat.a", 1)).await;
+    other.publish_without_receipt(kept("chat.a", 1)).await;
     all_arrive(&node, &[1]).await;
     hub.set_cut("a", true);
-    other.say(kept("chat.a", 2)).await;
-    hub.refuse_questions(refusals);
+    other.publish_without_receipt(kept("chat.a", 2)).await;
+    hub.refuse_requests(refusals);
     hub.set_cut("a", false);
     (node, other)
 }
@@ -91,20 +92,20 @@ async fn all_arrive(node: &TestNode, expected: &[u32]) {
 }
 
 #[tokio::test]
-async fn channels_that_only_a_pattern_shows_are_fetched_after_an_outage() {
+async fn channels_of_a_pattern_are_fetched_after_an_outage() {
     let hub = keeping();
     let (node, other) = receiver(&hub, Interest::AllChannels).await;
-    other.say(kept("chat.a", 0)).await;
+    other.publish_without_receipt(kept("chat.a", 0)).await;
     all_arrive(&node, &[0]).await;
     hub.set_cut("a", true);
     for data in 1..4 {
         other
-            .say(kept(["chat.a", "chat.b", "chat.c"][data as usize - 1], data))
+            .publish_without_receipt(kept(["chat.a", "chat.b", "chat.c"][data as usize - 1], data))
             .await;
     }
     hub.set_cut("a", false);
     all_arrive(&node, &[0, 1, 2, 3]).await;
-    other.say(kept("chat.c", 4)).await;
+    other.publish_without_receipt(kept("chat.c", 4)).await;
     all_arrive(&node, &[0, 1, 2, 3, 4]).await;
     assert_eq!(node.inbound.numbers(), [1, 2, 3, 4, 5]);
     assert_eq!(node.inbound.gaps(), []);
@@ -123,7 +124,7 @@ async fn an_outage_right_after_a_replay_loses_nothing() {
             .is_some()
     );
     hub.set_deaf("a", true);
-    other.say(kept("chat.a", 1)).await;
+    other.publish_without_receipt(kept("chat.a", 1)).await;
     hub.set_cut("a", true);
     hub.set_deaf("a", false);
     hub.set_cut("a", false);
@@ -131,7 +132,7 @@ async fn an_outage_right_after_a_replay_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_journal_that_fails_for_a_moment_is_asked_again() {
+async fn a_request_that_the_journal_refuses_is_retried() {
     let hub = keeping();
     let (node, _other) = behind(&hub, 1).await;
     all_arrive(&node, &[1, 2]).await;
@@ -139,42 +140,41 @@ async fn a_journal_that_fails_for_a_moment_is_asked_again() {
 }
 
 #[tokio::test]
-async fn a_journal_that_does_not_answer_is_reported_and_asked_later() {
+async fn a_loss_is_reported_if_the_journal_does_not_answer() {
     let hub = keeping();
     let (node, other) = behind(&hub, 3).await;
     eventually("it is reported", async || reported(&node) == [None]).await;
-    other.say(kept("chat.a", 3)).await;
+    other.publish_without_receipt(kept("chat.a", 3)).await;
     all_arrive(&node, &[1, 2, 3]).await;
 }
 
-/// A new audience is watched as soon as the journal answers.
 #[tokio::test]
 async fn an_audience_stays_new_until_the_journal_answers() {
     let hub = keeping();
     let (node, other) = (hub.node("a").await, hub.node("b").await);
     node.inbound.keeps.store(true, Relaxed);
-    hub.refuse_questions(2);
+    hub.refuse_requests(2);
     node.hold_interest(channel("chat.a")).await;
     eventually("it is watched", async || !node.broker.journal_is_new()).await;
     assert_eq!(node.broker.journal_figures().watched, 1);
     hub.set_deaf("a", true);
-    other.say(kept("chat.a", 1)).await;
+    other.publish_without_receipt(kept("chat.a", 1)).await;
     hub.set_deaf("a", false);
-    other.say(kept("chat.a", 2)).await;
+    other.publish_without_receipt(kept("chat.a", 2)).await;
     all_arrive(&node, &[1, 2]).await;
 }
 
 #[tokio::test]
-async fn an_own_event_waits_for_those_that_were_lost_before_it() {
+async fn an_event_of_this_node_waits_for_earlier_lost_events() {
     let hub = keeping();
     let (node, other) = receiver(&hub, channel("chat.a")).await;
-    other.say(kept("chat.a", 1)).await;
+    other.publish_without_receipt(kept("chat.a", 1)).await;
     all_arrive(&node, &[1]).await;
     for (round, first) in [2, 5, 8].into_iter().enumerate() {
         hub.set_deaf("a", true);
-        other.say(kept("chat.a", first)).await;
-        // Its echo is lost, too: the connection is opened again, or nothing is noticed.
-        let own = node.say(kept("chat.a", first + 1));
+        other.publish_without_receipt(kept("chat.a", first)).await;
+        // Its echo is lost as well. Then the node reconnects, or does not notice it.
+        let own = node.publish_without_receipt(kept("chat.a", first + 1));
         let cut = async {
             tokio::time::sleep(Duration::from_millis(20 * round as u64)).await;
             if round < 2 {
@@ -183,7 +183,7 @@ async fn an_own_event_waits_for_those_that_were_lost_before_it() {
             hub.set_deaf("a", false);
         };
         tokio::join!(own, cut);
-        node.say(kept("chat.a", first + 2)).await;
+        node.publish_without_receipt(kept("chat.a", first + 2)).await;
         let expected: Vec<u32> = (1..=first + 2).collect();
         all_arrive(&node, &expected).await;
     }
@@ -191,7 +191,7 @@ async fn an_own_event_waits_for_those_that_were_lost_before_it() {
     assert_eq!(numbers, (1..=10).collect::<Vec<u64>>());
 }
 
-/// What a backend keeps by itself does not wait for the store of ids behind what is not kept.
+/// An event that a backend keeps does not wait for the store of ids, even if an earlier event does.
 #[tokio::test]
 async fn a_kept_event_of_another_program_keeps_its_place() {
     let hub = keeping();
@@ -200,61 +200,61 @@ async fn a_kept_event_of_another_program_keeps_its_place() {
     let text = format!(r#"{{"id":"{id}","to":{{"channel":"chat.a"}},"data":0}}"#);
     hub.publish(Subject::Events, text.as_bytes());
     hub.publish_kept(&named("chat.a"), br#"{"type":"t","payload":1}"#, KEEP);
-    other.say(kept("chat.a", 2)).await;
+    other.publish_without_receipt(kept("chat.a", 2)).await;
     eventually("all have arrived", async || node.inbound.seen().len() == 3).await;
     assert_eq!(node.inbound.numbers(), [1, 2]);
 }
 
-/// What a client relies on from now on, because the journal does not answer, is reported if it may be lost, and only then.
+/// An audience whose last number is unknown, because the journal does not answer, is reported only if an event may be lost.
 #[tokio::test]
-async fn what_may_be_lost_while_the_journal_does_not_answer_is_reported() {
+async fn possible_losses_are_reported_when_the_journal_answers_again() {
     let hub = keeping();
     let (node, other) = receiver(&hub, channel("chat.x")).await;
-    other.say(kept("chat.x", 1)).await;
+    other.publish_without_receipt(kept("chat.x", 1)).await;
     all_arrive(&node, &[1]).await;
-    hub.refuse_questions(u32::MAX);
+    hub.refuse_requests(u32::MAX);
     for name in ["lost", "later", "silent", "whole"] {
-        rely_on(&node, name).await;
+        subscribe_without_journal(&node, name).await;
     }
     hub.set_deaf("a", true);
     for (name, data) in [("lost", 2), ("later", 3)] {
-        other.say(kept(name, data)).await;
+        other.publish_without_receipt(kept(name, data)).await;
     }
     hub.set_deaf("a", false);
     for (name, data) in [("later", 4), ("whole", 5)] {
-        other.say(kept(name, data)).await;
+        other.publish_without_receipt(kept(name, data)).await;
     }
     all_arrive(&node, &[1, 4, 5]).await;
-    hub.refuse_questions(0);
+    hub.refuse_requests(0);
     eventually("all are watched", async || !node.broker.journal_is_new()).await;
     let expected = ["later", "lost"].map(|name| Some(named(name)));
     eventually("both are reported", async || reported(&node) == expected).await;
 }
 
-/// A client of `node` begins to rely on a channel while the journal does not answer.
-async fn rely_on(node: &TestNode, name: &str) {
+/// Subscribes a client of `node` to a channel while the journal does not answer.
+async fn subscribe_without_journal(node: &TestNode, name: &str) {
     node.hold_interest(channel(name)).await;
     assert!(replay(node, name, ReplayFrom::Present).await.present.is_none());
 }
 
-/// Many losses at once are one report for all: each is a message for every connection.
+/// Many losses at once are one report for all audiences, because each report is a message to every connection.
 #[tokio::test]
 async fn many_losses_are_reported_together() {
     for (count, expected) in [(MAX_REPORTS, MAX_REPORTS), (2 * MAX_REPORTS, MAX_REPORTS + 1)] {
         let hub = keeping();
         let (node, other) = (hub.node("a").await, hub.node("b").await);
         node.inbound.keeps.store(true, Relaxed);
-        hub.refuse_questions(u32::MAX);
+        hub.refuse_requests(u32::MAX);
         let names: Vec<String> = (0..count).map(|number| format!("chat.{number}")).collect();
         for name in &names {
-            rely_on(&node, name).await;
+            subscribe_without_journal(&node, name).await;
         }
         hub.set_deaf("a", true);
         for name in &names {
-            other.say(kept(name, 1)).await;
+            other.publish_without_receipt(kept(name, 1)).await;
         }
         hub.set_deaf("a", false);
-        hub.refuse_questions(0);
+        hub.refuse_requests(0);
         eventually("all are watched", async || !node.broker.journal_is_new()).await;
         eventually("all is reported", async || reported(&node).len() >= expected).await;
         let reported = reported(&node);
@@ -264,64 +264,63 @@ async fn many_losses_are_reported_together() {
     }
 }
 
-/// What waits when everything is reported is not reported again, channel by channel.
+/// Waiting events that a report for all audiences covers are not reported again for each channel.
 #[tokio::test]
-async fn what_was_reported_for_all_is_not_reported_again() {
+async fn a_loss_that_was_reported_for_all_audiences_is_not_reported_again() {
     let hub = keeping();
     let (node, other) = behind(&hub, u32::MAX).await;
     eventually("it is connected again", async || hub.listens("a")).await;
-    other.say(kept("chat.a", 3)).await;
+    other.publish_without_receipt(kept("chat.a", 3)).await;
     all_arrive(&node, &[1, 3]).await;
     assert_eq!(reported(&node), [None]);
     assert_eq!(node.broker.journal_figures().gaps_lost, 1);
 }
 
-/// The journal is asked again for the last numbers of what is new, too.
 #[tokio::test]
-async fn what_is_new_after_an_outage_is_asked_for_again() {
+async fn the_last_numbers_of_new_audiences_are_requested_again_after_an_outage() {
     let hub = keeping();
     let (node, other) = receiver(&hub, channel("chat.x")).await;
-    other.say(kept("chat.x", 1)).await;
+    other.publish_without_receipt(kept("chat.x", 1)).await;
     all_arrive(&node, &[1]).await;
-    // The journal is known, and nothing is watched that it is asked for first.
+    // The journal's epoch is known, and no audience is watched that the node compares first.
     node.broker.unsubscribe(channel("chat.x"));
-    hub.refuse_questions(u32::MAX);
-    rely_on(&node, "chat.a").await;
+    hub.refuse_requests(u32::MAX);
+    subscribe_without_journal(&node, "chat.a").await;
     hub.set_cut("a", true);
-    hub.refuse_questions(1);
+    hub.refuse_requests(1);
     hub.set_cut("a", false);
     eventually("it is watched", async || !node.broker.journal_is_new()).await;
     assert_eq!(reported(&node), []);
 }
 
-/// What was fetched and not passed on when the connection is lost is missing by its name: the journal has nothing newer to show it by.
+/// A fetched event that was dropped with the connection is found by its channel's name: the journal has no newer event.
 #[tokio::test]
-async fn what_is_fetched_and_dropped_with_its_connection_is_fetched_again() {
+async fn a_fetched_event_that_is_dropped_with_its_connection_is_fetched_again() {
     let hub = keeping();
     let (node, other) = receiver(&hub, Interest::AllChannels).await;
-    other.say(kept("chat.a", 0)).await;
+    other.publish_without_receipt(kept("chat.a", 0)).await;
     all_arrive(&node, &[0]).await;
     hub.set_cut("a", true);
-    other.say(kept("chat.b", 1)).await;
-    other.say(kept("chat.c", 2)).await;
+    other.publish_without_receipt(kept("chat.b", 1)).await;
+    other.publish_without_receipt(kept("chat.c", 2)).await;
     hub.set_answers(1);
     hub.set_cut("a", false);
     let filled = || node.broker.journal_figures().gaps_filled;
     eventually("one is fetched", async || filled() == 1).await;
     hub.set_cut("a", true);
-    tokio::time::sleep(Duration::from_millis(50)).await; // what was fetched is dropped
+    tokio::time::sleep(Duration::from_millis(50)).await; // the fetched event is dropped
     hub.set_answers(usize::MAX);
     hub.set_cut("a", false);
     all_arrive(&node, &[0, 1, 2]).await;
     assert_eq!(node.inbound.numbers(), [1, 2, 3]);
 }
 
-/// A raised floor may be seen before the tick that tells that a new recorder has raised it.
+/// A node may find a raised floor before it receives the tick of the new recorder that raised it.
 #[tokio::test(start_paused = true)]
-async fn a_raised_floor_that_is_seen_before_its_cause_is_reported() {
+async fn a_raised_floor_that_is_found_before_its_cause_is_reported() {
     let hub = Hub::with_plain_publications(MemoryJournal::new(1 << 20));
     let (node, other) = receiver(&hub, channel("chat.a")).await;
-    other.say(kept("chat.a", 1)).await;
+    other.publish_without_receipt(kept("chat.a", 1)).await;
     all_arrive(&node, &[1]).await;
     let present = replay(&node, "chat.a", ReplayFrom::Present)
         .await
@@ -331,25 +330,29 @@ async fn a_raised_floor_that_is_seen_before_its_cause_is_reported() {
     assert_eq!(resumed.unrecovered, None);
     hub.raise_floor(2);
     tokio::time::sleep(COMPARED).await;
-    assert_eq!(reported(&node), [], "this node has received what raises it");
-    begin_anew(&hub);
+    assert_eq!(
+        reported(&node),
+        [],
+        "this node has received the events that raise it"
+    );
+    begin_new_term(&hub);
     eventually("it is reported", async || reported(&node) == [None]).await;
     tokio::time::sleep(COMPARED).await;
     assert_eq!(reported(&node), [None], "once");
 }
 
-fn begin_anew(hub: &Hub) {
+fn begin_new_term(hub: &Hub) {
     let tick = format!(r#"{{"tick":[2,{BEGINS_ANEW}]}}"#);
     hub.publish(Subject::Nodes, tick.as_bytes());
 }
 
-/// The floor is known from the first cursor that was compared with it, though no last number is known yet.
+/// The floor is known from the first compared cursor, although no last number is known yet.
 #[tokio::test(start_paused = true)]
-async fn a_floor_that_is_raised_behind_a_resume_is_reported() {
+async fn a_floor_that_is_raised_after_a_resume_is_reported() {
     let hub = Hub::with_plain_publications(MemoryJournal::new(1 << 20));
     let node = hub.node("a").await;
     node.inbound.keeps.store(true, Relaxed);
-    hub.refuse_questions(1); // for the last number
+    hub.refuse_requests(1); // for the last number
     node.hold_interest(channel("chat.a")).await;
     let epoch = hub
         .journal()
@@ -361,14 +364,14 @@ async fn a_floor_that_is_raised_behind_a_resume_is_reported() {
     assert_eq!(replay(&node, "chat.a", start).await.unrecovered, None);
     assert!(node.broker.journal_is_new());
     hub.raise_floor(1);
-    begin_anew(&hub);
+    begin_new_term(&hub);
     eventually("it is reported", async || reported(&node) == [None]).await;
 }
 
-/// A message of another version that this one cannot read is a gap: it is reported where it stood, and no cursor from before is recovered.
-/// What another version adds to one that can be read is ignored, as are messages of kinds that this one does not know.
+/// A message of another version that this version cannot read is a gap: it is reported in its place, and no earlier cursor is recovered.
+/// Unknown fields of a message are ignored, and so are messages of unknown kinds.
 #[tokio::test(start_paused = true)]
-async fn what_another_version_has_kept_is_read_or_reported() {
+async fn a_kept_message_of_another_version_is_read_or_reported() {
     let hub = keeping();
     let (node, other) = receiver(&hub, channel("chat.a")).await;
     let added = br#"{"type":"t","payload":1,"more":{},"fanfare":{"id":"01a2293c-8a13-706b-9ad8-fed35af91284","node":"later",
@@ -381,7 +384,7 @@ async fn what_another_version_has_kept_is_read_or_reported() {
         .present
         .unwrap();
     hub.publish_kept(&named("chat.a"), unread, KEEP);
-    other.say(kept("chat.a", 2)).await;
+    other.publish_without_receipt(kept("chat.a", 2)).await;
     all_arrive(&node, &[1, 2]).await;
     assert_eq!(reported(&node), [Some(named("chat.a"))]);
     let between = Cursor { number: 2, ..before };
@@ -392,18 +395,18 @@ async fn what_another_version_has_kept_is_read_or_reported() {
             (expected, usize::from(expected.is_none()))
         );
     }
-    // What every version refuses is missed by nobody.
+    // No client misses a message that every version refuses.
     let deep = ["[".repeat(200), "]".repeat(200)].concat();
     for refused in [&b"{\"type\":\"t\",\"payload\":\"\xff\"}"[..], deep.as_bytes()] {
         hub.publish_kept(&named("chat.a"), refused, KEEP);
     }
-    other.say(kept("chat.a", 3)).await;
+    other.publish_without_receipt(kept("chat.a", 3)).await;
     all_arrive(&node, &[1, 2, 3]).await;
     assert_eq!(reported(&node).len(), 1);
     let between = Cursor { number: 3, ..before };
     let resumed = replay(&node, "chat.a", ReplayFrom::After(between)).await;
     assert_eq!((resumed.unrecovered, resumed.events.len()), (None, 1));
-    // The last one before silence is found once.
+    // The last message, which no other follows, is found once.
     hub.publish_kept(&named("chat.a"), unread, KEEP);
     tokio::time::sleep(COMPARED).await;
     assert_eq!(reported(&node).len(), 2);
@@ -418,7 +421,7 @@ async fn what_another_version_has_kept_is_read_or_reported() {
     for later in [r#"{"tick":[9,1,"later"]}"#, r#"{"tock":9}"#] {
         hub.publish(Subject::Nodes, later.as_bytes());
     }
-    other.say(kept("chat.a", 4)).await;
+    other.publish_without_receipt(kept("chat.a", 4)).await;
     all_arrive(&node, &[1, 2, 3, 4]).await;
     assert_eq!(ignored(), before + 2);
 }

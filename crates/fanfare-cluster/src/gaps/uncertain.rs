@@ -1,10 +1,10 @@
-//! Audiences that clients rely on though it is not known what this node has received of them: the journal did not answer when it began to
-//! receive them. Nothing here does I/O.
+//! The audiences of which this node may have missed events, because the journal did not answer when the node began to receive them.
+//! This module does no I/O.
 
 use ahash::AHashMap;
 use fanfare_core::Audience;
 
-/// From which numbers on clients rely on audiences. A number is one that the journal had reached before.
+/// The uncertain audiences. The number of each is one that the journal had reached before: only higher numbers may be lost.
 #[derive(Default)]
 pub(super) struct Uncertain {
     named: AHashMap<Audience, u64>,
@@ -28,13 +28,13 @@ impl Uncertain {
         self.named.remove(audience);
     }
 
-    /// Forgets the audiences that are not `wanted`, and that all channels are relied on.
+    /// Removes the audiences that are not `wanted`, and all channels.
     pub(super) fn retain(&mut self, wanted: impl Fn(&Audience) -> bool) {
         self.named.retain(|audience, _| wanted(audience));
         self.all_channels = None;
     }
 
-    /// An event arrives, with `prev` before it. From here on what is received is known. Returns whether something may be lost before it.
+    /// Makes an audience certain, because an event of it arrives with the previous number `prev`. Returns whether earlier events may be lost.
     pub(super) fn is_lost_before(&mut self, audience: &Audience, is_watched: bool, prev: u64) -> bool {
         let is_channel = matches!(audience, Audience::Channel(_));
         let as_one_of_all = self.all_channels.filter(|_| is_channel && !is_watched);
@@ -43,17 +43,17 @@ impl Uncertain {
         since.is_some_and(|since| prev > since)
     }
 
-    /// The last number of an audience is known, of which nothing has arrived. Returns whether something may be lost.
+    /// Makes an audience certain, because its last number is known and no event of it has arrived. Returns whether events may be lost.
     pub(super) fn is_lost(&mut self, audience: &Audience, top: u64) -> bool {
         self.named.remove(audience).is_some_and(|since| top > since)
     }
 
-    /// From which number on all channels are relied on.
+    /// Returns the number from which on all channels are uncertain.
     pub(super) fn all_channels(&self) -> Option<u64> {
         self.all_channels
     }
 
-    /// The channels with higher numbers than `since` are known.
+    /// Makes all channels certain, because those with higher numbers than `since` are known.
     pub(super) fn all_channels_known(&mut self, since: Option<u64>) {
         if self.all_channels == since {
             self.all_channels = None;
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_may_lie_behind_the_number_is_lost() {
+    fn only_events_after_the_number_may_be_lost() {
         let [a, b, c, d] = ["a", "b", "c", "d"].map(|name| Audience::Channel(Channel::new(name).unwrap()));
         let mut uncertain = Uncertain::default();
         for audience in [&a, &b, &c] {
@@ -80,7 +80,7 @@ mod tests {
         assert!(!uncertain.is_lost_before(&a, false, 7));
         assert!(
             !uncertain.is_lost_before(&a, false, 9),
-            "it is known from its first event on"
+            "the first event makes the audience certain"
         );
         assert!(uncertain.is_lost_before(&b, false, 8));
         assert!(!uncertain.is_lost(&b, 12));

@@ -1,16 +1,16 @@
-//! What goes wrong on the hub, when a test says so.
+//! The faults that a test injects.
 
 use super::Hub;
 
 impl Hub {
-    /// Cuts all connections, and allows no new ones until it is back.
+    /// Closes all connections, and refuses new ones while `away`.
     pub fn set_away(&self, away: bool) {
         let mut state = self.state();
         state.away = away;
         state.listeners.clear();
     }
 
-    /// Cuts the connections of this node, and allows it no new ones until it is back.
+    /// Closes the connections of a node, and refuses new ones while `cut`.
     pub fn set_cut(&self, node: &str, cut: bool) {
         let mut state = self.state();
         state.listeners.retain(|listener| listener.node != node);
@@ -21,7 +21,7 @@ impl Hub {
         }
     }
 
-    /// Whether the node of this name receives nothing of what is published, though it is connected.
+    /// Sets whether a connected node receives no messages.
     pub fn set_deaf(&self, node: &str, deaf: bool) {
         let mut state = self.state();
         if deaf {
@@ -31,7 +31,7 @@ impl Hub {
         }
     }
 
-    /// The node loses the connection by which it receives, and the hub does not notice.
+    /// Closes the receiving connection of a node without the hub's notice.
     #[cfg(test)]
     pub(crate) fn leave_half_open(&self, node: &str) {
         let mut state = self.state();
@@ -40,13 +40,13 @@ impl Hub {
         of_node.for_each(|listener| listener.messages = None);
     }
 
-    /// The node loses its publishing connection with its next message that begins so.
+    /// Closes the publishing connection of a node with its next message that has this beginning.
     #[cfg(test)]
     pub(crate) fn lose(&self, node: &str, beginning: &'static [u8]) {
         self.state().loses = Some((node.to_owned(), beginning));
     }
 
-    /// Whether this node is subscribed to anything.
+    /// Returns whether a node has a subscription.
     #[cfg(test)]
     pub(crate) fn listens(&self, node: &str) -> bool {
         let state = self.state();
@@ -54,24 +54,24 @@ impl Hub {
         listeners.any(|listener| listener.node == node && !listener.subjects.is_empty())
     }
 
-    /// Whether subscriptions to users wait.
+    /// Sets whether subscriptions to users wait.
     #[cfg(test)]
     pub(crate) fn set_stalled(&self, stalled: bool) {
         self.state().stalls = stalled;
     }
 
-    /// The journal refuses the next questions, so many of them.
-    pub fn refuse_questions(&self, count: u32) {
+    /// Lets the journal refuse the next `count` requests.
+    pub fn refuse_requests(&self, count: u32) {
         self.state().refusals = count;
     }
 
-    /// Answers only so many of the next questions for kept events. The others wait.
+    /// Lets the journal answer the next `count` requests for kept events. Later ones wait.
     #[cfg(test)]
     pub(crate) fn set_answers(&self, count: usize) {
         self.state().answers = count;
     }
 
-    /// Events are lost that no journal has kept: no cursor from before `floor` is recovered.
+    /// Raises the journal's floor, so that no earlier cursor is recovered.
     #[cfg(test)]
     pub(crate) fn raise_floor(&self, floor: u64) {
         self.state().floor = floor;

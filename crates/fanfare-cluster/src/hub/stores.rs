@@ -1,4 +1,4 @@
-//! What a node's way to the hub stores, and what it answers of that.
+//! The stores of the hub.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,9 +16,9 @@ use crate::transport::{
 impl JournalStore for Connection {
     fn read<'a>(&'a self, query: &'a ReplayQuery) -> BoxFuture<'a, Result<StoredReplay, Failed>> {
         Box::pin(async move {
-            self.check_here().await?;
+            self.check_reachable().await?;
             self.hub.round_trip().await;
-            self.hub.answers()?;
+            self.hub.journal_answers()?;
             let replay = self.hub.journal().read(query);
             let stored = |event: &Arc<Event>| {
                 let mut payload = event.data.bytes().clone();
@@ -46,8 +46,8 @@ impl JournalStore for Connection {
         behind: Option<u64>,
     ) -> BoxFuture<'a, Result<Tops, Failed>> {
         Box::pin(async move {
-            self.check_here().await?;
-            self.hub.answers()?;
+            self.check_reachable().await?;
+            self.hub.journal_answers()?;
             Ok(Tops {
                 floor: self.hub.state().floor,
                 ..self.hub.journal().tops(audiences, behind)

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{deliveries::Queue, requests::Numbers};
 
-/// Receipts with their surroundings.
+/// The receipts of a node, and its delivery queue.
 struct Node {
     publications: Receipts,
     numbers: Numbers,
@@ -43,7 +43,7 @@ impl Node {
         node
     }
 
-    /// Enters events with these data; answers the first number, and where the receipts come.
+    /// Opens publications of events with these data. Returns the first number, and the receiver of the receipts.
     fn enter(&self, data: std::ops::Range<u64>) -> (u64, oneshot::Receiver<Vec<Receipt>>) {
         let events: Vec<Event> = data.map(event).collect();
         let (done, receipts) = oneshot::channel();
@@ -52,7 +52,7 @@ impl Node {
         (first, receipts)
     }
 
-    /// The transport reports that these went to so many listeners. Returns whether to send a flush.
+    /// Reports the listeners of publications. Returns whether to send a flush.
     fn published(&self, listeners: &[(u64, Listeners)]) -> bool {
         let report = |&(number, listeners)| SendReport {
             number,
@@ -74,13 +74,13 @@ impl Node {
         self.publications.enter(first, job, false);
     }
 
-    /// Delivers all that is queued, each to one connection; answers the data.
+    /// Delivers all queued events, each to one connection. Returns their data.
     fn deliver(&mut self) -> Vec<String> {
         let mut seen = Vec::new();
         while let Some(item) = self.queue.next() {
-            if let Item::Event(event, answer) = item {
+            if let Item::Event(event, reply_to) = item {
                 seen.push(event.data.as_str().to_owned());
-                if let ReplyTo::Own(number) = answer {
+                if let ReplyTo::Own(number) = reply_to {
                     self.publications.delivered(&[(number, reach(1))]);
                 }
             }
@@ -107,14 +107,14 @@ fn receipt(queued: u64, nodes: u32, degraded: bool) -> Receipt {
 }
 
 #[test]
-fn complete_when_every_listener_has_answered() {
+fn a_receipt_is_complete_when_every_listener_has_replied() {
     let mut node = Node::receiving();
     let (number, mut receipts) = node.enter(0..1);
     assert!(node.deliver().is_empty(), "not before the echo");
     node.publications.echo(number, event(0));
     assert_eq!(node.deliver(), ["0"]);
     node.publications.reached(&[Reached::new(number, reach(5))]);
-    assert!(receipts.try_recv().is_err(), "Redis has not answered");
+    assert!(receipts.try_recv().is_err(), "the transport has not reported");
     node.published(&[(number, Counted(2))]);
     assert_eq!(receipts.try_recv().unwrap(), [receipt(6, 2, false)]);
     assert!(node.publications.open().publications.is_empty());
@@ -122,7 +122,7 @@ fn complete_when_every_listener_has_answered() {
 }
 
 #[test]
-fn a_node_that_declines_is_not_waited_for_and_not_counted() {
+fn a_node_that_declines_is_not_counted() {
     let mut node = Node::receiving();
     let (number, mut receipts) = node.enter(0..1);
     node.published(&[(number, Counted(4))]);
@@ -136,7 +136,7 @@ fn a_node_that_declines_is_not_waited_for_and_not_counted() {
 }
 
 #[test]
-fn an_echo_that_nobody_here_wants_is_an_answer_and_no_more() {
+fn an_unwanted_echo_counts_as_a_reply() {
     let mut node = Node::receiving();
     let user = |data| Event {
         audience: Audience::User(UserId::new("1").unwrap()),
@@ -151,7 +151,7 @@ fn an_echo_that_nobody_here_wants_is_an_answer_and_no_more() {
     assert_eq!(receipts.try_recv().unwrap(), [receipt(0, 0, false)]);
     assert!(node.deliver().is_empty());
 
-    // Somebody came between publication and echo.
+    // A connection subscribed between publication and echo.
     let (done, mut receipts) = oneshot::channel();
     let number = node.numbers.take(1);
     let events = vec![user(1)];
@@ -166,7 +166,7 @@ fn an_echo_that_nobody_here_wants_is_an_answer_and_no_more() {
 }
 
 #[test]
-fn a_lost_connection_hands_over_in_order_and_late_echoes_are_known() {
+fn a_lost_connection_delivers_in_order_and_late_echoes_are_dropped() {
     let mut node = Node::receiving();
     let (first, mut receipts) = node.enter(0..3);
     node.publications.echo(first, event(0));
@@ -191,7 +191,7 @@ fn a_lost_connection_hands_over_in_order_and_late_echoes_are_known() {
 }
 
 #[test]
-fn a_failed_publication_is_handed_over_once() {
+fn a_failed_publication_is_delivered_once() {
     let mut node = Node::receiving();
     let (number, mut receipts) = node.enter(0..1);
     node.published(&[(number, Unpublished)]);
@@ -208,7 +208,7 @@ fn a_failed_publication_is_handed_over_once() {
 }
 
 #[test]
-fn listeners_of_other_make_are_not_waited_for_when_all_nodes_are_through() {
+fn a_flush_ends_the_wait_for_listeners_that_never_reply() {
     let mut node = Node::receiving();
     let (number, mut receipts) = node.enter(0..1);
     node.publications.echo(number, event(0));
@@ -222,11 +222,11 @@ fn listeners_of_other_make_are_not_waited_for_when_all_nodes_are_through() {
     node.publications.flushed(number + 1, true);
     assert_eq!(receipts.try_recv().unwrap(), [receipt(5, 2, false)]);
     assert_eq!(node.publications.check(Instant::now() + TICK), (false, false));
-    assert!(node.publications.flushes_at_once(), "the next time");
+    assert!(node.publications.flushes_at_once(), "with the next publication");
 }
 
 #[test]
-fn a_node_that_lost_its_connection_misses_what_it_has_not_answered() {
+fn a_lost_connection_of_another_node_degrades_unanswered_publications() {
     for is_answered in [true, false] {
         let mut node = Node::receiving();
         let (number, mut receipts) = node.enter(0..1);
@@ -237,7 +237,7 @@ fn a_node_that_lost_its_connection_misses_what_it_has_not_answered() {
         }
         node.publications.may_be_missed();
         node.deliver();
-        // It is back, and through with all that has arrived since.
+        // The node has reconnected and replied to a flush.
         node.publications.flushed(number + 1, true);
         let expected = if is_answered {
             receipt(5, 2, false)
@@ -257,7 +257,10 @@ fn without_counts_a_flush_completes_the_receipt() {
         node.publications.reached(&[Reached::new(number, reach(4))]);
         node.publications.flushed(number, complete);
         assert!(node.published(&[(number + 1, Uncounted)]));
-        assert!(receipts.try_recv().is_err(), "it covers what was before it");
+        assert!(
+            receipts.try_recv().is_err(),
+            "a flush covers only earlier publications"
+        );
         node.publications.flushed(number + 2, complete);
         assert_eq!(node.deliver(), ["0", "1"], "their echoes did not arrive");
         assert_eq!(
@@ -268,7 +271,7 @@ fn without_counts_a_flush_completes_the_receipt() {
 }
 
 #[test]
-fn what_is_overdue_is_handed_over_and_degraded() {
+fn an_overdue_event_is_delivered_and_its_receipt_degraded() {
     let mut node = Node::receiving();
     let (number, mut receipts) = node.enter(0..2);
     node.publications.echo(number, event(0));
@@ -281,7 +284,7 @@ fn what_is_overdue_is_handed_over_and_degraded() {
 }
 
 #[test]
-fn a_caller_that_went_away_leaves_nothing_behind() {
+fn a_publication_is_closed_even_if_its_caller_is_gone() {
     let mut node = Node::receiving();
     let (number, receipts) = node.enter(0..1);
     drop(receipts);

@@ -32,7 +32,7 @@ async fn what_is_recorded_comes_behind_what_was_given_up_before() {
         history: History::Wanted(KEEP),
         ..to(audience, "2")
     };
-    other.say(kept).await;
+    other.publish_without_receipt(kept).await;
     // It has arrived: a probe comes behind it.
     assert!(matches!(
         node.broker.health().await,

@@ -1,21 +1,21 @@
-//! The event that announces a change of a room's members, as it is published: in two parts, since its version is not known yet.
+//! The event that announces a change of a room's members. It is written in two parts, because its version is still unknown.
 
 use bytes::Bytes;
 use fanfare_core::{Event, Member, Presence};
 
 use super::{Envelope, encode, presence::WrittenMark};
 
-/// A message to publish on the room's channel ([`Subject::Audience`](crate::transport::Subject)), in two parts: the change's version in
-/// decimal digits is written between them.
+/// A message for the room's channel ([`Subject::Audience`](crate::transport::Subject)), in two parts. The store writes the change's version
+/// between them, in decimal digits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnnouncementText {
-    /// Before the version.
+    /// The part before the version.
     pub head: Bytes,
-    /// After it.
+    /// The part after it.
     pub tail: Bytes,
 }
 
-/// Writes `event`, which announces that `member` has joined or left, as `node` publishes it; the version is not known yet.
+/// Writes `event`, by which `node` announces that `member` joined or left.
 pub fn announcement(
     event: &Event,
     node: &str,
@@ -32,7 +32,7 @@ pub fn announcement(
     };
     let mut head = encode(event, &envelope).to_vec();
     let mut mark = WrittenMark::line(change, member, number).into_bytes();
-    // One field more in the envelope, which is the last field, and one more in the mark.
+    // Adds a field to the envelope, which is the last field, and a field to the mark.
     head.truncate(head.len().saturating_sub(2));
     mark.truncate(mark.len().saturating_sub(1));
     head.extend_from_slice(br#","presence":"#);

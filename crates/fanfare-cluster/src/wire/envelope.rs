@@ -1,7 +1,7 @@
-//! The envelope that Fanfare's nodes put around an event.
+//! The envelope of an event that a node publishes.
 //!
-//! An event travels as the very notification any backend would publish, `{"type":…,"payload":…}`, with one field
-//! more, so that every subscriber of the channel understands it, be it Fanfare or not.
+//! A node publishes an event as a backend does, `{"type":…,"payload":…}`, with one more field for the envelope. So any program that
+//! subscribes to the channel understands it.
 
 use bytes::Bytes;
 use fanfare_core::{
@@ -17,27 +17,27 @@ use super::{
     sender,
 };
 
-/// Stands in `type` for an event that has none, since other programs that subscribe need one.
+/// The `type` of an event that has none, because other programs need one.
 pub const DEFAULT_TYPE: &str = "notification";
 
-/// Where an event was published, what its publisher waits for, and what it announces.
+/// The publishing node of an event, its request for replies, and the change that the event announces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
     /// The publishing node.
     pub node: Box<str>,
-    /// That node's number for this publication, by which it recognises the echo.
+    /// The node's number of this publication, by which it recognises the echo.
     pub number: Option<u64>,
-    /// Each node that delivers it replies with this number.
+    /// Whether each node that delivers it replies with this number.
     pub reply: bool,
     /// The change of a room's members that the event announces.
     pub presence: Option<Box<PresenceMark>>,
-    /// It is the copy of a plain publication, which all nodes have received before.
+    /// Whether it is the recorded copy of a plain publication, which all nodes have received before.
     pub recorded: bool,
 }
 
-/// The field `fanfare`. Unknown fields are allowed, so that nodes of two versions understand each other.
+/// The field `fanfare`. Unknown fields are ignored, so that nodes of two versions understand each other.
 #[derive(Serialize, Deserialize)]
-struct Written<'a> {
+struct WrittenEnvelope<'a> {
     id: Uuid,
     node: Box<str>,
     timestamp: String,
@@ -55,46 +55,45 @@ struct Written<'a> {
     except: Option<Uuid>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     traceparent: Option<Box<str>>,
-    /// The number, if replies are wanted.
+    /// The number, if the node requests replies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reply: Option<u64>,
-    /// The number, if none are.
+    /// The number, if it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     echo: Option<u64>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     untyped: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     recorded: bool,
-    /// Written apart, since the version is not known yet.
+    /// Written separately (`announcement`), because the version is still unknown.
     #[serde(default, skip_serializing)]
     presence: Option<WrittenMark>,
-    /// Written apart, since its bytes are the event's own.
+    /// Written separately, so that its bytes stay unchanged.
     #[serde(default, borrow, skip_serializing)]
     metadata: Option<&'a RawValue>,
 }
 
-/// What a message says beside its envelope.
+/// The fields of a message besides its envelope.
 pub(super) struct Content<'a> {
     pub(super) audience: &'a Audience,
     pub(super) kind: &'a str,
     pub(super) data: &'a RawJson,
 }
 
-/// Reads the field `fanfare` of `message`, which has that `content`; `None` if it is not ours, and then the event is like any other
-/// publisher's.
+/// Parses the field `fanfare` of `message`. Returns `None` if it is not a node's envelope: then another program published the event.
 ///
 /// # Errors
-/// When it is not ours but says whom the event is private to: that must not be overlooked.
+/// When it is not valid but has `private_to`: the event must not reach other users.
 pub(super) fn read(
     message: &Bytes,
     raw: &RawValue,
     content: &Content<'_>,
 ) -> Result<Option<(Event, Envelope)>, Rejected> {
-    // A derived reader would take a list for an object.
+    // Serde would also read a list as a struct.
     let object = Some(raw.get()).filter(|text| text.trim_ascii_start().starts_with('{'));
     let ours = object
         .and_then(|object| serde_json::from_str(object).ok())
-        .and_then(|written| check(message, written, content));
+        .and_then(|written| event(message, written, content));
     let is_private = || {
         RawObject::parse_within(MAX_ENVELOPED_DEPTH, raw.get())
             .is_ok_and(|fields| fields.get("private_to").is_some())
@@ -105,7 +104,8 @@ pub(super) fn read(
     }
 }
 
-fn check(message: &Bytes, written: Written<'_>, content: &Content<'_>) -> Option<(Event, Envelope)> {
+/// Returns the event of an envelope, if the envelope is valid.
+fn event(message: &Bytes, written: WrittenEnvelope<'_>, content: &Content<'_>) -> Option<(Event, Envelope)> {
     if written.node.len() > MAX_NAME_BYTES {
         return None;
     }
@@ -146,10 +146,10 @@ fn check(message: &Bytes, written: Written<'_>, content: &Content<'_>) -> Option
     Some((event, envelope))
 }
 
-/// Writes `event` as it is published on Redis; the bytes of its data and metadata are its own.
+/// Writes `event` as a node publishes it. The bytes of its data and metadata stay unchanged.
 pub fn encode(event: &Event, envelope: &Envelope) -> Bytes {
     let sender = event.sender.as_deref();
-    let written = Written {
+    let written = WrittenEnvelope {
         id: event.id,
         node: envelope.node.clone(),
         timestamp: timestamp(event.timestamp).to_string(),
@@ -182,7 +182,7 @@ pub fn encode(event: &Event, envelope: &Envelope) -> Bytes {
     out.extend_from_slice(br#","fanfare":"#);
     write(&mut out, &written);
     if !metadata.is_empty() {
-        // One field more in the object that was just written.
+        // Adds a field to the object that was just written.
         out.pop();
         out.extend_from_slice(br#","metadata":"#);
         out.extend_from_slice(metadata);
@@ -193,6 +193,6 @@ pub fn encode(event: &Event, envelope: &Envelope) -> Bytes {
 }
 
 fn write<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
-    // Strings, numbers and a struct of them written to memory: there is nothing that could fail.
+    // Cannot fail: only strings and numbers are written to memory.
     let _ = serde_json::to_writer(out, value);
 }

@@ -1,14 +1,14 @@
-//! How events look to the Redis world and to callers of the service API. Nothing here does I/O.
+//! The form of events on Redis and in the service API. This module does no I/O.
 //!
-//! | Redis channel | for | message |
+//! | Redis channel | audience | message |
 //! |---|---|---|
 //! | `user_noti:{id}` | a user | `{"type": string, "payload": any}` |
 //! | `fanfare:everyone` | everyone | the same |
-//! | `fanfare:channel:{name}` | a channel's subscribers | the same, and if wanted `"metadata": {…}` and `"sender": string`; `data` may stand for `payload`. Any other JSON value is the data of an event without a type |
-//! | `fanfare:events` | as each event says | a body of the service API |
+//! | `fanfare:channel:{name}` | a channel's subscribers | the same, with optional `"metadata": {…}` and `"sender": string`; `data` is another name for `payload`. Any other JSON value is the data of an event without a type |
+//! | `fanfare:events` | named by each event | a body of the service API |
 //!
-//! A program that may publish on Redis is trusted like a service. Other fields are allowed and ignored, but for one: `fanfare`,
-//! in which Fanfare's nodes carry the rest of an event (`envelope`).
+//! A program that may publish on Redis is trusted like a service. Other fields are ignored, except `fanfare`: in it, nodes store the
+//! other fields of an event (`envelope`).
 
 mod announcement;
 mod envelope;
@@ -30,36 +30,36 @@ pub use envelope::{DEFAULT_TYPE, Envelope, encode};
 pub use presence::{PresenceMark, read_member, write_member};
 pub use publication::{MAX_EVENTS, Publication, PublicationError, ServiceEvent, parse_publication, uuid_v5};
 
-/// What is published here reaches everyone.
+/// The Redis channel of events for everyone.
 pub const EVERYONE: &str = "fanfare:everyone";
-/// Bodies of the service API are published here.
+/// The Redis channel of bodies of the service API.
 pub const EVENTS: &str = "fanfare:events";
-/// Names that begin so are Fanfare's own.
+/// The prefix of Fanfare's reserved names.
 const RESERVED: &str = "fanfare:";
-/// Events for a user; the user's id follows.
+/// The prefix of users' Redis channels, before the user's id.
 pub const USER: &str = "user_noti:";
-/// Events for a channel; its name follows.
+/// The prefix of channels' Redis channels, before the channel's name.
 pub const CHANNEL: &str = "fanfare:channel:";
 
-/// The largest message that is read: the largest body of the service API, and an envelope.
+/// The largest accepted message, in bytes: the largest body of the service API, and an envelope.
 pub(crate) const MAX_BYTES: usize = (8 << 20) + (64 << 10);
 
-/// How deep a message may be that one of Fanfare's nodes wrote: the message, the envelope in it, and the metadata in that.
+/// The deepest nesting of a message of a node: the message, its envelope, and the metadata in the envelope.
 const MAX_ENVELOPED_DEPTH: usize = MAX_DEPTH + 2;
 
-/// Why a publication was dropped. The texts hold nothing of what was published.
+/// The reason why a message was dropped. The texts contain nothing of the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
     /// The Redis channel's name is neither a user's nor a legal channel name.
     #[error("bad channel name")]
     BadChannel,
-    /// What follows `user_noti:` is no user id.
+    /// The text after `user_noti:` is not a user id.
     #[error("bad user id in the channel name")]
     BadUser,
-    /// A personal channel under [`CHANNEL`]: on Redis it has one name, the user's.
-    #[error("a user's own channel is called {USER}, then the id")]
+    /// A personal channel under [`CHANNEL`]: on Redis its only name begins with [`USER`].
+    #[error("a personal channel's name is {USER} and the user's id")]
     Personal,
-    /// The Redis channel belongs to Fanfare's nodes.
+    /// The Redis channel is reserved for nodes.
     #[error("this channel is reserved")]
     Reserved,
     /// Not JSON in UTF-8, or nested too deep.
@@ -71,34 +71,34 @@ pub enum Rejected {
     /// `type` is missing or is not a string.
     #[error("the message has no `type` that is a string")]
     NoType,
-    /// `type` is one of the server's own.
+    /// `type` is reserved for the server.
     #[error("the type is reserved for the server")]
     ReservedType,
     /// `payload` is missing.
     #[error("the message has no `payload`")]
     NoPayload,
-    /// The envelope names the users that the event is private to, in a form that is not understood.
-    #[error("the message's envelope is not of the documented form")]
+    /// The envelope restricts the event to some users, in a form that this version does not read.
+    #[error("the message's envelope is not valid")]
     BadEnvelope,
     /// Not a body of the service API.
     #[error("the message is not an event or a list of events")]
     BadPublication,
-    /// A message with more bytes than any of the documented ones.
+    /// The message has more than [`MAX_BYTES`] bytes.
     #[error("the message has more than {MAX_BYTES} bytes")]
     TooLarge,
-    /// A message between nodes of a kind, or in a form, that this version does not know.
-    #[error("the message between nodes is not of a kind that this version knows")]
+    /// A message between nodes, of a kind or in a form that this version does not know.
+    #[error("this version does not know this kind of message between nodes")]
     OtherVersion,
-    /// On a subject of the nodes, and no message of theirs.
-    #[error("the message is none of Fanfare's nodes")]
+    /// On a subject of the nodes, but not one of their messages.
+    #[error("the message is not from a Fanfare node")]
     NotOfNodes,
 }
 
 impl Rejected {
-    /// The kinds of reasons, as metrics name them.
+    /// The kinds of reasons in metrics.
     pub(crate) const KINDS: [&'static str; 4] = ["malformed", "too_large", "other_version", "garbage"];
 
-    /// Its place among [`Self::KINDS`].
+    /// Returns its index in [`Self::KINDS`].
     pub(crate) fn kind(self) -> usize {
         match self {
             Self::TooLarge => 1,
@@ -108,8 +108,8 @@ impl Rejected {
         }
     }
 
-    /// Whether each version refuses such a message: if a backend had it kept, nobody misses it.
-    pub(crate) fn is_for_nobody(self) -> bool {
+    /// Returns whether every version refuses the message. No client then misses it, even if the journal keeps it.
+    pub(crate) fn is_by_every_version(self) -> bool {
         matches!(
             self,
             Self::NotJson | Self::NotAnObject | Self::NoType | Self::ReservedType | Self::NoPayload
@@ -132,7 +132,7 @@ impl From<BadObject> for Rejected {
     }
 }
 
-/// The Redis channel on which events for `audience` are published.
+/// Returns the Redis channel of events for `audience`.
 pub fn redis_channel(audience: &Audience) -> String {
     match audience {
         Audience::Everyone => EVERYONE.to_owned(),
@@ -141,10 +141,10 @@ pub fn redis_channel(audience: &Audience) -> String {
     }
 }
 
-/// Reads what was published as `message` on the Redis channel `channel` at `now`, and adds its events to `events`.
+/// Parses a message that arrived on a Redis channel at `now`, and appends its events to `events`.
 ///
 /// # Errors
-/// When it is not of the documented form. Then none is added.
+/// When the message does not have the documented form. Then no event is appended.
 pub fn parse_message(
     channel: &[u8],
     message: &Bytes,
@@ -160,12 +160,12 @@ pub fn parse_message(
     Ok(())
 }
 
-/// The names by which a publisher may address `audience` at the embedded door, the usual one first.
+/// Returns the Redis channels that address `audience` at the embedded broker's door, the usual one first.
 pub fn redis_names(audience: &Audience) -> impl Iterator<Item = String> {
     let names = match audience {
         Audience::Everyone => vec![EVERYONE.to_owned()],
         Audience::User(user) => {
-            let usual = format!("{USER}{user}");
+            let usual = redis_channel(audience);
             let others = personal_names(user).filter(|name| !name.starts_with(USER));
             std::iter::once(usual).chain(others).collect()
         }
@@ -177,10 +177,10 @@ pub fn redis_names(audience: &Audience) -> impl Iterator<Item = String> {
     names.into_iter()
 }
 
-/// What the Redis channel `channel` addresses; [`EVENTS`], where each message names its own audiences, is none.
+/// Returns the audience that a Redis channel addresses.
 ///
 /// # Errors
-/// When it addresses nothing.
+/// When it addresses none, such as [`EVENTS`], where each event names its audience.
 pub fn audience(channel: &str) -> Result<Audience, Rejected> {
     if channel == EVERYONE {
         Ok(Audience::Everyone)
@@ -192,7 +192,7 @@ pub fn audience(channel: &str) -> Result<Audience, Rejected> {
             return Err(Rejected::Reserved);
         }
         match Audience::of_channel(below.unwrap_or(channel)) {
-            // Nodes subscribe to users by the users' names: on a real Redis it would reach none of them, or only some.
+            // Nodes subscribe to users under `USER`: an event on this channel would not reach them.
             Ok(Audience::User(_)) if below.is_some() => Err(Rejected::Personal),
             Ok(audience) => Ok(audience),
             Err(_) => Err(Rejected::BadChannel),
@@ -200,24 +200,27 @@ pub fn audience(channel: &str) -> Result<Audience, Rejected> {
     }
 }
 
-/// Reads one event that was published for `audience` at `now`, and the envelope if one of Fanfare's nodes published it.
+/// Parses an event that arrived for `audience` at `now`, and its envelope if a node published it.
 ///
 /// # Errors
-/// When it is not of the documented form.
-pub fn parse_event(audience: Audience, message: &Bytes, now: SystemTime) -> Result<Contents, Rejected> {
+/// When the message does not have the documented form.
+pub fn parse_event(audience: Audience, message: &Bytes, now: SystemTime) -> Result<ParsedEvent, Rejected> {
     match audience {
-        Audience::Channel(_) => on_channel(audience, message, now),
-        Audience::Everyone | Audience::User(_) => notification(&audience, message, now),
+        Audience::Channel(_) => parse_on_channel(audience, message, now),
+        Audience::Everyone | Audience::User(_) => parse_notification(&audience, message, now),
     }
 }
 
-/// An event, and the envelope that one of Fanfare's nodes put around it.
-pub type Contents = (Event, Option<Envelope>);
+/// An event, and its envelope if a node published it.
+pub type ParsedEvent = (Event, Option<Envelope>);
 
-/// `{"type": string, "payload": any}`, and what a node's envelope says. Other fields are the publisher's own business,
-/// save on a channel: there `metadata` (an object) and `sender` (a string) are the event's, and `data` is another name
-/// for `payload`, as in the service API. What they hold in another form is no part of the event.
-fn notification(audience: &Audience, message: &Bytes, now: SystemTime) -> Result<Contents, Rejected> {
+/// Parses `{"type": string, "payload": any}`, with a node's envelope. Ignores other fields, except on a channel: there `metadata` (an
+/// object) and `sender` (a string) are the event's, and `data` is another name for `payload`. Ignores values of another type in them.
+fn parse_notification(
+    audience: &Audience,
+    message: &Bytes,
+    now: SystemTime,
+) -> Result<ParsedEvent, Rejected> {
     let text = std::str::from_utf8(message).map_err(|_| Rejected::NotJson)?;
     let fields = RawObject::parse_within(MAX_ENVELOPED_DEPTH, text)?;
     let on_channel = |name| match audience {
@@ -251,9 +254,9 @@ fn notification(audience: &Audience, message: &Bytes, now: SystemTime) -> Result
     Ok((event, None))
 }
 
-/// A notification, or any other JSON value, which then is the data.
-fn on_channel(audience: Audience, message: &Bytes, now: SystemTime) -> Result<Contents, Rejected> {
-    match notification(&audience, message, now) {
+/// Parses a notification. Any other JSON value is the data of an event without a type.
+fn parse_on_channel(audience: Audience, message: &Bytes, now: SystemTime) -> Result<ParsedEvent, Rejected> {
+    match parse_notification(&audience, message, now) {
         Err(bad) if !matches!(bad, Rejected::BadEnvelope | Rejected::ReservedType) => {
             let data = RawJson::parse(message)?;
             Ok((Event::new(audience, None, data, now), None))
@@ -262,12 +265,12 @@ fn on_channel(audience: Audience, message: &Bytes, now: SystemTime) -> Result<Co
     }
 }
 
-/// The object that `raw`, a part of `message`, is.
+/// Returns `raw`, a part of `message`, if it is an object.
 fn object(message: &Bytes, raw: &RawValue) -> Option<RawJson> {
     RawJson::slice(message, raw).ok().filter(RawJson::is_object)
 }
 
-/// The sender called `id`, if that is short enough to be one.
+/// Returns the sender `id`, if its length is valid.
 fn sender(id: &str) -> Option<Box<Sender>> {
     (1..=MAX_NAME_BYTES).contains(&id.len()).then(|| Sender::new(id))
 }

@@ -1,25 +1,24 @@
-//! How a change of a room's members travels: as the event that announces it, with a mark in its envelope.
+//! The form of a change of a room's members: a mark in the envelope of the event that announces it.
 
 use fanfare_core::{Member, Presence, UserId};
 use serde::{Deserialize, Serialize};
 
-/// What an event announces.
+/// A change of a room's members.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PresenceMark {
-    /// Joined or left.
+    /// Whether the member joined or left.
     pub change: Presence,
-    /// Who.
+    /// The member.
     pub member: Member,
-    /// The publishing node's number for this change.
+    /// The publishing node's number of this change.
     pub number: u64,
     /// The version of the transition.
     pub version: u64,
 }
 
-/// A member as nodes describe it to each other, apart from its id. Unknown fields are allowed, so that nodes of two versions
-/// understand each other.
+/// The form of a member without its id. Unknown fields are ignored, so that nodes of two versions understand each other.
 #[derive(Serialize, Deserialize)]
-struct Described {
+struct WrittenMember {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     username: Option<Box<str>>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -27,7 +26,7 @@ struct Described {
     dialect: Box<str>,
 }
 
-impl Described {
+impl WrittenMember {
     fn new(member: &Member) -> Self {
         Self {
             username: member.username.clone(),
@@ -52,24 +51,24 @@ pub(super) struct WrittenMark {
     change: Presence,
     user: Box<str>,
     number: u64,
-    member: Described,
+    member: WrittenMember,
     #[serde(default, skip_serializing)]
     version: u64,
 }
 
 impl WrittenMark {
-    /// Describes the change in a line of JSON, without its version.
+    /// Writes the change as a line of JSON, without its version.
     pub(super) fn line(change: Presence, member: &Member, number: u64) -> String {
         text(&Self {
             change,
             user: (&*member.user).into(),
             number,
-            member: Described::new(member),
+            member: WrittenMember::new(member),
             version: 0,
         })
     }
 
-    /// The mark; `None` if it names no user.
+    /// Returns the mark; `None` if its user's id is not valid.
     pub(super) fn read(self) -> Option<Box<PresenceMark>> {
         let user = UserId::new(&self.user).ok()?;
         Some(Box::new(PresenceMark {
@@ -81,19 +80,19 @@ impl WrittenMark {
     }
 }
 
-/// Describes `member` in a line of JSON, apart from its id.
+/// Writes `member` as a line of JSON, without its id.
 pub fn write_member(member: &Member) -> String {
-    text(&Described::new(member))
+    text(&WrittenMember::new(member))
 }
 
-/// Reads the description of `user`; `None` if it is none.
+/// Parses the description of `user`. Returns `None` if it is not valid.
 pub fn read_member(user: &UserId, description: &str) -> Option<Member> {
-    let described: Described = serde_json::from_str(description).ok()?;
+    let described: WrittenMember = serde_json::from_str(description).ok()?;
     Some(described.member(user.clone()))
 }
 
 fn text(value: &impl Serialize) -> String {
-    // Strings, numbers and a struct of them written to memory: there is nothing that could fail.
+    // Cannot fail: only strings and numbers are written to memory.
     serde_json::to_string(value).unwrap_or_default()
 }
 
@@ -113,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_is_described_in_one_line() {
+    fn a_member_is_written_in_one_line() {
         for member in [member("7", None), member("a b", Some("A \"b\" {}\n\u{1f3ba}"))] {
             let line = write_member(&member);
             assert!(!line.contains('\n'), "{line}");

@@ -1,6 +1,6 @@
 //! The body of the service API: one event, or a list of them.
 
-use std::{borrow::Cow, fmt, time::SystemTime};
+use std::{borrow::Cow, time::SystemTime};
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use bytes::Bytes;
@@ -22,7 +22,7 @@ pub const MAX_EVENTS: usize = 10_000;
 const MAX_ID_BYTES: usize = 128;
 
 /// One event, or a list of them.
-// The form alone, for those who describe it; `parse_publication` reads it.
+// Used only for the schema and by clients; `parse_publication` parses bodies without it.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum Publication {
@@ -89,7 +89,7 @@ pub enum Recipient {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Everyone {
-    /// There is but one.
+    /// The word itself.
     Everyone,
 }
 
@@ -111,35 +111,31 @@ pub struct ToChannel {
     pub channel: String,
 }
 
-/// What is wrong with a body, and where: `events[3].to.user: expected …`.
+/// An error in a body, with its place: `events[3].to.user: expected …`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}{problem}", Place(*.index, .field))]
+#[error("{}{problem}", place(*.index, .field))]
 pub struct PublicationError {
-    /// Which of a list's events; `None` for a body that is one event, or when the whole body is meant.
+    /// The event's index in the list; `None` if the body is one event, or for an error of the whole body.
     pub index: Option<usize>,
-    /// The field's path in the event; empty when the whole event is meant.
+    /// The field's path in the event; empty for an error of the whole event.
     pub field: &'static str,
-    /// What is wrong.
+    /// The problem.
     pub problem: String,
 }
 
-struct Place<'a>(Option<usize>, &'a str);
-
-impl fmt::Display for Place<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.0, self.1) {
-            (None, "") => Ok(()),
-            (None, field) => write!(f, "{field}: "),
-            (Some(index), "") => write!(f, "events[{index}]: "),
-            (Some(index), field) => write!(f, "events[{index}].{field}: "),
-        }
+fn place(index: Option<usize>, field: &str) -> String {
+    match (index, field) {
+        (None, "") => String::new(),
+        (None, field) => format!("{field}: "),
+        (Some(index), "") => format!("events[{index}]: "),
+        (Some(index), field) => format!("events[{index}].{field}: "),
     }
 }
 
-/// A field's path in its event, and what is wrong with it.
+/// A field's path in its event, and the problem.
 type Problem = (&'static str, String);
 
-/// What is wrong with an event that is something else.
+/// The problem of an event that is not an object.
 const NO_OBJECT: &str = "expected an object";
 
 impl PublicationError {
@@ -152,13 +148,13 @@ impl PublicationError {
     }
 }
 
-/// Reads `body`, which came in at `now`: all its events, or none and the first thing that is wrong.
+/// Parses a body that arrived at `now`.
 ///
 /// # Errors
-/// When it is not JSON, holds no event or more than [`MAX_EVENTS`], or one of them is not of the documented form.
+/// Returns the first error: the body is not JSON, has no event or more than [`MAX_EVENTS`], or an event does not have the documented form.
 pub fn parse_publication(body: &Bytes, now: SystemTime) -> Result<Vec<Event>, PublicationError> {
     if let Some(fields) = object(body) {
-        return match one(body, &fields, now) {
+        return match parse_event(body, &fields, now) {
             Ok(event) => Ok(vec![event]),
             Err(problem) => Err(PublicationError::new(None, problem)),
         };
@@ -180,7 +176,7 @@ pub fn parse_publication(body: &Bytes, now: SystemTime) -> Result<Vec<Event>, Pu
                 )));
             }
             let events = list.into_iter().enumerate().map(|(index, raw)| {
-                let event = fields(raw, "", NO_OBJECT).and_then(|fields| one(body, &fields, now));
+                let event = fields(raw, "", NO_OBJECT).and_then(|fields| parse_event(body, &fields, now));
                 event.map_err(|problem| PublicationError::new(Some(index), problem))
             });
             events.collect()
@@ -189,14 +185,14 @@ pub fn parse_publication(body: &Bytes, now: SystemTime) -> Result<Vec<Event>, Pu
     }
 }
 
-/// The fields of a body that is one event; one pass over the body.
+/// Returns the fields of a body that is one event, in one pass over the body.
 fn object(body: &[u8]) -> Option<RawObject<'_>> {
     let text = std::str::from_utf8(without_mark(body)).ok()?;
     let is_object = text.trim_ascii_start().starts_with('{');
     is_object.then(|| RawObject::parse(text).ok()).flatten()
 }
 
-fn one(body: &Bytes, fields: &RawObject<'_>, now: SystemTime) -> Result<Event, Problem> {
+fn parse_event(body: &Bytes, fields: &RawObject<'_>, now: SystemTime) -> Result<Event, Problem> {
     let names = ["to", "type", "data", "metadata", "sender", "id"];
     let [to, kind, data, metadata, sender, id] = take(fields, "", names)?;
     let audience = audience(to.ok_or_else(|| missing("to"))?)?;
@@ -223,12 +219,12 @@ fn one(body: &Bytes, fields: &RawObject<'_>, now: SystemTime) -> Result<Event, P
     })
 }
 
-/// The fields of the object that `raw` is.
+/// Returns the fields of `raw`, which must be an object.
 fn fields<'a>(raw: &'a RawValue, at: &'static str, expected: &str) -> Result<RawObject<'a>, Problem> {
     RawObject::parse(raw.get()).map_err(|_| (at, expected.to_owned()))
 }
 
-/// The values of those of `fields` that are called `names`; other fields and doubles are errors.
+/// Returns the values of the fields `names`. Other fields and repeated fields are errors.
 fn take<'a, const N: usize>(
     fields: &RawObject<'a>,
     at: &'static str,
@@ -284,7 +280,7 @@ fn text<'a>(at: &'static str, raw: &'a RawValue, max_bytes: usize) -> Result<Cow
     }
 }
 
-/// What to do about `raw`, which is no string.
+/// Returns a hint for the caller about `raw`, which is not a string.
 fn hint(raw: &RawValue) -> &'static str {
     match raw.get().as_bytes().first() {
         Some(b'-' | b'0'..=b'9') => "; quote the number",
@@ -293,7 +289,7 @@ fn hint(raw: &RawValue) -> &'static str {
     }
 }
 
-/// Returns the event's id for the `id` of its publisher: the UUID that it is, in any notation, else its UUID version 5 in the
+/// Returns the event's id for an idempotency key: a UUID in any notation is the id; of another text, the id is the UUID version 5 in the
 /// namespace of the nil UUID.
 fn event_id(text: &str) -> Uuid {
     Uuid::try_parse(text).unwrap_or_else(|_| uuid_v5(Uuid::nil(), text))

@@ -70,7 +70,7 @@ fn payloads_of_every_kind_are_kept_without_a_copy() {
 }
 
 #[test]
-fn what_is_refused() {
+fn messages_of_another_form_are_refused() {
     let good = r#"{"type":"t","payload":1}"#;
     let cases = [
         ("user_noti:", good, Rejected::BadUser),
@@ -114,7 +114,7 @@ fn what_is_refused() {
 }
 
 #[test]
-fn the_last_of_doubles_wins() {
+fn the_last_of_repeated_fields_counts() {
     let event = parse(
         "user_noti:1",
         r#"{"type":"a","payload":1,"type":"b","payload":2}"#,
@@ -124,7 +124,7 @@ fn the_last_of_doubles_wins() {
 }
 
 #[test]
-fn depth_is_limited_wherever_it_is() {
+fn the_depth_of_every_field_is_limited() {
     let nested = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
     for field in ["payload", "extra"] {
         let message = |n| format!(r#"{{"type":"t","payload":1,"{field}":{}}}"#, nested(n));
@@ -179,7 +179,7 @@ fn channels() {
             assert_eq!(event.private_to, None);
         }
     }
-    // A notification's other fields stay the publisher's own.
+    // Other fields of a user's notification are ignored.
     let event = parse(
         "user_noti:1",
         r#"{"type":"t","payload":1,"sender":"a","metadata":{}}"#,
@@ -200,7 +200,7 @@ fn raw(text: &str) -> RawJson {
     RawJson::parse(&Bytes::copy_from_slice(text.as_bytes())).unwrap()
 }
 
-/// Events of every audience, with as little and as much in them as may be.
+/// Events for each audience, with the fewest and with the most fields.
 fn events() -> Vec<Event> {
     let audiences = [
         user("a:b"),
@@ -239,7 +239,7 @@ fn events() -> Vec<Event> {
 }
 
 #[test]
-fn names_and_messages_go_there_and_back() {
+fn a_written_event_is_read_as_the_same_event() {
     for (event, reply) in events().into_iter().zip([true, false].into_iter().cycle()) {
         let envelope = Envelope {
             node: "n1".into(),
@@ -266,7 +266,7 @@ fn names_and_messages_go_there_and_back() {
         assert_eq!(read.private_to, event.private_to);
         assert_eq!((read.readers_of, read.except), (event.readers_of, event.except));
 
-        // What a subscriber of other make sees.
+        // Another program reads the same type and payload.
         let plain =
             RawObject::parse_within(MAX_ENVELOPED_DEPTH, std::str::from_utf8(&message).unwrap()).unwrap();
         let kind = event.kind.as_deref().unwrap_or("notification");
@@ -276,7 +276,7 @@ fn names_and_messages_go_there_and_back() {
 }
 
 #[test]
-fn an_envelope_of_other_make_is_an_extra_field() {
+fn an_envelope_of_another_program_is_ignored() {
     for extra in [
         "1",
         "{}",
@@ -289,9 +289,9 @@ fn an_envelope_of_other_make_is_an_extra_field() {
     }
 }
 
-/// With what belongs into an envelope, in the order in which it is declared.
+/// The list has an envelope's values, in the order of its fields.
 #[test]
-fn a_list_is_no_envelope() {
+fn a_list_is_not_an_envelope() {
     let message = r#"{"type":"t","payload":1,
         "fanfare": ["0192f0c1-2345-7abc-8def-0123456789ab","n","2026-01-01T00:00:00.000Z"]}"#;
     let event = parse("user_noti:1", message).unwrap();
@@ -299,7 +299,7 @@ fn a_list_is_no_envelope() {
 }
 
 #[test]
-fn what_an_envelope_says_is_checked() {
+fn fields_of_an_envelope_are_validated() {
     let long = "a".repeat(MAX_NAME_BYTES + 1);
     let read = |more: &str| {
         parse(

@@ -270,7 +270,7 @@ impl Model {
             }
             5 => {
                 let refusals = u32::try_from(chance.below(5)).unwrap();
-                self.hub.refuse_questions(refusals);
+                self.hub.refuse_requests(refusals);
             }
             6 if chance.below(4) == 0 => self.restart(site),
             7 | 8 => {
@@ -324,7 +324,7 @@ impl Model {
 
     /// Ends all faults: each lost event is found.
     async fn continue_command(&mut self) {
-        self.hub.refuse_questions(0);
+        self.hub.refuse_requests(0);
         for site in &self.sites {
             self.hub.set_cut(&site.name, false);
             self.hub.set_deaf(&site.name, false);

@@ -63,13 +63,13 @@ fn any_text_is_an_id() {
     let given = "0192f0c1-2345-7abc-8def-0123456789ab";
     let longest = "x".repeat(MAX_ID_BYTES);
     let cases = [
-        // A UUID is the id itself, however it is written.
+        // A UUID is the id, in any notation.
         (given, given),
         ("0192F0C1-2345-7ABC-8DEF-0123456789AB", given),
         ("0192f0c123457abc8def0123456789ab", given),
         ("{0192f0c1-2345-7abc-8def-0123456789ab}", given),
         ("urn:uuid:0192f0c1-2345-7abc-8def-0123456789ab", given),
-        // Of other text, python's uuid.uuid5(uuid.UUID(int=0), text).
+        // Of another text, Python's uuid.uuid5(uuid.UUID(int=0), text).
         ("order-42", "51175960-4222-5b79-8202-15e1be4fd407"),
         (" order-42", "ab58ffcd-e4da-585e-a077-c8312f4b7ca9"),
         ("Order-42", "fe8d7969-17da-5289-a96d-d3f5c34f477c"),
@@ -166,7 +166,7 @@ fn errors_name_their_place() {
 }
 
 #[test]
-fn errors_say_what_a_text_must_be() {
+fn errors_name_the_expected_text() {
     let to = r#""to":"everyone""#;
     let cases = [
         (
@@ -220,7 +220,7 @@ fn limits() {
 }
 
 #[test]
-fn uuids_of_version_5_are_those_of_the_rfc() {
+fn a_uuid_of_version_5_is_that_of_the_rfc() {
     // The example of RFC 9562, appendix A.4.
     let id = uuid_v5(Uuid::NAMESPACE_DNS, "www.example.com");
     assert_eq!(id.to_string(), "2ed6657d-e927-568b-95e1-2665a8aea6a2");
