@@ -1,4 +1,4 @@
-//! Accepts connections, and serves each until it is a WebSocket.
+//! Accepts the connections of a listener, and starts to serve each.
 
 use std::{
     io,
@@ -38,8 +38,8 @@ pub enum Door {
     Resp(Arc<resp::RedisDoor>, u64),
 }
 
-/// Accepts connections on `listener` for ever, on the shard's own thread. Requests take turns by `pace`; publishers on
-/// the Redis-protocol door are part of the events' path and wait for no turn.
+/// Accepts connections on `listener` for ever, on the shard's thread. `pace` limits how much of the thread requests use; publishers on the
+/// Redis-protocol door are not limited, because events pass there.
 ///
 /// # Errors
 /// If the listener cannot be registered with the runtime.
@@ -56,17 +56,18 @@ pub async fn serve(
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                // On Linux the listening socket has set it for all. An error means that the peer is gone; the first read shows that.
+                // On Linux connections inherit it from the listening socket. If it fails, the peer is gone, and the first read fails, too.
                 #[cfg(not(target_os = "linux"))]
                 let _ = stream.set_nodelay(true);
                 match door.clone() {
                     Door::Http(site) => {
                         // Boxed, because spawning moves a task several times.
-                        let entering = Box::pin(enter(stream, peer, site, shard.clone(), pace.clone()));
-                        tokio::task::spawn_local(pace.clone().paced(entering));
+                        let serving =
+                            Box::pin(serve_connection(stream, peer, site, shard.clone(), pace.clone()));
+                        tokio::task::spawn_local(pace.clone().paced(serving));
                     }
-                    Door::Resp(door, most) => {
-                        tokio::task::spawn_local(speak_redis(stream, peer, door, most));
+                    Door::Resp(door, max) => {
+                        tokio::task::spawn_local(serve_redis(stream, peer, door, max));
                     }
                 }
             }
@@ -99,7 +100,13 @@ impl PacedListener {
     }
 }
 
-async fn enter(stream: TcpStream, peer: SocketAddr, site: Arc<Site>, shard: Rc<Shard>, pace: Rc<Pace>) {
+async fn serve_connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    site: Arc<Site>,
+    shard: Rc<Shard>,
+    pace: Rc<Pace>,
+) {
     let by = Instant::now() + site.rules().handshake_timeout;
     let Some(acceptor) = site.rules().tls.clone() else {
         return connection::serve(stream, peer.ip(), by, site, shard, pace).await;
@@ -122,12 +129,12 @@ async fn enter(stream: TcpStream, peer: SocketAddr, site: Arc<Site>, shard: Rc<S
     }
 }
 
-async fn speak_redis(mut stream: TcpStream, peer: SocketAddr, door: Arc<resp::RedisDoor>, most: u64) {
-    if door.connected() < most {
-        // It serves until the process ends: during a drain, published events still reach the remaining clients.
+async fn serve_redis(mut stream: TcpStream, peer: SocketAddr, door: Arc<resp::RedisDoor>, max: u64) {
+    if door.connected() < max {
+        // Not stopped by a drain: published events must still reach the remaining clients.
         resp::serve(stream, peer, &door, std::future::pending()).await;
     } else {
-        door.warn_full(most);
+        door.warn_full(max);
         let _ = stream.write_all(resp::MAX_CLIENTS).await; // the client is refused in any case
     }
 }

@@ -10,8 +10,8 @@ use ipnet::IpNet;
 
 use super::headers::all_of;
 
-/// Returns the client's address: the peer's own, or, if the peer is a trusted proxy, the last one in `X-Forwarded-For`
-/// that is not a trusted proxy. Any client may have written the addresses before that one, so they prove nothing.
+/// Returns the client's address: the peer's, or, if the peer is a trusted proxy, the last one in `X-Forwarded-For` that is not a trusted
+/// proxy. The client may have written the addresses before that one, so they are ignored.
 pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
     let peer = peer.to_canonical();
@@ -30,7 +30,7 @@ pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Ip
     client
 }
 
-/// Warns once, in the life of the process, of a request from a proxy although no proxy is trusted.
+/// Warns of a request from a proxy although no proxy is trusted; once in the life of the process.
 pub(super) fn warn_of_proxy(peer: IpAddr, headers: &HeaderMap) {
     static WARNED: Once = Once::new();
     if WARNED.is_completed() || !FORWARDED.iter().any(|name| headers.contains_key(name)) {
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_trusted_proxies_are_believed() {
+    fn only_a_trusted_proxy_sets_the_address() {
         let cases: &[(&str, &[&str], &str)] = &[
             ("203.0.113.9", &[], "203.0.113.9"),
             ("203.0.113.9", &["1.2.3.4"], "203.0.113.9"),

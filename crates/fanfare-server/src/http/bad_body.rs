@@ -1,4 +1,4 @@
-//! Why a body is refused, and why it is not JSON. The texts never quote the body.
+//! Finds the reason why a body is not JSON. No text quotes the body.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use fanfare_core::{MAX_DEPTH, deeper_than, without_mark};
 use http::StatusCode;
 use serde::de::IgnoredAny;
 
-/// Why a body is refused.
+/// The refusal of a body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct BadBody {
     pub(super) status: StatusCode,
@@ -20,8 +20,7 @@ impl BadBody {
     }
 }
 
-/// Returns why a refused body is not JSON within the limit of nesting; `None` if it is JSON. `is_form` is set if its `Content-Type` is that of
-/// a form.
+/// Returns why `body` is not JSON within the limit of nesting; `None` if it is. `is_form` is set if its `Content-Type` is a form's.
 pub(super) fn find(body: &[u8], is_form: bool) -> Option<BadBody> {
     let text = without_mark(body);
     let is_utf8 = std::str::from_utf8(text).is_ok();
@@ -56,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_body_is_in_place_of_json() {
+    fn the_refusal_names_the_form_of_the_body() {
         let utf16 = |to: fn(u16) -> [u8; 2]| -> Vec<u8> { "{\"a\":1}".encode_utf16().flat_map(to).collect() };
         let marked = |mark: &[u8], text: Vec<u8>| [mark, &text].concat();
         let deep = [vec![b'['; MAX_DEPTH + 1], vec![b']'; MAX_DEPTH + 1]].concat();

@@ -1,4 +1,4 @@
-//! Opens listening sockets: one for each shard, on each address of a configured address.
+//! Opens listening sockets: one for each shard, on each socket address of a configured address.
 
 use std::{
     io::{self, ErrorKind},
@@ -29,7 +29,7 @@ pub(crate) struct BindError {
 }
 
 /// Binds every address of `bind`, `count` times each. Addresses of a family that this machine lacks are skipped if others remain.
-/// `dual_stack` lets an IPv6 socket accept IPv4. A socket in `passed` that listens on such an address already replaces a new one.
+/// `dual_stack` lets an IPv6 socket accept IPv4. A socket in `passed`, which already listens, is used instead of a new one.
 pub(crate) fn bind(
     bind: BindAddress,
     dual_stack: bool,
@@ -59,8 +59,8 @@ fn bind_all(
         if let Some(first) = all.first() {
             address.set_port(first.address.port());
         }
-        let is_there = |socket: &TcpListener| socket.local_addr().is_ok_and(|own| own == address);
-        let bound = match passed.iter().position(is_there) {
+        let has_address = |socket: &TcpListener| socket.local_addr().is_ok_and(|own| own == address);
+        let bound = match passed.iter().position(has_address) {
             Some(found) => share(passed.swap_remove(found), address, count),
             None => bind_one(address, dual_stack, count),
         };
@@ -76,12 +76,12 @@ fn bind_all(
     }
 }
 
-/// Returns whether this machine has no such address.
+/// Returns whether this machine lacks the address.
 fn is_missing(error: &io::Error) -> bool {
     error.kind() == ErrorKind::AddrNotAvailable || Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT)
 }
 
-/// Lets all shards accept from one socket, which keeps its queue while no process serves it.
+/// Shares one socket among all shards: the socket that was passed keeps its queue while no process serves it.
 fn share(socket: TcpListener, address: SocketAddr, count: usize) -> io::Result<Bound> {
     socket.set_nonblocking(true)?;
     SockRef::from(&socket).set_tcp_nodelay(true)?;
@@ -92,8 +92,8 @@ fn share(socket: TcpListener, address: SocketAddr, count: usize) -> io::Result<B
 }
 
 fn bind_one(address: SocketAddr, dual_stack: bool, count: usize) -> io::Result<Bound> {
-    // Sockets that share a port by SO_REUSEPORT would silently share it with another server of the same user as well.
-    // An exclusive socket first finds out; with port 0 it also chooses the port.
+    // Sockets with SO_REUSEPORT would silently share the port with another server of the same user. Binding an exclusive socket first fails
+    // if there is one; with port 0 it also chooses the port.
     let exclusive = open(address, dual_stack, false)?;
     let address = exclusive.local_addr()?.as_socket().unwrap_or(address);
     if count == 1 {
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_that_was_passed_is_taken() {
+    fn a_passed_socket_is_used() {
         let passed = || TcpListener::bind("127.0.0.1:0").unwrap();
         let (own, other) = (passed(), passed());
         let port = own.local_addr().unwrap().port();

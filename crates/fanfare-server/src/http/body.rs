@@ -1,4 +1,4 @@
-//! A request's body, within a limit and a time.
+//! Reads a request's body, within a limit of bytes and of time.
 
 use std::{cell::Cell, rc::Rc};
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::parsing;
 
-/// A request's body, which its handler may read.
+/// A request's unread body.
 pub(super) struct RequestBody {
     incoming: Incoming,
     rest: Rest,
@@ -28,7 +28,7 @@ pub(super) struct Received {
 }
 
 impl Received {
-    /// Parses the bytes; many bytes on another thread.
+    /// Parses the bytes; on another thread if they are many.
     pub(super) async fn parse<T: Send + 'static>(
         &self,
         parse: impl FnOnce(&Bytes) -> T + Send + 'static,
@@ -36,14 +36,19 @@ impl Received {
         parsing::parse(&self.bytes, parse).await
     }
 
-    /// Returns why a refused body is not JSON; `None` if it was refused for another reason.
+    /// Returns why the body is not JSON, or `error` if it is.
+    pub(super) async fn explain<E: From<BadBody>>(&self, error: E) -> E {
+        self.not_json().await.map_or(error, E::from)
+    }
+
+    /// Returns why the body is not JSON; `None` if it is.
     pub(super) async fn not_json(&self) -> Option<BadBody> {
         let is_form = self.is_form;
         self.parse(move |bytes| bad_body::find(bytes, is_form)).await
     }
 }
 
-/// Reports whether a handler left a part of the body unread.
+/// A flag: whether a part of the body is unread.
 #[derive(Clone)]
 pub(super) struct Rest(Rc<Cell<bool>>);
 
@@ -53,7 +58,7 @@ impl Rest {
     }
 }
 
-/// Returns the request, and a [`Rest`] that watches its body.
+/// Returns the request, and the flag of its body.
 pub(super) fn watched(request: Request<Incoming>) -> (Request<RequestBody>, Rest) {
     let rest = Rest(Rc::new(Cell::new(!request.body().is_end_stream())));
     let (is_encoded, is_form) = (is_encoded(request.headers()), is_form(request.headers()));
@@ -84,8 +89,8 @@ pub(super) async fn read(body: RequestBody, site: &Site) -> Result<Received, Bad
     read_within(usize::MAX, body, site).await
 }
 
-/// Like [`read`], with a smaller limit: `most` bytes.
-pub(super) async fn read_within(most: usize, body: RequestBody, site: &Site) -> Result<Received, BadBody> {
+/// Reads the whole body if it has at most `max` bytes, within the configured limit and time.
+pub(super) async fn read_within(max: usize, body: RequestBody, site: &Site) -> Result<Received, BadBody> {
     if body.is_encoded {
         let message = "the body has a Content-Encoding, expected plain JSON";
         return Err(BadBody::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
@@ -94,7 +99,7 @@ pub(super) async fn read_within(most: usize, body: RequestBody, site: &Site) -> 
         let rules = site.rules();
         (rules.max_body_size, rules.request_timeout)
     };
-    let limit = most.min(max_body_size);
+    let limit = max.min(max_body_size);
     let too_big = || BadBody::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is over the size limit");
     if body.incoming.size_hint().lower() > limit as u64 {
         return Err(too_big()); // its Content-Length is over the limit

@@ -1,8 +1,10 @@
 //! The arguments of a handler, and the log of operators' changes.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, request::Parts};
+use percent_encoding::percent_decode_str;
+use uuid::Uuid;
 
 use super::{Site, body::RequestBody, caller::Caller};
 
@@ -28,6 +30,18 @@ impl RouteCall<'_> {
     pub(super) fn query(&self) -> &str {
         self.head.uri.query().unwrap_or_default()
     }
+
+    /// Returns the UUID in the path.
+    pub(super) fn id(&self) -> Result<Uuid, &'static str> {
+        let id = self.segment.parse();
+        id.map_err(|_| "the id in the path is not a UUID")
+    }
+
+    /// Returns the name in the path, which is percent-encoded there.
+    pub(super) fn name(&self) -> Result<Cow<'_, str>, &'static str> {
+        let name = percent_decode_str(self.segment).decode_utf8();
+        name.map_err(|_| "the name in the path is not UTF-8")
+    }
 }
 
 /// Logs the changes of one request. A text must not contain a secret, nor published data.
@@ -51,7 +65,7 @@ impl Audit {
         }
     }
 
-    /// Logs that the caller published: as a change if a person did, since backends publish all the time.
+    /// Logs a publication: an admin's as a change, a backend's only for debugging, because backends publish all the time.
     pub(super) fn published(&self, what: &str) {
         match &self.caller {
             None => {}

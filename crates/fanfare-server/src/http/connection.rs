@@ -1,4 +1,4 @@
-//! One HTTP connection, from its first byte to its end or its upgrade.
+//! An HTTP connection, from its first byte to its end or its upgrade.
 
 use std::{
     cell::Cell,
@@ -28,9 +28,9 @@ use super::{
 };
 use crate::causes::Causes;
 
-/// How long a kept connection may take to close after its time limit.
-const CLOSING: Duration = Duration::from_secs(5);
-/// The number of longest bodies that are discarded after a response that was sent before the body was read.
+/// The longest time that a kept connection takes to close after its time limit.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The limit of data that is discarded after a response to an unread body, as a multiple of the longest body.
 const DISCARDED_BODIES: usize = 8;
 
 /// Serves the requests of `peer`; the head of the first one must arrive by `first_head_by`.
@@ -48,17 +48,18 @@ pub(super) async fn serve<S: ByteStream + 'static>(
         // Boxed, so that a connection that waits for its first request has no room for all the rest.
         Ok(Ok(head)) => Box::pin(serve_http(stream, head, peer, first_head_by, site, shard, pace)).await,
         Ok(Err(error)) => tracing::debug!(%error, %peer, "HTTP connection ended"),
-        Err(_) => too_late(peer, &shard),
+        Err(_) => note_timeout(peer, &shard),
     }
 }
 
-fn too_late(peer: IpAddr, shard: &Shard) {
+/// Counts and logs that a connection's first request did not arrive in time.
+fn note_timeout(peer: IpAddr, shard: &Shard) {
     let counters = &shard.node.counters;
     counters.handshakes_timed_out.fetch_add(1, Relaxed);
     tracing::debug!(%peer, "no request came in time");
 }
 
-/// Serves the requests on `stream`, of which `head` was read already.
+/// Serves the requests on `stream`, from which `head` was read already.
 async fn serve_http<S: ByteStream + 'static>(
     stream: S,
     head: Vec<u8>,
@@ -91,8 +92,8 @@ async fn serve_http<S: ByteStream + 'static>(
         });
         let (activity, pace, handed_over) = (activity.clone(), pace.clone(), &handed_over);
         async move {
-            let mut reply = to_its_end(handling, pace).await;
-            drop(progress); // hyper writes the answer before this thread does anything else
+            let mut reply = run_to_completion(handling, pace).await;
+            drop(progress); // hyper writes the response before this thread does anything else
             let to = reply.body_mut().take_hand_over();
             activity.enter(to.as_ref().map_or(Phase::Kept, |_| Phase::HandOver));
             handed_over.set(to);
@@ -105,7 +106,7 @@ async fn serve_http<S: ByteStream + 'static>(
     http.half_close(true).header_read_timeout(None);
     http.max_buf_size(max_head.max(8192)); // hyper's minimum
     let mut connection = http.serve_connection(TokioIo::new(stream), service);
-    let served = in_time(Pin::new(&mut connection), &activity, first_head_by).await;
+    let served = serve_within_limits(Pin::new(&mut connection), &activity, first_head_by).await;
     if activity.phase() == Phase::HandedOver
         && let Some(to) = handed_over.take()
     {
@@ -117,19 +118,19 @@ async fn serve_http<S: ByteStream + 'static>(
         Some(Ok(())) => {}
         Some(Err(error)) => tracing::debug!(error = %Causes(&error), %peer, "HTTP connection ended"),
         None => match activity.phase() {
-            Phase::New => too_late(peer, &shard),
+            Phase::New => note_timeout(peer, &shard),
             Phase::Request | Phase::Handler => tracing::debug!(%peer, "a request did not come in time"),
             Phase::Kept | Phase::HandOver | Phase::HandedOver => {
                 Pin::new(&mut connection).graceful_shutdown();
-                // A client that does not read its response is cut in the end.
-                let _ = tokio::time::timeout(CLOSING, connection).await;
+                // It fails if the client does not read its response; then the connection is cut.
+                let _ = tokio::time::timeout(CLOSE_TIMEOUT, connection).await;
             }
         },
     }
 }
 
-/// Polls `connection` to its end; returns `None` if a time limit passes before, or its socket is handed over.
-async fn in_time<T>(
+/// Polls `connection` to its end. Returns `None` if a time limit passes before, or if its socket is handed over.
+async fn serve_within_limits<T>(
     mut connection: Pin<&mut impl Future<Output = T>>,
     activity: &Activity,
     first_head_by: Instant,
@@ -149,7 +150,7 @@ async fn in_time<T>(
             if due <= Instant::now() {
                 return Poll::Ready(None);
             }
-            // An alarm that is too early is set again when it rings; one that is too late is set at once.
+            // An alarm that is too early is corrected when it fires, so that most changes of the phase cost nothing.
             if due < alarm.deadline() || alarm.is_elapsed() {
                 alarm.as_mut().reset(due);
             }
@@ -161,15 +162,18 @@ async fn in_time<T>(
     .await
 }
 
-/// Runs a handler to its end even if its caller disconnects, so that nothing is left half stored or half published. A handler that
+/// Runs a handler to its end even if its caller disconnects, so that nothing stays half stored or half published. A handler that
 /// waits continues in its own task.
-async fn to_its_end(mut handling: Pin<Box<impl Future<Output = Reply> + 'static>>, pace: Rc<Pace>) -> Reply {
+async fn run_to_completion(
+    mut handling: Pin<Box<impl Future<Output = Reply> + 'static>>,
+    pace: Rc<Pace>,
+) -> Reply {
     if let Poll::Ready(reply) = poll_fn(|cx| Poll::Ready(handling.as_mut().poll(cx))).await {
         return reply;
     }
     let task = tokio::task::spawn_local(pace.paced(handling));
     task.await.unwrap_or_else(|error| {
-        tracing::error!(%error, "a fault while answering a request");
+        tracing::error!(%error, "a handler panicked");
         reply::error(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
     })
 }
@@ -182,13 +186,19 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_handler_whose_caller_is_gone_runs_to_its_end() {
+    fn run(test: impl AsyncFnOnce(Rc<Pace>)) {
         let runtime = runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.unwrap_or_else(|error| panic!("{error}"));
         LocalSet::new().block_on(&runtime, async {
             let pace = Pace::new(16);
             tokio::task::spawn_local(pace.clone().run());
+            test(pace).await;
+        });
+    }
+
+    #[test]
+    fn a_handler_runs_to_its_end_if_its_caller_disconnects() {
+        run(async |pace| {
             let (done, (go, gone)) = (Rc::new(Cell::new(false)), oneshot::channel::<()>());
             let at_end = done.clone();
             let handling = async move {
@@ -197,7 +207,7 @@ mod tests {
                 at_end.set(true);
                 reply::error(StatusCode::OK, "")
             };
-            let mut caller = Box::pin(to_its_end(Box::pin(handling), pace));
+            let mut caller = Box::pin(run_to_completion(Box::pin(handling), pace));
             let polled = poll_fn(|cx| Poll::Ready(caller.as_mut().poll(cx))).await;
             assert!(polled.is_pending());
             drop(caller);
@@ -210,17 +220,13 @@ mod tests {
     }
 
     #[test]
-    fn a_handler_that_panics_is_answered_for() {
-        let runtime = runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.unwrap_or_else(|error| panic!("{error}"));
-        LocalSet::new().block_on(&runtime, async {
-            let pace = Pace::new(16);
-            tokio::task::spawn_local(pace.clone().run());
+    fn the_caller_of_a_handler_that_panics_gets_a_reply() {
+        run(async |pace| {
             let handling = async {
                 tokio::task::yield_now().await;
                 panic!("a fault");
             };
-            let reply = to_its_end(Box::pin(handling), pace).await;
+            let reply = run_to_completion(Box::pin(handling), pace).await;
             assert_eq!(reply.status(), StatusCode::INTERNAL_SERVER_ERROR);
         });
     }

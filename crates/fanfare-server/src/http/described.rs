@@ -1,4 +1,4 @@
-//! The common parts of a group's operations, added to its description: tag and refusals.
+//! Adds the common parts of a group's operations to its description: the tag and the refusals.
 
 use utoipa::{
     OpenApi, ToSchema,
@@ -10,7 +10,7 @@ use utoipa::{
 
 use super::reply;
 
-/// Refusals that several operations share: their statuses, and when they occur.
+/// Refusals that several operations share: status and description.
 pub(super) type Refusals = &'static [(u16, &'static str)];
 
 /// The refusals of every operation with a body.
@@ -20,8 +20,8 @@ const OF_BODIES: Refusals = &[
     (415, "The body is not JSON in UTF-8."),
 ];
 
-/// Returns the description of the group `G`. Every operation gets the group's tag, the refusals `of_all`, those `of_secured` if it
-/// needs a credential and those `of_bodies` if it has a body, in the form of `E`. An operation's own description wins.
+/// Returns the description of the group `G`. Every operation gets the group's tag and the refusals `of_all`; with a credential also
+/// `of_secured`, with a body also `of_bodies`. Their form is `E`. An operation's own description takes precedence.
 pub(super) fn described<G: OpenApi, E: ToSchema>(
     of_all: Refusals,
     of_secured: Refusals,

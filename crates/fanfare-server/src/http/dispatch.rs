@@ -1,4 +1,4 @@
-//! Passes a request to its handler, through the rate limits, CORS, the mounts, and the guards.
+//! Dispatches a request to its handler, through the rate limits, CORS, the dialects' paths, and the guards.
 
 use std::{
     net::IpAddr,
@@ -58,7 +58,7 @@ pub(super) async fn answer(
     }
     if reply.status() != StatusCode::SWITCHING_PROTOCOLS {
         site.options.origins.share(origin.as_ref(), &mut reply);
-        // The rest of a body would be read as the next request, and a server that stops cuts kept connections.
+        // The rest of a body would be parsed as the next request, and a drain ends kept connections.
         if rest.is_unread() || site.node.is_draining() {
             let close = HeaderValue::from_static("close");
             reply.headers_mut().insert(header::CONNECTION, close);
@@ -72,11 +72,11 @@ pub(super) async fn answer(
 enum Target<'a> {
     /// The path is not below the listener's prefix.
     Elsewhere,
-    /// Clients connect there.
+    /// A path where clients connect.
     Mount(&'a Mount),
-    /// A dialect has its own route there.
+    /// A dialect's own route.
     Dialect(&'a Arc<MountedDialect>),
-    /// The server's table has this row for it, if any.
+    /// A row of the server's table; `None` if the path has none.
     Table(Option<&'static Route>),
 }
 
@@ -97,7 +97,7 @@ fn target<'a>(path: &str, site: &'a Site) -> Target<'a> {
     }
 }
 
-/// A request's way to its handler.
+/// A request on its way to its handler.
 struct Routing<'a> {
     target: Target<'a>,
     /// The path below the listener's prefix; empty if it is elsewhere.
@@ -110,7 +110,7 @@ struct Routing<'a> {
 }
 
 impl Routing<'_> {
-    /// Counts the request if its kind is limited. Probes and metrics always get a reply.
+    /// Counts the request, unless it is a probe or its kind has no limit.
     fn limit(&self, request: &Request<RequestBody>) -> Option<Decision> {
         if request.method() == Method::OPTIONS && request.uri().path() == "/" {
             return None;
@@ -123,7 +123,7 @@ impl Routing<'_> {
         }
     }
 
-    /// Returns the reply to a client over its rate, in the form of the route that it called.
+    /// Returns the reply to a client over its rate, in the form of the requested route.
     async fn too_many(&self, request: Request<RequestBody>) -> Reply {
         match self.target {
             Target::Mount(mount) => {
@@ -138,12 +138,12 @@ impl Routing<'_> {
 
     async fn route(&self, request: Request<RequestBody>) -> Reply {
         let site = self.site;
-        // On any path, because a page cannot read a 404 without CORS headers.
+        // On every path, because a page cannot read a 404 without CORS headers.
         if is_preflight(&request) {
-            self.note_foreign(request.headers());
+            self.log_forbidden_origin(request.headers());
             return site.options.origins.preflight(request.headers());
         }
-        // HAProxy's default check: whether the server is ready.
+        // The default health check of HAProxy.
         if request.method() == Method::OPTIONS && matches!(request.uri().path(), "/" | "*") {
             return health::options(site).await;
         }
@@ -176,8 +176,8 @@ impl Routing<'_> {
         }
     }
 
-    /// Returns the row of `route`'s path for the request's method, if the caller may use it now; and the caller, if the route requires a
-    /// credential.
+    /// Returns the row of `route`'s path for the request's method, if the caller may use it now. Also returns the caller, if the route
+    /// requires a credential.
     async fn admit(
         &self,
         route: Option<&'static Route>,
@@ -192,12 +192,12 @@ impl Routing<'_> {
             });
         };
         let served = route.for_method(&head.method);
-        let serves_on = match group {
+        let continues = match group {
             Group::Probe | Group::Page => true,
             Group::User(Family::Messages) => served.is_err(),
             Group::User(_) | Group::Service => false,
         };
-        if draining && !serves_on {
+        if draining && !continues {
             return Err(RouteRejection::Draining);
         }
         let route = served?;
@@ -206,14 +206,14 @@ impl Routing<'_> {
             route.scope(rules.metrics, rules.docs, rules.admin)?
         };
         let caller = match wanted {
-            Some(wanted) => Some(caller::access(site, self.peer, head, wanted).await?),
+            Some(wanted) => Some(caller::authorize(site, self.peer, head, wanted).await?),
             None => None,
         };
         Ok((route, caller))
     }
 
-    /// Logs a preflight that its browser will treat as refused.
-    fn note_foreign(&self, headers: &HeaderMap) {
+    /// Logs a preflight from an origin that is not allowed: its browser will refuse the request.
+    fn log_forbidden_origin(&self, headers: &HeaderMap) {
         if !self.site.options.origins.allow(headers) {
             let origin = headers.get(header::ORIGIN).map(HeaderValue::as_bytes);
             self.site.gate.refusals.note(&Refused {

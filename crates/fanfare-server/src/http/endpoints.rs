@@ -1,4 +1,4 @@
-//! Serves the dialects' own routes.
+//! Serves the dialects' own HTTP routes.
 
 use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
@@ -46,31 +46,35 @@ pub(super) async fn answer(
     }
     let (head, sent) = request.into_parts();
     if endpoint.guarded
-        && let Err(rejection) = caller::access(site, peer, &head, caller::scope_of(&head.method)).await
+        && let Err(rejection) = caller::authorize(site, peer, &head, caller::scope_of(&head.method)).await
     {
         return reject(mounted, &rejection);
     }
     let body = match body::read(sent, site).await {
         Ok(body) => body,
-        Err(bad) => return reply::failed(mounted, bad.status, &bad.message),
+        Err(bad) => return reply::dialect_error(mounted, bad.status, &bad.message),
     };
     let traceparent = traceparent(&head.headers);
     let (own, path) = (mounted.clone(), path.to_owned());
     let planning = body.parse(move |bytes| plan(endpoint, &head, &path, bytes, &own));
     let answer = carry_out(planning.await, traceparent, site, mounted).await;
-    // If a dialect refuses a body that is not JSON, the server explains why it is not.
+    // The server finds out why a refused body is not JSON, so that no dialect has to.
     if endpoint.method == "POST"
         && answer.status == StatusCode::BAD_REQUEST.as_u16()
         && let Some(bad) = body.not_json().await
     {
-        return reply::failed(mounted, bad.status, &bad.message);
+        return reply::dialect_error(mounted, bad.status, &bad.message);
     }
-    reply::planned(answer)
+    reply::from_dialect(answer)
 }
 
-/// Returns the reply to a request that does not reach `mounted`, in its form.
+/// Returns the reply to a request that does not reach the dialect, in the dialect's form.
 pub(super) fn reject(mounted: &MountedDialect, rejection: &RouteRejection) -> Reply {
-    rejection.with_headers(reply::failed(mounted, rejection.status(), &rejection.to_string()))
+    rejection.with_headers(reply::dialect_error(
+        mounted,
+        rejection.status(),
+        &rejection.to_string(),
+    ))
 }
 
 fn serves(endpoint: &Endpoint, method: &Method) -> bool {

@@ -1,7 +1,7 @@
 //! Reads the head of a connection's first request, before anything is set up to serve it.
 //!
-//! A client that sends its request slowly, or not at all, costs little more memory than its bytes. Hyper needs sixteen kilobytes for a
-//! connection and several more for its task, so it starts when there is a whole head to parse.
+//! Until then a client costs little more memory than the bytes that it has sent. Hyper needs sixteen kilobytes for a connection, and several
+//! more for its task, so it starts when there is a whole head to parse.
 
 use std::{
     future::poll_fn,
@@ -16,19 +16,19 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 const CHUNK: usize = 4096;
 
-/// Reads from `stream` until a request's head has ended, more than `most` bytes have arrived, or the stream has ended.
-/// Returns all that was read; the parser judges it.
-pub(super) async fn read<S: AsyncRead + Unpin>(stream: &mut S, most: usize) -> io::Result<Vec<u8>> {
+/// Reads from `stream` until a request's head has ended, more than `max` bytes have arrived, or the stream has ended. Returns all bytes that
+/// were read, for hyper to parse.
+pub(super) async fn read<S: AsyncRead + Unpin>(stream: &mut S, max: usize) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
     poll_fn(|cx| {
         loop {
-            // On the stack, where it costs a waiting connection nothing.
+            // On the stack, so that it needs no memory while the connection waits.
             let mut chunk = [MaybeUninit::uninit(); CHUNK];
             let mut chunk = ReadBuf::uninit(&mut chunk);
             ready!(Pin::new(&mut *stream).poll_read(cx, &mut chunk))?;
             let searched = head.len().saturating_sub(3);
             head.extend_from_slice(chunk.filled());
-            let is_over = chunk.filled().is_empty() || head.len() > most;
+            let is_over = chunk.filled().is_empty() || head.len() > max;
             if is_over || has_end(&head[searched..]) {
                 return Poll::Ready(Ok(()));
             }
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_head_is_read_to_its_end_however_it_comes() {
+    async fn a_head_is_read_to_its_end_in_pieces_of_any_size() {
         let lines = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
         let bare = b"GET / HTTP/1.1\nHost: a\n\n";
         for (sent, size) in [
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_head_without_an_end_has_a_limit_and_a_stream_an_end() {
+    async fn reading_ends_at_the_limit_and_at_the_end_of_the_stream() {
         let (mut ours, mut theirs) = duplex(1 << 16);
         theirs.write_all(&[b'a'; 5000]).await.unwrap();
         assert_eq!(read(&mut ours, 4999).await.unwrap().len(), 5000);

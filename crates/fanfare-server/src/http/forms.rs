@@ -1,4 +1,4 @@
-//! The forms of replies that several routes share: three for errors, one for a success. `/openapi.json` is generated from them.
+//! The forms of replies that several routes share: three for errors, one for a success. `/openapi.json` is made from them.
 
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -7,7 +7,7 @@ use utoipa::{
     openapi::{ObjectBuilder, RefOr, Schema, Type},
 };
 
-/// An error on a route of no dialect.
+/// An error of a probe, of a page, or at an unknown path.
 #[derive(Serialize, ToSchema)]
 pub(super) struct PlainError<'a> {
     pub(super) error: &'a str,
@@ -67,7 +67,7 @@ impl<T> Success<T> {
     }
 }
 
-/// A field that is always the same.
+/// A flag that has the same value in every reply.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Always<const VALUE: bool>;
 

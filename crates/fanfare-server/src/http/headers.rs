@@ -1,4 +1,4 @@
-//! Request headers for dialects: one value for each name.
+//! Reads request headers; for dialects, with one value for each name.
 
 use fanfare_core::Event;
 use http::{HeaderMap, HeaderName, header::AsHeaderName};
@@ -29,7 +29,7 @@ impl<'a> Joined<'a> {
         }
     }
 
-    /// Returns the value of the header of that lower-case name, if it is there and is visible ASCII.
+    /// Returns the value of the header with this lower-case name, if there is one of visible ASCII.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         match self.several.iter().find(|(several, _)| *several == name) {
             Some((_, joined)) => Some(joined),
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn several_values_are_one() {
+    fn values_of_one_name_are_joined() {
         let mut headers = HeaderMap::new();
         for (name, value) in [("a", "1"), ("b", "2"), ("b", "3")] {
             headers.append(name, HeaderValue::from_static(value));

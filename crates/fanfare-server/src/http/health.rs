@@ -1,21 +1,20 @@
-//! `/health` for people and for monitors of the protocols' original servers, `/readyz` for orchestrators.
+//! `/health` for people and for monitors of the protocols' original servers; `/readyz` and `/livez` for orchestrators.
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use fanfare_core::{BrokerHealth, Inbound, JsonMap, fields, timestamp};
+use fanfare_core::{BrokerHealth, Inbound, fields, timestamp};
 use http::{StatusCode, header};
 use serde::Serialize;
-use serde_json::Value;
 use tokio::time::timeout;
 use utoipa::{OpenApi, ToSchema};
 
 use super::{
     Site,
     forms::Always,
-    merge::merge,
+    merge::merged,
     reply::{self, Reply},
 };
 
@@ -27,12 +26,12 @@ use super::{
 )]
 pub(super) struct HealthApi;
 
-/// The fields that all dialects' documents promise.
+/// The server's own fields.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Health {
     #[schema(inline)]
     status: Condition,
-    /// Why it is unhealthy.
+    /// The reason; only if it is unhealthy.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     reason: Option<&'static str>,
@@ -51,12 +50,12 @@ enum Condition {
 
 /// The node is ready.
 #[derive(Serialize, ToSchema)]
-struct ReadyAnswer {
+struct ReadyReply {
     #[schema(inline)]
     ready: Always<true>,
-    /// Of a probe through the broker and every shard; through the shards alone while the broker is away.
+    /// The duration of a probe through the broker and every shard; only through the shards while the broker is unavailable.
     round_trip_ms: f64,
-    /// The broker is away, for less than `server.broker_grace`.
+    /// True if the broker is unavailable, for less than `server.broker_grace`; otherwise absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(inline, nullable = false)]
     degraded: Option<Always<true>>,
@@ -64,7 +63,7 @@ struct ReadyAnswer {
 
 /// The node is not ready.
 #[derive(Serialize, ToSchema)]
-struct Unready<'a> {
+struct NotReadyReply<'a> {
     #[schema(inline)]
     ready: Always<false>,
     reason: &'a str,
@@ -103,11 +102,10 @@ pub(super) async fn health(site: &Arc<Site>) -> Reply {
     let node = &site.node;
     let broker = node.broker().health().await;
     let facts = node.facts();
-    let mut body = Value::Object(JsonMap::new());
-    for mounted in &node.dialects {
+    let documents = node.dialects.iter().map(|mounted| {
         let own = node.dialect_facts(mounted);
-        merge(&mut body, mounted.dialect.health(&broker, &facts, &own).into());
-    }
+        mounted.dialect.health(&broker, &facts, &own).into()
+    });
     let (status, condition, reason) = judge(node.is_draining(), site.is_full(), &broker);
     let own = Health {
         status: condition,
@@ -115,13 +113,12 @@ pub(super) async fn health(site: &Arc<Site>) -> Reply {
         timestamp: timestamp(facts.now).to_string(),
         uptime_seconds: facts.uptime.as_secs(),
     };
-    merge(&mut body, fields(&own).into());
-    reply::json(status, &body)
+    reply::json(status, &merged(documents.chain([fields(&own).into()])))
 }
 
-/// Whether this node is ready for clients.
+/// Returns whether this node is ready for clients.
 //
-// It does not drain, and a probe has passed the broker and every shard.
+// It is if it does not drain, and a probe has passed the broker and every shard.
 #[utoipa::path(
     get,
     path = "/readyz",
@@ -129,17 +126,17 @@ pub(super) async fn health(site: &Arc<Site>) -> Reply {
     responses(
         (
             status = 200,
-            description = "A probe has returned through the broker and every shard, or the broker has been away for less than `server.broker_grace`.",
-            body = inline(ReadyAnswer),
+            description = "A probe has returned through the broker and every shard, or the broker has been unavailable for less than `server.broker_grace`.",
+            body = inline(ReadyReply),
             example = json!({ "ready": true, "round_trip_ms": 0.2 }),
         ),
-        (status = 503, description = "The node is not ready for clients.", body = inline(Unready<'static>)),
+        (status = 503, description = "The node is not ready for clients.", body = inline(NotReadyReply<'static>)),
     ),
 )]
 pub(super) async fn readyz(site: &Arc<Site>) -> Reply {
     let unready = |reason: &str| {
         let ready = Always;
-        reply::json(StatusCode::SERVICE_UNAVAILABLE, &Unready { ready, reason })
+        reply::json(StatusCode::SERVICE_UNAVAILABLE, &NotReadyReply { ready, reason })
     };
     if site.node.is_draining() {
         return unready("Server shutting down");
@@ -149,35 +146,45 @@ pub(super) async fn readyz(site: &Arc<Site>) -> Reply {
     }
     let readiness = &site.options.readiness;
     let ready = |took: Duration, degraded| {
-        let ready = ReadyAnswer {
+        let ready = ReadyReply {
             ready: Always,
             round_trip_ms: (took.as_secs_f64() * 100_000.0).round() / 100.0,
             degraded,
         };
-        reply::json(StatusCode::OK, &ready)
+        reply::ok(&ready)
     };
-    let reason = match timeout(readiness.patience(Instant::now()), site.node.broker().probe()).await {
+    let reason = match timeout(
+        readiness.probe_timeout(Instant::now()),
+        site.node.broker().probe(),
+    )
+    .await
+    {
         Ok(Ok(took)) => {
             readiness.broker_answered();
             return ready(took, None);
         }
         Ok(Err(error)) => error.to_string(),
-        Err(_) => LATE.to_owned(),
+        Err(_) => PROBE_TIMED_OUT.to_owned(),
     };
-    if !readiness.is_excused(Instant::now()) {
+    if !readiness.is_ready_without_broker(Instant::now()) {
         return unready(&reason);
     }
     let began = Instant::now();
-    match timeout(readiness.patience(Instant::now()), Inbound::probe(&*site.node)).await {
+    match timeout(
+        readiness.probe_timeout(Instant::now()),
+        Inbound::probe(&*site.node),
+    )
+    .await
+    {
         Ok(Ok(())) => ready(began.elapsed(), Some(Always)),
         Ok(Err(error)) => unready(&error.to_string()),
-        Err(_) => unready(LATE),
+        Err(_) => unready(PROBE_TIMED_OUT),
     }
 }
 
-const LATE: &str = "the probe did not return in time";
+const PROBE_TIMED_OUT: &str = "the probe did not return in time";
 
-/// Whether the process runs.
+/// Returns a reply while the process runs.
 #[utoipa::path(
     get,
     path = "/livez",
@@ -211,11 +218,10 @@ fn judge(draining: bool, full: bool, broker: &BrokerHealth) -> (StatusCode, Cond
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]
-    fn the_worst_news_is_told() {
+    fn a_drain_outranks_a_full_listener_and_both_outrank_the_broker() {
         let gone = BrokerHealth::Disconnected {
             error: "connection refused".into(),
         };

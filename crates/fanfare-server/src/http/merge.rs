@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-/// Returns one document from `parts`, some of which may be null.
+/// Returns one document from `parts`, which may be null. Objects are joined, lists get the missing items, other values are replaced.
 pub(super) fn merged(parts: impl Iterator<Item = Value>) -> Value {
     let mut document = Value::Object(serde_json::Map::new());
     for part in parts.filter(|part| !part.is_null()) {
@@ -11,8 +11,7 @@ pub(super) fn merged(parts: impl Iterator<Item = Value>) -> Value {
     document
 }
 
-/// Merges `more` into `into`: objects are joined, lists get the missing items, everything else is replaced.
-pub(super) fn merge(into: &mut Value, more: Value) {
+fn merge(into: &mut Value, more: Value) {
     match (into, more) {
         (Value::Object(into), Value::Object(more)) => {
             for (name, value) in more {
@@ -42,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_become_one() {
+    fn parts_are_merged() {
         let parts = [
             json!({"a": {"b": 1, "list": [1, 2]}, "x": 1}),
             Value::Null,

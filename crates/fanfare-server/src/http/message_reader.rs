@@ -1,5 +1,5 @@
-//! Decides which stored messages a user may read, by the policy or the authorizer. For a page it asks the authorizer about a few
-//! channels at a time, within the limits of one request.
+//! Decides which stored messages a user may read, by the policy or the authorizer. It asks the authorizer about a few channels at a time,
+//! within the limits of one request.
 
 use std::{
     collections::HashMap,
@@ -19,26 +19,26 @@ use crate::messages;
 /// The most questions to the authorizer at once, and in total, for one request. Cached answers do not count.
 const AT_ONCE: usize = 16;
 const MAX_QUESTIONS: usize = 64;
-/// How long a request waits for the authorizer, in total.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest wait of a request for the authorizer, in total.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The reader, and the answers so far.
+/// A user that reads messages, and the authorizer's answers so far.
 pub(super) struct MessageReader<'a> {
-    who: &'a Identity,
+    reader: &'a Identity,
     node: &'a Node,
-    /// The answers by channel, including pending ones.
+    /// By channel; a pending answer is `Missing`.
     answers: HashMap<Channel, AuthorizerAnswer>,
     asked: usize,
-    /// The number of answers other than yes.
+    /// The number of answers that do not allow.
     refused: usize,
-    /// When the waiting ends; set by the first question.
+    /// The end of the wait; set by the first question.
     until: Option<Instant>,
 }
 
 impl<'a> MessageReader<'a> {
-    pub(super) fn new(who: &'a Identity, node: &'a Node) -> Self {
+    pub(super) fn new(reader: &'a Identity, node: &'a Node) -> Self {
         Self {
-            who,
+            reader,
             node,
             answers: HashMap::new(),
             asked: 0,
@@ -48,17 +48,19 @@ impl<'a> MessageReader<'a> {
     }
 
     fn judge(&self, channel: &Channel) -> Permission {
-        self.node.access.judge(Some(self.who), Action::Subscribe, channel)
+        self.node
+            .access
+            .judge(Some(self.reader), Action::Subscribe, channel)
     }
 
-    /// Returns the channels, at most `most`, that must be asked about for the next of `ahead`.
-    fn open(&self, ahead: &[Message], most: usize) -> Vec<(Channel, OpenQuestions)> {
+    /// Returns the channels, at most `max`, that the authorizer must decide before the messages `ahead` can be read.
+    fn open(&self, ahead: &[Message], max: usize) -> Vec<(Channel, OpenQuestions)> {
         let mut open = Vec::<(Channel, OpenQuestions)>::new();
         for message in ahead {
-            if open.len() == most {
+            if open.len() == max {
                 break;
             }
-            if known_access(message, &self.who.user, self.who.is_admin()).is_some() {
+            if known_access(message, &self.reader.user, self.reader.is_admin()).is_some() {
                 continue;
             }
             let Some(guard) = messages::guard(message.channel_id.as_deref()) else {
@@ -74,13 +76,13 @@ impl<'a> MessageReader<'a> {
         open
     }
 
-    /// Asks about these channels at once.
+    /// Asks the authorizer about these channels, all at once.
     async fn ask(&mut self, channels: Vec<(Channel, OpenQuestions)>) {
         let mut waiting = FuturesUnordered::new();
         for (channel, questions) in channels {
             let mut answer = Box::pin(self.node.access.ask(questions));
             if let Some(answer) = answer.as_mut().now_or_never() {
-                self.note(channel, answer);
+                self.record(channel, answer);
                 continue;
             }
             self.asked += 1;
@@ -90,14 +92,14 @@ impl<'a> MessageReader<'a> {
         if waiting.is_empty() {
             return;
         }
-        let until = *self.until.get_or_insert_with(|| Instant::now() + PATIENCE);
+        let until = *self.until.get_or_insert_with(|| Instant::now() + TIMEOUT);
         // A later answer is cached for the next request.
         while let Ok(Some((channel, answer))) = tokio::time::timeout_at(until.into(), waiting.next()).await {
-            self.note(channel, answer);
+            self.record(channel, answer);
         }
     }
 
-    fn note(&mut self, channel: Channel, answer: AuthorizerAnswer) {
+    fn record(&mut self, channel: Channel, answer: AuthorizerAnswer) {
         self.refused += usize::from(!answer.is_allowed());
         self.answers.insert(channel, answer);
     }
@@ -117,10 +119,10 @@ impl ReadAccess for MessageReader<'_> {
             Permission::Pending(_) => {}
         }
         if !self.answers.contains_key(&guard) {
-            // At least as many as the page needs, and more if most answers are no.
-            let most = wanted.max(self.refused).min(AT_ONCE);
-            let most = most.min(MAX_QUESTIONS.saturating_sub(self.asked));
-            self.ask(self.open(ahead, most)).await;
+            // At least as many as the page needs, and more if most answers are refusals.
+            let max = wanted.max(self.refused).min(AT_ONCE);
+            let max = max.min(MAX_QUESTIONS.saturating_sub(self.asked));
+            self.ask(self.open(ahead, max)).await;
         }
         match self.answers.get(&guard)? {
             AuthorizerAnswer::Allowed => Some(true),
@@ -148,7 +150,7 @@ mod tests {
     use super::*;
     use crate::auth::{Gate, TokenRules, Verifier, VerifierOptions};
 
-    /// Answers when the test does.
+    /// An authorizer that answers when the test does.
     #[derive(Default)]
     struct LateAuthorizer(Mutex<Vec<oneshot::Sender<AuthorizerAnswer>>>);
 
@@ -158,9 +160,9 @@ mod tests {
         }
 
         fn ask(&self, _: Question) -> BoxFuture<'static, AuthorizerAnswer> {
-            let (tell, told) = oneshot::channel();
-            self.0.lock().expect("no panic").push(tell);
-            Box::pin(async { told.await.unwrap_or(AuthorizerAnswer::Missing) })
+            let (sender, answer) = oneshot::channel();
+            self.0.lock().expect("no panic").push(sender);
+            Box::pin(async { answer.await.unwrap_or(AuthorizerAnswer::Missing) })
         }
     }
 
@@ -202,18 +204,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_answers_are_waited_for() {
+    async fn a_page_waits_for_all_answers() {
         let authorizer = Arc::<LateAuthorizer>::default();
         let node = node(authorizer.clone());
-        let who = Identity::new(UserId::new("ann").expect("an id"), SystemTime::now());
-        let mut reader = MessageReader::new(&who, &node);
+        let identity = Identity::new(UserId::new("ann").expect("an id"), SystemTime::now());
+        let mut reader = MessageReader::new(&identity, &node);
         let ahead = ["a", "b", "c"].map(message);
         let answers = {
             let mut reading = Box::pin(reader.may_read(&ahead, 3));
             assert_eq!(reading.as_mut().now_or_never(), None);
             let mut asked = std::mem::take(&mut *authorizer.0.lock().expect("no panic"));
             assert_eq!(asked.len(), 3);
-            // The answer about the first message alone is not enough: the others would be asked about again.
+            // The answer about the first message is not enough: the authorizer would be asked about the others again.
             for _ in 0..2 {
                 let _ = asked.remove(0).send(AuthorizerAnswer::Allowed);
                 assert_eq!(reading.as_mut().now_or_never(), None);

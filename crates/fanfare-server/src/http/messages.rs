@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use utoipa::{OpenApi, ToSchema};
 
 use super::{
-    accounts::{Failure, auth::succeeded, prove},
+    accounts::{Failure, auth::succeeded, authenticate},
     api::query::Query,
     body,
     call::RouteCall,
@@ -60,7 +60,7 @@ struct MessagePage {
 #[derive(utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "it is only described")]
-struct Wanted {
+struct MessagePageParams {
     /// Results in one page.
     #[param(minimum = 1, maximum = 100, default = 50, nullable = false)]
     limit: Option<usize>,
@@ -72,7 +72,7 @@ struct Wanted {
 /// A message to store.
 #[derive(ToSchema)]
 #[schema(as = NewMessage, rename_all = "camelCase")]
-struct Draft {
+struct MessageBody {
     /// 1 byte to 64 KiB, without NUL.
     #[schema(min_length = 1)]
     content: String,
@@ -83,7 +83,7 @@ struct Draft {
     attachments: Option<Box<RawValue>>,
 }
 
-impl Draft {
+impl MessageBody {
     /// Reads a body. Unknown fields are ignored; null counts as missing.
     fn read(body: &[u8]) -> Result<Self, AccountError> {
         let text = std::str::from_utf8(body).map_err(|_| AccountError::bad("body", "not UTF-8"))?;
@@ -131,7 +131,7 @@ impl Draft {
     post,
     path = "/api/messages",
     operation_id = "sendMessage",
-    request_body(content = inline(Draft), example = json!({ "content": "Hello", "recipientId": "bob" })),
+    request_body(content = inline(MessageBody), example = json!({ "content": "Hello", "recipientId": "bob" })),
     responses(
         (status = 201, description = "Stored and published.", body = inline(Success<MessageView<'static>>)),
         (status = 403, description = "The caller may not publish on the channel.", body = FailedError<'static>),
@@ -140,9 +140,9 @@ impl Draft {
 )]
 pub(super) async fn create(call: RouteCall<'_>) -> Result<Reply, Failure> {
     let site = call.site;
-    let who = prove(call.headers(), site).await?;
-    let body = body::read(call.body, site).await.map_err(Failure::BadBody)?;
-    let draft = match body.parse(|bytes| Draft::read(bytes)).await {
+    let identity = authenticate(call.headers(), site).await?;
+    let body = body::read(call.body, site).await?;
+    let draft = match body.parse(|bytes| MessageBody::read(bytes)).await {
         Ok(draft) => draft,
         Err(error) => {
             let bad = body.not_json().await;
@@ -152,15 +152,15 @@ pub(super) async fn create(call: RouteCall<'_>) -> Result<Reply, Failure> {
     drop(body);
     if let Some(guard) = draft.guard()? {
         let access = &site.node.access;
-        let decided = access.decide(Some(&who), Action::Publish, &guard).await;
+        let decided = access.decide(Some(&identity), Action::Publish, &guard).await;
         if !decided.is_allowed() {
             return Err(Failure::ClosedChannel);
         }
     }
     let (accounts, node) = (site.options.accounts.clone(), site.node.clone());
-    // In its own task: if the caller disconnects, the message must not stay stored and unpublished.
+    // In its own task: if the caller disconnects, a stored message must still be published.
     let storing = tokio::spawn(async move {
-        let message = accounts.create_message(draft.by(&who.user)).await?;
+        let message = accounts.create_message(draft.by(&identity.user)).await?;
         messages::publish(&accounts, &node, &message).await;
         Ok::<_, AccountError>(message)
     });
@@ -175,13 +175,13 @@ pub(super) async fn create(call: RouteCall<'_>) -> Result<Reply, Failure> {
     get,
     path = "/api/messages",
     operation_id = "listMessages",
-    params(Wanted),
+    params(MessagePageParams),
     responses((status = 200, description = "A page, the newest first.", body = inline(Success<MessagePage>))),
     security(("bearer" = [])),
 )]
 pub(super) async fn list(call: RouteCall<'_>) -> Result<Reply, Failure> {
     let site = call.site;
-    let who = prove(call.headers(), site).await?;
+    let identity = authenticate(call.headers(), site).await?;
     let query = Query::read(call.query(), &["limit", "cursor"])
         .map_err(|_| AccountError::bad("query", "expected limit and cursor, each at most once"))?;
     let limit = match query.get("limit") {
@@ -189,10 +189,16 @@ pub(super) async fn list(call: RouteCall<'_>) -> Result<Reply, Failure> {
         Some(text) => text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)),
     };
     let limit = limit.ok_or(AccountError::bad("limit", "expected a number from 1 to 100"))?;
-    let reader = MessageReader::new(&who, &site.node);
+    let reader = MessageReader::new(&identity, &site.node);
     let accounts = &site.options.accounts;
     let page = accounts
-        .messages(&who.user, who.is_admin(), reader, limit, query.get("cursor"))
+        .messages(
+            &identity.user,
+            identity.is_admin(),
+            reader,
+            limit,
+            query.get("cursor"),
+        )
         .await?;
     let shown: Option<Vec<_>> = page.messages.iter().map(messages::to_json).collect();
     let data = MessagePage {

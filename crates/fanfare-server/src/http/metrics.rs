@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use fanfare_core::{JsonMap, fields, timestamp};
+use fanfare_core::{fields, timestamp};
 use http::{HeaderMap, StatusCode, header};
 use serde::Serialize;
-use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
 use super::{
     Site,
     forms::PlainError,
     headers::all_of,
-    merge::merge,
+    merge::merged,
     prometheus::{Format, render},
     reply::{self, Reply},
 };
@@ -25,7 +24,7 @@ const PROTOBUF: [&str; 2] = ["proto=io.prometheus.client.MetricFamily", "encodin
 #[openapi(paths(metrics, prometheus))]
 pub(super) struct MetricsApi;
 
-/// The fields that all dialects' documents promise.
+/// The server's own fields.
 #[derive(Serialize, ToSchema)]
 struct Metrics {
     #[schema(format = DateTime)]
@@ -33,9 +32,7 @@ struct Metrics {
     uptime_seconds: u64,
 }
 
-/// Figures as JSON, or in a format of Prometheus.
-//
-// JSON, or text or protobuf if `Accept` asks for it as a Prometheus scrape does.
+/// Figures as JSON, or in a format of Prometheus if `Accept` names one as a scrape does.
 #[utoipa::path(
     get,
     path = "/metrics",
@@ -61,17 +58,18 @@ pub(super) fn metrics(site: &Arc<Site>, headers: &HeaderMap) -> Reply {
     }
     let node = &site.node;
     let facts = node.facts();
-    let mut body = Value::Object(JsonMap::new());
-    for mounted in &node.dialects {
-        let own = mounted.dialect.metrics(&facts, &node.dialect_facts(mounted));
-        merge(&mut body, own.into());
-    }
+    let documents = node.dialects.iter();
+    let documents = documents.map(|mounted| {
+        mounted
+            .dialect
+            .metrics(&facts, &node.dialect_facts(mounted))
+            .into()
+    });
     let own = Metrics {
         timestamp: timestamp(facts.now).to_string(),
         uptime_seconds: facts.uptime.as_secs(),
     };
-    merge(&mut body, fields(&own).into());
-    reply::json(StatusCode::OK, &body)
+    reply::ok(&merged(documents.chain([fields(&own).into()])))
 }
 
 /// Figures in the Prometheus text format 0.0.4.
@@ -122,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_gets_which_format() {
+    fn the_first_format_in_accept_wins() {
         let text = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
         let protobuf =
             "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";

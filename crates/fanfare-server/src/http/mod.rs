@@ -1,4 +1,4 @@
-//! The HTTP side of a listener: the upgrade to WebSocket, the probes and figures, the API for services.
+//! The HTTP side of a listener: upgrades to WebSocket, probes, metrics, the service API, and the routes of users and operators.
 
 mod accept;
 mod accounts;

@@ -8,12 +8,12 @@ use super::{
 };
 use crate::web_origin::canonical_origin;
 
-/// The allowed origins, each as `canonical_origin` writes it.
+/// The allowed origins, each in its canonical form, or `*`.
 #[derive(Debug, Clone)]
 pub struct AllowedOrigins(Vec<String>);
 
 impl AllowedOrigins {
-    /// Allows these; `*` allows all.
+    /// Returns the rule that allows these origins; `*` allows all.
     pub fn new(allowed: &[String]) -> Self {
         let canonical = |origin: &String| match &**origin {
             "*" => Some("*".to_owned()),
@@ -22,7 +22,7 @@ impl AllowedOrigins {
         Self(allowed.iter().filter_map(canonical).collect())
     }
 
-    /// Returns whether a request with these headers may pass. One without `Origin` is not from a web page.
+    /// Returns whether a request with these headers is allowed. A request without `Origin` is not from a web page.
     pub fn allow(&self, headers: &HeaderMap) -> bool {
         let mut origins = headers.get_all(header::ORIGIN).iter();
         match (origins.next(), origins.next()) {
@@ -46,8 +46,7 @@ impl AllowedOrigins {
         rate_limit::expose(headers);
     }
 
-    /// Returns the reply to a browser's preflight. An allowed page may send every header that it asks for, such as `traceparent`.
-    /// [`AllowedOrigins::share`] adds the allowed origin.
+    /// Returns the reply to a browser's preflight, which allows every requested header. [`AllowedOrigins::share`] adds the allowed origin.
     pub(super) fn preflight(&self, asked: &HeaderMap) -> Reply {
         let mut reply = reply::no_content();
         let headers = reply.headers_mut();

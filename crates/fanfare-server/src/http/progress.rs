@@ -1,10 +1,10 @@
-//! Requests in progress, for which a drain waits.
+//! Counts requests in progress, for which a drain waits.
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use fanfare_engine::Node;
 
-/// A request whose handler runs, or whose response is not written yet; a drain waits for both.
+/// A request whose handler runs, or whose response is not written yet.
 pub(super) struct InProgress(Arc<Node>);
 
 impl InProgress {

@@ -34,7 +34,7 @@ impl Format {
     }
 }
 
-/// Renders all metrics of this node. The engine's counters are plain atomics, which a scrape reads.
+/// Renders all metrics of this node.
 pub(super) fn render(
     format: Format,
     node: &Node,
@@ -43,13 +43,13 @@ pub(super) fn render(
     upkeep: &Upkeep,
 ) -> Vec<u8> {
     let mut families = Families::default();
-    of_documents(node, &mut families);
+    add_promised(node, &mut families);
     tables::add_gauges(node, accounts, upkeep, &mut families);
     tables::add_counters(node, &mut families);
     tables::add_presence_and_history(node, &mut families);
     tables::add_labelled(node, gate, accounts, upkeep, &mut families);
     tables::add_durations(node, accounts, &mut families);
-    of_dialects(node, &mut families);
+    add_of_dialects(node, &mut families);
     let Families(mut families) = families;
     families.sort_by(|one, other| one.name.cmp(&other.name));
     match format {
@@ -61,8 +61,8 @@ pub(super) fn render(
     }
 }
 
-/// The metrics of the dialects' documents, under the names in existing dashboards.
-fn of_documents(node: &Node, families: &mut Families) {
+/// Adds the metrics that the dialects' documents promise, under the names in existing dashboards.
+fn add_promised(node: &Node, families: &mut Families) {
     let facts = node.facts();
     for mounted in &node.dialects {
         for Figure { name, help, value } in mounted.dialect.figures(&facts, &node.dialect_facts(mounted)) {
@@ -76,7 +76,8 @@ fn of_documents(node: &Node, families: &mut Families) {
     }
 }
 
-fn of_dialects(node: &Node, families: &mut Families) {
+/// Adds the metrics that every dialect has.
+fn add_of_dialects(node: &Node, families: &mut Families) {
     for (name, kind, value, help) in tables::DIALECT_VALUES {
         let values = shown(node).map(|mounted| ([mounted.name], kind(value(node, mounted))));
         families.add(name, help, ["dialect"], values);
@@ -90,7 +91,7 @@ fn of_dialects(node: &Node, families: &mut Families) {
     }
 }
 
-/// Returns the dialects to show: one that is off by default only if it was used.
+/// Returns the dialects with metrics: a hidden one only if it was used.
 fn shown(node: &Node) -> impl Iterator<Item = &MountedDialect> {
     let used = |mounted: &&MountedDialect| mounted.counters.opened.load(Relaxed) > 0;
     let dialects = node.dialects.iter().map(|mounted| &**mounted);

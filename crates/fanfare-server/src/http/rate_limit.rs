@@ -20,7 +20,7 @@ use governor::{
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// The time between two removals of full buckets. The rate of accepted connections bounds how many an attacker can add meanwhile.
-const FORGET_EVERY: Duration = Duration::from_secs(10);
+const CLEANUP_EVERY: Duration = Duration::from_secs(10);
 
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
@@ -34,10 +34,7 @@ pub struct RateLimits<C: Clock = DefaultClock> {
     requests: Option<Buckets<C>>,
 }
 
-struct Buckets<C: Clock> {
-    quota: Quota,
-    limiter: RateLimiter<ClientNetwork, DashMapStateStore<ClientNetwork>, C, StateInformationMiddleware>,
-}
+type Buckets<C> = RateLimiter<ClientNetwork, DashMapStateStore<ClientNetwork>, C, StateInformationMiddleware>;
 
 /// The decision about one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +43,7 @@ pub struct Decision {
     pub limit: u32,
     /// The requests that may still arrive now.
     pub remaining: u32,
-    /// When `limit` of them may arrive again if none arrives until then, in seconds since 1970.
+    /// The time at which the bucket is full if no request arrives until then, in seconds since 1970.
     pub reset_unix_seconds: u64,
     /// Set if the request is refused: the whole seconds after which another one may pass.
     pub retry_after: Option<u64>,
@@ -60,17 +57,17 @@ impl RateLimits {
         Arc::new(Self::with_clock(upgrades, requests, burst, &clock))
     }
 
-    /// Starts a task that removes full buckets as long as these limits are used.
-    pub fn spawn_forgetting(self: &Arc<Self>) {
+    /// Starts a task that removes full buckets until these limits are dropped.
+    pub fn spawn_cleanup(self: &Arc<Self>) {
         if self.upgrades.is_none() && self.requests.is_none() {
             return;
         }
         let limits = Arc::downgrade(self);
         tokio::spawn(async move {
             loop {
-                tokio::time::sleep(FORGET_EVERY).await;
+                tokio::time::sleep(CLEANUP_EVERY).await;
                 match limits.upgrade() {
-                    Some(limits) => limits.forget(),
+                    Some(limits) => limits.remove_full(),
                     None => return,
                 }
             }
@@ -87,9 +84,7 @@ impl<C: Clock> RateLimits<C> {
             let rate = NonZeroU32::new(rate)?;
             let quota = Quota::per_second(rate)
                 .allow_burst(NonZeroU32::new(burst).map_or(rate, |burst| burst.max(rate)));
-            let limiter = RateLimiter::dashmap_with_clock(quota, clock.clone());
-            let limiter = limiter.with_middleware();
-            Some(Buckets { quota, limiter })
+            Some(RateLimiter::dashmap_with_clock(quota, clock.clone()).with_middleware())
         };
         Self {
             upgrades: buckets(upgrades),
@@ -99,39 +94,40 @@ impl<C: Clock> RateLimits<C> {
 
     /// Counts a WebSocket handshake; `None` if they are not limited.
     pub fn upgrade(&self, client: IpAddr, now: SystemTime) -> Option<Decision> {
-        self.upgrades.as_ref().map(|buckets| buckets.count(client, now))
+        self.upgrades.as_ref().map(|buckets| count(buckets, client, now))
     }
 
     /// Counts another request; `None` if they are not limited.
     pub fn request(&self, client: IpAddr, now: SystemTime) -> Option<Decision> {
-        self.requests.as_ref().map(|buckets| buckets.count(client, now))
+        self.requests.as_ref().map(|buckets| count(buckets, client, now))
     }
 
-    fn forget(&self) {
+    fn remove_full(&self) {
         for buckets in self.upgrades.iter().chain(&self.requests) {
-            buckets.limiter.retain_recent();
-            buckets.limiter.shrink_to_fit();
+            buckets.retain_recent();
+            buckets.shrink_to_fit();
         }
     }
 }
 
-impl<C: Clock> Buckets<C> {
-    fn count(&self, client: IpAddr, now: SystemTime) -> Decision {
-        let (limit, each) = (self.quota.burst_size().get(), self.quota.replenish_interval());
-        let (remaining, wait) = match self.limiter.check_key(&client.into()) {
-            Ok(bucket) => (bucket.remaining_burst_capacity(), None),
-            Err(until) => (0, Some(until.wait_time_from(self.limiter.clock().now()))),
-        };
-        // The first missing token takes only `wait` more.
-        let missing = limit - remaining;
-        let full_in = wait.map_or(each * missing, |wait| wait + each * (missing - 1));
-        let since_1970 = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Decision {
-            limit,
-            remaining,
-            reset_unix_seconds: whole_seconds(since_1970 + full_in),
-            retry_after: wait.map(|wait| whole_seconds(wait).max(1)),
+fn count<C: Clock>(buckets: &Buckets<C>, client: IpAddr, now: SystemTime) -> Decision {
+    let (quota, remaining, wait) = match buckets.check_key(&client.into()) {
+        Ok(bucket) => (bucket.quota(), bucket.remaining_burst_capacity(), None),
+        Err(until) => {
+            let wait = until.wait_time_from(buckets.clock().now());
+            (until.quota(), 0, Some(wait))
         }
+    };
+    let (limit, each) = (quota.burst_size().get(), quota.replenish_interval());
+    // The first missing token takes only `wait` more.
+    let missing = limit - remaining;
+    let full_in = wait.map_or(each * missing, |wait| wait + each * (missing - 1));
+    let since_1970 = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Decision {
+        limit,
+        remaining,
+        reset_unix_seconds: whole_seconds(since_1970 + full_in),
+        retry_after: wait.map(|wait| whole_seconds(wait).max(1)),
     }
 }
 
@@ -231,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn who_counts_as_one() {
+    fn a_client_is_an_ipv4_address_or_an_ipv6_network() {
         let cases = [
             ("192.0.2.1", "192.0.2.1", true),
             ("192.0.2.1", "192.0.2.2", false),
@@ -256,20 +252,15 @@ mod tests {
     fn idle_addresses_are_forgotten() {
         let clock = FakeRelativeClock::default();
         let limits = RateLimits::with_clock(0, 10, 20, &clock);
-        let kept = || {
-            limits
-                .requests
-                .as_ref()
-                .map_or(0, |buckets| buckets.limiter.len())
-        };
+        let kept = || limits.requests.as_ref().map_or(0, |buckets| buckets.len());
         for host in 0..=255 {
             limits.request(IpAddr::from([192, 0, 2, host]), NOW);
         }
-        limits.forget();
+        limits.remove_full();
         assert_eq!(kept(), 256, "none is full yet");
         clock.advance(Duration::from_secs(1));
         limits.request(address("192.0.2.1"), NOW);
-        limits.forget();
+        limits.remove_full();
         assert_eq!(kept(), 1);
     }
 

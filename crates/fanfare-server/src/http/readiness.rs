@@ -1,4 +1,4 @@
-//! Decides whether a node that has lost its broker is still ready.
+//! Decides whether a node without its broker is ready.
 
 use std::{
     sync::{Arc, Mutex},
@@ -9,57 +9,53 @@ use fanfare_core::locked;
 
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Half of the usual timeout of orchestrators.
-const EXCUSED_TIMEOUT: Duration = Duration::from_millis(500);
+const GRACE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How long a node that has lost its broker stays ready.
+/// The grace period in which a node that has lost its broker stays ready.
 pub struct Readiness {
     grace: Duration,
-    broker: Mutex<BrokerSeen>,
+    broker: Mutex<BrokerState>,
 }
 
 #[derive(Clone, Copy)]
-enum BrokerSeen {
+enum BrokerState {
     NotYet,
-    Here,
-    AwaySince(Instant),
+    Available,
+    LostAt(Instant),
 }
 
 impl Readiness {
-    /// The readiness of a node that has not reached its broker yet.
+    /// Returns the readiness of a node that has not reached its broker yet.
     pub fn new(grace: Duration) -> Arc<Self> {
-        let broker = Mutex::new(BrokerSeen::NotYet);
+        let broker = Mutex::new(BrokerState::NotYet);
         Arc::new(Self { grace, broker })
     }
 
-    /// Notes that a probe returned through the broker.
+    /// Records that a probe returned through the broker.
     pub fn broker_answered(&self) {
-        *locked(&self.broker) = BrokerSeen::Here;
+        *locked(&self.broker) = BrokerState::Available;
     }
 
-    /// Notes at `now` that a probe did not return, and returns whether the node is still ready.
-    pub(super) fn is_excused(&self, now: Instant) -> bool {
+    /// Records that a probe did not return, and returns whether the node is still ready.
+    pub(super) fn is_ready_without_broker(&self, now: Instant) -> bool {
         let mut seen = locked(&self.broker);
         let since = match *seen {
-            BrokerSeen::NotYet => return false,
-            BrokerSeen::Here => now,
-            BrokerSeen::AwaySince(since) => since,
+            BrokerState::NotYet => return false,
+            BrokerState::Available => now,
+            BrokerState::LostAt(since) => since,
         };
-        *seen = BrokerSeen::AwaySince(since);
+        *seen = BrokerState::LostAt(since);
         now.duration_since(since) < self.grace
     }
 
-    /// Returns how long a probe may take. While the broker's silence is excused, the reply must arrive before the orchestrator's timeout.
-    pub(super) fn patience(&self, now: Instant) -> Duration {
+    /// Returns the timeout of a probe. In the grace period the reply must arrive before the orchestrator's timeout.
+    pub(super) fn probe_timeout(&self, now: Instant) -> Duration {
         let is_excused = match *locked(&self.broker) {
-            BrokerSeen::NotYet => false,
-            BrokerSeen::Here => !self.grace.is_zero(),
-            BrokerSeen::AwaySince(since) => now.duration_since(since) < self.grace,
+            BrokerState::NotYet => false,
+            BrokerState::Available => !self.grace.is_zero(),
+            BrokerState::LostAt(since) => now.duration_since(since) < self.grace,
         };
-        if is_excused {
-            EXCUSED_TIMEOUT
-        } else {
-            PROBE_TIMEOUT
-        }
+        if is_excused { GRACE_TIMEOUT } else { PROBE_TIMEOUT }
     }
 }
 
@@ -68,27 +64,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_broker_is_excused_for_a_while_once_it_was_reached() {
+    fn a_node_stays_ready_for_its_grace_after_it_loses_its_broker() {
         let (start, second) = (Instant::now(), Duration::from_secs(1));
         let readiness = Readiness::new(second * 30);
-        assert!(!readiness.is_excused(start), "it was never reached");
+        assert!(!readiness.is_ready_without_broker(start), "it was never reached");
         readiness.broker_answered();
-        assert!(readiness.is_excused(start));
-        assert!(readiness.is_excused(start + second * 29));
-        assert!(!readiness.is_excused(start + second * 30));
+        assert!(readiness.is_ready_without_broker(start));
+        assert!(readiness.is_ready_without_broker(start + second * 29));
+        assert!(!readiness.is_ready_without_broker(start + second * 30));
         readiness.broker_answered();
         assert!(
-            readiness.is_excused(start + second * 31),
+            readiness.is_ready_without_broker(start + second * 31),
             "each absence has its own grace"
         );
-        assert_eq!(readiness.patience(start + second * 60), EXCUSED_TIMEOUT);
+        assert_eq!(readiness.probe_timeout(start + second * 60), GRACE_TIMEOUT);
         assert_eq!(
-            readiness.patience(start + second * 61),
+            readiness.probe_timeout(start + second * 61),
             PROBE_TIMEOUT,
             "a slow broker is waited for"
         );
         let strict = Readiness::new(Duration::ZERO);
         strict.broker_answered();
-        assert!(!strict.is_excused(start));
+        assert!(!strict.is_ready_without_broker(start));
     }
 }

@@ -1,28 +1,28 @@
-//! Replies to requests that do not reach a handler. Each group of routes has its own form of them.
+//! Rejections of requests before a handler runs. Each group of routes renders them in its own form.
 
 use fanfare_accounts::Scope;
 use http::{Method, StatusCode};
 
 use super::reply::{self, Reply};
 
-/// Why a request does not reach a handler.
+/// The reason why no handler runs.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RouteRejection {
     #[error("not found")]
     NotFound,
-    /// The path has other methods: these.
+    /// The path has only these methods.
     #[error("method not allowed")]
     WrongMethod(Vec<Method>),
     #[error("Server shutting down")]
     Draining,
     #[error("too many requests")]
     TooMany,
-    /// There is no API key with this scope, and no admin's token.
+    /// The request has no valid API key, and no admin's token.
     #[error("an API key with the scope {0} is required")]
     NoKey(Scope),
     #[error("the API key does not have the scope {0}")]
     OutOfScope(Scope),
-    /// The credential cannot be judged yet, for this reason.
+    /// The credential cannot be verified yet, for this reason.
     #[error("{0}")]
     NotYet(&'static str),
 }
@@ -54,7 +54,7 @@ impl RouteRejection {
         match self {
             Self::WrongMethod(allowed) => reply::allow(answer, allowed),
             Self::NoKey(_) => reply::challenge(answer),
-            Self::NotYet(_) => reply::later(answer),
+            Self::NotYet(_) => reply::retry_later(answer),
             Self::NotFound | Self::Draining | Self::TooMany | Self::OutOfScope(_) => answer,
         }
     }

@@ -1,4 +1,4 @@
-//! Connects handlers with the task that reloads: the request, and the outcome.
+//! Passes requests for a reload from handlers to the task that reloads.
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 /// The most callers that may wait; each reload takes some milliseconds.
 const MAX_WAITING: usize = 16;
 
-/// Whether a reload changes anything.
+/// The mode of a reload: with or without effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReloadMode {
     /// Applies the changes.
@@ -26,7 +26,7 @@ pub struct ReloadReport {
     pub file: Option<String>,
     /// The changed keys that need no restart. A key that names a file also counts as changed if the file's content is.
     pub changed: Vec<String>,
-    /// The keys that have changed since the start and need a restart.
+    /// The keys that have changed since the start, and take effect after a restart.
     pub needs_restart: Vec<String>,
     /// Warnings about settings that are valid but risky.
     pub warnings: Vec<String>,
@@ -34,7 +34,7 @@ pub struct ReloadReport {
 
 /// A caller that waits for a reload.
 pub struct ReloadRequest {
-    /// Whether to change anything.
+    /// With or without effect.
     pub mode: ReloadMode,
     /// Receives the report, or every error of the configuration.
     pub reply: oneshot::Sender<Result<ReloadReport, Vec<String>>>,

@@ -22,7 +22,7 @@ pub(super) const SCRIPT: &str = "text/javascript; charset=utf-8";
 pub(super) const STYLE: &str = "text/css; charset=utf-8";
 pub(super) const SVG: &str = "image/svg+xml";
 
-/// Restricts an embedded page to scripts, styles, pictures and requests of this server. `connect-src` covers `ws:` addresses.
+/// The content security policy of an embedded page: only this server's scripts, styles, images and addresses, `ws:` included.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -37,7 +37,7 @@ pub(super) fn ok(body: &impl Serialize) -> Reply {
     json(StatusCode::OK, body)
 }
 
-/// Returns the response to a request that succeeded and has no answer.
+/// Returns a success without a body.
 pub(super) fn no_content() -> Reply {
     text(StatusCode::NO_CONTENT, "", "")
 }
@@ -47,12 +47,12 @@ pub(super) fn time(millis: i64) -> String {
     timestamp(time_of(millis)).to_string()
 }
 
-/// Formats a time that nodes report, as the time since 1970.
+/// Formats a time that a node reports, given since 1970.
 pub(super) fn time_since_1970(since: Duration) -> String {
     timestamp(UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)).to_string()
 }
 
-/// Returns JSON for a part of a body, unchanged.
+/// Returns `json` as a part of a body, unchanged.
 pub(super) fn raw(json: &RawJson) -> Option<&RawValue> {
     serde_json::from_str(json.as_str()).ok()
 }
@@ -65,7 +65,7 @@ pub(super) fn text(status: StatusCode, media_type: &'static str, body: impl Into
     if !body.is_empty() {
         reply = with(reply, header::CONTENT_TYPE, media_type);
     }
-    // Figures and receipts are valid for the moment only.
+    // Metrics and receipts must not be cached.
     with(reply, header::CACHE_CONTROL, "no-store")
 }
 
@@ -82,8 +82,8 @@ pub(super) fn embedded(media_type: &'static str, text: &'static str) -> Reply {
     with(reply, header::REFERRER_POLICY, "no-referrer")
 }
 
-/// Disables nginx's buffering of the body.
-pub(super) fn ungathered(reply: Reply) -> Reply {
+/// Disables the buffering of the body in nginx.
+pub(super) fn unbuffered(reply: Reply) -> Reply {
     with(reply, HeaderName::from_static("x-accel-buffering"), "no")
 }
 
@@ -96,27 +96,29 @@ pub(super) fn moved(address: &'static str) -> Reply {
     )
 }
 
-/// Returns an error in the form of a route of no dialect.
+/// Returns an error in the form of probes, pages and unknown paths.
 pub(super) fn error(status: StatusCode, message: &str) -> Reply {
     json(status, &PlainError { error: message })
 }
 
-/// Returns an error in the form of a dialect, on a route of its own.
-pub(super) fn failed(mounted: &MountedDialect, status: StatusCode, message: &str) -> Reply {
+/// Returns an error in the form of a dialect's routes.
+pub(super) fn dialect_error(mounted: &MountedDialect, status: StatusCode, message: &str) -> Reply {
     let error = HttpError {
         status: status.as_u16(),
         message,
         id: Uuid::new_v4(),
         now: SystemTime::now(),
     };
-    planned(mounted.dialect.fail(&error))
+    from_dialect(mounted.dialect.fail(&error))
 }
 
-pub(super) fn planned(answer: HttpReply) -> Reply {
+/// Returns a dialect's reply.
+pub(super) fn from_dialect(answer: HttpReply) -> Reply {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     text(status, JSON, answer.body.into_owned())
 }
 
+/// Adds `Allow` to `answer`.
 pub(super) fn allow(mut answer: Reply, allowed: &[Method]) -> Reply {
     let names = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
     if let Ok(value) = HeaderValue::from_str(&names) {
@@ -125,23 +127,28 @@ pub(super) fn allow(mut answer: Reply, allowed: &[Method]) -> Reply {
     answer
 }
 
-/// Adds the request for a token or a key to `answer`.
+/// Adds `WWW-Authenticate` to `answer`.
 pub(super) fn challenge(answer: Reply) -> Reply {
     with(answer, header::WWW_AUTHENTICATE, "Bearer")
 }
 
-/// Adds a time to retry to `answer`.
-pub(super) fn later(answer: Reply) -> Reply {
+/// Adds `Retry-After` to `answer`.
+pub(super) fn retry_later(answer: Reply) -> Reply {
     with(answer, header::RETRY_AFTER, "5")
 }
 
-/// Returns an error of the service API: a stable code for programs, a message for people.
+/// Returns an error of the service API without details.
 pub(super) fn api_error(status: StatusCode, code: &str, message: &str) -> Reply {
-    coded(status, code, message, Map::new())
+    detailed_error(status, code, message, Map::new())
 }
 
-/// Like [`api_error`], with details.
-pub(super) fn coded(status: StatusCode, code: &str, message: &str, details: Map<String, Value>) -> Reply {
+/// Returns an error of the service API: a stable code for programs, a message for people, and details.
+pub(super) fn detailed_error(
+    status: StatusCode,
+    code: &str,
+    message: &str,
+    details: Map<String, Value>,
+) -> Reply {
     let error = Coded {
         code,
         message,

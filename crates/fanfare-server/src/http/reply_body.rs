@@ -1,4 +1,4 @@
-//! The body of a response: whole, in parts as they are made, or written by the connection that takes over the socket.
+//! The body of a response: whole, a stream, or written by the connection that takes over the socket.
 
 use std::{
     convert::Infallible,
@@ -19,28 +19,28 @@ use tokio_rustls::server::TlsStream;
 
 /// A response's body.
 pub(super) enum ReplyBody {
-    /// It is complete.
+    /// A complete body.
     Whole(Full<Bytes>),
-    /// It ends when the sender is dropped. The sender waits for a slow client.
+    /// A stream that ends when the sender is dropped. The sender waits for a slow client.
     Stream(mpsc::Receiver<Bytes>),
-    /// When the head is sent, a connection takes over the socket; it writes an endless body.
+    /// A body of the connection that takes over the socket after the head. The body of an upgrade is empty; a stream's is endless.
     HandedOver { to: Option<HandOver>, is_endless: bool },
 }
 
 impl ReplyBody {
-    /// Returns the empty body of an upgrade.
+    /// Returns the body of an upgrade.
     pub(super) fn upgraded(to: HandOver) -> Self {
         let (to, is_endless) = (Some(to), false);
         Self::HandedOver { to, is_endless }
     }
 
-    /// Returns a body that the connection writes.
+    /// Returns the body of a stream that the connection writes.
     pub(super) fn endless(to: HandOver) -> Self {
         let (to, is_endless) = (Some(to), true);
         Self::HandedOver { to, is_endless }
     }
 
-    /// Takes the function that takes over the socket when the head is sent.
+    /// Takes the function to call when the head is sent.
     pub(super) fn take_hand_over(&mut self) -> Option<HandOver> {
         match self {
             Self::HandedOver { to, .. } => to.take(),
@@ -97,7 +97,7 @@ impl Body for ReplyBody {
     }
 }
 
-/// Takes over the socket, and the bytes that the client has sent after its request.
+/// A function that takes over the socket, and the bytes that the client has sent after its request.
 pub(super) type HandOver = Box<dyn FnOnce(Box<dyn ByteStream>, Bytes)>;
 
 /// Lets the connection of `guard` take over the socket. Hyper's memory for the request is freed before the connection's own
@@ -108,7 +108,7 @@ pub(super) fn hand_over_to(guard: ConnectionGuard) -> HandOver {
 
 /// A socket below HTTP.
 pub(super) trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {
-    /// Returns it in the engine's form.
+    /// Returns the socket in the engine's form.
     fn into_transport(self: Box<Self>) -> Transport;
 }
 

@@ -24,7 +24,7 @@ use crate::config::Visibility;
 use Group::{Page, Probe, Service, User};
 use Guard::{Admin, Descriptions, Figures, Key, Open, Operators, Reader};
 
-/// A row of the table.
+/// A route of the server.
 pub(super) struct Route {
     /// `GET` also serves `HEAD`.
     pub(super) method: Method,
@@ -55,7 +55,7 @@ enum Guard {
     Admin,
 }
 
-/// Routes that reject requests in one form.
+/// The routes that share a form of rejections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Group {
     /// Probes and metrics: on every listener, without a rate limit.
@@ -67,6 +67,7 @@ pub(super) enum Group {
     Service,
 }
 
+/// A row of the table.
 macro_rules! route {
     ($method:ident $path:literal, $group:expr, $guard:expr, $handler:expr) => {
         Route {
@@ -79,7 +80,21 @@ macro_rules! route {
     };
 }
 
-/// The routes. A path without a parameter comes first; no two paths with parameters match the same request.
+/// A row of the service API, with its form of errors.
+macro_rules! service {
+    ($method:ident $path:literal, $guard:expr, $handler:path) => {
+        route!($method $path, Service, $guard, |call| api::answer($handler(call)))
+    };
+}
+
+/// A row of users, with the form of replies of its family.
+macro_rules! user {
+    ($method:ident $path:literal, $family:ident, $handler:path) => {
+        route!($method $path, User($family), Open, |call| $family.answer($handler(call)))
+    };
+}
+
+/// The routes. A path without a parameter takes precedence; no two paths with parameters match the same request.
 #[rustfmt::skip] // a route is a line
 pub(super) static TABLE: &[Route] = &[
     route!(GET "/livez", Probe, Open, async |_| health::livez()),
@@ -100,49 +115,49 @@ pub(super) static TABLE: &[Route] = &[
     route!(GET "/admin/app.js", Page, Operators, async |_| embedded(reply::SCRIPT, include_str!("admin/built/admin/app.js"))),
     route!(GET "/admin/app.css", Page, Operators, async |_| embedded(reply::STYLE, include_str!("admin/built/admin/app.css"))),
     route!(GET "/admin/app.svg", Page, Operators, async |_| embedded(reply::SVG, include_str!("admin/built/admin/app.svg"))),
-    route!(POST "/api/auth/register", User(Auth), Open, |call| Auth.answer(auth::register(call))),
-    route!(POST "/api/auth/login", User(Auth), Open, |call| Auth.answer(auth::login(call))),
-    route!(POST "/api/auth/refresh", User(Auth), Open, |call| Auth.answer(auth::refresh(call))),
-    route!(GET "/api/auth/me", User(Auth), Open, |call| Auth.answer(auth::me(call))),
-    route!(POST "/api/auth/logout", User(Auth), Open, |call| Auth.answer(auth::logout(call))),
-    route!(POST "/api/auth/password", User(Auth), Open, |call| Auth.answer(auth::change(call))),
-    route!(POST "/api/auth/password/reset", User(Auth), Open, |call| Auth.answer(auth::reset(call))),
-    route!(GET "/sessions", User(Sessions), Open, |call| Sessions.answer(sessions::list(call))),
-    route!(POST "/sessions", User(Sessions), Open, |call| Sessions.answer(sessions::create(call))),
-    route!(POST "/sessions/refresh", User(Sessions), Open, |call| Sessions.answer(sessions::refresh(call))),
-    route!(DELETE "/sessions/{session_id}", User(Sessions), Open, |call| Sessions.answer(sessions::end(call))),
-    route!(GET "/api/messages", User(Messages), Open, |call| Messages.answer(messages::list(call))),
-    route!(POST "/api/messages", User(Messages), Open, |call| Messages.answer(messages::create(call))),
-    route!(POST "/api/v1/events", Service, Key, |call| api::answer(events::publish(call))),
-    route!(GET "/api/v1/users/{id}/presence", Service, Key, |call| api::answer(users::presence(call))),
-    // Its caller can act as that user.
-    route!(POST "/api/v1/users/{id}/reset-token", Service, Admin, |call| api::answer(users::create_reset_token(call))),
-    route!(POST "/api/v1/reload", Service, Admin, |call| api::answer(reload::start(call))),
-    route!(GET "/api/v1/connections", Service, Key, |call| api::answer(connections::list(call))),
-    route!(GET "/api/v1/connections/{id}", Service, Key, |call| api::answer(connections::show(call))),
-    route!(DELETE "/api/v1/connections/{id}", Service, Key, |call| api::answer(connections::end(call))),
-    route!(GET "/api/v1/channels", Service, Key, |call| api::answer(channels::list(call))),
-    route!(GET "/api/v1/channels/{name}/presence", Service, Key, |call| api::answer(channels::members(call))),
-    route!(GET "/api/v1/history", Service, Key, |call| api::answer(history::list(call))),
-    route!(GET "/api/v1/users", Service, Key, |call| api::answer(users::list(call))),
-    route!(GET "/api/v1/overview", Service, Key, |call| api::answer(admin::nodes::overview(call))),
-    route!(GET "/api/v1/problems", Service, Key, |call| api::answer(admin::problems::list(call))),
-    route!(GET "/api/v1/explain", Service, Key, |call| api::answer(admin::explain::explain(call))),
-    route!(GET "/api/v1/tail", Service, Key, |call| api::answer(admin::tail::open(call))),
-    route!(POST "/api/v1/trace", Service, Reader, |call| api::answer(admin::trace::arm(call))),
-    route!(GET "/api/v1/trace", Service, Key, |call| api::answer(admin::trace::list(call))),
-    route!(GET "/api/v1/trace/{id}", Service, Key, |call| api::answer(admin::trace::show(call))),
-    route!(DELETE "/api/v1/trace/{id}", Service, Reader, |call| api::answer(admin::trace::disarm(call))),
-    route!(GET "/api/v1/configuration", Service, Admin, |call| api::answer(admin::nodes::configuration(call))),
-    route!(GET "/api/v1/accounts", Service, Admin, |call| api::answer(admin::accounts::list(call))),
-    route!(POST "/api/v1/accounts", Service, Admin, |call| api::answer(admin::accounts::create(call))),
-    route!(PATCH "/api/v1/accounts/{id}", Service, Admin, |call| api::answer(admin::accounts::change(call))),
-    route!(GET "/api/v1/keys", Service, Admin, |call| api::answer(admin::keys::list(call))),
-    route!(POST "/api/v1/keys", Service, Admin, |call| api::answer(admin::keys::create(call))),
-    route!(DELETE "/api/v1/keys/{id}", Service, Admin, |call| api::answer(admin::keys::revoke(call))),
+    user!(POST "/api/auth/register", Auth, auth::register),
+    user!(POST "/api/auth/login", Auth, auth::login),
+    user!(POST "/api/auth/refresh", Auth, auth::refresh),
+    user!(GET "/api/auth/me", Auth, auth::me),
+    user!(POST "/api/auth/logout", Auth, auth::logout),
+    user!(POST "/api/auth/password", Auth, auth::change),
+    user!(POST "/api/auth/password/reset", Auth, auth::reset),
+    user!(GET "/sessions", Sessions, sessions::list),
+    user!(POST "/sessions", Sessions, sessions::create),
+    user!(POST "/sessions/refresh", Sessions, sessions::refresh),
+    user!(DELETE "/sessions/{session_id}", Sessions, sessions::end),
+    user!(GET "/api/messages", Messages, messages::list),
+    user!(POST "/api/messages", Messages, messages::create),
+    service!(POST "/api/v1/events", Key, events::publish),
+    service!(GET "/api/v1/users/{id}/presence", Key, users::presence),
+    // Needs `admin`, because its caller can act as that user.
+    service!(POST "/api/v1/users/{id}/reset-token", Admin, users::create_reset_token),
+    service!(POST "/api/v1/reload", Admin, reload::start),
+    service!(GET "/api/v1/connections", Key, connections::list),
+    service!(GET "/api/v1/connections/{id}", Key, connections::show),
+    service!(DELETE "/api/v1/connections/{id}", Key, connections::end),
+    service!(GET "/api/v1/channels", Key, channels::list),
+    service!(GET "/api/v1/channels/{name}/presence", Key, channels::members),
+    service!(GET "/api/v1/history", Key, history::list),
+    service!(GET "/api/v1/users", Key, users::list),
+    service!(GET "/api/v1/overview", Key, admin::nodes::overview),
+    service!(GET "/api/v1/problems", Key, admin::problems::list),
+    service!(GET "/api/v1/explain", Key, admin::explain::explain),
+    service!(GET "/api/v1/tail", Key, admin::tail::open),
+    service!(POST "/api/v1/trace", Reader, admin::trace::arm),
+    service!(GET "/api/v1/trace", Key, admin::trace::list),
+    service!(GET "/api/v1/trace/{id}", Key, admin::trace::show),
+    service!(DELETE "/api/v1/trace/{id}", Reader, admin::trace::disarm),
+    service!(GET "/api/v1/configuration", Admin, admin::nodes::configuration),
+    service!(GET "/api/v1/accounts", Admin, admin::accounts::list),
+    service!(POST "/api/v1/accounts", Admin, admin::accounts::create),
+    service!(PATCH "/api/v1/accounts/{id}", Admin, admin::accounts::change),
+    service!(GET "/api/v1/keys", Admin, admin::keys::list),
+    service!(POST "/api/v1/keys", Admin, admin::keys::create),
+    service!(DELETE "/api/v1/keys/{id}", Admin, admin::keys::revoke),
 ];
 
-/// The rows by path: one of each path, and those with a parameter with the text before it. Each request looks its path up here.
+/// The rows by path, and those with a parameter by the text before it. Built once, because each request needs it.
 static INDEX: LazyLock<(HashMap<&str, &Route>, Vec<Parametrised>)> = LazyLock::new(|| {
     let plain = TABLE.iter().map(|route| (route.path, route));
     let with_parameter = |route: &'static Route| Some((route.path.split_once('{')?.0, route));
@@ -160,7 +175,7 @@ pub(super) fn find(path: &str) -> Option<&'static Route> {
     plain.get(path).copied().or_else(parametrised)
 }
 
-/// Returns the group whose form the replies at `path` have.
+/// Returns the group of `path`, which decides the form of its replies.
 pub(super) fn group_of(path: &str) -> Group {
     match find(path) {
         Some(route) => route.group,

@@ -1,4 +1,4 @@
-//! A listener's mounts and rules.
+//! A listener: its dialects, their paths, and its rules.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -56,21 +56,21 @@ pub struct SiteOptions {
     pub accounts: Accounts,
     /// The listening address.
     pub address: SocketAddr,
-    /// How long a drain may take.
+    /// The longest time of a drain.
     pub shutdown_timeout: Duration,
-    /// The path below which everything is mounted; empty for the root.
+    /// The prefix of all paths; empty for none.
     pub prefix: String,
     /// The web pages that may connect.
     pub origins: AllowedOrigins,
-    /// Whether callers on this machine need no key while there is none.
+    /// Whether callers on this machine need no key while no key exists.
     pub trust_loopback: bool,
     /// Requests reloads of the configuration.
     pub reload: ReloadHandle,
     /// Decides whether the node is ready without its broker.
     pub readiness: Arc<Readiness>,
-    /// Reloads and certificates, counted.
+    /// Counts reloads and orders of certificates.
     pub upkeep: Arc<Upkeep>,
-    /// The rules that a reload replaces, all at once.
+    /// The rules that a reload replaces together.
     pub rules: ArcSwap<SiteRules>,
 }
 
@@ -91,22 +91,22 @@ pub struct SiteRules {
     pub docs: Visibility,
     /// The callers of the operators' page.
     pub admin: Visibility,
-    /// For TLS and for the head of a connection's first request.
+    /// The time limit of a TLS handshake together with the head of the first request.
     pub handshake_timeout: Duration,
-    /// For each request, from its first byte to the end of its body.
+    /// The time limit of each further request's head, and of each body.
     pub request_timeout: Duration,
-    /// For a client between two requests, and for one that does not read its response.
+    /// The time limit of a client between two requests, and of one that does not read its response.
     pub keep_alive_timeout: Duration,
-    /// Bytes in a request's line and headers.
+    /// The limit of a request's line and headers, in bytes.
     pub max_header_size: usize,
-    /// Bytes in a request's body.
+    /// The limit of a request's body, in bytes.
     pub max_body_size: usize,
-    /// The certificate and key, for TLS. Whether a listener has TLS at all does not change.
+    /// The certificate and key. A reload does not switch TLS on or off.
     pub tls: Option<TlsAcceptor>,
 }
 
 impl Site {
-    /// Returns a listener of `node` that serves `dialects`, which are some of the registry's, and those that every listener serves.
+    /// Returns a listener of `node` that serves `dialects`, and those of `registry` that every listener serves.
     pub fn new(
         node: Arc<Node>,
         gate: Arc<Gate>,
@@ -141,7 +141,7 @@ impl Site {
         })
     }
 
-    /// Returns the documents that describe this server. `describe` makes them at the first call.
+    /// Returns the documents that describe this server; `describe` builds them at the first call.
     pub(super) fn documents(&self, describe: fn(Registry) -> Documents) -> &Documents {
         self.documents.get_or_init(|| describe(self.registry))
     }
@@ -162,7 +162,7 @@ impl Site {
         exact.or_else(|| self.mounts.iter().find(|mount| matches(mount.host.path, path)))
     }
 
-    /// Returns the part of `path` below the prefix; `None` if it is elsewhere.
+    /// Returns `path` without the prefix; `None` if it does not have it.
     pub(super) fn local_path<'a>(&self, path: &'a str) -> Option<&'a str> {
         path.strip_prefix(&*self.options.prefix)
             .filter(|rest| rest.starts_with('/'))
@@ -178,6 +178,7 @@ impl Site {
             .any(|network| network.contains(&peer))
     }
 
+    /// Returns the client's address, found behind trusted proxies.
     pub(super) fn client(&self, peer: IpAddr, headers: &http::HeaderMap) -> IpAddr {
         let rules = self.rules();
         if rules.trusted_proxies.is_empty() {

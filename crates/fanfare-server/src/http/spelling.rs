@@ -1,4 +1,4 @@
-//! Spells a handshake's response headers as RFC 6455 does, because some embedded clients compare them exactly.
+//! Spells the headers of a handshake's response as RFC 6455 does, because some embedded clients compare them exactly.
 
 use std::{cell::RefCell, convert::Infallible, future::ready, sync::LazyLock};
 
@@ -15,8 +15,8 @@ use super::reply::Reply;
 const MODEL: &[u8] = b"GET / HTTP/1.1\r\nUpgrade: -\r\nConnection: -\r\nSec-WebSocket-Accept: -\r\n\
     Sec-WebSocket-Extensions: -\r\nSec-WebSocket-Protocol: -\r\nSec-WebSocket-Version: -\r\n\r\n";
 
-/// Hyper writes header names in lower case, unless a response carries the extensions of a request whose spelling it
-/// kept, as for a proxy. So hyper reads this request once, and responses carry its extensions.
+/// The extensions of [`MODEL`], as hyper has read it. Hyper writes header names in lower case, unless the response has the extensions of a
+/// request whose spelling it has kept for a proxy.
 static SPELLED: LazyLock<Extensions> = LazyLock::new(|| {
     let read = RefCell::new(Extensions::new());
     let keep = service_fn(|request: Request<Incoming>| {
@@ -26,7 +26,7 @@ static SPELLED: LazyLock<Extensions> = LazyLock::new(|| {
     let stream = TokioIo::new(tokio::io::join(MODEL, tokio::io::sink()));
     let mut http = http1::Builder::new();
     let reading = http.preserve_header_case(true).serve_connection(stream, keep);
-    let _ = reading.now_or_never(); // all of it is in memory
+    let _ = reading.now_or_never(); // the request is in memory
     let mut spelled = read.into_inner();
     spelled.remove::<OnUpgrade>();
     spelled
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn names_are_spelled_as_in_the_document() {
+    async fn names_are_spelled_as_in_the_rfc() {
         let names = [
             (header::UPGRADE, "websocket"),
             (header::CONNECTION, "Upgrade"),

@@ -15,37 +15,37 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-/// How long a closed connection is read at most, so that a caller that still sends can read its response.
+/// The longest time that a closed connection is read, so that a client that still sends can read its response.
 const LINGER: Duration = Duration::from_secs(30);
-/// How long it is read on while no data arrives.
+/// The time without data after which that reading ends.
 const LINGER_SILENCE: Duration = Duration::from_secs(5);
-/// Bytes discarded in one read, and reads in one turn.
+/// The bytes that one read discards, and the reads in one poll.
 const DISCARD: usize = 16 * 1024;
-const DISCARDS_PER_TURN: usize = 64;
+const DISCARDS_PER_POLL: usize = 64;
 
-/// How long each phase of an HTTP connection may take.
+/// The time limits of the phases of an HTTP connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TimeLimits {
-    /// When the head of the first request must have arrived.
+    /// The time by which the head of the first request must have arrived.
     pub(super) first_head_by: Instant,
-    /// For the head of each further request, from its first byte.
+    /// The limit of each further request's head, from its first byte.
     pub(super) request: Duration,
-    /// For a client that neither sends a request nor reads its response.
+    /// The limit of a client that neither sends a request nor reads its response.
     pub(super) keep_alive: Duration,
 }
 
 /// The phase of an HTTP connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// It waits for its first request.
+    /// The first request has not arrived.
     New,
     /// A further request has begun to arrive.
     Request,
-    /// A handler runs. It has its own time limits.
+    /// A handler runs, which limits its own time.
     Handler,
-    /// The response is ready; the client reads it, or is idle.
+    /// The response is ready: the client reads it, or is idle.
     Kept,
-    /// When the head of the response is sent, a connection takes over the socket.
+    /// A connection takes over the socket as soon as the head of the response is sent.
     HandOver,
     /// The head of the response is sent.
     HandedOver,
@@ -73,7 +73,7 @@ impl Activity {
         *locked(&self.phase) = (phase, Instant::now());
     }
 
-    /// Returns when the connection is cut if nothing happens; `None` while a handler runs.
+    /// Returns the time limit of the current phase; `None` while a handler runs.
     pub(super) fn due(&self) -> Option<Instant> {
         let (phase, since) = *locked(&self.phase);
         match phase {
@@ -92,7 +92,7 @@ impl Activity {
         self.pass(Phase::Kept, Phase::Kept);
     }
 
-    /// Everything that was written is on its way: hyper flushes when it has nothing more to write.
+    /// Enters the phase after the hand-over: hyper flushes when it has nothing more to write.
     fn has_flushed(&self) {
         self.pass(Phase::HandOver, Phase::HandedOver);
     }
@@ -112,14 +112,14 @@ pub(super) struct HttpStream<S> {
     /// Data that was read already and is returned first.
     ahead: Bytes,
     activity: Arc<Activity>,
-    /// Bytes that are still discarded after the last answer.
+    /// The bytes that may still be discarded after the last response.
     discardable: usize,
-    /// Our side is closed; data that still arrives is discarded until then, or until the alarm.
+    /// Set once this side is closed: data that still arrives is discarded until this time, or until the alarm.
     lingering: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
 impl<S> HttpStream<S> {
-    /// Returns a stream from which `ahead` was read already. It discards up to `discardable` bytes at its end.
+    /// Returns a stream from which `ahead` was read already. After its close it discards up to `discardable` bytes.
     pub(super) fn new(inner: S, ahead: Vec<u8>, activity: Arc<Activity>, discardable: usize) -> Self {
         Self {
             inner,
@@ -130,7 +130,7 @@ impl<S> HttpStream<S> {
         }
     }
 
-    /// Returns the stream, and the data that was read ahead and not used.
+    /// Returns the stream, and the rest of the data that was read already.
     pub(super) fn into_parts(self) -> (S, Bytes) {
         (self.inner, self.ahead)
     }
@@ -143,7 +143,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> HttpStream<S> {
         let Some((until, alarm)) = &mut self.lingering else {
             return Poll::Ready(());
         };
-        for _ in 0..DISCARDS_PER_TURN {
+        for _ in 0..DISCARDS_PER_POLL {
             let mut discarded = [0; DISCARD];
             let mut buffer = ReadBuf::new(&mut discarded);
             match Pin::new(&mut self.inner).poll_read(cx, &mut buffer) {
@@ -155,7 +155,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> HttpStream<S> {
                     let silent = Instant::now() + LINGER_SILENCE;
                     alarm.as_mut().reset(silent.min(*until));
                 }
-                Poll::Ready(_) => return Poll::Ready(()), // closed, in one way or another
+                Poll::Ready(_) => return Poll::Ready(()), // the end, or an error
                 Poll::Pending => return alarm.as_mut().poll(cx),
             }
             if Instant::now() >= *until {
@@ -253,7 +253,7 @@ mod tests {
             )
         };
         assert_eq!(due(), (Phase::New, Some(1000)));
-        activity.has_read(); // a byte now and then does not prolong a handshake
+        activity.has_read(); // a slow client does not get more time for its first request
         assert_eq!(due(), (Phase::New, Some(1000)));
         activity.enter(Phase::Handler);
         activity.has_read();
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_read_ahead_comes_first() {
+    async fn data_that_was_read_already_is_returned_first() {
         let (ours, mut theirs) = duplex(1024);
         let mut stream = HttpStream::new(ours, b"GET /".into(), Activity::new(limits()), 0);
         let mut four = [0; 4];
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_close_waits_for_what_the_peer_still_sends() {
+    async fn a_close_waits_until_the_peer_closes() {
         let (ours, mut theirs) = duplex(1024);
         let mut stream = HttpStream::new(ours, Vec::new(), Activity::new(limits()), 1 << 20);
         let closing = tokio::spawn(async move { stream.shutdown().await });
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_close_discards_no_more_than_it_may() {
+    async fn a_close_discards_data_up_to_its_limit() {
         let (ours, mut theirs) = duplex(1024);
         let mut stream = HttpStream::new(ours, Vec::new(), Activity::new(limits()), 50_000);
         let closing = tokio::spawn(async move { stream.shutdown().await });

@@ -1,4 +1,4 @@
-//! Loads certificates and private keys, and reads when a certificate is valid.
+//! Loads certificates and private keys, and reads the validity of a certificate.
 
 use std::{path::Path, sync::Arc, time::SystemTime};
 
@@ -18,7 +18,7 @@ pub(crate) const CHALLENGE_PROTOCOL: &[u8] = b"acme-tls/1";
 /// Some clients and proxies refuse a server without ALPN.
 const PROTOCOLS: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
 
-/// A certificate that a listener can show.
+/// The TLS acceptor of a certificate, and the certificate's end.
 pub(crate) struct LoadedTls {
     pub(crate) acceptor: TlsAcceptor,
     pub(crate) end: Option<SystemTime>,
@@ -27,7 +27,7 @@ pub(crate) struct LoadedTls {
 /// Loads a PEM certificate chain and private key for TLS 1.2 and 1.3.
 ///
 /// # Errors
-/// If one of the files cannot be used: its key in the configuration, `cert` or `key`, and a text.
+/// If one of the files cannot be used: the name of its setting, `cert` or `key`, and a text.
 pub(crate) fn load_tls(certificate: &Path, key: &Path) -> Result<LoadedTls, (&'static str, String)> {
     let bad_file = |name, file: &Path, wanted, reason: pem::Error| {
         let file = file.display();
@@ -64,7 +64,7 @@ pub(crate) fn load_tls(certificate: &Path, key: &Path) -> Result<LoadedTls, (&'s
     Ok(LoadedTls { acceptor, end })
 }
 
-/// Returns an acceptor of TLS 1.2 and 1.3 with the certificates that `resolver` has, also for an authority's validation.
+/// Returns an acceptor of TLS 1.2 and 1.3 with the certificates of `resolver`. It also accepts an ACME authority's validation.
 pub(crate) fn acceptor_of(resolver: Arc<dyn ResolvesServerCert>) -> TlsAcceptor {
     let builder = ServerConfig::builder().with_no_client_auth();
     let mut config = builder.with_cert_resolver(resolver);
@@ -73,12 +73,12 @@ pub(crate) fn acceptor_of(resolver: Arc<dyn ResolvesServerCert>) -> TlsAcceptor 
     TlsAcceptor::from(Arc::new(config))
 }
 
-/// Returns whether this connection was for the validation of a name alone.
+/// Returns whether this connection was only an ACME authority's validation.
 pub(super) fn was_challenge(connection: &ServerConnection) -> bool {
     connection.alpn_protocol() == Some(CHALLENGE_PROTOCOL)
 }
 
-/// When a certificate is valid.
+/// The time in which a certificate is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Validity {
     pub(crate) start: SystemTime,
@@ -91,7 +91,7 @@ impl Validity {
         let blocks = simple_asn1::from_der(certificate).ok()?;
         let certificate = sequence(blocks.first()?)?;
         let fields = sequence(certificate.first()?)?;
-        // Of the fields, the validity alone is a sequence of two times.
+        // No other field is a sequence of two times.
         fields.iter().find_map(|field| match sequence(field)? {
             [start, end] => Some(Self {
                 start: time(start)?,
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_times_of_a_certificate() {
+    fn validity_of_a_certificate() {
         let pem = include_bytes!("../../../../e2e/python/tls/cert.txt");
         let validity = Validity::of(&CertificateDer::from_pem_slice(pem).unwrap()).unwrap();
         let seconds = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap();
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_certificate_has_none() {
+    fn bytes_that_are_no_certificate_have_no_validity() {
         for bytes in [&b""[..], b"\x30\x00", b"\x30\x02\x30\x00", b"text"] {
             assert_eq!(Validity::of(&CertificateDer::from(bytes)), None);
         }

@@ -1,4 +1,4 @@
-//! Turns an upgrade request into a connection.
+//! Admits the clients that connect, and hands their sockets over to connections.
 
 use std::{
     borrow::Cow, fmt::Display, net::IpAddr, rc::Rc, sync::Arc, time::Duration, time::Instant,
@@ -38,8 +38,8 @@ use crate::{
 const MAX_USER_AGENT: usize = 256;
 /// The lifetime of an API key's identity: ten years, because a key does not expire.
 const KEY_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
-/// How long a client that is refused by a close frame may take to close.
-const HANG_UP: Duration = Duration::from_secs(2);
+/// The longest time that a client takes to close after it was refused by a close frame.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An admitted client.
 struct AdmittedClient {
@@ -58,15 +58,15 @@ struct UpgradeRequest<'a> {
     address: IpAddr,
 }
 
-/// Replies to an upgrade request: with 101 or a stream if it is accepted, and the connection takes over the socket. The request is
-/// refused if its client exceeds its rate (`is_too_often`).
+/// Replies to a request to connect. If it is accepted, the reply is 101 or a stream, and the connection takes over the socket. With
+/// `is_rate_limited` it is refused.
 pub(super) async fn upgrade(
     request: Request<RequestBody>,
     address: IpAddr,
     site: &Site,
     shard: &Rc<Shard>,
     mount: &Mount,
-    is_too_often: bool,
+    is_rate_limited: bool,
 ) -> Reply {
     let begun = Instant::now();
     let (head, _) = request.into_parts();
@@ -81,20 +81,20 @@ pub(super) async fn upgrade(
         mounted: mount.choose(&asked),
         address,
     };
-    if is_too_often {
+    if is_rate_limited {
         return request.refuse(&Refusal::RateLimited.into(), None);
     }
-    // Checked first: a request with another method is not a handshake, so no token is missing.
+    // Checked before the token: a request with another method is not a handshake.
     if let Some(refused) = request.wrong_method() {
         return refused;
     }
     if !site.options.origins.allow(&head.headers) {
-        return request.foreign();
+        return request.forbidden_origin();
     }
-    let mut called = None;
-    let admitted = match request.judge(mount, &mut called).await {
+    let mut name = None;
+    let admitted = match request.admit(mount, &mut name).await {
         Ok(client) if request.mounted.dialect.streams() => request.stream(client, shard).await,
-        Ok(client) => request.welcome(client, shard).await,
+        Ok(client) => request.accept_handshake(client, shard).await,
         Err(refused) => Err(refused),
     };
     match admitted {
@@ -104,11 +104,11 @@ pub(super) async fn upgrade(
             }
             answer
         }
-        Err(refused) => request.refuse(&refused, called.as_deref()),
+        Err(refused) => request.refuse(&refused, name.as_deref()),
     }
 }
 
-/// A refusal; for a token, with the reason.
+/// A refusal; of a token, with the reason.
 struct RefusedUpgrade {
     refusal: Refusal,
     token: Option<TokenError>,
@@ -136,18 +136,18 @@ impl UpgradeRequest<'_> {
     }
 
     /// Refuses a page of another origin.
-    fn foreign(&self) -> Reply {
+    fn forbidden_origin(&self) -> Reply {
         let origin = self.head.headers.get(header::ORIGIN).map(HeaderValue::as_bytes);
         let origin = String::from_utf8_lossy(origin.unwrap_or_default());
         self.note("forbidden_origin", Some(&origin), Some(self.address));
-        reply::failed(self.mounted, StatusCode::FORBIDDEN, "origin not allowed")
+        reply::dialect_error(self.mounted, StatusCode::FORBIDDEN, "origin not allowed")
     }
 
-    /// Verifies the client's identity and admits it; stores its name in `called`.
-    async fn judge(
+    /// Verifies the client's identity and admits it. Stores its name in `name`, also for a refusal.
+    async fn admit(
         &self,
         mount: &Mount,
-        called: &mut Option<String>,
+        name: &mut Option<String>,
     ) -> Result<AdmittedClient, RefusedUpgrade> {
         let (site, mounted) = (self.site, self.mounted);
         if site.node.is_draining() {
@@ -163,9 +163,11 @@ impl UpgradeRequest<'_> {
         };
         mounted.dialect.admit(identity.as_deref())?;
         let id = Uuid::now_v7();
-        let name = offer.name.map(Cow::into_owned);
-        *called = name.or_else(|| mounted.dialect.name_for(id));
-        let admission = Admission::enter(&site.node, mounted, self.address, called.as_deref()).await?;
+        *name = offer
+            .name
+            .map(Cow::into_owned)
+            .or_else(|| mounted.dialect.name_for(id));
+        let admission = Admission::enter(&site.node, mounted, self.address, name.as_deref()).await?;
         let user_agent = self.head.headers.get(header::USER_AGENT);
         let user_agent = user_agent.filter(|_| offer.keep_user_agent).map(|value| {
             let ascii = value.as_bytes().iter().copied().filter(u8::is_ascii);
@@ -188,7 +190,7 @@ impl UpgradeRequest<'_> {
         })
     }
 
-    /// Returns the identity of a backend, if `offered` is an API key and the dialect streams.
+    /// Returns the identity of a backend if the dialect streams and `offered` is an API key.
     fn service(&self, offered: &str) -> Result<Option<Arc<Identity>>, Refusal> {
         let name = match self.site.options.accounts.api_key(offered) {
             _ if !self.mounted.dialect.streams() => return Ok(None),
@@ -233,7 +235,7 @@ impl UpgradeRequest<'_> {
     async fn begin_stream(&self, mut guard: ConnectionGuard, form: u8) -> Reply {
         if let Err((status, message)) = guard.begin().await {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
-            return challenged(reply::failed(self.mounted, status, &message));
+            return with_status_header(reply::dialect_error(self.mounted, status, &message));
         }
         let mut reply = if self.head.method == Method::HEAD {
             Reply::default()
@@ -245,11 +247,15 @@ impl UpgradeRequest<'_> {
         reply = reply::with(reply, header::CONTENT_TYPE, media_type);
         reply = reply::with(reply, header::CACHE_CONTROL, "no-store");
         reply = reply::with(reply, header::CONNECTION, "close");
-        reply::ungathered(reply)
+        reply::unbuffered(reply)
     }
 
     /// Reserves the connection of an admitted client, and returns the response to its handshake.
-    async fn welcome(&self, client: AdmittedClient, shard: &Rc<Shard>) -> Result<Reply, RefusedUpgrade> {
+    async fn accept_handshake(
+        &self,
+        client: AdmittedClient,
+        shard: &Rc<Shard>,
+    ) -> Result<Reply, RefusedUpgrade> {
         let accept = match self.check() {
             Ok(accept) => accept,
             Err(answer) => return Ok(*answer),
@@ -274,7 +280,7 @@ impl UpgradeRequest<'_> {
         let headers = &self.head.headers;
         let length = headers.get(header::CONTENT_LENGTH);
         if headers.contains_key(header::TRANSFER_ENCODING) || length.is_some_and(|length| length != "0") {
-            // A proxy would read as a body what this server would read as frames.
+            // A proxy would forward as a body the bytes that this server parses as frames.
             let message = "an upgrade request has no body";
             return Err(self.bad_handshake(StatusCode::BAD_REQUEST, message, &[]).into());
         }
@@ -308,11 +314,11 @@ impl UpgradeRequest<'_> {
         }
         match dialect.refuse(refusal, &about) {
             Rejection::Http(answer) => {
-                let answer = reply::planned(answer);
+                let answer = reply::from_dialect(answer);
                 if refusal == Refusal::KeysUnavailable {
-                    reply::later(answer)
+                    reply::retry_later(answer)
                 } else if dialect.streams() {
-                    challenged(answer)
+                    with_status_header(answer)
                 } else {
                     answer
                 }
@@ -321,7 +327,7 @@ impl UpgradeRequest<'_> {
                 Ok(accept) => {
                     let frame = encode::close_frame(code, &reason);
                     let then: HandOver = Box::new(|socket, _| {
-                        tokio::task::spawn_local(async move { turn_away(socket, &frame).await });
+                        tokio::task::spawn_local(async move { send_close(socket, &frame).await });
                     });
                     switching(&accept, None, None, then)
                 }
@@ -330,7 +336,7 @@ impl UpgradeRequest<'_> {
         }
     }
 
-    /// Counts and logs a refused connection; at capacity as a warning, because the operator may have to act.
+    /// Counts and logs a refused connection; as a warning if the server is full, because the operator may have to act.
     fn note(&self, reason: &'static str, detail: Option<&dyn Display>, peer: Option<IpAddr>) {
         self.mounted.counters.refusals.add(reason);
         self.site.gate.refusals.note(&refusals::Refused {
@@ -354,7 +360,7 @@ impl UpgradeRequest<'_> {
         headers: &[(&'static str, &'static str)],
     ) -> Reply {
         self.note("bad_handshake", Some(&message), None);
-        let mut answer = reply::failed(self.mounted, status, message);
+        let mut answer = reply::dialect_error(self.mounted, status, message);
         for (name, value) in headers {
             let value = HeaderValue::from_static(value);
             answer.headers_mut().insert(*name, value);
@@ -364,17 +370,17 @@ impl UpgradeRequest<'_> {
     }
 }
 
-/// Returns a stream that has ended already, in its dialect's first form.
+/// Returns a complete stream, in its dialect's first form.
 fn whole_stream(mounted: &MountedDialect, body: Bytes) -> Reply {
     let [media_type, _] = mounted.dialect.media_types();
     reply::text(StatusCode::OK, media_type, body)
 }
 
-/// Adds the headers that a reply of its status must have.
-fn challenged(reply: Reply) -> Reply {
+/// Adds the header that the status of `reply` requires.
+fn with_status_header(reply: Reply) -> Reply {
     match reply.status() {
         StatusCode::UNAUTHORIZED => reply::challenge(reply),
-        StatusCode::SERVICE_UNAVAILABLE => reply::later(reply),
+        StatusCode::SERVICE_UNAVAILABLE => reply::retry_later(reply),
         _ => reply,
     }
 }
@@ -403,16 +409,16 @@ fn switching(
     answer
 }
 
-/// Sends a close frame and closes, for clients that cannot read an HTTP response.
-async fn turn_away(mut socket: Box<dyn ByteStream>, close_frame: &[u8]) {
-    let saying = async {
+/// Sends a close frame, for clients that cannot read an HTTP response, and closes.
+async fn send_close(mut socket: Box<dyn ByteStream>, close_frame: &[u8]) {
+    let closing = async {
         socket.write_all(close_frame).await?;
         socket.shutdown().await?;
-        // Closing with unread data would reset the connection, and the client might not receive the frame.
+        // A close with unread data would reset the connection, and the client might not receive the frame.
         let mut rest = [0; 512];
         while socket.read(&mut rest).await? > 0 {}
         std::io::Result::Ok(())
     };
-    // The socket is closed in any case, also by an error.
-    let _ = tokio::time::timeout(HANG_UP, saying).await;
+    // After an error the socket is closed, too.
+    let _ = tokio::time::timeout(CLOSE_TIMEOUT, closing).await;
 }

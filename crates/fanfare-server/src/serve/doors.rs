@@ -125,7 +125,7 @@ pub(super) fn rates(limits: &Limits) -> [u32; 3] {
 pub(super) fn rate_limits(limits: &Limits) -> Arc<RateLimits> {
     let [upgrades, requests, burst] = rates(limits);
     let rate_limits = RateLimits::new(upgrades, requests, burst);
-    rate_limits.spawn_forgetting();
+    rate_limits.spawn_cleanup();
     rate_limits
 }
 

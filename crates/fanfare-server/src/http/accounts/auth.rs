@@ -1,4 +1,4 @@
-//! `/api/auth/…`: every answer is `{"success":true,"data":…}` or `{"success":false,"error":"…"}`.
+//! `/api/auth/…`: every reply is `{"success":true,"data":…}` or `{"success":false,"error":"…"}`.
 
 use fanfare_accounts::{Login, PasswordChange, storage::User};
 use http::StatusCode;
@@ -39,7 +39,7 @@ pub(super) fn failed(failure: &Failure) -> Reply {
 /// A registration.
 // `register` reads it.
 #[derive(Serialize, ToSchema)]
-struct NewAccount<'a> {
+struct RegisterBody<'a> {
     #[schema(format = Email)]
     email: &'a str,
     /// 8 to 1,024 bytes.
@@ -54,7 +54,7 @@ struct NewAccount<'a> {
     post,
     path = "/api/auth/register",
     request_body(
-        content = inline(NewAccount<'static>),
+        content = inline(RegisterBody<'static>),
         example = json!({ "email": "ann@example.com", "password": "correct horse battery", "name": "Ann" }),
     ),
     responses(
@@ -109,7 +109,7 @@ pub(in crate::http) async fn login(call: RouteCall<'_>) -> Result<Reply, Failure
 // `refresh` reads it.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct TokenRenewal<'a> {
+struct RefreshBody<'a> {
     refresh_token: &'a str,
 }
 
@@ -117,7 +117,7 @@ struct TokenRenewal<'a> {
 #[utoipa::path(
     post,
     path = "/api/auth/refresh",
-    request_body(content = inline(TokenRenewal<'static>), example = json!({ "refreshToken": "…" })),
+    request_body(content = inline(RefreshBody<'static>), example = json!({ "refreshToken": "…" })),
     responses(
         (
             status = 200,
@@ -146,43 +146,43 @@ pub(in crate::http) async fn refresh(call: RouteCall<'_>) -> Result<Reply, Failu
     get,
     path = "/api/auth/me",
     responses(
-        (status = 200, description = "The user.", body = inline(Success<Known<'static>>)),
+        (status = 200, description = "The user.", body = inline(Success<CurrentUser<'static>>)),
         (status = 404, description = "The token's user has no account here.", body = FailedError<'static>),
     ),
     security(("bearer" = [])),
 )]
 pub(in crate::http) async fn me(call: RouteCall<'_>) -> Result<Reply, Failure> {
-    let proved = super::prove(call.headers(), call.site).await?;
-    let user = call.site.options.accounts.user(&proved.user).await?;
+    let identity = super::authenticate(call.headers(), call.site).await?;
+    let user = call.site.options.accounts.user(&identity.user).await?;
     let user = Account::of(&user);
-    Ok(succeeded(StatusCode::OK, Known { user }))
+    Ok(succeeded(StatusCode::OK, CurrentUser { user }))
 }
 
 /// A success without data.
 #[derive(Serialize, ToSchema)]
-struct Done {}
+struct NoData {}
 
 /// Ends the session of the access token: its tokens are refused on every node, its connections are closed.
 #[utoipa::path(
     post,
     path = "/api/auth/logout",
     responses(
-        (status = 200, description = "Logged out.", body = inline(Success<Done>)),
+        (status = 200, description = "Logged out.", body = inline(Success<NoData>)),
         (status = 404, description = "The token belongs to no session of this server.", body = FailedError<'static>),
     ),
     security(("bearer" = [])),
 )]
 pub(in crate::http) async fn logout(call: RouteCall<'_>) -> Result<Reply, Failure> {
-    let proved = super::prove(call.headers(), call.site).await?;
-    super::end_own(&proved, call.site).await?;
-    Ok(succeeded(StatusCode::OK, Done {}))
+    let identity = super::authenticate(call.headers(), call.site).await?;
+    super::end_own_session(&identity, call.site).await?;
+    Ok(succeeded(StatusCode::OK, NoData {}))
 }
 
 /// A change of the user's own password.
 // `change` reads it.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Change<'a> {
+struct ChangePasswordBody<'a> {
     current_password: &'a str,
     /// 8 to 1,024 bytes.
     // The schema counts characters, of which two may have eight bytes.
@@ -195,11 +195,11 @@ struct Change<'a> {
     post,
     path = "/api/auth/password",
     request_body(
-        content = inline(Change<'static>),
+        content = inline(ChangePasswordBody<'static>),
         example = json!({ "currentPassword": "correct horse battery", "newPassword": "staple of another horse" }),
     ),
     responses(
-        (status = 200, description = "Changed.", body = inline(Success<Done>)),
+        (status = 200, description = "Changed.", body = inline(Success<NoData>)),
         (status = 403, description = "The current password is wrong.", body = FailedError<'static>),
         (status = 404, description = "The token's user has no account here.", body = FailedError<'static>),
         (
@@ -214,13 +214,13 @@ struct Change<'a> {
 pub(in crate::http) async fn change(call: RouteCall<'_>) -> Result<Reply, Failure> {
     let client = call.client;
     let fields = super::read(call.body, call.site).await?;
-    let proved = super::prove(&call.head.headers, call.site).await?;
+    let identity = super::authenticate(&call.head.headers, call.site).await?;
     let current = fields.text("currentPassword")?.to_owned();
     let new = fields.text("newPassword")?.to_owned();
-    super::ending(call.site, move |accounts| async move {
+    super::end_sessions(call.site, move |accounts| async move {
         let change = PasswordChange {
-            user_id: &proved.user,
-            session: proved.session.as_deref(),
+            user_id: &identity.user,
+            session: identity.session.as_deref(),
             current: &current,
             new: &new,
             client: Some(client),
@@ -228,14 +228,14 @@ pub(in crate::http) async fn change(call: RouteCall<'_>) -> Result<Reply, Failur
         accounts.change_password(change).await
     })
     .await?;
-    Ok(succeeded(StatusCode::OK, Done {}))
+    Ok(succeeded(StatusCode::OK, NoData {}))
 }
 
 /// A reset of a password.
 // `reset` reads it.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Reset<'a> {
+struct ResetPasswordBody<'a> {
     token: &'a str,
     /// 8 to 1,024 bytes.
     #[schema(min_length = 2, max_length = 1024)]
@@ -247,11 +247,11 @@ struct Reset<'a> {
     post,
     path = "/api/auth/password/reset",
     request_body(
-        content = inline(Reset<'static>),
+        content = inline(ResetPasswordBody<'static>),
         example = json!({ "token": "…", "newPassword": "staple of another horse" }),
     ),
     responses(
-        (status = 200, description = "Reset. The user logs in with the new password.", body = inline(Success<Done>)),
+        (status = 200, description = "Reset. The user logs in with the new password.", body = inline(Success<NoData>)),
     ),
 )]
 pub(in crate::http) async fn reset(call: RouteCall<'_>) -> Result<Reply, Failure> {
@@ -259,11 +259,11 @@ pub(in crate::http) async fn reset(call: RouteCall<'_>) -> Result<Reply, Failure
     let fields = super::read(call.body, call.site).await?;
     let token = fields.text("token")?.to_owned();
     let new = fields.text("newPassword")?.to_owned();
-    super::ending(call.site, move |accounts| async move {
+    super::end_sessions(call.site, move |accounts| async move {
         accounts.reset_password(&token, &new, Some(client)).await
     })
     .await?;
-    Ok(succeeded(StatusCode::OK, Done {}))
+    Ok(succeeded(StatusCode::OK, NoData {}))
 }
 
 /// A user with tokens. The access token has two names: clients read one or the other.
@@ -275,7 +275,7 @@ struct LoggedIn<'a> {
     /// The same as accessToken.
     token: &'a str,
     refresh_token: &'a str,
-    /// The sid of its tokens.
+    /// The `sid` of its tokens.
     session_id: &'a str,
 }
 
@@ -304,7 +304,7 @@ struct Tokens<'a> {
 /// The token's user.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Me)]
-struct Known<'a> {
+struct CurrentUser<'a> {
     user: Account<'a>,
 }
 

@@ -13,12 +13,12 @@ use super::super::{
 };
 use crate::auth::TokenError;
 
-/// When to retry if too many clients ask for the same now.
+/// The time to a retry if too many passwords are being hashed.
 const SOON: Duration = Duration::from_secs(1);
-/// When to retry while the database, the authorizer or the identity provider is unavailable.
+/// The time to a retry while the database, the authorizer or the identity provider is unavailable.
 const LATER: Duration = Duration::from_secs(5);
 
-/// Why a request failed. No text of it repeats a client's value.
+/// The reason why a request failed. No text repeats a client's value.
 #[derive(Debug)]
 pub(in crate::http) enum Failure {
     /// The request does not reach a handler.
@@ -118,6 +118,12 @@ impl Failure {
 impl From<RouteRejection> for Failure {
     fn from(rejection: RouteRejection) -> Self {
         Self::Rejected(rejection)
+    }
+}
+
+impl From<BadBody> for Failure {
+    fn from(bad: BadBody) -> Self {
+        Self::BadBody(bad)
     }
 }
 

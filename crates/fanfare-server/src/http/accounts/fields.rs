@@ -1,10 +1,10 @@
-//! The fields of a request's body.
+//! Reads the fields of a request's body.
 
 use fanfare_accounts::AccountError;
 use fanfare_core::{RawObject, string};
 
 /// The fields that routes read.
-const ASKED_FOR: [&str; 9] = [
+const KNOWN: [&str; 9] = [
     "currentPassword",
     "email",
     "name",
@@ -16,8 +16,8 @@ const ASKED_FOR: [&str; 9] = [
     "username",
 ];
 
-/// The fields of a JSON object that routes read, each with its text, or `None` if it is not a string. Of a duplicate field the last
-/// counts; `null` counts as missing.
+/// The known fields of a JSON object, each with its text, or `None` if it is not a string. Of duplicate fields the last counts; `null` counts
+/// as missing.
 pub(super) struct Fields(Vec<(&'static str, Option<String>)>);
 
 impl Fields {
@@ -25,7 +25,7 @@ impl Fields {
     pub(super) fn parse(body: &[u8]) -> Option<Self> {
         let object = RawObject::parse(std::str::from_utf8(body).ok()?).ok()?;
         let mut fields = Vec::new();
-        for name in ASKED_FOR {
+        for name in KNOWN {
             if let Some(value) = object.given(name) {
                 let text = match value.get().strip_prefix('"') {
                     Some(_) => Some(string(value)?.into_owned()),
@@ -45,7 +45,7 @@ impl Fields {
 
     /// Returns an optional text, which may be missing or `null`.
     pub(super) fn optional_text(&self, field: &'static str) -> Result<Option<&str>, AccountError> {
-        debug_assert!(ASKED_FOR.contains(&field), "{field}");
+        debug_assert!(KNOWN.contains(&field), "{field}");
         match self.0.iter().find(|(name, _)| *name == field) {
             None => Ok(None),
             Some((_, Some(text))) => Ok(Some(text)),
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_that_have_none() {
+    fn bodies_without_fields() {
         for body in [
             &b""[..],
             b"null",

@@ -1,7 +1,7 @@
-//! The routes of accounts: registering, logging in, and the end of a session.
+//! The routes of accounts: registrations, logins, and sessions.
 //!
-//! There are two families of routes, for the clients of two protocols. Both do the same and fail in the same ways ([`Failure`]), with
-//! different names of fields and forms of errors.
+//! There are two families of routes, for the clients of two protocols. They share their work and their failures ([`Failure`]); the names
+//! of fields and the forms of errors differ.
 
 pub(super) mod auth;
 mod failure;
@@ -83,14 +83,10 @@ impl Family {
 
 /// Returns the fields of a body, whatever its `Content-Type`.
 async fn read(sent: RequestBody, site: &Site) -> Result<Fields, Failure> {
-    let body = body::read_within(MAX_BODY, sent, site).await;
-    let body = body.map_err(Failure::BadBody)?;
+    let body = body::read_within(MAX_BODY, sent, site).await?;
     match Fields::parse(&body.bytes) {
         Some(fields) => Ok(fields),
-        None => Err(body
-            .not_json()
-            .await
-            .map_or(Failure::NotAnObject, Failure::BadBody)),
+        None => Err(body.explain(Failure::NotAnObject).await),
     }
 }
 
@@ -119,11 +115,11 @@ fn user_agent(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Verifies the access token of a request.
-pub(super) async fn prove(headers: &HeaderMap, site: &Site) -> Result<Arc<Identity>, Failure> {
+pub(super) async fn authenticate(headers: &HeaderMap, site: &Site) -> Result<Arc<Identity>, Failure> {
     let token = caller::bearer(headers).ok_or(Failure::NoToken)?;
     let identified = site.gate.identify(token).await;
     identified.map_err(|error| {
-        caller::note(site, "bad_credential", &error, None);
+        caller::log_refusal(site, "bad_credential", &error, None);
         match error {
             TokenError::KeysUnavailable => Failure::KeysUnavailable,
             error => Failure::BadToken(error),
@@ -132,24 +128,27 @@ pub(super) async fn prove(headers: &HeaderMap, site: &Site) -> Result<Arc<Identi
 }
 
 /// Ends the session of the access token.
-async fn end_own(proved: &Identity, site: &Arc<Site>) -> Result<(), Failure> {
-    let own = proved.session.as_deref();
+async fn end_own_session(identity: &Identity, site: &Arc<Site>) -> Result<(), Failure> {
+    let own = identity.session.as_deref();
     end_session(own.ok_or(AccountError::NotFound("session"))?, site).await
 }
 
 /// Ends a session, with its connections on every node.
 async fn end_session(id: &str, site: &Arc<Site>) -> Result<(), Failure> {
     let id = id.to_owned();
-    ending(site, move |accounts| async move {
+    end_sessions(site, move |accounts| async move {
         accounts.terminate(&id).await?;
         Ok(vec![id])
     })
     .await
 }
 
-/// Runs work that ends the sessions it returns, and closes their connections on every node. It runs in a task of its
-/// own: if the caller hangs up, every node must still receive the end of the sessions.
-async fn ending<F>(site: &Arc<Site>, work: impl FnOnce(Accounts) -> F + Send + 'static) -> Result<(), Failure>
+/// Runs `work`, which returns the sessions that it has ended, and closes their connections on every node. It runs in a task: if the
+/// caller disconnects, every node must still receive the end of the sessions.
+async fn end_sessions<F>(
+    site: &Arc<Site>,
+    work: impl FnOnce(Accounts) -> F + Send + 'static,
+) -> Result<(), Failure>
 where
     F: Future<Output = Result<Vec<String>, AccountError>> + Send,
 {
@@ -161,6 +160,6 @@ where
         Ok::<_, AccountError>(())
     });
     let done = task.await;
-    done.unwrap_or_else(|_| Err(AccountError::fault("a task was cut off")))?;
+    done.unwrap_or_else(|_| Err(AccountError::fault("a task that ends sessions panicked")))?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `/sessions`: logins for programs; errors are `{"error":{"code","message","details"}}`.
+//! `/sessions`: the logins of programs; errors are `{"error":{"code","message","details"}}`.
 
 use fanfare_accounts::{AccountError, Login, storage::Session};
 use fanfare_core::UserId;
@@ -30,7 +30,7 @@ pub(super) fn failed(failure: &Failure) -> Reply {
     let (status, code, message) = failure.describe();
     let details = failure.details().into_iter();
     let details = details.map(|(field, issue)| (field.to_owned(), issue.into()));
-    reply::coded(status, code, &message, details.collect())
+    reply::detailed_error(status, code, &message, details.collect())
 }
 
 /// The sessions of a user.
@@ -60,7 +60,7 @@ struct LoginSession<'a> {
 }
 
 impl<'a> LoginSession<'a> {
-    /// Returns the view of a session; `own` is the session of the request's token.
+    /// Returns a session; `own` is the session of the request's token.
     fn of(session: &'a Session, own: Option<&str>) -> Self {
         Self {
             session_id: &session.id,
@@ -90,18 +90,18 @@ impl<'a> LoginSession<'a> {
     security(("bearer" = [])),
 )]
 pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, Failure> {
-    let proved = super::prove(call.headers(), call.site).await?;
+    let identity = super::authenticate(call.headers(), call.site).await?;
     let query = Query::read(call.query(), &["user"])
         .map_err(|_| AccountError::bad("query", "expected user, at most once"))?;
-    let user = query.get("user").unwrap_or(&proved.user);
+    let user = query.get("user").unwrap_or(&identity.user);
     if UserId::new(user).is_err() {
         return Err(AccountError::bad("user", "not a user's id").into());
     }
-    if user != &*proved.user && !proved.is_admin() {
+    if user != &*identity.user && !identity.is_admin() {
         return Err(Failure::NotAdmin);
     }
     let sessions = call.site.options.accounts.sessions(user).await?;
-    let own = proved.session.as_deref();
+    let own = identity.session.as_deref();
     let shown = sessions.iter().map(|session| LoginSession::of(session, own));
     let sessions = shown.collect();
     Ok(reply::ok(&Sessions { sessions }))
@@ -125,18 +125,18 @@ struct SessionBody<'a> {
         example = json!({ "username": "ann@example.com", "password": "correct horse battery" }),
     ),
     responses(
-        (status = 200, description = "The user is logged in.", body = inline(Opened<'static>)),
+        (status = 200, description = "The user is logged in.", body = inline(OpenedSession<'static>)),
         (status = 401, description = "A wrong name or password.", body = ApiError<'static>),
     ),
 )]
 pub(in crate::http) async fn create(call: RouteCall<'_>) -> Result<Reply, Failure> {
     let login = super::log_in("username", call).await?;
-    Ok(reply::ok(&Opened::of(&login)))
+    Ok(reply::ok(&OpenedSession::of(&login)))
 }
 
 /// A session, and its tokens.
 #[derive(Serialize, ToSchema)]
-struct Opened<'a> {
+struct OpenedSession<'a> {
     /// The sid of its tokens.
     session_id: &'a str,
     access_token: &'a str,
@@ -146,12 +146,12 @@ struct Opened<'a> {
     #[schema(inline)]
     token_type: TokenType,
     #[schema(inline)]
-    user: Who<'a>,
+    user: SessionUser<'a>,
 }
 
 /// The logged-in user.
 #[derive(Serialize, ToSchema)]
-struct Who<'a> {
+struct SessionUser<'a> {
     id: &'a str,
     username: &'a str,
     #[schema(value_type = Vec<String>)]
@@ -164,7 +164,7 @@ enum TokenType {
     Bearer,
 }
 
-impl<'a> Opened<'a> {
+impl<'a> OpenedSession<'a> {
     fn of(login: &'a Login) -> Self {
         Self {
             session_id: &login.session_id,
@@ -172,7 +172,7 @@ impl<'a> Opened<'a> {
             refresh_token: &login.refresh_token,
             expires_in: login.expires_in,
             token_type: TokenType::Bearer,
-            user: Who {
+            user: SessionUser {
                 id: &login.user.id,
                 username: &login.user.email,
                 roles: &login.user.roles,
@@ -184,13 +184,13 @@ impl<'a> Opened<'a> {
 /// A refresh.
 // `refresh` reads it.
 #[derive(Serialize, ToSchema)]
-struct SessionRenewal<'a> {
+struct SessionRefreshBody<'a> {
     refresh_token: &'a str,
 }
 
 /// A fresh access token. The refresh token stays, because this family has no field for a new one.
 #[derive(Serialize, ToSchema)]
-struct Renewed<'a> {
+struct RefreshedSession<'a> {
     access_token: &'a str,
     /// Seconds.
     expires_in: u64,
@@ -203,9 +203,9 @@ struct Renewed<'a> {
     post,
     path = "/sessions/refresh",
     operation_id = "refreshSession",
-    request_body(content = inline(SessionRenewal<'static>), example = json!({ "refresh_token": "…" })),
+    request_body(content = inline(SessionRefreshBody<'static>), example = json!({ "refresh_token": "…" })),
     responses(
-        (status = 200, description = "The refresh token stays as it is.", body = inline(Renewed<'static>)),
+        (status = 200, description = "The refresh token stays as it is.", body = inline(RefreshedSession<'static>)),
         (status = 401, description = "The refresh token is invalid, or was revoked.", body = ApiError<'static>),
     ),
 )]
@@ -215,7 +215,7 @@ pub(in crate::http) async fn refresh(call: RouteCall<'_>) -> Result<Reply, Failu
     let refresh_token = fields.text("refresh_token")?;
     let accounts = &call.site.options.accounts;
     let refreshed = accounts.refresh(refresh_token, false, Some(client)).await?;
-    Ok(reply::ok(&Renewed {
+    Ok(reply::ok(&RefreshedSession {
         access_token: &refreshed.access_token,
         expires_in: refreshed.expires_in,
         token_type: TokenType::Bearer,
@@ -243,13 +243,13 @@ pub(in crate::http) async fn refresh(call: RouteCall<'_>) -> Result<Reply, Failu
 )]
 pub(in crate::http) async fn end(call: RouteCall<'_>) -> Result<Reply, Failure> {
     let (id, site) = (call.segment, call.site);
-    let proved = super::prove(call.headers(), site).await?;
+    let identity = super::authenticate(call.headers(), site).await?;
     if id == CURRENT {
-        super::end_own(&proved, site).await?;
+        super::end_own_session(&identity, site).await?;
         return Ok(reply::no_content());
     }
-    let is_own = proved.session.as_deref() == Some(id);
-    if !is_own && !proved.is_admin() {
+    let is_own = identity.session.as_deref() == Some(id);
+    if !is_own && !identity.is_admin() {
         site.options.accounts.session(id).await?;
         return Err(Failure::NotYours);
     }

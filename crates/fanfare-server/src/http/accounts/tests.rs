@@ -26,7 +26,7 @@ async fn answered(family: Family, failure: &Failure) -> (u16, Value, Option<Stri
 }
 
 #[tokio::test]
-async fn every_refusal_in_both_forms() {
+async fn every_refusal_has_both_forms() {
     let storage = AccountError::Storage;
     let limited = |millis| AccountError::TooManyAttempts {
         retry_after: Duration::from_millis(millis),
@@ -58,7 +58,7 @@ async fn every_refusal_in_both_forms() {
 }
 
 #[test]
-fn clients_do_not_hear_how_accounts_are_kept() {
+fn replies_do_not_show_errors_of_the_database() {
     for (error, message) in [
         (
             Outage::Denied.into(),
@@ -73,7 +73,7 @@ fn clients_do_not_hear_how_accounts_are_kept() {
 }
 
 #[tokio::test]
-async fn a_field_that_is_wrong_is_named() {
+async fn the_reply_names_the_invalid_field() {
     let failure = Failure::from(AccountError::Bad {
         field: "email",
         issue: "no",
@@ -87,7 +87,7 @@ async fn a_field_that_is_wrong_is_named() {
 }
 
 #[test]
-fn a_token_is_asked_for() {
+fn a_reply_without_a_valid_token_has_a_challenge() {
     for failure in [Failure::NoToken, Failure::BadToken(TokenError::Expired)] {
         let reply = Family::Sessions.failed(&failure);
         assert_eq!(reply.headers()[header::WWW_AUTHENTICATE], "Bearer");

@@ -16,7 +16,7 @@ use super::{
 struct AccountPage<'a> {
     #[schema(inline)]
     accounts: Vec<ShownAccount<'a>>,
-    /// For the next page; null on the last.
+    /// The cursor of the next page; null on the last.
     #[schema(required)]
     next_cursor: Option<&'a str>,
 }
@@ -34,7 +34,7 @@ struct ShownAccount<'a> {
     created_at: String,
     #[schema(required, format = DateTime)]
     last_login_at: Option<String>,
-    /// When it was disabled; null if it is not.
+    /// The time at which it was disabled; null if it is enabled.
     #[schema(required, format = DateTime)]
     disabled_at: Option<String>,
 }
@@ -42,7 +42,7 @@ struct ShownAccount<'a> {
 /// The new account.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct AccountWanted {
+struct CreateAccountBody {
     #[schema(format = "email")]
     email: String,
     /// 8 to 1,024 bytes.
@@ -56,7 +56,7 @@ struct AccountWanted {
 /// The changes of an account. An absent field stays as it is.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct AccountChange {
+struct ChangeAccountBody {
     /// All roles of the account. If a role is removed, the user's sessions end.
     #[serde(default)]
     roles: Option<Vec<String>>,
@@ -109,7 +109,7 @@ pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, ApiFailu
     path = "/api/v1/accounts",
     operation_id = "createAccount",
     request_body(
-        content = inline(AccountWanted),
+        content = inline(CreateAccountBody),
         example = json!({ "email": "operator@example.com", "password": "correct horse battery", "roles": ["user"] }),
     ),
     responses(
@@ -119,7 +119,7 @@ pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, ApiFailu
     ),
 )]
 pub(in crate::http) async fn create(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
-    let AccountWanted {
+    let CreateAccountBody {
         email,
         password,
         name,
@@ -143,7 +143,7 @@ pub(in crate::http) async fn create(call: RouteCall<'_>) -> Result<Reply, ApiFai
     path = "/api/v1/accounts/{id}",
     operation_id = "changeAccount",
     params(("id" = String, Path, description = "The account's id.", min_length = 1, example = "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b")),
-    request_body(content = inline(AccountChange), example = json!({ "disabled": true })),
+    request_body(content = inline(ChangeAccountBody), example = json!({ "disabled": true })),
     responses(
         (status = 200, description = "The changed account.", body = inline(ShownAccount<'static>)),
         (status = 404, description = "There is no such account.", body = ApiError<'static>),
@@ -152,7 +152,7 @@ pub(in crate::http) async fn create(call: RouteCall<'_>) -> Result<Reply, ApiFai
 )]
 pub(in crate::http) async fn change(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
     let (id, accounts) = (call.segment, &call.site.options.accounts);
-    let change: AccountChange = read(call.body, call.site).await?;
+    let change: ChangeAccountBody = read(call.body, call.site).await?;
     if let Some(roles) = change.roles {
         accounts.set_roles(id, &roles).await?;
     }

@@ -1,4 +1,4 @@
-//! `GET /api/v1/explain`: explains the decisions about a user and a channel, and which of the user's connections receive it.
+//! `GET /api/v1/explain`: explains the decisions about a user and a channel, and lists the user's connections that receive it.
 
 use fanfare_core::{Audience, format_duration, policy::AccessControl};
 use fanfare_engine::{Filter, Row};
@@ -12,6 +12,7 @@ use crate::{
     http::api::connections::Connection,
 };
 
+/// The limit of listed connections.
 const CONNECTIONS: usize = 100;
 
 /// The decisions about a user and a channel.
@@ -24,7 +25,7 @@ struct Explained<'a> {
     room: bool,
     #[schema(inline)]
     decisions: Vec<Explanation<'a>>,
-    /// How many of its events are kept for clients that resume; null if none are.
+    /// The limits of its history; null if no events are kept.
     #[schema(inline, required)]
     history: Option<ExplainedHistory>,
     /// The user's connections that receive the channel's events, at most 100. The authorizer is not asked, and may still refuse.
@@ -39,7 +40,7 @@ struct Explained<'a> {
     degraded: Option<Always<true>>,
 }
 
-/// The number and age of kept events.
+/// The limits of kept events.
 #[derive(Serialize, ToSchema)]
 struct ExplainedHistory {
     /// The most events that are kept.
@@ -73,7 +74,7 @@ struct NotReceiving<'a> {
     #[serde(flatten)]
     #[schema(inline)]
     connection: Connection<'a>,
-    /// Why: it has not subscribed, the access rules or the authorizer refuse the channel to it, or its token has expired.
+    /// The reason: it has not subscribed, the access rules or the authorizer refuse the channel, or its token has expired.
     #[schema(inline)]
     reason: WithheldBecause,
 }
@@ -86,12 +87,12 @@ enum WithheldBecause {
     Expired,
 }
 
-/// An action on a channel, and whether the user may do it.
+/// The decision about an action of the user on the channel.
 #[derive(Serialize, ToSchema)]
 struct Explanation<'a> {
     /// subscribe, join or publish.
     action: &'a str,
-    /// allowed, refused, or authorizer if the authorizer decides.
+    /// allowed or refused; authorizer if the authorizer decides.
     verdict: &'a str,
     /// A stable name of the cause: a rule or a default.
     decided_by: &'a str,
@@ -111,7 +112,7 @@ struct ExplainQuery {
     claims: Map<String, Value>,
 }
 
-/// Whether a user may use a channel and why, and which of the user's connections receive it.
+/// Explains whether a user may use a channel, and lists the user's connections that receive it.
 #[utoipa::path(
     get,
     path = "/api/v1/explain",
@@ -153,7 +154,8 @@ pub(in crate::http) async fn explain(call: RouteCall<'_>) -> Result<Reply, ApiFa
     }))
 }
 
-/// Returns the user's connections that a publication on the channel would reach, the others, and whether every node has answered.
+/// Returns the user's connections that a publication on the channel would reach, and the others. The flag is true if every node has
+/// answered.
 async fn receivers(asked: &ExplainQuery, site: &Site) -> (Vec<Row>, Vec<(Row, WithheldBecause)>, bool) {
     let Some(user) = &asked.user else {
         return (Vec::new(), Vec::new(), true);

@@ -23,10 +23,10 @@ struct ShownKey<'a> {
     scopes: &'a [String],
     #[schema(format = DateTime)]
     created_at: String,
-    /// When it was revoked; null if it is valid.
+    /// The time at which it was revoked; null if it is valid.
     #[schema(required, format = DateTime)]
     revoked_at: Option<String>,
-    /// When it was last used, to the minute; null if it was not.
+    /// The time of its last use, to the minute; null if it was never used.
     #[schema(required, format = DateTime)]
     last_used_at: Option<String>,
 }
@@ -44,7 +44,7 @@ struct NewKey<'a> {
 /// The new key.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct KeyWanted {
+struct CreateKeyBody {
     /// Its name, such as the service that uses it.
     #[schema(min_length = 1, max_length = 200)]
     name: String,
@@ -53,7 +53,7 @@ struct KeyWanted {
     scopes: Vec<Scope>,
 }
 
-/// A scope of a key.
+/// A scope of a key, for descriptions.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
 #[expect(dead_code, reason = "it is only described")]
@@ -84,14 +84,14 @@ pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, ApiFailu
     post,
     path = "/api/v1/keys",
     operation_id = "createKey",
-    request_body(content = inline(KeyWanted), example = json!({ "name": "billing", "scopes": ["publish"] })),
+    request_body(content = inline(CreateKeyBody), example = json!({ "name": "billing", "scopes": ["publish"] })),
     responses(
         (status = 201, description = "Created. The secret is not shown again.", body = inline(NewKey<'static>)),
         (status = 500, description = "A fault of the server's.", body = ApiError<'static>),
     ),
 )]
 pub(in crate::http) async fn create(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
-    let wanted: KeyWanted = read(call.body, call.site).await?;
+    let wanted: CreateKeyBody = read(call.body, call.site).await?;
     let accounts = &call.site.options.accounts;
     let (secret, key) = accounts.create_key(&wanted.name, &wanted.scopes).await?;
     let made = NewKey {

@@ -1,5 +1,5 @@
-//! The routes for operators, which the page at `/admin` and `fanfare top` show: figures, problems and configuration of all nodes,
-//! explanations, tails, traces, accounts and keys.
+//! The operators' routes, behind the page at `/admin` and `fanfare top`: figures, problems and configuration of all nodes, explanations,
+//! tails, traces, accounts and keys.
 
 pub(super) mod accounts;
 pub(super) mod explain;
@@ -50,17 +50,16 @@ use super::{
 )]
 pub(super) struct OperatorsApi;
 
+/// The longest body, in bytes.
 const MAX_BODY: usize = 64 << 10;
 
+/// Reads a body, a JSON object.
 async fn read<T: DeserializeOwned>(sent: RequestBody, site: &Site) -> Result<T, ApiFailure> {
     let body = body::read_within(MAX_BODY, sent, site).await?;
     // Serde would also accept a list as a struct.
     let object = serde_json::from_slice::<JsonMap>(&body.bytes);
     match object.and_then(|object| T::deserialize(Value::Object(object))) {
         Ok(read) => Ok(read),
-        Err(error) => Err(match body.not_json().await {
-            Some(bad) => bad.into(),
-            None => error.to_string().into(),
-        }),
+        Err(error) => Err(body.explain(error.to_string().into()).await),
     }
 }

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use super::{Always, ApiFailure, Reply, RouteCall, degraded, reply};
 use crate::report::{CONFIGURATION, FIGURES, NodeConfiguration, NodeFigures};
 
-/// All nodes' figures.
+/// The figures of all nodes.
 #[derive(Serialize, ToSchema)]
 struct NodesOverview {
     /// The oldest first.
@@ -37,7 +37,7 @@ pub(in crate::http) async fn overview(call: RouteCall<'_>) -> Result<Reply, ApiF
     }))
 }
 
-/// All nodes' configurations.
+/// The configurations of all nodes.
 #[derive(Serialize, ToSchema)]
 struct Configurations {
     /// The oldest first.

@@ -31,7 +31,7 @@ struct ReportedProblem {
     name: &'static str,
     #[schema(inline)]
     severity: Severity,
-    /// Whether it lasts, or occurred in the last ten minutes.
+    /// Whether it lasts, or has occurred in the last ten minutes.
     current: bool,
     title: &'static str,
     /// The remedy.
@@ -98,7 +98,7 @@ impl ReportedProblem {
     }
 }
 
-/// Returns the detail of the problem `name`, if `node` has it now; empty if there is none.
+/// Returns the detail of the problem `name`, which may be empty, if `node` has it now.
 fn lasting(name: &str, node: &NodeFigures) -> Option<String> {
     let away = |is_away: bool, error: &Option<String>| is_away.then(|| error.clone().unwrap_or_default());
     match name {
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_counted_is_summed_over_nodes() {
+    fn counts_are_summed_over_nodes() {
         let (a, b) = (Uuid::from_u128(1), Uuid::from_u128(2));
         let counted =
             |total, recent| serde_json::json!({"ended.slow_consumer": {"total": total, "recent": recent}});
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lasts_is_current() {
+    fn a_problem_that_lasts_is_current() {
         let away = serde_json::json!([
             {"broker": {"status": "disconnected", "error": "refused"}, "database": {"status": "down", "error": "no space"},
              "time_ms": 1_000_000_000_000u64, "reload_refused": true, "order_failed": true,

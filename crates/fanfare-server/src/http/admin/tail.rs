@@ -1,7 +1,7 @@
 //! `GET /api/v1/tail`: streams published events, a line of JSON for each.
 //!
-//! The node of the stream subscribes to the events at the broker, so it shows those of all nodes, in the order of its deliveries. If
-//! the reader is too slow, or there are more events in a second than a tail shows, events are lost; a line has their number.
+//! The node subscribes to the events at the broker, so a tail shows the events of all nodes, in the order of this node's deliveries. If the
+//! reader is too slow, or more events arrive in a second than a tail shows, events are lost; a line has their number.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -23,11 +23,11 @@ use uuid::Uuid;
 use super::{ApiFailure, Reply, RouteCall, Site, api_error, query::Query, reply};
 use crate::http::{caller, progress::InProgress, reply_body::ReplyBody};
 
-/// The time between two checks whether the server stops, and whether the caller may still read.
+/// The times between two checks for a drain, and of the caller's credential.
 const CHECK_DRAIN_EVERY: Duration = Duration::from_millis(100);
 const CHECK_ACCESS_EVERY: Duration = Duration::from_secs(2);
-/// The longest time without a byte: proxies close a silent stream, and a lost client is noticed when it does not accept bytes. At most
-/// half of `limits.keep_alive_timeout`.
+/// The longest time without a byte, at most half of `limits.keep_alive_timeout`. Proxies close a silent stream, and a lost client is only
+/// noticed when it does not accept bytes.
 const SILENCE: Duration = Duration::from_secs(5);
 /// The most events in one write.
 const AT_ONCE: usize = 64;
@@ -36,11 +36,11 @@ const AT_ONCE: usize = 64;
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum TailLine<'a> {
-    /// The first line: no event after it is missed.
+    /// The first line. Events that are published after it are shown.
     Open { node: Uuid },
     /// An event.
     Event(#[schema(inline)] TailEvent<'a>),
-    /// The number of events that are missing here: the reader was too slow, or there were more than `observe.max_tail_events_per_second`.
+    /// The number of events that were lost here: the reader was too slow, or there were more than `observe.max_tail_events_per_second`.
     Lost(u64),
     /// The last line: the reason why the server ends the tail.
     End { code: &'a str, message: &'a str },
@@ -53,10 +53,10 @@ struct TailEvent<'a> {
     #[serde(rename = "type")]
     #[schema(required)]
     kind: Option<&'a str>,
-    /// The user that it is for.
+    /// The user of its audience.
     #[schema(required)]
     user: Option<&'a str>,
-    /// The channel that it is on. Without a user and a channel it is for everyone.
+    /// The channel of its audience. An event without a user and a channel is for everyone.
     #[schema(required)]
     channel: Option<&'a str>,
     #[schema(format = DateTime)]
@@ -80,7 +80,7 @@ struct TailEvent<'a> {
 
 struct TailQuery {
     subjects: Vec<Subject>,
-    /// Whether the events' data is shown.
+    /// Whether lines have the events' data.
     data: bool,
 }
 
@@ -93,7 +93,7 @@ struct TailQuery {
         ("user" = Option<String>, Query, description = "The events for this user."),
         ("channel" = Option<String>, Query, description = "The events on this channel, or on those that a pattern matches.", example = "board.*"),
         ("everyone" = Option<bool>, Query, description = "The events for everyone. At least one of the three is needed."),
-        ("data" = Option<bool>, Query, description = "Whether to show data and metadata; that needs the scope `admin`."),
+        ("data" = Option<bool>, Query, description = "`true` shows data and metadata; that needs the scope `admin`."),
     ),
     responses(
         (
@@ -108,11 +108,11 @@ pub(in crate::http) async fn open(call: RouteCall<'_>) -> Result<Reply, ApiFailu
     let site = call.site;
     let TailQuery { subjects, data } = TailQuery::read(call.query())?;
     let scope = if data { Scope::Admin } else { Scope::Read };
-    caller::access(site, call.peer, &call.head, scope).await?;
+    caller::authorize(site, call.peer, &call.head, scope).await?;
     let tail = site.node.tail(subjects).await.map_err(|_| {
         let message = "the node has as many tails as observe.max_tails allows";
         let refused = api_error(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_TAILS", message);
-        reply::later(refused)
+        reply::retry_later(refused)
     })?;
     let (sender, parts) = mpsc::channel(1);
     let stream = TailStream {
@@ -134,7 +134,7 @@ pub(in crate::http) async fn open(call: RouteCall<'_>) -> Result<Reply, ApiFailu
         call.audit.changed("opened a tail with data");
     }
     let reply = reply::with(reply, header::CACHE_CONTROL, "no-store");
-    Ok(reply::ungathered(reply))
+    Ok(reply::unbuffered(reply))
 }
 
 /// An open tail, and its caller.
@@ -148,7 +148,7 @@ struct TailStream {
     head: Parts,
     wrote_at: Instant,
     checked_at: Instant,
-    /// A drain waits until the last line is sent.
+    /// Makes a drain wait until the last line is sent.
     _progress: InProgress,
 }
 
@@ -192,13 +192,13 @@ impl TailStream {
             return None;
         }
         self.checked_at = Instant::now();
-        let allowed = caller::access(&self.site, self.peer, &self.head, self.scope).await;
+        let allowed = caller::authorize(&self.site, self.peer, &self.head, self.scope).await;
         let rejection = allowed.err()?;
         let (code, message) = (rejection.code(), "the credential does not allow this any more");
         Some(TailLine::End { code, message })
     }
 
-    /// Returns the lines of `first` and of the events that wait behind it.
+    /// Returns the lines of `first` and of the events that wait after it.
     fn events(&self, first: TailedEvent) -> String {
         let mut lines = String::new();
         let mut next = Some(first);
@@ -218,17 +218,17 @@ impl TailStream {
         lines
     }
 
-    /// Sends `text` when the client has room, and returns whether it is still connected. A server that stops does not wait.
+    /// Sends `text` as soon as the client accepts it, and returns whether the client is still connected. Gives up if the tail ends.
     async fn write(&mut self, text: String) -> bool {
         let sender = self.sender.clone();
         loop {
             let room = timeout(CHECK_DRAIN_EVERY, sender.reserve()).await;
             if let Ok(room) = room {
-                let is_there = room.map(|room| room.send(text.into())).is_ok();
+                let is_connected = room.map(|room| room.send(text.into())).is_ok();
                 self.wrote_at = Instant::now();
-                return is_there;
+                return is_connected;
             }
-            // A client that does not read must lose a revoked right, too.
+            // Checked here, too: a client that does not read must not keep a revoked right.
             if self.end().await.is_some() {
                 return false;
             }
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_one_line_and_shows_its_data_only_if_asked() {
+    fn an_event_is_one_line_and_has_its_data_only_on_request() {
         let data = RawJson::parse(&Bytes::from_static(
             b"{\n\"secret\": \"<b>\\n\xf0\x9f\x98\x80\"\r\n}",
         ));

@@ -13,46 +13,46 @@ use super::{
     Always, ApiError, ApiFailure, Reply, RouteCall, api_error, degraded, not_found,
     query::{Limit, Query},
     read, reply,
-    traced::{About, ShownEvent, ShownTrace},
+    traced::{ShownEvent, ShownTrace, UserVerdict},
     unavailable,
     verdict::Evidence,
 };
 
-/// The most events that one armed trace records, and the longest time it is armed for.
+/// The limits of an armed trace: its events, and its time in seconds.
 const MAX_EVENTS: usize = 100;
 const MAX_SECONDS: u64 = 3600;
 const DEFAULT_SECONDS: u64 = 60;
+/// The limit of the user's connections that are considered.
 const CONNECTIONS: usize = 100;
-const NO_ID: &str = "the id in the path is not a UUID";
 
-/// What to trace: at least one of `user`, `channel`, `everyone` and `event`.
+/// The events to trace: at least one of `user`, `channel`, `everyone` and `event`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct TraceWanted {
-    /// Alone: the events for this user. With another field: the user whose connections are recorded even if the event is not for
-    /// them.
+struct ArmTraceBody {
+    /// Without another field: the events for this user. With one: the user whose connections are recorded even if they do not receive the
+    /// event.
     user: Option<String>,
     /// The events on this channel, or on the channels that a pattern matches.
     channel: Option<String>,
     /// The events for everyone.
     #[serde(default)]
     everyone: bool,
-    /// The event of this id, which its publisher will choose.
+    /// The event with this id, which its publisher will choose.
     event: Option<Uuid>,
-    /// How many events each node records.
+    /// The number of events that each node records.
     #[schema(minimum = 1, maximum = 100, default = 1)]
     events: Option<usize>,
-    /// For how many seconds the trace is armed.
+    /// The time that the trace is armed, in seconds.
     #[schema(minimum = 1, maximum = 3600, default = 60)]
     seconds: Option<u64>,
 }
 
 /// An armed trace.
 #[derive(Serialize, ToSchema)]
-struct Armed {
+struct ArmedTrace {
     /// Its id: `GET /api/v1/trace?trace=` lists its events.
     trace: Uuid,
-    /// When it ends.
+    /// Its end.
     #[schema(format = DateTime)]
     until: String,
     /// True if a node has not answered, so that it may not be armed; otherwise absent.
@@ -77,24 +77,24 @@ struct TracedEvents<'a> {
     post,
     path = "/api/v1/trace",
     operation_id = "armTrace",
-    request_body(content = inline(TraceWanted), example = json!({ "channel": "chat.*", "user": "ann", "seconds": 60 })),
+    request_body(content = inline(ArmTraceBody), example = json!({ "channel": "chat.*", "user": "ann", "seconds": 60 })),
     responses(
-        (status = 200, description = "It is armed.", body = inline(Armed)),
+        (status = 200, description = "It is armed.", body = inline(ArmedTrace)),
     ),
 )]
 pub(in crate::http) async fn arm(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
-    let wanted: TraceWanted = read(call.body, call.site).await?;
+    let wanted: ArmTraceBody = read(call.body, call.site).await?;
     let order = wanted.order()?;
     let trace = order.id;
-    // The time is taken before the nodes are asked: each node is armed at least until then.
+    // Taken before the nodes are armed, so that each node is armed at least until then.
     let until = timestamp(SystemTime::now() + Duration::from_secs(order.seconds)).to_string();
     let asked = call.site.node.arm_trace(order).await;
     if !asked.answer {
         let message = "a node has as many armed traces as observe.max_armed allows";
         let refused = api_error(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_TRACES", message);
-        return Err(reply::later(refused).into());
+        return Err(reply::retry_later(refused).into());
     }
-    let armed = Armed {
+    let armed = ArmedTrace {
         trace,
         until,
         degraded: degraded(asked.complete),
@@ -125,17 +125,17 @@ pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, ApiFailu
     }))
 }
 
-/// The outcome of a traced event on each node and at each connection, and why a user did or did not receive it.
+/// The outcome of a traced event on each node and at each connection, and the reason why a user did or did not receive it.
 #[utoipa::path(
     get,
     path = "/api/v1/trace/{id}",
     operation_id = "showTrace",
     params(
         ("id" = Uuid, Path, description = "The event's id.", example = "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"),
-        ("user" = Option<String>, Query, description = "Why this user did or did not receive it."),
+        ("user" = Option<String>, Query, description = "A user: the reply has the reason why this user did or did not receive it."),
     ),
     responses(
-        (status = 200, description = "What the nodes have recorded so far.", body = inline(ShownTrace<'static>)),
+        (status = 200, description = "The records of the nodes so far.", body = inline(ShownTrace<'static>)),
         (status = 404, description = "No node has a trace of this event.", body = ApiError<'static>),
         (
             status = 503,
@@ -146,7 +146,7 @@ pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, ApiFailu
     ),
 )]
 pub(in crate::http) async fn show(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
-    let (id, site) = (call.segment.parse().map_err(|_| NO_ID)?, call.site);
+    let (id, site) = (call.id()?, call.site);
     let user = Query::read(call.query(), &["user"])?.text("user");
     let found = site.node.trace(id).await;
     let nodes = found.answer.len();
@@ -176,7 +176,7 @@ pub(in crate::http) async fn show(call: RouteCall<'_>) -> Result<Reply, ApiFailu
                 complete: found.complete && connections.complete,
             };
             let (verdict, reason) = evidence.verdict();
-            Some(About {
+            Some(UserVerdict {
                 user,
                 verdict,
                 reason,
@@ -201,7 +201,7 @@ pub(in crate::http) async fn show(call: RouteCall<'_>) -> Result<Reply, ApiFailu
     ),
 )]
 pub(in crate::http) async fn disarm(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
-    let id: Uuid = call.segment.parse().map_err(|_| NO_ID)?;
+    let id = call.id()?;
     if !call.site.node.disarm_trace(id).await.answer {
         return Err(not_found("no such trace is armed"));
     }
@@ -209,7 +209,8 @@ pub(in crate::http) async fn disarm(call: RouteCall<'_>) -> Result<Reply, ApiFai
     Ok(reply::no_content())
 }
 
-impl TraceWanted {
+impl ArmTraceBody {
+    /// Returns the order to the nodes.
     fn order(self) -> Result<TraceOrder, String> {
         let mut subjects = Vec::new();
         if let Some(channel) = &self.channel {
@@ -250,7 +251,7 @@ mod tests {
     use super::*;
 
     fn order(body: Value) -> Result<TraceOrder, String> {
-        let wanted = serde_json::from_value::<TraceWanted>(body).map_err(|error| error.to_string())?;
+        let wanted = serde_json::from_value::<ArmTraceBody>(body).map_err(|error| error.to_string())?;
         wanted.order()
     }
 

@@ -15,7 +15,7 @@ use super::{Always, reply, verdict::outcome};
 pub(super) struct ShownTrace<'a> {
     #[schema(inline)]
     event: ShownEvent<'a>,
-    /// How it entered; null if no node has recorded that, for example because another program published it on the broker itself.
+    /// Its entry; null if no node has recorded one, for example because another program published it on the broker.
     #[schema(inline, required)]
     entry: Option<ShownEntry<'a>>,
     /// The nodes that received it from the broker.
@@ -23,9 +23,9 @@ pub(super) struct ShownTrace<'a> {
     deliveries: Vec<ShownDelivery<'a>>,
     /// The number of nodes that have answered, including those without a trace of it.
     nodes: usize,
-    /// Why the user received it or not; null if no user was named, here or when the trace was armed.
+    /// The outcome for the user; null if no user was named, neither in this request nor when the trace was armed.
     #[schema(inline, required)]
-    about: Option<About<'a>>,
+    about: Option<UserVerdict<'a>>,
     /// True if a node has not answered; otherwise absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(inline, nullable = false)]
@@ -39,10 +39,10 @@ pub(super) struct ShownEvent<'a> {
     #[serde(rename = "type")]
     #[schema(required)]
     kind: Option<&'a str>,
-    /// The user that it is for.
+    /// The user of its audience.
     #[schema(required)]
     user: Option<&'a str>,
-    /// The channel that it is on. Without a user and a channel it is for everyone.
+    /// The channel of its audience. An event without a user and a channel is for everyone.
     #[schema(required)]
     channel: Option<&'a str>,
     #[schema(format = DateTime)]
@@ -57,12 +57,12 @@ pub(super) struct ShownEvent<'a> {
     /// The number of users that may receive it; null if it is not private.
     #[schema(required)]
     private_to: Option<usize>,
-    /// The connection that does not receive it.
+    /// The connection that must not receive it.
     #[schema(required)]
     except: Option<Uuid>,
 }
 
-/// How an event entered.
+/// The entry of an event.
 #[derive(Serialize, ToSchema)]
 struct ShownEntry<'a> {
     /// The node that received it from its publisher.
@@ -87,7 +87,7 @@ struct ShownEntry<'a> {
 #[derive(Serialize, ToSchema)]
 struct ShownDelivery<'a> {
     node: Uuid,
-    /// When it arrived from the broker, by the clock of that node.
+    /// The time of its arrival from the broker, by the clock of that node.
     #[schema(format = DateTime)]
     at: String,
     /// The shards that may have receivers.
@@ -99,7 +99,7 @@ struct ShownDelivery<'a> {
     queued: u64,
     /// Connections whose queue was full.
     dropped: u64,
-    /// Subscribed connections that were not to receive it.
+    /// Subscribed connections that must not receive it.
     filtered: u64,
     #[schema(inline)]
     connections: Vec<ShownConnection<'a>>,
@@ -130,10 +130,10 @@ struct ShownConnection<'a> {
     /// The time from its arrival at the node until it was queued, in milliseconds.
     #[schema(required)]
     queued_ms: Option<f64>,
-    /// Until the socket had accepted all of it.
+    /// The time until the socket had accepted all of it.
     #[schema(required)]
     written_ms: Option<f64>,
-    /// Until the peer's TCP had acknowledged all of it.
+    /// The time until the peer's TCP had acknowledged all of it.
     #[schema(required)]
     acknowledged_ms: Option<f64>,
 }
@@ -146,9 +146,9 @@ struct ShownRule<'a> {
     pattern: &'a str,
 }
 
-/// Why a user received an event or not.
+/// The outcome of an event for a user.
 #[derive(Serialize, ToSchema)]
-pub(super) struct About<'a> {
+pub(super) struct UserVerdict<'a> {
     pub(super) user: &'a str,
     /// The best outcome of the user's connections; or `no_connection`, `connected_later`, `other_user` or
     /// `unknown`.
@@ -160,11 +160,11 @@ pub(super) struct About<'a> {
 }
 
 impl<'a> ShownTrace<'a> {
-    /// Joins the nodes' traces, of which there is at least one. `nodes` is the number of nodes that have answered.
+    /// Joins the nodes' traces; there must be at least one. `nodes` is the number of nodes that have answered.
     pub(super) fn new(
         traces: &'a [EventTrace],
         nodes: usize,
-        about: Option<About<'a>>,
+        about: Option<UserVerdict<'a>>,
         degraded: Option<Always<true>>,
     ) -> Self {
         let entry = |trace: &'a EventTrace| Some(ShownEntry::of(trace.node, trace.entry.as_ref()?));

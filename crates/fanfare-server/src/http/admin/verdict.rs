@@ -1,5 +1,5 @@
-//! Why a user did or did not receive a traced event: one sentence, from the records of all nodes and the connections that the
-//! user has now.
+//! Explains in a sentence why a user did or did not receive a traced event, from the records of all nodes and the user's current
+//! connections.
 
 use fanfare_engine::{ConnectionTrace, DeliveryTrace, EventTrace, Fate, Row};
 
@@ -18,7 +18,7 @@ pub(super) struct Evidence<'a> {
 }
 
 impl Evidence<'_> {
-    /// Returns why the user received the event or not. If the user has several connections, the best outcome counts.
+    /// Returns the outcome for the user. Of several connections, the best outcome counts.
     pub(super) fn verdict(&self) -> Verdict {
         let (name, reason) = self.judge();
         (name, format!("{}: {reason}", self.user))
@@ -38,7 +38,7 @@ impl Evidence<'_> {
         if !self.complete {
             return (
                 "unknown",
-                "not every node has answered, so this is not known".into(),
+                "not every node has answered, so the outcome is unknown".into(),
             );
         }
         if self.connections.is_empty() {
@@ -80,7 +80,7 @@ pub(super) fn outcome(connection: &ConnectionTrace) -> Verdict {
         Fate::Acknowledged => ("acknowledged", "the peer's TCP has acknowledged all bytes"),
         Fate::Written => (
             "written",
-            "the socket has taken all bytes; the peer has not acknowledged all of them yet, as far as is known",
+            "the socket has accepted all bytes; as far as the node knows, the peer has not acknowledged all of them yet",
         ),
         Fate::Queued => {
             let reason = format!("it waits in the connection's queue, behind {ahead}");
@@ -89,7 +89,7 @@ pub(super) fn outcome(connection: &ConnectionTrace) -> Verdict {
         Fate::Undecided => ("undecided", "it waits until the authorizer has decided"),
         Fate::Lost => (
             "lost",
-            "it was queued, and the connection was ended before the socket had taken it",
+            "it was queued, and the connection ended before the socket had accepted it",
         ),
         Fate::QueueFull => {
             let reason = format!("the connection's queue was full ({ahead}), so the connection was ended");
@@ -202,7 +202,7 @@ mod tests {
                 none(),
                 true,
                 "written",
-                "taken",
+                "accepted",
             ),
             (
                 vec![trace(None, none_of(), 0), trace(None, of(&[Fate::Refused]), 0)],
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fate_has_its_name_on_the_wire() {
+    fn a_fate_has_the_same_name_as_on_the_wire() {
         for fate in [Fate::Acknowledged, Fate::QueueFull, Fate::Unsubscribed] {
             let (name, reason) = outcome(&connection("ann", fate));
             assert_eq!(serde_json::to_value(fate).ok(), Some(name.into()));

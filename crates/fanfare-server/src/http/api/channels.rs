@@ -1,4 +1,4 @@
-//! `/api/v1/channels`: lists the channels with exact subscriptions, and the members of a room, on any node.
+//! `/api/v1/channels`: lists the channels with exact subscriptions, and the members of a room, over all nodes.
 
 use std::time::Duration;
 
@@ -90,7 +90,7 @@ struct Member<'a> {
     connections: u64,
     /// The nodes of these connections.
     nodes: u64,
-    /// When the user's first connection joined.
+    /// The time at which the user's first connection joined.
     #[schema(format = DateTime)]
     since: String,
 }
@@ -126,9 +126,8 @@ struct Member<'a> {
     ),
 )]
 pub(in crate::http) async fn members(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
-    let name = percent_encoding::percent_decode_str(call.segment).decode_utf8();
-    let name = name.map_err(|_| "the channel's name in the path is not UTF-8")?;
-    let room = Channel::new(&name).map_err(|bad| format!("the channel's name in the path: {bad}"))?;
+    let room = Channel::new(&call.name()?);
+    let room = room.map_err(|bad| format!("the channel's name in the path: {bad}"))?;
     let query = Query::read(call.query(), &["limit", "cursor"])?;
     let (limit, after) = (query.limit()?, query.get("cursor").unwrap_or_default());
     let found = call.site.node.room_members(&room, after, limit).await;

@@ -1,4 +1,4 @@
-//! `/api/v1/connections`: lists connections on any node, shows one, and ends one.
+//! `/api/v1/connections`: lists the connections of all nodes, shows one, and ends one.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -13,8 +13,6 @@ use super::{
     query::{Limit, Query},
     reply,
 };
-
-const NO_ID: &str = "the connection id in the path is not a UUID";
 
 /// The order of connections.
 #[derive(ToSchema)]
@@ -79,10 +77,10 @@ struct ConnectionDetail<'a> {
     user_agent: Option<&'a str>,
     /// Seconds since the client last sent something.
     silent_seconds: f64,
-    /// When its token expires; null if it has none, or one that does not expire.
+    /// The end of its token; null if it has none, or one that does not expire.
     #[schema(required, format = DateTime)]
     expires_at: Option<String>,
-    /// Its token has expired: it receives no events until the client sends a new one.
+    /// Whether its token has expired: it receives no events until the client sends a new one.
     paused: bool,
     /// Whether it receives the events for its user.
     gets_user: bool,
@@ -112,7 +110,7 @@ struct ConnectionDetail<'a> {
             Query,
             description = "`id`: by id, in pages. `queued`: one page of the connections with the most waiting messages.",
         ),
-        ("details" = Option<bool>, Query, description = "Whether to return the details of each."),
+        ("details" = Option<bool>, Query, description = "`true` adds the details of each."),
         (
             "subscriptions" = Option<usize>,
             Query,
@@ -174,7 +172,7 @@ pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, ApiFailu
     ),
 )]
 pub(in crate::http) async fn show(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
-    let id: Uuid = call.segment.parse().map_err(|_| NO_ID)?;
+    let id = call.id()?;
     let filter = Filter {
         id: Some(id),
         limit: 1,
@@ -204,7 +202,7 @@ pub(in crate::http) async fn show(call: RouteCall<'_>) -> Result<Reply, ApiFailu
     ),
 )]
 pub(in crate::http) async fn end(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
-    let id: Uuid = call.segment.parse().map_err(|_| NO_ID)?;
+    let id = call.id()?;
     let found = call.site.node.end_connection(id).await;
     if !found.answer {
         return Err(not_found(found.complete));
@@ -213,7 +211,7 @@ pub(in crate::http) async fn end(call: RouteCall<'_>) -> Result<Reply, ApiFailur
     Ok(reply::no_content())
 }
 
-/// Returns the reply if no node that answered has the connection.
+/// Returns the reply if no node that has answered has the connection.
 fn not_found(complete: bool) -> ApiFailure {
     if complete {
         return super::not_found("there is no such connection");
@@ -222,7 +220,7 @@ fn not_found(complete: bool) -> ApiFailure {
     api_error(StatusCode::SERVICE_UNAVAILABLE, "DEGRADED", message).into()
 }
 
-/// Reads the query of a list: the filter, and whether details are shown.
+/// Reads the query of a list: the filter, and the flag `details`.
 fn read(query: &str) -> Result<(Filter, bool), String> {
     const KNOWN: [&str; 10] = [
         "user",
@@ -273,7 +271,7 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Returns the view of a connection with its details.
+    /// Returns a connection with its details.
     pub(in crate::http) fn full(row: &'a Row) -> Self {
         Self {
             details: Some(ConnectionDetail::of(&row.detail)),

@@ -1,4 +1,4 @@
-//! `POST /api/v1/events`: services publish.
+//! `POST /api/v1/events`: publishes the events of backends.
 
 use std::time::SystemTime;
 
@@ -14,7 +14,7 @@ use super::{
     Always, ApiError, ApiFailure, Reply, RouteCall, api_error, body, degraded, internal, reply, traceparent,
 };
 
-/// The reply to a publisher.
+/// The reply to a publication.
 #[derive(Serialize, ToSchema)]
 struct Published {
     /// The events' ids, in order.
@@ -116,12 +116,7 @@ pub(in crate::http) async fn publish(call: RouteCall<'_>) -> Result<Reply, ApiFa
     let now = SystemTime::now();
     let mut events = match body.parse(move |bytes| parse_publication(bytes, now)).await {
         Ok(events) => events,
-        Err(error) => {
-            return Err(match body.not_json().await {
-                Some(bad) => bad.into(),
-                None => error.to_string().into(),
-            });
-        }
+        Err(error) => return Err(body.explain(error.to_string().into()).await),
     };
     drop(body);
     if let Some(trace) = traceparent(&call.head.headers) {
@@ -132,7 +127,7 @@ pub(in crate::http) async fn publish(call: RouteCall<'_>) -> Result<Reply, ApiFa
     let ids: Vec<_> = events.iter().map(|event| event.id).collect();
     site.node.record_entry("service_api", None, &events);
     let options = PublishOptions { receipt: true };
-    // In a task, so that a panic becomes a reply.
+    // In its own task, so that a panic becomes a reply.
     let published = tokio::spawn(site.node.publish(events, options, Conflict::Wait)).await;
     let receipts = published
         .map_err(|_| internal("publishing failed"))?

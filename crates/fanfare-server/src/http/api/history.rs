@@ -22,7 +22,7 @@ use super::{
 struct HistoryPage<'a> {
     #[schema(inline)]
     events: Vec<KeptEvent<'a>>,
-    /// The cursor of the page's last event; on an empty page, that of the history's end.
+    /// The cursor of the page's last event; on an empty page, of the history's last event.
     cursor: String,
     /// False if an event after `since` is no longer kept, or `since` is not a cursor of this history.
     recovered: bool,
@@ -85,7 +85,7 @@ pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, ApiFailu
     Ok(reply::ok(&page(&replay)))
 }
 
-/// Reads the query; the flag is whether `since`, if it is there, is a cursor.
+/// Reads the query. The flag is false if `since` is not a cursor.
 fn read(text: &str) -> Result<(ReplayQuery, bool), String> {
     let query = Query::read(text, &["channel", "user", "since", "limit", "reverse"])?;
     let audience = match (query.get("channel"), query.get("user")) {

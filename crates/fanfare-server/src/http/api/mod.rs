@@ -1,5 +1,4 @@
-//! The API for services, `/api/v1`: a file for each resource. Errors have one form: a stable code for programs, and a
-//! message for people.
+//! The service API, `/api/v1`: a file for each resource. Errors have one form: a stable code for programs, and a message for people.
 
 pub(super) mod channels;
 pub(super) mod connections;
@@ -63,7 +62,7 @@ const REFUSALS: Refusals = &[
     ),
 ];
 
-/// Returns the description of the group `G`, whose routes all ask for the same credentials.
+/// Returns the description of the group `G`, whose routes all require the same credentials.
 pub(super) fn described<G: OpenApi>() -> openapi::OpenApi {
     let mut group = described::described::<G, ApiError<'_>>(REFUSALS, &[], &[]);
     let message = "an API key with the scope read is required";
@@ -81,14 +80,15 @@ pub(super) fn described<G: OpenApi>() -> openapi::OpenApi {
     group
 }
 
-/// Returns the mark of a reply that is not complete.
+/// Returns the field `degraded` of a reply.
 pub(super) fn degraded(complete: bool) -> Option<Always<true>> {
     (!complete).then_some(Always)
 }
 
-/// The reply to a request that fails. A text becomes a 400 with this message.
+/// The reply to a request that fails. A text becomes a 400.
 pub(super) struct ApiFailure(pub(super) Box<Reply>);
 
+/// Returns the reply of a handler, whether it succeeds or fails.
 pub(super) async fn answer(handling: impl Future<Output = Result<Reply, ApiFailure>>) -> Reply {
     handling.await.unwrap_or_else(|ApiFailure(reply)| *reply)
 }
@@ -138,7 +138,7 @@ impl From<AccountError> for ApiFailure {
                 unavailable("the database is not available at the moment")
             }
             error => {
-                tracing::error!(%error, "accounts could not do what an operator asked");
+                tracing::error!(%error, "a request about accounts failed");
                 internal("internal error")
             }
         }
@@ -150,7 +150,7 @@ pub(super) fn not_found(message: &str) -> ApiFailure {
 }
 
 pub(super) fn unavailable(message: &str) -> ApiFailure {
-    reply::later(api_error(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message)).into()
+    reply::retry_later(api_error(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message)).into()
 }
 
 fn internal(message: &str) -> ApiFailure {

@@ -1,4 +1,4 @@
-//! Query parameters of the service API: each at most once, and no unknown one.
+//! Reads query parameters: each at most once, and no unknown one.
 
 use std::{borrow::Cow, str::FromStr};
 
@@ -9,7 +9,7 @@ use utoipa::IntoParams;
 const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1000;
 
-/// The description of the parameter `limit`; [`Query::limit`] reads it.
+/// The parameter `limit`, for descriptions; [`Query::limit`] reads it.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "it is only described")]
@@ -23,7 +23,7 @@ pub(in crate::http) struct Limit {
 pub(in crate::http) struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl<'a> Query<'a> {
-    /// Reads `text`, which may have the parameters `known`. An error is a text for the caller.
+    /// Parses `text`, which may have the parameters `known`. An error is a text for the caller.
     pub(in crate::http) fn read(text: &'a str, known: &[&str]) -> Result<Self, String> {
         let mut found: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::new();
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
@@ -47,7 +47,7 @@ impl<'a> Query<'a> {
         self.get(name).map(Into::into)
     }
 
-    /// Returns the parameter `name` as a value, if it is there. `expected` is the text of the error.
+    /// Returns the parsed value of the parameter `name`, if it is there. `expected` is the text of the error.
     pub(in crate::http) fn parsed<T: FromStr>(
         &self,
         name: &str,

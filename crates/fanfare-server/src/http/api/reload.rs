@@ -1,4 +1,4 @@
-//! `POST /api/v1/reload`: asks the reloading task to read the configuration again, or only to compare it, and returns the outcome.
+//! `POST /api/v1/reload`: reloads the configuration, or only compares it, and returns the outcome.
 
 use http::StatusCode;
 use serde_json::Map;
@@ -37,7 +37,7 @@ pub(in crate::http) async fn start(call: RouteCall<'_>) -> Result<Reply, ApiFail
             let details = Map::from_iter([("problems".to_owned(), problems.into())]);
             let message = "the configuration cannot be used; nothing is changed";
             let status = StatusCode::UNPROCESSABLE_ENTITY;
-            reply::coded(status, "INVALID_CONFIGURATION", message, details)
+            reply::detailed_error(status, "INVALID_CONFIGURATION", message, details)
         })?;
     if mode == ReloadMode::Apply {
         call.audit.changed("reloaded the configuration");

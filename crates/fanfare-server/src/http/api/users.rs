@@ -1,13 +1,12 @@
-//! `/api/v1/users`: lists the connected users, shows whether one is online, and creates tokens that reset a password.
+//! `/api/v1/users`: lists the connected users, shows a user's presence, and creates tokens that reset a password.
 
-use fanfare_accounts::{AccountError, storage::StorageError};
 use fanfare_core::UserId;
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    Always, ApiError, ApiFailure, Reply, RouteCall, degraded, internal,
+    Always, ApiError, ApiFailure, Reply, RouteCall, degraded,
     query::{Limit, names, next_name},
     reply,
 };
@@ -17,7 +16,7 @@ use super::{
 struct UserPage<'a> {
     #[schema(inline)]
     users: Vec<ConnectedUser<'a>>,
-    /// For the next page; null on the last.
+    /// The cursor of the next page; null on the last.
     #[schema(required)]
     next_cursor: Option<&'a str>,
     /// True if a node has not answered, or the broker was unavailable; otherwise absent.
@@ -26,14 +25,14 @@ struct UserPage<'a> {
     degraded: Option<Always<true>>,
 }
 
-/// A user, and how many connections it has.
+/// A user, and the number of its connections.
 #[derive(Serialize, ToSchema)]
 struct ConnectedUser<'a> {
     id: &'a str,
     connections: u64,
 }
 
-/// The users that are connected, to any node.
+/// The connected users, over all nodes.
 #[utoipa::path(
     get,
     path = "/api/v1/users",
@@ -46,7 +45,7 @@ struct ConnectedUser<'a> {
     responses(
         (
             status = 200,
-            description = "A page of connections, by id.",
+            description = "A page of users, by id.",
             body = inline(UserPage<'static>),
             example = json!({ "users": [{ "id": "123", "connections": 2 }], "next_cursor": null }),
         ),
@@ -66,7 +65,7 @@ pub(in crate::http) async fn list(call: RouteCall<'_>) -> Result<Reply, ApiFailu
     }))
 }
 
-/// Whether a user is online.
+/// A user's presence.
 #[derive(Serialize, ToSchema)]
 struct Presence<'a> {
     user: &'a str,
@@ -78,7 +77,7 @@ struct Presence<'a> {
     degraded: Option<Always<true>>,
 }
 
-/// Whether a user is online, on any node.
+/// Returns whether a user is online, on any node.
 #[utoipa::path(
     get,
     path = "/api/v1/users/{id}/presence",
@@ -87,16 +86,14 @@ struct Presence<'a> {
     responses(
         (
             status = 200,
-            description = "Whether the user is online, and with how many connections.",
+            description = "The user's presence, and the number of connections.",
             body = inline(Presence<'static>),
             example = json!({ "user": "123", "online": true, "connections": 2 }),
         ),
     ),
 )]
 pub(in crate::http) async fn presence(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
-    let user = percent_encoding::percent_decode_str(call.segment).decode_utf8();
-    let user = user.map_err(|_| "the user id in the path is not UTF-8")?;
-    let user = UserId::new(&user).map_err(|bad| format!("the user id in the path: {bad}"))?;
+    let user = user_of(&call)?;
     let found = call.site.node.presence(&user).await;
     Ok(reply::ok(&Presence {
         user: &user,
@@ -128,22 +125,18 @@ struct ResetToken<'a> {
     ),
 )]
 pub(in crate::http) async fn create_reset_token(call: RouteCall<'_>) -> Result<Reply, ApiFailure> {
-    let user = percent_encoding::percent_decode_str(call.segment).decode_utf8();
-    let user = user.ok().and_then(|user| UserId::new(&user).ok());
-    let user = user.ok_or("the path names no user id")?;
-    let made = call.site.options.accounts.create_reset_token(&user).await;
-    let made = made.map_err(|error| match error {
-        AccountError::NotFound(_) | AccountError::Storage(StorageError::Unavailable(_)) => error.into(),
-        error => {
-            tracing::error!(%error, "a reset token could not be made");
-            internal("internal error")
-        }
-    })?;
+    let user = user_of(&call)?;
+    let created = call.site.options.accounts.create_reset_token(&user).await?;
     let shown = ResetToken {
-        token: &made.token,
-        expires_at: reply::time(made.expires_at),
+        token: &created.token,
+        expires_at: reply::time(created.expires_at),
     };
     let what = format!("made a token that resets the password of the account {user}");
     call.audit.changed(&what);
     Ok(reply::json(StatusCode::CREATED, &shown))
+}
+
+/// Returns the user in the path.
+fn user_of(call: &RouteCall<'_>) -> Result<UserId, String> {
+    UserId::new(&call.name()?).map_err(|bad| format!("the user id in the path: {bad}"))
 }

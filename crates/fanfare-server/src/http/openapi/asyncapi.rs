@@ -3,11 +3,11 @@
 use fanfare_core::{DialectKind, Registry};
 use serde_json::{Value, json};
 
-use crate::http::merge::{merge, merged};
+use crate::http::merge::merged;
 
 /// Returns the document of these dialects.
 pub(super) fn document(registry: Registry) -> Value {
-    let mut document = json!({
+    let head = json!({
         "asyncapi": "3.0.0",
         "info": {
             "title": "Fanfare",
@@ -20,13 +20,11 @@ pub(super) fn document(registry: Registry) -> Value {
         "components": { "schemas": history() },
     });
     let kinds = registry.iter();
-    // They are compiled in, and a test parses them.
+    // They cannot be invalid: they are compiled in, and a test parses them.
     let part = |kind: &DialectKind| serde_json::from_str(kind.asyncapi).ok();
-    merge(&mut document, merged(kinds.clone().filter_map(part)));
-    for kind in kinds.filter(|kind| !kind.asyncapi.is_empty()) {
-        merge(&mut document, server(kind));
-    }
-    document
+    let parts = kinds.clone().filter_map(part);
+    let servers = kinds.filter(|kind| !kind.asyncapi.is_empty()).map(server);
+    merged([head].into_iter().chain(parts).chain(servers))
 }
 
 /// Returns the schemas that the dialects' messages about history share.

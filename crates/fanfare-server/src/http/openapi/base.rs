@@ -1,4 +1,4 @@
-//! The shared part of the document: its head, the ways to authenticate, and the forms of errors.
+//! The shared part of `/openapi.json`: its head, the ways to authenticate, and the forms of errors.
 
 use utoipa::{
     Modify, OpenApi, ToSchema,

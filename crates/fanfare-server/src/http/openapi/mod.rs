@@ -1,7 +1,8 @@
-//! The descriptions of this server: `/openapi.json` of its routes, `/asyncapi.json` of its dialects' messages, and `/docs`, both as a
-//! page. The first is generated from the types of the handlers' replies, and from each dialect's description of its own routes. Every
-//! listener serves the whole document; `x-dialects` names the dialects of the listener and of an operation, and the page shows only
-//! what the listener serves.
+//! The descriptions of this server: `/openapi.json` of its routes, `/asyncapi.json` of its dialects' messages, and `/docs`, a page that shows
+//! both.
+//!
+//! `/openapi.json` is made from the types of the handlers' replies, and from each dialect's description of its own routes. Every listener
+//! serves all of it. `x-dialects` names the dialects of the listener and of an operation; the page shows only those of the listener.
 
 mod asyncapi;
 mod base;
@@ -9,7 +10,6 @@ pub(super) mod page;
 mod upgrades;
 
 use fanfare_core::Registry;
-use http::StatusCode;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
@@ -18,13 +18,13 @@ use super::{
     Site, accounts, admin, api, described,
     forms::{ApiError, FailedError, PlainError},
     health,
-    merge::{merge, merged},
+    merge::merged,
     messages, metrics,
     reply::{self, Reply},
     site::Documents,
 };
 
-/// This group's part.
+/// The part of the WebSocket paths and of these descriptions.
 #[derive(OpenApi)]
 #[openapi(
     tags(
@@ -35,7 +35,7 @@ use super::{
 )]
 struct Descriptions;
 
-/// The server's own routes.
+/// Returns the description of the server's own routes.
 fn groups() -> Value {
     let mut groups = Base::openapi();
     for group in [
@@ -53,18 +53,19 @@ fn groups() -> Value {
     serde_json::to_value(groups).unwrap_or_default()
 }
 
-/// Returns both documents of a build.
+/// Returns both documents of a server with these dialects.
 fn describe(registry: Registry) -> Documents {
     let asyncapi = asyncapi::document(registry);
-    let own = registry.iter();
-    let own = own.map(|kind| of_dialect((kind.openapi)(), kind.name));
-    let mut openapi = merged(std::iter::once(groups()).chain(own));
-    merge(&mut openapi, upgrades::routes(&asyncapi["channels"]));
+    let own = registry
+        .iter()
+        .map(|kind| of_dialect((kind.openapi)(), kind.name));
+    let upgrades = upgrades::routes(&asyncapi["channels"]);
+    let mut openapi = merged([groups()].into_iter().chain(own).chain([upgrades]));
     openapi["info"]["summary"] = SUMMARY.into(); // utoipa knows no such field
     Documents { openapi, asyncapi }
 }
 
-/// Marks the operations of `part` as a dialect's.
+/// Marks the operations of `part` with the dialect's name.
 fn of_dialect(mut part: Value, name: &str) -> Value {
     // A dialect without routes has no such field, and must not get an empty one.
     let paths = part.get_mut("paths").and_then(Value::as_object_mut);
@@ -76,7 +77,6 @@ fn of_dialect(mut part: Value, name: &str) -> Value {
     part
 }
 
-/// A one-line summary.
 const SUMMARY: &str = "A realtime server that delivers events to clients of several WebSocket protocols.";
 
 /// This document.
@@ -100,7 +100,7 @@ pub(super) fn openapi(site: &Site) -> Reply {
     };
     let dialects: Vec<_> = site.dialects.iter().map(|mounted| mounted.name).collect();
     document["servers"] = json!([{ "url": url, "description": "This listener.", "x-dialects": dialects }]);
-    reply::json(StatusCode::OK, &document)
+    reply::ok(&document)
 }
 
 /// The messages of all dialects.
@@ -117,7 +117,7 @@ pub(super) fn openapi(site: &Site) -> Reply {
     ),
 )]
 pub(super) fn asyncapi(site: &Site) -> Reply {
-    reply::json(StatusCode::OK, &site.documents(describe).asyncapi)
+    reply::ok(&site.documents(describe).asyncapi)
 }
 
 #[cfg(test)]
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn references_lead_somewhere() {
+    fn every_reference_has_its_target() {
         let Documents { openapi, asyncapi } = documents();
         for document in [&openapi, &asyncapi] {
             each(document, &mut |object| {
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn operations_have_names_of_their_own() {
+    fn every_operation_has_its_own_name() {
         let mut names = BTreeSet::new();
         each(&documents().openapi["paths"], &mut |object| {
             if let Some(Value::String(name)) = object.get("operationId") {
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn each_route_is_described_and_each_description_has_its_route() {
+    fn routes_and_descriptions_are_the_same() {
         let parts_of_the_page = [
             "/docs/page.js",
             "/docs/page.css",

@@ -1,5 +1,5 @@
-//! `GET /docs` and `GET /admin`: pages that are built from `admin/` at the root of the repository. They load nothing from elsewhere, so
-//! they work without an internet connection, and hold no data: they show what the service API returns to their reader.
+//! `GET /docs` and `GET /admin`: pages that are built from `admin/` at the root of the repository. They load nothing from other servers, and
+//! contain no data: their reader's browser requests it from the service API.
 
 use super::{
     super::forms::PlainError,

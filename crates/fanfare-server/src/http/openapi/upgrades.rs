@@ -1,4 +1,4 @@
-//! Describes the WebSocket paths as routes: one for each path, because several dialects may share it.
+//! Describes the WebSocket paths as routes: one for each path, because dialects may share a path.
 
 use std::collections::BTreeMap;
 

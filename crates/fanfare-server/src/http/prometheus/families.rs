@@ -1,4 +1,4 @@
-//! Metrics as messages of `io.prometheus.client`, which are Prometheus' protobuf format; the text format is made of the same messages.
+//! Metrics as messages of `io.prometheus.client`, the protobuf format of Prometheus. The text format is made from the same messages.
 
 use fanfare_core::{Histogram, NativeBuckets};
 use prost::{Enumeration, Message, Oneof};
@@ -72,7 +72,7 @@ pub(super) struct HistogramValue {
     pub(super) zero_threshold: f64,
     #[prost(uint64, tag = "7")]
     pub(super) zero_count: u64,
-    /// Runs of native buckets, and the count of each bucket in them less the count before it.
+    /// The runs of native buckets; `deltas` has each bucket's count less the count before it.
     #[prost(message, repeated, tag = "12")]
     pub(super) spans: Vec<Span>,
     #[prost(sint64, repeated, tag = "13")]
@@ -88,10 +88,10 @@ pub(super) struct Bucket {
     pub(super) bound: f64,
 }
 
-/// Native buckets without a gap between them.
+/// A run of native buckets without a gap.
 #[derive(Clone, Copy, PartialEq, Message)]
 pub(super) struct Span {
-    /// How many buckets were left out since the last span; for the first one, the index of its first bucket.
+    /// The number of buckets between the last span and this one; for the first span, the index of its first bucket.
     #[prost(sint32, tag = "1")]
     pub(super) offset: i32,
     #[prost(uint32, tag = "2")]
@@ -183,7 +183,7 @@ impl From<&Histogram> for HistogramValue {
     }
 }
 
-/// Returns the runs of native buckets, and the difference of each bucket's count to the one before it.
+/// Returns the runs of native buckets, and each bucket's count less the count before it.
 fn runs(native: &NativeBuckets) -> (Vec<Span>, Vec<i64>) {
     let mut spans: Vec<Span> = Vec::new();
     let (mut next, mut before) = (0, 0);

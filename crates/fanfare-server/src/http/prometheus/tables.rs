@@ -1,4 +1,4 @@
-//! The node's metrics, in tables: name, value, and the help text below both.
+//! The tables of the node's metrics: name, value, and help text.
 
 use std::sync::atomic::Ordering::Relaxed;
 

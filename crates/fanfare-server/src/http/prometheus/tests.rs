@@ -1,4 +1,4 @@
-//! The figures of a node at rest, and of one whose counters are set.
+//! The metrics of a node at rest, and of one whose counters are set.
 #![allow(clippy::unwrap_used)]
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -41,7 +41,6 @@ impl Authorizer for Asked {
     }
 }
 
-/// The configuration by default.
 fn config() -> Config {
     config::load(&Sources::default(), fanfare_dialects::REGISTRY)
         .unwrap()
@@ -57,7 +56,7 @@ fn gate() -> Arc<Gate> {
     Arc::new(Gate::new(TokenRules::new(verifier, Vec::new(), 10)))
 }
 
-/// A node with it, without shards.
+/// A node with the default configuration, without shards.
 fn node() -> Arc<Node> {
     let config = config();
     let node = Node::new(NodeOptions {
@@ -88,7 +87,7 @@ fn rendered(node: &Node) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn every_figure_is_explained_and_typed() {
+async fn every_metric_has_a_help_text_and_a_type() {
     let lines = rendered(&node());
     let named = |word: &str| {
         let names = lines.iter().filter_map(|line| line.strip_prefix(word));
@@ -126,7 +125,7 @@ async fn every_figure_is_explained_and_typed() {
 }
 
 #[tokio::test]
-async fn figures_are_those_of_the_node() {
+async fn metrics_have_the_counts_of_the_node() {
     let node = node();
     let (own, hidden) = (&node.dialects[0], node.dialects.iter().find(|one| one.hidden));
     own.counters.rate_limited.store(3, Relaxed);
