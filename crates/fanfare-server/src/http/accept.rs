@@ -62,8 +62,7 @@ pub async fn serve(
                 match door.clone() {
                     Door::Http(site) => {
                         // Boxed, because spawning moves a task several times.
-                        let serving =
-                            Box::pin(serve_connection(stream, peer, site, shard.clone(), pace.clone()));
+                        let serving = Box::pin(serve_http(stream, peer, site, shard.clone(), pace.clone()));
                         tokio::task::spawn_local(pace.clone().paced(serving));
                     }
                     Door::Resp(door, max) => {
@@ -100,13 +99,7 @@ impl PacedListener {
     }
 }
 
-async fn serve_connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    site: Arc<Site>,
-    shard: Rc<Shard>,
-    pace: Rc<Pace>,
-) {
+async fn serve_http(stream: TcpStream, peer: SocketAddr, site: Arc<Site>, shard: Rc<Shard>, pace: Rc<Pace>) {
     let by = Instant::now() + site.rules().handshake_timeout;
     let Some(acceptor) = site.rules().tls.clone() else {
         return connection::serve(stream, peer.ip(), by, site, shard, pace).await;

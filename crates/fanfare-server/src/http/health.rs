@@ -153,12 +153,8 @@ pub(super) async fn readyz(site: &Arc<Site>) -> Reply {
         };
         reply::ok(&ready)
     };
-    let reason = match timeout(
-        readiness.probe_timeout(Instant::now()),
-        site.node.broker().probe(),
-    )
-    .await
-    {
+    let limit = readiness.probe_timeout(Instant::now());
+    let reason = match timeout(limit, site.node.broker().probe()).await {
         Ok(Ok(took)) => {
             readiness.broker_answered();
             return ready(took, None);
@@ -170,12 +166,8 @@ pub(super) async fn readyz(site: &Arc<Site>) -> Reply {
         return unready(&reason);
     }
     let began = Instant::now();
-    match timeout(
-        readiness.probe_timeout(Instant::now()),
-        Inbound::probe(&*site.node),
-    )
-    .await
-    {
+    let limit = readiness.probe_timeout(began);
+    match timeout(limit, Inbound::probe(&*site.node)).await {
         Ok(Ok(())) => ready(began.elapsed(), Some(Always)),
         Ok(Err(error)) => unready(&error.to_string()),
         Err(_) => unready(PROBE_TIMED_OUT),

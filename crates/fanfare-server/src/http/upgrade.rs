@@ -94,7 +94,7 @@ pub(super) async fn upgrade(
     let mut name = None;
     let admitted = match request.admit(mount, &mut name).await {
         Ok(client) if request.mounted.dialect.streams() => request.stream(client, shard).await,
-        Ok(client) => request.accept_handshake(client, shard).await,
+        Ok(client) => request.accept(client, shard).await,
         Err(refused) => Err(refused),
     };
     match admitted {
@@ -163,10 +163,8 @@ impl UpgradeRequest<'_> {
         };
         mounted.dialect.admit(identity.as_deref())?;
         let id = Uuid::now_v7();
-        *name = offer
-            .name
-            .map(Cow::into_owned)
-            .or_else(|| mounted.dialect.name_for(id));
+        let own_name = offer.name.map(Cow::into_owned);
+        *name = own_name.or_else(|| mounted.dialect.name_for(id));
         let admission = Admission::enter(&site.node, mounted, self.address, name.as_deref()).await?;
         let user_agent = self.head.headers.get(header::USER_AGENT);
         let user_agent = user_agent.filter(|_| offer.keep_user_agent).map(|value| {
@@ -251,11 +249,7 @@ impl UpgradeRequest<'_> {
     }
 
     /// Reserves the connection of an admitted client, and returns the response to its handshake.
-    async fn accept_handshake(
-        &self,
-        client: AdmittedClient,
-        shard: &Rc<Shard>,
-    ) -> Result<Reply, RefusedUpgrade> {
+    async fn accept(&self, client: AdmittedClient, shard: &Rc<Shard>) -> Result<Reply, RefusedUpgrade> {
         let accept = match self.check() {
             Ok(accept) => accept,
             Err(answer) => return Ok(*answer),
