@@ -53,7 +53,7 @@ impl Arrivals {
                     && wanted
                 {
                     let room = room.clone();
-                    self.presence.arrived(&room, *mark, event, node == self.node.id);
+                    self.presence.receive(&room, *mark, event, node == self.node.id);
                 }
             }
             Some(Envelope {
@@ -67,7 +67,7 @@ impl Arrivals {
                     self.decline(&envelope);
                 }
             }
-            Some(Envelope { recorded: true, .. }) => self.recorder.copy(event),
+            Some(Envelope { recorded: true, .. }) => self.recorder.receive_copy(event),
             Some(Envelope {
                 node,
                 number: Some(number),
@@ -86,7 +86,7 @@ impl Arrivals {
                 self.node.deliveries.push(Item::Event(event, ReplyTo::Dropped));
             }
             Some(_) => self.foreign.one(event, since),
-            None => self.recorder.one(event, since),
+            None => self.recorder.receive(event, since),
         }
     }
 

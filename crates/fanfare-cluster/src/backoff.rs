@@ -1,14 +1,14 @@
-//! How long to wait between attempts to connect.
+//! The pauses between attempts to connect.
 
 use std::time::Duration;
 
 use rand::Rng;
 
 const FIRST: Duration = Duration::from_millis(50);
-/// Small, so that delivery resumes within two seconds of the server being back.
+/// Small, so that delivery resumes within two seconds after the server has returned.
 const LONGEST: Duration = Duration::from_millis(500);
 
-/// Doubles at each attempt, up to a limit; a random part of it is left out so that nodes do not connect all at once.
+/// A pause that doubles at each attempt, up to a limit. It is shortened at random, so that nodes do not connect all at once.
 pub(crate) struct Backoff(Duration);
 
 impl Default for Backoff {
@@ -18,7 +18,7 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The connection was of use: the next attempt comes soon.
+    /// Makes the next pause the shortest one, after a connection that worked.
     pub(crate) fn reset(&mut self) {
         self.0 = FIRST;
     }

@@ -1,4 +1,4 @@
-//! The embedded broker: for a node without others.
+//! The embedded broker, for a single node.
 
 use std::{
     sync::Arc,
@@ -17,34 +17,30 @@ use crate::{
     id_memory::IdMemory,
     journal::{DEFAULT_MAX_BYTES, MemoryJournal},
     local,
-    local_presence::LocalPresence,
+    local_rooms::LocalRooms,
 };
 
-/// Delivers what is published straight to this node.
+/// The broker of a single node: it delivers publications directly.
 pub struct EmbeddedBroker {
     inbound: Arc<dyn Inbound>,
     ids: IdMemory,
-    presence: LocalPresence,
+    rooms: LocalRooms,
     journal: MemoryJournal,
 }
 
 impl EmbeddedBroker {
-    /// A broker for the node behind `inbound` that remembers so many ids, and lists the members of rooms with so many, at most.
+    /// Returns a broker for the node behind `inbound`. It remembers at most `max_remembered_ids` ids, and lists the members of rooms
+    /// with at most `max_listed_members`.
     pub fn new(inbound: Arc<dyn Inbound>, max_remembered_ids: usize, max_listed_members: usize) -> Self {
-        let deliver = {
-            let inbound = Arc::clone(&inbound);
-            // It is delivered at the call; nothing waits for the result.
-            move |event| drop(inbound.deliver(vec![event]))
-        };
         Self {
             ids: IdMemory::new(max_remembered_ids),
-            presence: LocalPresence::new(Arc::clone(&inbound), max_listed_members, deliver),
+            rooms: LocalRooms::new(max_listed_members),
             journal: MemoryJournal::new(DEFAULT_MAX_BYTES),
             inbound,
         }
     }
 
-    /// Keeps events in `journal`.
+    /// Replaces the default journal by `journal`.
     #[must_use]
     pub fn keeping(self, journal: MemoryJournal) -> Self {
         Self { journal, ..self }
@@ -69,7 +65,7 @@ impl Broker for EmbeddedBroker {
     }
 
     fn subscribe(&self, _interest: Interest) -> BoxFuture<'static, ()> {
-        // Everything published reaches this node anyway.
+        // Every publication reaches this node anyway.
         Box::pin(std::future::ready(()))
     }
 
@@ -132,30 +128,32 @@ impl Broker for EmbeddedBroker {
     }
 
     fn enter(&self, entry: Entry) {
-        self.presence.enter(&entry);
+        self.rooms.enter(entry);
+        self.rooms.deliver(&*self.inbound);
     }
 
     fn leave(&self, room: Channel, user: UserId) {
-        self.presence.leave(&room, &user);
+        self.rooms.leave(&room, &user);
+        self.rooms.deliver(&*self.inbound);
     }
 
     fn present(&self, room: &Channel) -> Vec<Present> {
-        self.presence.rooms.present(room)
+        self.rooms.present(room)
     }
 
     fn rooms(&self) -> usize {
-        self.presence.rooms.rooms()
+        self.rooms.count()
     }
 
     fn presence_counts(&self) -> PresenceCounts {
         PresenceCounts {
-            lists_left_out: self.presence.lists.left_out(),
+            lists_left_out: self.rooms.lists.left_out(),
             ..PresenceCounts::default()
         }
     }
 
     fn acquire_slot(&self, _slot: Slot, _most: usize) -> BoxFuture<'static, bool> {
-        // The caller has counted this node, and there is no other.
+        // The caller counts the places on this node, and there is no other.
         Box::pin(std::future::ready(true))
     }
 

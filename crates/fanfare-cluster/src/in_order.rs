@@ -1,22 +1,22 @@
-//! Work that is done in the order in which it was put, without a lock being held and without a task.
+//! A queue whose items are processed in order, by its callers, while no lock is held.
 
 use std::{collections::VecDeque, sync::Mutex};
 
 use fanfare_core::locked;
 
-/// A queue that one of its callers at a time empties.
+/// See the module's documentation. At any time at most one caller processes items.
 #[derive(Debug)]
-pub(crate) struct InOrder<T>(Mutex<Queued<T>>);
+pub(crate) struct InOrder<T>(Mutex<QueuedItems<T>>);
 
 #[derive(Debug)]
-struct Queued<T> {
+struct QueuedItems<T> {
     waiting: VecDeque<T>,
     is_running: bool,
 }
 
 impl<T> Default for InOrder<T> {
     fn default() -> Self {
-        Self(Mutex::new(Queued {
+        Self(Mutex::new(QueuedItems {
             waiting: VecDeque::new(),
             is_running: false,
         }))
@@ -24,13 +24,13 @@ impl<T> Default for InOrder<T> {
 }
 
 impl<T> InOrder<T> {
-    /// Puts `item` at the end. It may be called under a lock that orders the callers.
-    pub(crate) fn put(&self, item: T) {
+    /// Appends `item`. It may be called under a lock that orders the callers.
+    pub(crate) fn push(&self, item: T) {
         locked(&self.0).waiting.push_back(item);
     }
 
-    /// Does `work` for everything that waits, unless another caller is about it: then that one does this caller's, too.
-    /// `work` must not panic, or nothing is done any more.
+    /// Calls `work` with all items. If another caller is running, it returns at once: the other caller processes these items.
+    /// `work` must not panic, or later items are never processed.
     pub(crate) fn run(&self, work: impl Fn(T)) {
         let mut state = locked(&self.0);
         while !state.is_running {
@@ -51,9 +51,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everything_is_done_once_and_in_order_whoever_does_it() {
+    fn items_of_many_threads_are_processed_once_and_in_order() {
         const EACH: usize = 1_000;
-        let line = InOrder::default();
+        let queue = InOrder::default();
         let done = Mutex::new(Vec::new());
         let next = Mutex::new(0);
         std::thread::scope(|scope| {
@@ -62,10 +62,10 @@ mod tests {
                     for _ in 0..EACH {
                         {
                             let mut next = locked(&next);
-                            line.put(*next);
+                            queue.push(*next);
                             *next += 1;
                         }
-                        line.run(|number| locked(&done).push(number));
+                        queue.run(|number| locked(&done).push(number));
                     }
                 });
             }
@@ -74,18 +74,18 @@ mod tests {
     }
 
     #[test]
-    fn work_may_put_more() {
-        let line = InOrder::default();
+    fn work_may_push_more_items() {
+        let queue = InOrder::default();
         let done = Mutex::new(Vec::new());
-        line.put(3);
+        queue.push(3);
         let work = |number: u32| {
             locked(&done).push(number);
             if number > 0 {
-                line.put(number - 1);
-                line.run(|_| unreachable!("another caller is about it"));
+                queue.push(number - 1);
+                queue.run(|_| unreachable!("another caller is running"));
             }
         };
-        line.run(work);
+        queue.run(work);
         assert_eq!(*locked(&done), [3, 2, 1, 0]);
     }
 }

@@ -6,20 +6,20 @@
 //! This crate must never know a server, a client library, a connection of a client, or a dialect. It knows other nodes only by the
 //! ports in [`transport`].
 //!
-//! # The way of an event
+//! # The path of an event
 //!
-//! 1. [`ClusterBroker`] takes the event. `receipts` notes which replies its publisher waits for.
+//! 1. [`ClusterBroker`] receives the event. `receipts` notes which replies its publisher waits for.
 //! 2. `publisher` gathers the events of all callers and sends them in batches, by the connection of `link`. [`wire::encode`] writes
 //!    each event. The journal of the transport numbers those with history ([`transport::JournalStore`]).
 //! 3. `receiver` reads from the other connection. `subscriptions` subscribes to users and channels one by one, or to all channels
 //!    if the node holds a pattern. While both are in force, `channel_source` decides which copy counts.
 //! 4. `gaps` holds a kept event back until the events before it have arrived, or have been fetched from the journal.
-//! 5. `arrivals` sorts what is complete. Events of this node come back here, too: every node delivers by the echo of its own
-//!    messages, so that all nodes deliver in one order.
+//! 5. `arrivals` routes the events that have nothing missing before them. Events of this node also arrive here: every node delivers
+//!    the echo of its messages, so that all nodes deliver in one order.
 //!    - Events that other programs published wait in `foreign` until their ids are claimed.
 //!    - `recorder` replaces those whose audience has history by numbered copies.
 //!    - Announcements of rooms pass through `presence`.
-//! 6. `deliveries` is the one queue to this node, and `deliverer` empties it. The reach goes back to the publisher's `receipts`.
+//! 6. `deliveries` is the one queue to this node, and `deliverer` empties it. The reach returns to the publisher's `receipts`.
 //!
 //! If an echo cannot arrive or is late, the node delivers the event directly. `recent` then recognises a late echo, so nothing is
 //! delivered twice.
@@ -32,7 +32,7 @@
 //! | `questions`, `answers`, `requests` | questions to all nodes |
 //! | `notices` | messages that every live node receives once, in order |
 //! | `ids`, `id_memory` | idempotency keys, in the shared store and in this node's memory |
-//! | `presence` | rooms, slots and leases, over all nodes; `local_presence` for a single node |
+//! | `presence` | rooms, slots and leases, over all nodes; `local_rooms` for a single node |
 //! | [`journal`] | history in one process |
 //! | `probes`, `status` | whether messages arrive, and the log of outages |
 //! | [`wire`] | the form of events on a transport and in the service API |
@@ -85,7 +85,6 @@ pub mod journal;
 mod link;
 mod list_limit;
 mod local;
-mod local_presence;
 mod local_rooms;
 mod messages;
 mod node;
@@ -117,5 +116,5 @@ pub use broker::ClusterBroker;
 pub use gaps::{MAX_FETCHED, MAX_WATCHED};
 pub use shared::ClusterOptions;
 
-/// How long a transport may take to answer anything.
+/// The time that a transport may take to answer.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! How many members a room may have for a connection that enters it to receive their list.
+//! The limit of the lists of members that connections receive when they enter a room.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,8 +18,8 @@ impl ListLimit {
         }
     }
 
-    /// The list of `count` members; `None`, which is counted, if there are too many. A list is whole or left out: a part of it
-    /// would not fit to the announcements that follow.
+    /// Returns the list of `count` members. If there are too many, it returns `None` and counts that. A list is never truncated:
+    /// the announcements that follow would not continue from it.
     pub(crate) fn list<'a>(
         &self,
         count: usize,
@@ -31,13 +31,13 @@ impl ListLimit {
         Some(members.into_iter().cloned().collect())
     }
 
-    /// No list, which is counted.
+    /// Counts a list that is left out, and returns `None`.
     pub(crate) fn leave_out(&self) -> Option<Vec<Member>> {
         self.left_out.fetch_add(1, Ordering::Relaxed);
         None
     }
 
-    /// How many lists were left out.
+    /// Returns the number of lists that were left out.
     pub(crate) fn left_out(&self) -> u64 {
         self.left_out.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! Calls into this node. A panic there must not end a broker's task, which serves all connections.
+//! Calls of this node's [`Inbound`]. A panic there must not end a broker's task, which serves all connections.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -8,7 +8,7 @@ use fanfare_core::{
 };
 use futures_util::FutureExt;
 
-/// This node's answer, unless it panics, takes too long or is too large.
+/// Returns this node's answer to `question`; `None` if it panics, takes too long or is too large.
 pub(crate) async fn answer(inbound: &dyn Inbound, question: Bytes) -> Option<Bytes> {
     let answer = AssertUnwindSafe(async { inbound.answer(question).await }).catch_unwind();
     let reason = match tokio::time::timeout(QUESTION_TIMEOUT, answer).await {
@@ -36,12 +36,12 @@ pub(crate) fn entered(inbound: &dyn Inbound, ticket: EntryTicket, entered: Enter
     });
 }
 
-/// Reports to this node that events for its connections are lost.
+/// Reports to this node that events for its connections were lost.
 pub(crate) fn missed(inbound: &dyn Inbound, gap: Gap) {
     guarded("handling a gap", || inbound.on_gap(gap));
 }
 
-/// What is published in `room` about `member`; nothing if that panics.
+/// Returns the event that announces a change of `member` in `room`, if there is one.
 pub(crate) fn announcement(
     inbound: &dyn Inbound,
     change: Presence,
@@ -54,7 +54,7 @@ pub(crate) fn announcement(
     .flatten()
 }
 
-/// Makes `call`; returns nothing if it panics.
+/// Makes `call`. Returns `None` and logs it if it panics.
 fn guarded<T>(what: &str, call: impl FnOnce() -> T) -> Option<T> {
     let done = catch_unwind(AssertUnwindSafe(call));
     done.inspect_err(|_| tracing::error!("{what} panicked")).ok()

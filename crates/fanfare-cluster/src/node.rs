@@ -1,4 +1,4 @@
-//! What every part of the broker uses: the node that it is for, the connection that publishes, and the queues.
+//! The node that the broker serves, with its publishing connection and its queues: every part of the broker uses them.
 
 use std::sync::Arc;
 
@@ -15,7 +15,6 @@ use crate::{
 
 /// See the module's documentation.
 pub(crate) struct Node {
-    /// Its name.
     pub(crate) id: Box<str>,
     pub(crate) inbound: Arc<dyn Inbound>,
     pub(crate) transport: Arc<dyn Transport>,
@@ -26,12 +25,12 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// The subject of messages to this node alone.
+    /// Returns the subject of messages to this node only.
     pub(crate) fn own_subject(&self) -> Subject {
         Subject::Node(self.id.clone())
     }
 
-    /// Asks the journal behind the connection that publishes: `ask` with `question`.
+    /// Calls `ask` with the journal of the publishing connection and `question`.
     pub(crate) async fn ask_journal<Q: Sync + ?Sized, T>(
         &self,
         question: &Q,

@@ -1,9 +1,10 @@
-//! Notices to all nodes: each node receives each once and in order, though the transport reaches only those that receive just
-//! then.
+//! Notices to all nodes: each live node receives each notice once and in order, although the transport reaches only the nodes that
+//! are subscribed at that moment.
 //!
-//! A node numbers the notices that it publishes, keeps the latest, and reports again and again how many it has sent
-//! (`reports`). A node that receives one out of turn, or a report of some that it has not received, asks their publisher for them.
-//! They come on the way of all other notices, so that they stay in order. A repetition is recognised by its number.
+//! A node numbers the notices that it publishes, keeps the latest, and reports their number at intervals (`reports`). If a node
+//! receives a notice out of order, or a report of more notices than it has received, it requests the missing ones from their
+//! publisher. The publisher sends them by the same connection as all other notices, so they stay in order. A duplicate is recognised
+//! by its number.
 
 mod log;
 
@@ -20,13 +21,13 @@ use crate::{
     backoff::Backoff, deliveries::Item, messages::MissedNotices, node::Node, status::Refused,
     transport::PublishError,
 };
-use log::{Arrival, Log};
+use log::{Log, Sequence};
 
 /// See the module's documentation.
 pub(crate) struct Notices {
     node: Arc<Node>,
     log: Mutex<Log>,
-    /// Notified when there is something to send.
+    /// Wakes the task that sends.
     work: Notify,
 }
 
@@ -39,48 +40,47 @@ impl Notices {
         }
     }
 
-    /// Publishes `notice` to the other nodes. Returns how many notices that they have not received had to be dropped.
+    /// Publishes `notice` to the other nodes. Returns the number of notices that were dropped before they were sent.
     pub(crate) fn publish(&self, notice: Bytes) -> usize {
         let dropped = locked(&self.log).publish(notice, Instant::now());
         self.work.notify_one();
         dropped
     }
 
-    /// This process among those of its name, and how many notices it has sent.
+    /// Returns the `run` of this process, and the number of notices that it has sent.
     pub(crate) fn sent(&self) -> (u64, u64) {
         let log = locked(&self.log);
         (log.run, log.sent)
     }
 
-    /// Another node has missed notices.
-    pub(crate) fn missed(&self, missed: MissedNotices) {
-        locked(&self.log).missed(missed, Instant::now());
+    /// Sends another node the notices that it has missed.
+    pub(crate) fn retransmit(&self, missed: MissedNotices) {
+        locked(&self.log).retransmit(missed, Instant::now());
         self.work.notify_one();
     }
 
-    /// None of the notices of process `run` below `number` is missing.
+    /// Notes that no notice of process `run` below `number` is missing.
     pub(crate) fn skip(&self, run: u64, number: u64) {
         locked(&self.log).skip(run, number, Instant::now());
     }
 
-    /// Notice `number` of process `run` of `node` arrived.
+    /// Receives notice `number` of process `run` of `node`: delivers it, or requests those before it.
     pub(crate) fn receive(&self, node: &str, (run, number): (u64, u64), notice: Bytes) {
-        let arrival = locked(&self.log).receive(run, number, Instant::now());
-        if arrival == Arrival::Next {
+        let sequence = locked(&self.log).receive(run, number, Instant::now());
+        if sequence == Sequence::Next {
             self.node.deliveries.push(Item::Notice(notice));
         }
-        self.request(node, run, arrival);
+        self.request_missing(node, run, sequence);
     }
 
-    /// Process `run` of `node` has sent all notices below `next`.
+    /// Requests the notices that process `run` of `node` has sent below `next` and that have not arrived.
     pub(crate) fn reported(&self, node: &str, run: u64, next: u64) {
-        let arrival = locked(&self.log).reported(run, next, Instant::now());
-        self.request(node, run, arrival);
+        let sequence = locked(&self.log).reported(run, next, Instant::now());
+        self.request_missing(node, run, sequence);
     }
 
-    /// If some are missing, asks for them.
-    fn request(&self, node: &str, run: u64, arrival: Arrival) {
-        if arrival == Arrival::Gap
+    fn request_missing(&self, node: &str, run: u64, sequence: Sequence) {
+        if sequence == Sequence::Gap
             && let Some(request) = locked(&self.log).request(run, Instant::now())
         {
             self.node.outbox.send_to(node, request);
@@ -88,7 +88,7 @@ impl Notices {
     }
 }
 
-/// Sends what there is to send until the broker is dropped, and goes on where it was when the transport is back.
+/// Sends notices until the broker is dropped. After an outage of the transport it resumes where it stopped.
 pub(crate) async fn run(notices: Arc<Notices>) {
     let Node { link, status, .. } = &*notices.node;
     let mut backoff = Backoff::default();

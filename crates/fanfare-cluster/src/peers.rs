@@ -1,9 +1,9 @@
-//! The other nodes: which of them are live, and which may miss what is published.
+//! The other nodes: which of them are live, and which may miss publications.
 //!
-//! A node reports to all others when its subscriptions are in force, when it has lost them and when it ends; and again and again
-//! while it is there. A node is missing while it reports that it does not receive, when its reports stay out, and after it
-//! replied too late: then receipts are degraded, and nothing waits for it. A node that has not reported for [`MEMORY`] has died.
-//! After an outage of the server no node knows about the others: each is missing until it reports.
+//! A node reports to all others when its subscriptions are in force, when it has lost them, when it ends, and every two seconds.
+//! A node is *missing* while it reports that it does not receive, while its reports do not arrive, and after a late reply. Then
+//! receipts are degraded, and nothing waits for that node. A node that has not reported for [`MEMORY`] has died. After an outage of
+//! the server every other node is missing until it reports.
 
 use std::{
     sync::{
@@ -22,26 +22,26 @@ use crate::{
     transport::Subject,
 };
 
-/// How long the replies to a flush are waited for.
+/// The time that the replies to a flush may take.
 const FLUSH_PATIENCE: Duration = Duration::from_millis(500);
-/// A node that has not reported for so long is missing.
+/// A node that has not reported for this time is missing.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(6);
-/// How long a node that does not report is remembered.
+/// A node that has not reported for this time is forgotten.
 const MEMORY: Duration = Duration::from_secs(10);
-/// Nodes that are counted with one batch of publications. It takes Redis 45 µs for 64 nodes, and 3 µs for ten.
+/// The most nodes that are counted with one batch of publications. Redis needs 45 µs for 64 nodes, and 3 µs for ten.
 const COUNTED: usize = 64;
 
-/// What is requested of all nodes.
+/// The kinds of requests to other nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Flush,
     Question,
-    /// Of this node alone.
+    /// A request to this node only.
     Probe,
 }
 
 impl Kind {
-    /// How long replies are waited for.
+    /// Returns the time that the replies may take.
     pub(crate) fn patience(self) -> Duration {
         match self {
             Self::Flush => FLUSH_PATIENCE,
@@ -55,44 +55,45 @@ impl Kind {
 #[derive(Default)]
 pub(crate) struct Peers {
     others: Mutex<AHashMap<Box<str>, Peer>>,
-    /// Whether this node receives.
+    /// Whether this node's subscriptions are in force.
     receives: AtomicBool,
-    /// This node has reported that it ends.
+    /// Whether this node has reported that it ends.
     ends: AtomicBool,
-    /// How many nodes died.
+    /// The number of nodes that died.
     died: AtomicU64,
-    /// Where to begin if not all nodes are counted at once.
+    /// The first node of the next count, if not all are counted at once.
     next_counted: AtomicUsize,
 }
 
-/// What a node is subscribed to by this connection alone, as long as all that it wants is in force there. A server that counts the
-/// subscribers shows by it which node may miss events, though it keeps a dead connection of the node, or the node is back at once.
+/// Returns the subject that a node subscribes to by one receiving connection, as long as all its subscriptions are in force there.
+/// The count of its subscribers shows whether the node may miss events. It shows that also if the server still has a dead connection
+/// of the node, or if the node has reconnected at once.
 pub(crate) fn receiving_subject(node: &str, run: u64, receiving: u64) -> Subject {
     // No node has this name.
     Subject::Node(format!("{node}:{run:x}:{receiving}").into())
 }
 
-/// The last that is known of a node.
+/// The last report of another node, and its late replies.
 #[derive(Debug)]
 pub(crate) struct Peer {
     /// Distinguishes the processes of one name.
     run: u64,
     receives: bool,
     connections: Connections,
-    /// Its [`receiving_subject`]; nodes of a version that is not counted report no connection.
+    /// Its [`receiving_subject`]; `None` for nodes of a version that does not report its connections.
     counted_at: Option<Subject>,
     reported: Instant,
-    /// It did not reply in time to the last request of each kind.
+    /// For each [`Kind`]: whether its reply to the last request was late.
     late: [bool; 3],
 }
 
 impl Peer {
-    /// Whether it has had these connections alone since it was known.
+    /// Returns whether these are its connections.
     pub(crate) fn is_on(&self, connections: Connections) -> bool {
         self.connections == connections
     }
 
-    /// Whether it did not reply in time to the last request of this kind.
+    /// Returns whether its reply to the last request of this kind was late.
     pub(crate) fn is_late(&self, kind: Kind) -> bool {
         self.late[kind as usize]
     }
@@ -103,7 +104,7 @@ impl Peer {
 }
 
 impl Peers {
-    /// A node has reported. Returns what was known of this process of it.
+    /// Notes the report of a node. Returns the last state of the same process.
     pub(crate) fn reported(&self, report: &Report) -> Option<Peer> {
         let mut others = locked(&self.others);
         let known = others.remove(&report.node);
@@ -121,18 +122,18 @@ impl Peers {
         known
     }
 
-    /// Whether `node` has reported other connections than these. What was sent to it before may be lost.
+    /// Returns whether `node` has reported connections other than these. Messages to the earlier ones may be lost.
     pub(crate) fn is_on_others(&self, node: &str, connections: Connections) -> bool {
         let others = locked(&self.others);
         others.get(node).is_some_and(|peer| !peer.is_on(connections))
     }
 
-    /// `node` has ended.
+    /// Removes `node`, which has reported that it ends.
     pub(crate) fn ended(&self, node: &str) {
         locked(&self.others).remove(node);
     }
 
-    /// `nodes` did not reply in time.
+    /// Notes that `nodes` did not reply in time.
     pub(crate) fn late(&self, kind: Kind, nodes: &[Box<str>]) {
         let mut others = locked(&self.others);
         for node in nodes {
@@ -142,14 +143,14 @@ impl Peers {
         }
     }
 
-    /// `node` replied in time.
+    /// Notes that `node` replied in time.
     pub(crate) fn in_time(&self, kind: Kind, node: &str) {
         if let Some(peer) = locked(&self.others).get_mut(node) {
             peer.late[kind as usize] = false;
         }
     }
 
-    /// This node has lost its own receiving connection: reports do not arrive any more.
+    /// Notes that this node has lost its receiving connection. Every other node is missing, because reports no longer arrive.
     pub(crate) fn lost(&self) {
         self.receives.store(false, Ordering::Relaxed);
         for peer in locked(&self.others).values_mut() {
@@ -157,7 +158,7 @@ impl Peers {
         }
     }
 
-    /// This node's subscriptions are in force: from now on the missing nodes can report.
+    /// Notes that this node's subscriptions are in force. From now on reports arrive.
     pub(crate) fn connected(&self) {
         self.receives.store(true, Ordering::Relaxed);
         for peer in locked(&self.others).values_mut() {
@@ -165,27 +166,28 @@ impl Peers {
         }
     }
 
-    /// This node ends, and reports nothing any more.
+    /// Notes that this node ends, and sends no more reports.
     pub(crate) fn end(&self) {
         self.ends.store(true, Ordering::Relaxed);
     }
 
-    /// Whether this node has reported that it ends.
+    /// Returns whether this node has reported that it ends.
     pub(crate) fn ends(&self) -> bool {
         self.ends.load(Ordering::Relaxed)
     }
 
-    /// Whether this node's subscriptions are in force.
+    /// Returns whether this node's subscriptions are in force.
     pub(crate) fn receives(&self) -> bool {
         self.receives.load(Ordering::Relaxed)
     }
 
-    /// Whether a node may miss what is published now.
+    /// Returns whether a node may miss a publication of this moment.
     pub(crate) fn any_missing(&self) -> bool {
         self.known().values().any(|peer| !peer.is_live(Kind::Flush))
     }
 
-    /// Other nodes and their [`receiving_subject`]s, to be counted now. Of more than [`COUNTED`] these are some, and the next ones each time.
+    /// Returns other nodes with their [`receiving_subject`]s, to be counted now. If there are more than [`COUNTED`], each call
+    /// returns the next ones.
     pub(crate) fn receivers(&self) -> Vec<(Box<str>, Subject)> {
         let others = self.known();
         let counted = || {
@@ -203,7 +205,7 @@ impl Peers {
             .collect()
     }
 
-    /// Nothing is subscribed to these. Returns whether one of them has not ended; it is missing until it reports again.
+    /// Notes that these have no subscribers: the nodes are missing until they report again. Returns whether one has not ended.
     pub(crate) fn gone(&self, receivers: impl Iterator<Item = (Box<str>, Subject)>) -> bool {
         let (mut others, mut any_missing) = (locked(&self.others), false);
         for (node, subject) in receivers {
@@ -215,19 +217,19 @@ impl Peers {
         any_missing
     }
 
-    /// How many other nodes are live, and how many may miss what is published.
+    /// Returns the numbers of live and of missing nodes.
     pub(crate) fn counts(&self) -> Vec<(&'static str, u64)> {
         let (live, all) = (self.waited_for(Kind::Flush).0.len(), self.known().len());
         vec![("live", live as u64), ("missing", (all - live.min(all)) as u64)]
     }
 
-    /// How many other nodes died: they did not report that they end, and then reported nothing.
+    /// Returns the number of nodes that died: their reports ceased without one that they end.
     pub(crate) fn died(&self) -> u64 {
         drop(self.known());
         self.died.load(Ordering::Relaxed)
     }
 
-    /// The nodes that a request of this kind waits for, and whether it does not wait for all.
+    /// Returns the nodes that a request of this kind waits for, and whether others are missing.
     pub(crate) fn waited_for(&self, kind: Kind) -> (Vec<Box<str>>, bool) {
         let others = self.known();
         let live = others.iter().filter(|(_, peer)| peer.is_live(kind));
@@ -236,7 +238,7 @@ impl Peers {
         (live, any_missing)
     }
 
-    /// The nodes that have not gone for good; others are forgotten.
+    /// Returns the nodes that have not died, and forgets those that have.
     fn known(&self) -> MutexGuard<'_, AHashMap<Box<str>, Peer>> {
         let mut others = locked(&self.others);
         if self.receives() {
@@ -292,7 +294,7 @@ mod tests {
         report(&peers, "b", 1, true);
         assert!(!peers.any_missing());
 
-        // After an outage each has to report again.
+        // After an outage each node must report again.
         peers.lost();
         assert!(peers.any_missing() && !peers.receives());
         peers.connected();
@@ -303,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_connected_again_is_on_another_connection() {
+    fn a_node_that_reconnected_is_on_another_connection() {
         let peers = Peers::default();
         peers.connected();
         let known = report(&peers, "a", 1, true);
@@ -324,11 +326,11 @@ mod tests {
     }
 
     #[test]
-    fn a_node_whose_connection_is_gone_is_missing_until_it_reports() {
+    fn a_node_whose_connection_has_no_subscriber_is_missing_until_it_reports() {
         let peers = Peers::default();
         peers.connected();
         report(&peers, "a", 1, true);
-        // Of an older version, which is not counted.
+        // A node of an older version is not counted.
         report_on(&peers, "old", 1, true, Connections::default());
         let receivers = peers.receivers();
         assert_eq!(receivers.len(), 1);
@@ -336,7 +338,7 @@ mod tests {
         assert!(peers.gone(receivers.clone().into_iter()) && peers.any_missing());
         report(&peers, "a", 1, true);
         assert!(!peers.any_missing());
-        // It has reported another one meanwhile: what was published before may be lost, and it is there.
+        // It has reported another connection meanwhile: earlier publications may be lost, but the node is live.
         report_on(
             &peers,
             "a",
@@ -376,7 +378,7 @@ mod tests {
         assert_eq!(peers.waited_for(Kind::Flush), (vec!["a".into()], true));
         assert_eq!(peers.waited_for(Kind::Question).0.len(), 2);
         let late = report(&peers, "b", 1, true).map(|peer| peer.late);
-        assert_eq!(late, Some([true, false, false]), "its report is no reply");
+        assert_eq!(late, Some([true, false, false]), "a report is not a reply");
         assert!(peers.any_missing());
         peers.in_time(Kind::Question, "b");
         assert!(peers.any_missing());
@@ -418,8 +420,8 @@ mod tests {
         assert_eq!(peers.died(), 2);
         report(&peers, "b", 1, true);
         peers.ended("b");
-        assert_eq!(peers.died(), 2, "it ended in order");
-        // An outage may take longer than that.
+        assert_eq!(peers.died(), 2, "a node that reports its end has not died");
+        // In an outage, which may be longer, no node is forgotten.
         report(&peers, "a", 1, true);
         peers.lost();
         set(false, MEMORY);

@@ -64,7 +64,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiv
                 shared.gaps.lost();
                 shared.recorder.lost();
                 shared.receipts.lost();
-                shared.presence.receiving(false);
+                shared.presence.set_receiving(false);
                 shared.peers.lost();
                 // The others receive it if the publishing connection still works.
                 reports::send(&shared, Subject::Nodes, false, false);
@@ -120,7 +120,7 @@ async fn subscribe(
             shared.peers.connected();
             shared.gaps.in_force();
             shared.recorder.in_force();
-            shared.presence.receiving(true);
+            shared.presence.set_receiving(true);
             reports::send(shared, Subject::Nodes, true, true);
             subscriptions.perform(commands).await
         }
@@ -208,7 +208,7 @@ fn take(
         if is_sharded {
             shared.arrivals.foreign.many(events, since);
         } else {
-            shared.recorder.many(events, since);
+            shared.recorder.receive_body(events, since);
         }
     }
     Ok(())
@@ -238,7 +238,9 @@ fn handle(shared: &Shared, source: &ChannelSource, message: NodeMessage, body: B
             source.marked(number);
         }
         NodeMessage::Tick(tick, lease) => {
-            shared.recorder.ticked(tick, lease, shared.gaps.is_holding());
+            shared
+                .recorder
+                .receive_tick(tick, lease, shared.gaps.is_holding());
             if lease == BEGINS_ANEW && shared.recorder.has_replayed_lately() {
                 shared.gaps.suspect_loss();
             }
@@ -249,6 +251,6 @@ fn handle(shared: &Shared, source: &ChannelSource, message: NodeMessage, body: B
         NodeMessage::Unanswered { node, token } => shared.requests.answered(token, &node, None),
         NodeMessage::Notice { node, run, number } => shared.notices.receive(&node, (run, number), body),
         NodeMessage::NextNotice { run, number } => shared.notices.skip(run, number),
-        NodeMessage::Missed(missed) => shared.notices.missed(missed),
+        NodeMessage::Missed(missed) => shared.notices.retransmit(missed),
     }
 }

@@ -1,4 +1,4 @@
-//! What nodes report to each other of themselves: whether they receive, how many notices they have sent, and that they end.
+//! The reports between nodes: whether a node receives, the number of notices that it has sent, and its end.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,10 +9,10 @@ use crate::{
     transport::Subject,
 };
 
-/// Between two reports of a node.
+/// The interval between two reports of a node.
 const REPORT_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Another node has reported.
+/// Handles the report of another node.
 pub(crate) fn reported(shared: &Shared, report: &Report) {
     let Report {
         node,
@@ -30,17 +30,17 @@ pub(crate) fn reported(shared: &Shared, report: &Report) {
         shared.requests.gone(node, false);
     }
     if known.is_some_and(|peer| !receives || !peer.is_on(*connections)) {
-        // What was on its way to the connection that it lost.
+        // Events in flight to the lost connection may be missed.
         shared.receipts.may_be_missed();
     }
     if known.is_some_and(|peer| peer.is_late(Kind::Flush)) {
-        // Only a reply in time shows that it delivers.
+        // Only a reply in time shows that the node delivers.
         shared.node.outbox.send_to(node, shared.requests.check());
     }
     shared.notices.reported(node, *run, report.notices);
 }
 
-/// Reports to all nodes, or to one, whether this node receives.
+/// Reports on subject `to` whether this node receives.
 pub(crate) fn send(shared: &Shared, to: Subject, receives: bool, reply: bool) {
     if shared.peers.ends() {
         return;
@@ -57,17 +57,17 @@ pub(crate) fn send(shared: &Shared, to: Subject, receives: bool, reply: bool) {
     shared.node.outbox.send(to, message);
 }
 
-/// Reports to all nodes that this one ends, and nothing afterwards.
+/// Reports to all nodes that this one ends, and prevents later reports.
 pub(crate) async fn end(shared: &Shared) {
     shared.peers.end();
     let ended = NodeMessage::Ended {
         node: shared.node.id.clone(),
     };
-    // If that fails, the others find it out as with a node that died.
+    // If that fails, the other nodes treat this one like a node that died.
     let _ = shared.node.link.publish(&[ended.to(Subject::Nodes, None)]).await;
 }
 
-/// Reports again and again whether this node receives, and at once on a new connection.
+/// Reports at intervals whether this node receives, and at once on a new connection.
 pub(crate) async fn run(shared: Arc<Shared>) {
     let mut connections = shared.node.link.changes();
     loop {

@@ -1,4 +1,4 @@
-//! What the broker's tasks share.
+//! The parts of the broker, which its tasks share.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,26 +10,25 @@ use crate::{
     receipts::Receipts, recorder::Recorder, replays::Replays, requests::Requests,
 };
 
-/// What a node in a cluster needs to know.
+/// The options of a node in a cluster.
 #[derive(Debug, Clone)]
 pub struct ClusterOptions {
-    /// This node's name: short, and no other node's. If it is empty, a name is made up.
+    /// This node's name: short, and different from that of every other node. If it is empty, the node generates one.
     pub node_id: String,
-    /// How long a node stays subscribed to all channels after it has released [`Interest::AllChannels`]: longer than most
-    /// clients take to come back.
+    /// The time for which a node stays subscribed to all channels after it has released [`Interest::AllChannels`]. It is longer than
+    /// most clients take to reconnect.
     ///
     /// [`Interest::AllChannels`]: fanfare_core::Interest::AllChannels
     pub linger: Duration,
-    /// The ids that this node's own memory holds at most.
+    /// The most ids that this node's memory holds.
     pub max_remembered_ids: usize,
-    /// How many members a room may have for their list to be sent to a connection that enters it.
+    /// The most members of a room whose list is sent to a connection that enters.
     pub max_listed_members: usize,
-    /// How many members a room may have for a node to know them all. Above it the node shows its own connections every announcement
-    /// as it arrives.
+    /// The most members of a room whose list a node reads. In a larger room the node delivers every announcement as it arrives.
     pub max_known_members: usize,
-    /// How many audiences with history a node watches for events that were lost on the way.
+    /// The most audiences with history that a node watches for gaps.
     pub max_watched: usize,
-    /// How many events are fetched for one such gap.
+    /// The most events that are fetched for one gap.
     pub max_fetched: usize,
 }
 
@@ -50,7 +49,7 @@ impl Default for ClusterOptions {
 /// The parts of the broker.
 pub(crate) struct Shared {
     pub(crate) node: Arc<Node>,
-    /// How long the subscription to all channels stays after the last pattern has gone.
+    /// See [`ClusterOptions::linger`].
     pub(crate) linger: Duration,
     pub(crate) receipts: Arc<Receipts>,
     pub(crate) probes: Arc<Probes>,
@@ -68,7 +67,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// This node's connections.
+    /// Returns this node's connections.
     pub(crate) fn connections(&self) -> Connections {
         Connections {
             receiving: self.receipts.with_interests(|wanted| wanted.connection),

@@ -1,5 +1,4 @@
-//! Logs, once for each change, whether the transport is there, each reason of an outage once, and at most every ten seconds
-//! what it refuses.
+//! The log of the transport's state: each change once, each reason of an outage once, and refusals at most every ten seconds.
 
 use std::{
     convert::Infallible,
@@ -18,82 +17,84 @@ use crate::{
     wire::Rejected,
 };
 
-/// At most one line of a kind in this time.
+/// The shortest time between two lines of a kind.
 const QUIET: Duration = Duration::from_secs(10);
-/// Different reasons that are logged in one outage.
+/// The most reasons that are logged in one outage.
 const MAX_REASONS: usize = 8;
 
-/// One of the two connections.
+/// The two connections of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
     Publishing = 0,
     Receiving = 1,
 }
 
-/// What a transport may refuse, or fail to do.
+/// The requests that a transport may refuse, or fail to do.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Refused {
+    /// To publish events.
     Events,
-    /// Ids of events were neither stored nor looked up.
+    /// To store or look up ids of events.
     Ids,
+    /// To publish a notice.
     Notice,
-    /// Changes of rooms or slots were neither stored nor looked up.
+    /// To change or list rooms or slots.
     Presence,
-    /// Events were published and not kept.
+    /// To keep events that were published.
     Journal,
-    /// What backends publish is not received, and so not kept.
+    /// To subscribe to all plain publications of backends.
     Recording,
-    /// How many nodes receive is not known.
+    /// To count the nodes that receive.
     Count,
 }
 
 impl Refused {
-    /// What was refused, and what follows from that.
+    /// Returns the refused request and its consequence, for the log.
     fn consequence(self) -> &'static str {
         match self {
-            Self::Events => "refused publications; only this node's connections got them",
+            Self::Events => "refused publications; only this node's connections received them",
             Self::Ids => {
                 "refused ids of events; the events reach all nodes, but the ids are shared with no other node"
             }
             Self::Notice => "refused a notice between nodes; it is published again",
             Self::Presence => {
-                "refused presence; until it accepts it, this node counts its own connections alone"
+                "refused presence; until it accepts it again, this node counts only its own connections"
             }
-            Self::Journal => "did not keep events; clients that are away will miss them",
+            Self::Journal => "did not keep events; clients that are disconnected will miss them",
             Self::Recording => {
-                "refused a subscription to all that backends publish; without it, no node keeps what they publish by PUBLISH"
+                "refused a subscription to all publications of backends; without it, no node keeps events that they publish by PUBLISH"
             }
             Self::Count => {
-                "refused to count the nodes that receive; a receipt may not show that a node was just connecting again"
+                "refused to count the nodes that receive; a receipt may not show that a node was reconnecting"
             }
         }
     }
 }
 
-/// Whether each connection is there, and what was last wrong.
+/// The state of the two connections, and the throttles of the log.
 pub(crate) struct Status {
     transport: Arc<dyn Transport>,
     connections: Mutex<ConnectionStates>,
     renewing: watch::Sender<Renewing>,
-    /// How many messages were ignored for each of [`Rejected::KINDS`].
+    /// The number of ignored messages of each of [`Rejected::KINDS`].
     ignored: [AtomicU64; Rejected::KINDS.len()],
     connected: AtomicU64,
     dropped: AtomicU64,
     rejected: LogThrottle,
-    /// For each of [`Refused`].
+    /// One throttle for each variant of [`Refused`].
     refused: [LogThrottle; 7],
     notices_dropped: LogThrottle,
     room_full: LogThrottle,
 }
 
-/// What is subscribed to again just now.
+/// The subscriptions that are being renewed.
 #[derive(Default)]
 struct Renewing {
-    /// All, on a new connection. Of the attempts to connect only the first one counts: after that the transport is away.
+    /// All subscriptions, on a new connection. Only the first attempt to connect counts: then the transport is unavailable.
     all: bool,
-    /// [`Further`] ones.
+    /// [`Further`] subscriptions.
     further: bool,
-    /// How often the receiving connection was lost.
+    /// The number of times that the receiving connection was lost.
     losses: u64,
 }
 
@@ -107,9 +108,9 @@ impl Renewing {
 struct ConnectionStates {
     up: [bool; 2],
     error: String,
-    /// What was logged last; at first nothing.
+    /// The state that was logged last, if any: whether both connections are up.
     logged: Option<bool>,
-    /// The reasons that were logged since it is away.
+    /// The reasons that were logged in this outage.
     reasons: Vec<String>,
 }
 
@@ -132,7 +133,7 @@ impl Status {
         }
     }
 
-    /// `side` is connected and in use.
+    /// Notes that `side` is connected and in use.
     pub(crate) fn up(&self, side: Side) {
         let mut connections = locked(&self.connections);
         if side == Side::Receiving {
@@ -150,7 +151,7 @@ impl Status {
         }
     }
 
-    /// `side` was lost, or could not be connected.
+    /// Notes that `side` was lost, or could not be connected.
     pub(crate) fn down(&self, side: Side, error: String) {
         let mut connections = locked(&self.connections);
         let was_up = std::mem::replace(&mut connections.up[side as usize], false);
@@ -169,7 +170,7 @@ impl Status {
             );
             connections.reasons.push(error.clone());
         } else if connections.reasons.len() < MAX_REASONS && !connections.reasons.contains(&error) {
-            // Why it was lost is seldom why it cannot be connected again.
+            // The reason of the loss is seldom the reason why the node cannot reconnect.
             tracing::warn!(
                 address = self.transport.address(),
                 error,
@@ -181,12 +182,12 @@ impl Status {
         connections.error = error;
     }
 
-    /// A receiving connection is open, and all is subscribed to on it.
+    /// Notes that a receiving connection is open, and that all subscriptions are being renewed on it.
     pub(crate) fn opened(&self) {
         self.renewing.send_modify(|renewing| renewing.all = true);
     }
 
-    /// Follows the further subscriptions of a receiving connection, for as long as it is there.
+    /// Follows the state of a receiving connection's further subscriptions. It never returns: the caller drops it.
     pub(crate) async fn follow(&self, further: Option<watch::Receiver<Further>>) -> Infallible {
         let mut logged = false;
         let Some(mut further) = further else {
@@ -217,18 +218,19 @@ impl Status {
         }
     }
 
-    /// Resolves when nothing is subscribed to again any more, or after [`RENEWAL_TIMEOUT`]; `None` if nothing is.
+    /// Returns a future that resolves when the subscriptions are renewed, or after [`RENEWAL_TIMEOUT`]; `None` if none is being
+    /// renewed.
     pub(crate) fn renewal(&self) -> Option<BoxFuture<'static, ()>> {
         let is_over = self.renewing.borrow().is_over();
         (!is_over).then(|| self.wait_for(Renewing::is_over))
     }
 
-    /// How often the receiving connection was lost.
+    /// Returns the number of times that the receiving connection was lost.
     pub(crate) fn losses(&self) -> u64 {
         self.renewing.borrow().losses
     }
 
-    /// The same as [`renewal`](Self::renewal), after a loss that follows the first `losses` and may not be noted yet.
+    /// Like [`renewal`](Self::renewal), after a loss that follows the first `losses` and may not be noted yet.
     pub(crate) fn renewal_after(&self, losses: u64) -> BoxFuture<'static, ()> {
         self.wait_for(move |renewing| renewing.losses > losses && renewing.is_over())
     }
@@ -240,17 +242,17 @@ impl Status {
         let mut renewing = self.renewing.subscribe();
         Box::pin(async move {
             let over = renewing.wait_for(|renewing| is_over(renewing));
-            // An error means that it takes too long, or that the broker was dropped.
+            // An error means that the renewal takes too long, or that the broker was dropped.
             let _ = tokio::time::timeout(RENEWAL_TIMEOUT, over).await;
         })
     }
 
-    /// Whether `side` is connected and in use.
+    /// Returns whether `side` is connected and in use.
     pub(crate) fn is_up(&self, side: Side) -> bool {
         locked(&self.connections).up[side as usize]
     }
 
-    /// What was last wrong.
+    /// Returns the last error of a connection.
     pub(crate) fn error(&self) -> String {
         let connections = locked(&self.connections);
         if connections.error.is_empty() {
@@ -260,15 +262,15 @@ impl Status {
         }
     }
 
-    /// A message was dropped because it is not of the documented form.
+    /// Counts and logs a message that was dropped, because it does not have the documented form.
     pub(crate) fn rejected(&self, reason: Rejected) {
         self.ignored[reason.kind()].fetch_add(1, Relaxed);
         if let Some(held_back) = self.rejected.pass() {
-            tracing::warn!(%reason, held_back, "dropped what was published on {}", self.transport.name());
+            tracing::warn!(%reason, held_back, "dropped a message from {}", self.transport.name());
         }
     }
 
-    /// The transport refused something.
+    /// Logs a refusal of the transport.
     pub(crate) fn refused(&self, what: Refused, error: &str) {
         if let Some(held_back) = self.refused[what as usize].pass() {
             tracing::warn!(
@@ -282,7 +284,7 @@ impl Status {
         }
     }
 
-    /// There was no room for more members of `room`.
+    /// Logs that the store had no room for more members of `room`.
     pub(crate) fn room_full(&self, room: &Channel, error: &str) {
         if let Some(held_back) = self.room_full.pass() {
             tracing::warn!(
@@ -295,7 +297,7 @@ impl Status {
         }
     }
 
-    /// Notices were dropped that other nodes have not received.
+    /// Counts and logs notices that were dropped before other nodes received them.
     pub(crate) fn notices_dropped(&self, count: usize) {
         self.dropped.fetch_add(count as u64, Relaxed);
         if let Some(held_back) = self.notices_dropped.pass() {
@@ -306,18 +308,18 @@ impl Status {
         }
     }
 
-    /// How many messages were ignored, by reason.
+    /// Returns the number of ignored messages for each reason.
     pub(crate) fn ignored(&self) -> Vec<(&'static str, u64)> {
         let counts = self.ignored.iter().map(|count| count.load(Relaxed));
         Rejected::KINDS.into_iter().zip(counts).collect()
     }
 
-    /// How often the receiving connection was opened again.
+    /// Returns the number of times that the receiving connection was reopened.
     pub(crate) fn reconnects(&self) -> u64 {
         self.connected.load(Relaxed).saturating_sub(1)
     }
 
-    /// How many notices were dropped.
+    /// Returns the number of dropped notices.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Relaxed)
     }

@@ -1,9 +1,9 @@
-//! The journal in a process: the kept events of every audience, under one byte budget.
+//! The journal in one process: the kept events of all audiences, within one budget of bytes.
 //!
-//! Each audience has a ring of its newest events. When all of them together have more bytes than the budget, the oldest event of
-//! all goes first. An audience that has no events any more is still known by its last number, as long as there is room: so a client
-//! that missed nothing is recovered, however long it was away. Above half of the budget, the audience that was silent for longest is
-//! forgotten, and its last number is remembered for all that are forgotten together.
+//! Each audience has a ring of its newest events. If all rings together exceed the budget, the oldest event of all is evicted. The
+//! last number of an audience is kept longer than its events, so a client that missed nothing is recovered, however long it was
+//! disconnected. If the rings without their events take more than half of the budget, the audience that was silent for longest is
+//! forgotten. One number remains of all forgotten audiences: the highest of their last ones.
 
 mod read;
 mod ring;
@@ -31,15 +31,15 @@ use crate::transport::journal::Tops;
 use fanfare_core::history::Cursor;
 use ring::{Kept, Ring};
 
-/// The default of the byte budget.
+/// The default budget, in bytes.
 pub const DEFAULT_MAX_BYTES: usize = 64 << 20;
-/// Between two looks for events that are too old, of all audiences.
+/// The interval at which expired events of all audiences are removed.
 const SWEEP_MS: u64 = 10_000;
 
-/// Milliseconds of a clock that never jumps.
+/// A monotonic clock, in milliseconds.
 pub type Elapsed = Arc<dyn Fn() -> u64 + Send + Sync>;
 
-/// The journal of one process. Its epoch is its own: a restart begins another.
+/// The journal of one process. A restart begins a new epoch.
 pub struct MemoryJournal {
     epoch: Epoch,
     max_bytes: usize,
@@ -47,7 +47,7 @@ pub struct MemoryJournal {
     state: Mutex<JournalState>,
 }
 
-/// What is kept.
+/// The rings, and their order.
 #[derive(Default)]
 struct JournalState {
     /// The number of the last event.
@@ -56,9 +56,9 @@ struct JournalState {
     rings: Slab<Ring>,
     /// The rings by their last numbers.
     by_top: BTreeMap<u64, usize>,
-    /// The rings with events, by the numbers of their oldest ones.
+    /// The rings with events, by the numbers of their oldest events.
     by_oldest: BTreeMap<u64, usize>,
-    /// No audience that is forgotten has a higher number.
+    /// The highest last number of the forgotten audiences.
     forgotten: u64,
     event_bytes: usize,
     ring_bytes: usize,
@@ -68,14 +68,14 @@ struct JournalState {
 }
 
 impl MemoryJournal {
-    /// A journal of at most `max_bytes`, by the machine's clock.
+    /// Returns a journal of at most `max_bytes`.
     pub fn new(max_bytes: usize) -> Self {
         let started = Instant::now();
         let elapsed = move || u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         Self::with_clock(max_bytes, Arc::new(elapsed))
     }
 
-    /// The same, by another clock.
+    /// Like [`new`](Self::new), with the clock of a test.
     pub fn with_clock(max_bytes: usize, elapsed: Elapsed) -> Self {
         Self {
             epoch: Epoch(rand::random()),
@@ -85,7 +85,7 @@ impl MemoryJournal {
         }
     }
 
-    /// Numbers and keeps those of `events` that are to be kept, and has `deliver` deliver all of them before the next are numbered.
+    /// Numbers and keeps the `events` that request it, and calls `deliver` with all of them before the next are numbered.
     pub fn append<T>(&self, mut events: Vec<Event>, deliver: impl FnOnce(Vec<Event>) -> T) -> T {
         let now = (self.elapsed)();
         let mut state = locked(&self.state);
@@ -100,13 +100,13 @@ impl MemoryJournal {
         deliver(events)
     }
 
-    /// Reads what is kept.
+    /// Reads the kept events that `query` requests.
     pub fn read(&self, query: &ReplayQuery) -> Replay {
         let now = (self.elapsed)();
         read::read(&locked(&self.state), self.epoch, query, now)
     }
 
-    /// The last numbers of `audiences`, and the channels with one above `behind`.
+    /// Returns the last numbers of `audiences`, and the channels with a last number above `behind`.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn tops(&self, audiences: &[Audience], behind: Option<u64>) -> Tops {
         let state = locked(&self.state);
@@ -136,7 +136,7 @@ impl MemoryJournal {
         }
     }
 
-    /// What it holds.
+    /// Returns the journal's figures.
     pub fn figures(&self) -> JournalFigures {
         let mut state = locked(&self.state);
         state.sweep((self.elapsed)());
@@ -151,7 +151,7 @@ impl MemoryJournal {
 }
 
 impl JournalState {
-    /// Gives `event` its number and keeps a copy of it.
+    /// Numbers `event` and keeps a copy of it.
     fn keep(&mut self, event: &Event, retention: Retention, epoch: Epoch, now: u64) -> Position {
         self.last += 1;
         let number = self.last;
@@ -161,7 +161,7 @@ impl JournalState {
                 epoch,
                 number,
                 prev: number - 1,
-            }; // a ring that was just found is there
+            }; // never: the ring was just found
         };
         let position = Position {
             epoch,
@@ -173,22 +173,38 @@ impl JournalState {
         ring.top = number;
         ring.retention = retention;
         let kept = Kept::new(event, position, now);
-        let oldest = ring.oldest();
         self.event_bytes += kept.bytes;
         self.entries += 1;
-        ring.events.push_back(kept);
-        while ring.events.len() > retention.size as usize || ring.begins_too_old(now) {
-            let Some(dropped) = ring.events.pop_front() else {
-                break;
-            };
-            self.event_bytes -= dropped.bytes;
-            self.entries -= 1;
+        if ring.events.is_empty() {
+            self.by_oldest.insert(number, place);
         }
-        note_oldest(&mut self.by_oldest, oldest, ring.oldest(), place);
+        ring.events.push_back(kept);
+        self.drop_while(place, |ring| {
+            ring.events.len() > retention.size as usize || ring.is_oldest_expired(now)
+        });
         position
     }
 
-    /// The ring of an audience, which is made if there is none.
+    /// Drops the oldest events of a ring as long as `must_drop` returns `true`. Returns their number.
+    fn drop_while(&mut self, place: usize, must_drop: impl Fn(&Ring) -> bool) -> u64 {
+        let Some(ring) = self.rings.get_mut(place) else {
+            return 0;
+        };
+        let (oldest, count) = (ring.oldest(), self.entries);
+        while must_drop(ring)
+            && let Some(dropped) = ring.events.pop_front()
+        {
+            self.event_bytes -= dropped.bytes;
+            self.entries -= 1;
+        }
+        if oldest != ring.oldest() {
+            oldest.map(|number| self.by_oldest.remove(&number));
+            ring.oldest().map(|number| self.by_oldest.insert(number, place));
+        }
+        count - self.entries
+    }
+
+    /// Returns the ring of an audience, which is created if it does not exist.
     fn ring_of(&mut self, audience: &Audience, retention: Retention) -> usize {
         if let Some(place) = self.by_audience.get(audience) {
             return *place;
@@ -200,22 +216,14 @@ impl JournalState {
         place
     }
 
-    /// Drops the oldest events until no more than `max_bytes` are left. If the audiences themselves take more than half of that, those
-    /// that were silent for longest are forgotten instead.
+    /// Evicts the oldest events until at most `max_bytes` are left. If the rings without their events take more than half of that,
+    /// the audiences that were silent for longest are forgotten instead.
     fn evict(&mut self, max_bytes: usize) {
         while self.event_bytes + self.ring_bytes > max_bytes {
             if self.ring_bytes > max_bytes / 2 {
                 self.forget_oldest();
-            } else if let Some((_, place)) = self.by_oldest.pop_first() {
-                let Some(ring) = self.rings.get_mut(place) else {
-                    continue;
-                };
-                if let Some(dropped) = ring.events.pop_front() {
-                    self.event_bytes -= dropped.bytes;
-                    self.entries -= 1;
-                    self.evicted += 1;
-                }
-                note_oldest(&mut self.by_oldest, None, ring.oldest(), place);
+            } else if let Some((number, place)) = self.by_oldest.pop_first() {
+                self.evicted += self.drop_while(place, |ring| ring.oldest() == Some(number));
             } else {
                 return; // nothing is left
             }
@@ -227,43 +235,25 @@ impl JournalState {
         let Some((top, place)) = self.by_top.pop_first() else {
             return;
         };
+        self.evicted += self.drop_while(place, |_| true);
         let ring = self.rings.remove(place);
         self.by_audience.remove(&ring.audience);
         self.ring_bytes -= ring.own_bytes();
-        note_oldest(&mut self.by_oldest, ring.oldest(), None, place);
-        for dropped in &ring.events {
-            self.event_bytes -= dropped.bytes;
-            self.entries -= 1;
-            self.evicted += 1;
-        }
         self.forgotten = top;
     }
 
-    /// Drops the events that are too old, now and then.
+    /// Drops the expired events of all audiences, if the last sweep was long enough ago.
     fn sweep(&mut self, now: u64) {
         if now.saturating_sub(self.swept_at) < SWEEP_MS {
             return;
         }
         self.swept_at = now;
-        for (place, ring) in &mut self.rings {
-            let oldest = ring.oldest();
-            while ring.begins_too_old(now) {
-                let Some(dropped) = ring.events.pop_front() else {
-                    break;
-                };
-                self.event_bytes -= dropped.bytes;
-                self.entries -= 1;
-            }
-            note_oldest(&mut self.by_oldest, oldest, ring.oldest(), place);
-            ring.give_back();
+        let with_events: Vec<usize> = self.by_oldest.values().copied().collect();
+        for place in with_events {
+            self.drop_while(place, |ring| ring.is_oldest_expired(now));
         }
-    }
-}
-
-/// Notes that the oldest event of a ring is another one.
-fn note_oldest(by_oldest: &mut BTreeMap<u64, usize>, was: Option<u64>, is: Option<u64>, place: usize) {
-    if was != is {
-        was.map(|number| by_oldest.remove(&number));
-        is.map(|number| by_oldest.insert(number, place));
+        for (_, ring) in &mut self.rings {
+            ring.shrink();
+        }
     }
 }

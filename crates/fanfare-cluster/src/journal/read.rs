@@ -1,4 +1,4 @@
-//! Reading: which rings a question is about, whether they are complete, and their events in one order.
+//! Queries: their rings, whether the rings are complete, and the events in one order.
 
 use std::{cmp::Reverse, sync::Arc};
 
@@ -21,7 +21,7 @@ pub(super) fn read(state: &JournalState, epoch: Epoch, query: &ReplayQuery, now:
     };
     let (events, unrecovered) = match query.from {
         ReplayFrom::Present => (Vec::new(), None),
-        ReplayFrom::After(cursor) => match all_behind(state, present, cursor, query, now) {
+        ReplayFrom::After(cursor) => match all_after(state, present, cursor, query, now) {
             Ok(events) => (events, None),
             Err(reason) => (Vec::new(), Some(reason)),
         },
@@ -39,8 +39,8 @@ pub(super) fn read(state: &JournalState, epoch: Epoch, query: &ReplayQuery, now:
     }
 }
 
-/// Everything behind `cursor`, or why that is not to be had.
-fn all_behind<'a>(
+/// Returns all events after `cursor`, or the reason why they are not complete.
+fn all_after<'a>(
     state: &'a JournalState,
     present: Cursor,
     cursor: Cursor,
@@ -55,7 +55,7 @@ fn all_behind<'a>(
     }
     let mut events: Vec<&Kept> = Vec::new();
     for ring in rings {
-        events.extend(ring.behind(after, now));
+        events.extend(ring.after(after, now));
         if events.len() > query.limit {
             return Err(Unrecovered::Limit);
         }
@@ -64,7 +64,7 @@ fn all_behind<'a>(
     Ok(events)
 }
 
-/// Whether `cursor` is one of this journal's.
+/// Checks that `cursor` is one of this journal.
 fn check(present: Cursor, cursor: Cursor) -> Result<(), Unrecovered> {
     if cursor.epoch != present.epoch {
         Err(Unrecovered::Epoch)
@@ -75,7 +75,7 @@ fn check(present: Cursor, cursor: Cursor) -> Result<(), Unrecovered> {
     }
 }
 
-/// The newest `count` events that count, up to the limit, the oldest first.
+/// Returns the newest `count` unexpired events that are wanted, up to the limit, the oldest first.
 fn newest<'a>(
     state: &'a JournalState,
     query: &ReplayQuery,
@@ -86,9 +86,9 @@ fn newest<'a>(
     let count = count.min(query.limit);
     let mut events: Vec<&Kept> = Vec::new();
     for ring in rings(state, &query.scope, 0) {
-        let own = ring.current(now).rev().take_while(|kept| is_wanted(kept));
+        let own = ring.after(0, now).rev().take_while(|kept| is_wanted(kept));
         events.extend(own.take(count));
-        // Above this the rest is dropped, so that many rings take no more memory than one.
+        // Otherwise a query of many rings would collect `count` events of each.
         if events.len() > 4 * count.max(64) {
             keep_newest(&mut events, count);
         }
@@ -98,13 +98,13 @@ fn newest<'a>(
     events
 }
 
-/// Leaves the newest `count`, newest first.
+/// Truncates `events` to the newest `count`, newest first.
 fn keep_newest(events: &mut Vec<&Kept>, count: usize) {
     events.sort_unstable_by_key(|kept| Reverse(kept.position.number));
     events.truncate(count);
 }
 
-/// A page, and why it does not go on where the last one ended.
+/// Returns a page, and the reason if it does not continue from its cursor.
 fn page<'a>(
     state: &'a JournalState,
     present: Cursor,
@@ -121,7 +121,7 @@ fn page<'a>(
     let mut events: Vec<&Kept> = Vec::new();
     for ring in rings {
         events.extend(
-            ring.behind(after, now)
+            ring.after(after, now)
                 .filter(|kept| kept.position.number < before),
         );
     }
@@ -134,7 +134,7 @@ fn page<'a>(
     (events, bad.or((!is_complete).then_some(Unrecovered::Expired)))
 }
 
-/// The rings of `scope` that have a number behind `after`, each once.
+/// Returns the rings of `scope` whose last number is above `after`, each once.
 fn rings<'a>(state: &'a JournalState, scope: &ReplayScope, after: u64) -> Vec<&'a Ring> {
     let mut places: Vec<usize> = scope
         .named()
@@ -155,7 +155,7 @@ fn rings<'a>(state: &'a JournalState, scope: &ReplayScope, after: u64) -> Vec<&'
 }
 
 impl JournalState {
-    /// Whether everything of `scope` behind `after` is kept; `rings` are those of it that have a number behind `after`.
+    /// Returns whether all events of `scope` after number `after` are kept; `rings` are those with a last number above it.
     fn is_complete(&self, scope: &ReplayScope, rings: &[&Ring], after: u64, now: u64) -> bool {
         let may_be_forgotten = || {
             !scope.patterns.is_empty()
@@ -164,7 +164,7 @@ impl JournalState {
                     .any(|audience| !self.by_audience.contains_key(&audience))
         };
         let is_whole = |ring: &&Ring| {
-            let oldest = ring.behind(after, now).next();
+            let oldest = ring.after(after, now).next();
             is_complete(after, ring.top, oldest.map(|kept| kept.position.prev))
         };
         (self.forgotten <= after || !may_be_forgotten()) && rings.iter().all(is_whole)

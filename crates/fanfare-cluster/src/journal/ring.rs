@@ -7,12 +7,12 @@ use fanfare_core::{
     history::{History, Position, Retention},
 };
 
-/// What an event takes besides its data and metadata.
+/// The size of an event without its data, metadata and type, in bytes.
 const EVENT_BYTES: usize = size_of::<Event>() + size_of::<Kept>() + 64;
-/// What an audience takes besides its name and events.
+/// The size of a ring without its name and events, in bytes.
 const RING_BYTES: usize = 2 * size_of::<Ring>() + 64;
 
-/// One audience's events.
+/// See the module's documentation.
 pub(super) struct Ring {
     pub(super) audience: Audience,
     pub(super) retention: Retention,
@@ -22,10 +22,10 @@ pub(super) struct Ring {
     pub(super) events: VecDeque<Kept>,
 }
 
-/// An event that is kept.
+/// A kept event.
 pub(super) struct Kept {
     pub(super) position: Position,
-    /// When it was published, by the clock that never jumps.
+    /// The time of publication, by the journal's clock.
     pub(super) at: u64,
     pub(super) bytes: usize,
     pub(super) event: Arc<Event>,
@@ -63,34 +63,27 @@ impl Ring {
         }
     }
 
-    /// The number of the oldest event.
+    /// Returns the number of the oldest event.
     pub(super) fn oldest(&self) -> Option<u64> {
         self.events.front().map(|kept| kept.position.number)
     }
 
-    /// Whether the oldest event is too old.
-    pub(super) fn begins_too_old(&self, now: u64) -> bool {
-        self.events.front().is_some_and(|kept| self.is_too_old(kept, now))
+    pub(super) fn is_oldest_expired(&self, now: u64) -> bool {
+        self.events.front().is_some_and(|kept| self.is_expired(kept, now))
     }
 
-    fn is_too_old(&self, kept: &Kept, now: u64) -> bool {
+    fn is_expired(&self, kept: &Kept, now: u64) -> bool {
         u128::from(now.saturating_sub(kept.at)) > self.retention.ttl.as_millis()
     }
 
-    /// The events that count, the oldest first.
-    pub(super) fn current(&self, now: u64) -> impl DoubleEndedIterator<Item = &Kept> {
-        let old = self.events.partition_point(|kept| self.is_too_old(kept, now));
-        self.events.range(old..)
+    /// Returns the unexpired events with a number above `number`, the oldest first.
+    pub(super) fn after(&self, number: u64, now: u64) -> impl DoubleEndedIterator<Item = &Kept> {
+        let is_before = |kept: &Kept| kept.position.number <= number || self.is_expired(kept, now);
+        let before = self.events.partition_point(is_before);
+        self.events.range(before..)
     }
 
-    /// The events behind `number` that count, the oldest first.
-    pub(super) fn behind(&self, number: u64, now: u64) -> impl DoubleEndedIterator<Item = &Kept> {
-        let first = |kept: &Kept| kept.position.number <= number || self.is_too_old(kept, now);
-        let old = self.events.partition_point(first);
-        self.events.range(old..)
-    }
-
-    /// What it takes without its events.
+    /// Returns the size without events, in bytes.
     pub(super) fn own_bytes(&self) -> usize {
         let name = match &self.audience {
             Audience::Everyone => 0,
@@ -100,8 +93,8 @@ impl Ring {
         name + RING_BYTES
     }
 
-    /// Gives memory back that many events needed once.
-    pub(super) fn give_back(&mut self) {
+    /// Releases the memory of many former events.
+    pub(super) fn shrink(&mut self) {
         if self.events.len() * 4 < self.events.capacity() {
             self.events.shrink_to_fit();
         }

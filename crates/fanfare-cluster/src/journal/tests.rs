@@ -19,7 +19,7 @@ use super::MemoryJournal;
 
 const LONG: Duration = Duration::from_secs(3600);
 
-/// A journal whose clock the test has.
+/// Returns a journal and its clock.
 fn journal(max_bytes: usize) -> (MemoryJournal, Arc<AtomicU64>) {
     let time = Arc::new(AtomicU64::new(0));
     let clock = Arc::clone(&time);
@@ -55,7 +55,7 @@ fn read(journal: &MemoryJournal, scope: ReplayScope, from: ReplayFrom) -> Replay
 }
 
 #[test]
-fn the_budget_holds_and_the_oldest_goes_first() {
+fn the_oldest_events_are_evicted_to_keep_the_budget() {
     let (journal, _) = journal(100_000);
     let data = format!("\"{}\"", "x".repeat(1000));
     let start = append(&journal, event(&channel("first"), &data, 1000, LONG));
@@ -81,7 +81,7 @@ fn the_budget_holds_and_the_oldest_goes_first() {
     assert_eq!(
         numbers,
         (oldest..=1001).collect::<Vec<_>>(),
-        "only the oldest went"
+        "only the oldest were evicted"
     );
     let after = |number| {
         ReplayFrom::After(Cursor {
@@ -97,13 +97,13 @@ fn the_budget_holds_and_the_oldest_goes_first() {
         read(&journal, all, after(oldest - 2)).unrecovered,
         Some(Unrecovered::Expired)
     );
-    // The audience without events is known still: a client that has seen its only event missed nothing.
+    // The last number of an audience without events is kept: a client that received its only event has missed nothing.
     let first = read(&journal, ReplayScope::of(&channel("first")), after(start.number));
     assert_eq!((first.unrecovered, first.events.len()), (None, 0));
 }
 
 #[test]
-fn audiences_that_are_forgotten_are_never_complete_by_mistake() {
+fn forgotten_audiences_are_never_complete_by_mistake() {
     let (journal, _) = journal(20_000);
     let start = append(&journal, event(&channel("first"), "1", 10, LONG));
     for at in 0..500 {
@@ -133,7 +133,7 @@ fn audiences_that_are_forgotten_are_never_complete_by_mistake() {
 }
 
 #[test]
-fn an_event_beyond_the_budget_is_numbered_and_not_kept() {
+fn an_event_larger_than_the_budget_is_numbered_and_not_kept() {
     let (journal, _) = journal(1000);
     let data = format!("\"{}\"", "x".repeat(5000));
     let position = append(&journal, event(&channel("a"), &data, 10, LONG));
@@ -148,7 +148,7 @@ fn an_event_beyond_the_budget_is_numbered_and_not_kept() {
 }
 
 #[test]
-fn what_is_too_old_gives_its_memory_back() {
+fn expired_events_are_removed() {
     let (journal, time) = journal(1 << 20);
     for at in 0..100 {
         append(
@@ -161,21 +161,22 @@ fn what_is_too_old_gives_its_memory_back() {
     assert_eq!((journal.figures().entries, journal.figures().journals), (0, 100));
 }
 
-/// All events that were ever published.
+/// All events that were published.
 struct Model {
     all: Vec<(Position, Audience, u64)>,
 }
 
 impl Model {
-    fn behind(&self, scope: &ReplayScope, after: u64) -> Vec<u64> {
-        let behind = self
+    fn after(&self, scope: &ReplayScope, after: u64) -> Vec<u64> {
+        let later = self
             .all
             .iter()
             .filter(|(position, audience, _)| position.number > after && scope.covers(audience));
-        behind.map(|(position, ..)| position.number).collect()
+        later.map(|(position, ..)| position.number).collect()
     }
 
-    /// Whether a journal without a budget has everything of `scope` behind `after`, with `size` and `ttl` for every audience.
+    /// Returns whether a journal without a budget has all events of `scope` after number `after`. Every audience has the same
+    /// `size` and `ttl`.
     fn is_kept(&self, scope: &ReplayScope, after: u64, (size, ttl, now): (usize, u64, u64)) -> bool {
         self.all
             .iter()
@@ -191,7 +192,7 @@ impl Model {
 }
 
 #[test]
-fn it_never_claims_more_than_it_has() {
+fn a_recovery_is_never_claimed_by_mistake() {
     let seed = std::env::var("FANFARE_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok());
@@ -254,12 +255,12 @@ fn run(random: &mut StdRng) {
             .collect();
         let is_kept = model.is_kept(&scope, after, (size as usize, ttl, now));
         match replay.unrecovered {
-            None => assert_eq!(numbers, model.behind(&scope, after), "all that was missed"),
+            None => assert_eq!(numbers, model.after(&scope, after), "all missed events"),
             Some(reason) => {
                 assert_eq!((reason, numbers.len()), (Unrecovered::Expired, 0));
                 assert!(
                     is_small || !is_kept,
-                    "without a budget, what is kept is recovered"
+                    "without a budget, kept events are recovered"
                 );
             }
         }

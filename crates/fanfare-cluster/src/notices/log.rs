@@ -1,4 +1,4 @@
-//! What was published and received, and what is still to be sent.
+//! The log of notices: those that this node has published and must still send, and the progress of others. It does no I/O.
 
 use std::{
     collections::VecDeque,
@@ -14,15 +14,15 @@ use crate::{
     transport::{Message, Subject},
 };
 
-/// Bytes of notices that are kept.
+/// The most bytes of notices that are kept.
 const KEPT_BYTES: usize = 64 << 20;
-/// Publishers whose progress is remembered, those that are gone included.
+/// The most publishers whose progress is remembered, including dead ones.
 const PUBLISHERS: usize = 1024;
-/// Between two requests to one node for what is missing.
+/// The shortest time between two requests to one publisher.
 const REQUEST_INTERVAL: Duration = Duration::from_millis(100);
-/// How much older than a node a notice that it should receive may seem: the time that its request takes.
+/// The time that is added to a node's age for its request: it may take so long to arrive.
 const SLACK: Duration = Duration::from_secs(1);
-/// Messages sent at once, and bytes of them.
+/// The most messages, and about the most bytes, of one batch.
 const BATCH: usize = 512;
 const BATCH_BYTES: usize = 1 << 20;
 
@@ -32,26 +32,27 @@ pub(super) struct Log {
     /// Distinguishes this process from others of the same name.
     pub(super) run: u64,
     started: Instant,
-    /// The latest notices that this node published; the last has the number before `next`.
+    /// The latest notices of this node, with the times of publication. The last one has the number before `next`.
     kept: VecDeque<(Instant, Bytes)>,
     kept_bytes: usize,
     next: u64,
-    /// Those below this number have been sent to all nodes.
+    /// The notices below this number have been sent to all nodes.
     pub(super) sent: u64,
-    /// What was received of others, by their runs.
+    /// The progress of other publishers, by their runs.
     received: AHashMap<u64, Progress>,
-    repetitions: VecDeque<Repetition>,
+    retransmissions: VecDeque<Retransmission>,
 }
 
+/// The notices that were received from one process.
 struct Progress {
-    /// The number of the notice that should come next, once that is known.
+    /// The number of the next notice, once that is known.
     next: Option<u64>,
     last: Instant,
     requested: Option<Instant>,
 }
 
-/// What is to be sent once more to one node.
-struct Repetition {
+/// The notices from number `from` on, for one node that has missed them.
+struct Retransmission {
     node: Box<str>,
     from: u64,
     has_begun: bool,
@@ -60,17 +61,17 @@ struct Repetition {
 /// Messages to publish in order.
 pub(super) struct NoticeBatch {
     pub(super) messages: Vec<Message>,
-    /// The number up to which notices have been sent to all nodes then.
+    /// The new value of [`Log::sent`] after they are published.
     pub(super) sent: Option<u64>,
 }
 
-/// Whether a notice, or all that were published, can be delivered.
+/// The place of a notice, or of a publisher's last notice, in the sequence of its numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Arrival {
+pub(super) enum Sequence {
     Next,
-    /// Nothing new.
-    Known,
-    /// Others before it are missing.
+    /// It was received before.
+    Duplicate,
+    /// Notices before it are missing.
     Gap,
 }
 
@@ -85,13 +86,13 @@ impl Log {
             next: 0,
             sent: 0,
             received: AHashMap::new(),
-            repetitions: VecDeque::new(),
+            retransmissions: VecDeque::new(),
         }
     }
 
-    // What this node publishes.
+    // Publishing.
 
-    /// Adds `notice`. Returns how many notices were dropped that have not been sent to all nodes.
+    /// Appends `notice`. Returns the number of notices that were dropped before they were sent to all nodes.
     pub(super) fn publish(&mut self, notice: Bytes, now: Instant) -> usize {
         let mut dropped = 0;
         self.kept_bytes += notice.len();
@@ -108,17 +109,17 @@ impl Log {
         dropped
     }
 
-    /// The number of the first notice that is kept.
+    /// Returns the number of the first notice that is kept.
     fn first(&self) -> u64 {
         self.next - self.kept.len() as u64
     }
 
-    /// Another node has missed notices.
-    pub(super) fn missed(&mut self, missed: MissedNotices, now: Instant) {
-        let is_waiting = |waiting: &Repetition| waiting.node == missed.node;
-        if missed.run == self.run && !self.repetitions.iter().any(is_waiting) {
+    /// Queues the notices that another node has missed, unless a retransmission to it is queued.
+    pub(super) fn retransmit(&mut self, missed: MissedNotices, now: Instant) {
+        let is_queued = |queued: &Retransmission| queued.node == missed.node;
+        if missed.run == self.run && !self.retransmissions.iter().any(is_queued) {
             let age = Duration::from_millis(missed.age);
-            self.repetitions.push_back(Repetition {
+            self.retransmissions.push_back(Retransmission {
                 from: missed.next.unwrap_or_else(|| self.published_within(age, now)),
                 node: missed.node,
                 has_begun: false,
@@ -126,7 +127,7 @@ impl Log {
         }
     }
 
-    /// The number of the first notice that was published when a node of this age was there.
+    /// Returns the number of the first notice that was published after a node of this age had started.
     fn published_within(&self, age: Duration, now: Instant) -> u64 {
         let limit = age.saturating_add(SLACK);
         let older = self
@@ -135,35 +136,34 @@ impl Log {
         self.first() + older as u64
     }
 
-    /// The next messages; none when all is sent. What is not sent is lost: its receiver finds the gap.
+    /// Returns the next messages; `None` if all are sent. If a retransmission fails, it is lost: its receiver requests it again.
     pub(super) fn batch(&mut self) -> Option<NoticeBatch> {
         let mut messages = Vec::new();
-        if let Some(mut repetition) = self.repetitions.pop_front() {
-            let subject = Subject::Node(repetition.node.clone());
-            if !repetition.has_begun {
-                repetition.has_begun = true;
-                repetition.from = repetition.from.max(self.first());
+        if let Some(mut retransmission) = self.retransmissions.pop_front() {
+            let subject = Subject::Node(retransmission.node.clone());
+            if !retransmission.has_begun {
+                retransmission.has_begun = true;
+                retransmission.from = retransmission.from.max(self.first());
                 let next = NodeMessage::NextNotice {
                     run: self.run,
-                    number: repetition.from,
+                    number: retransmission.from,
                 };
                 messages.push(next.to(subject.clone(), None));
             }
-            repetition.from = self.write(&subject, repetition.from, &mut messages);
-            if repetition.from < self.next {
-                self.repetitions.push_front(repetition);
+            retransmission.from = self.write(&subject, retransmission.from, &mut messages);
+            if retransmission.from < self.next {
+                self.retransmissions.push_front(retransmission);
             }
             return Some(NoticeBatch { messages, sent: None });
         }
         if self.sent == self.next {
             return None;
         }
-        let sent = self.write(&Subject::Nodes, self.sent, &mut messages);
-        let sent = Some(sent);
+        let sent = Some(self.write(&Subject::Nodes, self.sent, &mut messages));
         Some(NoticeBatch { messages, sent })
     }
 
-    /// Writes notices from number `from` on as long as there is room. Returns the number of the first that was not written.
+    /// Appends the notices from number `from` on to `messages`, up to a full batch. Returns the number of the first that does not fit.
     fn write(&self, subject: &Subject, from: u64, messages: &mut Vec<Message>) -> u64 {
         let mut number = from.max(self.first());
         let skipped = usize::try_from(number - self.first()).unwrap_or(usize::MAX);
@@ -184,49 +184,49 @@ impl Log {
         number
     }
 
-    // What this node receives.
+    // Receiving.
 
-    /// Notice `number` of process `run` arrived.
-    pub(super) fn receive(&mut self, run: u64, number: u64, now: Instant) -> Arrival {
+    /// Notes that notice `number` of process `run` arrived.
+    pub(super) fn receive(&mut self, run: u64, number: u64, now: Instant) -> Sequence {
         let Some(progress) = self.progress(run, now) else {
-            return Arrival::Known;
+            return Sequence::Duplicate;
         };
-        // The very first notice of a process is not old.
+        // No notice before the first one of a process can be missing.
         let next = progress.next.or((number == 0).then_some(0));
         if next == Some(number) {
             progress.next = Some(number + 1);
-            return Arrival::Next;
+            return Sequence::Next;
         }
         if next.is_some_and(|next| number < next) {
-            Arrival::Known
+            Sequence::Duplicate
         } else {
-            Arrival::Gap
+            Sequence::Gap
         }
     }
 
-    /// Process `run` has sent all notices below `next` by now.
-    pub(super) fn reported(&mut self, run: u64, next: u64, now: Instant) -> Arrival {
+    /// Notes that process `run` has sent all notices below `next`.
+    pub(super) fn reported(&mut self, run: u64, next: u64, now: Instant) -> Sequence {
         let Some(progress) = self.progress(run, now) else {
-            return Arrival::Known;
+            return Sequence::Duplicate;
         };
         if next == 0 {
             progress.next.get_or_insert(0);
         }
         if progress.next.is_some_and(|own| next <= own) {
-            Arrival::Known
+            Sequence::Duplicate
         } else {
-            Arrival::Gap
+            Sequence::Gap
         }
     }
 
-    /// None of those below `number` is missing, or will come.
+    /// Notes that the notices of process `run` below `number` are not to be awaited.
     pub(super) fn skip(&mut self, run: u64, number: u64, now: Instant) {
         if let Some(progress) = self.progress(run, now) {
             progress.next = progress.next.max(Some(number));
         }
     }
 
-    /// What to ask process `run` for, unless that was done just now.
+    /// Returns the request to process `run` for its missing notices, unless one was made within [`REQUEST_INTERVAL`].
     pub(super) fn request(&mut self, run: u64, now: Instant) -> Option<NodeMessage> {
         let age = millis(now.duration_since(self.started));
         let node = self.node.clone();
@@ -246,7 +246,7 @@ impl Log {
         }))
     }
 
-    /// What is known of process `run`; `None` for this one, whose notices were delivered when they were published.
+    /// Returns the progress of process `run`; `None` for this process, whose notices are delivered when they are published.
     fn progress(&mut self, run: u64, now: Instant) -> Option<&mut Progress> {
         if run == self.run {
             return None;

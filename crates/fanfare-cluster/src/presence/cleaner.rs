@@ -1,4 +1,4 @@
-//! Cleans up after nodes that died: removes what their leases held, and announces who is gone with them.
+//! Cleans up after dead nodes: removes the records of their leases, and announces that their users have left.
 
 use std::time::Duration;
 
@@ -12,60 +12,63 @@ use crate::transport::{
     presence::{Change, Held, LeaseId},
 };
 
-/// For how long a lease must have been seen expired, without a gap, before it is cleaned. After an outage of the store all
-/// leases have expired, and each node renews its own as soon as it can.
+/// The time for which all renewals must report a lease as expired before it is cleaned. After an outage of the store all leases
+/// have expired, and each node renews its own as soon as it can.
 const GRACE: Duration = Duration::from_secs(2);
-/// Between two renewals that count as without a gap.
-const GAP: Duration = Duration::from_millis(2500);
-/// Records that are cleaned at once.
+/// The longest pause between two reports of expired leases. After a longer one, [`GRACE`] begins anew.
+const MAX_PAUSE: Duration = Duration::from_millis(2500);
+/// The records that are cleaned by one call.
 const BATCH: usize = 512;
-/// After this time a claim is made again: well before it ends.
-const CLAIM_AGAIN: Duration = Duration::from_secs(1);
+/// The age at which a claim is renewed, well before it ends.
+const RECLAIM_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The leases to clean up after.
 #[derive(Default)]
 pub(super) struct Cleaner {
-    /// When each expired lease was first seen.
-    seen: AHashMap<LeaseId, Instant>,
-    last_seen: Option<Instant>,
-    /// What is being cleaned, and when that was claimed.
+    /// The time at which each expired lease was first reported.
+    expired: AHashMap<LeaseId, Instant>,
+    last_report: Option<Instant>,
+    /// The lease that is being cleaned, and the time of the claim.
     current: Option<(LeaseId, Option<Instant>)>,
-    /// The store has refused something; nothing is cleaned before that time.
+    /// Nothing is cleaned before that time, because the store refused a call.
     paused_until: Option<Instant>,
 }
 
 impl Cleaner {
-    /// These leases have expired, says the store now.
-    pub(super) fn expired(&mut self, leases: &[LeaseId], now: Instant) {
-        if self.last_seen.is_none_or(|last| now.duration_since(last) > GAP) {
-            self.seen.clear();
+    /// Notes that the store reported exactly these `leases` as expired.
+    pub(super) fn report_expired(&mut self, leases: &[LeaseId], now: Instant) {
+        if self
+            .last_report
+            .is_none_or(|last| now.duration_since(last) > MAX_PAUSE)
+        {
+            self.expired.clear();
         }
-        self.last_seen = Some(now);
-        self.seen.retain(|lease, _| leases.contains(lease));
+        self.last_report = Some(now);
+        self.expired.retain(|lease, _| leases.contains(lease));
         for lease in leases {
-            self.seen.entry(*lease).or_insert(now);
+            self.expired.entry(*lease).or_insert(now);
         }
     }
 
-    /// Nothing is cleaned before `until`.
+    /// Cleans nothing before `until`.
     pub(super) fn pause(&mut self, until: Instant) {
         self.paused_until = Some(until);
     }
 
-    /// Whether there is something to clean.
+    /// Returns whether a lease is to be cleaned.
     pub(super) fn has_work(&mut self, now: Instant) -> bool {
         if self.paused_until.is_some_and(|until| now < until) {
             return false;
         }
         if self.current.is_none() {
             let due = |(_, since): &(&LeaseId, &Instant)| now.duration_since(**since) >= GRACE;
-            let next = self.seen.iter().find(due).map(|(lease, _)| *lease);
+            let next = self.expired.iter().find(due).map(|(lease, _)| *lease);
             self.current = next.map(|lease| (lease, None));
         }
         self.current.is_some()
     }
 
-    /// Cleans one batch. Returns why the store refused, and whether the connection was lost.
+    /// Cleans one batch of the current lease.
     pub(super) async fn clean(
         &mut self,
         presence: &Presence,
@@ -75,10 +78,10 @@ impl Cleaner {
         let Some((dead, claimed)) = self.current else {
             return Stored::default();
         };
-        if claimed.is_none_or(|at| at.elapsed() > CLAIM_AGAIN) {
+        if claimed.is_none_or(|at| at.elapsed() > RECLAIM_INTERVAL) {
             let claim = store.claim_cleaning(dead, own).await;
             if !claim.value {
-                // Another node cleans, or the node is back.
+                // Another node cleans it, or its node has renewed it.
                 self.finish(dead);
                 return claim.map(drop);
             }
@@ -92,7 +95,7 @@ impl Cleaner {
         if held.value.is_empty() {
             self.finish(dead);
             presence.state().counts.cleaned_leases += 1;
-            tracing::info!(lease = %dead, "cleaned up after a node that is gone");
+            tracing::info!(lease = %dead, "cleaned up after a dead node");
             return store.forget(dead, true).await;
         }
         let changes: Vec<Change> = held
@@ -108,12 +111,12 @@ impl Cleaner {
     }
 
     fn finish(&mut self, dead: LeaseId) {
-        self.seen.remove(&dead);
+        self.expired.remove(&dead);
         self.current = None;
     }
 }
 
-/// What becomes of a record that a dead lease may hold.
+/// Returns the change that removes a record of a dead lease.
 fn change(presence: &Presence, held: Held) -> Change {
     match held {
         Held::Member { room, user, member } => {
@@ -138,21 +141,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lease_is_cleaned_if_it_stays_expired_while_the_store_is_there() {
+    fn a_lease_is_cleaned_if_it_stays_expired_while_the_store_is_available() {
         let (dead, other) = (LeaseId(1), LeaseId(2));
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut cleaner = Cleaner::default();
-        cleaner.expired(&[dead, other], start);
+        cleaner.report_expired(&[dead, other], start);
         assert!(!cleaner.has_work(start));
-        // One is back.
-        cleaner.expired(&[dead], at(1));
+        // `other` was renewed.
+        cleaner.report_expired(&[dead], at(1));
         assert!(!cleaner.has_work(at(1)));
-        // The store was away.
-        cleaner.expired(&[dead, other], at(10));
+        // The store was unavailable for nine seconds.
+        cleaner.report_expired(&[dead, other], at(10));
         assert!(!cleaner.has_work(at(10)));
-        cleaner.expired(&[dead], at(11));
-        cleaner.expired(&[dead], at(12));
+        cleaner.report_expired(&[dead], at(11));
+        cleaner.report_expired(&[dead], at(12));
         assert!(cleaner.has_work(at(12)));
         assert_eq!(cleaner.current.map(|(lease, _)| lease), Some(dead));
         cleaner.finish(dead);

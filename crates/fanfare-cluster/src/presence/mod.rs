@@ -1,11 +1,11 @@
-//! Presence: who is in which room, and who holds which slots, counted over all nodes.
+//! Presence: the members of rooms and the holders of slots, counted over all nodes.
 //!
-//! Each node counts its own connections (`room`), and only the first and the last of a user in a room go to the store that the
-//! nodes share ([`PresenceStore`](crate::transport::PresenceStore)), which publishes the announcement in the same step. One task
-//! (`worker`) does all that concerns the store, one thing after the other: it renews the node's lease, sends the changes in
-//! order and in batches, catches up after an outage, and cleans up after nodes that have died (`cleaner`). What announcements
-//! this node's connections are shown is decided by a view of each room (`view`). `state` holds all of it, under one lock, under
-//! which the delivery queue is filled, too: so the order of deliveries is the order of changes of the views.
+//! Each node counts its own connections (`room`). Only the first and the last connection of a user in a room are reported to the
+//! shared store ([`PresenceStore`](crate::transport::PresenceStore)), which publishes the announcement in the same step. One task
+//! (`worker`) makes all calls of the store, one after the other: it renews the node's lease, sends the changes in order and in
+//! batches, catches up after an outage, and cleans up after dead nodes (`cleaner`). A view of each room (`view`) decides which
+//! announcements are delivered to this node's connections. `state` holds all of it under one lock. The delivery queue is filled
+//! under the same lock, so deliveries have the order of the views' changes.
 
 mod cleaner;
 mod room;
@@ -39,7 +39,7 @@ pub(crate) struct Presence {
     node: Arc<Node>,
     probes: Arc<Probes>,
     state: Mutex<State>,
-    /// Notified when there is something to do.
+    /// Wakes the worker.
     work: Notify,
     lists: Arc<ListLimit>,
 }
@@ -56,30 +56,30 @@ impl Presence {
         }
     }
 
-    /// A connection enters a room.
+    /// Adds a connection to its room.
     pub(crate) fn enter(&self, entry: &Entry) {
         self.state().enter(entry);
         self.work.notify_one();
     }
 
-    /// A connection of `user` leaves `room`.
+    /// Removes a connection of `user` from `room`.
     pub(crate) fn leave(&self, room: &Channel, user: &UserId) {
         self.state().leave(room, user);
         self.work.notify_one();
     }
 
-    /// The users with a connection on this node in `room`.
+    /// Returns the users with a connection on this node in `room`.
     pub(crate) fn present(&self, room: &Channel) -> Vec<Present> {
         self.state().present(room)
     }
 
-    /// How many rooms have members on this node.
+    /// Returns the number of rooms with members on this node.
     pub(crate) fn rooms(&self) -> usize {
         let state = self.state();
         state.rooms.values().filter(|room| room.occupants > 0).count()
     }
 
-    /// A connection wants one of `most` places of `slot`.
+    /// Acquires one of `most` places of `slot`. Returns `false` if they are all taken.
     pub(crate) fn acquire(&self, slot: &Slot, most: usize) -> BoxFuture<'static, bool> {
         let most = u32::try_from(most).unwrap_or(u32::MAX);
         let granted = self.state().acquire(SlotName::from(slot), most);
@@ -93,26 +93,26 @@ impl Presence {
         })
     }
 
-    /// A connection gives its place back.
+    /// Releases a place of `slot`.
     pub(crate) fn release(&self, slot: &Slot) {
         self.state().release(SlotName::from(slot));
         self.work.notify_one();
     }
 
-    /// An announcement arrived; `own` if this node published it.
-    pub(crate) fn arrived(&self, room: &Channel, mark: PresenceMark, event: Event, own: bool) {
-        // A cleaner's announcements have no number: they concern users of another node.
+    /// Receives an announcement; `own` if this node published it.
+    pub(crate) fn receive(&self, room: &Channel, mark: PresenceMark, event: Event, own: bool) {
+        // A cleaner's announcements have the number 0: they concern users of another node.
         let own = own && mark.number > 0;
-        self.state().arrived(room, mark, event, own);
+        self.state().receive(room, mark, event, own);
     }
 
-    /// The receiving connection is there with all subscriptions, or was lost.
-    pub(crate) fn receiving(&self, receiving: bool) {
+    /// Notes whether the receiving connection is open, with all subscriptions in force.
+    pub(crate) fn set_receiving(&self, receiving: bool) {
         self.state().set_receiving(receiving);
         self.work.notify_one();
     }
 
-    /// Releases what this node holds; resolves when the store has done so, or cannot be reached.
+    /// Releases all members and slots of this node. The receiver resolves when the store has released them, or is unavailable.
     pub(crate) fn close(&self) -> oneshot::Receiver<()> {
         let (done, closed) = oneshot::channel();
         self.state().closing = Some(done);
@@ -120,7 +120,7 @@ impl Presence {
         closed
     }
 
-    /// What happened since the start, and how much there is now.
+    /// Returns the figures since the start.
     pub(crate) fn counts(&self) -> PresenceCounts {
         PresenceCounts {
             lists_left_out: self.lists.left_out(),
@@ -128,13 +128,13 @@ impl Presence {
         }
     }
 
-    /// Whether this node counts with the others.
+    /// Returns whether this node counts with the others.
     #[cfg(test)]
     pub(crate) fn is_connected(&self) -> bool {
         self.state().is_connected()
     }
 
-    /// The text that announces a change in `room`, which the store publishes; `None` if there is nothing to announce.
+    /// Returns the text that announces a change in `room`, for the store to publish; `None` if the dialect announces nothing.
     fn announcement(
         &self,
         change: Transition,

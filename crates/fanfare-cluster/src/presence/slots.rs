@@ -7,22 +7,22 @@ use tokio::sync::oneshot;
 
 use crate::transport::presence::SlotName;
 
-/// Places of this node's connections, by slot.
+/// The places of this node's connections, by slot.
 #[derive(Default)]
 pub(super) struct Slots {
     held: AHashMap<SlotName, Places>,
-    /// Slots about which the store does not know what it should.
+    /// The slots whose count must be reported to the store.
     dirty: VecDeque<SlotName>,
 }
 
 #[derive(Default)]
 struct Places {
-    /// How many this node's connections have.
+    /// The number that this node's connections hold.
     count: u32,
-    /// Changes that are queued or on their way.
+    /// The changes that are queued or in flight.
     pending: u32,
     dirty: bool,
-    /// Whether the store may know of any.
+    /// Whether the store may have a record of them.
     stored: bool,
 }
 
@@ -32,56 +32,56 @@ pub(super) struct SlotChange {
     pub(super) kind: SlotChangeKind,
 }
 
-/// What becomes of the places.
+/// The kinds of a [`SlotChange`].
 pub(super) enum SlotChangeKind {
-    /// One more, of so many at most; the caller waits for the result.
+    /// Acquires one more place, of so many at most. The caller waits for the result.
     Acquire(u32, oneshot::Sender<bool>),
-    /// The store should know how many there are.
+    /// Reports the present count.
     Report,
 }
 
 impl Slots {
-    /// A change of `slot` is queued.
+    /// Notes that a change of `slot` is queued.
     pub(super) fn queued(&mut self, slot: &SlotName) {
         let places = self.held.entry(slot.clone()).or_default();
         places.pending += 1;
         places.stored = true;
     }
 
-    /// The store knows of `count` places of `slot`.
-    pub(super) fn stored(&mut self, slot: &SlotName, count: u32) {
+    /// Notes that the store has the present count of `slot`.
+    pub(super) fn stored(&mut self, slot: &SlotName) {
         if let Some(places) = self.held.get_mut(slot) {
-            places.stored = count > 0;
+            places.stored = places.count > 0;
         }
     }
 
-    /// A queued change is carried out, or will not be.
+    /// Notes that a queued change of `slot` was applied or dropped.
     pub(super) fn done(&mut self, slot: &SlotName) {
         if let Some(places) = self.held.get_mut(slot) {
             places.pending = places.pending.saturating_sub(1);
         }
-        self.tidy(slot);
+        self.remove_if_idle(slot);
     }
 
-    /// How many places the store should know of.
+    /// Returns the number of places of `slot` that this node's connections hold.
     pub(super) fn count(&self, slot: &SlotName) -> u32 {
         self.held.get(slot).map_or(0, |places| places.count)
     }
 
-    /// A connection has a place.
-    pub(super) fn take(&mut self, slot: &SlotName) {
+    /// Adds a place.
+    pub(super) fn add(&mut self, slot: &SlotName) {
         self.held.entry(slot.clone()).or_default().count += 1;
     }
 
-    /// A connection has given its place back.
-    pub(super) fn give_back(&mut self, slot: &SlotName) {
+    /// Removes a place.
+    pub(super) fn remove(&mut self, slot: &SlotName) {
         if let Some(places) = self.held.get_mut(slot) {
             places.count = places.count.saturating_sub(1);
         }
-        self.tidy(slot);
+        self.remove_if_idle(slot);
     }
 
-    /// Marks `slot` for the store, unless both sides know of no place.
+    /// Marks `slot` for a report to the store, unless neither this node nor the store has a place of it.
     pub(super) fn mark(&mut self, slot: &SlotName) {
         let Some(places) = self.held.get_mut(slot) else {
             return;
@@ -90,13 +90,13 @@ impl Slots {
             if std::mem::take(&mut places.dirty) {
                 self.dirty.retain(|dirty| dirty != slot);
             }
-            self.tidy(slot);
+            self.remove_if_idle(slot);
         } else if !std::mem::replace(&mut places.dirty, true) {
             self.dirty.push_back(slot.clone());
         }
     }
 
-    /// The store knows of none of them under this node's lease.
+    /// Notes that the store has lost all records of this node, and marks every slot.
     pub(super) fn lost(&mut self) {
         for places in self.held.values_mut() {
             places.stored = false;
@@ -115,15 +115,15 @@ impl Slots {
         !self.dirty.is_empty()
     }
 
-    /// At most `most` reports of marked slots; each counts as queued.
+    /// Takes reports of at most `most` marked slots; each counts as queued.
     pub(super) fn reports(&mut self, most: usize) -> Vec<SlotChange> {
         let count = most.min(self.dirty.len());
         let slots: Vec<SlotName> = self.dirty.drain(..count).collect();
         for slot in &slots {
-            let places = self.held.entry(slot.clone()).or_default();
-            places.dirty = false;
-            places.pending += 1;
-            places.stored = true;
+            self.queued(slot);
+            if let Some(places) = self.held.get_mut(slot) {
+                places.dirty = false;
+            }
         }
         let report = |slot| SlotChange {
             slot,
@@ -132,7 +132,7 @@ impl Slots {
         slots.into_iter().map(report).collect()
     }
 
-    /// Every slot of which this node has places; it has none from now on.
+    /// Removes all places, and marks their slots.
     pub(super) fn release_all(&mut self) {
         for places in self.held.values_mut() {
             places.count = 0;
@@ -140,7 +140,7 @@ impl Slots {
         self.mark_all();
     }
 
-    fn tidy(&mut self, slot: &SlotName) {
+    fn remove_if_idle(&mut self, slot: &SlotName) {
         if let Some(places) = self.held.get(slot)
             && places.count == 0
             && places.pending == 0

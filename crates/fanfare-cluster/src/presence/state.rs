@@ -1,13 +1,13 @@
-//! Who is in which room on this node, what is on its way to the store, and what this node's connections have been shown.
+//! The members of rooms on this node, the changes in flight to the store, and the views of the rooms.
 //!
-//! *Connected*, each first and last of this node goes to the store in the order of calls, and its announcement is delivered
-//! when it arrives, like every other node's. *Alone* (the store is away, or the receiving connection, or one of both has to be
-//! caught up with), this node judges by its views and its own counts, announces to its own connections, and marks what the
-//! store must know later.
+//! While the node is *connected*, the first and the last connection of each user go to the store in the order of calls. The node
+//! delivers their announcements when they arrive, like those of other nodes. It is *disconnected* while the store or the receiving
+//! connection is unavailable, and until it has caught up with both. Then it decides by its views and its own counts, announces to
+//! its own connections, and marks the changes that the store must receive later.
 
-mod alone;
 mod arrivals;
 mod changes;
+mod disconnected;
 mod full;
 mod recovery;
 #[cfg(test)]
@@ -24,7 +24,7 @@ use fanfare_core::{Channel, Entry, Member, Presence, PresenceCounts, Present, Us
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    room::{LocalUser, Room},
+    room::{LocalUser, MemberChange, Room, WaitingConnection},
     slots::{SlotChange, SlotChangeKind, Slots},
     view::View,
 };
@@ -34,7 +34,7 @@ use crate::{
     transport::presence::SlotName,
 };
 
-/// Fewer marked users are not looked through.
+/// The smallest number of marked users that are [compacted](State::compact).
 const COMPACT_FROM: usize = 4096;
 
 /// See the module's documentation.
@@ -43,43 +43,44 @@ pub(super) struct State {
     lists: Arc<ListLimit>,
     pub(super) rooms: AHashMap<Channel, Room>,
     pub(super) slots: Slots,
-    /// Changes for the store, in the order of calls; empty when alone.
+    /// The changes for the store, in the order of calls; empty while disconnected.
     queue: VecDeque<Task>,
-    /// Own changes whose announcement may still arrive, and whether the store has confirmed them.
-    awaited: BTreeMap<u64, Awaited>,
+    /// This node's changes whose announcements may still arrive, by number.
+    awaited: BTreeMap<u64, AwaitedAnnouncement>,
     next_number: u64,
     connected: bool,
-    /// Whether the receiving connection is there.
+    /// Whether the receiving connection is open.
     receiving: bool,
-    /// Users in rooms about whom the store does not know what it should.
+    /// The marked users: the store must receive a change of each.
     dirty: VecDeque<(Channel, UserId)>,
-    /// How many of them there are when it is time to look who needs it.
+    /// The length of `dirty` at which it is compacted.
     compact_at: usize,
-    /// Rooms whose view may differ from the store.
+    /// The rooms whose view may differ from the store.
     unsynced: VecDeque<Channel>,
-    /// Rooms whose list came before the announcement that shows where in the order of announcements it belongs.
-    fetched: VecDeque<Fetched>,
-    /// Rooms whose list no announcement follows.
-    unmarked: Vec<Fetched>,
-    /// Users in rooms whose changes the store had no room for.
+    /// The lists that wait for the announcement of the change that fetched them. It marks their place among the announcements.
+    fetched: VecDeque<FetchedList>,
+    /// The lists that were fetched by a change without an announcement.
+    unannounced: Vec<FetchedList>,
+    /// The users whose changes the store had no room for.
     unstored: AHashSet<(Channel, UserId)>,
-    /// Tasks that were taken and not finished.
+    /// The number of tasks that were taken and not finished.
     in_flight: usize,
-    /// What happened since the start.
+    /// The figures since the start.
     pub(super) counts: PresenceCounts,
-    /// Set when the node ends; sent when the store has let go of it.
+    /// Set when the node ends; sent when the store has released its members and slots.
     pub(super) closing: Option<oneshot::Sender<()>>,
 }
 
-struct Awaited {
+struct AwaitedAnnouncement {
     room: Channel,
     member: Member,
     change: Presence,
+    /// The store has confirmed the change.
     confirmed: bool,
 }
 
-/// A list of a room's members that came with a change.
-pub(super) struct Fetched {
+/// A list of a room's members that was fetched by change `number`.
+pub(super) struct FetchedList {
     room: Channel,
     number: u64,
     at: Instant,
@@ -91,23 +92,6 @@ pub(super) enum Task {
     Slot(SlotChange),
 }
 
-/// A user enters or leaves a room, as far as this node is concerned.
-#[derive(Debug, Clone)]
-pub(super) struct MemberChange {
-    /// Identifies the change to this node.
-    pub(super) number: u64,
-    pub(super) room: Channel,
-    pub(super) member: Member,
-    pub(super) change: Presence,
-    pub(super) since_ms: u64,
-    /// Whether it is announced if it is a transition.
-    pub(super) announced: bool,
-    /// Whether the room's members are asked for.
-    pub(super) list: bool,
-    /// Whether this node knows that its lease holds the user, or that all were shown the user.
-    pub(super) was_held: bool,
-}
-
 impl State {
     pub(super) fn new(deliveries: Deliveries, lists: Arc<ListLimit>) -> Self {
         Self {
@@ -117,7 +101,7 @@ impl State {
             slots: Slots::default(),
             queue: VecDeque::new(),
             awaited: BTreeMap::new(),
-            // A node that restarts under its old name must not take its predecessor's announcements for its own.
+            // After a restart under the same name, the node must not mistake announcements of the last process for its own.
             next_number: u64::from(rand::random::<u32>()) << 20,
             connected: false,
             receiving: false,
@@ -125,7 +109,7 @@ impl State {
             compact_at: COMPACT_FROM,
             unsynced: VecDeque::new(),
             fetched: VecDeque::new(),
-            unmarked: Vec::new(),
+            unannounced: Vec::new(),
             unstored: AHashSet::new(),
             in_flight: 0,
             counts: PresenceCounts::default(),
@@ -138,12 +122,10 @@ impl State {
         self.next_number
     }
 
-    /// What is known of `user` in the room `name`.
     fn user(&mut self, name: &Channel, user: &UserId) -> Option<&mut LocalUser> {
         self.rooms.get_mut(name)?.users.get_mut(user)
     }
 
-    /// What the connections in the room `name` have been shown.
     fn view(&self, name: &Channel) -> Option<&View> {
         self.rooms.get(name)?.view.as_ref()
     }
@@ -152,9 +134,9 @@ impl State {
         self.rooms.get_mut(name)?.view.as_mut()
     }
 
-    // What connections do.
+    // Calls of connections.
 
-    /// A connection enters its room.
+    /// Adds a connection to its room.
     pub(super) fn enter(&mut self, entry: &Entry) {
         let Entry {
             room: name,
@@ -163,35 +145,43 @@ impl State {
             wants_members,
         } = entry;
         let number = self.number();
+        let mut connection = WaitingConnection {
+            number,
+            ticket: *ticket,
+            wants_members: *wants_members,
+        };
         let room = self
             .rooms
             .entry(name.clone())
             .or_insert_with(|| Room::new(name.clone(), Arc::clone(&self.lists)));
         let is_first = room.enter(member);
         if !is_first {
-            if !room.wait(&member.user, None, *ticket, *wants_members) {
-                room.answer(member, *ticket, *wants_members, false, &self.deliveries);
+            if let Some(awaited) = room.awaited_number(&member.user) {
+                connection.number = awaited;
+                room.wait(&member.user, connection);
+            } else {
+                room.answer(member, &connection, false, &self.deliveries);
             }
         } else if self.connected {
             room.view.get_or_insert_with(|| View::fetching(number));
-            room.wait(&member.user, Some(number), *ticket, *wants_members);
-            self.queue_change(number, name, member, Presence::Joined);
+            room.wait(&member.user, connection);
+            self.queue_change(number, name, &member.user);
         } else {
             if room.view.is_none() {
-                room.view = Some(View::unsynced());
+                room.view = Some(View::default());
                 self.unsynced.push_back(name.clone());
             }
             let is_new = room
                 .view
                 .as_ref()
                 .is_some_and(|view| !view.contains(&member.user));
-            room.answer(member, *ticket, *wants_members, is_new, &self.deliveries);
+            room.answer(member, &connection, is_new, &self.deliveries);
             room.show(Presence::Joined, member, &self.deliveries);
             self.mark(name, &member.user);
         }
     }
 
-    /// A connection of `user` leaves `name`.
+    /// Removes a connection of `user` from the room `name`.
     pub(super) fn leave(&mut self, name: &Channel, user: &UserId) {
         let Some(room) = self.rooms.get_mut(name) else {
             return;
@@ -201,35 +191,24 @@ impl State {
             room.show(Presence::Left, &member, &self.deliveries);
         } else if self.connected {
             let number = self.number();
-            self.queue_change(number, name, &member, Presence::Left);
+            self.queue_change(number, name, user);
         } else {
             room.show(Presence::Left, &member, &self.deliveries);
-            // The user may be there by another node, which the store will say.
+            // The user may be present by another node: the store's list will show it.
             self.unsync(name);
             self.mark(name, user);
         }
-        self.tidy(name, user);
+        self.remove_if_idle(name, user);
     }
 
-    fn queue_change(&mut self, number: u64, name: &Channel, member: &Member, change: Presence) {
-        let Some(user) = self.user(name, &member.user) else {
-            return;
-        };
-        user.pending += 1;
-        let since_ms = user.since_ms;
-        self.queue.push_back(Task::Member(MemberChange {
-            number,
-            room: name.clone(),
-            member: member.clone(),
-            change,
-            since_ms,
-            announced: true,
-            list: false,
-            was_held: true,
-        }));
+    fn queue_change(&mut self, number: u64, name: &Channel, user: &UserId) {
+        if let Some(user) = self.user(name, user) {
+            let change = user.begin_change(number, name);
+            self.queue.push_back(Task::Member(change));
+        }
     }
 
-    /// Nothing is filtered for connections that only listen.
+    /// Removes the view of a room that this node has no connection in: connections that only listen receive all announcements.
     fn drop_view_if_empty(&mut self, name: &Channel) {
         let Some(room) = self.rooms.get_mut(name) else {
             return;
@@ -238,15 +217,16 @@ impl State {
             return;
         }
         if let Some(mut view) = room.view.take() {
-            // Announcements are not awaited where nothing is filtered: this node may not even listen any more.
+            // Without a view no announcement is awaited: this node may have unsubscribed from the room.
             self.awaited
                 .retain(|_, awaited| awaited.room != *name || !awaited.confirmed);
-            for arrived in view.use_list() {
-                self.deliveries.unreserve(slice::from_ref(&arrived.event));
-                self.deliveries.push(Item::Event(arrived.event, ReplyTo::Dropped));
+            for announcement in view.apply_list() {
+                self.deliveries.unreserve(slice::from_ref(&announcement.event));
+                self.deliveries
+                    .push(Item::Event(announcement.event, ReplyTo::Dropped));
             }
         }
-        if room.is_idle() {
+        if room.users.is_empty() {
             self.rooms.remove(name);
             if self.rooms.capacity() > 1024 && self.rooms.len() * 4 < self.rooms.capacity() {
                 self.rooms.shrink_to_fit();
@@ -254,10 +234,10 @@ impl State {
         }
     }
 
-    /// A connection wants one of `most` places of `slot`. `None`: it has it; else the result follows.
+    /// Acquires one of `most` places of `slot`. Returns `None` if this node has granted it without the store.
     pub(super) fn acquire(&mut self, slot: SlotName, most: u32) -> Option<oneshot::Receiver<bool>> {
         if !self.connected {
-            self.slots.take(&slot);
+            self.slots.add(&slot);
             self.slots.mark(&slot);
             return None;
         }
@@ -268,9 +248,9 @@ impl State {
         Some(granted)
     }
 
-    /// A connection gives its place back.
+    /// Releases a place of `slot`.
     pub(super) fn release(&mut self, slot: SlotName) {
-        self.slots.give_back(&slot);
+        self.slots.remove(&slot);
         if self.connected {
             self.slots.queued(&slot);
             let kind = SlotChangeKind::Report;
@@ -286,9 +266,9 @@ impl State {
             .map_or_else(Vec::new, |room| room.present().collect())
     }
 
-    fn tidy(&mut self, name: &Channel, user: &UserId) {
+    fn remove_if_idle(&mut self, name: &Channel, user: &UserId) {
         if let Some(room) = self.rooms.get_mut(name) {
-            room.tidy(user);
+            room.remove_if_idle(user);
             self.drop_view_if_empty(name);
         }
     }

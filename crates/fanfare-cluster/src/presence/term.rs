@@ -1,7 +1,7 @@
-//! This node's lease: when it is renewed, and what renewals found.
+//! This node's lease: the times of its renewals, and their results.
 //!
-//! It is renewed each second, also while the worker waits for the store: of the five seconds that it lives, a batch of changes may
-//! take all.
+//! The lease is renewed each second, also while the worker waits for the store. A batch of changes may take the five seconds that
+//! the lease lives.
 
 use std::{
     convert::Infallible,
@@ -17,11 +17,11 @@ use crate::transport::{
     presence::{Lease, LeaseId, Renewal},
 };
 
-/// Between two renewals of the lease.
+/// The interval between two renewals of the lease.
 const RENEWAL: Duration = Duration::from_secs(1);
-/// How long the store may take for one call; a transport's own limit is shorter.
+/// The timeout of one call of the store; a transport's own limit is shorter.
 const STORE_TIMEOUT: Duration = Duration::from_secs(5);
-/// After a renewal that the store refused, the next one waits.
+/// The pause after a renewal that the store refused.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// See the module's documentation.
@@ -29,13 +29,13 @@ pub(super) struct Term(Mutex<HeldLease>);
 
 struct HeldLease {
     lease: Lease,
-    /// When the last renewal that succeeded was sent, by this node's clock.
+    /// The time at which the last successful renewal was sent, by this node's clock.
     renewed: Option<Instant>,
-    /// When the next one is due.
+    /// The time of the next renewal.
     due: Instant,
-    /// Nothing may be done before the lease was renewed.
-    is_doubtful: bool,
-    /// The leases that renewals found expired, and when.
+    /// The store may have lost the lease: nothing may be changed before the next renewal.
+    is_suspect: bool,
+    /// The leases that renewals reported as expired, with the time of each report.
     expired: Vec<(Vec<LeaseId>, Instant)>,
 }
 
@@ -48,24 +48,24 @@ impl Term {
         self.held().lease
     }
 
-    /// When the next renewal is due.
+    /// Returns the time of the next renewal.
     pub(super) fn due(&self) -> Instant {
         self.held().due
     }
 
-    /// Whether nothing may be done before the next renewal.
-    pub(super) fn is_doubtful(&self) -> bool {
-        self.held().is_doubtful
+    /// Returns `true` if nothing may be changed before the next renewal.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.held().is_suspect
     }
 
-    /// The store may not have the lease any more: the next renewal shows it.
-    pub(super) fn doubt(&self) {
+    /// Makes a renewal due at once, because the store may have lost the lease.
+    pub(super) fn suspect(&self) {
         let mut held = self.held();
-        held.is_doubtful = true;
+        held.is_suspect = true;
         held.due = Instant::now();
     }
 
-    /// How long ago the lease was renewed; `None` if it never was.
+    /// Returns the time since the last renewal; `None` if there was none.
     pub(super) fn age(&self) -> Option<Duration> {
         self.held().renewed.map(|at| at.elapsed())
     }
@@ -80,20 +80,20 @@ impl Term {
         held.lease.id
     }
 
-    /// What renewals have found expired since the last call, and when.
+    /// Takes the reports of expired leases since the last call.
     pub(super) fn take_expired(&self) -> Vec<(Vec<LeaseId>, Instant)> {
         std::mem::take(&mut self.held().expired)
     }
 
-    /// Renews the lease, or takes it. If the store refuses or has lost it, [`Self::is_doubtful`].
+    /// Renews the lease, or acquires it. If the store refuses or has lost it, the lease is [suspect](Self::is_suspect).
     pub(super) async fn renew(&self, store: &dyn PresenceStore) -> Stored<Option<Renewal>> {
         let sent = Instant::now();
         let renewal = timed(store.renew(self.lease())).await;
         let mut held = self.held();
-        held.is_doubtful = true;
+        held.is_suspect = true;
         match &renewal.value {
             Some(Renewal::Renewed { until, expired }) => {
-                held.is_doubtful = false;
+                held.is_suspect = false;
                 held.lease.until = *until;
                 held.renewed = Some(sent);
                 held.due = sent + RENEWAL;
@@ -105,12 +105,12 @@ impl Term {
         renewal
     }
 
-    /// Renews the lease whenever it is due, until a renewal does not succeed: that is left to the worker, which asks again.
+    /// Renews the lease whenever it is due, until a renewal fails. The worker then renews it again.
     pub(super) async fn keep(&self, store: &dyn PresenceStore) -> Infallible {
-        while !self.is_doubtful() {
+        while !self.is_suspect() {
             tokio::time::sleep_until(self.due()).await;
             if !matches!(self.renew(store).await.value, Some(Renewal::Renewed { .. })) {
-                self.doubt();
+                self.suspect();
             }
         }
         std::future::pending().await
@@ -130,13 +130,13 @@ impl HeldLease {
             },
             renewed: None,
             due: Instant::now(),
-            is_doubtful: true,
+            is_suspect: true,
             expired: Vec::new(),
         }
     }
 }
 
-/// What a call of the store returns; as lost if that takes too long.
+/// Returns the result of `call`; after [`STORE_TIMEOUT`], a lost connection.
 pub(super) async fn timed<T: Default>(call: impl Future<Output = Stored<T>>) -> Stored<T> {
     let late = |_| Stored {
         lost: true,

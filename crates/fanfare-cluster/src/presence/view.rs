@@ -1,152 +1,120 @@
 //! The members of a room, as this node's connections have been shown them.
 //!
-//! An announcement is delivered only if it changes the view: joined when absent, left when present. So for each user both
-//! alternate at every member of the room, whatever is repeated or missed.
+//! An announcement is delivered only if it changes the view: joined if absent, left if present. So joins and leaves of a user
+//! alternate for every member of the room, even if announcements are repeated or lost.
 
 use ahash::AHashMap;
 use fanfare_core::{Event, Member, Presence, UserId};
 
 use crate::{list_limit::ListLimit, transport::presence::RoomMembers, wire::PresenceMark};
 
-/// See the module's documentation.
+/// See the module's documentation. The default is a view without a list.
+#[derive(Default)]
 pub(super) struct View {
-    members: AHashMap<UserId, Shown>,
-    /// Announcements up to this version are in the list that the view began with.
+    pub(super) members: AHashMap<UserId, ShownMember>,
+    /// The version of the list that the view began with: it contains all announcements up to that one.
     version: u64,
-    /// The number of the change that fetches the list, for a view that does not have one yet.
-    fetched_by: Option<u64>,
-    /// That list, until everything has arrived that was announced before it was made.
+    /// The number of the change that fetches the list, for a view without one.
+    pub(super) fetched_by: Option<u64>,
+    /// The fetched list, until all announcements before it have arrived.
     list: Option<RoomMembers>,
-    /// What arrived while a list is being fetched.
-    held: Option<Vec<Arrived>>,
-    /// Changes whose connections are answered once the list is in use.
-    unanswered: Vec<(UserId, u64)>,
-    /// Whether it is known to agree with the store.
+    /// The announcements that arrive while a list is fetched; `None` if none is.
+    waiting: Option<Vec<ReceivedAnnouncement>>,
+    /// The changes whose connections are answered once the list is applied.
+    pub(super) unanswered: Vec<(UserId, u64)>,
+    /// Whether the view agrees with the store.
     pub(super) synced: bool,
-    /// There are too many members to know them all: what arrives is shown as it is.
-    is_unlisted: bool,
+    /// The room has too many members for a list: every announcement is delivered.
+    pub(super) is_unlisted: bool,
 }
 
-struct Shown {
-    member: Member,
-    /// The version of the user's last transition in the list; 0 if that is not known.
+pub(super) struct ShownMember {
+    pub(super) member: Member,
+    /// The version of the user's last transition in the list; 0 if that is unknown.
     version: u64,
 }
 
-/// An announcement that arrived.
-pub(super) struct Arrived {
+/// An announcement from the transport.
+pub(super) struct ReceivedAnnouncement {
     pub(super) mark: PresenceMark,
     pub(super) event: Event,
-    /// This node published it for a connection of its own.
+    /// This node published it for one of its connections.
     pub(super) own: bool,
 }
 
 impl View {
-    /// A view whose list comes with change `number`.
+    /// Returns a view whose list comes with change `number`.
     pub(super) fn fetching(number: u64) -> Self {
         Self {
             fetched_by: Some(number),
-            held: Some(Vec::new()),
+            waiting: Some(Vec::new()),
             synced: true,
-            ..Self::unsynced()
+            ..Self::default()
         }
     }
 
-    /// A view that begins without a list.
-    pub(super) fn unsynced() -> Self {
-        Self {
-            members: AHashMap::new(),
-            version: 0,
-            fetched_by: None,
-            list: None,
-            held: None,
-            unanswered: Vec::new(),
-            synced: false,
-            is_unlisted: false,
-        }
+    /// Makes announcements wait for a list.
+    pub(super) fn wait_for_list(&mut self) {
+        self.waiting.get_or_insert_default();
     }
 
-    /// From now on announcements wait for a list.
-    pub(super) fn hold(&mut self) {
-        self.held.get_or_insert_default();
-    }
-
-    /// Whether the list comes with change `number`.
+    /// Returns whether the list comes with change `number`.
     pub(super) fn is_fetched_by(&self, number: u64) -> bool {
         self.fetched_by == Some(number)
     }
 
-    /// The change that the list comes with.
-    pub(super) fn fetched_by(&self) -> Option<u64> {
-        self.fetched_by
-    }
-
-    /// The list came. A user whom the change itself brought is left out until the announcement arrives.
-    pub(super) fn set_list(&mut self, mut list: RoomMembers, brought: Option<&UserId>) {
-        list.members.retain(|held| brought != Some(&held.member.user));
+    /// Keeps `list` until it can be applied. A user who `joined` by the same change is left out until the announcement arrives.
+    pub(super) fn set_list(&mut self, mut list: RoomMembers, joined: Option<&UserId>) {
+        list.members.retain(|held| joined != Some(&held.member.user));
         self.list = Some(list);
     }
 
-    /// Whether the list came and the announcement of change `number`, which brought it, too.
-    pub(super) fn has_all_before(&self, number: u64) -> bool {
-        let is_it = |arrived: &Arrived| arrived.own && arrived.mark.number == number;
-        let mut held = self.held.iter().flatten();
-        self.list.is_some() && self.is_fetched_by(number) && held.any(is_it)
+    /// Returns whether the list has arrived, and the announcement of change `number`, which fetched it.
+    pub(super) fn is_list_in_order(&self, number: u64) -> bool {
+        let is_it =
+            |announcement: &ReceivedAnnouncement| announcement.own && announcement.mark.number == number;
+        let mut waiting = self.waiting.iter().flatten();
+        self.list.is_some() && self.is_fetched_by(number) && waiting.any(is_it)
     }
 
-    /// The connections that wait for change `number` of `user` are answered once the list is in use.
-    pub(super) fn answer_later(&mut self, user: &UserId, number: u64) {
-        self.unanswered.push((user.clone(), number));
+    /// Returns whether announcements wait for a list.
+    pub(super) fn is_waiting_for_list(&self) -> bool {
+        self.waiting.is_some()
     }
 
-    /// The changes whose connections can be answered now.
-    pub(super) fn take_unanswered(&mut self) -> Vec<(UserId, u64)> {
-        std::mem::take(&mut self.unanswered)
+    /// Keeps `announcement` until the list is applied.
+    pub(super) fn push_waiting(&mut self, announcement: ReceivedAnnouncement) {
+        self.waiting.get_or_insert_default().push(announcement);
     }
 
-    /// Whether announcements wait for a list.
-    pub(super) fn is_holding(&self) -> bool {
-        self.held.is_some()
-    }
-
-    /// Keeps `arrived` until the list is there.
-    pub(super) fn keep(&mut self, arrived: Arrived) {
-        self.held.get_or_insert_default().push(arrived);
-    }
-
-    /// Uses the list if it came. Returns what waited for it.
-    pub(super) fn use_list(&mut self) -> Vec<Arrived> {
+    /// Applies the list if it has arrived. Returns the announcements that waited for it.
+    pub(super) fn apply_list(&mut self) -> Vec<ReceivedAnnouncement> {
         if let Some(list) = self.list.take() {
             return self.install(list);
         }
         self.synced = false;
         self.fetched_by = None;
-        self.held.take().unwrap_or_default()
+        self.waiting.take().unwrap_or_default()
     }
 
-    /// Takes `list` for the view. Returns what waited for it.
-    pub(super) fn install(&mut self, list: RoomMembers) -> Vec<Arrived> {
+    /// Replaces the members by `list`. Returns the announcements that waited for it.
+    pub(super) fn install(&mut self, list: RoomMembers) -> Vec<ReceivedAnnouncement> {
         self.version = list.version;
         self.is_unlisted = list.too_many;
         self.synced = true;
         self.fetched_by = None;
         let shown = list.members.into_iter().map(|held| {
-            let shown = Shown {
+            let shown = ShownMember {
                 member: held.member,
                 version: held.version,
             };
             (shown.member.user.clone(), shown)
         });
         self.members = shown.collect();
-        self.held.take().unwrap_or_default()
+        self.waiting.take().unwrap_or_default()
     }
 
-    /// Whether its members are not known.
-    pub(super) fn is_unlisted(&self) -> bool {
-        self.is_unlisted
-    }
-
-    /// Whether the list contains what `mark` announces, or something later.
+    /// Returns whether the list contains the transition of `mark`, or a later one of the same user.
     pub(super) fn is_stale(&self, mark: &PresenceMark) -> bool {
         let shown = self
             .members
@@ -155,7 +123,7 @@ impl View {
         mark.version <= self.version.max(shown)
     }
 
-    /// `member` joined or left, as far as this node can know. Returns whether that is new.
+    /// Notes that `member` joined or left. Returns whether the view changed.
     pub(super) fn change(&mut self, change: Presence, member: &Member) -> bool {
         match change {
             Presence::Joined => self.joined(member),
@@ -163,7 +131,7 @@ impl View {
         }
     }
 
-    /// What `mark` announces arrived. Returns whether that is new.
+    /// Notes the transition of `mark`. Returns whether the view changed.
     pub(super) fn change_by(&mut self, mark: &PresenceMark) -> bool {
         if self.is_unlisted {
             self.version = self.version.max(mark.version);
@@ -171,7 +139,7 @@ impl View {
         self.change(mark.change, &mark.member)
     }
 
-    /// `member` joined. Returns whether that is new.
+    /// Notes that `member` joined. Returns whether the view changed.
     pub(super) fn joined(&mut self, member: &Member) -> bool {
         if self.is_unlisted {
             return true;
@@ -179,7 +147,7 @@ impl View {
         if self.contains(&member.user) {
             return false;
         }
-        let shown = Shown {
+        let shown = ShownMember {
             member: member.clone(),
             version: 0,
         };
@@ -187,7 +155,7 @@ impl View {
         true
     }
 
-    /// `user` left. Returns whether that is new.
+    /// Notes that `user` left. Returns whether the view changed.
     fn left(&mut self, user: &UserId) -> bool {
         if self.is_unlisted {
             return true;
@@ -207,7 +175,7 @@ impl View {
         self.members.values().map(|shown| &shown.member)
     }
 
-    /// The members, `member` included, as far as `lists` allows it.
+    /// Returns the members including `member`, as far as `lists` allows it.
     pub(super) fn list_with(&self, member: &Member, lists: &ListLimit) -> Option<Vec<Member>> {
         if self.is_unlisted {
             return lists.leave_out();

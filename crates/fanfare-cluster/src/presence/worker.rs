@@ -1,4 +1,4 @@
-//! The task that does all that concerns the store of presence, one thing after the other.
+//! The task that makes all calls of the presence store, one after the other.
 
 use std::{
     sync::{Arc, Weak},
@@ -11,8 +11,9 @@ use tokio::{sync::watch, time::Instant};
 use super::{
     Presence,
     cleaner::Cleaner,
+    room::MemberChange,
     slots::SlotChangeKind,
-    state::{MemberChange, Task},
+    state::Task,
     term::{Term, timed},
 };
 use crate::{
@@ -24,24 +25,24 @@ use crate::{
     },
 };
 
-/// Changes that are sent at once. Events travel between two batches.
+/// The changes in one call. Events travel between two batches.
 const BATCH: usize = 256;
-/// Rooms that are compared at once.
+/// The rooms whose members are read by one call.
 const ROOMS: usize = 64;
-/// After that time the store is asked again to make changes that it had no room for.
+/// The pause before changes are retried that the store had no room for.
 const UNSTORED_RETRY: Duration = Duration::from_secs(10);
-/// After a refusal of the store, the next attempt waits. The worker looks for work as often, too.
+/// The pause after a refusal of the store, and the longest wait for work.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Serves the store until the broker is dropped or closed.
+/// Runs the worker until the broker is dropped or closed.
 pub(crate) async fn run(presence: Arc<Presence>) {
     let term = Term::new();
     let mut worker = Worker {
-        own: vec![term.lease().id],
+        own_leases: vec![term.lease().id],
         term: Arc::new(term),
         is_released: false,
         connection: None,
-        former: Vec::new(),
+        former_leases: Vec::new(),
         compare_at: None,
         retry_at: None,
         unstored_at: None,
@@ -52,7 +53,7 @@ pub(crate) async fn run(presence: Arc<Presence>) {
     while worker.turn().await != Turn::Ended {}
 }
 
-/// What the worker has done in one turn.
+/// The result of one turn of the worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turn {
     /// There was nothing to do.
@@ -66,22 +67,22 @@ enum Turn {
 
 struct Worker {
     presence: Arc<Presence>,
-    /// Shows when the publishing connection changes.
+    /// Reports changes of the publishing connection.
     connections: watch::Receiver<Option<Arc<dyn Sender>>>,
     term: Arc<Term>,
-    /// The node ends, and everything that it holds is marked for release.
+    /// The node ends, and all its members and slots are marked for release.
     is_released: bool,
-    /// The connection that was used last.
+    /// The connection of the last turn.
     connection: Option<Weak<dyn Sender>>,
     /// All leases that this node has had, the present one last.
-    own: Vec<LeaseId>,
-    /// Those that may still hold something.
-    former: Vec<LeaseId>,
-    /// The store has lost what it knew: before this time other nodes may not have entered their members again.
+    own_leases: Vec<LeaseId>,
+    /// The leases before the present one that may still have records.
+    former_leases: Vec<LeaseId>,
+    /// Views are reconciled from this time on. The store has lost its records, and the other nodes enter their members again.
     compare_at: Option<Instant>,
-    /// The store has refused something.
+    /// The time of the next attempt after a refusal of the store.
     retry_at: Option<Instant>,
-    /// When changes that the store had no room for are tried again.
+    /// The time at which changes are retried that the store had no room for.
     unstored_at: Option<Instant>,
     cleaner: Cleaner,
 }
@@ -91,7 +92,7 @@ fn is_due(at: Option<Instant>) -> bool {
 }
 
 impl Worker {
-    /// Does what is to be done next, or waits for it.
+    /// Does the next work, or waits for it.
     async fn turn(&mut self) -> Turn {
         let sender = self.presence.node.link.current();
         let Some(store) = sender.as_deref().and_then(Sender::presence) else {
@@ -105,14 +106,14 @@ impl Worker {
                 .as_ref()
                 .is_some_and(|last| last.ptr_eq(&connection));
             if !is_known {
-                // What is on the other side may have lost everything, and nothing may be concluded from that.
-                self.term.doubt();
+                // The server behind a new connection may have lost all records, and the renewal shows it.
+                self.term.suspect();
             }
             self.connection = Some(connection);
         }
         let turn = if is_due(Some(self.term.due())) {
             self.renew(store).await
-        } else if self.term.is_doubtful() {
+        } else if self.term.is_suspect() {
             return self.end_or_wait().await;
         } else if is_due(self.retry_at) {
             let term = Arc::clone(&self.term);
@@ -124,7 +125,7 @@ impl Worker {
             Turn::Idle
         };
         for (expired, at) in self.term.take_expired() {
-            self.cleaner.expired(&expired, at);
+            self.cleaner.report_expired(&expired, at);
         }
         match turn {
             Turn::Lost => {
@@ -139,7 +140,7 @@ impl Worker {
         turn
     }
 
-    /// The store is not there: a node that ends does not wait for it.
+    /// Waits for an unavailable store, unless the node ends.
     async fn end_or_wait(&mut self) -> Turn {
         if self.end() {
             return Turn::Ended;
@@ -148,17 +149,17 @@ impl Worker {
         Turn::Idle
     }
 
-    /// Reports that this node has released what it can, if it ends.
+    /// If this node ends, reports that the worker has released all that it can. Returns whether it ends.
     fn end(&self) -> bool {
         let Some(done) = self.presence.state().closing.take() else {
             return false;
         };
-        // Fails if nothing waits for it any more.
+        // Fails if the caller of `close` no longer waits.
         let _ = done.send(());
         true
     }
 
-    /// Waits until there may be something to do.
+    /// Waits until there may be work.
     async fn wait(&mut self) {
         let next = [
             Some(self.term.due()),
@@ -177,7 +178,7 @@ impl Worker {
         }
     }
 
-    /// Does a part of each kind of work that there is.
+    /// Does a part of each kind of work.
     async fn work(&mut self, store: &dyn PresenceStore) -> Turn {
         if self.presence.state().closing.is_some() {
             return self.close(store).await;
@@ -194,7 +195,7 @@ impl Worker {
         if turn == Turn::Lost {
             return turn;
         }
-        self.begin_views().await;
+        self.activate_lists().await;
         if !self.presence.state().is_connected() && is_due(self.retry_at) {
             match self.catch_up(store).await {
                 Turn::Idle => {}
@@ -214,35 +215,35 @@ impl Worker {
         turn
     }
 
-    /// Puts the lists of rooms that were fetched into use.
-    async fn begin_views(&self) {
+    /// Applies the fetched lists of rooms.
+    async fn activate_lists(&self) {
         let presence = &self.presence;
-        let unmarked = presence.state().take_unmarked();
-        if !unmarked.is_empty() {
-            // When this is back, so is all that was announced before it. If it does not come, the receiving connection is lost,
-            // and the views are compared.
+        let unannounced = presence.state().take_unannounced();
+        if !unannounced.is_empty() {
+            // The probe arrives behind all earlier announcements. If it does not arrive, the receiving connection is lost, and the
+            // views are reconciled.
             let _ = self.presence.probes.round_trip(false).await;
         }
         let overdue = presence.state().take_overdue(ANSWER_TIMEOUT);
         let mut state = presence.state();
-        for fetched in unmarked.iter().chain(&overdue) {
-            state.begin(fetched);
+        for fetched in unannounced.iter().chain(&overdue) {
+            state.activate_list(fetched);
         }
     }
 
-    /// Does the next step back to being connected.
+    /// Does the next part of the way back to being connected.
     async fn catch_up(&mut self, store: &dyn PresenceStore) -> Turn {
         let tasks = self.presence.state().take_marked(BATCH);
         if !tasks.is_empty() {
             return self.apply(store, tasks).await;
         }
-        if let Some(former) = self.former.first().copied() {
-            // Whatever it holds yet (the store may have come back with an old state) is cleaned, now that all have been entered
-            // under the new lease.
+        if let Some(former) = self.former_leases.first().copied() {
+            // All members have been entered under the new lease, so the former one can be cleaned. It may still have records if the
+            // store was restored from an old state.
             let expired = timed(store.expire(former)).await;
             let turn = self.check(&expired);
             if turn == Turn::Busy && expired.refused.is_none() {
-                self.former.remove(0);
+                self.former_leases.remove(0);
             }
             return turn;
         }
@@ -261,13 +262,13 @@ impl Worker {
         for room in &rooms {
             let members = found.next().flatten();
             let mut state = self.presence.state();
-            state.compared(room, members, &self.own);
+            state.reconcile(room, members, &self.own_leases);
         }
         self.presence.state().counts.compared_rooms += rooms.len() as u64;
         turn
     }
 
-    /// Renews the lease, or takes a new one.
+    /// Renews the lease, or begins a new one.
     async fn renew(&mut self, store: &dyn PresenceStore) -> Turn {
         let (lease, age) = (self.term.lease(), self.term.age());
         let renewal = self.term.renew(store).await;
@@ -281,13 +282,13 @@ impl Worker {
                 let cleaned = cleaned || forgotten;
                 tracing::warn!(
                     cleaned,
-                    "this node's lease is gone; its members are entered again"
+                    "this node has lost its lease; it enters its members again"
                 );
                 if !cleaned {
                     self.compare_at = Some(Instant::now() + LEASE_LIFETIME);
                 }
-                self.former.push(lease.id);
-                self.own.push(self.term.replace());
+                self.former_leases.push(lease.id);
+                self.own_leases.push(self.term.replace());
                 self.presence.state().lease_gone(cleaned);
             }
             None => self.presence.state().disconnect(),
@@ -295,7 +296,7 @@ impl Worker {
         turn
     }
 
-    /// Carries out `tasks`.
+    /// Applies `tasks` to the store.
     async fn apply(&mut self, store: &dyn PresenceStore, tasks: Vec<Task>) -> Turn {
         let changes: Vec<Change> = tasks.iter().map(|task| self.change(task)).collect();
         let lease = self.term.lease();
@@ -329,8 +330,8 @@ impl Worker {
             }
         }
         if !fenced.is_empty() {
-            self.term.doubt();
-            state.put_back(fenced);
+            self.term.suspect();
+            state.requeue(fenced);
         }
         turn
     }
@@ -374,7 +375,7 @@ impl Worker {
         }
     }
 
-    /// Releases the next part of what this node holds: first what waits is carried out, in order.
+    /// Applies the queued tasks in order, then releases the next part of this node's members and slots.
     async fn close(&mut self, store: &dyn PresenceStore) -> Turn {
         let mut tasks = self.presence.state().take(BATCH);
         if tasks.is_empty() {
@@ -394,7 +395,7 @@ impl Worker {
         Turn::Ended
     }
 
-    /// Notes what the store refused.
+    /// Notes a refusal of the store.
     fn check<T>(&mut self, stored: &Stored<T>) -> Turn {
         if let Some(error) = &stored.refused {
             self.refused(error);

@@ -1,4 +1,4 @@
-//! The task that takes part in the election, and the connection by which a candidate receives all plain publications.
+//! The election of the recorder, and the connection by which a candidate receives all plain publications.
 
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -24,23 +24,24 @@ use crate::{
     wire::{self, Envelope, encode},
 };
 
-/// Between two requests of a candidate, or of a node that waits for ticks: a tick, since the store counts none faster.
+/// The interval between two requests of a candidate, or of a node that waits for ticks. The store counts one tick in this time.
 pub(super) const PACE: Duration = Duration::from_millis(150);
-/// Of any other node, in paces: about a second, so that a vacant lease is seen and a thousand nodes ask Redis a thousand times a second.
+/// The interval between two requests of any other node, in paces: about a second. So a vacant lease is noticed soon, and a thousand nodes make a
+/// thousand calls of Redis a second.
 const IDLE_PACES: u32 = 7;
-/// Ticks that may stay out until the connection is given up: three seconds, longer than any other check of a connection takes.
+/// The ticks that may be missing before the connection is closed: three seconds, longer than any other check of a connection takes.
 const MISSED_TICKS: u64 = 20;
-/// Messages taken from the connection at once; the lease is looked after between two batches.
+/// The messages that are read from the connection at once. The lease is renewed between two batches.
 const BATCH: usize = 256;
-/// Messages that are recorded by one call: Redis does nothing else meanwhile, and what is published in one call of a node is as much.
+/// The messages that are recorded by one call, which blocks Redis: as many as a node publishes by one call.
 const RECORDED: usize = 64;
-/// Calls until the lease is looked after again, which lasts about half a second: 50 ms for each would be a slow Redis.
+/// The calls between two renewals of the lease, which lasts about half a second: even a slow Redis takes less than 50 ms for each.
 const CALLS: usize = 8;
-/// Bytes of publications that may wait to be recorded: above it the connection is given up. Half of what may wait to be delivered, since all of it
-/// comes there again as copies.
+/// The most bytes of publications that may wait to be recorded. Above it the connection is closed. It is half of the backlog of deliveries, because
+/// all copies pass through that.
 const MAX_WAITING: usize = 32 << 20;
 
-/// Takes part in the election until the broker is dropped.
+/// Takes part in the election, and delivers given up publications, until the broker is dropped.
 pub(crate) async fn run(recorder: Arc<Recorder>) {
     if !recorder.is_needed {
         return;
@@ -49,17 +50,15 @@ pub(crate) async fn run(recorder: Arc<Recorder>) {
 }
 
 async fn elect(recorder: &Recorder) {
-    // At the start no time is lost with a question.
+    // At the start the node becomes a candidate at once, without asking whether one is needed.
     let _ = recorder.node.link.changes().wait_for(Option::is_some).await;
     let (mut is_wanted, mut idle) = (true, 0);
     loop {
         if is_wanted && recorder.node.inbound.keeps_history() && !recorder.is_closing.load(Relaxed) {
             if let Err(error) = feed(recorder).await {
-                tracing::debug!(error, "the connection for what backends publish has ended");
+                tracing::debug!(error, "the connection for publications of backends has ended");
             }
-            if recorder.candidate.load(Relaxed) != 0 {
-                recorder.leave().await;
-            }
+            recorder.release_lease().await;
             idle = IDLE_PACES;
         }
         tokio::time::sleep(PACE).await;
@@ -75,7 +74,7 @@ async fn elect(recorder: &Recorder) {
 }
 
 impl Recorder {
-    /// Asks the store for a tick. Without an answer, this node does not wait for ticks.
+    /// Requests a tick of the store. Without an answer, this node does not wait for ticks.
     pub(super) async fn tick(&self, request: TickRequest) -> Result<Ticked, Failed> {
         let losses = self.losses.load(Relaxed);
         let request = TickRequest {
@@ -95,47 +94,50 @@ impl Recorder {
         answer
     }
 
-    /// Releases the lease.
-    async fn leave(&self) {
+    /// Releases the lease if this node is a candidate.
+    async fn release_lease(&self) {
+        let candidate = self.candidate.swap(0, Relaxed);
+        if candidate == 0 {
+            return;
+        }
         let request = TickRequest {
-            candidate: Some(self.candidate.swap(0, Relaxed)),
+            candidate: Some(candidate),
             leaves: true,
             ..TickRequest::default()
         };
-        // Without an answer the lease ends by itself.
+        // If the store does not answer, the lease expires.
         let _ = self.tick(request).await;
     }
 
-    /// Takes part no more: another node records from now on.
+    /// Releases the lease and ends the candidacy, so that another node records.
     pub(crate) async fn close(&self) {
         self.is_closing.store(true, Relaxed);
-        if self.candidate.load(Relaxed) != 0 {
-            self.leave().await;
-        }
+        self.release_lease().await;
     }
 }
 
-/// What a candidate has received.
+/// The plain publications that a candidate has received, and its term.
 struct Feed<'a> {
     recorder: &'a Recorder,
     queue: PlainQueue<FeedState>,
-    /// What has a lower number in the queue is recorded.
+    /// The publications with lower numbers in the queue are recorded.
     next: u64,
     bytes: usize,
     since: Instant,
     /// The last tick that has arrived.
     tick: u64,
-    /// The last one before this node began to receive.
+    /// The last tick before this node began to receive.
     first_tick: Option<u64>,
     term: Option<RecorderTerm>,
-    /// It is not known what was recorded: the term ends.
+    /// It is unknown which publications were recorded, so the term must end.
     is_uncertain: bool,
 }
 
+/// The state of a publication in the feed.
 struct FeedState {
-    /// What it takes of [`MAX_WAITING`]: the event holds its whole payload.
+    /// Its share of [`MAX_WAITING`]: the event holds its whole payload.
     bytes: usize,
-    /// It arrived after this tick.
+    /// The last tick before it arrived.
     tick: u64,
     /// It is recorded, and its copy has not arrived.
     is_recorded: bool,
@@ -146,13 +148,17 @@ struct FeedState {
 /// The term of this node as the recorder.
 struct RecorderTerm {
     number: u64,
-    /// The tick at which it begins: before it, copies of the last term arrive.
+    /// The tick at which it begins: copies of the last term arrive before it.
     begins: u64,
+    /// See [`Ticked::from`].
     from: u64,
     has_begun: bool,
 }
 
-/// Receives, and records while it holds the lease; returns why it ended.
+/// Receives all plain publications, and records them while this node holds the lease.
+///
+/// # Errors
+/// If the connection ends, or cannot be opened.
 async fn feed(recorder: &Recorder) -> Result<(), Failed> {
     let since = Instant::now();
     let opened = tokio::time::timeout(ANSWER_TIMEOUT, recorder.node.transport.open_receiver()).await;
@@ -186,7 +192,7 @@ async fn feed(recorder: &Recorder) -> Result<(), Failed> {
                 if !feed.renew().await? {
                     return Ok(());
                 }
-                // Their history was turned on. What nodes hold from before is given up.
+                // Users' history was turned on. Nodes give up the publications that they hold from before.
                 if !has_users && records_users(recorder) {
                     has_users = true;
                     let subscribed = tokio::time::timeout(ANSWER_TIMEOUT, subscriber.subscribe(&[Subject::AllUsers]));
@@ -203,7 +209,7 @@ async fn feed(recorder: &Recorder) -> Result<(), Failed> {
     }
 }
 
-/// What a candidate subscribes to.
+/// Returns the subjects that a candidate subscribes to.
 fn subjects(recorder: &Recorder) -> Vec<Subject> {
     let mut subjects = vec![
         Subject::AllChannels,
@@ -239,7 +245,7 @@ impl Feed<'_> {
         let ticked = match self.recorder.tick(request).await {
             Ok(ticked) => ticked,
             Err(_) if self.term.is_some() => {
-                self.doubt(); // the answer may have begun another term
+                self.make_uncertain(); // the answer may have begun another term
                 return Ok(true);
             }
             Err(error) => return Err(error),
@@ -270,14 +276,15 @@ impl Feed<'_> {
         Ok(true)
     }
 
-    /// The tick before which everything is recorded.
+    /// Returns the tick before which everything is recorded.
     fn settled(&self) -> u64 {
         let mut waiting = self.queue.range(self.next..);
         let first = waiting.find(|(_, plain)| !plain.state.is_recorded);
         first.map_or(self.tick, |(_, plain)| plain.state.tick)
     }
 
-    fn doubt(&mut self) {
+    /// Stops recording until a new term begins, because it is unknown which publications were recorded.
+    fn make_uncertain(&mut self) {
         self.is_uncertain = true;
         if let Some(term) = &mut self.term {
             term.has_begun = false;
@@ -291,7 +298,7 @@ impl Feed<'_> {
         }
     }
 
-    // What arrives.
+    // Arrivals.
 
     fn read(&mut self, batch: Vec<Received>) {
         let now = SystemTime::now();
@@ -322,7 +329,7 @@ impl Feed<'_> {
                             self.bytes -= plain.state.bytes;
                         }
                     }
-                    // This connection is counted among the listeners.
+                    // The server counts this connection among the receivers.
                     Ok((_, Some(envelope))) if envelope.reply || envelope.node == self.recorder.node.id => {
                         declined.entry(envelope.node).or_default().extend(envelope.number);
                     }
@@ -374,15 +381,15 @@ impl Feed<'_> {
             self.drop_if(|waiting| waiting.tick < from);
             self.next = 0;
             for plain in self.queue.iter_mut() {
-                // The copy would have arrived.
+                // The copies of the last term have arrived, so these are not recorded.
                 plain.state.is_recorded = false;
             }
         }
     }
 
-    // What is recorded.
+    // Recording.
 
-    /// Records some of what is not, if this node's term has begun. Returns whether there may be more.
+    /// Records some publications, if this node's term has begun. Returns whether there may be more.
     async fn record(&mut self) -> bool {
         for _ in 0..CALLS {
             let begun = self.term.as_ref().filter(|term| term.has_begun);
@@ -421,14 +428,14 @@ impl Feed<'_> {
                 Ok(Recorded::TermOver) => self.term = None,
                 Err(error) => {
                     self.recorder.node.status.refused(Refused::Journal, &error);
-                    self.doubt();
+                    self.make_uncertain();
                 }
             }
         }
         true
     }
 
-    /// Claims the ids that publishers chose among these, and removes those that were published before. Returns whether there were any.
+    /// Claims the ids that publishers chose for these publications, and removes duplicates. Returns whether there were any.
     async fn claim(&mut self, numbers: &[u64]) -> bool {
         let wanted = |number: u64| {
             let plain = self.queue.get(number)?;

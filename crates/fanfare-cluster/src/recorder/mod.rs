@@ -1,14 +1,15 @@
-//! Plain publications, which backends publish on the transport past all nodes: one node records those whose audience has history, and all nodes
-//! deliver the recorded copy in place of the original.
+//! Plain publications: events that backends publish on the transport itself, past all nodes. One node records those whose audience has history,
+//! and all nodes deliver the recorded copy in place of the original.
 //!
-//! The recorder holds a lease ([`RecorderStore`](crate::transport::RecorderStore)) and receives all plain publications by a connection of its
-//! own (`feed`). It publishes each again by the journal's script, with the mark [`Envelope::recorded`](crate::wire::Envelope). A second node, the
-//! standby, receives the same and knows by the copies what is not recorded yet: when it takes over, it records exactly that.
+//! The recorder holds a lease ([`RecorderStore`](crate::transport::RecorderStore)) and receives all plain publications by a separate connection
+//! (`feed`). It publishes each again by the journal's script, with the mark [`Envelope::recorded`](crate::wire::Envelope). A second node, the
+//! standby, receives the same publications and copies. So it has the publications that are not recorded, and records exactly those when it
+//! takes over.
 //!
-//! Each node holds the plain publications that it receives until the copy arrives. Whether one is still to come is decided by ticks, which
-//! arrive in one order with copies and originals: the store refuses to record what arrived [`RECORDED_WITHIN`] ticks ago, so a node that
-//! receives a later tick delivers the original, without a cursor. If the node cannot ask the store for ticks, it does not wait for them, and
-//! remembers what it delivers, so that it recognises the copy. What is not recorded raises the journal's floor: no cursor from before is
+//! Each node holds the plain publications that it receives until their copies arrive. Ticks, which arrive in one order with copies and originals,
+//! decide how long it waits. The store refuses to record a publication that arrived [`RECORDED_WITHIN`] ticks ago, so a node that receives a later
+//! tick delivers the original, without a cursor. If the store does not answer, the node does not wait for ticks: it delivers the originals and
+//! remembers them, so that it recognises the copies. A publication that is not recorded raises the journal's floor: no earlier cursor is
 //! recovered.
 
 mod feed;
@@ -36,7 +37,7 @@ use tokio::sync::Notify;
 
 pub(crate) use self::feed::run;
 use self::{
-    queue::{Plain, PlainQueue},
+    queue::{PlainPublication, PlainQueue},
     settled::Settling,
 };
 use crate::{
@@ -54,12 +55,12 @@ use crate::{
     wire::MAX_BYTES,
 };
 
-/// How long the copy of a publication may take that was delivered because the store did not answer: the store refuses to record what is older than
-/// a second, as soon as it answers and counts ticks; a connection that hangs longer than this is given up.
-const GHOST: Duration = Duration::from_secs(10);
-/// While a recorder lives, the next tick arrives within this time.
+/// The time after which no copy of a publication arrives that was delivered because the store did not answer. As soon as the store answers and
+/// counts ticks, it refuses to record publications older than a second. A connection that hangs for longer than this is closed.
+const COPY_WITHIN: Duration = Duration::from_secs(10);
+/// The longest time between two ticks while a recorder is live.
 const TICKS_WITHIN: Duration = Duration::from_millis(450);
-/// Bytes of the largest event that is recorded: its copy has an envelope besides, and no node accepts more than [`MAX_BYTES`].
+/// The size of the largest event that is recorded, in bytes. Its copy also has an envelope, and no node accepts more than [`MAX_BYTES`].
 const MAX_RECORDED: usize = MAX_BYTES - (4 << 10);
 
 /// See the module's documentation.
@@ -68,56 +69,59 @@ pub(crate) struct Recorder {
     foreign: Arc<Foreign>,
     ids: Arc<Ids>,
     receipts: Arc<Receipts>,
-    /// The ids that the feed has claimed or knows to be recorded. What this node delivers is judged by its own memory.
+    /// The ids that the feed has claimed, and those of recorded publications. The ids of delivered events are in another memory.
     claimed: IdMemory,
-    /// The transport has plain publications.
+    /// Whether the transport has plain publications.
     is_needed: bool,
     held: Mutex<HeldBack>,
     settling: Settling,
     /// The feed's name as a candidate; 0 for none.
     candidate: AtomicU64,
     is_closing: AtomicBool,
-    /// How often publications were delivered that are not recorded, and for how many of these times the journal's floor is raised.
+    /// The number of times that unrecorded publications were delivered.
     losses: AtomicU64,
+    /// The number of `losses` for which the journal's floor is raised.
     raised: AtomicU64,
-    /// Publications are given up.
+    /// Wakes the task that delivers given up publications.
     work: Notify,
-    /// Some are given up, and what is recorded must not overtake them.
+    /// Given up publications wait, and recorded events must not overtake them.
     is_blocking: AtomicBool,
-    /// They are delivered.
+    /// Notified when `is_blocking` ends.
     released: Notify,
     recorded: AtomicU64,
     unrecorded: AtomicU64,
 }
 
-/// What this node holds back.
+/// The publications that this node holds back.
 #[derive(Default)]
 struct HeldBack {
     queue: PlainQueue<HoldState>,
-    /// What will not be recorded, and is delivered when the floor is raised: a client that resumes before receives it live.
+    /// The publications that will not be recorded. They are delivered after the floor is raised, so a client that resumes before receives them
+    /// live.
     given_up: Vec<(Event, Instant)>,
-    /// Some of it is being delivered.
+    /// Some of the given up publications are being delivered.
     is_releasing: bool,
-    /// A term began at this tick and records nothing from before.
+    /// The tick at which a term began that records nothing from before.
     began_anew: Option<u64>,
-    /// The last tick on this connection, and since when the lease has been vacant: then nothing is recorded until the next one.
+    /// The last tick on this connection.
     tick: Option<u64>,
+    /// The time since which the lease is vacant: nothing is recorded until a node acquires it.
     vacant_since: Option<Instant>,
-    /// When the last tick arrived.
+    /// The time of the last tick.
     ticked_at: Option<Instant>,
-    /// Since when the store has not answered, and no tick has arrived.
+    /// The time since which the store has not answered and no tick has arrived.
     silent_since: Option<Instant>,
-    /// When a client asked last for what it missed.
-    asked_at: Option<Instant>,
+    /// The time of the last replay.
+    replayed_at: Option<Instant>,
 }
 
-/// For how long a publication waits.
+/// The state of a publication that waits for its copy.
 struct HoldState {
-    /// The first tick behind it, once that has arrived.
+    /// The first tick after it, once that has arrived.
     tick: Option<u64>,
     held_since: Instant,
-    /// It was delivered, and waits for nothing but its copy.
-    is_ghost: bool,
+    /// It was delivered, and waits only to recognise its copy.
+    is_delivered: bool,
     /// It counts in the backlog of deliveries.
     is_counted: bool,
 }
@@ -155,7 +159,7 @@ impl Recorder {
         locked(&self.held)
     }
 
-    /// What it has done; the rest is of the journal.
+    /// Returns the recorder's part of the journal's figures.
     pub(crate) fn figures(&self) -> JournalFigures {
         JournalFigures {
             recorded: self.recorded.load(Relaxed),
@@ -165,22 +169,22 @@ impl Recorder {
         }
     }
 
-    /// Whether what is published for `audience` is to be recorded.
+    /// Returns whether publications for `audience` are recorded.
     fn records(&self, audience: &Audience) -> bool {
         let inbound = &self.node.inbound;
         self.is_needed && inbound.keeps_history() && inbound.retention(audience).is_some()
     }
 
-    /// Whether `event` is to be recorded. All nodes have the same answer, so no node waits for a copy that is never published.
+    /// Returns whether `event` is recorded. The result is the same on all nodes, so no node waits for a copy that is never published.
     fn records_event(&self, event: &Event) -> bool {
         let metadata = event.metadata.as_ref().map_or(0, |json| json.bytes().len());
         event.data.bytes().len() + metadata <= MAX_RECORDED && self.records(&event.audience)
     }
 
-    // What arrives.
+    // Arrivals.
 
-    /// Takes a plain publication on a user's channel, a channel's, or everyone's.
-    pub(crate) fn one(&self, event: Event, since: Instant) {
+    /// Receives a plain publication on the subject of its audience.
+    pub(crate) fn receive(&self, event: Event, since: Instant) {
         if self.records_event(&event) {
             self.hold(event, since);
         } else {
@@ -188,13 +192,13 @@ impl Recorder {
         }
     }
 
-    /// Takes the events of a body of the service API.
-    pub(crate) fn many(&self, events: Vec<Event>, since: Instant) {
+    /// Receives the events of a body in the form of the service API.
+    pub(crate) fn receive_body(&self, events: Vec<Event>, since: Instant) {
         if !self.is_needed || !events.iter().any(|event| self.records_event(event)) {
             return self.foreign.many(events, since);
         }
         for event in events {
-            // The copy arrives only where its audience's channel is subscribed to. While the lease is vacant there is none.
+            // The copy arrives only if this node is subscribed to its audience. While the lease is vacant there is none.
             let awaits_copy = || self.receipts.wants(&event.audience) || self.held().vacant_since.is_some();
             if self.records_event(&event) && awaits_copy() {
                 self.hold(event, since);
@@ -215,27 +219,27 @@ impl Recorder {
         let wait = HoldState {
             tick: None,
             held_since: Instant::now(),
-            is_ghost: false,
+            is_delivered: false,
             is_counted: true,
         };
         held.queue.push(event, since, wait);
         if held.silent_since.is_some_and(|at| at.elapsed() > ANSWER_TIMEOUT) {
-            // All of them, so that none overtakes an older one.
+            // All are delivered, so that none overtakes an older one.
             self.deliver_held(&mut held, |_| true);
         }
     }
 
-    /// Takes the recorded copy of a plain publication, which is delivered in its place.
-    pub(crate) fn copy(&self, copy: Event) {
+    /// Receives the recorded copy of a plain publication, and delivers it in place of the original.
+    pub(crate) fn receive_copy(&self, copy: Event) {
         let mut held = self.held();
         let plain = held.queue.take(&copy);
         let position = copy.history.position();
         match plain {
-            Some(plain) if plain.state.is_ghost => {
-                // A client without a cursor for it would be replayed it: the cursor of the last such event is enough.
+            Some(plain) if plain.state.is_delivered => {
+                // Without its cursor, clients would receive the event again by a replay. The cursor of the last such event is enough.
                 let mut others = held.queue.iter();
                 let is_last =
-                    !others.any(|plain| plain.state.is_ghost && plain.event.audience == copy.audience);
+                    !others.any(|plain| plain.state.is_delivered && plain.event.audience == copy.audience);
                 if let Some(position) = position
                     && is_last
                 {
@@ -263,11 +267,11 @@ impl Recorder {
         self.node.deliveries.push(Item::Event(copy, ReplyTo::Dropped));
     }
 
-    /// A tick has arrived. If copies may wait until a gap is filled (`is_holding`), nothing is given up.
-    pub(crate) fn ticked(&self, tick: u64, lease: u8, is_holding: bool) {
+    /// Receives a tick, and gives up the publications that are no longer recorded. If copies may wait for a gap (`is_holding`), none is given up.
+    pub(crate) fn receive_tick(&self, tick: u64, lease: u8, is_holding: bool) {
         let is_vacant = lease == VACANT;
         let mut held = self.held();
-        // An older copy of the store took over.
+        // A replica of the store with an older state took over.
         let is_back = held.tick.is_some_and(|last| tick < last);
         held.tick = Some(tick);
         held.began_anew = held.began_anew.filter(|_| !is_back);
@@ -280,7 +284,7 @@ impl Recorder {
             held.vacant_since = Some(Instant::now());
             self.settling.vacant();
         }
-        // Another node's ticks do as well.
+        // The tick may be the answer to another node.
         held.ticked_at = Some(Instant::now());
         held.silent_since = None;
         for plain in held.queue.iter_mut() {
@@ -293,7 +297,7 @@ impl Recorder {
         }
         let began_anew = held.began_anew.take();
         let is_over = |wait: &HoldState| {
-            // Nothing from before is recorded: newer copies must not overtake it.
+            // The new term records nothing from before, and its copies must not overtake those.
             let is_from_before = |first| began_anew.is_some_and(|began| first <= began);
             is_vacant
                 || wait
@@ -302,8 +306,8 @@ impl Recorder {
         };
         for plain in held.queue.take_all(is_over) {
             self.stop_counting(&plain);
-            // If nothing here wants it any more, no copy arrives, which says nothing of whether it is recorded.
-            if !plain.state.is_ghost && (is_vacant || self.receipts.wants(&plain.event.audience)) {
+            // If this node has unsubscribed, no copy arrives, whether it is recorded or not.
+            if !plain.state.is_delivered && (is_vacant || self.receipts.wants(&plain.event.audience)) {
                 self.node.deliveries.reserve(slice::from_ref(&plain.event));
                 held.given_up.push((plain.event, plain.since));
             }
@@ -317,22 +321,22 @@ impl Recorder {
         }
     }
 
-    /// Whether events with a place wait until those are delivered that are given up.
+    /// Returns whether events with a position wait until the given up publications are delivered.
     pub(crate) fn is_blocking(&self) -> bool {
         self.is_blocking.load(Relaxed)
     }
 
-    /// Resolves when events with a place wait no longer.
+    /// Resolves when events with a position no longer wait.
     pub(crate) async fn released(&self) {
         self.released.notified().await;
     }
 
-    /// The receiving connection was lost: copies may have been, too, and are fetched when it is back. What waits takes no room, without which there
-    /// is no next connection.
+    /// Notes that the receiving connection was lost. Lost copies are fetched after a reconnect. The held publications no longer count in the
+    /// backlog: the node reconnects only if that has room.
     pub(crate) fn lost(&self) {
         let mut held = self.held();
         held.vacant_since = None;
-        self.settling.lost();
+        self.settling.end();
         for plain in held.queue.iter_mut() {
             if std::mem::take(&mut plain.state.is_counted) {
                 self.node.deliveries.unreserve(slice::from_ref(&plain.event));
@@ -340,7 +344,7 @@ impl Recorder {
         }
     }
 
-    /// The store has answered, or has not: then ticks are not waited for.
+    /// Notes whether the store has answered. If it is silent for [`ANSWER_TIMEOUT`], publications are delivered without waiting for ticks.
     fn answered(&self, answers: bool) {
         let mut held = self.held();
         if answers {
@@ -353,34 +357,35 @@ impl Recorder {
         held.silent_since.get_or_insert_with(Instant::now);
         drop(
             held.queue
-                .take_all(|wait| wait.is_ghost && wait.held_since.elapsed() > GHOST),
+                .take_all(|wait| wait.is_delivered && wait.held_since.elapsed() > COPY_WITHIN),
         );
         self.deliver_held(&mut held, |wait| wait.held_since.elapsed() > ANSWER_TIMEOUT);
     }
 
-    /// Delivers those that `is_due` without waiting for their copies, which are recognised later.
+    /// Delivers the held publications that are due, and remembers them to recognise their copies.
     fn deliver_held(&self, held: &mut HeldBack, is_due: impl Fn(&HoldState) -> bool) {
         for plain in held.queue.iter_mut() {
-            if !plain.state.is_ghost && is_due(&plain.state) {
-                plain.state.is_ghost = true;
+            if !plain.state.is_delivered && is_due(&plain.state) {
+                plain.state.is_delivered = true;
                 self.stop_counting(plain);
                 plain.state.is_counted = false;
                 self.losses.fetch_add(1, Relaxed);
-                self.deliver(plain.event.clone(), plain.since);
+                self.unrecorded.fetch_add(1, Relaxed);
+                self.foreign.many(vec![plain.event.clone()], plain.since);
             }
         }
     }
 
-    /// Whether anything waits for ticks: a publication, or, if none arrive, a client that was just told that it missed nothing.
+    /// Returns whether a tick is needed: for a held publication or, if no ticks arrive, for a recent replay.
     fn is_waiting(&self) -> bool {
         let held = self.held();
         let ticks = held.ticked_at.is_some_and(|at| at.elapsed() < TICKS_WITHIN);
         held.queue.len() > 0 || (!ticks && held.has_replayed_lately())
     }
 
-    // What is not recorded.
+    // Publications that are not recorded.
 
-    /// Delivers what is given up, as often as anything is.
+    /// Delivers given up publications until the broker is dropped.
     async fn release(&self) {
         loop {
             self.work.notified().await;
@@ -390,7 +395,7 @@ impl Recorder {
         }
     }
 
-    /// Takes what is given up. If it is nothing, nothing waits for it any more.
+    /// Takes the given up publications. Returns `None` and ends the blocking if there are none.
     fn take_given_up(&self) -> Option<Vec<(Event, Instant)>> {
         let mut held = self.held();
         let given_up = std::mem::take(&mut held.given_up);
@@ -404,7 +409,7 @@ impl Recorder {
         None
     }
 
-    /// Delivers these behind the floor that they raise; if the store does not answer, without.
+    /// Delivers publications after raising the journal's floor for them, or without if the store does not answer.
     async fn deliver_given_up(&self, mut given_up: Vec<(Event, Instant)>) {
         let named = given_up.iter().filter(|(event, _)| event.named);
         let ids: Vec<WantedId> = named
@@ -433,17 +438,7 @@ impl Recorder {
         }
     }
 
-    /// Delivers a publication without waiting for the store.
-    fn deliver(&self, event: Event, since: Instant) {
-        self.unrecorded.fetch_add(1, Relaxed);
-        if event.named {
-            self.foreign.many(vec![event], since);
-        } else {
-            self.foreign.one(event, since);
-        }
-    }
-
-    fn stop_counting(&self, plain: &Plain<HoldState>) {
+    fn stop_counting(&self, plain: &PlainPublication<HoldState>) {
         if plain.state.is_counted {
             self.node.deliveries.unreserve(slice::from_ref(&plain.event));
         }

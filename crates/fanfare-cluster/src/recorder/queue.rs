@@ -1,4 +1,4 @@
-//! Plain publications that wait for their recorded copies, in the order in which they arrived. Nothing here does I/O.
+//! The queue of plain publications that wait for their recorded copies, in the order of arrival. It does no I/O.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,19 +10,19 @@ use ahash::RandomState;
 use fanfare_core::{Event, RawJson};
 
 /// A plain publication.
-pub(super) struct Plain<T> {
+pub(super) struct PlainPublication<T> {
     pub(super) event: Event,
-    /// When its connection was opened.
+    /// The time at which its connection was opened.
     pub(super) since: Instant,
     pub(super) state: T,
     hash: u64,
 }
 
-/// See the module's documentation. Each publication has a number, which is higher than those before it.
+/// See the module's documentation. Publications are numbered in their order.
 pub(super) struct PlainQueue<T> {
-    waiting: BTreeMap<u64, Plain<T>>,
-    /// The numbers by hashes of what a copy has in common with its original.
-    alike: BTreeSet<(u64, u64)>,
+    waiting: BTreeMap<u64, PlainPublication<T>>,
+    /// The numbers, by hashes of the parts that a copy shares with its original.
+    by_hash: BTreeSet<(u64, u64)>,
     next: u64,
     hasher: RandomState,
 }
@@ -31,7 +31,7 @@ impl<T> Default for PlainQueue<T> {
     fn default() -> Self {
         Self {
             waiting: BTreeMap::new(),
-            alike: BTreeSet::new(),
+            by_hash: BTreeSet::new(),
             next: 0,
             hasher: RandomState::new(),
         }
@@ -42,8 +42,8 @@ impl<T> PlainQueue<T> {
     pub(super) fn push(&mut self, event: Event, since: Instant, state: T) {
         let (number, hash) = (self.next, self.hash(&event));
         self.next += 1;
-        self.alike.insert((hash, number));
-        let plain = Plain {
+        self.by_hash.insert((hash, number));
+        let plain = PlainPublication {
             event,
             since,
             state,
@@ -52,10 +52,10 @@ impl<T> PlainQueue<T> {
         self.waiting.insert(number, plain);
     }
 
-    /// Takes the first one that `copy` is the recorded copy of. Of several that look alike, any is the right one.
-    pub(super) fn take(&mut self, copy: &Event) -> Option<Plain<T>> {
+    /// Takes the first original of `copy`. If several are equal, the choice does not matter.
+    pub(super) fn take(&mut self, copy: &Event) -> Option<PlainPublication<T>> {
         let hash = self.hash(copy);
-        let alike = self.alike.range((hash, 0)..=(hash, u64::MAX));
+        let alike = self.by_hash.range((hash, 0)..=(hash, u64::MAX));
         let is_its_copy = |number: &u64| {
             let plain = self.waiting.get(number);
             plain.is_some_and(|plain| is_copy(copy, &plain.event))
@@ -64,14 +64,14 @@ impl<T> PlainQueue<T> {
         self.remove(number)
     }
 
-    pub(super) fn remove(&mut self, number: u64) -> Option<Plain<T>> {
+    pub(super) fn remove(&mut self, number: u64) -> Option<PlainPublication<T>> {
         let plain = self.waiting.remove(&number)?;
-        self.alike.remove(&(plain.hash, number));
+        self.by_hash.remove(&(plain.hash, number));
         Some(plain)
     }
 
-    /// Takes those that `is_over`, in order.
-    pub(super) fn take_all(&mut self, is_over: impl Fn(&T) -> bool) -> Vec<Plain<T>> {
+    /// Takes the publications for whose state `is_over` returns `true`, in order.
+    pub(super) fn take_all(&mut self, is_over: impl Fn(&T) -> bool) -> Vec<PlainPublication<T>> {
         let over = self.waiting.iter().filter(|(_, plain)| is_over(&plain.state));
         let over: Vec<u64> = over.map(|(number, _)| *number).collect();
         over.into_iter()
@@ -79,24 +79,24 @@ impl<T> PlainQueue<T> {
             .collect()
     }
 
-    /// Those from a number on, in order, with their numbers.
-    pub(super) fn range(&self, from: RangeFrom<u64>) -> impl Iterator<Item = (u64, &Plain<T>)> {
+    /// Returns the publications from a number on, in order, with their numbers.
+    pub(super) fn range(&self, from: RangeFrom<u64>) -> impl Iterator<Item = (u64, &PlainPublication<T>)> {
         self.waiting.range(from).map(|(number, plain)| (*number, plain))
     }
 
-    pub(super) fn get(&self, number: u64) -> Option<&Plain<T>> {
+    pub(super) fn get(&self, number: u64) -> Option<&PlainPublication<T>> {
         self.waiting.get(&number)
     }
 
-    pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut Plain<T>> {
+    pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut PlainPublication<T>> {
         self.waiting.get_mut(&number)
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Plain<T>> {
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut PlainPublication<T>> {
         self.waiting.values_mut()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Plain<T>> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &PlainPublication<T>> {
         self.waiting.values()
     }
 
@@ -109,7 +109,7 @@ impl<T> PlainQueue<T> {
     }
 }
 
-/// Whether `copy` is what the recorder makes of `plain`. Only an id that the publisher chose is the same on all nodes.
+/// Returns whether `copy` is a recorded copy of `plain`. Their ids are equal only if the publisher chose the id.
 fn is_copy(copy: &Event, plain: &Event) -> bool {
     let bytes = |json: &Option<RawJson>| json.as_ref().map(|json| json.bytes().clone());
     let sender = |event: &Event| event.sender.as_ref().map(|sender| sender.id.clone());
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_takes_one_publication_that_looks_like_it() {
+    fn a_copy_takes_one_equal_publication() {
         let mut queue = PlainQueue::default();
         let now = Instant::now();
         let named = Event {
@@ -167,6 +167,6 @@ mod tests {
         assert_eq!(take(&named), Some(3));
         let over = queue.take_all(|number| *number < 2);
         assert_eq!(over.len(), 1);
-        assert_eq!((queue.len(), queue.alike.len()), (0, 0));
+        assert_eq!((queue.len(), queue.by_hash.len()), (0, 0));
     }
 }

@@ -1,8 +1,8 @@
-//! Whether everything is settled that backends published before this node began to receive: recorded, or known to be lost. Until then
-//! this node recovers no cursor.
+//! The plain publications from before this node began to receive: this node recovers no cursor until they are settled, that is recorded or known
+//! to be lost.
 //!
-//! A recorder that died has recorded nothing of the last ticks. Its standby records the rest; if there is none, the next recorder raises the
-//! journal's floor. Both take as long as the dead one's lease.
+//! A recorder that died has recorded nothing of the last ticks. Its standby records the rest. Without a standby, the next recorder raises the
+//! journal's floor. Both happen only after the dead node's lease has expired.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -18,69 +18,69 @@ use crate::{
     transport::{Failed, recorder::TickRequest},
 };
 
-/// How long a replay waits: a lease that ends, another node's first tick and its next request are six ticks, which take 0.9 seconds.
+/// The longest wait of a replay. The end of a lease, the first tick of another node and its next request are six ticks, which take 0.9 seconds.
 const SETTLED_WITHIN: Duration = Duration::from_secs(2);
 
 /// See the module's documentation.
 #[derive(Default)]
 pub(super) struct Settling {
-    /// Counts the times from which on this node receives everything; `None` while the receiving connection is not in force.
-    since: watch::Sender<Option<u64>>,
+    /// The number of the present period, in which this node receives every publication; `None` while it does not receive.
+    period: watch::Sender<Option<u64>>,
     last: AtomicU64,
-    /// The one before which everything is settled.
+    /// The period before which everything is settled.
     settled: AtomicU64,
     /// See [`Ticked::is_used`](crate::transport::recorder::Ticked::is_used).
     pub(super) is_used: AtomicBool,
-    /// One replay at a time asks the store.
-    turn: Mutex<()>,
+    /// Held by the replay that asks the store.
+    asking: Mutex<()>,
 }
 
 impl Settling {
-    /// What is published from now on is received, or recorded.
+    /// Begins a period: publications from now on are received, or recorded.
     pub(super) fn begin(&self) {
         let number = self.last.fetch_add(1, Relaxed) + 1;
-        self.since.send_replace(Some(number));
+        self.period.send_replace(Some(number));
     }
 
-    pub(super) fn lost(&self) {
-        self.since.send_replace(None);
+    pub(super) fn end(&self) {
+        self.period.send_replace(None);
     }
 
-    /// The lease is vacant: what is published until another node has it is recorded by none.
+    /// Begins another period because the lease is vacant: no node records publications until one acquires it.
     pub(super) fn vacant(&self) {
-        if self.since.borrow().is_some() {
+        if self.period.borrow().is_some() {
             self.begin();
         }
     }
 }
 
 impl Recorder {
-    /// All subscriptions of the receiving connection are in force.
+    /// Notes that all subscriptions of the receiving connection are in force.
     pub(crate) fn in_force(&self) {
         self.settling.begin();
     }
 
-    /// Waits, for a while, until everything is settled that was published before now and that this node has not received. Returns `false` if it
-    /// is not: then no cursor is recovered.
+    /// Waits until all earlier publications are settled that this node has not received. Returns `false` if they are not settled within
+    /// [`SETTLED_WITHIN`]: then no cursor is recovered.
     pub(crate) async fn settled(&self, from: ReplayFrom) -> bool {
         if from.since().is_none() || !self.is_needed || !self.node.inbound.keeps_history() {
             return true;
         }
-        self.held().asked_at = Some(Instant::now());
+        self.held().replayed_at = Some(Instant::now());
         let status = &self.node.status;
         if !status.is_up(Side::Receiving) && status.renewal().is_none() {
-            return false; // nothing answers for longer than a client waits
+            return false; // the outage lasts longer than a client waits
         }
         let settled = tokio::time::timeout(SETTLED_WITHIN, self.settle()).await;
         settled.unwrap_or(false)
     }
 
     async fn settle(&self) -> bool {
-        let mut changes = self.settling.since.subscribe();
-        let Ok(since) = changes.wait_for(Option::is_some).await.map(|since| *since) else {
+        let mut changes = self.settling.period.subscribe();
+        let Ok(period) = changes.wait_for(Option::is_some).await.map(|period| *period) else {
             return false; // the broker was dropped
         };
-        let is_settled = || since == Some(self.settling.settled.load(Relaxed));
+        let is_settled = || period == Some(self.settling.settled.load(Relaxed));
         if let Some(vacant_since) = self.held().vacant_since
             && vacant_since.elapsed() > SETTLED_WITHIN
         {
@@ -89,12 +89,12 @@ impl Recorder {
         if is_settled() {
             return true;
         }
-        let _turn = self.settling.turn.lock().await;
+        let _asking = self.settling.asking.lock().await;
         if !is_settled() {
             if self.wait_for_store().await.is_err() {
                 return false;
             }
-            self.settling.settled.store(since.unwrap_or_default(), Relaxed);
+            self.settling.settled.store(period.unwrap_or_default(), Relaxed);
         }
         true
     }
@@ -105,7 +105,7 @@ impl Recorder {
         loop {
             let ticked = self.tick(TickRequest::default()).await?;
             let next = *next.get_or_insert(ticked.tick + 1);
-            // Unless it is used, to wait shows nothing: the floor would not be raised, and what a standby records arrives.
+            // If it is not used, waiting does not help: no floor is raised, and the copies that a standby publishes arrive.
             if !ticked.is_used || ticked.settled >= next {
                 return Ok(());
             }
@@ -113,7 +113,7 @@ impl Recorder {
         }
     }
 
-    /// Whether a client was given what it missed so lately that something may have been missing which no node records any more.
+    /// Returns whether the last replay was so recent that a publication may have been missing from it which is never recorded.
     pub(crate) fn has_replayed_lately(&self) -> bool {
         self.held().has_replayed_lately()
     }
@@ -122,6 +122,6 @@ impl Recorder {
 impl HeldBack {
     /// See [`Recorder::has_replayed_lately`].
     pub(super) fn has_replayed_lately(&self) -> bool {
-        self.asked_at.is_some_and(|at| at.elapsed() < SETTLED_WITHIN)
+        self.replayed_at.is_some_and(|at| at.elapsed() < SETTLED_WITHIN)
     }
 }

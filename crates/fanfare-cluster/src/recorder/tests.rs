@@ -10,9 +10,8 @@ use crate::{
     transport::{Subject, recorder::BEGINS_ANEW},
 };
 
-/// While what is given up waits for the store, nothing that is recorded overtakes it.
 #[tokio::test]
-async fn what_is_recorded_comes_behind_what_was_given_up_before() {
+async fn a_recorded_event_does_not_overtake_publications_that_were_given_up() {
     let hub = Hub::with_plain_publications(MemoryJournal::new(1 << 20));
     let (node, other) = (hub.node("a").await, hub.node("b").await);
     node.inbound.keeps.store(true, Relaxed);
@@ -24,7 +23,7 @@ async fn what_is_recorded_comes_behind_what_was_given_up_before() {
         br#"{"type":"t","payload":1}"#,
     );
     let awaited = || node.broker.journal_figures().awaited;
-    eventually("it waits for its copy", async || awaited() == 1).await;
+    eventually("the publication waits for its copy", async || awaited() == 1).await;
     hub.set_ticks_stalled(true);
     let tick = format!(r#"{{"tick":[2,{BEGINS_ANEW}]}}"#);
     hub.publish(Subject::Nodes, tick.as_bytes());
@@ -33,13 +32,17 @@ async fn what_is_recorded_comes_behind_what_was_given_up_before() {
         ..to(audience, "2")
     };
     other.publish_without_receipt(kept).await;
-    // It has arrived: a probe comes behind it.
+    // The event has arrived, because the probe behind it has.
     assert!(matches!(
         node.broker.health().await,
         BrokerHealth::Connected { .. }
     ));
     assert_eq!(node.inbound.seen(), [""; 0]);
-    assert_eq!(node.broker.journal_figures().awaited, 0, "it is given up");
+    assert_eq!(
+        node.broker.journal_figures().awaited,
+        0,
+        "the publication is given up"
+    );
     hub.set_ticks_stalled(false);
     eventually("both have arrived", async || node.inbound.seen().len() == 2).await;
     assert_eq!(node.inbound.seen(), ["1", "2"]);

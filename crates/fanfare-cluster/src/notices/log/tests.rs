@@ -2,15 +2,15 @@
 
 use super::*;
 
-/// Nodes that hear of each other what the test lets through.
+/// Nodes that receive the messages which a test passes on.
 struct Cluster {
     logs: Vec<Log>,
-    /// What each received.
+    /// The notices that each node received.
     received: Vec<Vec<String>>,
     now: Instant,
 }
 
-/// One message, and to whom it went.
+/// One message and its subject.
 #[derive(Clone)]
 struct Sent(Subject, Bytes);
 
@@ -33,7 +33,7 @@ impl Cluster {
         }
     }
 
-    /// What a node sends next.
+    /// Takes all messages that a node sends next.
     fn sends(&mut self, at: usize) -> Vec<Sent> {
         let mut messages = Vec::new();
         while let Some(batch) = self.logs[at].batch() {
@@ -49,7 +49,7 @@ impl Cluster {
         messages
     }
 
-    /// Returns what the node asks for, and whom.
+    /// Passes `messages` to a node. Returns its requests, with the number of the node that each is for.
     fn receive(&mut self, at: usize, messages: &[Sent]) -> Vec<(usize, MissedNotices)> {
         let (log, now) = (&mut self.logs[at], self.now);
         let mut missed = Vec::new();
@@ -60,9 +60,9 @@ impl Cluster {
             let (control, body) = NodeMessage::read(message).unwrap();
             match control {
                 NodeMessage::Notice { node, run, number } => match log.receive(run, number, now) {
-                    Arrival::Next => self.received[at].push(String::from_utf8(body.to_vec()).unwrap()),
-                    Arrival::Known => {}
-                    Arrival::Gap => missed.extend(request(log, &node, run, now)),
+                    Sequence::Next => self.received[at].push(String::from_utf8(body.to_vec()).unwrap()),
+                    Sequence::Duplicate => {}
+                    Sequence::Gap => missed.extend(request(log, &node, run, now)),
                 },
                 NodeMessage::NextNotice { run, number } => log.skip(run, number, now),
                 other => panic!("{other:?}"),
@@ -71,34 +71,34 @@ impl Cluster {
         missed
     }
 
-    /// All nodes report, and all messages are delivered until no node sends another.
+    /// Lets all nodes report, and delivers all messages until no node sends another.
     fn settle(&mut self) {
         for round in 0.. {
             assert!(round < 20, "they never stop");
-            self.passes(REQUEST_INTERVAL);
-            let mut said = false;
+            self.advance(REQUEST_INTERVAL);
+            let mut is_active = false;
             for from in 0..self.logs.len() {
                 let messages = self.sends(from);
                 let (run, sent) = (self.logs[from].run, self.logs[from].sent);
-                said |= !messages.is_empty();
+                is_active |= !messages.is_empty();
                 for to in 0..self.logs.len() {
                     let mut missed = self.receive(to, &messages);
-                    if self.logs[to].reported(run, sent, self.now) == Arrival::Gap {
+                    if self.logs[to].reported(run, sent, self.now) == Sequence::Gap {
                         missed.extend(request(&mut self.logs[to], &from.to_string(), run, self.now));
                     }
                     for (of, missed) in missed {
-                        said = true;
-                        self.logs[of].missed(missed, self.now);
+                        is_active = true;
+                        self.logs[of].retransmit(missed, self.now);
                     }
                 }
             }
-            if !said {
+            if !is_active {
                 return;
             }
         }
     }
 
-    fn passes(&mut self, time: Duration) {
+    fn advance(&mut self, time: Duration) {
         self.now += time;
     }
 }
@@ -115,7 +115,7 @@ fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
 }
 
 #[test]
-fn others_hear_all_once_and_in_order() {
+fn other_nodes_receive_all_once_and_in_order() {
     let mut cluster = Cluster::new(3);
     cluster.publish(0, 0..2000);
     cluster.settle();
@@ -124,25 +124,29 @@ fn others_hear_all_once_and_in_order() {
 }
 
 #[test]
-fn what_was_lost_is_repeated() {
+fn lost_notices_are_retransmitted() {
     let mut cluster = Cluster::new(2);
     cluster.publish(0, 0..3);
     cluster.sends(0);
     cluster.publish(0, 3..4);
     let messages = cluster.sends(0);
-    assert_eq!(cluster.receive(1, &messages).len(), 1, "the next one shows it");
+    assert_eq!(
+        cluster.receive(1, &messages).len(),
+        1,
+        "the next notice shows the loss"
+    );
     cluster.settle();
     assert_eq!(cluster.received[1], numbers(0..4));
     cluster.publish(0, 4..2004);
     cluster.sends(0);
     cluster.settle();
-    assert_eq!(cluster.received[1], numbers(0..2004), "a report shows it");
-    // A part of the repetition is lost.
+    assert_eq!(cluster.received[1], numbers(0..2004), "a report shows the loss");
+    // Parts of the retransmission are lost.
     cluster.publish(0, 2004..5000);
     cluster.sends(0);
     let (run, now) = (cluster.logs[0].run, cluster.now);
     let (_, missed) = request(&mut cluster.logs[1], "0", run, now).unwrap();
-    cluster.logs[0].missed(missed, now);
+    cluster.logs[0].retransmit(missed, now);
     let messages = cluster.sends(0);
     for part in [0..100, 600..700, 1200..1300] {
         cluster.receive(1, &messages[part]);
@@ -152,7 +156,7 @@ fn what_was_lost_is_repeated() {
 }
 
 #[test]
-fn what_comes_again_is_known() {
+fn duplicates_are_ignored() {
     let mut cluster = Cluster::new(2);
     cluster.publish(0, 0..600);
     let batch = cluster.logs[0].batch().unwrap();
@@ -161,7 +165,7 @@ fn what_comes_again_is_known() {
         .into_iter()
         .map(|message| Sent(message.subject, message.payload))
         .collect();
-    // It is not known whether they were sent, so they are sent again.
+    // The publisher does not know whether they were sent, so it sends them again.
     cluster.receive(1, &messages[..100]);
     cluster.settle();
     cluster.receive(1, &messages);
@@ -169,16 +173,16 @@ fn what_comes_again_is_known() {
 }
 
 #[test]
-fn a_node_receives_what_was_published_since_it_is_there() {
+fn a_node_receives_the_notices_since_its_start() {
     let mut cluster = Cluster::new(1);
     cluster.publish(0, 0..5);
     cluster.settle();
-    cluster.passes(SLACK + Duration::from_millis(1));
+    cluster.advance(SLACK + Duration::from_millis(1));
     cluster.logs.push(Log::new("1", 2, cluster.now));
     cluster.received.push(Vec::new());
     cluster.publish(0, 5..7);
     cluster.sends(0);
-    cluster.passes(Duration::from_secs(60));
+    cluster.advance(Duration::from_secs(60));
     cluster.settle();
     assert_eq!(cluster.received[1], numbers(5..7));
     cluster.publish(0, 7..8);
@@ -187,12 +191,12 @@ fn a_node_receives_what_was_published_since_it_is_there() {
 }
 
 #[test]
-fn a_node_that_starts_hears_nothing_old() {
+fn a_node_does_not_receive_notices_from_before_its_start() {
     let mut cluster = Cluster::new(1);
     cluster.publish(0, 0..5);
     cluster.settle();
-    cluster.passes(2 * SLACK);
-    // It comes again under a name that was there before.
+    cluster.advance(2 * SLACK);
+    // The second process has the same name.
     for run in [2, 3] {
         cluster.logs.truncate(1);
         cluster.logs.push(Log::new("1", run, cluster.now));
@@ -203,12 +207,12 @@ fn a_node_that_starts_hears_nothing_old() {
         cluster.publish(0, 5..6);
         cluster.settle();
         assert_eq!(cluster.received[1], ["5"]);
-        cluster.passes(2 * SLACK);
+        cluster.advance(2 * SLACK);
     }
 }
 
 #[test]
-fn the_oldest_go_when_there_are_too_many() {
+fn the_oldest_notices_are_dropped_if_there_are_too_many() {
     let mut cluster = Cluster::new(2);
     cluster.publish(0, 0..3);
     cluster.settle();
@@ -234,32 +238,32 @@ fn the_oldest_go_when_there_are_too_many() {
 }
 
 #[test]
-fn complaints_are_few() {
+fn requests_are_limited() {
     let mut cluster = Cluster::new(2);
     cluster.publish(0, 0..10);
     let messages = cluster.sends(0);
     assert_eq!(cluster.receive(1, &messages[5..]).len(), 1);
     assert_eq!(cluster.receive(1, &messages[5..]).len(), 0);
-    cluster.passes(REQUEST_INTERVAL);
+    cluster.advance(REQUEST_INTERVAL);
     let missed = cluster.receive(1, &messages[5..]);
     assert_eq!(missed.len(), 1);
-    // However often it asks before it is answered, it is answered once.
+    // Repeated requests are answered once.
     for _ in 0..3 {
-        cluster.logs[0].missed(missed[0].1.clone(), cluster.now);
+        cluster.logs[0].retransmit(missed[0].1.clone(), cluster.now);
     }
     assert_eq!(cluster.sends(0).len(), 1 + 10);
 }
 
 #[test]
-fn publishers_of_long_ago_are_forgotten() {
-    let mut book = Log::new("a", 0, Instant::now());
+fn silent_publishers_are_forgotten() {
+    let mut log = Log::new("a", 0, Instant::now());
     let start = Instant::now();
     for run in 1..=2 * PUBLISHERS as u64 {
         assert_eq!(
-            book.receive(run, 0, start + Duration::from_secs(run)),
-            Arrival::Next
+            log.receive(run, 0, start + Duration::from_secs(run)),
+            Sequence::Next
         );
     }
-    assert_eq!(book.received.len(), PUBLISHERS);
-    assert!(book.received.contains_key(&(2 * PUBLISHERS as u64)) && !book.received.contains_key(&1));
+    assert_eq!(log.received.len(), PUBLISHERS);
+    assert!(log.received.contains_key(&(2 * PUBLISHERS as u64)) && !log.received.contains_key(&1));
 }

@@ -1,90 +1,94 @@
-//! What arrives: announcements, and the lists by which they are filtered.
+//! Announcements that arrive, and the lists by which they are filtered.
 
 use std::{slice, time::Duration};
 
 use fanfare_core::{Channel, Event, Presence};
 
-use super::{Fetched, State};
+use super::{FetchedList, State};
 use crate::{
     deliveries::{Item, ReplyTo},
-    presence::view::{Arrived, View},
+    presence::view::ReceivedAnnouncement,
     wire::PresenceMark,
 };
 
 impl State {
-    /// An announcement arrived; this node published it for a connection of its `own`, or not.
-    pub(in crate::presence) fn arrived(
+    /// Receives an announcement; `own` if this node published it for one of its connections.
+    pub(in crate::presence) fn receive(
         &mut self,
         name: &Channel,
         mark: PresenceMark,
         event: Event,
         own: bool,
     ) {
-        let arrived = Arrived { mark, event, own };
+        let announcement = ReceivedAnnouncement { mark, event, own };
+        let number = announcement.mark.number;
         let Some(view) = self.rooms.get_mut(name).and_then(|room| room.view.as_mut()) else {
             if own {
-                self.awaited.remove(&arrived.mark.number);
+                self.awaited.remove(&number);
             }
-            self.deliveries.push(Item::Event(arrived.event, ReplyTo::Dropped));
+            self.deliveries
+                .push(Item::Event(announcement.event, ReplyTo::Dropped));
             return;
         };
-        if !view.is_holding() {
-            self.show(name, arrived);
+        if !view.is_waiting_for_list() {
+            self.show(name, announcement);
             return;
         }
-        let number = arrived.mark.number;
-        self.deliveries.reserve(slice::from_ref(&arrived.event));
-        view.keep(arrived);
-        if own && view.has_all_before(number) {
-            self.begin_view(name);
+        self.deliveries.reserve(slice::from_ref(&announcement.event));
+        view.push_waiting(announcement);
+        if own && view.is_list_in_order(number) {
+            self.activate_view(name);
         }
     }
 
-    /// Shows what arrived, as far as it is news.
-    pub(super) fn show(&mut self, name: &Channel, arrived: Arrived) {
-        if !arrived.own && self.is_stale(name, &arrived.mark) {
+    /// Delivers `announcement` if it changes the view, and answers the connections that wait for it.
+    pub(super) fn show(&mut self, name: &Channel, announcement: ReceivedAnnouncement) {
+        if !announcement.own && self.is_stale(name, &announcement.mark) {
             return;
         }
         let Some(room) = self.rooms.get_mut(name) else {
             return;
         };
-        let (mark, user) = (&arrived.mark, &arrived.mark.member.user);
+        let (mark, user) = (&announcement.mark, &announcement.mark.member.user);
         let is_joined = mark.change == Presence::Joined;
-        if arrived.own {
+        if announcement.own {
             if self.awaited.remove(&mark.number).is_some() {
                 if is_joined {
                     room.answer_waiting(user, mark.number, true, &self.deliveries);
                 }
             } else if is_joined != room.has(user) {
-                // This node has judged alone meanwhile, and the user has left or come since.
+                // This node was disconnected meanwhile, and the user has left or entered since.
                 return;
             }
         }
-        room.show_arrived(arrived, &self.deliveries);
+        room.show_received(announcement, &self.deliveries);
     }
 
-    /// Begins to filter what the connections in a room are shown, with the list that was fetched, if it came.
-    pub(super) fn begin_view(&mut self, name: &Channel) {
+    /// Begins to filter the announcements of a room, by the fetched list if it has arrived.
+    pub(super) fn activate_view(&mut self, name: &Channel) {
         let Some(view) = self.view_mut(name) else { return };
-        let fetched_by = view.fetched_by();
-        let held = view.use_list();
+        let fetched_by = view.fetched_by;
+        let waiting = view.apply_list();
         if !view.synced {
             self.unsynced.push_back(name.clone());
         }
-        for arrived in held {
-            self.deliveries.unreserve(slice::from_ref(&arrived.event));
-            // The change that fetched the list brought one user, and the list does not name that user yet.
-            let brought_list = arrived.own && fetched_by == Some(arrived.mark.number);
-            if !brought_list && self.is_stale(name, &arrived.mark) {
-                self.show_stale(name, arrived);
+        for announcement in waiting {
+            self.deliveries.unreserve(slice::from_ref(&announcement.event));
+            // The list leaves out the user of the change that fetched it.
+            let has_fetched = announcement.own && fetched_by == Some(announcement.mark.number);
+            if !has_fetched && self.is_stale(name, &announcement.mark) {
+                self.show_stale(name, announcement);
             } else {
-                self.show(name, arrived);
+                self.show(name, announcement);
             }
         }
         let Some(room) = self.rooms.get_mut(name) else {
             return;
         };
-        let unanswered = room.view.as_mut().map(View::take_unanswered);
+        let unanswered = room
+            .view
+            .as_mut()
+            .map(|view| std::mem::take(&mut view.unanswered));
         for (user, number) in unanswered.into_iter().flatten() {
             if room.is_unstored(&user) {
                 room.enter_unstored(&user, number, &self.deliveries);
@@ -94,32 +98,35 @@ impl State {
         }
     }
 
-    /// Whether the list of the room contains what `mark` announces.
+    /// Returns whether the room's list contains the transition of `mark`.
     fn is_stale(&self, name: &Channel, mark: &PresenceMark) -> bool {
         self.view(name).is_some_and(|view| view.is_stale(mark))
     }
 
-    /// Shows what the list contains already: connections that only listen have not seen it. Those that enter are not there yet.
-    fn show_stale(&mut self, name: &Channel, arrived: Arrived) {
-        let mark = &arrived.mark;
-        if arrived.own
+    /// Delivers an announcement that the list contains, for the connections that only listen. Those that enter have not been
+    /// answered yet, so they do not receive it twice.
+    fn show_stale(&mut self, name: &Channel, announcement: ReceivedAnnouncement) {
+        let mark = &announcement.mark;
+        if announcement.own
             && self.awaited.remove(&mark.number).is_some()
             && mark.change == Presence::Joined
             && let Some(room) = self.rooms.get_mut(name)
         {
             room.answer_waiting(&mark.member.user, mark.number, true, &self.deliveries);
         }
-        self.deliveries.push(Item::Event(arrived.event, ReplyTo::Dropped));
+        self.deliveries
+            .push(Item::Event(announcement.event, ReplyTo::Dropped));
     }
 
-    /// Lists that no announcement follows. When all has arrived that was published until now, [`Self::begin`] uses them.
-    pub(in crate::presence) fn take_unmarked(&mut self) -> Vec<Fetched> {
-        std::mem::take(&mut self.unmarked)
+    /// Takes the lists that were fetched without an announcement. The caller passes them to [`Self::activate_list`] when everything
+    /// has arrived that was published until now.
+    pub(in crate::presence) fn take_unannounced(&mut self) -> Vec<FetchedList> {
+        std::mem::take(&mut self.unannounced)
     }
 
-    /// Lists whose announcement has not arrived in time, for whatever reason.
-    pub(in crate::presence) fn take_overdue(&mut self, patience: Duration) -> Vec<Fetched> {
-        let is_overdue = |fetched: &Fetched| fetched.at.elapsed() >= patience;
+    /// Takes the lists whose announcement has not arrived within `patience`.
+    pub(in crate::presence) fn take_overdue(&mut self, patience: Duration) -> Vec<FetchedList> {
+        let is_overdue = |fetched: &FetchedList| fetched.at.elapsed() >= patience;
         let count = self
             .fetched
             .iter()
@@ -128,28 +135,33 @@ impl State {
         self.fetched.drain(..count).collect()
     }
 
-    /// Uses a list that was fetched, if that has not happened yet.
-    pub(in crate::presence) fn begin(&mut self, fetched: &Fetched) {
+    /// Applies a fetched list, unless it was applied before.
+    pub(in crate::presence) fn activate_list(&mut self, fetched: &FetchedList) {
         let view = self.view(&fetched.room);
         if view.is_some_and(|view| view.is_fetched_by(fetched.number)) {
-            self.begin_view(&fetched.room);
+            self.activate_view(&fetched.room);
         }
     }
 
-    /// Shows what waits for a list that does not come.
-    pub(super) fn give_up_list(&mut self, name: &Channel) {
+    /// Shows the announcements that wait for a list that could not be read.
+    pub(super) fn abandon_list(&mut self, name: &Channel) {
         let Some(view) = self.view_mut(name) else { return };
-        let held = view.use_list();
+        let waiting = view.apply_list();
         self.unsynced.push_back(name.clone());
-        self.show_held(name, held, false);
+        self.show_waiting(name, waiting, false);
     }
 
-    /// Shows what was held; `stale` is left out if the view was compared with the store meanwhile.
-    pub(super) fn show_held(&mut self, name: &Channel, held: Vec<Arrived>, compared: bool) {
-        for arrived in held {
-            self.deliveries.unreserve(slice::from_ref(&arrived.event));
-            if !(compared && self.is_stale(name, &arrived.mark)) {
-                self.show(name, arrived);
+    /// Shows the announcements that waited for a list. If the view was `reconciled` with it, stale ones are left out.
+    pub(super) fn show_waiting(
+        &mut self,
+        name: &Channel,
+        waiting: Vec<ReceivedAnnouncement>,
+        reconciled: bool,
+    ) {
+        for announcement in waiting {
+            self.deliveries.unreserve(slice::from_ref(&announcement.event));
+            if !(reconciled && self.is_stale(name, &announcement.mark)) {
+                self.show(name, announcement);
             }
         }
     }

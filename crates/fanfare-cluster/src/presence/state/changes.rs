@@ -1,20 +1,21 @@
-//! Changes on their way to the store, and what becomes of them.
+//! Changes in flight to the store, and their results.
 
 use fanfare_core::Presence;
 use tokio::time::Instant;
 
-use super::{Awaited, Fetched, MemberChange, State, Task};
+use super::{AwaitedAnnouncement, FetchedList, State, Task};
 use crate::{
     presence::{
-        room::{LocalUser, StoredAs},
+        room::{LocalUser, MemberChange, StoredAs},
         slots::{SlotChange, SlotChangeKind},
+        view::View,
     },
     transport::presence::RoomMembers,
 };
 
 impl State {
-    /// The next changes in order, at most `most`; each must be finished by [`Self::applied`], [`Self::failed`] or
-    /// [`Self::put_back`].
+    /// Takes the next changes in order, at most `most`. Each must be finished by [`Self::applied`], [`Self::failed`] or
+    /// [`Self::requeue`].
     pub(in crate::presence) fn take(&mut self, most: usize) -> Vec<Task> {
         let mut tasks = Vec::new();
         let mut slots = Vec::new();
@@ -22,7 +23,7 @@ impl State {
             && let Some(task) = self.queue.pop_front()
         {
             if let Task::Slot(change) = &task {
-                // How many places there are is known after the change before.
+                // The count is known only after the previous change of the slot.
                 if slots.contains(&change.slot) {
                     self.queue.push_front(task);
                     break;
@@ -35,7 +36,7 @@ impl State {
             let Task::Member(change) = task else { continue };
             let view = self.view(&change.room);
             change.list = view.is_some_and(|view| view.is_fetched_by(change.number));
-            let awaited = Awaited {
+            let awaited = AwaitedAnnouncement {
                 room: change.room.clone(),
                 member: change.member.clone(),
                 change: change.change,
@@ -47,8 +48,8 @@ impl State {
         tasks
     }
 
-    /// The store has not made the changes of `tasks`, which are tried again.
-    pub(in crate::presence) fn put_back(&mut self, tasks: Vec<Task>) {
+    /// Returns `tasks` to the queue, because the store has not made their changes.
+    pub(in crate::presence) fn requeue(&mut self, tasks: Vec<Task>) {
         if !self.connected {
             for task in tasks {
                 self.failed(task);
@@ -61,24 +62,24 @@ impl State {
         }
     }
 
-    /// The store refused `task`, or the connection was lost: this node judges alone.
+    /// Finishes a task that the store refused, or whose connection was lost: this node decides it.
     pub(in crate::presence) fn failed(&mut self, task: Task) {
         self.in_flight -= 1;
         match task {
             Task::Member(change) => {
-                // Users that the store has lost stay marked: they must not be announced again.
+                // Users that the store has lost must not be announced again.
                 if let Some(user) = self.user(&change.room, &change.member.user)
                     && user.stored != StoredAs::Lost
                 {
                     user.stored = StoredAs::Unknown;
                 }
-                self.judge(&change);
+                self.decide(&change);
             }
-            Task::Slot(change) => self.judge_slot(change),
+            Task::Slot(change) => self.decide_slot(change),
         }
     }
 
-    /// The store has changed a user's record; a transition was announced.
+    /// Finishes a change that the store has made; a `transition` was announced.
     pub(in crate::presence) fn applied(
         &mut self,
         change: &MemberChange,
@@ -99,7 +100,7 @@ impl State {
             };
         }
         if !connected {
-            self.applied_alone(change, transition);
+            self.applied_while_disconnected(change, transition);
             return;
         }
         if !transition || room.view.is_none() {
@@ -108,32 +109,44 @@ impl State {
             awaited.confirmed = true;
         }
         let user = &change.member.user;
-        if let Some(view) = room.view.as_mut().filter(|view| view.is_holding()) {
-            if change.change == Presence::Joined && !transition {
-                view.answer_later(user, change.number);
-            }
-            if let Some(list) = list.filter(|_| view.is_fetched_by(change.number)) {
-                view.set_list(list, transition.then_some(user));
-                let fetched = Fetched {
-                    room: change.room.clone(),
-                    number: change.number,
-                    at: Instant::now(),
-                };
-                if view.has_all_before(change.number) {
-                    self.begin_view(&change.room);
-                } else if transition {
-                    self.fetched.push_back(fetched);
-                } else {
-                    self.unmarked.push(fetched);
-                }
-            }
+        if room.view.as_ref().is_some_and(View::is_waiting_for_list) {
+            self.set_list(change, transition, list);
         } else if change.change == Presence::Joined {
             room.answer_waiting(user, change.number, transition, &self.deliveries);
         }
-        self.tidy(&change.room, user);
+        self.remove_if_idle(&change.room, user);
     }
 
-    pub(super) fn applied_alone(&mut self, change: &MemberChange, transition: bool) {
+    /// Keeps the list that `change` has fetched, if any, until it can be applied. A connection that entered without a transition is
+    /// answered then.
+    pub(super) fn set_list(&mut self, change: &MemberChange, transition: bool, list: Option<RoomMembers>) {
+        let (number, user) = (change.number, &change.member.user);
+        let Some(view) = self.view_mut(&change.room) else {
+            return;
+        };
+        if change.change == Presence::Joined && !transition {
+            view.unanswered.push((user.clone(), number));
+        }
+        let Some(list) = list.filter(|_| view.is_fetched_by(number)) else {
+            return;
+        };
+        view.set_list(list, transition.then_some(user));
+        let is_in_order = view.is_list_in_order(number);
+        let fetched = FetchedList {
+            room: change.room.clone(),
+            number,
+            at: Instant::now(),
+        };
+        if is_in_order {
+            self.activate_view(&change.room);
+        } else if transition {
+            self.fetched.push_back(fetched);
+        } else {
+            self.unannounced.push(fetched);
+        }
+    }
+
+    fn applied_while_disconnected(&mut self, change: &MemberChange, transition: bool) {
         self.awaited.remove(&change.number);
         if let Some(room) = self.rooms.get_mut(&change.room) {
             let user = &change.member.user;
@@ -141,7 +154,7 @@ impl State {
             if is_joined {
                 room.answer_waiting(user, change.number, transition, &self.deliveries);
             }
-            // A user who has left this node alone is still in the room.
+            // A user whose last connection to this node left may still be in the room by another node.
             if is_joined == room.has(user) && (is_joined || transition) {
                 room.show(change.change, &change.member, &self.deliveries);
             }
@@ -149,24 +162,23 @@ impl State {
                 self.mark(&change.room, user);
             }
         }
-        self.tidy(&change.room, &change.member.user);
+        self.remove_if_idle(&change.room, &change.member.user);
     }
 
-    /// The store has changed the places of a slot, or `granted` none.
+    /// Finishes a change of a slot that the store has `granted` or refused.
     pub(in crate::presence) fn applied_slot(&mut self, change: SlotChange, granted: bool) {
         self.in_flight -= 1;
         let SlotChange { slot, kind } = change;
         if let SlotChangeKind::Acquire(_, done) = kind {
             if granted {
-                self.slots.take(&slot);
+                self.slots.add(&slot);
             }
             if done.send(granted).is_err() && granted {
-                // The connection is gone already.
+                // The connection has ended.
                 self.release(slot.clone());
             }
         }
-        let count = self.slots.count(&slot);
-        self.slots.stored(&slot, count);
+        self.slots.stored(&slot);
         self.slots.done(&slot);
     }
 }

@@ -1,17 +1,18 @@
-//! Changes that the store has no room for: this node's own connections are shown them, and they are tried again later.
+//! Changes that the store has no room for: this node's connections are shown them, and they are retried later.
 
-use fanfare_core::{Presence, UserId};
-use tokio::time::Instant;
+use fanfare_core::{Channel, Presence, UserId};
 
-use super::{Fetched, MemberChange, State};
+use super::State;
 use crate::{
-    deliveries::Deliveries,
-    presence::room::{LocalUser, Room},
+    presence::{
+        room::{LocalUser, MemberChange},
+        view::View,
+    },
     transport::presence::RoomMembers,
 };
 
 impl State {
-    /// The store had no room for `change`. What it holds is as before.
+    /// Finishes a change that the store had no room for. Its records are unchanged.
     pub(in crate::presence) fn unstored(&mut self, change: &MemberChange, list: Option<RoomMembers>) {
         self.in_flight -= 1;
         self.awaited.remove(&change.number);
@@ -26,59 +27,35 @@ impl State {
             if !room.has(user) {
                 room.show(Presence::Left, &change.member, &self.deliveries);
             }
-        } else if let Some(view) = room.view.as_mut().filter(|view| view.is_holding()) {
-            view.answer_later(user, change.number);
-            if let Some(list) = list.filter(|_| view.is_fetched_by(change.number)) {
-                view.set_list(list, None);
-                self.unmarked.push(Fetched {
-                    room: change.room.clone(),
-                    number: change.number,
-                    at: Instant::now(),
-                });
-            }
+        } else if room.view.as_ref().is_some_and(View::is_waiting_for_list) {
+            self.set_list(change, false, list);
         } else {
             room.enter_unstored(user, change.number, &self.deliveries);
         }
         self.unstored.insert((change.room.clone(), user.clone()));
-        self.tidy(&change.room, user);
+        self.remove_if_idle(&change.room, user);
     }
 
-    /// Whether the store holds nothing of this node any more.
+    /// Returns whether the store has released all records of this node.
     pub(in crate::presence) fn is_released(&self) -> bool {
-        let user = |(name, user)| self.rooms.get(name)?.users.get(user);
-        let mut unstored = self.unstored.iter().map(|(name, user)| (name, user));
-        self.is_caught_up() && !unstored.any(|at| user(at).is_some_and(LocalUser::needs_change))
+        let user = |(name, user): &(Channel, UserId)| self.rooms.get(name)?.users.get(user);
+        let mut unstored = self.unstored.iter().filter_map(user);
+        self.is_caught_up() && !unstored.any(LocalUser::needs_change)
     }
 
-    /// The changes that the store had no room for are tried again, as far as they are still wanted.
+    /// Queues the changes again that the store had no room for, unless they are no longer needed.
     pub(in crate::presence) fn retry_unstored(&mut self) {
         for (name, user) in std::mem::take(&mut self.unstored) {
-            let local = self.rooms.get(&name).and_then(|room| room.users.get(&user));
-            let Some(local) = local.filter(|local| local.pending == 0 && local.needs_change()) else {
+            let local = self.user(&name, &user);
+            if !local.is_some_and(|local| local.pending == 0 && local.needs_change()) {
                 continue;
-            };
+            }
             if self.connected {
-                let (member, is_here) = (local.member.clone(), local.connections > 0);
                 let number = self.number();
-                let change = if is_here { Presence::Joined } else { Presence::Left };
-                self.queue_change(number, &name, &member, change);
+                self.queue_change(number, &name, &user);
             } else {
                 self.mark(&name, &user);
             }
-        }
-    }
-}
-
-impl Room {
-    /// This node's connections see a user enter whom the store could not take: the connections that wait for change `number` are
-    /// answered, and all are shown the user.
-    pub(super) fn enter_unstored(&mut self, user: &UserId, number: u64, deliveries: &Deliveries) {
-        let is_new = self.view.as_ref().is_some_and(|view| !view.contains(user));
-        self.answer_waiting(user, number, is_new, deliveries);
-        if self.has(user)
-            && let Some(member) = self.users.get(user).map(|local: &LocalUser| local.member.clone())
-        {
-            self.show(Presence::Joined, &member, deliveries);
         }
     }
 }

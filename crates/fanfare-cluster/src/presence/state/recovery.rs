@@ -1,15 +1,18 @@
-//! From judging alone back to counting with the others.
+//! The way back to being connected: marked changes are sent, and views are reconciled with the store.
 
-use fanfare_core::{Channel, Presence};
+use fanfare_core::Channel;
 
-use super::{MemberChange, State, Task};
+use super::{State, Task};
 use crate::{
-    presence::{room::StoredAs, view::View},
+    presence::{
+        room::{MemberChange, StoredAs},
+        view::View,
+    },
     transport::presence::{LeaseId, RoomMembers},
 };
 
 impl State {
-    /// The receiving connection is there, with all subscriptions, or was lost.
+    /// Notes whether the receiving connection is open, with all subscriptions in force.
     pub(in crate::presence) fn set_receiving(&mut self, receiving: bool) {
         self.receiving = receiving;
         if !receiving {
@@ -18,7 +21,7 @@ impl State {
         }
     }
 
-    /// The lease is gone. What it held was `cleaned`, or the store has lost it.
+    /// Marks all users and slots, because the lease is gone. Another node has `cleaned` it, or the store has lost it.
     pub(in crate::presence) fn lease_gone(&mut self, cleaned: bool) {
         self.disconnect();
         self.unsync_all();
@@ -31,7 +34,7 @@ impl State {
         self.slots.lost();
     }
 
-    /// The next marked changes, at most `most`. Each must be finished as those of [`Self::take`].
+    /// Takes the next marked changes, at most `most`. Each must be finished like those of [`Self::take`].
     pub(in crate::presence) fn take_marked(&mut self, most: usize) -> Vec<Task> {
         let mut tasks = Vec::new();
         while tasks.len() < most
@@ -43,28 +46,17 @@ impl State {
             };
             local.dirty = false;
             if local.pending > 0 {
-                // Its result is not known yet, and marks it again if need be.
+                // The result of the pending change marks it again if necessary.
                 continue;
             }
             if !local.needs_change() {
-                self.tidy(&name, &user);
+                self.remove_if_idle(&name, &user);
                 continue;
             }
-            local.pending += 1;
-            let is_joined = local.connections > 0;
             tasks.push(Task::Member(MemberChange {
-                number,
-                member: local.member.clone(),
-                change: if is_joined {
-                    Presence::Joined
-                } else {
-                    Presence::Left
-                },
-                since_ms: local.since_ms,
-                announced: !is_joined || local.stored != StoredAs::Lost,
-                list: false,
+                announced: !local.is_here() || local.stored != StoredAs::Lost,
                 was_held: matches!(local.stored, StoredAs::Held | StoredAs::Lost),
-                room: name,
+                ..local.begin_change(number, &name)
             }));
         }
         let slots = self.slots.reports(most - tasks.len());
@@ -73,7 +65,7 @@ impl State {
         tasks
     }
 
-    /// Whether the store knows all that it should.
+    /// Returns whether no change for the store is queued, marked or in flight.
     pub(in crate::presence) fn is_caught_up(&self) -> bool {
         self.in_flight == 0 && self.queue.is_empty() && self.dirty.is_empty() && !self.slots.has_dirty()
     }
@@ -82,8 +74,8 @@ impl State {
         self.connected
     }
 
-    /// Rooms whose members must be compared with the store, at most `most`. What arrives there waits for
-    /// [`Self::compared`].
+    /// Takes at most `most` rooms whose views must be reconciled with the store. Their announcements wait until
+    /// [`Self::reconcile`].
     pub(in crate::presence) fn take_unsynced(&mut self, most: usize) -> Vec<Channel> {
         let mut names = Vec::new();
         while self.receiving
@@ -92,17 +84,17 @@ impl State {
         {
             if let Some(view) = self.view_mut(&name)
                 && !view.synced
-                && !view.is_holding()
+                && !view.is_waiting_for_list()
             {
-                view.hold();
+                view.wait_for_list();
                 names.push(name);
             }
         }
         names
     }
 
-    /// The store's `list` of a room; `None` if there is none.
-    pub(in crate::presence) fn compared(
+    /// Reconciles a view with the store's `list`; `None` if the store returned none.
+    pub(in crate::presence) fn reconcile(
         &mut self,
         name: &Channel,
         list: Option<RoomMembers>,
@@ -112,26 +104,26 @@ impl State {
         let Some(room) = self.rooms.get_mut(name) else {
             return;
         };
-        if !room.view.as_ref().is_some_and(View::is_holding) {
-            // Its last connection left meanwhile, and what arrived since is not in the list.
+        if !room.view.as_ref().is_some_and(View::is_waiting_for_list) {
+            // The room's last connection has left meanwhile, and the view is a later one than the list.
             return;
         }
         if let Some(list) = list.filter(|_| self.receiving) {
-            let held = room.compare(list, own, &self.deliveries);
-            self.show_held(name, held, true);
+            let waiting = room.reconcile(list, own, &self.deliveries);
+            self.show_waiting(name, waiting, true);
         } else {
-            self.give_up_list(name);
+            self.abandon_list(name);
         }
     }
 
-    /// Becomes connected if nothing has to be caught up with.
+    /// Becomes connected if the node has caught up. Returns whether it is connected.
     pub(in crate::presence) fn connect(&mut self) -> bool {
         self.connected = self.connected
             || self.receiving && self.is_caught_up() && self.unsynced.is_empty() && self.closing.is_none();
         self.connected
     }
 
-    /// This node ends: everything that it holds is marked for release.
+    /// Removes all connections of this node, and marks their users and slots.
     pub(in crate::presence) fn release_all(&mut self) {
         self.disconnect();
         for room in self.rooms.values_mut() {

@@ -1,4 +1,4 @@
-//! What connections are shown, in which order, whatever comes first.
+//! Connections are shown the same, in the same order, whichever of the store's reply and the announcement comes first.
 #![allow(clippy::unwrap_used)]
 
 use std::time::SystemTime;
@@ -15,7 +15,7 @@ use crate::{
 const OWN: LeaseId = LeaseId(1);
 const OTHER: LeaseId = LeaseId(2);
 
-/// A node's state, and what it delivers.
+/// A node's state, and its delivery queue.
 struct Node {
     state: State,
     queue: Queue,
@@ -52,7 +52,7 @@ fn list(version: u64, members: &[(&str, LeaseId)]) -> RoomMembers {
 }
 
 impl Node {
-    /// A node that counts with the others.
+    /// Returns a node that counts with the others.
     fn connected() -> Self {
         let (deliveries, queue) = Deliveries::new();
         let mut state = State::new(deliveries, Arc::new(ListLimit::new(100)));
@@ -74,7 +74,7 @@ impl Node {
         self.state.leave(&room(), &user(name));
     }
 
-    /// The next change that goes to the store.
+    /// Takes the next change for the store.
     fn next(&mut self) -> MemberChange {
         let mut tasks = self.state.take(1);
         match tasks.pop() {
@@ -83,7 +83,7 @@ impl Node {
         }
     }
 
-    /// An announcement arrives, of this node's change `number` or another node's.
+    /// Receives an announcement of this node's change `number`, or of another node.
     fn arrives(&mut self, change: Presence, name: &str, version: u64, number: Option<u64>) {
         let mark = PresenceMark {
             change,
@@ -94,11 +94,11 @@ impl Node {
         let sign = if change == Joined { '+' } else { '-' };
         let data = RawJson::parse(&format!("\"{sign}{name}\"").into()).unwrap();
         let event = Event::new(Audience::Channel(room()), None, data, SystemTime::UNIX_EPOCH);
-        self.state.arrived(&room(), mark, event, number.is_some());
+        self.state.receive(&room(), mark, event, number.is_some());
     }
 
-    /// What is delivered since the last call: `+alice` for an announcement that arrived, `(+alice)` for this node's own,
-    /// `1!alice,bob` for an entry that is the user's first with the members, `1:…` for another.
+    /// Returns the deliveries since the last call: `+alice` for an announcement that arrived, `(+alice)` for one that this node
+    /// makes, `1!alice,bob` for the user's first entry with the members, `1:…` for a later entry.
     fn delivered(&mut self) -> String {
         let items = std::iter::from_fn(|| self.queue.next());
         let words = items.map(|item| match item {
@@ -113,7 +113,7 @@ impl Node {
                 let sign = if entered.first { '!' } else { ':' };
                 format!("{}{sign}{}", ticket.0, users.join(","))
             }
-            _ => panic!("something else"),
+            _ => panic!("another item"),
         });
         words.collect::<Vec<_>>().join(" ")
     }
@@ -129,7 +129,7 @@ fn the_announcement_comes_after_the_reply_or_before_it() {
         let change = node.next();
         assert!(change.list, "the first in a room asks for its members");
         let number = change.number;
-        // Already in the list, but other connections have not seen it.
+        // The list contains it, but connections that only listen have not seen it.
         node.arrives(Joined, "bob", 10, None);
         if echo_first {
             node.arrives(Joined, "alice", 20, Some(number));
@@ -141,7 +141,7 @@ fn the_announcement_comes_after_the_reply_or_before_it() {
             assert_eq!(
                 node.delivered(),
                 "",
-                "all that came before the list is shown first"
+                "all that arrived before the list is shown first"
             );
             node.arrives(Joined, "alice", 20, Some(number));
         }
@@ -149,7 +149,7 @@ fn the_announcement_comes_after_the_reply_or_before_it() {
         node.arrives(Joined, "carol", 30, None);
         assert_eq!(node.delivered(), "+bob 1!alice,bob +alice +carol", "{echo_first}");
 
-        // The next one needs no list.
+        // The next change needs no list.
         node.enter("dave", 2);
         let change = node.next();
         assert!(!change.list);
@@ -168,7 +168,7 @@ fn the_announcement_comes_after_the_reply_or_before_it() {
 }
 
 #[test]
-fn a_room_with_too_many_members_is_shown_as_it_arrives() {
+fn announcements_of_a_room_with_too_many_members_are_not_filtered() {
     let too_many = |version| RoomMembers {
         version,
         members: Vec::new(),
@@ -185,7 +185,7 @@ fn a_room_with_too_many_members_is_shown_as_it_arrives() {
     }
     node.enter("alice", 2);
     assert_eq!(node.delivered(), "+bob 1!? +alice -carol 2:?");
-    // What happened during an outage is not known, whether the room is still as large or not.
+    // The changes during an outage are unknown, whether the room is still as large or not.
     for (compared, expected) in [
         (too_many(40), "+dave +bob"),
         (list(60, &[("alice", OWN), ("bob", OTHER)]), "+dave"),
@@ -194,7 +194,7 @@ fn a_room_with_too_many_members_is_shown_as_it_arrives() {
         node.state.set_receiving(true);
         assert_eq!(node.state.take_unsynced(9), [room()]);
         let version = compared.version;
-        node.state.compared(&room(), Some(compared), &[OWN]);
+        node.state.reconcile(&room(), Some(compared), &[OWN]);
         assert_eq!(node.delivered(), "");
         node.arrives(Joined, "dave", version + 1, None);
         node.arrives(Joined, "bob", version + 2, None);
@@ -205,7 +205,7 @@ fn a_room_with_too_many_members_is_shown_as_it_arrives() {
 }
 
 #[test]
-fn a_user_who_is_there_through_another_node_is_not_announced() {
+fn a_user_who_is_present_by_another_node_is_not_announced() {
     let mut node = Node::connected();
     node.enter("alice", 1);
     node.enter("alice", 2);
@@ -213,10 +213,10 @@ fn a_user_who_is_there_through_another_node_is_not_announced() {
     let members = list(20, &[("alice", OTHER), ("bob", OTHER)]);
     node.state.applied(&change, false, Some(members));
     node.arrives(Joined, "bob", 10, None);
-    let unmarked = node.state.take_unmarked();
-    assert_eq!(unmarked.len(), 1);
-    assert_eq!(node.delivered(), "", "something may still be on its way");
-    node.state.begin(&unmarked[0]);
+    let unannounced = node.state.take_unannounced();
+    assert_eq!(unannounced.len(), 1);
+    assert_eq!(node.delivered(), "", "announcements may still be in flight");
+    node.state.activate_list(&unannounced[0]);
     assert_eq!(node.delivered(), "+bob 1:alice,bob 2:alice,bob");
     node.leave("alice");
     node.leave("alice");
@@ -228,7 +228,7 @@ fn a_user_who_is_there_through_another_node_is_not_announced() {
 }
 
 #[test]
-fn a_connection_that_only_listens_sees_who_leaves_and_comes_back_at_once() {
+fn a_connection_that_only_listens_receives_a_leave_and_a_join_in_quick_succession() {
     let mut node = Node::connected();
     node.enter("alice", 1);
     let change = node.next();
@@ -249,7 +249,7 @@ fn a_connection_that_only_listens_sees_who_leaves_and_comes_back_at_once() {
 }
 
 #[test]
-fn a_connection_that_waits_for_its_announcement_is_answered_though_the_link_is_lost() {
+fn a_connection_that_waits_for_its_announcement_is_answered_if_the_link_is_lost() {
     let mut node = Node::connected();
     node.enter("alice", 1);
     let change = node.next();
@@ -261,7 +261,7 @@ fn a_connection_that_waits_for_its_announcement_is_answered_though_the_link_is_l
 }
 
 #[test]
-fn nothing_is_kept_of_changes_whose_announcement_never_arrives() {
+fn changes_whose_announcement_never_arrives_are_removed() {
     let mut node = Node::connected();
     node.enter("alice", 1);
     let change = node.next();
@@ -271,13 +271,13 @@ fn nothing_is_kept_of_changes_whose_announcement_never_arrives() {
     node.arrives(Joined, "alice", 20, Some(number));
     node.leave("alice");
     let change = node.next();
-    // The node does not listen to the room any more.
+    // The node has unsubscribed from the room.
     node.state.applied(&change, true, None);
     assert!(node.state.rooms.is_empty() && node.state.awaited.is_empty());
 }
 
 #[test]
-fn alone_a_node_judges_by_what_it_knows() {
+fn a_disconnected_node_decides_by_its_own_counts() {
     let mut node = Node::connected();
     node.enter("alice", 1);
     let change = node.next();
@@ -285,7 +285,7 @@ fn alone_a_node_judges_by_what_it_knows() {
     let number = change.number;
     node.state.applied(&change, true, Some(members));
     node.arrives(Joined, "alice", 20, Some(number));
-    // On its way when the connection is lost, confirmed but not arrived, and queued.
+    // When the connection is lost, carol is confirmed but not announced, dave is in flight, and erin is queued.
     node.enter("carol", 2);
     node.enter("dave", 3);
     node.enter("erin", 4);
@@ -303,11 +303,11 @@ fn alone_a_node_judges_by_what_it_knows() {
         node.delivered(),
         "(-erin) 5:alice,bob,carol,dave 6:alice,bob,carol,dave"
     );
-    // A late announcement of its own changes nothing.
+    // A late announcement of this node's own change is ignored.
     node.arrives(Joined, "carol", 30, Some(carol.number));
     assert_eq!(node.delivered(), "");
 
-    // Back again: what is not known to be stored is stored, and the differences are shown.
+    // After the outage, unconfirmed users are stored, and the differences are announced.
     node.state.set_receiving(true);
     let mut marked: Vec<(String, Presence)> = Vec::new();
     for task in node.state.take_marked(10) {
@@ -321,18 +321,18 @@ fn alone_a_node_judges_by_what_it_knows() {
     assert!(!node.state.connect());
     let rooms = node.state.take_unsynced(10);
     assert_eq!(rooms, [room()]);
-    // What arrives meanwhile waits: it may be in the list.
+    // Announcements wait meanwhile: the list may contain them.
     node.arrives(Joined, "frank", 50, None);
     node.arrives(Left, "frank", 70, None);
     let members = ["alice", "carol", "dave"].map(|name| (name, OWN));
     let members = [&members[..], &[("frank", OTHER), ("bob", OWN)]].concat();
-    node.state.compared(&room(), Some(list(60, &members)), &[OWN]);
+    node.state.reconcile(&room(), Some(list(60, &members)), &[OWN]);
     assert_eq!(node.delivered(), "(+frank) -frank");
     assert!(node.state.connect());
 }
 
 #[test]
-fn a_lease_that_is_gone_was_cleaned_or_lost() {
+fn after_a_lost_lease_only_cleaned_users_are_announced_again() {
     for cleaned in [true, false] {
         let mut node = Node::connected();
         node.enter("alice", 1);
@@ -356,7 +356,7 @@ fn a_lease_that_is_gone_was_cleaned_or_lost() {
             Task::Slot(_) => panic!(),
         });
         let announced: Vec<_> = announced.collect();
-        // What was announced already is not announced again.
+        // If the store lost its records, alice has been announced and was not announced as left.
         assert_eq!(announced, [("alice", cleaned), ("bob", true)]);
     }
 }
@@ -379,7 +379,7 @@ fn places_of_slots_are_reported_once() {
         node.state.applied_slot(change, false);
     }
     assert_eq!(second.try_recv(), Ok(false));
-    // A caller that does not wait any more gives the place back.
+    // If the caller no longer waits, the place is released.
     drop(node.state.acquire(slot("b"), 1));
     for task in node.state.take(10) {
         let Task::Slot(change) = task else { panic!() };
@@ -396,7 +396,7 @@ fn places_of_slots_are_reported_once() {
     node.state.release(slot("c"));
     assert!(node.state.acquire(slot("d"), 1).is_none());
     let reports = node.state.take_marked(10);
-    assert_eq!(reports.len(), 1, "only what is held");
+    assert_eq!(reports.len(), 1, "only the slot that is held");
     for task in reports {
         let Task::Slot(change) = task else { panic!() };
         assert_eq!(

@@ -1,4 +1,4 @@
-//! A store that takes its time, or refuses, does not keep a node from its lease, nor from its end.
+//! A slow or refusing store prevents neither the renewal of the lease nor the end of the node.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
@@ -10,12 +10,12 @@ use crate::{
     transport::presence::{Held, Lease, RoomMembers},
 };
 
-/// Grants everything, when its time has come.
+/// A store that grants every change, after a delay.
 #[derive(Default)]
 struct SlowStore {
-    /// How many renewals there are before changes are applied that arrived.
+    /// The number of renewals before a call of `apply` continues.
     renewals_first: usize,
-    /// How long changes take.
+    /// The delay of each call of `apply`.
     delay: Duration,
     refuses: AtomicBool,
     renewals: AtomicUsize,
@@ -87,7 +87,7 @@ impl PresenceStore for SlowStore {
     }
 }
 
-/// A node that asks the store for each slot.
+/// Returns a connected node, which acquires each slot in the store.
 async fn node(store: &Arc<SlowStore>) -> TestNode {
     let node = Hub::new(true).node_with("a", Some(store.clone())).await;
     eventually("the node counts with others", async || {
@@ -113,7 +113,7 @@ async fn the_lease_is_renewed_while_the_store_is_slow() {
     });
     let node = node(&store).await;
     assert!(node.broker.acquire_slot(slot(1), 1).await);
-    assert_eq!(store.applied.load(SeqCst), 1, "the node did not decide alone");
+    assert_eq!(store.applied.load(SeqCst), 1, "the store has granted it");
 }
 
 #[tokio::test]
@@ -122,7 +122,7 @@ async fn the_lease_is_renewed_while_the_store_refuses() {
     let node = node(&store).await;
     store.refuses.store(true, SeqCst);
     drop(node.broker.acquire_slot(slot(1), 1));
-    eventually("it is refused some times", async || {
+    eventually("the change is refused three times", async || {
         store.refusals.load(SeqCst) >= 3
     })
     .await;
@@ -134,7 +134,7 @@ async fn the_lease_is_renewed_while_the_store_refuses() {
     assert!(node.broker.presence_counts().refused >= 3);
     store.refuses.store(false, SeqCst);
     let applied = store.applied.load(SeqCst);
-    eventually("what was refused is reported", async || {
+    eventually("the refused change is reported", async || {
         store.applied.load(SeqCst) > applied
     })
     .await;
@@ -157,7 +157,7 @@ async fn a_node_that_ends_waits_for_a_slow_store() {
 }
 
 #[tokio::test]
-async fn a_node_that_ends_does_not_wait_for_a_store_that_is_away() {
+async fn a_node_that_ends_does_not_wait_for_an_unavailable_store() {
     let hub = Hub::new(true);
     let node = hub.node_with("a", Some(Arc::new(SlowStore::default()))).await;
     hub.set_away(true);

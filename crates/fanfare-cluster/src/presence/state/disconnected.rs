@@ -1,35 +1,32 @@
-//! What this node decides without the store, and remembers for later.
+//! Decisions without the store, and the marks of the changes that it must receive later.
 
 use std::collections::BTreeMap;
 
 use fanfare_core::{Channel, Presence, UserId};
 
-use super::{Awaited, COMPACT_FROM, MemberChange, State, Task};
+use super::{COMPACT_FROM, State, Task};
 use crate::presence::{
-    room::LocalUser,
+    room::{LocalUser, MemberChange, Room},
     slots::{SlotChange, SlotChangeKind},
     view::View,
 };
 
 impl State {
-    /// This node judges alone from now on.
+    /// Makes this node decide without the store from now on.
     pub(in crate::presence) fn disconnect(&mut self) {
         if !std::mem::take(&mut self.connected) {
             return;
         }
-        let fetching = self
-            .rooms
-            .iter()
-            .filter(|(_, room)| room.view.as_ref().is_some_and(View::is_holding));
-        let fetching: Vec<Channel> = fetching.map(|(name, _)| name.clone()).collect();
-        for name in fetching {
-            self.begin_view(&name);
+        let is_waiting = |room: &Room| room.view.as_ref().is_some_and(View::is_waiting_for_list);
+        let waiting = self.rooms.iter().filter(|(_, room)| is_waiting(room));
+        let waiting: Vec<Channel> = waiting.map(|(name, _)| name.clone()).collect();
+        for name in waiting {
+            self.activate_view(&name);
         }
-        // What was announced and has not arrived may never arrive.
+        // The announcements of confirmed changes may be lost with the connection.
         let awaited = std::mem::take(&mut self.awaited).into_iter();
-        let (confirmed, others) = awaited.partition(|(_, awaited)| awaited.confirmed);
+        let (confirmed, others): (BTreeMap<_, _>, _) = awaited.partition(|(_, awaited)| awaited.confirmed);
         self.awaited = others;
-        let confirmed: BTreeMap<u64, Awaited> = confirmed;
         for (number, awaited) in confirmed {
             let Some(room) = self.rooms.get_mut(&awaited.room) else {
                 continue;
@@ -45,14 +42,14 @@ impl State {
         }
         for task in std::mem::take(&mut self.queue) {
             match task {
-                Task::Member(change) => self.judge(&change),
-                Task::Slot(change) => self.judge_slot(change),
+                Task::Member(change) => self.decide(&change),
+                Task::Slot(change) => self.decide_slot(change),
             }
         }
     }
 
-    /// Decides by what this node knows itself what becomes of `change`, and marks it for later.
-    pub(super) fn judge(&mut self, change: &MemberChange) {
+    /// Decides `change` by this node's own counts, and marks it for the store.
+    pub(super) fn decide(&mut self, change: &MemberChange) {
         self.awaited.remove(&change.number);
         let user = &change.member.user;
         let Some(room) = self.rooms.get_mut(&change.room) else {
@@ -71,21 +68,22 @@ impl State {
         }
         self.unsync(&change.room);
         self.mark(&change.room, user);
-        self.tidy(&change.room, user);
+        self.remove_if_idle(&change.room, user);
     }
 
-    pub(super) fn judge_slot(&mut self, change: SlotChange) {
+    /// Grants `change` without the store, and marks its slot for the store.
+    pub(super) fn decide_slot(&mut self, change: SlotChange) {
         let SlotChange { slot, kind } = change;
         if let SlotChangeKind::Acquire(_, done) = kind
             && done.send(true).is_ok()
         {
-            self.slots.take(&slot);
+            self.slots.add(&slot);
         }
         self.slots.mark(&slot);
         self.slots.done(&slot);
     }
 
-    /// Marks `user` in `name` for the store, which gets the change when it is there again.
+    /// Marks `user` in `name`: the store must receive a change when it is available again.
     pub(super) fn mark(&mut self, name: &Channel, user: &UserId) {
         let Some(local) = self.user(name, user) else {
             return;
@@ -96,7 +94,7 @@ impl State {
         }
     }
 
-    /// Marks every user of this node whose change the store `must` receive.
+    /// Marks every user for whom `must` returns `true`.
     pub(super) fn mark_where(&mut self, mut must: impl FnMut(&mut LocalUser) -> bool) {
         let mut marked = Vec::new();
         for (name, room) in &mut self.rooms {
@@ -111,7 +109,7 @@ impl State {
         }
     }
 
-    /// Forgets the marked users about whom the store knows what it should: those who came and left while it was away.
+    /// Removes the marks of users whose record in the store is right: those who entered and left while it was unavailable.
     pub(super) fn compact(&mut self) {
         if self.dirty.len() < self.compact_at {
             return;
@@ -129,12 +127,12 @@ impl State {
             user.dirty
         });
         for (name, user) in idle {
-            self.tidy(&name, &user);
+            self.remove_if_idle(&name, &user);
         }
         self.compact_at = COMPACT_FROM.max(2 * self.dirty.len());
     }
 
-    /// The view of `name` may differ from the store.
+    /// Notes that the view of `name` may differ from the store.
     pub(super) fn unsync(&mut self, name: &Channel) {
         if let Some(view) = self.view_mut(name)
             && std::mem::take(&mut view.synced)
@@ -143,7 +141,7 @@ impl State {
         }
     }
 
-    /// Every view may differ from the store.
+    /// Notes that every view may differ from the store.
     pub(super) fn unsync_all(&mut self) {
         let names: Vec<Channel> = self.rooms.keys().cloned().collect();
         for name in names {
