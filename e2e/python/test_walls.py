@@ -246,7 +246,7 @@ def test_the_registry_of_dialects_is_named_where_a_program_begins():
     ]
     main = (CRATES["fanfare-server"] / "src/main.rs").read_text()
     # The load generator is a client, which chooses one of the dialects.
-    assert found == ["crates/fanfare-bench/src/listeners.rs"] and "run(fanfare_dialects::REGISTRY)" in main
+    assert found == ["crates/fanfare-bench/src/subscriptions.rs"] and "run(fanfare_dialects::REGISTRY)" in main
 
 
 def test_a_dialect_is_named_in_its_folder_only():

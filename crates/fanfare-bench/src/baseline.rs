@@ -10,8 +10,8 @@ use fanfare_ws::{Opcode, encode};
 
 use crate::{FRAME_LEN, HEADER_LEN, child::Child};
 
-/// Runs the baseline's process: accepts one connection that commands it and `connections` that listen. Each byte from
-/// the commander is the number of frames to write to every listener, in one call each.
+/// Runs the baseline's process. It accepts one commander, then `connections` receivers. Each byte from the commander is
+/// the number of frames to write to every receiver, in one call each.
 ///
 /// # Errors
 /// If a socket fails.
@@ -25,12 +25,12 @@ pub fn run(connections: usize) -> io::Result<()> {
         io::Result::Ok(socket)
     };
     let mut commander = accept()?;
-    let listeners: Vec<_> = (0..connections).map(|_| accept()).collect::<io::Result<_>>()?;
+    let receivers: Vec<_> = (0..connections).map(|_| accept()).collect::<io::Result<_>>()?;
     let frame = encode::frame(Opcode::Text, &[b'x'; FRAME_LEN - HEADER_LEN], false);
     let mut count = [0];
     while commander.read(&mut count)? == 1 {
         let frames = frame.repeat(count[0].into());
-        for mut socket in &listeners {
+        for mut socket in &receivers {
             socket.write_all(&frames)?;
         }
     }

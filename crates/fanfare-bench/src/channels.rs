@@ -1,27 +1,27 @@
-//! Channels: fan-out by name and by pattern, the cost of patterns for publishers elsewhere, and memory.
+//! Channels: fan-out by name and by pattern, memory, and the cost of patterns for publications that match none.
 
 use std::time::Duration;
 
 use crate::{
     Options,
-    crowd::Crowd,
     door::{self, Door},
     fanout,
     figures::{Kind, Workload},
-    listeners::{Listeners, channel},
     memory,
     process::{Measured, Window},
+    receivers::Receivers,
     server::Server,
+    subscriptions::{Subscriptions, channel},
 };
 
 const SIZES: [usize; 1] = [1_000];
-/// The connections that hold patterns; each holds as many as a connection may by default.
+/// The connections that hold patterns, each the default maximum.
 const HOLDERS: usize = 100;
 const PATTERNS_EACH: usize = 1_000;
-/// A channel without subscribers. Its name has as many segments as the patterns.
-const ELSEWHERE: &str = "a.b.c.d";
-/// Publications sent together; twice as many are in flight.
-const PIECE: u16 = 512;
+/// A channel without subscribers, with as many segments as the patterns.
+const UNSUBSCRIBED: &str = "a.b.c.d";
+/// The publications that are sent together; twice as many are in flight.
+const BATCH: u16 = 512;
 
 const RATE: [Kind; 3] = [
     Kind::new("publications, no patterns held", "/s"),
@@ -38,39 +38,39 @@ const AGAINST_ONE: Kind = Kind::new("CPU, 100,000 patterns / 1", "");
 
 pub(crate) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
     let mut workloads = Vec::new();
-    for (listeners, whom) in [
-        (Listeners::Channel, "subscribers of a channel"),
-        (Listeners::Pattern, "subscribers of a channel, by a pattern"),
+    for (subscriptions, description) in [
+        (Subscriptions::Channel, "subscribers of a channel"),
+        (Subscriptions::Pattern, "subscribers of a channel, by a pattern"),
     ] {
         for connections in options.sizes(&SIZES) {
-            workloads.extend(fanout::measure(connections, listeners, whom, options).await?);
+            workloads.extend(fanout::measure(connections, subscriptions, description, options).await?);
         }
     }
-    workloads.push(elsewhere(options).await?);
-    let whose = "with two subscriptions each";
-    workloads.extend(memory::measure(Listeners::TwoChannels, whose, options).await?);
+    workloads.push(measure_held_patterns(options).await?);
+    let description = "with two subscriptions each";
+    workloads.extend(memory::measure(Subscriptions::TwoChannels, description, options).await?);
     Ok(workloads)
 }
 
-/// Measures the cost of publishing on a channel without subscribers, while patterns are held.
-async fn elsewhere(options: &Options) -> Result<Workload, String> {
+/// Measures publications on a channel without subscribers, while other connections hold patterns.
+async fn measure_held_patterns(options: &Options) -> Result<Workload, String> {
     let mut workload = Workload::new("Publishing on a channel without subscribers".into());
     for round in 0..options.rounds {
         options.progress("patterns", round);
-        let many = Listeners::ManyPatterns(PATTERNS_EACH);
+        let many = Subscriptions::ManyPatterns(PATTERNS_EACH);
         let server = Server::start(options.shards, HOLDERS + 1, many).await?;
         let mut door = Door::open(server.door).await?;
         let mut publisher = Publisher {
             pid: server.id(),
-            piece: door::publish(server.dialect, &channel(ELSEWHERE)?)?.repeat(usize::from(PIECE)),
+            batch: door::publish(server.dialect, &channel(UNSUBSCRIBED)?)?.repeat(usize::from(BATCH)),
             door: &mut door,
         };
         let none = publisher.measure(options.seconds).await?;
-        let first = Crowd::upgrade(server.clients, &server.upgrades(Listeners::Pattern, 1)?).await?;
+        let first = Receivers::upgrade(server.clients, &server.upgrades(Subscriptions::Pattern, 1)?).await?;
         let one = publisher.measure(options.seconds).await?;
-        let holders = Crowd::upgrade(server.clients, &server.upgrades(many, HOLDERS)?).await?;
+        let holders = Receivers::upgrade(server.clients, &server.upgrades(many, HOLDERS)?).await?;
         let all = publisher.measure(options.seconds).await?;
-        if door.settle().await? > 0 {
+        if door.wait_for_all_replies().await? > 0 {
             return Err("an event on a channel without subscribers was received".into());
         }
         record(&mut workload, &[none, one, all]);
@@ -84,24 +84,24 @@ async fn elsewhere(options: &Options) -> Result<Workload, String> {
 
 struct Publisher<'a> {
     pid: u32,
-    piece: Vec<u8>,
+    batch: Vec<u8>,
     door: &'a mut Door,
 }
 
 impl Publisher<'_> {
-    /// Publishes for `length`; returns the publications that were answered.
+    /// Publishes for `length`. Returns the publications that were replied to.
     async fn measure(&mut self, length: Duration) -> Result<Measured, String> {
-        let piece = u64::from(PIECE);
-        self.door.send(&self.piece, piece).await?;
-        let before = self.door.answered();
+        let batch = u64::from(BATCH);
+        self.door.send(&self.batch, batch).await?;
+        let before = self.door.replies();
         let window = Window::open(self.pid)?;
         while !window.is_over(length) {
-            self.door.send(&self.piece, piece).await?;
-            self.door.until_behind(piece).await?;
+            self.door.send(&self.batch, batch).await?;
+            self.door.wait_for_replies(batch).await?;
         }
         let spent = window.close()?;
-        let count = self.door.answered() - before;
-        self.door.until_behind(0).await?;
+        let count = self.door.replies() - before;
+        self.door.wait_for_replies(0).await?;
         Ok(Measured { count, spent })
     }
 }

@@ -1,4 +1,4 @@
-//! A process of this binary, which ends with its owner.
+//! A process of this binary, which is killed when its owner is dropped.
 
 use std::{
     env,
@@ -10,8 +10,8 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
-/// How long a stop may take. A server without connections drains at once.
-const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// The limit of a stop. A server without connections drains at once.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) struct Child(process::Child);
 
@@ -37,18 +37,18 @@ impl Child {
         self.0.try_wait().ok().flatten()
     }
 
-    /// Stops it as an operator would, and waits until it has ended; kills it if that takes too long.
+    /// Stops the process by `SIGTERM`, and kills it if it does not end in time.
     pub(crate) async fn stop(mut self) -> Result<ExitStatus, String> {
         if let Some(pid) = i32::try_from(self.id()).ok().and_then(Pid::from_raw) {
-            let _ = kill_process(pid, Signal::TERM); // a process that has ended already is reaped below
+            let _ = kill_process(pid, Signal::TERM); // an ended process is reaped below
         }
-        let ended = self.wait(STOP_PATIENCE).await;
-        ended.ok_or_else(|| format!("the process did not end within {STOP_PATIENCE:?} of SIGTERM"))
+        let ended = self.wait(STOP_TIMEOUT).await;
+        ended.ok_or_else(|| format!("the process did not end within {STOP_TIMEOUT:?} of SIGTERM"))
     }
 
-    /// Returns how it ended; `None` if that takes longer than `patience`.
-    pub(crate) async fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
-        let deadline = Instant::now() + patience;
+    /// Returns the exit status; `None` if the process does not end within `limit`.
+    pub(crate) async fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + limit;
         while Instant::now() < deadline {
             if let Some(status) = self.ended() {
                 return Some(status);

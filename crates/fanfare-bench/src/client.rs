@@ -1,4 +1,4 @@
-//! A minimal WebSocket client: a socket, an upgrade request, and its response.
+//! A minimal WebSocket client: connects, upgrades, subscribes and closes.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -14,14 +14,14 @@ use tokio::{
 
 use crate::frames;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// The longest response to an upgrade request; real ones are far shorter.
-const MAX_ANSWER: usize = 4096;
+const MAX_RESPONSE: usize = 4096;
 
 pub(crate) async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
-    let connected = timeout(PATIENCE, TcpStream::connect(address)).await;
+    let connected = timeout(TIMEOUT, TcpStream::connect(address)).await;
     let socket = connected
-        .map_err(|_| format!("no connection to {address} in {PATIENCE:?}"))?
+        .map_err(|_| format!("no connection to {address} in {TIMEOUT:?}"))?
         .map_err(|error| format!("cannot connect to {address}: {error}"))?;
     socket.set_nodelay(true).map_err(|error| error.to_string())?;
     Ok(socket)
@@ -33,21 +33,22 @@ pub(crate) struct Upgrade {
     /// The messages to send after the upgrade, framed.
     frames: Vec<u8>,
     confirmations: usize,
-    recognise: Recognise,
+    classifier: Classifier,
 }
 
 #[derive(Debug, Clone)]
-enum Recognise {
-    Classify(fn(&str) -> ListenMessage),
-    Containing(Vec<u8>),
+enum Classifier {
+    Dialect(fn(&str) -> ListenMessage),
+    /// A message with this text is the confirmation.
+    Contains(Vec<u8>),
 }
 
-impl Recognise {
+impl Classifier {
     fn classify(&self, message: &[u8]) -> ListenMessage {
         match self {
-            Self::Classify(classify) => classify(&String::from_utf8_lossy(message)),
-            Self::Containing(text) if memmem::find(message, text).is_some() => ListenMessage::Confirmed,
-            Self::Containing(_) => ListenMessage::Other,
+            Self::Dialect(classify) => classify(&String::from_utf8_lossy(message)),
+            Self::Contains(text) if memmem::find(message, text).is_some() => ListenMessage::Confirmed,
+            Self::Contains(_) => ListenMessage::Other,
         }
     }
 }
@@ -61,11 +62,12 @@ impl Upgrade {
                 .flat_map(|text| frame(Opcode::Text, text.as_bytes()))
                 .collect(),
             confirmations: plan.confirmations,
-            recognise: Recognise::Classify(plan.classify),
+            classifier: Classifier::Dialect(plan.classify),
         }
     }
 
-    /// Returns a client that sends `headers`, then `frames`, and waits for a message with `confirmation` in it.
+    /// Returns an upgrade with `headers`, after which the client sends `frames` and waits for a message that contains
+    /// `confirmation`.
     pub(crate) fn scripted(
         address: SocketAddr,
         target: &str,
@@ -77,7 +79,7 @@ impl Upgrade {
             request: request(address, target, headers),
             frames,
             confirmations: usize::from(confirmation.is_some()),
-            recognise: Recognise::Containing(confirmation.unwrap_or_default()),
+            classifier: Classifier::Contains(confirmation.unwrap_or_default()),
         }
     }
 }
@@ -96,24 +98,20 @@ fn request(address: SocketAddr, target: &str, headers: &[String]) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Connects, upgrades and subscribes. Returns the socket, and the events that have already arrived.
+/// Connects, upgrades and subscribes. Returns the socket, and the bytes of events that have already arrived.
 pub(crate) async fn upgrade(address: SocketAddr, upgrade: &Upgrade) -> Result<(TcpStream, Vec<u8>), String> {
     let mut socket = connect(address).await?;
-    let come_in = async {
-        let early = ask(&mut socket, &upgrade.request).await?;
-        be_confirmed(&mut socket, upgrade, early).await
+    let upgraded = async {
+        let early = send_request(&mut socket, &upgrade.request).await?;
+        subscribe(&mut socket, upgrade, early).await
     };
-    let early = timeout(PATIENCE, come_in).await;
-    let early = early.map_err(|_| format!("no answer to an upgrade request in {PATIENCE:?}"))??;
+    let early = timeout(TIMEOUT, upgraded).await;
+    let early = early.map_err(|_| format!("no response to an upgrade request in {TIMEOUT:?}"))??;
     Ok((socket, early))
 }
 
 /// Sends the subscriptions and waits for the confirmations. Returns the rest of `input`.
-async fn be_confirmed(
-    socket: &mut TcpStream,
-    upgrade: &Upgrade,
-    mut input: Vec<u8>,
-) -> Result<Vec<u8>, String> {
+async fn subscribe(socket: &mut TcpStream, upgrade: &Upgrade, mut input: Vec<u8>) -> Result<Vec<u8>, String> {
     let failed = |error| format!("subscribing: {error}");
     socket.write_all(&upgrade.frames).await.map_err(failed)?;
     let mut left = upgrade.confirmations;
@@ -124,9 +122,9 @@ async fn be_confirmed(
             }
             continue;
         };
-        match upgrade.recognise.classify(text) {
+        match upgrade.classifier.classify(text) {
             ListenMessage::Confirmed => left -= 1,
-            ListenMessage::Refused(words) => return Err(format!("subscribing: {words}")),
+            ListenMessage::Refused(reason) => return Err(format!("subscribing: {reason}")),
             ListenMessage::Event | ListenMessage::Other => {}
         }
         input.drain(..len);
@@ -134,35 +132,39 @@ async fn be_confirmed(
     Ok(input)
 }
 
-async fn ask(socket: &mut TcpStream, request: &[u8]) -> Result<Vec<u8>, String> {
+/// Sends an upgrade request. Returns the bytes after the head of its response.
+async fn send_request(socket: &mut TcpStream, request: &[u8]) -> Result<Vec<u8>, String> {
     let failed = |error| format!("upgrade: {error}");
     socket.write_all(request).await.map_err(failed)?;
-    let mut answer = Vec::with_capacity(512);
+    let mut response = Vec::with_capacity(512);
     loop {
-        if socket.read_buf(&mut answer).await.map_err(failed)? == 0 || answer.len() > MAX_ANSWER {
-            return Err("upgrade: no whole answer".into());
+        if socket.read_buf(&mut response).await.map_err(failed)? == 0 || response.len() > MAX_RESPONSE {
+            return Err("upgrade: incomplete response".into());
         }
-        if let Some(end) = memmem::find(&answer, b"\r\n\r\n") {
-            let line = answer.split(|byte| *byte == b'\r').next().unwrap_or_default();
+        if let Some(end) = memmem::find(&response, b"\r\n\r\n") {
+            let line = response.split(|byte| *byte == b'\r').next().unwrap_or_default();
             if !line.starts_with(b"HTTP/1.1 101 ") {
-                return Err(format!("upgrade: the server answered {}", line.escape_ascii()));
+                return Err(format!("upgrade: the server responses {}", line.escape_ascii()));
             }
-            return Ok(answer.split_off(end + 4));
+            return Ok(response.split_off(end + 4));
         }
     }
 }
 
 /// Makes the closing handshake (RFC 6455, section 7.1.1): sends a close frame, then reads to the end of the stream.
 pub(crate) async fn close(mut socket: TcpStream) -> Result<(), String> {
-    let goodbye = frame(Opcode::Close, &1000_u16.to_be_bytes());
+    let close_frame = frame(Opcode::Close, &1000_u16.to_be_bytes());
     let mut rest = Vec::new();
     let closed = async {
-        socket.write_all(&goodbye).await?;
-        (&mut socket).take(MAX_ANSWER as u64).read_to_end(&mut rest).await
+        socket.write_all(&close_frame).await?;
+        (&mut socket)
+            .take(MAX_RESPONSE as u64)
+            .read_to_end(&mut rest)
+            .await
     };
-    let closed = timeout(PATIENCE, closed).await;
+    let closed = timeout(TIMEOUT, closed).await;
     closed
-        .map_err(|_| format!("no end of the connection {PATIENCE:?} after our close frame"))?
+        .map_err(|_| format!("no end of the connection {TIMEOUT:?} after our close frame"))?
         .map_err(|error| format!("closing: {error}"))?;
     Ok(())
 }
@@ -206,40 +208,40 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bytes_behind_the_handshakes_response_are_kept() {
-        let answered = upgrade_answered(
+    async fn bytes_after_the_response_of_the_handshake_are_kept() {
+        let responses = upgrade_answered(
             0,
             b"HTTP/1.1 101 Switching Pro",
             b"tocols\r\nA: b\r\n\r\n\x81\x00",
         )
         .await;
-        assert_eq!(answered.as_deref(), Ok(&b"\x81\x00"[..]));
+        assert_eq!(responses.as_deref(), Ok(&b"\x81\x00"[..]));
     }
 
     #[tokio::test]
-    async fn what_is_asked_for_must_be_granted() {
+    async fn an_upgrade_fails_unless_every_subscription_is_confirmed() {
         let head = b"HTTP/1.1 101 Switching Protocols\r\n\r\n\x81\x02hi\x81\x03y";
         for (rest, expected) in [
             (&b"es\x81\x03yes\x81\x04next"[..], Ok(true)),
             (b"es\x81\x02no\x81\x03yes", Err("subscribing: why")),
             (b"es", Err("subscribing: the server closed the connection")),
         ] {
-            let answered = upgrade_answered(2, head, rest).await;
-            // The rest of it may still be in the socket.
-            let left = answered.map(|early| b"\x81\x04next".starts_with(&early));
+            let responses = upgrade_answered(2, head, rest).await;
+            // A part of the event may still be in the socket.
+            let left = responses.map(|early| b"\x81\x04next".starts_with(&early));
             assert_eq!(
                 left.as_ref().map_err(String::as_str),
-                expected.as_ref().map_err(|words| *words)
+                expected.as_ref().map_err(|text| *text)
             );
         }
     }
 
     #[tokio::test]
-    async fn a_refusal_is_known_by_its_status_line() {
-        let answered = upgrade_answered(0, b"HTTP/1.1 401 Unauthorized\r\n", b"\r\nwhy").await;
+    async fn a_refused_upgrade_fails_with_its_status_line() {
+        let responses = upgrade_answered(0, b"HTTP/1.1 401 Unauthorized\r\n", b"\r\nwhy").await;
         assert_eq!(
-            answered.unwrap_err(),
-            "upgrade: the server answered HTTP/1.1 401 Unauthorized"
+            responses.unwrap_err(),
+            "upgrade: the server responses HTTP/1.1 401 Unauthorized"
         );
     }
 }

@@ -7,7 +7,11 @@ use fanfare_cluster::wire;
 use fanfare_core::{Audience, DialectKind, Event, Options, RawJson};
 use tokio::{io::AsyncWriteExt, net::tcp::OwnedWriteHalf, task::JoinHandle};
 
-use crate::{FRAME_LEN, HEADER_LEN, client, crowd::Tally, frames::Counter};
+use crate::{
+    FRAME_LEN, HEADER_LEN, client,
+    frames::Counter,
+    receivers::{Receivers, Tally},
+};
 
 pub(crate) struct Door {
     commands: OwnedWriteHalf,
@@ -23,7 +27,7 @@ impl Door {
         let (replies, sums) = (Tally::new(), Rc::<ReplySums>::default());
         let counter = ReplyCounter {
             sums: sums.clone(),
-            state: State::Between,
+            state: State::BetweenReplies,
         };
         let reading = tokio::task::spawn_local(replies.clone().read(replies_from, counter));
         Ok(Self {
@@ -35,25 +39,33 @@ impl Door {
         })
     }
 
-    /// Sends `commands`, which are `count` of [`publish`], without waiting for the replies.
+    /// Sends `commands`, which are `count` results of [`publish`], without waiting for the replies.
     pub(crate) async fn send(&mut self, commands: &[u8], count: u64) -> Result<(), String> {
         self.sent += count;
         let sent = self.commands.write_all(commands).await;
         sent.map_err(|error| format!("publishing: {error}"))
     }
 
-    pub(crate) fn answered(&self) -> u64 {
+    /// Publishes one event to all of `receivers`, and waits until each has received it.
+    pub(crate) async fn deliver(&mut self, command: &[u8], receivers: &Receivers) -> Result<(), String> {
+        let goal = receivers.tally().units() + receivers.len() as u64;
+        self.send(command, 1).await?;
+        receivers.tally().wait_for(goal).await
+    }
+
+    pub(crate) fn replies(&self) -> u64 {
         self.replies.units()
     }
 
-    pub(crate) async fn until_behind(&self, unanswered: u64) -> Result<(), String> {
-        let replies = self.replies.until(self.sent.saturating_sub(unanswered)).await;
-        replies.map_err(|error| format!("answers to PUBLISH: {error}"))
+    /// Waits until at most this number of commands has no reply.
+    pub(crate) async fn wait_for_replies(&self, unanswered: u64) -> Result<(), String> {
+        let replies = self.replies.wait_for(self.sent.saturating_sub(unanswered)).await;
+        replies.map_err(|error| format!("replies to PUBLISH: {error}"))
     }
 
     /// Waits for all replies; returns the number of deliveries that the server reports.
-    pub(crate) async fn settle(&self) -> Result<u64, String> {
-        self.until_behind(0).await?;
+    pub(crate) async fn wait_for_all_replies(&self) -> Result<u64, String> {
+        self.wait_for_replies(0).await?;
         match self.sums.errors.get() {
             0 => Ok(self.sums.deliveries.get()),
             errors => Err(format!("{errors} publications were answered with an error")),
@@ -67,7 +79,7 @@ impl Drop for Door {
     }
 }
 
-/// Returns the command that publishes to `audience` so that a client of `dialect` receives [`FRAME_LEN`] bytes.
+/// Returns the command that publishes an event to `audience`, whose frame in `dialect` has [`FRAME_LEN`] bytes.
 pub(crate) fn publish(dialect: &DialectKind, audience: &Audience) -> Result<Vec<u8>, String> {
     let channel = wire::redis_channel(audience);
     let text = "x".repeat(payload_len(dialect, audience)?);
@@ -88,7 +100,7 @@ fn payload_len(dialect: &DialectKind, audience: &Audience) -> Result<usize, Stri
     let around = rendering.map(|rendering| HEADER_LEN + rendering.payload().len());
     let len = around.and_then(|around| FRAME_LEN.checked_sub(around));
     let name = dialect.name;
-    len.ok_or_else(|| format!("{name} does not show {audience:?} in {FRAME_LEN} bytes"))
+    len.ok_or_else(|| format!("{name} cannot render an event for {audience:?} in {FRAME_LEN} bytes"))
 }
 
 #[derive(Default)]
@@ -104,7 +116,7 @@ struct ReplyCounter {
 }
 
 enum State {
-    Between,
+    BetweenReplies,
     Integer(u64),
     Error,
 }
@@ -114,17 +126,17 @@ impl Counter for ReplyCounter {
         let mut replies = 0;
         for byte in bytes {
             match (&mut self.state, byte) {
-                (State::Between, b':') => self.state = State::Integer(0),
-                (State::Between, b'-') => self.state = State::Error,
+                (State::BetweenReplies, b':') => self.state = State::Integer(0),
+                (State::BetweenReplies, b'-') => self.state = State::Error,
                 (State::Integer(value), b'0'..=b'9') => *value = *value * 10 + u64::from(byte - b'0'),
                 (State::Integer(value), b'\n') => {
                     self.sums.deliveries.set(self.sums.deliveries.get() + *value);
-                    self.state = State::Between;
+                    self.state = State::BetweenReplies;
                     replies += 1;
                 }
                 (State::Error, b'\n') => {
                     self.sums.errors.set(self.sums.errors.get() + 1);
-                    self.state = State::Between;
+                    self.state = State::BetweenReplies;
                     replies += 1;
                 }
                 _ => {}
@@ -140,16 +152,16 @@ mod tests {
     use fanfare_core::UserId;
 
     use super::*;
-    use crate::listeners::Listeners;
+    use crate::subscriptions::Subscriptions;
 
     #[test]
-    fn answers_are_summed_however_they_are_cut() {
+    fn replies_are_summed_wherever_the_stream_is_cut() {
         let stream = b":3\r\n-ERR not-a:1 command\r\n:10000\r\n:0\r\n";
         for piece in 1..=stream.len() {
             let sums = Rc::<ReplySums>::default();
             let mut counter = ReplyCounter {
                 sums: sums.clone(),
-                state: State::Between,
+                state: State::BetweenReplies,
             };
             let replies: u64 = stream.chunks(piece).map(|bytes| counter.take(bytes)).sum();
             assert_eq!(
@@ -161,23 +173,26 @@ mod tests {
     }
 
     #[test]
-    fn a_publication_is_rendered_to_frames_of_the_promised_length() {
-        for listeners in [Listeners::Own, Listeners::Channel, Listeners::Pattern] {
-            let (dialect, audience) = (listeners.dialect().unwrap(), listeners.audience().unwrap());
+    fn a_publication_is_rendered_to_a_frame_of_the_fixed_length() {
+        for subscriptions in [Subscriptions::Own, Subscriptions::Channel, Subscriptions::Pattern] {
+            let (dialect, audience) = (
+                subscriptions.dialect().unwrap(),
+                subscriptions.audience().unwrap(),
+            );
             let command = publish(dialect, &audience).unwrap();
             let message = command.split(|byte| *byte == b'\n').nth(6).unwrap().trim_ascii();
             let parsed = wire::parse_event(audience, &message.to_vec().into(), SystemTime::now());
             let dialect = (dialect.open)(&Options::default());
             let text = dialect.render(&parsed.unwrap().0).unwrap();
             let frame = fanfare_ws::encode::frame(fanfare_ws::Opcode::Text, text.payload(), false);
-            assert_eq!(frame.len(), FRAME_LEN, "{listeners:?}");
+            assert_eq!(frame.len(), FRAME_LEN, "{subscriptions:?}");
         }
     }
 
     #[test]
-    fn a_publication_is_a_command_in_redis_form() {
+    fn a_publication_to_a_user_is_a_command_in_the_redis_protocol() {
         let user = Audience::User(UserId::new("7").unwrap());
-        let command = publish(Listeners::Own.dialect().unwrap(), &user).unwrap();
+        let command = publish(Subscriptions::Own.dialect().unwrap(), &user).unwrap();
         assert!(command.starts_with(b"*3\r\n$7\r\nPUBLISH\r\n$11\r\nuser_noti:7\r\n$"));
     }
 }

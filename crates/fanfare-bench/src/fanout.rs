@@ -1,4 +1,4 @@
-//! One event to everyone: deliveries per second, their cost, and how they compare with the baseline.
+//! One event to everyone: the rate and the cost of deliveries, compared with the baseline.
 
 use std::time::Duration;
 
@@ -8,16 +8,16 @@ use crate::{
     FRAME_LEN, Options,
     baseline::Baseline,
     client,
-    crowd::Crowd,
     door::{self, Door},
     figures::{Kind, Workload},
-    listeners::Listeners,
     process::{GENERATOR_BUSY, Measured, SERVER_BUSY, Window},
+    receivers::Receivers,
     server::Server,
+    subscriptions::Subscriptions,
 };
 
 const SIZES: [usize; 2] = [1_000, 10_000];
-/// Events published together; the next ones follow when all have arrived everywhere.
+/// The events that are published together. The next ones follow when all receivers have received them.
 const IN_FLIGHT: [u8; 2] = [1, 16];
 
 const RATE: Kind = Kind::new("deliveries", "/s");
@@ -32,23 +32,24 @@ const CPU_RATIO: Kind = Kind::new("CPU, baseline / server", "");
 pub(crate) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
     let mut workloads = Vec::new();
     for connections in options.sizes(&SIZES) {
-        workloads.extend(measure(connections, Listeners::Own, "connections", options).await?);
+        workloads.extend(measure(connections, Subscriptions::Own, "connections", options).await?);
     }
     Ok(workloads)
 }
 
-/// Measures events for all of `listeners` with each number of events in flight. `whom` names the listeners in the report.
+/// Measures connections with `subscriptions`, which `description` names in the report, with each number of events in
+/// flight.
 pub(crate) async fn measure(
     connections: usize,
-    listeners: Listeners,
-    whom: &str,
+    subscriptions: Subscriptions,
+    description: &str,
     options: &Options,
 ) -> Result<[Workload; 2], String> {
-    let mut workloads = IN_FLIGHT.map(|events| Workload::new(title(connections, whom, events)));
+    let mut workloads = IN_FLIGHT.map(|events| Workload::new(title(connections, description, events)));
     for round in 0..options.rounds {
-        options.progress(&format!("fan-out to {connections} {whom}"), round);
-        let server = of_server(connections, listeners, options).await?;
-        let baseline = of_baseline(connections, options).await?;
+        options.progress(&format!("fan-out to {connections} {description}"), round);
+        let server = measure_server(connections, subscriptions, options).await?;
+        let baseline = measure_baseline(connections, options).await?;
         for (at, workload) in workloads.iter_mut().enumerate() {
             record(workload, &server[at], &baseline[at], LEAST_RATIO[at]);
         }
@@ -56,37 +57,45 @@ pub(crate) async fn measure(
     Ok(workloads)
 }
 
-fn title(connections: usize, whom: &str, in_flight: u8) -> String {
+fn title(connections: usize, description: &str, in_flight: u8) -> String {
     match in_flight {
-        1 => format!("Fan-out to {connections} {whom}, one event in flight"),
-        events => format!("Fan-out to {connections} {whom}, {events} events in flight"),
+        1 => format!("Fan-out to {connections} {description}, one event in flight"),
+        events => format!("Fan-out to {connections} {description}, {events} events in flight"),
     }
 }
 
-async fn of_server(
+async fn measure_server(
     connections: usize,
-    listeners: Listeners,
+    subscriptions: Subscriptions,
     options: &Options,
 ) -> Result<[Measured; 2], String> {
-    let server = Server::start(options.shards, connections, listeners).await?;
-    let crowd = Crowd::upgrade(server.clients, &server.upgrades(listeners, connections)?).await?;
-    let event = door::publish(server.dialect, &listeners.audience()?)?;
+    let server = Server::start(options.shards, connections, subscriptions).await?;
+    let receivers = Receivers::upgrade(server.clients, &server.upgrades(subscriptions, connections)?).await?;
+    let event = door::publish(server.dialect, &subscriptions.audience()?)?;
     let source = Source::Door(Door::open(server.door).await?, event);
     let pid = server.id();
-    let measured = FanOutRun { pid, crowd, source }
-        .measure_all(options.seconds)
-        .await?;
+    let measured = FanOutRun {
+        pid,
+        receivers,
+        source,
+    }
+    .measure_all(options.seconds)
+    .await?;
     Ok(measured)
 }
 
-async fn of_baseline(connections: usize, options: &Options) -> Result<[Measured; 2], String> {
+async fn measure_baseline(connections: usize, options: &Options) -> Result<[Measured; 2], String> {
     let baseline = Baseline::start(connections)?;
     let source = Source::Commander(client::connect(baseline.address).await?);
-    let crowd = Crowd::connect(baseline.address, connections).await?;
+    let receivers = Receivers::connect(baseline.address, connections).await?;
     let pid = baseline.id();
-    let measured = FanOutRun { pid, crowd, source }
-        .measure_all(options.seconds)
-        .await?;
+    let measured = FanOutRun {
+        pid,
+        receivers,
+        source,
+    }
+    .measure_all(options.seconds)
+    .await?;
     baseline.stop().await?;
     Ok(measured)
 }
@@ -113,7 +122,7 @@ impl Source {
 
 struct FanOutRun {
     pid: u32,
-    crowd: Crowd,
+    receivers: Receivers,
     source: Source,
 }
 
@@ -126,40 +135,40 @@ impl FanOutRun {
             self.measure(several, length).await?,
         ];
         self.check().await?;
-        self.crowd.close().await;
+        self.receivers.close().await;
         Ok(measured)
     }
 
     async fn measure(&mut self, in_flight: u8, length: Duration) -> Result<Measured, String> {
         self.publish(in_flight).await?; // warms up
-        let before = self.crowd.tally().units();
+        let before = self.receivers.tally().units();
         let window = Window::open(self.pid)?;
         while !window.is_over(length) {
             self.publish(in_flight).await?;
         }
         let spent = window.close()?;
-        let count = self.crowd.tally().units() - before;
+        let count = self.receivers.tally().units() - before;
         Ok(Measured { count, spent })
     }
 
     async fn publish(&mut self, events: u8) -> Result<(), String> {
-        let deliveries = self.crowd.len() as u64 * u64::from(events);
-        let goal = self.crowd.tally().units() + deliveries;
+        let deliveries = self.receivers.len() as u64 * u64::from(events);
+        let goal = self.receivers.tally().units() + deliveries;
         self.source.publish(events).await?;
-        self.crowd.tally().until(goal).await
+        self.receivers.tally().wait_for(goal).await
     }
 
     async fn check(&self) -> Result<(), String> {
-        let arrived = self.crowd.tally().units();
+        let arrived = self.receivers.tally().units();
         if let Source::Door(door, _) = &self.source {
-            let reported = door.settle().await?;
+            let reported = door.wait_for_all_replies().await?;
             if reported != arrived {
                 return Err(format!(
                     "{arrived} deliveries arrived, but the server reported {reported}"
                 ));
             }
         }
-        self.crowd.check_frame_len(FRAME_LEN)
+        self.receivers.check_frame_len(FRAME_LEN)
     }
 }
 

@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_is_in_the_middle() {
+    fn the_median_is_the_middle_value_or_the_mean_of_the_two_middle_values() {
         for (values, expected) in [
             (&[7.0][..], 7.0),
             (&[9.0, 1.0, 5.0], 5.0),
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_is_met_by_the_median_not_by_the_best_round() {
+    fn the_median_and_not_the_best_round_decides_whether_a_target_is_met() {
         const FAST: Kind = Kind::new("rate", "/s").at_least(10.0);
         const SMALL: Kind = Kind::new("size", "bytes").at_most(10.0);
         let mut workload = Workload::new("test".into());

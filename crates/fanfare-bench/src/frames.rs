@@ -1,4 +1,4 @@
-//! Counts the messages that arrive, and reads as few bytes as possible.
+//! Counts the frames of a stream by their headers, without their payloads.
 
 /// Counts complete units in a stream that is read in pieces.
 pub(crate) trait Counter {
@@ -33,7 +33,7 @@ impl Counter for FrameCounter {
                 return frames;
             }
             frames += u64::from(std::mem::take(&mut self.is_data));
-            match self.header(bytes) {
+            match self.parse_rest(bytes) {
                 Some(used) => bytes = &bytes[used..],
                 None => return frames,
             }
@@ -42,9 +42,9 @@ impl Counter for FrameCounter {
 }
 
 impl FrameCounter {
-    /// Reads a header at the start of `bytes`, after the kept part. Returns the number of bytes used, if it is
-    /// complete.
-    fn header(&mut self, bytes: &[u8]) -> Option<usize> {
+    /// Parses the kept part and the start of `bytes` as a header. Returns the number of bytes used; `None` if the header is
+    /// incomplete.
+    fn parse_rest(&mut self, bytes: &[u8]) -> Option<usize> {
         let kept = self.partial_len;
         let fresh = bytes.len().min(MAX_HEADER - kept);
         let mut header = self.partial;
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_data_frames_however_the_stream_is_cut() {
+    fn data_frames_are_counted_wherever_the_stream_is_cut() {
         let stream = stream();
         for piece in [1, 2, 3, 7, 131, 132, 133, 4096, stream.len()] {
             let mut counter = FrameCounter::default();
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_a_frame_when_its_last_byte_arrives() {
+    fn a_frame_is_counted_when_its_last_byte_arrives() {
         let frame = encode::frame(Opcode::Text, &[b'x'; 128], false);
         let mut counter = FrameCounter::default();
         assert_eq!(counter.take(&frame[..131]), 0);

@@ -1,4 +1,4 @@
-//! Handshakes: TCP, the upgrade with a token, the closing handshake.
+//! Handshakes: connections that open, upgrade with a token, and close.
 
 use std::{cell::Cell, net::SocketAddr, rc::Rc, time::Duration};
 
@@ -8,9 +8,9 @@ use crate::{
     Options,
     client::{self, Upgrade},
     figures::{Kind, Workload},
-    listeners::Listeners,
     process::{GENERATOR_BUSY, Measured, SERVER_BUSY, Window},
     server::Server,
+    subscriptions::Subscriptions,
 };
 
 const CONCURRENCY: usize = 64;
@@ -32,8 +32,8 @@ pub(crate) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
     let mut workload = Workload::new(title);
     for round in 0..options.rounds {
         options.progress("handshakes", round);
-        let server = Server::start(options.shards, USERS, Listeners::Own).await?;
-        let upgrades = server.upgrades(Listeners::Own, USERS)?;
+        let server = Server::start(options.shards, USERS, Subscriptions::Own).await?;
+        let upgrades = server.upgrades(Subscriptions::Own, USERS)?;
         let handshakes = measure(server.clients, server.id(), upgrades, options.seconds).await?;
         server.stop().await?;
         handshakes.record(&mut workload, &FIGURES);
@@ -41,7 +41,7 @@ pub(crate) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
     Ok(vec![workload])
 }
 
-/// Opens and closes connections to the process `pid` at `address`, by each of `upgrades` in turn.
+/// Opens and closes connections to the process `pid` at `address`, with each of `upgrades` in turn.
 pub(crate) async fn measure(
     address: SocketAddr,
     pid: u32,

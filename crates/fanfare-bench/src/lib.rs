@@ -1,15 +1,15 @@
-//! The load generator behind `fanfare bench`: the performance of a server on this machine, next to its targets.
+//! The load generator behind `fanfare bench`: measures a server on this machine and compares it with its targets.
 //!
-//! The server under test is a child process with its own configuration on the loopback interface; this process is the
-//! load generator, on one thread. CPU time and memory are the child's, as the kernel counts them, so that they are
-//! valid even if other programs use the machine.
+//! The server under test is a child process with its own configuration on the loopback interface. This process is the
+//! load generator, on one thread. The kernel counts the child's CPU time and memory, so other programs on the machine
+//! do not change them.
 //!
 //! [`peer`] measures a server that already runs instead.
 //!
 //! The child is the program that this crate is linked into, started with `serve --config FILE`, `user disable` and
-//! `bench baseline`: the program must have these commands. This crate must never know how the server works inside. It
-//! uses only sockets, and knows how dialects listen ([`fanfare_core::DialectKind::listen`]), how events look at the
-//! Redis-protocol door (`fanfare_cluster::wire`), and how tokens are signed (`fanfare_accounts::mint`).
+//! `bench baseline`: the program must have these commands. This crate must never depend on the server's internals. It
+//! uses only sockets, the dialects' plans to listen ([`fanfare_core::DialectKind::listen`]), the form of events at the
+//! Redis-protocol door (`fanfare_cluster::wire`), and the signature of tokens (`fanfare_accounts::mint`).
 //!
 //! # Examples
 //!
@@ -30,29 +30,29 @@
 //! # Ok::<(), String>(())
 //! ```
 
+mod accounts;
 mod baseline;
 mod channels;
 mod child;
 mod client;
-mod crowd;
 mod door;
 mod fairness;
 mod fanout;
 mod figures;
 mod frames;
 mod handshakes;
-mod listeners;
 mod login_times;
 mod logins;
-mod members;
 mod memory;
 pub mod peer;
+mod probe;
 mod process;
-mod pulse;
+mod receivers;
 mod report;
 mod requests;
 mod server;
 mod settings;
+mod subscriptions;
 mod unicast;
 
 use std::{io, time::Duration};
@@ -102,7 +102,7 @@ pub struct Options {
     pub connections: Option<usize>,
     /// The length of each measurement.
     pub seconds: Duration,
-    /// How often each measurement is repeated; medians are over the rounds.
+    /// The repetitions of each measurement; medians are over the rounds.
     pub rounds: usize,
     /// The server's threads.
     pub shards: usize,
@@ -121,7 +121,7 @@ impl Options {
 /// Runs the measurements of `options`.
 ///
 /// # Errors
-/// If something fails that would make the figures mean something else.
+/// If a step fails that would make the figures meaningless.
 pub fn run(options: &Options) -> Result<Report, String> {
     block_on(options.connections.unwrap_or(MOST_CONNECTIONS), measure(options))
 }
@@ -129,15 +129,20 @@ pub fn run(options: &Options) -> Result<Report, String> {
 /// Runs `measuring`, which opens this number of `connections`, until it ends or is interrupted.
 fn block_on<T>(connections: usize, measuring: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     raise_descriptor_limit(connections)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
-    LocalSet::new().block_on(&runtime, async {
+    run_local(async {
         tokio::select! {
             measured = measuring => measured,
             // An interrupt must not leave a server running.
             signal = interrupted() => Err(signal.map_or_else(|error| error.to_string(), str::to_owned)),
         }
     })
+}
+
+/// Runs `work` on this thread, which its local tasks share.
+fn run_local<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
+    LocalSet::new().block_on(&runtime, work)
 }
 
 async fn interrupted() -> io::Result<&'static str> {

@@ -1,49 +1,51 @@
-//! Whether the time or the text of a refusal shows that an account exists.
+//! Compares refused logins: neither their time nor their text may show that an account exists.
 
 use std::time::Instant;
 
 use crate::{
     LoginLimits, Options,
+    accounts::{self, Accounts, Login},
     figures::{Kind, Workload, median},
-    listeners::Listeners,
-    members::{self, Members, Who},
-    requests::{Answer, Client},
+    requests::{Client, Response},
     server::Server,
+    subscriptions::Subscriptions,
 };
 
+/// The number of logins of each kind.
 const EACH: usize = 30;
+/// The number of the disabled account.
 const DISABLED: usize = 1;
 
 /// The logins that are refused, with their figures.
-const REFUSED: [(Who, Kind); 4] = [
-    (Who::Wrong(0), Kind::new("wrong password", "ms")),
-    (Who::Stranger(0), Kind::new("no such account", "ms")),
+const REFUSED: [(Login, Kind); 4] = [
+    (Login::WrongPassword(0), Kind::new("wrong password", "ms")),
+    (Login::UnknownAccount(0), Kind::new("no such account", "ms")),
     (
-        Who::Right(DISABLED),
+        Login::RightPassword(DISABLED),
         Kind::new("account switched off, right password", "ms"),
     ),
     (
-        Who::Wrong(DISABLED),
+        Login::WrongPassword(DISABLED),
         Kind::new("account switched off, wrong password", "ms"),
     ),
 ];
-/// The figures that compare each other refusal with the first.
+/// The figures that compare the other refusals with the first.
 const AGAINST_WRONG: [Kind; 3] = [
     Kind::new("no such account / wrong password", ""),
     Kind::new("switched off, right / wrong password", ""),
     Kind::new("switched off, wrong / wrong password", ""),
 ];
 
-/// Measures one login at a time, each kind in turn.
+/// Measures one login at a time, of each kind in turn.
 pub(crate) async fn run(options: &Options) -> Result<Workload, String> {
     let title = format!("How long a refused login takes, median of {EACH}");
     let mut workload = Workload::new(title);
     for round in 0..options.rounds {
         options.progress("refused logins", round);
-        let server = Server::start_with(options.shards, EACH, Listeners::Own, LoginLimits::Off).await?;
-        let members = Members::register(&server).await?;
-        server.disable(&members::address(DISABLED)).await?;
-        let medians = measure(&server, &members).await?;
+        let server = Server::start_with(options.shards, EACH, Subscriptions::Own, LoginLimits::Off).await?;
+        let accounts = Accounts::register(&server).await?;
+        server.disable(&accounts::email(DISABLED)).await?;
+        let medians = measure(&server, &accounts).await?;
         server.stop().await?;
         for ((_, kind), median) in REFUSED.into_iter().zip(medians) {
             workload.record(kind, median);
@@ -56,26 +58,26 @@ pub(crate) async fn run(options: &Options) -> Result<Workload, String> {
     Ok(workload)
 }
 
-async fn measure(server: &Server, members: &Members) -> Result<[f64; 4], String> {
+async fn measure(server: &Server, accounts: &Accounts) -> Result<[f64; 4], String> {
     let mut client = Client::open(server.clients).await?;
-    let requests = REFUSED.map(|(who, _)| members.login(who));
-    let first = client.ask(&requests[0]).await?; // the first login makes the hash that strangers are checked against
+    let requests = REFUSED.map(|(login, _)| accounts.request(login));
+    let first = client.send(&requests[0]).await?; // the first login creates the hash for logins without an account
     let mut times = [const { Vec::new() }; 4];
     for _ in 0..EACH {
         for (request, times) in requests.iter().zip(&mut times) {
             let began = Instant::now();
-            let answer = client.ask(request).await?;
+            let response = client.send(request).await?;
             times.push(began.elapsed().as_secs_f64() * 1e3);
-            is_refusal(&answer, &first)?;
+            check_refusal(&response, &first)?;
         }
     }
     Ok(times.map(|times| median(&times)))
 }
 
-fn is_refusal(answer: &Answer, first: &Answer) -> Result<(), String> {
-    match answer.status {
-        401 if answer == first => Ok(()),
-        401 => Err("the answers to refused logins differ".into()),
+fn check_refusal(response: &Response, first: &Response) -> Result<(), String> {
+    match response.status {
+        401 if response == first => Ok(()),
+        401 => Err("the responses to refused logins differ".into()),
         status => Err(format!("a login that must be refused was answered with {status}")),
     }
 }
@@ -85,15 +87,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusals_must_be_the_same_to_the_last_byte() {
-        let answer = |status, body: &str| Answer {
+    fn a_refusal_must_equal_the_first_one_byte_for_byte() {
+        let response = |status, body: &str| Response {
             status,
             body: body.into(),
         };
-        let first = answer(401, "no");
-        assert!(is_refusal(&answer(401, "no"), &first).is_ok());
-        for other in [answer(401, "No"), answer(403, "no"), answer(200, "yes")] {
-            assert!(is_refusal(&other, &first).is_err(), "{other:?}");
+        let first = response(401, "no");
+        assert!(check_refusal(&response(401, "no"), &first).is_ok());
+        for other in [response(401, "No"), response(403, "no"), response(200, "yes")] {
+            assert!(check_refusal(&other, &first).is_err(), "{other:?}");
         }
     }
 }

@@ -1,28 +1,28 @@
-//! Logins: how late events are during a burst of logins, next to as many requests that hash no password; and how long a
-//! login takes.
+//! Logins: the latency of events during a burst of logins, and during as many requests that hash no password; and the time
+//! of a login.
 
 use std::{rc::Rc, time::Duration};
 
 use crate::{
     LoginLimits, Options,
+    accounts::Accounts,
     figures::{Kind, Workload},
-    listeners::Listeners,
     login_times,
-    members::Members,
-    pulse::{Felt, feel},
-    requests::{Answered, Client, Until, flood},
+    probe::{self, Latencies},
+    requests::{Client, Limit, Responses, flood},
     server::Server,
+    subscriptions::Subscriptions,
 };
 
 /// The connections of a burst.
 const SIZES: [usize; 2] = [1_000, 10_000];
 const BURST: u64 = 10_000;
-/// Clients that log in repeatedly; few enough that the queue refuses none.
+/// The clients that log in repeatedly; so few that the queue refuses none.
 const STEADY: usize = 64;
-/// Other connections to the server: those of the pulse, and a few more.
-const OTHERS: usize = 100;
+/// The other connections to the server: those of the probe, and a few more.
+const OTHER_CONNECTIONS: usize = 100;
 
-const fn latencies(names: [&'static str; 3]) -> [Kind; 3] {
+const fn latency_kinds(names: [&'static str; 3]) -> [Kind; 3] {
     let [median, p99, longest] = names;
     [
         Kind::new(median, "ms"),
@@ -31,26 +31,26 @@ const fn latencies(names: [&'static str; 3]) -> [Kind; 3] {
     ]
 }
 
-const QUIET: [Kind; 3] = latencies([
+const QUIET: [Kind; 3] = latency_kinds([
     "quiet: latency, p50",
     "quiet: latency, p99",
     "quiet: longest latency",
 ]);
-const OTHER: [Kind; 3] = latencies([
+const UNHASHED: [Kind; 3] = latency_kinds([
     "no hashing: latency, p50",
     "no hashing: latency, p99",
     "no hashing: longest latency",
 ]);
-const BUSY: [Kind; 3] = latencies([
+const BUSY: [Kind; 3] = latency_kinds([
     "logins: latency, p50",
     "logins: latency, p99",
     "logins: longest latency",
 ]);
-const OTHER_TOOK: Kind = Kind::new("no hashing: until all were answered", "s");
+const UNHASHED_TOOK: Kind = Kind::new("no hashing: until all were answered", "s");
 const TOOK: Kind = Kind::new("logins: until all were answered", "s");
 const RATE: Kind = Kind::new("logins checked", "/s");
 const AGAINST_QUIET: Kind = Kind::new("p99, logins / quiet", "");
-const AGAINST_OTHER: Kind = Kind::new("p99, logins / no hashing", "");
+const AGAINST_UNHASHED: Kind = Kind::new("p99, logins / no hashing", "");
 const LOST: Kind = Kind::new("events lost", "").at_most(0.0);
 
 /// The figures of login responses, by status.
@@ -82,18 +82,20 @@ async fn bursts(connections: usize, limits: LoginLimits, options: &Options) -> R
     let mut workload = Workload::new(title);
     for round in 0..options.rounds {
         options.progress(&format!("logins over {connections} connections"), round);
-        let most = connections + OTHERS;
-        let server = Server::start_with(options.shards, most, Listeners::Own, limits).await?;
-        let members = Members::register(&server).await?;
-        let quiet = feel(&server, tokio::time::sleep(options.seconds)).await?.0;
-        let (other, others) = burst(&server, connections, &members.idlers()).await?;
-        let (busy, logins) = burst(&server, connections, &members.crowd()).await?;
+        let most = connections + OTHER_CONNECTIONS;
+        let server = Server::start_with(options.shards, most, Subscriptions::Own, limits).await?;
+        let accounts = Accounts::register(&server).await?;
+        let quiet = probe::measure(&server, tokio::time::sleep(options.seconds))
+            .await?
+            .0;
+        let (unhashed, unhashed_responses) = burst(&server, connections, &accounts.unhashed_logins()).await?;
+        let (busy, logins) = burst(&server, connections, &accounts.mixed_logins()).await?;
         server.stop().await?;
-        others.all_with(&[401])?;
-        workload.record(OTHER_TOOK, others.took.as_secs_f64());
+        unhashed_responses.expect_only(&[401])?;
+        workload.record(UNHASHED_TOOK, unhashed_responses.took.as_secs_f64());
         workload.record(TOOK, logins.took.as_secs_f64());
         record_statuses(&mut workload, &logins)?;
-        record(&mut workload, &quiet, Some(&other), &busy);
+        record(&mut workload, &quiet, Some(&unhashed), &busy);
     }
     Ok(workload)
 }
@@ -102,27 +104,30 @@ async fn burst(
     server: &Server,
     connections: usize,
     requests: &Rc<[Vec<u8>]>,
-) -> Result<(Felt, Answered), String> {
+) -> Result<(Latencies, Responses), String> {
     let mut clients = Client::open_many(server.clients, connections).await?;
-    let (felt, answered) = feel(server, flood(&mut clients, requests, Until::Sent(BURST))).await?;
-    Ok((felt, answered?))
+    let burst = flood(&mut clients, requests, Limit::Requests(BURST));
+    let (latencies, responses) = probe::measure(server, burst).await?;
+    Ok((latencies, responses?))
 }
 
-/// Measures as many logins as the server can hash without refusing any.
+/// Measures logins of so few clients that the server refuses none.
 async fn steady(options: &Options) -> Result<Workload, String> {
     let mut workload = Workload::new(format!("{STEADY} clients who log in again and again"));
     for round in 0..options.rounds {
         options.progress("logins again and again", round);
-        let (most, limits) = (STEADY + OTHERS, LoginLimits::Off);
-        let server = Server::start_with(options.shards, most, Listeners::Own, limits).await?;
-        let crowd = Members::register(&server).await?.crowd();
+        let (most, limits) = (STEADY + OTHER_CONNECTIONS, LoginLimits::Off);
+        let server = Server::start_with(options.shards, most, Subscriptions::Own, limits).await?;
+        let requests = Accounts::register(&server).await?.mixed_logins();
         let mut clients = Client::open_many(server.clients, STEADY).await?;
-        let quiet = feel(&server, tokio::time::sleep(options.seconds)).await?.0;
-        let logins = flood(&mut clients, &crowd, Until::Over(options.seconds));
-        let (busy, logins) = feel(&server, logins).await?;
+        let quiet = probe::measure(&server, tokio::time::sleep(options.seconds))
+            .await?
+            .0;
+        let logins = flood(&mut clients, &requests, Limit::Time(options.seconds));
+        let (busy, logins) = probe::measure(&server, logins).await?;
         server.stop().await?;
         let logins = logins?;
-        logins.all_with(&[200, 401])?;
+        logins.expect_only(&[200, 401])?;
         workload.record(RATE, rate(&logins));
         record(&mut workload, &quiet, None, &busy);
     }
@@ -130,33 +135,33 @@ async fn steady(options: &Options) -> Result<Workload, String> {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "it is rounded to a few digits anyway")]
-fn rate(logins: &Answered) -> f64 {
+fn rate(logins: &Responses) -> f64 {
     logins.by_status.values().sum::<u64>() as f64 / logins.took.max(Duration::from_millis(1)).as_secs_f64()
 }
 
 #[allow(clippy::cast_precision_loss, reason = "there are a few thousand")]
-fn record_statuses(workload: &mut Workload, logins: &Answered) -> Result<(), String> {
-    logins.all_with(&STATUSES.map(|(status, _)| status))?;
+fn record_statuses(workload: &mut Workload, logins: &Responses) -> Result<(), String> {
+    logins.expect_only(&STATUSES.map(|(status, _)| status))?;
     for (status, kind) in STATUSES {
-        workload.record(kind, logins.with(status) as f64);
+        workload.record(kind, logins.count(status) as f64);
     }
     Ok(())
 }
 
 #[allow(clippy::cast_precision_loss, reason = "there are none")]
-fn record(workload: &mut Workload, quiet: &Felt, other: Option<&Felt>, busy: &Felt) {
+fn record(workload: &mut Workload, quiet: &Latencies, unhashed: Option<&Latencies>, busy: &Latencies) {
     let mut lost = 0;
-    let phases = [(QUIET, Some(quiet)), (OTHER, other), (BUSY, Some(busy))];
-    for (kinds, felt) in phases {
-        let Some(felt) = felt else { continue };
+    let phases = [(QUIET, Some(quiet)), (UNHASHED, unhashed), (BUSY, Some(busy))];
+    for (kinds, latencies) in phases {
+        let Some(latencies) = latencies else { continue };
         for (kind, percent) in kinds.into_iter().zip([50, 99, 100]) {
-            workload.record(kind, felt.percentile(percent));
+            workload.record(kind, latencies.percentile(percent));
         }
-        lost += felt.lost;
+        lost += latencies.lost;
     }
     workload.record(AGAINST_QUIET, busy.percentile(99) / quiet.percentile(99));
-    if let Some(other) = other {
-        workload.record(AGAINST_OTHER, busy.percentile(99) / other.percentile(99));
+    if let Some(unhashed) = unhashed {
+        workload.record(AGAINST_UNHASHED, busy.percentile(99) / unhashed.percentile(99));
     }
     workload.record(LOST, lost as f64);
 }

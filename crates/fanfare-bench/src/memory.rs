@@ -1,4 +1,4 @@
-//! The memory of an idle connection, and whether it is released.
+//! The memory of an idle connection, and the part of it that is kept after the connection has closed.
 
 use std::time::Duration;
 
@@ -6,18 +6,18 @@ use tokio::time::sleep;
 
 use crate::{
     Options,
-    crowd::Crowd,
     door::{self, Door},
     figures::{Kind, Workload},
-    listeners::Listeners,
     process::Memory,
+    receivers::Receivers,
     server::Server,
+    subscriptions::Subscriptions,
 };
 
 const SIZES: [usize; 1] = [10_000];
-/// Connections opened before the measurement, so that one-time allocations are made.
+/// The connections before the measurement, which cause the one-time allocations.
 pub(crate) const WARM_UP: usize = 100;
-/// Connections that make a server not quite idle.
+/// The connections after all others have closed: an allocator may release memory only at the next use.
 const A_FEW: usize = 20;
 
 const PSS: Kind = Kind::new("Pss per idle connection", "bytes").at_most(2048.0);
@@ -28,22 +28,22 @@ const KEPT: Kind = Kind::new("kept after all have closed", "%");
 const KEPT_LATER: Kind = Kind::new("kept after a few more", "%");
 
 pub(crate) async fn run(options: &Options) -> Result<Vec<Workload>, String> {
-    measure(Listeners::Own, "", options).await
+    measure(Subscriptions::Own, "", options).await
 }
 
-/// Measures a server before, with and after many connections of `listeners`; the report calls them `whose`.
+/// Measures a server before, with and after many connections with `subscriptions`, which `description` names in the report.
 pub(crate) async fn measure(
-    listeners: Listeners,
-    whose: &str,
+    subscriptions: Subscriptions,
+    description: &str,
     options: &Options,
 ) -> Result<Vec<Workload>, String> {
     let mut workloads = Vec::new();
     for connections in options.sizes(&SIZES) {
-        let what = format!("of {connections} connections {whose}");
+        let what = format!("of {connections} connections {description}");
         let mut workload = Workload::new(format!("Memory {}", what.trim_end()));
         for round in 0..options.rounds {
             options.progress(&format!("memory {}", what.trim_end()), round);
-            measure_once(connections, listeners, options, &mut workload).await?;
+            measure_once(connections, subscriptions, options, &mut workload).await?;
         }
         workloads.push(workload);
     }
@@ -53,26 +53,26 @@ pub(crate) async fn measure(
 #[allow(clippy::cast_precision_loss, reason = "it is rounded to a few digits anyway")]
 async fn measure_once(
     connections: usize,
-    listeners: Listeners,
+    subscriptions: Subscriptions,
     options: &Options,
     workload: &mut Workload,
 ) -> Result<(), String> {
-    let server = Server::start(options.shards, connections, listeners).await?;
-    let upgrades = server.upgrades(listeners, connections)?;
-    let event = door::publish(server.dialect, &listeners.audience()?)?;
+    let server = Server::start(options.shards, connections, subscriptions).await?;
+    let upgrades = server.upgrades(subscriptions, connections)?;
+    let event = door::publish(server.dialect, &subscriptions.audience()?)?;
     let mut door = Door::open(server.door).await?;
-    let first = Crowd::upgrade(server.clients, &upgrades[..connections.min(WARM_UP)]).await?;
-    publish(&event, &mut door, &first).await?;
+    let first = Receivers::upgrade(server.clients, &upgrades[..connections.min(WARM_UP)]).await?;
+    door.deliver(&event, &first).await?;
     first.close().await;
     let before = settled(server.id()).await?;
 
-    let crowd = Crowd::upgrade(server.clients, &upgrades).await?;
+    let receivers = Receivers::upgrade(server.clients, &upgrades).await?;
     let idle = settled(server.id()).await?;
-    publish(&event, &mut door, &crowd).await?;
+    door.deliver(&event, &receivers).await?;
     let used = settled(server.id()).await?;
-    crowd.close().await;
+    receivers.close().await;
     let after = settled(server.id()).await?;
-    let few = Crowd::upgrade(server.clients, &upgrades[..connections.min(A_FEW)]).await?;
+    let few = Receivers::upgrade(server.clients, &upgrades[..connections.min(A_FEW)]).await?;
     few.close().await;
     let later = settled(server.id()).await?;
 
@@ -89,13 +89,7 @@ async fn measure_once(
     server.stop().await
 }
 
-async fn publish(event: &[u8], door: &mut Door, crowd: &Crowd) -> Result<(), String> {
-    let goal = crowd.tally().units() + crowd.len() as u64;
-    door.send(event, 1).await?;
-    crowd.tally().until(goal).await
-}
-
-/// Returns a process's memory once it has stopped changing: allocators release free memory later, if at all.
+/// Returns the memory of a process when it has stopped changing, because allocators release memory late.
 pub(crate) async fn settled(pid: u32) -> Result<Memory, String> {
     const STEP: Duration = Duration::from_millis(500);
     const STEADY_STEPS: usize = 4;

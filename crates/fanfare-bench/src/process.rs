@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The unit of CPU time in `/proc`, on every Linux, whatever the kernel's own clock is.
+/// The unit of CPU time in `/proc`, which does not depend on the kernel's clock.
 const TICKS_PER_SECOND: u32 = 100;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl Memory {
     }
 }
 
-/// A period in which a server is measured, and the generator that drives it.
+/// A period in which the server and the generator are measured.
 pub(crate) struct Window {
     pid: u32,
     opened: Instant,
@@ -68,7 +68,7 @@ impl Spent {
         self.server.total().as_secs_f64() / self.wall.as_secs_f64()
     }
 
-    /// Returns how busy the generator's one core was. At 1, the figures show the generator and not the server.
+    /// Returns the load of the generator's only core. At 1, the generator limits the figures, not the server.
     pub(crate) fn generator_cores(&self) -> f64 {
         self.generator.total().as_secs_f64() / self.wall.as_secs_f64()
     }
@@ -78,7 +78,7 @@ impl Spent {
 pub(crate) const SERVER_BUSY: Kind = Kind::new("server busy", "cores");
 pub(crate) const GENERATOR_BUSY: Kind = Kind::new("generator busy", "cores");
 
-/// How much a server did in a [`Window`]: events, deliveries, handshakes.
+/// The work of a server in a [`Window`]: the number of events, deliveries or handshakes, and their cost.
 pub(crate) struct Measured {
     pub(crate) count: u64,
     pub(crate) spent: Spent,
@@ -86,17 +86,17 @@ pub(crate) struct Measured {
 
 #[allow(clippy::cast_precision_loss, reason = "it is rounded to a few digits anyway")]
 impl Measured {
-    /// Returns the number in a second.
+    /// Returns the number per second.
     pub(crate) fn rate(&self) -> f64 {
         self.count as f64 / self.spent.wall.as_secs_f64()
     }
 
-    /// Returns the microseconds of `cpu` for each, which are also the seconds for a million.
+    /// Returns the microseconds of `cpu` per unit of work.
     pub(crate) fn micros_each(&self, cpu: Duration) -> f64 {
         cpu.as_secs_f64() * 1e6 / self.count as f64
     }
 
-    /// Records the rate, the rate for one core, the CPU time of each in user space and in the kernel, and the busy
+    /// Records the rate, the rate per second of CPU, the CPU time per unit in user space and in the kernel, and the busy
     /// cores.
     pub(crate) fn record(&self, workload: &mut Workload, kinds: &[Kind; 6]) {
         let cpu = self.spent.server;
@@ -145,10 +145,10 @@ fn read<T>(process: impl Display, file: &str, parse: fn(&str) -> Option<T>) -> R
     parse(&text).ok_or_else(|| format!("{path}: not in the form known from Linux"))
 }
 
-/// Parses `utime` and `stime` of `proc_pid_stat(5)`. The process's name is in parentheses and may have any characters.
+/// Parses `utime` and `stime` of `proc_pid_stat(5)`. The process's name, in parentheses, may have any characters.
 fn parse_stat(text: &str) -> Option<CpuTime> {
-    let (_, behind_name) = text.rsplit_once(')')?;
-    let mut fields = behind_name.split_ascii_whitespace().skip(11);
+    let (_, after_name) = text.rsplit_once(')')?;
+    let mut fields = after_name.split_ascii_whitespace().skip(11);
     let mut next = || Some(Duration::from_secs(1) * fields.next()?.parse().ok()? / TICKS_PER_SECOND);
     Some(CpuTime {
         user: next()?,
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cpu_time_stands_behind_whatever_the_name_is() {
+    fn a_process_name_with_parentheses_does_not_hide_its_cpu_time() {
         let stat = "321 (a) b (c) S 1 321 321 0 -1 4194560 2019 0 1 0 1234 50 7 8 20 0 3 0 100 200 300";
         let time = parse_stat(stat).unwrap();
         assert_eq!(
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_read_by_its_lines_names() {
+    fn memory_is_the_sum_of_the_lines_with_the_right_names() {
         let rollup = "aaaa-ffff ---p 00000000 00:00 0  [rollup]\nRss:  9000 kB\nPss:                1001 kB\n\
                       Pss_Dirty: 7 kB\nPrivate_Clean:  24 kB\nPrivate_Dirty:  1000 kB\nPrivate_Hugetlb: 5 kB\n";
         let memory = parse_smaps_rollup(rollup).unwrap();
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn this_process_can_be_measured() {
+    fn a_window_measures_the_cpu_time_and_the_memory_of_this_process() {
         let window = Window::open(std::process::id()).unwrap();
         while CpuTime::of("self").unwrap().since(window.server).total() < Duration::from_millis(30) {
             std::hint::black_box(0);

@@ -1,4 +1,4 @@
-//! The report, for people and for machines.
+//! The report, as text and as JSON.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -13,7 +13,7 @@ use crate::{
 #[derive(Serialize)]
 pub struct Report {
     version: &'static str,
-    /// Whether the binary was optimised; the figures of a debug build mean nothing.
+    /// Whether the binary was optimised; the figures of a debug build are meaningless.
     optimised: bool,
     shards: usize,
     rounds: usize,
@@ -52,7 +52,7 @@ impl Display for Report {
         if !self.optimised {
             writeln!(
                 f,
-                "NOT OPTIMISED: these figures say nothing; build with --release"
+                "NOT OPTIMISED: these figures are meaningless; build with --release"
             )?;
         }
         for workload in &self.workloads {
@@ -114,7 +114,7 @@ mod tests {
     use crate::figures::Kind;
 
     #[test]
-    fn numbers_are_short_and_readable() {
+    fn numbers_have_three_significant_digits_or_separated_thousands() {
         for (value, expected) in [
             (0.0, "0.00"),
             (0.876, "0.88"),
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missed_target_stands_out() {
+    fn a_row_shows_that_its_target_was_missed() {
         let mut workload = Workload::new("Fan-out".into());
         workload.record(Kind::new("server / baseline", "").at_least(0.85), 0.7);
         let report = Report {

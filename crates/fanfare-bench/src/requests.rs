@@ -1,4 +1,4 @@
-//! A minimal HTTP client: a request, the status of the response, and its body; and many of them at once.
+//! A minimal HTTP client: sends a request, or many requests over many connections.
 
 use std::{
     cell::{Cell, RefCell},
@@ -20,10 +20,10 @@ use tokio::{
 
 use crate::client;
 
-/// How long to wait. The server answers a queued request within seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The limit of a request. The server answers a queued one within seconds.
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest response; real ones are far shorter.
-const MAX_ANSWER: usize = 64 * 1024;
+const MAX_RESPONSE: usize = 64 * 1024;
 const CONCURRENCY: usize = 64;
 
 pub(crate) struct Client {
@@ -32,7 +32,7 @@ pub(crate) struct Client {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
 }
@@ -49,33 +49,33 @@ impl Client {
     }
 
     /// Sends `request` and waits for the response. Reopens a connection that the server has closed meanwhile.
-    pub(crate) async fn ask(&mut self, request: &[u8]) -> Result<Answer, String> {
-        let asking = async {
-            if let Some(answer) = self.try_ask(request).await? {
-                return Ok(answer);
+    pub(crate) async fn send(&mut self, request: &[u8]) -> Result<Response, String> {
+        let sending = async {
+            if let Some(response) = self.try_send(request).await? {
+                return Ok(response);
             }
             self.socket = client::connect(self.address).await?;
-            let answer = self.try_ask(request).await?;
-            answer.ok_or_else(|| "the server closed the connection instead of answering".to_owned())
+            let response = self.try_send(request).await?;
+            response.ok_or_else(|| "the server closed the connection instead of answering".to_owned())
         };
-        let answer = timeout(PATIENCE, asking).await;
-        answer.map_err(|_| format!("no answer to a request in {PATIENCE:?}"))?
+        let response = timeout(TIMEOUT, sending).await;
+        response.map_err(|_| format!("no response to a request in {TIMEOUT:?}"))?
     }
 
     /// Returns `None` if the connection had ended before.
-    async fn try_ask(&mut self, request: &[u8]) -> Result<Option<Answer>, String> {
+    async fn try_send(&mut self, request: &[u8]) -> Result<Option<Response>, String> {
         if self.socket.write_all(request).await.is_err() {
             return Ok(None);
         }
         let mut input = Vec::with_capacity(1024);
         loop {
-            if let Some(answer) = parse(&input)? {
-                return Ok(Some(answer));
+            if let Some(response) = parse(&input)? {
+                return Ok(Some(response));
             }
             match self.socket.read_buf(&mut input).await {
-                Ok(1..) if input.len() <= MAX_ANSWER => {}
+                Ok(1..) if input.len() <= MAX_RESPONSE => {}
                 Ok(0) | Err(_) if input.is_empty() => return Ok(None),
-                _ => return Err("no whole answer to a request".into()),
+                _ => return Err("an incomplete response to a request".into()),
             }
         }
     }
@@ -92,7 +92,7 @@ pub(crate) fn post(address: SocketAddr, path: &str, body: &Value) -> Vec<u8> {
 }
 
 /// Returns the response once it is complete. No further bytes may follow it.
-fn parse(input: &[u8]) -> Result<Option<Answer>, String> {
+fn parse(input: &[u8]) -> Result<Option<Response>, String> {
     let Some(end) = memmem::find(input, b"\r\n\r\n") else {
         return Ok(None);
     };
@@ -104,11 +104,11 @@ fn parse(input: &[u8]) -> Result<Option<Answer>, String> {
     let length = fields.find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
     let length = length.and_then(|(_, value)| value.trim().parse().ok());
     let (Some(status), Some(length)) = (status, length) else {
-        return Err("an answer without a status or a length".into());
+        return Err("a response without a status or a length".into());
     };
     match body.len().cmp(&length) {
         std::cmp::Ordering::Less => Ok(None),
-        std::cmp::Ordering::Equal => Ok(Some(Answer {
+        std::cmp::Ordering::Equal => Ok(Some(Response {
             status,
             body: body.to_vec(),
         })),
@@ -117,19 +117,19 @@ fn parse(input: &[u8]) -> Result<Option<Answer>, String> {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Answered {
+pub(crate) struct Responses {
     /// The time from the first request to the last response.
     pub(crate) took: Duration,
     pub(crate) by_status: BTreeMap<u16, u64>,
 }
 
-impl Answered {
-    pub(crate) fn with(&self, status: u16) -> u64 {
+impl Responses {
+    pub(crate) fn count(&self, status: u16) -> u64 {
         self.by_status.get(&status).copied().unwrap_or_default()
     }
 
     /// Checks that only these statuses occurred.
-    pub(crate) fn all_with(&self, statuses: &[u16]) -> Result<(), String> {
+    pub(crate) fn expect_only(&self, statuses: &[u16]) -> Result<(), String> {
         let mut others = self.by_status.iter();
         let other = others.find(|(status, _)| !statuses.contains(status));
         other.map_or(Ok(()), |(status, count)| {
@@ -139,60 +139,60 @@ impl Answered {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Until {
-    Sent(u64),
-    Over(Duration),
+pub(crate) enum Limit {
+    Requests(u64),
+    Time(Duration),
 }
 
-/// Sends `requests` in turn, again and again. Each client sends its next one when it has its response.
+/// Sends `requests` in turn, repeatedly. Each client sends its next request after it has received its response.
 pub(crate) async fn flood(
     clients: &mut Vec<Client>,
     requests: &Rc<[Vec<u8>]>,
-    until: Until,
-) -> Result<Answered, String> {
+    limit: Limit,
+) -> Result<Responses, String> {
     let flood = Rc::new(Flood {
         requests: requests.clone(),
-        until,
+        limit,
         began: Instant::now(),
         sent: Cell::new(0),
-        answered: RefCell::default(),
+        responses: RefCell::default(),
     });
     let mut workers = JoinSet::new();
     for client in clients.drain(..) {
-        workers.spawn_local(flood.clone().drive(client));
+        workers.spawn_local(flood.clone().send_all(client));
     }
     while let Some(ended) = workers.join_next().await {
         clients.push(ended.map_err(|error| error.to_string())??);
     }
-    let mut answered = flood.answered.take();
-    answered.took = flood.began.elapsed();
-    Ok(answered)
+    let mut responses = flood.responses.take();
+    responses.took = flood.began.elapsed();
+    Ok(responses)
 }
 
 /// The state that all workers share.
 struct Flood {
     requests: Rc<[Vec<u8>]>,
-    until: Until,
+    limit: Limit,
     began: Instant,
     sent: Cell<u64>,
-    answered: RefCell<Answered>,
+    responses: RefCell<Responses>,
 }
 
 impl Flood {
-    async fn drive(self: Rc<Self>, mut client: Client) -> Result<Client, String> {
+    async fn send_all(self: Rc<Self>, mut client: Client) -> Result<Client, String> {
         while let Some(request) = self.next() {
-            let answer = client.ask(request).await?;
-            let by_status = &mut self.answered.borrow_mut().by_status;
-            *by_status.entry(answer.status).or_default() += 1;
+            let response = client.send(request).await?;
+            let by_status = &mut self.responses.borrow_mut().by_status;
+            *by_status.entry(response.status).or_default() += 1;
         }
         Ok(client)
     }
 
     fn next(&self) -> Option<&[u8]> {
         let sent = self.sent.get();
-        let is_over = match self.until {
-            Until::Sent(count) => sent >= count,
-            Until::Over(length) => self.began.elapsed() >= length,
+        let is_over = match self.limit {
+            Limit::Requests(count) => sent >= count,
+            Limit::Time(length) => self.began.elapsed() >= length,
         };
         if is_over {
             return None;
@@ -211,13 +211,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_whole_or_not_yet_one() {
+    fn a_response_is_parsed_only_when_it_is_complete() {
         let whole = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nContent-LENGTH: 4\r\n\r\nbusy";
         for cut in 0..whole.len() {
             assert_eq!(parse(&whole[..cut]), Ok(None), "{cut}");
         }
-        let answer = parse(whole).unwrap().unwrap();
-        assert_eq!((answer.status, answer.body.as_slice()), (503, &b"busy"[..]));
+        let response = parse(whole).unwrap().unwrap();
+        assert_eq!((response.status, response.body.as_slice()), (503, &b"busy"[..]));
         for wrong in [
             &b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nbusy"[..],
             b"HTTP/1.1 200 OK\r\n\r\n",
@@ -228,7 +228,7 @@ mod tests {
         }
     }
 
-    /// A server that answers `/a` with 200 and everything else with 401, twice on each connection.
+    /// Answers `/a` with 200 and all other requests with 401, twice on each connection.
     async fn serve(listener: TcpListener) {
         loop {
             let (mut socket, _) = listener.accept().await.unwrap();
@@ -245,15 +245,15 @@ mod tests {
                     } else {
                         401
                     };
-                    let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 1\r\n\r\nx");
-                    socket.write_all(answer.as_bytes()).await.unwrap();
+                    let response = format!("HTTP/1.1 {status} X\r\nContent-Length: 1\r\n\r\nx");
+                    socket.write_all(response.as_bytes()).await.unwrap();
                 }
             });
         }
     }
 
     #[tokio::test]
-    async fn each_request_is_answered_once() {
+    async fn a_flood_sends_each_request_in_turn_and_counts_each_response_once() {
         let in_turn = async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
@@ -261,14 +261,14 @@ mod tests {
             let mut clients = Client::open_many(address, 3).await.unwrap();
             let body = Value::Object(serde_json::Map::new());
             let requests: Rc<[_]> = ["/a", "/b", "/c"].map(|path| post(address, path, &body)).into();
-            let answered = flood(&mut clients, &requests, Until::Sent(30)).await.unwrap();
+            let responses = flood(&mut clients, &requests, Limit::Requests(30)).await.unwrap();
             assert_eq!(
-                (answered.with(200), answered.with(401), answered.with(503)),
+                (responses.count(200), responses.count(401), responses.count(503)),
                 (10, 20, 0)
             );
-            assert!(answered.all_with(&[200, 401]).is_ok() && answered.all_with(&[200]).is_err());
-            assert_eq!(clients.len(), 3, "they can be used again");
-            let none = flood(&mut clients, &requests, Until::Over(Duration::ZERO))
+            assert!(responses.expect_only(&[200, 401]).is_ok() && responses.expect_only(&[200]).is_err());
+            assert_eq!(clients.len(), 3, "the clients can be used again");
+            let none = flood(&mut clients, &requests, Limit::Time(Duration::ZERO))
                 .await
                 .unwrap();
             assert!(none.by_status.is_empty());

@@ -17,10 +17,10 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::{LoginLimits, ServerSettings, child::Child, client::Upgrade, listeners::Listeners};
+use crate::{LoginLimits, ServerSettings, child::Child, client::Upgrade, subscriptions::Subscriptions};
 
-/// How long a start may take. It takes milliseconds.
-const START_PATIENCE: Duration = Duration::from_secs(10);
+/// The limit of a start, which takes milliseconds.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// The lifetime of tokens, so that none expires in a run.
 const TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
 
@@ -36,24 +36,23 @@ pub(crate) struct Server {
 const CONFIGURATION: &str = "fanfare.toml";
 
 impl Server {
-    /// Starts a server for at most `connections` clients of the dialect of `listeners`, and waits until it accepts
-    /// them.
+    /// Starts a server for at most `connections` clients with `subscriptions`, and waits until it accepts them.
     pub(crate) async fn start(
         shards: usize,
         connections: usize,
-        listeners: Listeners,
+        subscriptions: Subscriptions,
     ) -> Result<Self, String> {
-        Self::start_with(shards, connections, listeners, LoginLimits::Default).await
+        Self::start_with(shards, connections, subscriptions, LoginLimits::Default).await
     }
 
-    /// The same, with these limits on failed logins.
+    /// Does the same with `limits` on failed logins.
     pub(crate) async fn start_with(
         shards: usize,
         connections: usize,
-        listeners: Listeners,
+        subscriptions: Subscriptions,
         limits: LoginLimits,
     ) -> Result<Self, String> {
-        let dialect = listeners.dialect()?;
+        let dialect = subscriptions.dialect()?;
         let folder = tempfile::Builder::new().prefix("fanfare-bench-").tempdir();
         let folder = folder.map_err(|error| format!("cannot make a temporary folder: {error}"))?;
         let ports = free_ports();
@@ -88,7 +87,7 @@ impl Server {
     }
 
     async fn wait_until_open(&mut self) -> Result<(), String> {
-        let deadline = Instant::now() + START_PATIENCE;
+        let deadline = Instant::now() + START_TIMEOUT;
         for address in [self.clients, self.door] {
             while TcpStream::connect(address).await.is_err() {
                 if let Some(status) = self.child.ended() {
@@ -96,7 +95,7 @@ impl Server {
                 }
                 if Instant::now() > deadline {
                     return Err(format!(
-                        "the server does not listen on {address} after {START_PATIENCE:?}"
+                        "the server does not listen on {address} after {START_TIMEOUT:?}"
                     ));
                 }
                 sleep(Duration::from_millis(10)).await;
@@ -109,13 +108,17 @@ impl Server {
         self.child.id()
     }
 
-    /// Returns how the users with the numbers 0 to `count` connect to listen to `listeners`.
-    pub(crate) fn upgrades(&self, listeners: Listeners, count: usize) -> Result<Vec<Upgrade>, String> {
+    /// Returns the upgrades of the users with the numbers 0 to `count`, with `subscriptions`.
+    pub(crate) fn upgrades(
+        &self,
+        subscriptions: Subscriptions,
+        count: usize,
+    ) -> Result<Vec<Upgrade>, String> {
         let (secret, name) = (self.secret.as_bytes(), self.dialect.name);
         let upgrade = |number| {
             let token = mint(secret, &user(number)?, TOKEN_TTL, &Map::new(), SystemTime::now());
-            let plan = listeners.plan(self.dialect, number, &token);
-            let plan = plan.ok_or_else(|| format!("{name} has no way to hear {listeners:?}"))?;
+            let plan = subscriptions.plan(self.dialect, number, &token);
+            let plan = plan.ok_or_else(|| format!("{name} cannot receive {subscriptions:?}"))?;
             Ok(Upgrade::new(self.clients, &plan))
         };
         (0..count).map(upgrade).collect()
@@ -131,17 +134,17 @@ impl Server {
             file.as_os_str(),
         ];
         let mut child = Child::start(&args, Stdio::null())?;
-        match child.wait(START_PATIENCE).await {
+        match child.wait(START_TIMEOUT).await {
             Some(status) if status.success() => Ok(()),
-            Some(status) => Err(format!("switching an account off: {status}")),
-            None => Err("disabling an account does not end".into()),
+            Some(status) => Err(format!("disabling an account: {status}")),
+            None => Err("disabling an account took too long".into()),
         }
     }
 
     pub(crate) async fn stop(self) -> Result<(), String> {
         match self.child.stop().await? {
             status if status.success() => Ok(()),
-            status => Err(format!("the server ended badly: {status}")),
+            status => Err(format!("the server failed: {status}")),
         }
     }
 }
@@ -151,10 +154,10 @@ pub(crate) fn user(number: usize) -> Result<UserId, String> {
 }
 
 fn free_ports() -> std::io::Result<[SocketAddr; 2]> {
-    // Both are held until both are known, or they could be the same.
-    let held = [
+    // A port that is released before the other is bound could be bound again.
+    let listeners = [
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?,
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?,
     ];
-    Ok([held[0].local_addr()?, held[1].local_addr()?])
+    Ok([listeners[0].local_addr()?, listeners[1].local_addr()?])
 }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::Path};
 
-/// Whether failed logins are limited.
+/// The limits on failed logins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LoginLimits {
     /// The server's defaults.
@@ -23,7 +23,7 @@ pub struct ServerSettings<'a> {
     pub door: SocketAddr,
     /// The secret that signs tokens.
     pub secret: &'a str,
-    /// Whether failed logins are limited.
+    /// The limits on failed logins.
     pub limits: LoginLimits,
     /// The number of its threads.
     pub shards: usize,
@@ -50,7 +50,7 @@ impl ServerSettings<'_> {
         };
         // The generator answers no pings, so the server sends none. The extra connections are for the warm-up.
         let most = connections + 1000;
-        let data = toml::Value::from(data.display().to_string()); // quoted, whatever characters it has
+        let data = toml::Value::from(data.display().to_string()); // quotes any character
         format!(
             r#"
 data_dir = {data}

@@ -1,4 +1,4 @@
-//! Many events, each to one of many users: the whole path of an event, from the door to a socket.
+//! Events to one of many users each: the path of an event from the door to a socket.
 
 use std::time::Duration;
 
@@ -6,19 +6,19 @@ use fanfare_core::{Audience, DialectKind};
 
 use crate::{
     FRAME_LEN, Options,
-    crowd::Crowd,
     door::{self, Door},
     figures::{Kind, Workload},
-    listeners::Listeners,
     process::{GENERATOR_BUSY, Measured, SERVER_BUSY, Window},
+    receivers::Receivers,
     server::{self, Server},
+    subscriptions::Subscriptions,
 };
 
 const SIZES: [usize; 1] = [1_000];
-/// Events in flight; with more than one per user, frames can be written together.
+/// The events in flight. If a user has several, the server can write their frames together.
 const IN_FLIGHT: [usize; 2] = [512, 8192];
-const PIECES: usize = 4;
-/// The number of prepared commands, which are sent again and again.
+const BATCHES: usize = 4;
+/// The number of prepared commands, which are sent repeatedly.
 const PREPARED: usize = 32_000;
 
 /// The figures of [`Measured::record`].
@@ -66,81 +66,89 @@ fn title(users: usize, order: UserOrder, in_flight: usize) -> String {
 }
 
 async fn measure_all(users: usize, options: &Options, workloads: &mut [Workload]) -> Result<(), String> {
-    let server = Server::start(options.shards, users, Listeners::Own).await?;
-    let crowd = Crowd::upgrade(server.clients, &server.upgrades(Listeners::Own, users)?).await?;
+    let server = Server::start(options.shards, users, Subscriptions::Own).await?;
+    let receivers = Receivers::upgrade(server.clients, &server.upgrades(Subscriptions::Own, users)?).await?;
     let mut run = UnicastRun {
         pid: server.id(),
         door: Door::open(server.door).await?,
-        crowd,
+        receivers,
         published: 0,
     };
     for ((order, in_flight), workload) in cases().zip(workloads) {
-        let pieces = pieces(server.dialect, users, order, in_flight / PIECES)?;
-        let events = run.measure(&pieces, in_flight, options.seconds).await?;
+        let batches = batches(server.dialect, users, order, in_flight / BATCHES)?;
+        let events = run.measure(&batches, in_flight, options.seconds).await?;
         events.record(workload, &FIGURES);
     }
-    let (arrived, reported) = (run.crowd.tally().units(), run.door.settle().await?);
+    let (arrived, reported) = (
+        run.receivers.tally().units(),
+        run.door.wait_for_all_replies().await?,
+    );
     if reported != arrived {
         return Err(format!(
             "{arrived} events arrived, but the server reported {reported}"
         ));
     }
-    run.crowd.check_frame_len(FRAME_LEN)?;
-    run.crowd.close().await;
+    run.receivers.check_frame_len(FRAME_LEN)?;
+    run.receivers.close().await;
     drop(run.door);
     server.stop().await
 }
 
-/// Returns the publishing commands, `len` in each piece.
-fn pieces(dialect: &DialectKind, users: usize, order: UserOrder, len: usize) -> Result<Vec<Vec<u8>>, String> {
+/// Returns the publishing commands in batches of `len`.
+fn batches(
+    dialect: &DialectKind,
+    users: usize,
+    order: UserOrder,
+    len: usize,
+) -> Result<Vec<Vec<u8>>, String> {
     let command = |number| door::publish(dialect, &Audience::User(server::user(number)?));
     let commands: Vec<_> = (0..users).map(command).collect::<Result<_, String>>()?;
     let pick = |nth: usize| match order {
         UserOrder::InTurn => nth % users,
         UserOrder::Random => rand::random_range(0..users),
     };
-    let piece = |first: usize| {
+    let batch = |first: usize| {
         (first..first + len)
             .flat_map(|nth| commands[pick(nth)].iter().copied())
             .collect()
     };
-    Ok((0..PREPARED.max(len)).step_by(len).map(piece).collect())
+    Ok((0..PREPARED.max(len)).step_by(len).map(batch).collect())
 }
 
 struct UnicastRun {
     pid: u32,
     door: Door,
-    crowd: Crowd,
+    receivers: Receivers,
     published: u64,
 }
 
 impl UnicastRun {
     async fn measure(
         &mut self,
-        pieces: &[Vec<u8>],
+        batches: &[Vec<u8>],
         in_flight: usize,
         length: Duration,
     ) -> Result<Measured, String> {
-        let piece_len = (in_flight / PIECES) as u64;
-        let mut pieces = pieces.iter().cycle();
+        let batch_len = (in_flight / BATCHES) as u64;
+        let mut batches = batches.iter().cycle();
         let mut publish = async |run: &mut Self| {
-            run.published += piece_len;
-            let piece: &[u8] = pieces.next().map_or(&[], Vec::as_slice);
-            run.door.send(piece, piece_len).await
+            run.published += batch_len;
+            let batch: &[u8] = batches.next().map_or(&[], Vec::as_slice);
+            run.door.send(batch, batch_len).await
         };
-        for _ in 0..PIECES {
+        for _ in 0..BATCHES {
             publish(self).await?;
         }
-        let before = self.crowd.tally().units();
+        let before = self.receivers.tally().units();
         let window = Window::open(self.pid)?;
         while !window.is_over(length) {
-            let arrived = self.published + piece_len - in_flight as u64;
-            self.crowd.tally().until(arrived).await?;
+            let arrived = self.published + batch_len - in_flight as u64;
+            self.receivers.tally().wait_for(arrived).await?;
             publish(self).await?;
         }
         let spent = window.close()?;
-        let count = self.crowd.tally().units() - before;
-        self.crowd.tally().until(self.published).await?;
+        let count = self.receivers.tally().units() - before;
+        self.receivers.tally().wait_for(self.published).await?;
         Ok(Measured { count, spent })
     }
 }

@@ -1,4 +1,4 @@
-//! The mark in each message, which shows a receiver its publisher, its order and its time.
+//! The mark in each message: its publisher, its sequence number and its publication time.
 
 use std::{
     cell::{Cell, RefCell},
@@ -19,7 +19,7 @@ const LEN: usize = 25;
 pub(super) const MOST_PUBLISHERS: usize = 1 << 12;
 /// Latencies are kept to three digits.
 const DIGITS: u8 = 3;
-/// A latency above an hour counts as one.
+/// The longest latency that is kept: an hour.
 const LONGEST_NANOS: u64 = 3_600_000_000_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,11 +76,11 @@ impl Sums {
     }
 }
 
-/// Counts the messages that one connection receives, each once.
+/// Counts the messages that one connection receives, without duplicates.
 pub(super) struct MarkReader {
     sums: Rc<Sums>,
-    seen: Vec<Seen>,
-    /// The start of a mark that the last piece of the stream cut.
+    seen: Vec<SequenceWindow>,
+    /// The incomplete mark at the end of the last piece of the stream.
     cut: Vec<u8>,
 }
 
@@ -88,7 +88,7 @@ impl MarkReader {
     pub(super) fn new(sums: Rc<Sums>, publishers: usize) -> Self {
         Self {
             sums,
-            seen: vec![Seen::default(); publishers],
+            seen: vec![SequenceWindow::default(); publishers],
             cut: Vec::new(),
         }
     }
@@ -120,11 +120,11 @@ impl MarkReader {
         match order {
             Order::Next => {}
             Order::Late => self.sums.reordered.set(self.sums.reordered.get() + 1),
-            Order::Again => self.sums.duplicated.set(self.sums.duplicated.get() + 1),
+            Order::Duplicate => self.sums.duplicated.set(self.sums.duplicated.get() + 1),
         }
         let latency = u64::try_from(now.saturating_sub(mark.at).as_nanos()).unwrap_or(u64::MAX);
         self.sums.latencies.borrow_mut().saturating_record(latency);
-        order != Order::Again
+        order != Order::Duplicate
     }
 }
 
@@ -144,12 +144,12 @@ impl Counter for MarkReader {
     }
 }
 
-/// A receiver's state for one publisher.
+/// The sequence numbers of one publisher that a receiver has seen.
 #[derive(Debug, Clone, Copy, Default)]
-struct Seen {
-    /// The sequence number above all that were seen.
+struct SequenceWindow {
+    /// The number after the highest that was seen.
     next: u64,
-    /// Which of the last 64 were seen; the lowest bit is the one before `next`.
+    /// A bit for each of the last 64 numbers that was seen; the lowest bit is the number before `next`.
     recent: u64,
 }
 
@@ -159,10 +159,10 @@ enum Order {
     Next,
     /// Lower than an earlier one.
     Late,
-    Again,
+    Duplicate,
 }
 
-impl Seen {
+impl SequenceWindow {
     fn note(&mut self, sequence: u64) -> Order {
         if let Some(ahead) = (sequence + 1).checked_sub(self.next).filter(|ahead| *ahead > 0) {
             let shifted = u32::try_from(ahead)
@@ -174,7 +174,7 @@ impl Seen {
         }
         let age = u32::try_from(self.next - 1 - sequence).ok();
         match age.and_then(|age| 1_u64.checked_shl(age)) {
-            Some(bit) if self.recent & bit != 0 => Order::Again,
+            Some(bit) if self.recent & bit != 0 => Order::Duplicate,
             bit => {
                 self.recent |= bit.unwrap_or(0);
                 Order::Late
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_are_counted_however_the_stream_is_cut() {
+    fn marks_are_counted_wherever_the_stream_is_cut() {
         let stream = format!("^^ 7^{}xx^0{}\u{1}^{}", mark(0, 0), mark(1, 0), mark(0, 1));
         for piece in 1..=stream.len() {
             let sums = Sums::new().unwrap();
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repetition_is_no_message_and_a_late_one_is() {
+    fn a_late_message_is_counted_and_a_duplicate_is_not() {
         let sums = Sums::new().unwrap();
         let mut reader = MarkReader::new(sums.clone(), 1);
         let stream: String = [0, 1, 3, 2, 2, 3, 4, 0]
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_latency_is_kept_to_three_digits() {
+    fn a_latency_keeps_three_digits() {
         let sums = Sums::new().unwrap();
         let mut reader = MarkReader::new(sums.clone(), 1);
         let mark = Mark {
@@ -243,10 +243,10 @@ mod tests {
     }
 
     #[test]
-    fn a_jump_forgets_what_is_too_old_to_know() {
-        use Order::{Again, Late, Next};
-        let mut seen = Seen::default();
+    fn a_number_older_than_the_window_counts_as_late() {
+        use Order::{Duplicate, Late, Next};
+        let mut seen = SequenceWindow::default();
         let orders = [0, 64, 0, 128, 64, 65, 65].map(|sequence| seen.note(sequence));
-        assert_eq!(orders, [Next, Next, Late, Next, Late, Late, Again]);
+        assert_eq!(orders, [Next, Next, Late, Next, Late, Late, Duplicate]);
     }
 }

@@ -12,28 +12,27 @@ use serde::Serialize;
 pub use self::plan::Plan;
 use self::plan::Work;
 use crate::{
-    block_on,
-    crowd::Crowd,
-    handshakes,
+    block_on, handshakes,
     memory::{WARM_UP, settled},
     process::Spent,
+    receivers::Receivers,
 };
 
 /// The result of a [`Plan`].
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Outcome {
-    /// Of messages that were published.
+    /// Published messages.
     Traffic(Traffic),
-    /// Of connections that were opened and closed.
+    /// Connections that were opened and closed.
     Handshakes {
         /// The number of connections.
         handshakes: u64,
-        /// The resources used meanwhile.
+        /// The resources of that time.
         #[serde(flatten)]
         usage: Usage,
     },
-    /// Of connections that do nothing.
+    /// Idle connections.
     Idle {
         /// The number of connections.
         connections: usize,
@@ -64,17 +63,17 @@ impl From<Spent> for Usage {
     }
 }
 
-/// The fate of published messages.
+/// The deliveries of published messages.
 #[derive(Debug, Serialize)]
 pub struct Traffic {
     deliveries: u64,
-    /// The bytes that the receivers read meanwhile.
+    /// The bytes that the receivers read in that time.
     bytes: u64,
     #[serde(flatten)]
     usage: Usage,
-    /// The time from a publication, or from when it was due, to a receiver, in microseconds, by percentile.
+    /// The percentiles of the time from the due time of a publication to its receipt, in microseconds.
     latency_us: Percentiles,
-    /// Over the whole run:
+    // These count the whole run, with its warm-up.
     published: u64,
     lost: u64,
     duplicated: u64,
@@ -105,10 +104,10 @@ impl Percentiles {
     }
 }
 
-/// Carries out `plan`.
+/// Runs `plan`.
 ///
 /// # Errors
-/// If the server cannot be reached, or does not accept the clients as in the plan.
+/// If the server is not available, or does not accept the clients of the plan.
 pub fn run(plan: &Plan) -> Result<Outcome, String> {
     let publishers = plan.publishers.as_ref().map_or(0, |script| script.count);
     block_on(plan.clients.count + publishers, measure(plan))
@@ -129,11 +128,11 @@ async fn measure(plan: &Plan) -> Result<Outcome, String> {
         }
         Work::Idle => {
             let warm_up = &upgrades[..upgrades.len().min(WARM_UP)];
-            Crowd::upgrade(plan.address, warm_up).await?.close().await;
+            Receivers::upgrade(plan.address, warm_up).await?.close().await;
             let before = settled(plan.pid).await?;
-            let crowd = Crowd::upgrade(plan.address, &upgrades).await?;
+            let receivers = Receivers::upgrade(plan.address, &upgrades).await?;
             let with = settled(plan.pid).await?;
-            crowd.close().await;
+            receivers.close().await;
             Ok(Outcome::Idle {
                 connections: upgrades.len(),
                 bytes_before: before.pss,

@@ -1,4 +1,4 @@
-//! The description of a run: the server, the messages that its clients send, and the work.
+//! The description of a run: the server, the messages of the clients, and the work.
 
 use std::net::SocketAddr;
 
@@ -28,7 +28,7 @@ pub(super) enum Work {
     Handshakes,
     Idle,
     Traffic {
-        /// Whether a message is for one client, each in turn, or else for all.
+        /// Whether each message is for one client, in turn; otherwise it is for all.
         addressed: bool,
         pace: Pace,
     },
@@ -45,7 +45,7 @@ impl Work {
     }
 }
 
-/// When the next messages are published.
+/// The time of the next publications.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Pace {
@@ -59,20 +59,20 @@ pub(super) enum Pace {
 #[serde(deny_unknown_fields)]
 pub(super) struct Script {
     pub(super) count: usize,
-    /// The server's address for them, if it is another one.
+    /// The server's address for these clients, if it differs.
     pub(super) address: Option<SocketAddr>,
     #[serde(default)]
     pub(super) transport: Transport,
     #[serde(default)]
     target: String,
-    /// The headers of the upgrade request besides those of every WebSocket client.
+    /// The additional headers of the upgrade request.
     #[serde(default)]
     headers: Vec<String>,
     #[serde(default)]
     opening: Vec<String>,
-    /// A text in the server's last answer to them.
+    /// A text in the server's last reply to a client's opening.
     pub(super) confirmation: Option<String>,
-    /// A publisher's message. It has `{mark}` once, and `{to}`, the number of the receiver, anywhere.
+    /// A publisher's message, with `{mark}` once and any number of `{to}`, the receiver's number.
     #[serde(default)]
     pub(super) message: String,
     #[serde(default)]
@@ -133,7 +133,7 @@ impl Script {
     }
 }
 
-/// Returns the number of a client in the form that messages contain.
+/// Returns a client's number as messages contain it.
 pub(super) fn digits(number: usize) -> String {
     format!("{number:05}")
 }
@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_has_its_receiver_and_its_mark_at_the_plans_offsets() {
+    fn a_message_contains_its_receiver_and_its_mark_at_the_plans_positions() {
         let message = Message::parse("\u{30}\u{ff} u.{to} {mark}xx{to}").unwrap();
         assert_eq!(message.payload(42, b"MARK"), b"0\xff u.00042 MARKxx00042");
         assert!(Message::parse("no mark").is_err());

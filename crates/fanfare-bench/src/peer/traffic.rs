@@ -1,4 +1,4 @@
-//! Publishes messages, in a closed or an open loop, and follows each to its receivers.
+//! Publishes messages in a closed or an open loop, and measures their deliveries.
 
 use std::{io, net::SocketAddr, rc::Rc, time::Duration};
 
@@ -17,16 +17,16 @@ use super::{
 };
 use crate::{
     client::{self, Upgrade},
-    crowd::{Crowd, Tally},
     frames::FrameCounter,
     process::{Spent, Window},
+    receivers::{Receivers, Tally},
 };
 
-/// The number of pieces into which addressed messages in flight are divided, so that the server is never without work.
-const PIECES: usize = 4;
-/// For shorter waits a timer is too coarse, and the loop polls the clock.
+/// The batches of the addressed messages in flight. With several, the server always has work.
+const BATCHES: usize = 4;
+/// The shortest wait by a timer; for shorter ones the loop polls the clock.
 const TIMER_GRAIN: Duration = Duration::from_millis(2);
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Publishes by `script` to the clients of `plan` for `length`.
 pub(super) async fn measure(
@@ -43,14 +43,14 @@ pub(super) async fn measure(
         ));
     }
     let sums = Sums::new()?;
-    let crowd = Crowd::upgrade_counted(plan.address, upgrades, |_| {
+    let receivers = Receivers::upgrade_with(plan.address, upgrades, || {
         MarkReader::new(sums.clone(), script.count)
     })
     .await?;
     let mut run = Run {
         publishers: Publishers::open(script, script.address.unwrap_or(plan.address)).await?,
-        sequences: vec![0; script.count * if addressed { crowd.len() } else { 1 }],
-        crowd,
+        sequences: vec![0; script.count * if addressed { receivers.len() } else { 1 }],
+        receivers,
         sums,
         addressed,
         published: 0,
@@ -59,17 +59,17 @@ pub(super) async fn measure(
         return Err(format!("while it warmed up: {stopped}"));
     }
     run.sums.latencies.borrow_mut().reset();
-    let tally = run.crowd.tally();
+    let tally = run.receivers.tally();
     let before = (tally.units(), tally.bytes());
     let (spent, stopped) = run.repeat(pace, length, plan.pid).await?;
-    let tally = run.crowd.tally();
+    let tally = run.receivers.tally();
     let (deliveries, bytes) = (tally.units() - before.0, tally.bytes() - before.1);
     Ok(run.finish(deliveries, bytes, spent, stopped).await)
 }
 
 struct Run {
     publishers: Publishers,
-    crowd: Crowd,
+    receivers: Receivers,
     sums: Rc<Sums>,
     addressed: bool,
     published: u64,
@@ -100,16 +100,16 @@ impl Run {
         length: Duration,
         window: &Window,
     ) -> Result<(), String> {
-        let pieces = if self.addressed { PIECES } else { 1 };
-        let piece = in_flight.div_ceil(pieces);
-        let ahead = in_flight - piece;
+        let batches = if self.addressed { BATCHES } else { 1 };
+        let batch = in_flight.div_ceil(batches);
+        let ahead = in_flight - batch;
         self.publish(ahead, |now| now).await?;
         while !window.is_over(length) {
-            self.publish(piece, |now| now).await?;
+            self.publish(batch, |now| now).await?;
             let arrived = self.expected() - self.receivers() * ahead as u64;
-            self.crowd.tally().until(arrived).await?;
+            self.receivers.tally().wait_for(arrived).await?;
         }
-        self.crowd.tally().until(self.expected()).await
+        self.receivers.tally().wait_for(self.expected()).await
     }
 
     async fn open_loop(&mut self, interval: f64, length: Duration, window: &Window) -> Result<(), String> {
@@ -137,21 +137,21 @@ impl Run {
         Ok(())
     }
 
-    /// Publishes `count` messages. Their latency counts from the time that `since` returns for the present one.
+    /// Publishes `count` messages. `due` returns the due time of each, from the current time.
     async fn publish(
         &mut self,
         count: usize,
-        mut since: impl FnMut(Duration) -> Duration,
+        mut due: impl FnMut(Duration) -> Duration,
     ) -> Result<(), String> {
         let publishers = self.publishers.buffers.len();
         for _ in 0..count {
             let nth = usize::try_from(self.published).unwrap_or(usize::MAX);
-            let (publisher, receiver) = (nth % publishers, nth % self.crowd.len());
+            let (publisher, receiver) = (nth % publishers, nth % self.receivers.len());
             let index = publisher + if self.addressed { receiver * publishers } else { 0 };
             let mark = Mark {
                 publisher,
                 sequence: self.sequences[index],
-                at: since(self.sums.now()),
+                at: due(self.sums.now()),
             };
             self.publishers.add(publisher, receiver, mark);
             self.sequences[index] += 1;
@@ -164,23 +164,23 @@ impl Run {
         if self.addressed {
             1
         } else {
-            self.crowd.len() as u64
+            self.receivers.len() as u64
         }
     }
 
-    /// Returns the deliveries that all publications should cause.
+    /// Returns the number of deliveries of all publications.
     fn expected(&self) -> u64 {
         self.published * self.receivers()
     }
 
     async fn finish(self, deliveries: u64, bytes: u64, spent: Spent, mut stopped: Option<String>) -> Traffic {
         if stopped.is_none() {
-            stopped = self.crowd.tally().until(self.expected()).await.err();
+            stopped = self.receivers.tally().wait_for(self.expected()).await.err();
         }
-        let lost = self.expected().saturating_sub(self.crowd.tally().units());
+        let lost = self.expected().saturating_sub(self.receivers.tally().units());
         let latency_us = Percentiles::of(&self.sums.latencies.borrow());
         let (duplicated, reordered) = (self.sums.duplicated.get(), self.sums.reordered.get());
-        self.crowd.close().await;
+        self.receivers.close().await;
         Traffic {
             deliveries,
             bytes,
@@ -195,13 +195,13 @@ impl Run {
     }
 }
 
-/// The connections that publish. Their received messages are read and dropped.
+/// The connections that publish. The messages that they receive are dropped.
 struct Publishers {
     message: Message,
     transport: Transport,
     sockets: Vec<OwnedWriteHalf>,
     buffers: Vec<Vec<u8>>,
-    /// The tasks that read.
+    /// The tasks that read, which end with this.
     _reading: JoinSet<()>,
 }
 
@@ -248,17 +248,17 @@ async fn open_tcp(script: &Script, number: usize, address: SocketAddr) -> Result
     let opening = script.opening(number)?;
     let confirmed = async {
         socket.write_all(&opening).await?;
-        let mut answer = Vec::new();
-        while memmem::find(&answer, &confirmation).is_none() {
-            if socket.read_buf(&mut answer).await? == 0 {
+        let mut response = Vec::new();
+        while memmem::find(&response, &confirmation).is_none() {
+            if socket.read_buf(&mut response).await? == 0 {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
             }
         }
         Ok(())
     };
-    let confirmed = timeout(PATIENCE, confirmed).await;
+    let confirmed = timeout(TIMEOUT, confirmed).await;
     confirmed
-        .map_err(|_| format!("a publisher was not confirmed in {PATIENCE:?}"))?
+        .map_err(|_| format!("a publisher was not confirmed in {TIMEOUT:?}"))?
         .map_err(|error| format!("opening a publisher: {error}"))?;
     Ok(socket)
 }

@@ -1,4 +1,4 @@
-//! The subscriptions of the simulated clients. They use the first dialect that can receive them.
+//! The subscriptions of each simulated client, in the first dialect that can receive them.
 
 use fanfare_core::{Audience, Channel, DialectKind, ListenPlan, Listening};
 
@@ -7,17 +7,17 @@ const SHARED: &str = "bench.all";
 const MATCHING: &str = "bench.*";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Listeners {
+pub(crate) enum Subscriptions {
     Own,
     Channel,
     Pattern,
-    /// The shared channel and a channel of the client's own.
+    /// The shared channel, and a channel of this client only.
     TwoChannels,
-    /// So many patterns that no other client has and no publication matches.
+    /// This number of patterns, which no other client has and no publication matches.
     ManyPatterns(usize),
 }
 
-impl Listeners {
+impl Subscriptions {
     pub(crate) fn plan(self, dialect: &DialectKind, number: usize, token: &str) -> Option<ListenPlan> {
         (dialect.listen)(&Listening {
             token: Some(token),
@@ -36,7 +36,7 @@ impl Listeners {
     pub(crate) fn dialect(self) -> Result<&'static DialectKind, String> {
         let mut dialects = fanfare_dialects::REGISTRY.iter();
         let found = dialects.find(|dialect| self.plan(dialect, 0, "").is_some());
-        found.ok_or_else(|| format!("this build has no dialect for clients that listen to {self:?}"))
+        found.ok_or_else(|| format!("this build has no dialect that can receive {self:?}"))
     }
 
     fn channels(self, number: usize) -> Vec<String> {
@@ -45,8 +45,7 @@ impl Listeners {
             Self::Channel => vec![SHARED.into()],
             Self::Pattern => vec![MATCHING.into()],
             Self::TwoChannels => vec![SHARED.into(), format!("own.{number}")],
-            // Every other pattern begins with a wildcard, so that a search cannot skip it by the channel's first
-            // segment.
+            // Half of the patterns begin with a wildcard: a search cannot skip them by the channel's first segment.
             Self::ManyPatterns(count) => (0..count)
                 .map(|nth| match nth % 2 {
                     0 => format!("held.{number}.{nth}.*"),

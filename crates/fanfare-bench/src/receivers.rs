@@ -1,5 +1,5 @@
-//! Many connections that only listen. They share one thread and one read buffer, read each socket once per wake-up, and
-//! parse headers only: a more expensive crowd would measure itself.
+//! Many connections that only receive. They share one thread and one read buffer, read each socket once per wake-up, and
+//! parse headers only: the cost of more expensive receivers would distort the figures.
 
 use std::{
     cell::{Cell, RefCell},
@@ -27,7 +27,7 @@ use crate::{
 };
 
 const CONCURRENCY: usize = 64;
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 const READ_BUFFER: usize = 64 * 1024;
 
 /// The units that arrived, over all connections that share it.
@@ -37,7 +37,7 @@ pub(crate) struct Tally {
     bytes: Cell<u64>,
     ended: Cell<u64>,
     goal: Cell<u64>,
-    stirred: Notify,
+    changed: Notify,
 }
 
 impl Tally {
@@ -48,7 +48,7 @@ impl Tally {
             bytes: Cell::new(0),
             ended: Cell::new(0),
             goal: Cell::new(u64::MAX),
-            stirred: Notify::new(),
+            changed: Notify::new(),
         })
     }
 
@@ -61,14 +61,14 @@ impl Tally {
     }
 
     /// Waits until `units` have arrived in total; fails if they do not in time, or the server ends a connection.
-    pub(crate) async fn until(&self, units: u64) -> Result<(), String> {
+    pub(crate) async fn wait_for(&self, units: u64) -> Result<(), String> {
         self.goal.set(units);
         let arrived = async {
             while self.units.get() < units && self.ended.get() == 0 {
-                self.stirred.notified().await;
+                self.changed.notified().await;
             }
         };
-        let in_time = timeout(PATIENCE, arrived).await;
+        let in_time = timeout(TIMEOUT, arrived).await;
         match (in_time, self.ended.get()) {
             (Ok(()), 0) => Ok(()),
             (_, ended @ 1..) => Err(format!("the server ended {ended} connections")),
@@ -83,7 +83,7 @@ impl Tally {
     pub(crate) async fn read(self: Rc<Self>, mut socket: impl AsyncRead + Unpin, mut counter: impl Counter) {
         while let Ok(1..) = poll_fn(|cx| self.poll_read(&mut socket, &mut counter, cx)).await {}
         self.ended.set(self.ended.get() + 1);
-        self.stirred.notify_one();
+        self.changed.notify_one();
     }
 
     fn poll_read(
@@ -94,7 +94,7 @@ impl Tally {
     ) -> Poll<io::Result<usize>> {
         let mut buffer = self.buffer.borrow_mut();
         let mut buffer = ReadBuf::new(&mut buffer);
-        // Not `try_read`: `poll_read` knows that a read which did not fill the buffer has emptied the socket.
+        // Not `try_read`: after a read that did not fill the buffer, `poll_read` does not try the empty socket again.
         ready!(Pin::new(socket).poll_read(cx, &mut buffer))?;
         let read = buffer.filled();
         self.count(counter.take(read), read.len());
@@ -106,30 +106,30 @@ impl Tally {
         self.units.set(self.units.get() + units);
         if self.units.get() >= self.goal.get() {
             self.goal.set(u64::MAX);
-            self.stirred.notify_one();
+            self.changed.notify_one();
         }
     }
 }
 
-pub(crate) struct Crowd {
+pub(crate) struct Receivers {
     tally: Rc<Tally>,
-    listeners: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
-impl Crowd {
-    /// Opens a WebSocket connection for each of `upgrades`; on return all of them listen.
+impl Receivers {
+    /// Opens a WebSocket connection for each of `upgrades`, and waits until all have subscribed.
     pub(crate) async fn upgrade(address: SocketAddr, upgrades: &[Upgrade]) -> Result<Self, String> {
-        Self::upgrade_counted(address, upgrades, |_| FrameCounter::default()).await
+        Self::upgrade_with(address, upgrades, FrameCounter::default).await
     }
 
-    /// Does the same; connection `number` counts with the counter that `counter` returns for it.
-    pub(crate) async fn upgrade_counted<C: Counter + 'static>(
+    /// Does the same with a new counter for each connection.
+    pub(crate) async fn upgrade_with<C: Counter + 'static>(
         address: SocketAddr,
         upgrades: &[Upgrade],
-        counter: impl Fn(usize) -> C,
+        new_counter: impl Fn() -> C,
     ) -> Result<Self, String> {
-        let opening = upgrades.iter().enumerate().map(|(number, upgrade)| {
-            let counter = counter(number);
+        let opening = upgrades.iter().map(|upgrade| {
+            let counter = new_counter();
             async move {
                 let (socket, early) = client::upgrade(address, upgrade).await?;
                 Ok((socket, early, counter))
@@ -149,26 +149,26 @@ impl Crowd {
     async fn open<C: Counter + 'static>(
         opening: impl Iterator<Item = impl Future<Output = Result<(TcpStream, Vec<u8>, C), String>>>,
     ) -> Result<Self, String> {
-        let mut crowd = Self {
+        let mut receivers = Self {
             tally: Tally::new(),
-            listeners: JoinSet::new(),
+            tasks: JoinSet::new(),
         };
         let mut sockets = stream::iter(opening).buffer_unordered(CONCURRENCY);
         while let Some((socket, early, counter)) = sockets.try_next().await? {
-            crowd.add(socket, &early, counter);
+            receivers.add(socket, &early, counter);
         }
-        Ok(crowd)
+        Ok(receivers)
     }
 
     /// Adds a connection. `early` arrived together with the response to the upgrade request.
     fn add(&mut self, socket: TcpStream, early: &[u8], mut counter: impl Counter + 'static) {
         self.tally.count(counter.take(early), early.len());
         let reading = self.tally.clone().read(socket, counter);
-        self.listeners.spawn_local(reading);
+        self.tasks.spawn_local(reading);
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.listeners.len()
+        self.tasks.len()
     }
 
     pub(crate) fn tally(&self) -> &Tally {
@@ -182,11 +182,11 @@ impl Crowd {
             return Ok(());
         }
         Err(format!(
-            "{frames} frames arrived in {bytes} bytes, which should have been {len} each"
+            "{frames} frames of {len} bytes were expected, but they had {bytes} bytes together"
         ))
     }
 
     pub(crate) async fn close(mut self) {
-        self.listeners.shutdown().await;
+        self.tasks.shutdown().await;
     }
 }
