@@ -30,7 +30,6 @@ CYCLES_LEFT = {}
 LONG_FUNCTIONS_LEFT = set()
 # Names of types that occur more than once in their crate: the folders of dialects and of transports share the names of one role.
 SHARED_NAMES_LEFT = {
-    "fanfare-dialects": "Topics",
     "fanfare-transports": "Connection Names Subscriptions",
 }
 # Words that are also the name of a dialect.

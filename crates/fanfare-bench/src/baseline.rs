@@ -38,7 +38,7 @@ pub fn run(connections: usize) -> io::Result<()> {
 }
 
 pub(crate) struct Baseline {
-    child: Child,
+    pub(crate) child: Child,
     pub(crate) address: SocketAddr,
 }
 
@@ -57,13 +57,5 @@ impl Baseline {
             child,
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
         })
-    }
-
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    pub(crate) async fn stop(self) -> Result<(), String> {
-        self.child.stop().await.map(|_| ())
     }
 }

@@ -144,7 +144,10 @@ async fn send_request(socket: &mut TcpStream, request: &[u8]) -> Result<Vec<u8>,
         if let Some(end) = memmem::find(&response, b"\r\n\r\n") {
             let line = response.split(|byte| *byte == b'\r').next().unwrap_or_default();
             if !line.starts_with(b"HTTP/1.1 101 ") {
-                return Err(format!("upgrade: the server responses {}", line.escape_ascii()));
+                return Err(format!(
+                    "upgrade: the server responded with {}",
+                    line.escape_ascii()
+                ));
             }
             return Ok(response.split_off(end + 4));
         }
@@ -177,7 +180,7 @@ mod tests {
     use super::*;
 
     /// Returns the result of `upgrade` for a response that arrives in two pieces.
-    async fn upgrade_answered(
+    async fn upgrade_with_response(
         confirmations: usize,
         first: &'static [u8],
         second: &'static [u8],
@@ -209,13 +212,13 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_after_the_response_of_the_handshake_are_kept() {
-        let responses = upgrade_answered(
+        let upgraded = upgrade_with_response(
             0,
             b"HTTP/1.1 101 Switching Pro",
             b"tocols\r\nA: b\r\n\r\n\x81\x00",
         )
         .await;
-        assert_eq!(responses.as_deref(), Ok(&b"\x81\x00"[..]));
+        assert_eq!(upgraded.as_deref(), Ok(&b"\x81\x00"[..]));
     }
 
     #[tokio::test]
@@ -226,9 +229,9 @@ mod tests {
             (b"es\x81\x02no\x81\x03yes", Err("subscribing: why")),
             (b"es", Err("subscribing: the server closed the connection")),
         ] {
-            let responses = upgrade_answered(2, head, rest).await;
+            let upgraded = upgrade_with_response(2, head, rest).await;
             // A part of the event may still be in the socket.
-            let left = responses.map(|early| b"\x81\x04next".starts_with(&early));
+            let left = upgraded.map(|early| b"\x81\x04next".starts_with(&early));
             assert_eq!(
                 left.as_ref().map_err(String::as_str),
                 expected.as_ref().map_err(|text| *text)
@@ -238,10 +241,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_refused_upgrade_fails_with_its_status_line() {
-        let responses = upgrade_answered(0, b"HTTP/1.1 401 Unauthorized\r\n", b"\r\nwhy").await;
+        let upgraded = upgrade_with_response(0, b"HTTP/1.1 401 Unauthorized\r\n", b"\r\nwhy").await;
         assert_eq!(
-            responses.unwrap_err(),
-            "upgrade: the server responses HTTP/1.1 401 Unauthorized"
+            upgraded.unwrap_err(),
+            "upgrade: the server responded with HTTP/1.1 401 Unauthorized"
         );
     }
 }

@@ -88,7 +88,7 @@ async fn measure_baseline(connections: usize, options: &Options) -> Result<[Meas
     let baseline = Baseline::start(connections)?;
     let source = Source::Commander(client::connect(baseline.address).await?);
     let receivers = Receivers::connect(baseline.address, connections).await?;
-    let pid = baseline.id();
+    let pid = baseline.child.id();
     let measured = FanOutRun {
         pid,
         receivers,
@@ -96,7 +96,7 @@ async fn measure_baseline(connections: usize, options: &Options) -> Result<[Meas
     }
     .measure_all(options.seconds)
     .await?;
-    baseline.stop().await?;
+    baseline.child.stop().await?;
     Ok(measured)
 }
 

@@ -15,7 +15,7 @@ pub(crate) fn part<Api: OpenApi>() -> Value {
     part
 }
 
-/// Like [`part`], for a dialect that refuses handshakes with the body `Error`, which must be among the types of
+/// Returns the same for a dialect that refuses handshakes with the body `Error`, which must be one of the types of
 /// `Api`.
 pub(crate) fn refusing<Api: OpenApi, Error: ToSchema>() -> Value {
     let mut part = part::<Api>();
@@ -24,12 +24,12 @@ pub(crate) fn refusing<Api: OpenApi, Error: ToSchema>() -> Value {
     part
 }
 
-/// A field that is true if it is present.
+/// Returns the schema of a field that is true if it is present.
 pub(crate) fn yes() -> Object {
     constant(true)
 }
 
-/// A field that is always false.
+/// Returns the schema of a field that is always false.
 pub(crate) fn no() -> Object {
     constant(false)
 }

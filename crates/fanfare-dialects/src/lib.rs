@@ -1,9 +1,9 @@
-//! The client protocols that Fanfare speaks.
+//! The client protocols of Fanfare.
 //!
 //! Each protocol is a folder and one line in [`REGISTRY`]; nothing else names it. `echo` is the smallest, and the first to read.
 //!
-//! A dialect must never know a socket, a clock, the broker, the policy or another dialect: it receives messages and outcomes, and
-//! returns steps.
+//! A dialect receives messages and outcomes, and returns steps. It must never use a socket, a clock, the broker, the policy or another
+//! dialect.
 //!
 //! # A tour
 //!
@@ -13,19 +13,19 @@
 //! |---|---|
 //! | `mod.rs` | `KIND`, the [`DialectKind`](fanfare_core::DialectKind): name, path, defaults; and the configured [`Dialect`](fanfare_core::Dialect) |
 //! | `options.rs` | the options of this dialect |
-//! | `handshake.rs` | [`Accept`](fanfare_core::Accept): which clients may connect, and the form of a refusal |
+//! | `handshake.rs` | [`Accept`](fanfare_core::Accept): the clients that may connect, and the form of a refusal |
 //! | `conversation.rs` | [`Converse`](fanfare_core::Converse), and the [`Conversation`](fanfare_core::Conversation) of one connection |
 //! | `frames.rs` | a client's messages, parsed |
 //! | `errors.rs` | the errors of an open connection |
 //! | `render.rs` | [`Render`](fanfare_core::Render): events, the server's own messages, closes |
 //! | `http.rs` | [`Respond`](fanfare_core::Respond): routes, and fields on `/health` and `/metrics` |
-//! | `listen.rs` | how `fanfare listen` and the benchmark receive by this protocol |
+//! | `listen.rs` | the plan by which `fanfare listen` and the benchmark receive events |
 //! | `asyncapi.json` | the messages, described for `/asyncapi.json` |
 //! | `transcripts/` | conversations, scene by scene; every scene is a test |
 //!
 //! # Examples
 //!
-//! A conversation without a server. It gets a message and returns a step:
+//! A conversation without a server, which receives a message and returns a step:
 //!
 //! ```
 //! use std::time::SystemTime;
@@ -43,6 +43,7 @@
 
 use fanfare_core::Registry;
 
+mod api_error;
 mod broadcast;
 mod describe;
 mod echo;
@@ -54,7 +55,7 @@ mod stream;
 mod text;
 mod topics;
 
-/// Every dialect, in the order of reports; then the host and the guest of each path that two of them share.
+/// All dialects, in the order of reports; then the host and the guest of each path that two of them share.
 pub static REGISTRY: Registry = Registry::new(
     &[
         &notify::KIND,

@@ -1,11 +1,11 @@
-//! What `fanfare listen` reads in the messages of several dialects.
+//! Helpers to parse the messages that `fanfare listen` receives.
 
 use std::borrow::Cow;
 
 use fanfare_core::{MAX_DEPTH, RawObject, string};
 use serde_json::value::RawValue;
 
-/// Returns a message's type and its fields. The data of an event may be as deep as any, and is inside of them.
+/// Returns the type and the fields of a message. An event's data, of any permitted depth, may be two levels deep in it.
 pub(crate) fn message(text: &str) -> Option<(Cow<'_, str>, RawObject<'_>)> {
     let fields = object(text)?;
     let kind = string(fields.get("type")?)?;
@@ -13,7 +13,7 @@ pub(crate) fn message(text: &str) -> Option<(Cow<'_, str>, RawObject<'_>)> {
 }
 
 /// Returns the object in a field.
-pub(crate) fn inside<'a>(fields: &RawObject<'a>, name: &str) -> Option<RawObject<'a>> {
+pub(crate) fn nested<'a>(fields: &RawObject<'a>, name: &str) -> Option<RawObject<'a>> {
     object(fields.get(name)?.get())
 }
 
@@ -22,9 +22,10 @@ pub(crate) fn text<'a>(fields: &RawObject<'a>, name: &str) -> Cow<'a, str> {
     fields.get(name).and_then(string).unwrap_or_default()
 }
 
-/// Returns the value in a field as it is written, such as a number.
-pub(crate) fn written<'a>(fields: &RawObject<'a>, name: &str) -> &'a str {
-    fields.get(name).map_or("", RawValue::get)
+/// Returns the `code` and the `message` of an error, such as `403 Forbidden`.
+pub(crate) fn coded(error: &RawObject<'_>) -> String {
+    let code = error.get("code").map_or("", RawValue::get);
+    format!("{code} {}", text(error, "message"))
 }
 
 fn object(text: &str) -> Option<RawObject<'_>> {

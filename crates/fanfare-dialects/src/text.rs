@@ -1,4 +1,4 @@
-//! Texts in messages, as most protocols write them.
+//! Texts in messages, in the form of most protocols.
 
 use std::borrow::Cow;
 
@@ -16,16 +16,16 @@ pub(crate) fn excerpt(text: &str) -> Cow<'_, str> {
 }
 
 pub(crate) fn quoted(text: &str) -> String {
-    serde_json::to_string(text).unwrap_or_default() // a string can always be written
+    serde_json::to_string(text).unwrap_or_default() // a string always serialises
 }
 
 pub(crate) fn push_quoted(json: &mut Vec<u8>, text: &str) {
-    // Most texts are written as they are. Writing to memory cannot fail.
+    // Writing to memory cannot fail.
     let _ = serde_json::to_writer(json, text);
 }
 
-/// Returns the answer to a resume as one field more of an object; empty without one.
-pub(crate) fn resumed(context: &Context<'_>) -> String {
+/// Returns the answer to a resume as a further field of an object; empty without one.
+pub(crate) fn resume_field(context: &Context<'_>) -> String {
     let field = |resumed: &Resumption| format!(r#","resume":{}"#, resumed.json());
     context.resumed.map(field).unwrap_or_default()
 }

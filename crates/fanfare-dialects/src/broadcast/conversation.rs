@@ -49,7 +49,7 @@ impl Client {
 }
 
 impl Conversation for Client {
-    /// A client that requests missed events gets its welcome when they are known.
+    /// A client that requests missed events receives its welcome with the answer.
     fn opened(&mut self, context: &Context<'_>, steps: &mut Steps) {
         steps.push(match context.opening.and_then(|opening| opening.resume) {
             Some(since) => Step::Ask(Command::Resume(since)),
@@ -65,7 +65,7 @@ impl Conversation for Client {
             }
             Ok(Frame::Pong) => steps.push(Step::Pinged),
             Ok(Frame::StatusRequest) => steps.push(Step::Ask(Command::Facts)),
-            Err(what) => steps.push(self.error(&what, BAD_MESSAGE, context)),
+            Err(message) => steps.push(self.error(&message, BAD_MESSAGE, context)),
         }
     }
 

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn categories() {
+    fn each_status_has_its_category() {
         for (status, expected) in [
             (400, Category::Validation),
             (401, Category::Application),

@@ -38,7 +38,7 @@ mod tests {
 
     /// Cases that would be unreadable in a transcript.
     #[test]
-    fn absurd_messages() {
+    fn extreme_messages_are_parsed_or_refused() {
         let nested = |depth: usize| {
             format!(
                 r#"{{"type":"ping","x":{}{}}}"#,

@@ -13,8 +13,7 @@ const MAX_CLIENT_ID: usize = 128;
 const MAX_SHOWN: usize = 123 - "Client  is already connected".len();
 
 impl Accept for Broadcast {
-    /// A token in the query or in a header proves a user; `client_id` is a name and proves nothing. Both are
-    /// optional.
+    /// A token in the query or in a header proves a user; `client_id` is a name without proof. Both are optional.
     fn offer<'a>(&self, handshake: &RequestHead<'a>) -> Result<Offer<'a>, Refusal> {
         let (query, bearer) = (handshake.credential("token")?, handshake.bearer()?);
         let offer = Offer::of_one([query, bearer.map(Cow::Borrowed)])?;
@@ -34,7 +33,7 @@ impl Accept for Broadcast {
         Some(name_for(connection))
     }
 
-    /// Limits and a taken name are refused by a close frame, because a browser shows its page nothing else.
+    /// Refuses by a close frame at a limit or a taken name, because a browser hides an HTTP response from its page.
     fn refuse(&self, refusal: Refusal, about: &RefusalFacts<'_>) -> Rejection {
         let close = |reason: String| Rejection::close(1008, reason);
         let http = |status, message| {
@@ -111,13 +110,13 @@ mod tests {
     }
 
     #[test]
-    fn clients_are_named_after_the_random_part_of_the_id() {
+    fn a_client_without_a_name_is_named_by_the_random_part_of_its_id() {
         let id = Uuid::from_u128(0x0190_1234_5678_7abc_9def_0123_4567_89ab);
         assert_eq!(name_for(id), "client_0123456789ab");
     }
 
     #[test]
-    fn the_program_of_a_client_is_kept() {
+    fn the_user_agent_of_a_client_is_kept() {
         let none = |_: &str| None;
         let dialect = Broadcast {
             notification_interval: std::time::Duration::ZERO,

@@ -7,7 +7,7 @@ use crate::listen;
 /// The type of test notifications, which are not events although they have an id.
 const TEST: &str = "test_notification";
 
-/// Needs a token, which proves the user. There are no channels here.
+/// Plans for the events of the token's user: this protocol has no channels.
 pub(super) fn plan(wanted: &Listening<'_>) -> Option<ListenPlan> {
     let token = wanted.token.filter(|_| wanted.channels.is_empty())?;
     Some(ListenPlan {
@@ -16,7 +16,7 @@ pub(super) fn plan(wanted: &Listening<'_>) -> Option<ListenPlan> {
     })
 }
 
-/// An event has an id, and the server's other messages have none. Its type may be any.
+/// An event has an id and any type; the server's other messages have no id.
 fn classify(message: &str) -> ListenMessage {
     let Some((kind, fields)) = listen::message(message) else {
         return ListenMessage::Other;

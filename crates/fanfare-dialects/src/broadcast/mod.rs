@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn test_notifications_come_as_configured() {
+    fn the_interval_of_test_notifications_is_configurable() {
         for (given, expected) in [
             (json!({}), Some(Duration::from_secs(10))),
             (
@@ -80,14 +80,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_need_be_subscribed_to() {
+    fn a_connection_receives_all_events_without_a_subscription() {
         let dialect = (KIND.open)(&Options::default());
         let Reception { user, everyone } = dialect.receives();
         assert_eq!((user, everyone), (Receives::Always, Receives::Always));
     }
 
     #[test]
-    fn routes_are_for_services_only() {
+    fn both_routes_require_a_credential() {
         let dialect = (KIND.open)(&Options::default());
         let routes = dialect.endpoints().iter();
         let routes: Vec<_> = routes

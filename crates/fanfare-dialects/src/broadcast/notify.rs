@@ -1,4 +1,4 @@
-//! `POST /notify`: publishes an event for everyone, whose data has the message and the fields of `data`.
+//! `POST /notify`: publishes an event for everyone, with the message and the fields of `data`.
 
 use std::{borrow::Cow, time::SystemTime};
 
@@ -195,7 +195,7 @@ mod tests {
 
     /// Cases that would be unreadable in a transcript.
     #[test]
-    fn absurd_bodies() {
+    fn extreme_bodies_are_accepted_or_refused() {
         let nested = |depth: usize| {
             let value = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
             format!(r#"{{"message":"m","data":{{"x":{value}}}}}"#)

@@ -21,9 +21,9 @@ const TYPES: &[&str] = &[
     "shutdown",
 ];
 
-/// The sender of an event that names none.
+/// The sender of an event without a sender.
 const SERVICE: &str = "notification_service";
-/// The type of an event that names none.
+/// The type of an event without a type.
 pub(super) const DEFAULT_TYPE: &str = "custom";
 
 impl Render for Broadcast {
@@ -96,8 +96,7 @@ fn notice(id: Uuid, kind: &str, time: SystemTime, data: &str, sender: &str) -> B
     fields.done().into()
 }
 
-/// Renders the test notification, by which a client sees that the connection works. `count` is its number,
-/// starting at 1.
+/// Renders a test notification, which shows a client that its connection works. `count` is its number, starting at 1.
 fn test_notification(count: u64, id: Uuid, node: &NodeFacts, own: &DialectFacts) -> Bytes {
     let data = Fields::new()
         .text("message", &format!("Test notification #{count}"))
@@ -159,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_message_has_its_type_reserved() {
+    fn the_type_of_every_server_message_is_reserved() {
         let (now, own) = (SystemTime::UNIX_EPOCH, DialectFacts::default());
         let node = NodeFacts {
             now,

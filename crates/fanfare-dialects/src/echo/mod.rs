@@ -15,7 +15,7 @@ pub(crate) static KIND: DialectKind = DialectKind::new(
     |_| Arc::new(Echo),
 );
 
-/// The dialect. It renders no event and has no routes.
+/// The dialect, which renders no event and has no routes.
 struct Echo;
 
 impl Accept for Echo {
@@ -42,7 +42,7 @@ impl Accept for Echo {
 
 impl Converse for Echo {
     fn converse(&self, _name: Option<&str>) -> Box<dyn Conversation> {
-        Box::new(Mirror)
+        Box::new(Client)
     }
 
     fn receives(&self) -> Reception {
@@ -54,9 +54,9 @@ impl Render for Echo {}
 
 impl Respond for Echo {}
 
-struct Mirror;
+struct Client;
 
-impl Conversation for Mirror {
+impl Conversation for Client {
     fn text(&mut self, text: &str, _context: &Context<'_>, steps: &mut Steps) {
         steps.push(Step::text(text.to_owned()));
     }

@@ -30,6 +30,7 @@ pub(crate) static KIND: DialectKind = DialectKind {
 
 struct Notify;
 
+/// Plans for the events of the token's user: this protocol has no channels.
 fn listen(wanted: &Listening<'_>) -> Option<ListenPlan> {
     let token = wanted.token.filter(|_| wanted.channels.is_empty())?;
     // Every message of this protocol is an event.

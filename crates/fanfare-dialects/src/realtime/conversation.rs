@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Realtime,
-    frames::{self, Frame, FrameError, Topics},
+    frames::{self, Frame, FrameError, TopicList},
     render,
 };
 use crate::text::excerpt;
@@ -28,7 +28,7 @@ impl Converse for Realtime {
 
 #[derive(Default)]
 pub(super) struct Client {
-    /// The topics to confirm, as the client wrote them: a JSON list.
+    /// The topics to confirm: the JSON list as the client wrote it.
     topics: Box<str>,
 }
 
@@ -54,7 +54,7 @@ impl Conversation for Client {
             Ok(Outcome::Subscribed(_)) => render::confirmed("subscribed", &topics, context),
             Ok(Outcome::Unsubscribed) => render::confirmed("unsubscribed", &topics, context),
             Ok(Outcome::Published { id }) => render::ack(id, now),
-            // This dialect sends none of the commands that these outcomes answer.
+            // This dialect does not send the commands of these outcomes.
             Ok(Outcome::Authenticated | Outcome::Joined { .. } | Outcome::Left | Outcome::Facts(_)) => {
                 return;
             }
@@ -72,11 +72,11 @@ impl Client {
     fn act(&mut self, frame: Frame<'_>, context: &Context<'_>, steps: &mut Steps) -> Result<(), FrameError> {
         let command = match frame {
             Frame::Subscribe(topics, since) => Command::Subscribe {
-                to: self.note(&topics)?,
+                to: self.accept(&topics)?,
                 whole: true,
                 resume: since.map(|since| Resume { since, of_all: false }),
             },
-            Frame::Unsubscribe(topics) => Command::Unsubscribe(self.note(&topics)?),
+            Frame::Unsubscribe(topics) => Command::Unsubscribe(self.accept(&topics)?),
             Frame::Broadcast { topic, payload } => Command::Publish(draft(channel(&topic)?, payload)?),
             Frame::DirectMessage { target_user, payload } => {
                 if context.identity.is_none() {
@@ -99,8 +99,8 @@ impl Client {
         Ok(())
     }
 
-    /// Returns the subscriptions, if every name is valid, and keeps the list for its confirmation.
-    fn note(&mut self, topics: &Topics<'_>) -> Result<Vec<Subscription>, FrameError> {
+    /// Parses `topics`, and keeps them for their confirmation if every name is valid.
+    fn accept(&mut self, topics: &TopicList<'_>) -> Result<Vec<Subscription>, FrameError> {
         let named = topics.names.iter().map(|name| subscription(name));
         let named = named.collect::<Result<_, _>>()?;
         self.topics = topics.written.into();
@@ -129,7 +129,7 @@ fn user(id: &str) -> Result<Audience, FrameError> {
     user.map_err(|bad| FrameError::invalid(format!("invalid data.target_user: {bad}")))
 }
 
-/// Returns an event without a type: this protocol shows none.
+/// Returns an event without a type: this protocol has no types.
 fn draft(to: Audience, payload: &RawValue) -> Result<Draft, FrameError> {
     Ok(Draft {
         to,

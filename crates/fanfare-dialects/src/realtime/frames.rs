@@ -1,5 +1,5 @@
-//! Parses a client's messages: `{"type","data","timestamp"?}`. Payloads keep their bytes. This checks only the form, not
-//! names: a well-formed message is also what switches a connection of the other dialect on this path to this one.
+//! Parses a client's messages: `{"type","data","timestamp"?}`. Payloads keep their bytes. Names are checked later: on a shared
+//! path, a well-formed message switches a connection of the other dialect to this one.
 
 use std::borrow::Cow;
 
@@ -12,8 +12,8 @@ const MAX_TOPICS: usize = 1000;
 
 pub(super) enum Frame<'a> {
     /// Subscribes to topics, and may request missed events.
-    Subscribe(Topics<'a>, Option<Since>),
-    Unsubscribe(Topics<'a>),
+    Subscribe(TopicList<'a>, Option<Since>),
+    Unsubscribe(TopicList<'a>),
     Broadcast {
         topic: Cow<'a, str>,
         payload: &'a RawValue,
@@ -26,12 +26,12 @@ pub(super) enum Frame<'a> {
         /// The timestamp, JSON as the client wrote it.
         timestamp: Option<&'a str>,
     },
-    /// Counts as activity. Its other fields are ignored.
+    /// Counts as activity; other fields are ignored.
     Pong,
 }
 
-pub(super) struct Topics<'a> {
-    /// As the client wrote it: JSON.
+pub(super) struct TopicList<'a> {
+    /// The list as the client wrote it, in JSON.
     pub(super) written: &'a str,
     pub(super) names: Vec<Cow<'a, str>>,
 }
@@ -98,7 +98,7 @@ fn data<'a>(frame: &RawObject<'a>) -> Result<RawObject<'a>, FrameError> {
     object(data.get(), "data")
 }
 
-fn topics<'a>(data: &RawObject<'a>) -> Result<Topics<'a>, FrameError> {
+fn topics<'a>(data: &RawObject<'a>) -> Result<TopicList<'a>, FrameError> {
     let list = data.get("topics").ok_or_else(|| missing("data.topics"))?;
     let bad = || not_a("data.topics", "list of strings");
     let items: Vec<&RawValue> = serde_json::from_str(list.get()).map_err(|_| bad())?;
@@ -107,7 +107,7 @@ fn topics<'a>(data: &RawObject<'a>) -> Result<Topics<'a>, FrameError> {
         return Err(FrameError::invalid(message));
     }
     let names: Option<_> = items.into_iter().map(string).collect();
-    Ok(Topics {
+    Ok(TopicList {
         written: list.get(),
         names: names.ok_or_else(bad)?,
     })

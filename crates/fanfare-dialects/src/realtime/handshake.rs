@@ -8,7 +8,8 @@ use fanfare_core::{
 };
 use serde_json::json;
 
-use super::{Realtime, errors::reply, frames};
+use super::{Realtime, frames};
+use crate::api_error;
 
 const TOKEN_PREFIX: &str = "access_token.";
 
@@ -41,7 +42,7 @@ impl Accept for Realtime {
         })
     }
 
-    /// With required roles, a token is required, so that an anonymous client cannot get around them.
+    /// With required roles, a token is required, so an anonymous client cannot avoid them.
     fn admit(&self, identity: Option<&Identity>) -> Result<(), Refusal> {
         match identity {
             Some(user) if self.required_roles.iter().all(|role| user.has_role(role)) => Ok(()),
@@ -81,7 +82,7 @@ impl Accept for Realtime {
             })),
             _ => JsonMap::new(),
         };
-        reply(status, code, message, details).into()
+        api_error::reply(status, code, message, details).into()
     }
 }
 

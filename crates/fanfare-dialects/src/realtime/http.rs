@@ -1,4 +1,4 @@
-//! This protocol's fields on `/health` and `/metrics`, and `GET /info`.
+//! This protocol's fields on `/health` and `/metrics`, `GET /info`, and the codes of errors.
 
 use std::net::IpAddr;
 
@@ -9,10 +9,8 @@ use fanfare_core::{
 use serde::Serialize;
 use utoipa::{OpenApi, ToSchema};
 
-use super::{
-    Realtime,
-    errors::{self, ApiError},
-};
+use super::Realtime;
+use crate::api_error::{self, ApiError};
 
 /// This dialect's part of the `OpenAPI` document.
 #[derive(OpenApi)]
@@ -112,7 +110,17 @@ impl Respond for Realtime {
     }
 
     fn fail(&self, error: &HttpError<'_>) -> HttpReply {
-        errors::fail(error)
+        let code = match error.status {
+            401 => "INVALID_TOKEN",
+            403 => "FORBIDDEN",
+            404 => "NOT_FOUND",
+            405 => "METHOD_NOT_ALLOWED",
+            429 => "RATE_LIMITED",
+            503 => "SERVER_FULL",
+            500.. => "INTERNAL_ERROR",
+            _ => "INVALID_REQUEST",
+        };
+        api_error::reply(error.status, code, error.message, JsonMap::new())
     }
 }
 

@@ -1,12 +1,11 @@
 //! `fanfare listen` as a client of this protocol.
 
-use fanfare_core::{EVERYONE_CHANNEL, ListenMessage, ListenPlan, Listening, RawObject};
+use fanfare_core::{EVERYONE_CHANNEL, ListenMessage, ListenPlan, Listening};
 use serde_json::json;
 
 use crate::listen;
 
-/// Events for the user need no subscription. For all others it subscribes, and the confirmations show when that is
-/// done.
+/// Plans for events of the user, which need no subscription, and subscribes to all others.
 pub(super) fn plan(wanted: &Listening<'_>) -> Option<ListenPlan> {
     if wanted.own && wanted.token.is_none() {
         return None; // an anonymous client has no events of its own
@@ -27,24 +26,17 @@ fn classify(message: &str) -> ListenMessage {
     let Some((kind, fields)) = listen::message(message) else {
         return ListenMessage::Other;
     };
-    let data = |name| listen::inside(&fields, "data").map(|data| listen::text(&data, name));
+    let data = listen::nested(&fields, "data");
     match &*kind {
         "Broadcast" | "DirectMessage" => ListenMessage::Event,
-        "Status" if data("status").as_deref() == Some("subscribed") => ListenMessage::Confirmed,
-        "Error" => ListenMessage::Refused(refusal(&fields)),
+        "Status"
+            if data
+                .as_ref()
+                .is_some_and(|data| listen::text(data, "status") == "subscribed") =>
+        {
+            ListenMessage::Confirmed
+        }
+        "Error" => ListenMessage::Refused(data.as_ref().map(listen::coded).unwrap_or_default()),
         _ => ListenMessage::Other,
     }
-}
-
-/// Returns an error's text, such as `403 Forbidden`.
-fn refusal(fields: &RawObject<'_>) -> String {
-    let data = listen::inside(fields, "data");
-    let words = data.map(|data| {
-        format!(
-            "{} {}",
-            listen::written(&data, "code"),
-            listen::text(&data, "message")
-        )
-    });
-    words.unwrap_or_default()
 }

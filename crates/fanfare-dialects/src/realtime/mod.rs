@@ -2,7 +2,6 @@
 //! a client is anonymous: it uses public channels, and neither sends nor receives direct messages.
 
 mod conversation;
-mod errors;
 mod frames;
 mod handshake;
 mod http;
@@ -17,7 +16,7 @@ use fanfare_core::{DialectKind, Options, OptionsType, Pattern, policy::PolicyOpt
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::describe;
+use crate::{api_error::ApiError, describe};
 
 const PATH: &str = "/ws";
 
@@ -27,7 +26,7 @@ pub(crate) static KIND: DialectKind = DialectKind {
     production: &[("realtime.require_auth", "true")],
     shape_policy,
     policy_options: &["public"],
-    openapi: describe::refusing::<http::Api, errors::ApiError<'_>>,
+    openapi: describe::refusing::<http::Api, ApiError<'_>>,
     asyncapi: include_str!("asyncapi.json"),
     listen: listen::plan,
     ..DialectKind::new(

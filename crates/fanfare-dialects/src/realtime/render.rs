@@ -9,7 +9,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{Realtime, frames::FrameError};
-use crate::text::{quoted, resumed};
+use crate::text::{quoted, resume_field};
 
 impl Render for Realtime {
     fn render(&self, event: &Event) -> Option<Rendering> {
@@ -72,8 +72,8 @@ pub(super) fn error(problem: &FrameError, now: SystemTime) -> Step {
 
 /// Renders a status with these members of its details, and the answer to a resume.
 fn status(status: &str, details: &str, context: &Context<'_>) -> Step {
-    let resumed = resumed(context);
-    let data = format!(r#"{{"status":"{status}","details":{{{details}{resumed}}}}}"#);
+    let resume = resume_field(context);
+    let data = format!(r#"{{"status":"{status}","details":{{{details}{resume}}}}}"#);
     reply("Status", &data, context.now)
 }
 

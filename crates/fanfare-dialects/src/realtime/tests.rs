@@ -1,4 +1,4 @@
-//! Cases that are too long or too many for a transcript, and the declarations.
+//! Cases that are too long or too many for a transcript, and the declaration.
 #![allow(clippy::unwrap_used)]
 
 use std::time::UNIX_EPOCH;
@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use super::{KIND, conversation::Client};
 
-/// Returns the steps of an anonymous client's message.
-fn say(text: &str) -> Steps {
+/// Returns the steps after an anonymous client's message.
+fn receive(text: &str) -> Steps {
     let context = Context::new(UNIX_EPOCH, Uuid::nil(), None);
     let mut steps = Steps::new();
     Client::default().received(Message::Text(text), &context, &mut steps);
@@ -21,7 +21,7 @@ fn say(text: &str) -> Steps {
 
 /// Returns the code and the message of the error that answers `text`.
 fn error(text: &str) -> (u64, String) {
-    let steps = say(text);
+    let steps = receive(text);
     let [Step::Send(Rendering::Text(reply))] = &*steps else {
         panic!("{text:.60}: {steps:?}")
     };
@@ -41,8 +41,8 @@ fn subscribe(topics: usize) -> String {
 }
 
 #[test]
-fn a_thousand_topics_and_no_more() {
-    match &*say(&subscribe(1000)) {
+fn a_message_names_at_most_a_thousand_topics() {
+    match &*receive(&subscribe(1000)) {
         [Step::Ask(Command::Subscribe { to, whole: true, .. })] => assert_eq!(to.len(), 1000),
         other => panic!("{other:?}"),
     }
@@ -55,7 +55,7 @@ fn a_thousand_topics_and_no_more() {
 }
 
 #[test]
-fn nesting_without_end() {
+fn deep_nesting_is_refused() {
     let deep = "[".repeat(10_000) + &"]".repeat(10_000);
     let open = "{\"data\":".repeat(10_000);
     for text in [
@@ -71,7 +71,7 @@ fn nesting_without_end() {
 }
 
 #[test]
-fn long_values_are_cut_in_errors() {
+fn errors_show_only_the_start_of_long_values() {
     for long in ["x".repeat(60_000), "🎺".repeat(15_000), "\\u0001".repeat(10_000)] {
         for text in [
             format!(r#"{{"type":"{long}"}}"#),
@@ -85,9 +85,9 @@ fn long_values_are_cut_in_errors() {
     }
 }
 
-/// Every prefix of a message, and every message with one byte changed, is understood or answered in valid JSON.
+/// Parses each prefix of a message, and each message with one byte changed.
 #[test]
-fn broken_messages() {
+fn broken_messages_get_replies_in_valid_json() {
     for whole in [
         r#"{"type":"Subscribe","data":{"topics":["a.b","c"]},"timestamp":1}"#,
         r#"{"type":"Broadcast","data":{"topic":"a","payload":{"n":[1.0,null]}}}"#,
@@ -98,7 +98,7 @@ fn broken_messages() {
             assert_eq!(error(&whole[..end]).0, 400);
             for replaced in ["\"", "{", "]", "\\", "0", "é", "\u{0}", ""] {
                 let text = format!("{}{replaced}{}", &whole[..end], &whole[end + 1..]);
-                for step in say(&text) {
+                for step in receive(&text) {
                     if let Step::Send(Rendering::Text(reply)) = step {
                         assert!(serde_json::from_slice::<Value>(&reply).is_ok(), "{text}");
                     }
@@ -109,39 +109,32 @@ fn broken_messages() {
 }
 
 #[test]
-fn an_idle_connection_is_small() {
+fn an_idle_connection_takes_at_most_16_bytes() {
     assert!(size_of::<Client>() <= 16);
 }
 
 #[test]
-fn declared() {
+fn the_declaration_is_that_of_the_protocol() {
     assert_eq!((KIND.name, KIND.path), ("realtime", "/ws"));
-
-    let defaults = &KIND;
-    assert_eq!(defaults.binds, ["0.0.0.0:8081", "0.0.0.0:8082"]);
+    assert_eq!(KIND.binds, ["0.0.0.0:8081", "0.0.0.0:8082"]);
+    assert_eq!((KIND.max_connections, KIND.max_message_size), (10_000, 65_536));
     assert_eq!(
-        (defaults.max_connections, defaults.max_message_size),
-        (10_000, 65_536)
-    );
-    assert_eq!(
-        (defaults.max_connections_per_ip, defaults.max_connections_per_user),
+        (KIND.max_connections_per_ip, KIND.max_connections_per_user),
         (0, 0)
     );
 
     let options = Options::default();
     let own: super::Realtime = options.get();
     assert!(!own.require_auth && own.required_roles.is_empty() && own.public.is_empty());
-    let given = defaults
-        .options
-        .read(serde_json::json!({ "public": ["news.**"] }));
+    let given = KIND.options.read(serde_json::json!({ "public": ["news.**"] }));
     assert_eq!(given.unwrap().get::<super::Realtime>().public.len(), 1);
 
     let dialect = (KIND.open)(&options);
-    let hearing = Reception {
+    let reception = Reception {
         user: Receives::Always,
         everyone: Receives::Subscribed,
     };
-    assert_eq!(dialect.receives(), hearing);
+    assert_eq!(dialect.receives(), reception);
     assert_eq!(dialect.own_types(), ["Status", "Ack", "Error", "Pong"]);
     assert!(dialect.endpoints().iter().all(|endpoint| !endpoint.guarded));
     assert_eq!(dialect.name_for(Uuid::nil()), None);

@@ -10,13 +10,13 @@ use fanfare_core::{
 use super::{
     FORBIDDEN, Rooms,
     errors::{FrameError, denied},
-    frames::{Frame, named, read},
+    frames::{Frame, read, room_named},
     render,
 };
 
 impl Converse for Rooms {
     fn converse(&self, _name: Option<&str>) -> Box<dyn Conversation> {
-        Box::<Member>::default()
+        Box::<Client>::default()
     }
 
     fn receives(&self) -> Reception {
@@ -29,32 +29,34 @@ impl Converse for Rooms {
 }
 
 #[derive(Default)]
-pub(super) struct Member {
+pub(super) struct Client {
     user: Option<Arc<Identity>>,
-    asked: Asked,
+    pending: Pending,
 }
 
-struct Arrival {
-    /// The rooms that are not joined yet, the last one first.
+/// The requests of the handshake that are not answered yet.
+struct PendingOpening {
+    /// The rooms to join, the last one first.
     rooms: Vec<Box<str>>,
     since: Option<Since>,
-    /// The room that is being joined; without one, the missed events are being requested.
+    /// The room of the open command; `None` if the open command requests the missed events.
     joining: Option<Channel>,
-    /// The answers so far: the client receives them after the welcome, which waits until the missed events are known.
+    /// The replies so far. They follow the welcome, which waits for the answer to the resume.
     replies: Steps,
 }
 
+/// The open command, and the values for its reply.
 #[derive(Default)]
-enum Asked {
+enum Pending {
     #[default]
     Nothing,
     Join(Channel),
     Leave(Channel),
     Send(Channel),
-    Arrive(Box<Arrival>),
+    Open(Box<PendingOpening>),
 }
 
-impl Conversation for Member {
+impl Conversation for Client {
     fn opened(&mut self, context: &Context<'_>, steps: &mut Steps) {
         self.user = context.identity.cloned();
         let Some(opening) = context.opening else {
@@ -63,13 +65,13 @@ impl Conversation for Member {
         if opening.resume.is_none() {
             steps.extend(self.welcome(context));
         }
-        let arrival = Arrival {
+        let pending = PendingOpening {
             rooms: opening.names.iter().rev().cloned().collect(),
             since: opening.resume,
             joining: None,
             replies: Steps::new(),
         };
-        self.arrive(Box::new(arrival), context, steps);
+        self.open_next(Box::new(pending), context, steps);
     }
 
     fn text(&mut self, text: &str, context: &Context<'_>, steps: &mut Steps) {
@@ -80,15 +82,15 @@ impl Conversation for Member {
     }
 
     fn answered(&mut self, answer: Result<Outcome, Denial>, context: &Context<'_>, steps: &mut Steps) {
-        match mem::take(&mut self.asked) {
-            Asked::Arrive(mut arrival) => match arrival.joining.take() {
+        match mem::take(&mut self.pending) {
+            Pending::Open(mut opening) => match opening.joining.take() {
                 Some(room) => {
-                    settle(Asked::Join(room), answer, context, &mut arrival.replies);
-                    self.arrive(arrival, context, steps);
+                    reply(Pending::Join(room), answer, context, &mut opening.replies);
+                    self.open_next(opening, context, steps);
                 }
-                None => self.arrived(*arrival, context, steps),
+                None => self.finish_opening(*opening, context, steps),
             },
-            asked => settle(asked, answer, context, steps),
+            pending => reply(pending, answer, context, steps),
         }
     }
 
@@ -97,47 +99,47 @@ impl Conversation for Member {
     }
 }
 
-impl Member {
+impl Client {
     fn welcome(&self, context: &Context<'_>) -> Option<Step> {
         let user = self.user.as_ref()?;
         Some(Step::text(render::connected(user, context)))
     }
 
     /// Joins the next room of the handshake. After the last one, requests the missed events of all.
-    fn arrive(&mut self, mut arrival: Box<Arrival>, context: &Context<'_>, steps: &mut Steps) {
+    fn open_next(&mut self, mut opening: Box<PendingOpening>, context: &Context<'_>, steps: &mut Steps) {
         let is_closed = |step: &Step| matches!(step, Step::Close(..));
-        while !arrival.replies.iter().any(is_closed) {
-            let command = match arrival.rooms.pop().map(|name| named(&name)) {
+        while !opening.replies.iter().any(is_closed) {
+            let command = match opening.rooms.pop().map(|name| room_named(&name)) {
                 Some(Err(problem)) => {
-                    refuse(&problem, context, &mut arrival.replies);
+                    refuse(&problem, context, &mut opening.replies);
                     continue;
                 }
                 Some(Ok(room)) => {
-                    arrival.joining = Some(room.clone());
+                    opening.joining = Some(room.clone());
                     Command::Join {
                         room,
                         wants_members: false,
                         resume: None,
                     }
                 }
-                None => match arrival.since {
+                None => match opening.since {
                     Some(since) => Command::Resume(since),
                     None => break,
                 },
             };
             steps.push(Step::Ask(command));
-            self.asked = Asked::Arrive(arrival);
+            self.pending = Pending::Open(opening);
             return;
         }
-        self.arrived(*arrival, context, steps);
+        self.finish_opening(*opening, context, steps);
     }
 
-    /// All requests of the handshake are answered.
-    fn arrived(&mut self, arrival: Arrival, context: &Context<'_>, steps: &mut Steps) {
-        if arrival.since.is_some() {
+    /// Sends the replies to the requests of the handshake.
+    fn finish_opening(&mut self, opening: PendingOpening, context: &Context<'_>, steps: &mut Steps) {
+        if opening.since.is_some() {
             steps.extend(self.welcome(context));
         }
-        steps.extend(arrival.replies);
+        steps.extend(opening.replies);
     }
 
     fn act(&mut self, frame: Frame<'_>, context: &Context<'_>, steps: &mut Steps) {
@@ -152,48 +154,48 @@ impl Member {
                     resume,
                 };
                 steps.push(Step::Ask(command));
-                self.asked = Asked::Join(room);
+                self.pending = Pending::Join(room);
             }
             Frame::Leave(room) => {
                 steps.push(Step::Ask(Command::Leave(room.clone())));
-                self.asked = Asked::Leave(room);
+                self.pending = Pending::Leave(room);
             }
-            Frame::Send(room, said) => {
+            Frame::Send(room, content) => {
                 let user = self.user.as_ref();
-                let Some(data) = user.and_then(|user| render::message_data(&said, user)) else {
+                let Some(data) = user.and_then(|user| render::message_data(&content, user)) else {
                     return steps.push(Step::End(Ending::InternalError));
                 };
                 steps.push(publish(&room, data));
-                self.asked = Asked::Send(room);
+                self.pending = Pending::Send(room);
             }
         }
     }
 }
 
-fn settle(asked: Asked, answer: Result<Outcome, Denial>, context: &Context<'_>, steps: &mut Steps) {
-    match (asked, answer) {
-        (Asked::Join(room), Ok(outcome)) => {
+fn reply(pending: Pending, answer: Result<Outcome, Denial>, context: &Context<'_>, steps: &mut Steps) {
+    match (pending, answer) {
+        (Pending::Join(room), Ok(outcome)) => {
             let members = match outcome {
                 Outcome::Joined { members } => members,
                 _ => None,
             };
             steps.push(Step::text(render::joined_room(&room, members, context)));
         }
-        (Asked::Leave(room), Ok(_)) => {
+        (Pending::Leave(room), Ok(_)) => {
             steps.push(Step::text(render::left_room(&room, context.now)));
         }
-        (Asked::Join(room), Err(denial)) => {
+        (Pending::Join(room), Err(denial)) => {
             send_error(&denied(denial, &room), context, steps);
             if denial == Denial::Forbidden {
-                steps.push(send_away());
+                steps.push(close_forbidden());
             }
         }
-        (Asked::Leave(room) | Asked::Send(room), Err(denial)) => {
+        (Pending::Leave(room) | Pending::Send(room), Err(denial)) => {
             send_error(&denied(denial, &room), context, steps);
         }
         // The sender receives its own message as an event.
-        (Asked::Send(_) | Asked::Nothing | Asked::Arrive(_), Ok(_))
-        | (Asked::Nothing | Asked::Arrive(_), Err(_)) => {}
+        (Pending::Send(_) | Pending::Nothing | Pending::Open(_), Ok(_))
+        | (Pending::Nothing | Pending::Open(_), Err(_)) => {}
     }
 }
 
@@ -210,16 +212,16 @@ fn publish(room: &Channel, data: RawJson) -> Step {
 }
 
 fn refuse(frame_error: &FrameError<'_>, context: &Context<'_>, steps: &mut Steps) {
-    send_error(&frame_error.words(), context, steps);
+    send_error(&frame_error.message(), context, steps);
     if matches!(frame_error, FrameError::UsersRoom) {
-        steps.push(send_away());
+        steps.push(close_forbidden());
     }
 }
 
-fn send_error(words: &str, context: &Context<'_>, steps: &mut Steps) {
-    steps.push(Step::text(render::error(words, context.now)));
+fn send_error(message: &str, context: &Context<'_>, steps: &mut Steps) {
+    steps.push(Step::text(render::error(message, context.now)));
 }
 
-fn send_away() -> Step {
+fn close_forbidden() -> Step {
     Step::Close(FORBIDDEN.0, Cow::Borrowed(FORBIDDEN.1))
 }

@@ -14,14 +14,14 @@ pub(super) enum FrameError<'a> {
     UnknownType(Cow<'a, str>),
     NoRoom,
     BadRoom,
-    /// It is a user's room, which clients cannot use.
+    /// A user's room, which clients cannot use.
     UsersRoom,
     BadMembers,
     NoContent,
 }
 
 impl FrameError<'_> {
-    pub(super) fn words(&self) -> Cow<'static, str> {
+    pub(super) fn message(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             Self::NotJson => "Invalid JSON format",
             Self::NotAnObject => "Message must be a JSON object",

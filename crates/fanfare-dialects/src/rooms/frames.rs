@@ -8,7 +8,7 @@ use super::errors::FrameError;
 pub(super) const ROOMS: &[&str] = &["project:", "channel:", "task:"];
 
 pub(super) enum Frame<'a> {
-    /// `join_room`, whether to list the members, and the resume of the room.
+    /// The room, whether to list its members, and its resume.
     Join(Channel, bool, Option<Since>),
     Leave(Channel),
     Send(Channel, Content<'a>),
@@ -18,7 +18,7 @@ pub(super) enum Frame<'a> {
 pub(super) struct Content<'a> {
     /// Any JSON value but `null` and the empty string.
     pub(super) content: &'a str,
-    /// Any JSON value; an empty object if the client sent none, so that readers need not check.
+    /// Any JSON value; an empty object if the client sent none.
     pub(super) metadata: &'a str,
 }
 
@@ -31,16 +31,16 @@ pub(super) fn read(text: &str) -> Result<Frame<'_>, FrameError<'_>> {
             Ok(Frame::Join(room, wants_members, Since::given(&frame)))
         }
         "leave_room" => Ok(Frame::Leave(room(&frame)?)),
-        "send_message" => Ok(Frame::Send(room(&frame)?, said(&frame)?)),
+        "send_message" => Ok(Frame::Send(room(&frame)?, content(&frame)?)),
         "ping" => Ok(Frame::Ping),
         _ => Err(FrameError::UnknownType(kind)),
     }
 }
 
-/// Returns the room of a message: `{project|channel|task}:{id}`. A user's room exists, but not for clients.
+/// Returns the room of a message: `{project|channel|task}:{id}`.
 fn room<'a>(frame: &RawObject<'a>) -> Result<Channel, FrameError<'a>> {
     let raw = filled(frame, "room").ok_or(FrameError::NoRoom)?;
-    named(&string(raw).ok_or(FrameError::BadRoom)?)
+    room_named(&string(raw).ok_or(FrameError::BadRoom)?)
 }
 
 fn wants_members<'a>(frame: &RawObject<'a>) -> Result<bool, FrameError<'a>> {
@@ -52,7 +52,7 @@ fn wants_members<'a>(frame: &RawObject<'a>) -> Result<bool, FrameError<'a>> {
 }
 
 /// Returns the room of that name, if clients may use it.
-pub(super) fn named<'a>(name: &str) -> Result<Channel, FrameError<'a>> {
+pub(super) fn room_named<'a>(name: &str) -> Result<Channel, FrameError<'a>> {
     if ROOMS.iter().any(|prefix| name.starts_with(prefix)) {
         return Channel::new(name).map_err(|_| FrameError::BadRoom);
     }
@@ -63,7 +63,7 @@ pub(super) fn named<'a>(name: &str) -> Result<Channel, FrameError<'a>> {
 }
 
 /// Returns the content and metadata in `data`. Other fields are dropped.
-fn said<'a>(frame: &RawObject<'a>) -> Result<Content<'a>, FrameError<'a>> {
+fn content<'a>(frame: &RawObject<'a>) -> Result<Content<'a>, FrameError<'a>> {
     let data = frame.get("data").ok_or(FrameError::NoContent)?;
     let data = RawObject::parse(data.get()).map_err(|bad| match bad {
         BadObject::NotAnObject => FrameError::NoContent,
@@ -86,7 +86,7 @@ mod tests {
 
     /// Cases that are too long for a transcript.
     #[test]
-    fn absurd_messages() {
+    fn extreme_messages_are_parsed_or_refused() {
         let nested = |n: usize| "[".repeat(n) + &"]".repeat(n);
         let long = "é".repeat(30_000);
         let unknown = format!("Unknown message type: {}…", "é".repeat(100));
@@ -119,7 +119,7 @@ mod tests {
             (format!(r#"{{{many}"type":"ping"}}"#), None),
         ];
         for (text, expected) in cases {
-            let found = read(text).err().map(|frame_error| frame_error.words());
+            let found = read(text).err().map(|frame_error| frame_error.message());
             let fits = match (&found, expected) {
                 (Some(found), Some(expected)) => found.starts_with(expected) && found.chars().count() < 130,
                 (found, expected) => found.is_none() && expected.is_none(),

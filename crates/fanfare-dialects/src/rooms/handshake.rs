@@ -7,8 +7,7 @@ use super::{FORBIDDEN, Rooms, UNAUTHENTICATED};
 const TOO_MANY: u16 = 4429;
 
 impl Accept for Rooms {
-    /// The token in the query takes precedence over a header, because a browser may add a header of another
-    /// scheme.
+    /// The token in the query takes precedence, because a browser may add a header of another scheme.
     fn offer<'a>(&self, handshake: &RequestHead<'a>) -> Result<Offer<'a>, Refusal> {
         let offer = match handshake.credential("token")? {
             Some(token) if !token.is_empty() => Offer::of_token(token),
@@ -24,8 +23,8 @@ impl Accept for Rooms {
         identity.map(|_| ()).ok_or(Refusal::MissingCredential)
     }
 
-    /// Refuses by a close if the client is the cause: a browser shows a page the close code, and never an HTTP response
-    /// to the upgrade.
+    /// Refuses by a close frame if the client is the cause: a browser shows its page the close code, and hides an HTTP
+    /// response to the upgrade.
     fn refuse(&self, refusal: Refusal, _about: &RefusalFacts<'_>) -> Rejection {
         match refusal {
             Refusal::MissingCredential | Refusal::BadCredential | Refusal::ExpiredCredential => {
@@ -50,11 +49,11 @@ fn opening(handshake: &RequestHead<'_>) -> Option<Box<Opening>> {
     let rooms = handshake.parameter("rooms").unwrap_or_default();
     let rooms = rooms.split(',').filter(|room| !room.is_empty());
     let names: Vec<Box<str>> = rooms.map(Into::into).collect();
-    let asked = Opening::of(handshake);
+    let resume = Opening::of(handshake);
     if names.is_empty() {
-        return asked;
+        return resume;
     }
-    let mut opening = asked.unwrap_or_default();
+    let mut opening = resume.unwrap_or_default();
     opening.names = names;
     Some(opening)
 }

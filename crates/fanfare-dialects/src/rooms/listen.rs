@@ -6,12 +6,12 @@ use serde_json::json;
 use super::frames;
 use crate::listen;
 
-/// Needs a token. Events for the user and for everyone need no subscription; the welcome shows that the token is valid.
-/// For a room's events it joins the room, and the members see it. Other channels cannot be received here.
+/// Plans for events of the token's user and for everyone, which need no subscription, and joins each room. Other channels
+/// are not available in this protocol.
 pub(super) fn plan(wanted: &Listening<'_>) -> Option<ListenPlan> {
     let token = wanted.token?;
     let rooms = wanted.channels;
-    if rooms.iter().any(|room| frames::named(room).is_err()) {
+    if rooms.iter().any(|room| frames::room_named(room).is_err()) {
         return None;
     }
     let join = |room: &String| json!({ "type": "join_room", "room": room }).to_string();
@@ -32,11 +32,9 @@ fn classify(message: &str) -> ListenMessage {
         "connected" | "joined_room" => ListenMessage::Confirmed,
         "left_room" | "pong" => ListenMessage::Other,
         "error" => {
-            let data = listen::inside(&fields, "data");
-            ListenMessage::Refused(
-                data.map(|data| listen::text(&data, "error").into())
-                    .unwrap_or_default(),
-            )
+            let data = listen::nested(&fields, "data");
+            let error = data.map(|data| listen::text(&data, "error").into());
+            ListenMessage::Refused(error.unwrap_or_default())
         }
         _ => ListenMessage::Event,
     }

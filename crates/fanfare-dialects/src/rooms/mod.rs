@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_servers_own_types_are_reserved() {
+    fn the_types_of_the_servers_messages_are_reserved() {
         let now = SystemTime::UNIX_EPOCH;
         let context = fanfare_core::Context::new(now, uuid::Uuid::nil(), None);
         let alice = Identity::new(UserId::new("alice").expect("a name"), now);
@@ -80,23 +80,18 @@ mod tests {
     }
 
     #[test]
-    fn where_clients_expect_it() {
+    fn the_path_port_and_limits_are_those_of_the_protocol() {
         assert_eq!(KIND.path, "/api/v1/ws/connect");
-        let defaults = &KIND;
-        assert_eq!(defaults.binds, ["0.0.0.0:8000"]);
+        assert_eq!(KIND.binds, ["0.0.0.0:8000"]);
+        assert_eq!((KIND.max_connections, KIND.max_message_size), (10_000, 65_536));
         assert_eq!(
-            (defaults.max_connections, defaults.max_message_size),
-            (10_000, 65_536)
-        );
-        assert_eq!(
-            (defaults.max_connections_per_ip, defaults.max_connections_per_user),
+            (KIND.max_connections_per_ip, KIND.max_connections_per_user),
             (0, 5)
         );
     }
 
     #[test]
-    fn what_may_be_configured() {
-        let defaults = &KIND;
+    fn options_and_inherited_variables_are_read() {
         for (given, expected) in [
             ("{}", Some(RoomAccess::Authenticated)),
             (
@@ -107,13 +102,13 @@ mod tests {
             (r#"{"default_access":"anyone"}"#, None),
         ] {
             let given = serde_json::from_str(given).expect("JSON");
-            let read = defaults.options.read(given).ok();
+            let read = KIND.options.read(given).ok();
             assert_eq!(
                 read.map(|options| options.get::<Rooms>().default_access),
                 expected
             );
         }
-        let variables = defaults.inherited.iter();
+        let variables = KIND.inherited.iter();
         let variables: Vec<_> = variables
             .map(|one| (one.variable, one.target, one.unit))
             .collect();
@@ -127,12 +122,12 @@ mod tests {
             ("WS_HEARTBEAT_INTERVAL", key("rooms.ping_interval"), Unit::Seconds),
         ];
         assert_eq!(variables, expected);
-        assert_eq!(defaults.production, [("rooms.default_access", "\"nobody\"")]);
+        assert_eq!(KIND.production, [("rooms.default_access", "\"nobody\"")]);
     }
 
     /// Most connections are idle most of the time, so their size determines their cost.
     #[test]
-    fn a_connection_takes_little_memory() {
-        assert!(size_of::<conversation::Member>() <= 32);
+    fn an_idle_connection_takes_at_most_32_bytes() {
+        assert!(size_of::<conversation::Client>() <= 32);
     }
 }

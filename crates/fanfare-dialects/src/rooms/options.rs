@@ -1,4 +1,4 @@
-//! The options of this dialect. The policy decides which users may join a room; here are only its defaults.
+//! The options of this dialect. The policy decides about access to rooms; these are its defaults.
 
 use std::time::Duration;
 

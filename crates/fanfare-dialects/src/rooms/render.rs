@@ -10,14 +10,14 @@ use fanfare_core::{
 };
 
 use super::{Rooms, UNAUTHENTICATED, frames::Content};
-use crate::text::{quoted, resumed};
+use crate::text::{quoted, resume_field};
 
-/// The type of an event in a room that names none.
+/// The type of a room's event without a type.
 pub(super) const MESSAGE: &str = "message";
-/// The type of any other event that names none.
+/// The type of any other event without a type.
 const NOTIFICATION: &str = "notification.new";
-/// The sender of an event in a room that names none.
-const NOBODY: &str = "system";
+/// The sender of a room's event without a sender.
+const DEFAULT_SENDER: &str = "system";
 
 const INTERNAL: u16 = 4500;
 
@@ -65,7 +65,7 @@ impl Render for Rooms {
 fn event(event: &Event) -> Bytes {
     let (default, room, sender) = match &event.audience {
         Audience::Channel(room) => {
-            let sender = event.sender.as_deref().map_or(NOBODY, Sender::name);
+            let sender = event.sender.as_deref().map_or(DEFAULT_SENDER, Sender::name);
             (MESSAGE, Some(&**room), Some(sender))
         }
         Audience::User(_) | Audience::Everyone => (NOTIFICATION, None, None),
@@ -76,12 +76,12 @@ fn event(event: &Event) -> Bytes {
 }
 
 pub(super) fn connected(user: &Identity, context: &Context<'_>) -> Bytes {
-    let (id, name, resumed) = (
+    let (id, name, resume) = (
         user_id(&user.user, user.numeric),
         quoted(user.name()),
-        resumed(context),
+        resume_field(context),
     );
-    let data = format!(r#"{{"message":"Connected successfully","user_id":{id},"username":{name}{resumed}}}"#);
+    let data = format!(r#"{{"message":"Connected successfully","user_id":{id},"username":{name}{resume}}}"#);
     envelope("connected", None, &data, None, timestamp_micros(context.now))
 }
 
@@ -92,7 +92,7 @@ pub(super) fn joined_room(room: &str, members: Option<Vec<Member>>, context: &Co
         let members: Vec<_> = members.iter().map(listed).collect();
         format!(r#","members":[{}]"#, members.join(","))
     });
-    let more = members.unwrap_or_default() + &resumed(context);
+    let more = members.unwrap_or_default() + &resume_field(context);
     about_room("joined_room", "Joined", room, &more, context.now)
 }
 
@@ -116,21 +116,21 @@ pub(super) fn pong(now: SystemTime) -> Bytes {
     envelope("pong", None, &data, None, timestamp(now))
 }
 
-pub(super) fn error(words: &str, now: SystemTime) -> Bytes {
-    let data = format!(r#"{{"error":{}}}"#, quoted(words));
+pub(super) fn error(message: &str, now: SystemTime) -> Bytes {
+    let data = format!(r#"{{"error":{}}}"#, quoted(message));
     envelope("error", None, &data, None, timestamp(now))
 }
 
-/// Returns the data of `user_joined` and `user_left`. `None` if it is not JSON: the credential wrote the id as a
-/// number, and it is not one.
+/// Returns the data of `user_joined` and `user_left`; `None` if it is not JSON, because the credential has a numeric id
+/// that is not a number.
 fn member_data(member: &Member) -> Option<RawJson> {
     let (name, id) = (quoted(member.name()), user_id(&member.user, member.numeric));
     json(format!(r#"{{"username":{name},"user_id":{id}}}"#))
 }
 
-/// Returns the data of a `message`; `None` as above.
-pub(super) fn message_data(said: &Content<'_>, user: &Identity) -> Option<RawJson> {
-    let Content { content, metadata } = said;
+/// Returns the data of a `message`; `None` for the same reason.
+pub(super) fn message_data(content: &Content<'_>, user: &Identity) -> Option<RawJson> {
+    let Content { content, metadata } = content;
     let (name, id) = (quoted(user.name()), user_id(&user.user, user.numeric));
     json(format!(
         r#"{{"content":{content},"username":{name},"user_id":{id},"metadata":{metadata}}}"#

@@ -1,4 +1,4 @@
-//! One stream: it subscribes to the channels in its request, resumes, and sends. Its client sends nothing.
+//! One stream: it subscribes to the channels of its request, resumes, and sends events. Its client sends nothing.
 
 use std::borrow::Cow;
 
@@ -21,7 +21,7 @@ const RETRY_SPREAD_MS: u64 = 4_000;
 
 impl Converse for Stream {
     fn converse(&self, _name: Option<&str>) -> Box<dyn Conversation> {
-        Box::new(Reader::default())
+        Box::new(Client::default())
     }
 
     fn receives(&self) -> Reception {
@@ -30,13 +30,13 @@ impl Converse for Stream {
 }
 
 #[derive(Default)]
-pub(super) struct Reader {
+pub(super) struct Client {
     /// The requested channels, as the client wrote them, until the subscription is answered.
     names: Vec<Box<str>>,
     polls: bool,
 }
 
-impl Conversation for Reader {
+impl Conversation for Client {
     fn opened(&mut self, context: &Context<'_>, steps: &mut Steps) {
         let Some(opening) = context.opening else {
             return steps.push(Step::End(Ending::InternalError));
@@ -61,9 +61,9 @@ impl Conversation for Reader {
             other => vec![other.map(drop)],
         };
         let mut pairs = names.iter().zip(verdicts);
-        let denied = pairs.find_map(|(name, verdict)| Some((name, verdict.err()?)));
-        steps.push(match (denied, context.resumed) {
-            (Some((name, denial)), _) => denied_step(denial, name),
+        let first_denied = pairs.find_map(|(name, verdict)| Some((name, verdict.err()?)));
+        steps.push(match (first_denied, context.resumed) {
+            (Some((name, denial)), _) => denied(denial, name),
             (None, Some(resumed)) => Step::Send(Rendering::Forms(render::opening(
                 resumed,
                 retry_ms(context.connection),
@@ -92,7 +92,7 @@ fn subscriptions(opening: &Opening) -> Result<Vec<Subscription>, String> {
     opening.names.iter().map(|name| read(name)).collect()
 }
 
-fn denied_step(denial: Denial, name: &str) -> Step {
+fn denied(denial: Denial, name: &str) -> Step {
     let (status, reason) = match denial {
         Denial::TooManySubscriptions => (400, "more channels than a stream may have"),
         Denial::UserAtCapacity => (429, "too many connections of this user"),
@@ -111,7 +111,7 @@ fn refused(status: u16, message: String) -> Step {
     Step::Close(status, Cow::Owned(message))
 }
 
-/// Returns when the client should reconnect after its connection has ended. The last bytes of an id are random.
+/// Returns the time after which the client should reconnect. The last bytes of an id are random.
 pub(super) fn retry_ms(id: Uuid) -> u64 {
     let (_, random) = id.as_u64_pair();
     RETRY_MS + random % RETRY_SPREAD_MS

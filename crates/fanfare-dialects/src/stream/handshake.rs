@@ -54,14 +54,9 @@ impl Accept for Stream {
         })
     }
 
-    /// A browser's `EventSource` gives up at any status except 200. So the server refuses its reconnect by a stream
-    /// that ends at once.
-    fn refuse_temporarily(
-        &self,
-        request: &RequestHead<'_>,
-        refusal: Refusal,
-        about: &RefusalFacts<'_>,
-    ) -> Option<Bytes> {
+    /// A browser's `EventSource` does not reconnect after any status except 200. So the server refuses its reconnect by a
+    /// stream that ends at once.
+    fn refuse_temporarily(&self, request: &RequestHead<'_>, refusal: Refusal, about: &RefusalFacts<'_>) -> Option<Bytes> {
         let is_temporary = match refusal {
             Refusal::KeysUnavailable
             | Refusal::AtCapacity
@@ -76,9 +71,9 @@ impl Accept for Stream {
             | Refusal::BadName
             | Refusal::NameTaken => false,
         };
-        let comes_back = request.header("last-event-id").is_some()
+        let reconnects = request.header("last-event-id").is_some()
             && form(request.header("accept").unwrap_or_default()) == 0;
-        (is_temporary && comes_back).then(|| render::later(refusal.label(), retry_ms(about.id)))
+        (is_temporary && reconnects).then(|| render::later(refusal.label(), retry_ms(about.id)))
     }
 
     fn refuse(&self, refusal: Refusal, _about: &RefusalFacts<'_>) -> Rejection {
@@ -111,7 +106,7 @@ fn token<'a>(request: &RequestHead<'a>) -> Result<Offer<'a>, Refusal> {
     Offer::of_one([in_query, in_header.map(Cow::Borrowed)])
 }
 
-/// Returns the place from which the client requests events. The last id of a browser's `EventSource` takes precedence
+/// Returns the position from which the client requests events. The last id of a browser's `EventSource` takes precedence
 /// over the address, which is always the same.
 fn since(request: &RequestHead<'_>) -> Since {
     let last = request.header("last-event-id").filter(|last| !last.is_empty());

@@ -1,34 +1,16 @@
-//! The body of a refusal, and the route's description.
+//! The code of a refusal, and the route's description.
 
-use fanfare_core::{HttpError, HttpReply, Respond};
-use serde::Serialize;
-use serde_json::{Map, Value};
+use fanfare_core::{HttpError, HttpReply, JsonMap, Respond};
+use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
 use super::Stream;
+use crate::api_error::{self, ApiError};
 
 impl Respond for Stream {
     fn fail(&self, error: &HttpError<'_>) -> HttpReply {
         failed(error.status, error.message)
     }
-}
-
-/// An error in the form of the service API.
-#[derive(Serialize, ToSchema)]
-struct StreamError<'a> {
-    #[schema(inline)]
-    error: Problem<'a>,
-}
-
-/// The problem.
-#[derive(Serialize, ToSchema)]
-struct Problem<'a> {
-    /// For programs.
-    code: &'a str,
-    /// For people.
-    message: &'a str,
-    #[schema(value_type = Object)]
-    details: Map<String, Value>,
 }
 
 pub(super) fn failed(status: u16, message: &str) -> HttpReply {
@@ -41,13 +23,7 @@ pub(super) fn failed(status: u16, message: &str) -> HttpReply {
         503 => "UNAVAILABLE",
         _ => "ERROR",
     };
-    let details = Map::new();
-    let error = Problem {
-        code,
-        message,
-        details,
-    };
-    HttpReply::json(status, &StreamError { error })
+    api_error::reply(status, code, message, JsonMap::new())
 }
 
 /// An event, as a line of JSON. In a server-sent event the cursor is the `id`.
@@ -92,11 +68,11 @@ struct StreamedEvent<'a> {
             ("text/event-stream"),
             (inline(StreamedEvent<'static>) = "application/x-ndjson"),
         )),
-        (status = 400, description = "A channel is missing or invalid.", body = inline(StreamError<'static>)),
-        (status = 401, description = "The token is invalid.", body = inline(StreamError<'static>)),
-        (status = 403, description = "A channel is forbidden, or the page's origin.", body = inline(StreamError<'static>)),
-        (status = 429, description = "Too many streams or attempts.", body = inline(StreamError<'static>)),
-        (status = 503, description = "The server is full, starting or stopping.", body = inline(StreamError<'static>)),
+        (status = 400, description = "A channel is missing or invalid.", body = inline(ApiError<'static>)),
+        (status = 401, description = "The token is invalid.", body = inline(ApiError<'static>)),
+        (status = 403, description = "A channel is forbidden, or the page's origin.", body = inline(ApiError<'static>)),
+        (status = 429, description = "Too many streams or attempts.", body = inline(ApiError<'static>)),
+        (status = 503, description = "The server is full, starting or stopping.", body = inline(ApiError<'static>)),
     ),
     security(("apiKey" = []), ("bearer" = []), ()),
 )]

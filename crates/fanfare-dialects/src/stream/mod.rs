@@ -43,16 +43,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_listener_serves_it() {
-        let defaults = &KIND;
-        assert!(defaults.everywhere && defaults.binds.is_empty() && !defaults.is_hidden());
+    fn every_listener_serves_this_dialect() {
+        assert!(KIND.everywhere && KIND.binds.is_empty() && !KIND.is_hidden());
         assert_eq!(KIND.path, "/api/v1/stream");
-        assert_eq!(defaults.ping_interval, Duration::from_secs(15));
+        assert_eq!(KIND.ping_interval, Duration::from_secs(15));
     }
 
     /// Most connections are idle most of the time, so their size determines their cost.
     #[test]
-    fn a_connection_takes_little_memory() {
-        assert!(size_of::<conversation::Reader>() <= 32);
+    fn an_idle_connection_takes_at_most_32_bytes() {
+        assert!(size_of::<conversation::Client>() <= 32);
     }
 }

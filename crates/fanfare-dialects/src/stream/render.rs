@@ -33,13 +33,13 @@ impl Render for Stream {
     }
 }
 
-/// Returns the first message: the result of the resume, and when the client should reconnect.
+/// Returns the first message: the result of the resume, and the time after which the client should reconnect.
 pub(super) fn opening(resumed: &Resumption, retry_ms: u64) -> [Bytes; 2] {
     let [block, line] = resume(resumed);
     [retrying(&block, retry_ms), line]
 }
 
-/// Returns a whole stream that ends at once, for a client that should reconnect later.
+/// Returns a whole body of a stream that ends at once, for a client that should reconnect later.
 pub(super) fn later(reason: &str, retry_ms: u64) -> Bytes {
     let [block, _] = end(reason);
     retrying(&block, retry_ms)
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_is_one_line_whatever_is_in_it() {
+    fn an_event_is_one_line_whatever_it_contains() {
         let data = b"{\n\"x\":\r\n\"\\n\\nevent: forged\"}";
         let data = RawJson::parse(&Bytes::from_static(data)).expect("JSON");
         for (kind, event_line) in [

@@ -1,5 +1,5 @@
-//! One connection: anonymous until a token is accepted, then a user's until that token expires, then waiting
-//! for another token of the same user.
+//! One connection: anonymous until a token is accepted, then a user's until that token expires. Then it waits for
+//! another token of the same user.
 
 use std::{borrow::Cow, mem, sync::Arc};
 
@@ -10,7 +10,7 @@ use fanfare_core::{
 };
 
 use super::{
-    frames::{Frame, FrameKind, Names, Topics},
+    frames::{Frame, FrameKind, Names, TopicList},
     options::AuthTimeouts,
     replies::{FrameError, Reply},
 };
@@ -22,7 +22,7 @@ pub(super) const TOO_MANY_OF_USER: &str = "too many connections of this user";
 
 impl Converse for super::Topics {
     fn converse(&self, _name: Option<&str>) -> Box<dyn Conversation> {
-        Box::new(Talk::new(Arc::clone(&self.0)))
+        Box::new(Client::new(Arc::clone(&self.0)))
     }
 
     fn receives(&self) -> Reception {
@@ -30,9 +30,9 @@ impl Converse for super::Topics {
     }
 }
 
-pub(super) struct Talk {
+pub(super) struct Client {
     phase: Phase,
-    asked: Asked,
+    pending: Pending,
     timeouts: Arc<AuthTimeouts>,
 }
 
@@ -40,76 +40,76 @@ pub(super) struct Talk {
 enum Phase {
     New,
     Authenticated,
-    /// A user's connection, whose token has expired.
+    /// The token of this user's connection has expired.
     Expired,
 }
 
 /// The open command, and the values for its reply.
 #[derive(Default)]
-enum Asked {
+enum Pending {
     #[default]
     Nothing,
-    /// With the requests to make once the token is accepted.
-    Authenticate(Option<Box<Arrival>>),
-    /// The requests that followed it.
-    Arrive(Names),
+    /// The requests to make after the token is accepted.
+    Authenticate(Option<Box<AuthRequests>>),
+    /// The subscriptions of an `auth`, after its token was accepted.
+    SubscribeAfterAuth(Names),
     Subscribe(Names),
     Unsubscribe(Names),
     Publish(Channel),
 }
 
-/// The further requests of an `auth`: topics, and missed events.
-struct Arrival {
-    topics: Topics,
+/// The requests of an `auth` besides its token.
+struct AuthRequests {
+    topics: TopicList,
     since: Option<Since>,
 }
 
-impl Arrival {
+impl AuthRequests {
     fn of(frame: &Frame<'_>) -> Result<Option<Box<Self>>, FrameError> {
         let (topics, since) = (frame.first_topics()?, frame.since());
-        let is_any = since.is_some() || !topics.names.is_empty();
-        Ok(is_any.then(|| Box::new(Self { topics, since })))
+        let has_requests = since.is_some() || !topics.names.is_empty();
+        Ok(has_requests.then(|| Box::new(Self { topics, since })))
     }
 }
 
-impl Talk {
+impl Client {
     pub(super) fn new(timeouts: Arc<AuthTimeouts>) -> Self {
         Self {
             phase: Phase::New,
-            asked: Asked::Nothing,
+            pending: Pending::Nothing,
             timeouts,
         }
     }
 
     fn read(&mut self, text: &str, context: &Context<'_>, steps: &mut Steps) -> Result<(), FrameError> {
         let frame = Frame::parse(text)?;
-        match frame.purpose {
+        match frame.kind {
             FrameKind::Ping => steps.extend([Step::Pinged, Reply::Pong.at(context.now)]),
             FrameKind::Auth => {
-                let asked = Asked::Authenticate(Arrival::of(&frame)?);
-                self.ask(Command::Authenticate(frame.token()?), asked, steps);
+                let pending = Pending::Authenticate(AuthRequests::of(&frame)?);
+                self.ask(Command::Authenticate(frame.token()?), pending, steps);
             }
             FrameKind::Subscribe => {
-                let Topics { names, good: to } = self.proven(&frame)?.topics()?;
+                let TopicList { names, valid: to } = self.authenticated(&frame)?.topics()?;
                 let whole = false;
                 let resume = frame.since().map(|since| Resume { since, of_all: false });
                 let command = (!to.is_empty()).then_some(Command::Subscribe { to, whole, resume });
-                self.ask_or_answer(command, Asked::Subscribe(names), context, steps);
+                self.ask_or_answer(command, Pending::Subscribe(names), context, steps);
             }
             FrameKind::Unsubscribe => {
-                let Topics { names, good: from } = self.proven(&frame)?.topics()?;
+                let TopicList { names, valid: from } = self.authenticated(&frame)?.topics()?;
                 let command = (!from.is_empty()).then_some(Command::Unsubscribe(from));
-                self.ask_or_answer(command, Asked::Unsubscribe(names), context, steps);
+                self.ask_or_answer(command, Pending::Unsubscribe(names), context, steps);
             }
             FrameKind::Message => {
-                let (channel, draft) = self.proven(&frame)?.draft()?;
-                self.ask(Command::Publish(draft), Asked::Publish(channel), steps);
+                let (channel, draft) = self.authenticated(&frame)?.draft()?;
+                self.ask(Command::Publish(draft), Pending::Publish(channel), steps);
             }
         }
         Ok(())
     }
 
-    fn proven<'f, 'a>(&self, frame: &'f Frame<'a>) -> Result<&'f Frame<'a>, FrameError> {
+    fn authenticated<'f, 'a>(&self, frame: &'f Frame<'a>) -> Result<&'f Frame<'a>, FrameError> {
         match self.phase {
             Phase::Authenticated => Ok(frame),
             Phase::New => Err(FrameError::unauthorized("Authentication required")),
@@ -117,46 +117,46 @@ impl Talk {
         }
     }
 
-    fn ask(&mut self, command: Command, asked: Asked, steps: &mut Steps) {
-        self.asked = asked;
+    fn ask(&mut self, command: Command, pending: Pending, steps: &mut Steps) {
+        self.pending = pending;
         steps.push(Step::Ask(command));
     }
 
-    /// Asks, or answers at once if none of the names is valid.
+    /// Sends `command`, or replies at once if it is `None` because no name is valid.
     fn ask_or_answer(
         &mut self,
         command: Option<Command>,
-        asked: Asked,
+        pending: Pending,
         context: &Context<'_>,
         steps: &mut Steps,
     ) {
         if let Some(command) = command {
-            return self.ask(command, asked, steps);
+            return self.ask(command, pending, steps);
         }
-        self.asked = asked;
+        self.pending = pending;
         self.answered(Ok(Outcome::Subscribed(Vec::new())), context, steps);
     }
 
-    /// The token is accepted. The client's further requests go to the server before the client is answered.
-    fn accepted(&mut self, arrival: Option<Box<Arrival>>, context: &Context<'_>, steps: &mut Steps) {
+    /// Marks the connection as authenticated. The client's other requests go to the server before the reply.
+    fn accept(&mut self, requests: Option<Box<AuthRequests>>, context: &Context<'_>, steps: &mut Steps) {
         if context.identity.is_none() {
             return steps.push(Step::End(Ending::InternalError));
         }
         self.phase = Phase::Authenticated;
         steps.push(Step::Timer(None));
-        let Some(Arrival { topics, since }) = arrival.map(|arrival| *arrival) else {
+        let Some(AuthRequests { topics, since }) = requests.map(|requests| *requests) else {
             return steps.push(success(context));
         };
         let command = Command::Subscribe {
-            to: topics.good,
+            to: topics.valid,
             whole: false,
             resume: since.map(|since| Resume { since, of_all: true }),
         };
-        self.ask(command, Asked::Arrive(topics.names), steps);
+        self.ask(command, Pending::SubscribeAfterAuth(topics.names), steps);
     }
 }
 
-impl Conversation for Talk {
+impl Conversation for Client {
     fn opened(&mut self, _context: &Context<'_>, steps: &mut Steps) {
         steps.push(Step::Timer(Some(self.timeouts.auth_timeout)));
     }
@@ -168,26 +168,26 @@ impl Conversation for Talk {
     }
 
     fn answered(&mut self, answer: Result<Outcome, Denial>, context: &Context<'_>, steps: &mut Steps) {
-        match (mem::take(&mut self.asked), answer) {
-            (Asked::Nothing, _) | (Asked::Publish(_), Ok(_)) => {}
-            (Asked::Authenticate(arrival), Ok(_)) => self.accepted(arrival, context, steps),
-            (Asked::Arrive(names), answer) => {
+        match (mem::take(&mut self.pending), answer) {
+            (Pending::Nothing, _) | (Pending::Publish(_), Ok(_)) => {}
+            (Pending::Authenticate(requests), Ok(_)) => self.accept(requests, context, steps),
+            (Pending::SubscribeAfterAuth(names), answer) => {
                 steps.push(success(context));
-                // The answer to the resume is in the one to the token.
+                // The reply to the token has the answer to the resume.
                 let context = &Context {
                     resumed: None,
                     ..*context
                 };
-                settle(names, answer, context, steps, subscribed);
+                reply_to_each(names, answer, context, steps, subscribed);
             }
-            (Asked::Authenticate(_), Err(denial)) => steps.push(rejected(denial, context)),
-            (Asked::Subscribe(names), answer) => {
-                settle(names, answer, context, steps, subscribed);
+            (Pending::Authenticate(_), Err(denial)) => steps.push(rejected(denial, context)),
+            (Pending::Subscribe(names), answer) => {
+                reply_to_each(names, answer, context, steps, subscribed);
             }
-            (Asked::Unsubscribe(names), answer) => {
-                settle(names, answer, context, steps, unsubscribed);
+            (Pending::Unsubscribe(names), answer) => {
+                reply_to_each(names, answer, context, steps, unsubscribed);
             }
-            (Asked::Publish(channel), Err(denial)) => {
+            (Pending::Publish(channel), Err(denial)) => {
                 steps.push(Reply::Error(&FrameError::denied(denial, &channel)).at(context.now));
             }
         }
@@ -213,11 +213,11 @@ impl Conversation for Talk {
     }
 }
 
-/// Returns the verdict on each of at most this number of names, in order.
-fn verdicts(answer: Result<Outcome, Denial>, names: usize) -> Vec<Result<(), Denial>> {
+/// Returns the result for each of `count` names, in order.
+fn results(answer: Result<Outcome, Denial>, count: usize) -> Vec<Result<(), Denial>> {
     match answer {
-        Ok(Outcome::Subscribed(verdicts)) => verdicts,
-        answer => vec![answer.map(drop); names],
+        Ok(Outcome::Subscribed(results)) => results,
+        answer => vec![answer.map(drop); count],
     }
 }
 
@@ -229,22 +229,22 @@ fn success(context: &Context<'_>) -> Step {
     Reply::AuthSuccess { user_id, resume }.at(context.now)
 }
 
-/// Sends a reply for each name in order; `answer` has the verdicts on the valid names.
-fn settle(
+/// Sends a reply for each name in order; `answer` has the results of the valid names.
+fn reply_to_each(
     names: Names,
     answer: Result<Outcome, Denial>,
     context: &Context<'_>,
     steps: &mut Steps,
     confirmed: for<'a> fn(&'a str, Option<&'a Resumption>) -> Reply<'a>,
 ) {
-    let mut verdicts = verdicts(answer, names.len()).into_iter();
+    let mut results = results(answer, names.len()).into_iter();
     for name in names {
-        let settled = name.and_then(|name| match verdicts.next() {
+        let result = name.and_then(|name| match results.next() {
             Some(Ok(())) => Ok(name),
             Some(Err(denial)) => Err(FrameError::denied(denial, &name)),
-            None => Err(FrameError::denied(Denial::Forbidden, &name)), // only allowed names are confirmed
+            None => Err(FrameError::denied(Denial::Forbidden, &name)), // a name without a result is not confirmed
         });
-        let reply = match &settled {
+        let reply = match &result {
             Ok(name) => confirmed(name, context.resumed),
             Err(problem) => Reply::Error(problem),
         };

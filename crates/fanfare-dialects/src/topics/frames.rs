@@ -24,20 +24,20 @@ pub(super) enum FrameKind {
     Ping,
 }
 
-/// A message of a known type. Its other fields are parsed once the type is allowed.
+/// A message of a known type. Its other fields are parsed when the type is allowed.
 pub(super) struct Frame<'a> {
-    pub(super) purpose: FrameKind,
+    pub(super) kind: FrameKind,
     fields: RawObject<'a>,
 }
 
 #[derive(Default)]
-pub(super) struct Topics {
-    /// As the client wrote them, in order, or their errors.
+pub(super) struct TopicList {
+    /// The names as the client wrote them, in order, or their errors.
     pub(super) names: Names,
-    pub(super) good: Vec<Subscription>,
+    pub(super) valid: Vec<Subscription>,
 }
 
-/// See [`Topics::names`].
+/// The names of a [`TopicList`].
 pub(super) type Names = Vec<Result<Box<str>, FrameError>>;
 
 impl<'a> Frame<'a> {
@@ -48,7 +48,7 @@ impl<'a> Frame<'a> {
             }
             BadObject::NotAnObject => FrameError::in_field("frame", "must be an object"),
         })?;
-        let purpose = match &*text_of("type", required(&fields, "type")?)? {
+        let kind = match &*text_of("type", required(&fields, "type")?)? {
             "auth" => FrameKind::Auth,
             "subscribe" => FrameKind::Subscribe,
             "unsubscribe" => FrameKind::Unsubscribe,
@@ -59,10 +59,10 @@ impl<'a> Frame<'a> {
                 return Err(FrameError::in_field("type", issue));
             }
         };
-        Ok(Self { purpose, fields })
+        Ok(Self { kind, fields })
     }
 
-    /// Returns the token of an `auth`. The server judges it, even an empty one.
+    /// Returns the token of an `auth`, which may be empty.
     pub(super) fn token(&self) -> Result<Token, FrameError> {
         let token = text_of("token", required(&self.fields, "token")?)?;
         Ok(Token(token.into()))
@@ -72,16 +72,16 @@ impl<'a> Frame<'a> {
         Since::given(&self.fields)
     }
 
-    pub(super) fn first_topics(&self) -> Result<Topics, FrameError> {
+    pub(super) fn first_topics(&self) -> Result<TopicList, FrameError> {
         match self.fields.given("topics") {
             Some(_) => self.topics(),
-            None => Ok(Topics::default()),
+            None => Ok(TopicList::default()),
         }
     }
 
     /// Returns the topics of a `subscribe` or `unsubscribe`: one, or a list.
-    pub(super) fn topics(&self) -> Result<Topics, FrameError> {
-        let mut topics = Topics::default();
+    pub(super) fn topics(&self) -> Result<TopicList, FrameError> {
+        let mut topics = TopicList::default();
         match (self.fields.given("topic"), self.fields.given("topics")) {
             (Some(_), Some(_)) => {
                 return Err(FrameError::in_field("topics", "not together with topic"));
@@ -115,13 +115,13 @@ impl<'a> Frame<'a> {
     }
 }
 
-impl Topics {
+impl TopicList {
     fn add(&mut self, raw: &RawValue, field: impl Into<Cow<'static, str>>) {
         let name = text_of(field, raw).and_then(|name| {
             let subscription = Subscription::parse(&name).map_err(|bad| {
                 FrameError::in_field("topic", format!("invalid pattern: {bad}")).about(&excerpt(&name))
             })?;
-            self.good.push(subscription);
+            self.valid.push(subscription);
             Ok(name.into())
         });
         self.names.push(name);
@@ -135,9 +135,9 @@ fn required<'a>(fields: &RawObject<'a>, field: &'static str) -> Result<&'a RawVa
 
 fn text_of(field: impl Into<Cow<'static, str>>, raw: &RawValue) -> Result<Cow<'_, str>, FrameError> {
     string(raw).ok_or_else(|| {
-        let is_text = raw.get().starts_with('"'); // with half a surrogate pair in it
-        let what = if is_text { "Unicode text" } else { "a string" };
-        FrameError::in_field(field, format!("must be {what}"))
+        let is_text = raw.get().starts_with('"'); // with half a surrogate pair
+        let expected = if is_text { "Unicode text" } else { "a string" };
+        FrameError::in_field(field, format!("must be {expected}"))
     })
 }
 

@@ -1,4 +1,4 @@
-//! The handshake: every client may connect, and authenticates later. Only limits refuse it.
+//! The handshake: every client may connect within the limits, and authenticates later.
 
 use fanfare_core::{Accept, Offer, Refusal, RefusalFacts, Rejection, RequestHead};
 

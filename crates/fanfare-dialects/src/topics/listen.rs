@@ -8,7 +8,7 @@ use crate::listen;
 /// A pattern over all personal channels, which matches only the client's own.
 const PERSONAL: &str = "notifications.user.**";
 
-/// Sends `auth`, then one `subscribe` for all topics; each topic has its own reply.
+/// Plans one `auth`, then one `subscribe` for all topics; each topic has a reply.
 pub(super) fn plan(wanted: &Listening<'_>) -> Option<ListenPlan> {
     let token = wanted.token?;
     let own = [PERSONAL, EVERYONE_CHANNEL].into_iter().filter(|_| wanted.own);
@@ -37,15 +37,11 @@ fn classify(message: &str) -> ListenMessage {
 
 /// Returns an error's text, such as `403 Forbidden: not allowed (admin.news)`.
 fn refusal(fields: &RawObject<'_>) -> String {
-    let mut words = format!(
-        "{} {}",
-        listen::written(fields, "code"),
-        listen::text(fields, "message")
-    );
-    if let Some(details) = listen::inside(fields, "details") {
-        words.extend([": ", &listen::text(&details, "issue")]);
+    let mut refusal = listen::coded(fields);
+    if let Some(details) = listen::nested(fields, "details") {
+        refusal.extend([": ", &listen::text(&details, "issue")]);
         let topic = details.get("topic").and_then(string);
-        words.extend(topic.map(|topic| format!(" ({topic})")));
+        refusal.extend(topic.map(|topic| format!(" ({topic})")));
     }
-    words
+    refusal
 }

@@ -26,7 +26,7 @@ pub(super) fn members(text: &str) -> Option<String> {
     let mut kept = Vec::new();
     let mut rest = inside;
     for (name, value) in object.iter() {
-        // The values borrow from `text`, so a value's position shows where its member ends.
+        // The values borrow from `text`, so the end of a value is the end of its member.
         let end = (value.get().as_ptr() as usize + value.get().len()).checked_sub(rest.as_ptr() as usize)?;
         let (member, after) = rest.split_at_checked(end)?;
         if is_other(name) {

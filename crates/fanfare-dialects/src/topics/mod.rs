@@ -1,6 +1,6 @@
 //! `topics`: publish and subscribe on channels, with wildcards. A client connects without a user, authenticates
 //! with an `auth` message, subscribes, and may publish.
-//! [`replies`] renders the replies; [`metadata`] removes what a client claims about the sender.
+//! [`replies`] renders the replies; [`metadata`] removes a client's fields about the sender.
 
 mod conversation;
 mod frames;

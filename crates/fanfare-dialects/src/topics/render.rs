@@ -8,11 +8,11 @@ use crate::text::quoted;
 const DEFAULT_TYPE: &str = "message";
 
 impl Render for Topics {
-    /// Renders the event as a `message`; its data as it was published.
+    /// Renders the event as a `message`, with its data as published.
     fn render(&self, event: &Event) -> Option<Rendering> {
         let topic = quoted(&event.audience.channel_name());
         let kind = quoted(event.kind.as_deref().unwrap_or(DEFAULT_TYPE));
-        let about = about(event);
+        let metadata = metadata_members(event);
         let time = timestamp(event.timestamp);
         let parts = [
             br#"{"type":"message","topic":"#,
@@ -22,7 +22,7 @@ impl Render for Topics {
             br#","data":"#,
             event.data.bytes(),
             br#","metadata":{"#,
-            about.as_bytes(),
+            metadata.as_bytes(),
             br#"},"timestamp":""#,
             time.as_bytes(),
             br#""}"#,
@@ -43,8 +43,8 @@ impl Render for Topics {
     }
 }
 
-/// Returns the members of `metadata`: the publisher's, then the server's about the sender.
-fn about(event: &Event) -> String {
+/// Returns the members of `metadata`: those of the publisher, then those of the server about the sender.
+fn metadata_members(event: &Event) -> String {
     let own = event.metadata.as_ref();
     let own = own.and_then(|own| metadata::members(own.as_str()));
     let mut members = own.unwrap_or_default();

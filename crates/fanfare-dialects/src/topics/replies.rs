@@ -54,14 +54,15 @@ impl Reply<'_> {
         Self::AuthError { message, code: 401 }
     }
 
+    /// Returns the step that sends this reply.
     pub(super) fn at(&self, now: SystemTime) -> Step {
         #[derive(Serialize)]
-        struct Frame<'a> {
+        struct Timestamped<'a> {
             #[serde(flatten)]
             reply: &'a Reply<'a>,
             timestamp: String,
         }
-        let frame = Frame {
+        let frame = Timestamped {
             reply: self,
             timestamp: timestamp(now).to_string(),
         };
@@ -75,7 +76,7 @@ impl FrameError {
         Self::detailed(400, "Invalid message format", field, issue)
     }
 
-    /// Returns the error for a topic that the policy, or its kind, forbids.
+    /// Returns the error for a topic that is forbidden by the policy or by its kind.
     pub(super) fn forbidden(issue: &'static str, topic: &str) -> Self {
         Self::detailed(403, "Forbidden", "topic", issue).about(topic)
     }

@@ -11,11 +11,11 @@ use fanfare_core::{
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{KIND, conversation::Talk, metadata, options::AuthTimeouts};
+use super::{KIND, conversation::Client, metadata, options::AuthTimeouts};
 
-/// A connection of the user alice.
+/// An authenticated connection of the user alice.
 struct Alice {
-    talk: Talk,
+    client: Client,
     identity: Arc<Identity>,
 }
 
@@ -27,31 +27,31 @@ impl Alice {
             reauth_grace: Duration::from_secs(60),
         };
         let mut alice = Self {
-            talk: Talk::new(Arc::new(timeouts)),
+            client: Client::new(Arc::new(timeouts)),
             identity: Arc::new(Identity::new(user, SystemTime::UNIX_EPOCH)),
         };
-        alice.says(r#"{"type":"auth","token":"t"}"#);
-        alice.hears(Outcome::Authenticated);
+        alice.send(r#"{"type":"auth","token":"t"}"#);
+        alice.answer(Outcome::Authenticated);
         alice
     }
 
-    fn says(&mut self, text: &str) -> Steps {
+    fn send(&mut self, text: &str) -> Steps {
         let mut steps = Steps::new();
         let context = context(&self.identity);
-        self.talk.received(Message::Text(text), &context, &mut steps);
+        self.client.received(Message::Text(text), &context, &mut steps);
         steps
     }
 
-    fn hears(&mut self, answer: Outcome) -> Steps {
+    fn answer(&mut self, answer: Outcome) -> Steps {
         let mut steps = Steps::new();
         let context = context(&self.identity);
-        self.talk.answered(Ok(answer), &context, &mut steps);
+        self.client.answered(Ok(answer), &context, &mut steps);
         steps
     }
 
     /// Returns the details of the one error that answers `text`.
-    fn is_told(&mut self, text: &str) -> Value {
-        let steps = self.says(text);
+    fn error_details(&mut self, text: &str) -> Value {
+        let steps = self.send(text);
         assert_eq!(steps.len(), 1, "{text:.60}");
         let answer = frame(&steps[0]);
         assert_eq!(
@@ -79,26 +79,25 @@ fn nested(depth: usize) -> String {
 }
 
 #[test]
-fn the_facts_that_the_server_reads_of_this_protocol() {
-    let defaults = &KIND;
+fn the_declaration_is_that_of_the_protocol() {
     assert_eq!((KIND.name, KIND.path), ("topics", "/ws"));
-    assert_eq!(defaults.binds, ["0.0.0.0:3000"]);
+    assert_eq!(KIND.binds, ["0.0.0.0:3000"]);
     assert_eq!(
         (
-            defaults.max_connections,
-            defaults.max_connections_per_ip,
-            defaults.max_connections_per_user,
-            defaults.max_message_size
+            KIND.max_connections,
+            KIND.max_connections_per_ip,
+            KIND.max_connections_per_user,
+            KIND.max_message_size
         ),
         (10_000, 100, 0, 1_048_576)
     );
 
     let dialect = (KIND.open)(&Options::default());
-    let hearing = Reception {
+    let reception = Reception {
         user: Receives::Subscribed,
         everyone: Receives::Subscribed,
     };
-    assert_eq!(dialect.receives(), hearing);
+    assert_eq!(dialect.receives(), reception);
     let own = [
         "auth_success",
         "auth_error",
@@ -113,7 +112,7 @@ fn the_facts_that_the_server_reads_of_this_protocol() {
 }
 
 #[test]
-fn variables_of_other_servers() {
+fn variables_of_other_servers_set_options() {
     let key = Target::Key;
     let expected = [
         ("WEBSOCKET_ENABLED", Target::Enabled, Unit::Plain),
@@ -148,7 +147,7 @@ fn variables_of_other_servers() {
 }
 
 #[test]
-fn options_out_of_bounds() {
+fn options_out_of_bounds_are_refused() {
     let options = KIND.options;
     for (name, value, fits) in [
         ("auth_timeout", "1ms", true),
@@ -162,18 +161,18 @@ fn options_out_of_bounds() {
 }
 
 #[test]
-fn an_idle_connection_is_small() {
-    assert!(size_of::<Talk>() <= 48, "{}", size_of::<Talk>());
+fn an_idle_connection_takes_at_most_48_bytes() {
+    assert!(size_of::<Client>() <= 48, "{}", size_of::<Client>());
 }
 
 #[test]
-fn deep_frames() {
+fn frames_nested_too_deep_are_refused() {
     let message = |depth| format!(r#"{{"type":"message","topic":"a","data":{}}}"#, nested(depth));
     let mut alice = Alice::new();
     for depth in [MAX_DEPTH, 10_000, 250_000] {
-        assert_eq!(alice.is_told(&message(depth))["field"], "frame", "{depth}");
+        assert_eq!(alice.error_details(&message(depth))["field"], "frame", "{depth}");
     }
-    let steps = alice.says(&message(MAX_DEPTH - 1));
+    let steps = alice.send(&message(MAX_DEPTH - 1));
     let [Step::Ask(Command::Publish(draft))] = &steps[..] else {
         panic!("not published")
     };
@@ -181,7 +180,7 @@ fn deep_frames() {
 }
 
 #[test]
-fn long_texts_are_not_sent_back() {
+fn errors_show_only_the_start_of_long_texts() {
     let long = "é".repeat(400_000);
     let shown = "é".repeat(100) + "…";
     let mut alice = Alice::new();
@@ -196,13 +195,13 @@ fn long_texts_are_not_sent_back() {
         ),
     ] {
         assert_eq!(
-            alice.is_told(&text),
+            alice.error_details(&text),
             json!({ "field": "topic", "issue": issue, "topic": shown })
         );
     }
-    let details = alice.is_told(&format!(r#"{{"type":"{long}"}}"#));
+    let details = alice.error_details(&format!(r#"{{"type":"{long}"}}"#));
     assert_eq!(details["issue"], format!("unknown type: {shown}"));
-    let details = alice.is_told(&format!(
+    let details = alice.error_details(&format!(
         r#"{{"type":"message","topic":"a","data":1,"eventType":"{}"}}"#,
         "x".repeat(256)
     ));
@@ -210,14 +209,14 @@ fn long_texts_are_not_sent_back() {
 }
 
 #[test]
-fn the_longest_names_are_good() {
+fn names_of_the_maximum_length_are_accepted() {
     let mut alice = Alice::new();
     let name = "é".repeat(127) + "x";
-    alice.says(&format!(r#"{{"type":"subscribe","topic":"{name}"}}"#));
-    let steps = alice.hears(Outcome::Subscribed(vec![Ok(())]));
+    alice.send(&format!(r#"{{"type":"subscribe","topic":"{name}"}}"#));
+    let steps = alice.answer(Outcome::Subscribed(vec![Ok(())]));
     assert_eq!(frame(&steps[0])["topic"], name);
 
-    let steps = alice.says(&format!(
+    let steps = alice.send(&format!(
         r#"{{"type":"message","topic":"a","data":1,"eventType":"{name}"}}"#
     ));
     assert!(
@@ -234,25 +233,25 @@ fn a_list_has_at_most_a_thousand_topics() {
     let mut alice = Alice::new();
     for kind in ["subscribe", "unsubscribe"] {
         assert_eq!(
-            alice.is_told(&list(kind, 1001)),
+            alice.error_details(&list(kind, 1001)),
             json!({ "field": "topics", "issue": "more than 1000 topics" })
         );
     }
-    assert!(matches!(&alice.says(&list("subscribe", 1000))[..],
+    assert!(matches!(&alice.send(&list("subscribe", 1000))[..],
         [Step::Ask(Command::Subscribe { to, whole: false, .. })] if to.len() == 1000));
-    let answers = alice.hears(Outcome::Subscribed(vec![Ok(()); 1000]));
+    let answers = alice.answer(Outcome::Subscribed(vec![Ok(()); 1000]));
     let topics: Vec<_> = answers.iter().map(|step| frame(step)["topic"].clone()).collect();
     let expected: Vec<_> = (0..1000).map(|number| json!(format!("t.{number}"))).collect();
     assert_eq!(topics, expected);
 }
 
 #[test]
-fn an_answer_to_nothing_is_none() {
-    assert_eq!(Alice::new().hears(Outcome::Unsubscribed), []);
+fn an_outcome_without_a_pending_command_sends_nothing() {
+    assert_eq!(Alice::new().answer(Outcome::Unsubscribed), []);
 }
 
 #[test]
-fn metadata_lose_two_fields_and_nothing_else() {
+fn metadata_lose_only_the_two_fields_about_the_sender() {
     for (text, expected) in [
         ("{}", Ok("{}")),
         ("{ }", Ok("{ }")),

@@ -1,13 +1,12 @@
-//! Plays every dialect's transcripts: each scene is one test, named `dialect::file::title`.
+//! Plays the transcripts of all dialects: each scene is one test, named `dialect::file::title`.
 //!
 //! ```sh
 //! cargo test -p fanfare-dialects --test it rooms::membership                      # one file's scenes
-//! UPDATE_EXPECT=1 cargo test -p fanfare-dialects --test it rooms::membership      # writes what is seen into the file
+//! UPDATE_EXPECT=1 cargo test -p fanfare-dialects --test it rooms::membership      # writes the actual results into the file
 //! ```
 
 #[path = "../line/mod.rs"]
 mod line;
-mod options;
 mod player;
 mod script;
 mod words;
@@ -26,7 +25,7 @@ use similar::TextDiff;
 
 use crate::script::Scene;
 
-/// The file of a dialect whose scenes others begin with (`given TITLE`).
+/// The file of a dialect with the scenes for `given TITLE`.
 const GIVEN: &str = "given.txt";
 
 fn main() -> ExitCode {
@@ -93,7 +92,7 @@ fn check(kind: &'static DialectKind, path: &Path, title: &str) -> Result<(), Fai
     let place = format!("{}:{line}", path.display());
     let difference = TextDiff::from_lines(scene.body, &played);
     let difference = difference.unified_diff().context_radius(2).to_string();
-    Err(format!("{place}: {title}\n- expected, + seen:\n{difference}").into())
+    Err(format!("{place}: {title}\n- expected, + actual:\n{difference}").into())
 }
 
 fn find<'a>(text: &'a str, title: &str) -> Result<Scene<'a>, String> {

@@ -14,11 +14,9 @@ use fanfare_core::{
     Plan, Presence, Reach, Receipt, Refusal, RefusalFacts, Rendering, Report, RequestHead, Steps,
     history::Resumption, path_matches,
 };
-
 use serde_json::Value;
 
 use crate::{
-    options::options,
     script,
     words::{self, CONNECTION, ID, now},
 };
@@ -26,8 +24,8 @@ use crate::{
 /// Finds a prologue's steps by its title.
 pub(crate) type Given<'a> = dyn Fn(&str) -> Result<String, String> + 'a;
 
-/// A dialect with one connection, and its actions that no line has expected yet.
-struct Stage {
+/// A dialect with one connection.
+struct Player {
     kind: &'static DialectKind,
     dialect: Arc<dyn Dialect>,
     name: Option<String>,
@@ -37,20 +35,22 @@ struct Stage {
     /// The answer to a resume, for the next call.
     resumed: Option<Resumption>,
     conversation: Option<Box<dyn Conversation>>,
-    /// Open commands.
+    /// The number of open commands.
     asked: usize,
     plan: Option<Plan>,
     classify: Option<fn(&str) -> ListenMessage>,
-    seen: VecDeque<String>,
+    /// The actions that no line has expected yet.
+    actions: VecDeque<String>,
 }
 
-/// Plays a scene; returns its lines, with the actual instead of the expected ones.
+/// Plays a scene. Returns its lines, with the actual instead of the expected actions.
 ///
-/// A scene without a difference is returned as it was. Panics if a step cannot be done.
+/// # Panics
+/// If a step is invalid.
 pub(crate) fn play(kind: &'static DialectKind, body: &str, given: &Given<'_>) -> String {
-    let mut stage = Stage {
+    let mut player = Player {
         kind,
-        dialect: (kind.open)(&options(kind, "{}")),
+        dialect: (kind.open)(&words::options(kind, "{}")),
         name: None,
         identity: None,
         opening: None,
@@ -59,71 +59,71 @@ pub(crate) fn play(kind: &'static DialectKind, body: &str, given: &Given<'_>) ->
         asked: 0,
         plan: None,
         classify: None,
-        seen: VecDeque::new(),
+        actions: VecDeque::new(),
     };
     let mut played = Vec::new();
-    let mut last_step = 0; // comments after it belong to what follows
+    let mut last_step = 0; // later comments belong to the next step
     for line in body.lines() {
         if script::is_comment(line) {
             played.push(line.to_owned());
             continue;
         }
         if script::is_expected(line) {
-            played.extend(stage.sees(line));
+            played.extend(player.expect(line));
         } else {
-            played.splice(last_step..last_step, stage.seen.drain(..));
-            stage.does(line, given);
+            played.splice(last_step..last_step, player.actions.drain(..));
+            player.play(line, given);
             played.push(line.to_owned());
         }
         last_step = played.len();
     }
-    played.splice(last_step..last_step, stage.seen.drain(..));
+    played.splice(last_step..last_step, player.actions.drain(..));
     played.iter().flat_map(|line| [line, "\n"]).collect()
 }
 
-impl Stage {
+impl Player {
     /// Returns the actual line in place of `expected`, if there is one.
-    fn sees(&mut self, expected: &str) -> Option<String> {
+    fn expect(&mut self, expected: &str) -> Option<String> {
         if expected == "nothing" {
-            return self.seen.is_empty().then(|| expected.to_owned());
+            return self.actions.is_empty().then(|| expected.to_owned());
         }
-        let seen = self.seen.pop_front()?;
+        let actual = self.actions.pop_front()?;
         // White space at the end of a line does not count.
-        Some(if seen.trim_end() == expected.trim_end() {
+        Some(if actual.trim_end() == expected.trim_end() {
             expected.to_owned()
         } else {
-            seen.trim_end().to_owned()
+            actual.trim_end().to_owned()
         })
     }
 
-    fn does(&mut self, line: &str, given: &Given<'_>) {
+    fn play(&mut self, line: &str, given: &Given<'_>) {
         let (word, rest) = script::split(line);
         if word == "given" {
-            return self.prepares(&given(rest).unwrap_or_else(|error| panic!("{line}: {error}")));
+            return self.play_given(&given(rest).unwrap_or_else(|error| panic!("{line}: {error}")));
         }
-        let known = self.acts(word, rest)
-            || self.connects(word, rest)
-            || self.speaks(word, rest)
-            || self.serves(word, rest)
-            || self.listens(word, rest);
+        let known = self.play_connection(word, rest)
+            || self.play_handshake(word, rest)
+            || self.play_server_message(word, rest)
+            || self.play_route(word, rest)
+            || self.play_listen(word, rest);
         assert!(known, "no such step: {line}");
     }
 
-    /// Plays the steps of a prologue, whose results its own test checks.
-    fn prepares(&mut self, prologue: &str) {
+    /// Plays the steps of a prologue, whose results are checked by the prologue's own test.
+    fn play_given(&mut self, prologue: &str) {
         let steps = prologue
             .lines()
             .filter(|line| !script::is_comment(line) && !script::is_expected(line));
         for step in steps {
-            self.does(step, &|_| Err("a prologue has none of its own".into()));
-            self.seen.clear();
+            self.play(step, &|_| Err("a prologue has no prologue".into()));
+            self.actions.clear();
         }
     }
 
-    /// Steps that happen to the connection.
-    fn acts(&mut self, word: &str, rest: &str) -> bool {
+    /// Plays a step of the connection. Returns `false` if `word` is not one.
+    fn play_connection(&mut self, word: &str, rest: &str) -> bool {
         match word {
-            "options" => self.dialect = (self.kind.open)(&options(self.kind, rest)),
+            "options" => self.dialect = (self.kind.open)(&words::options(self.kind, rest)),
             "asks" => {
                 self.opening = with_handshake(self.kind.path, rest, |handshake| {
                     let offer = self.dialect.offer(handshake);
@@ -135,15 +135,15 @@ impl Stage {
                 self.identity = words::identity(rest).map(Arc::new);
                 let name = self.name.take().or_else(|| self.dialect.name_for(CONNECTION));
                 self.conversation = Some(self.dialect.converse(name.as_deref()));
-                self.converse(|talk, context, steps| talk.opened(context, steps));
+                self.converse(|client, context, steps| client.opened(context, steps));
             }
-            ">" => self.converse(|talk, context, steps| {
-                talk.received(Message::Text(rest), context, steps);
+            ">" => self.converse(|client, context, steps| {
+                client.received(Message::Text(rest), context, steps);
             }),
             ">>" => {
                 let bytes = words::unhex(rest);
-                self.converse(|talk, context, steps| {
-                    talk.received(Message::Binary(&bytes), context, steps);
+                self.converse(|client, context, steps| {
+                    client.received(Message::Binary(&bytes), context, steps);
                 });
             }
             "answer" => {
@@ -154,33 +154,32 @@ impl Stage {
                     self.identity = Some(Arc::new(identity));
                 }
                 self.asked = self.asked.checked_sub(1).expect("an open command");
-                self.converse(|talk, context, steps| talk.answered(answer, context, steps));
+                self.converse(|client, context, steps| client.answered(answer, context, steps));
             }
-            "timer" => self.converse(|talk, context, steps| talk.timer(context, steps)),
-            "expired" => self.converse(|talk, context, steps| talk.expired(context, steps)),
+            "timer" => self.converse(|client, context, steps| client.timer(context, steps)),
+            "expired" => self.converse(|client, context, steps| client.expired(context, steps)),
             "lapsed" => {
                 let channel = Channel::new(rest).expect("a channel");
-                self.converse(|talk, context, steps| talk.lapsed(&channel, context, steps));
+                self.converse(|client, context, steps| client.lapsed(&channel, context, steps));
             }
-            "caught-up" => self.converse(|talk, context, steps| talk.caught_up(context, steps)),
-            "limited" => self.converse(|talk, context, steps| talk.limited(context, steps)),
+            "caught-up" => self.converse(|client, context, steps| client.caught_up(context, steps)),
+            "limited" => self.converse(|client, context, steps| client.limited(context, steps)),
             _ => return false,
         }
         true
     }
 
-    /// Steps before there is a connection: handshakes, admission, refusals.
-    fn connects(&mut self, word: &str, rest: &str) -> bool {
-        let seen = match word {
-            "offer" => with_handshake(self.kind.path, rest, |handshake| self.offered(handshake)),
+    /// Plays a handshake, an admission or a refusal.
+    fn play_handshake(&mut self, word: &str, rest: &str) -> bool {
+        let action = match word {
+            "offer" => with_handshake(self.kind.path, rest, |handshake| self.offer(handshake)),
             "claims" => {
                 with_handshake(self.kind.path, rest, |handshake| self.dialect.claims(handshake)).to_string()
             }
             "recognizes" => self.dialect.recognizes(rest).to_string(),
             "put-off" => {
                 let (label, rest) = script::split(rest);
-                let refusal = Refusal::ALL.iter().find(|refusal| refusal.label() == label);
-                let refusal = *refusal.expect("a refusal's label");
+                let refusal = refusal(label);
                 let body = with_handshake(self.kind.path, rest, |request| {
                     self.dialect.refuse_temporarily(request, refusal, &about(None))
                 });
@@ -188,84 +187,81 @@ impl Stage {
             }
             "admit" => match self.dialect.admit(words::identity(rest).as_ref()) {
                 Ok(()) => "admitted".into(),
-                Err(refusal) => self.refused(refusal, None),
+                Err(refusal) => self.refuse(refusal, None),
             },
             "refuse" => {
                 let (label, name) = script::split(rest);
-                let refusal = Refusal::ALL.iter().find(|refusal| refusal.label() == label);
-                self.refused(
-                    *refusal.expect("a refusal's label"),
-                    Some(name).filter(|name| !name.is_empty()),
-                )
+                self.refuse(refusal(label), Some(name).filter(|name| !name.is_empty()))
             }
             _ => return false,
         };
-        self.seen.push_back(seen);
+        self.actions.push_back(action);
         true
     }
 
-    /// Messages that the server sends by the dialect.
-    fn speaks(&mut self, word: &str, rest: &str) -> bool {
+    /// Plays a message of the server.
+    fn play_server_message(&mut self, word: &str, rest: &str) -> bool {
         match word {
             "publish" => match rest.split_once(" at ") {
                 Some((event, cursor)) => {
-                    self.says(self.dialect.render_with_cursor(&words::event(event), cursor));
+                    self.record(self.dialect.render_with_cursor(&words::event(event), cursor));
                 }
-                None => self.says(self.dialect.render(&words::event(rest))),
+                None => self.record(self.dialect.render(&words::event(rest))),
             },
-            "missed" => self.says(self.dialect.missed(&words::resumption(rest), ID, now())),
+            "missed" => self.record(self.dialect.missed(&words::resumption(rest), ID, now())),
             "end" => {
                 let ending = Ending::ALL.iter().find(|ending| ending.label() == rest);
                 let ending = *ending.expect("an ending's label");
-                self.says(self.dialect.closing_message(ending, now()));
+                self.record(self.dialect.closing_message(ending, now()));
                 let (code, reason) = self.dialect.end(ending);
-                self.seen.push_back(format!("close {code} {reason}"));
+                self.actions.push_back(format!("close {code} {reason}"));
             }
-            "joins" => self.announces(Presence::Joined, rest),
-            "leaves" => self.announces(Presence::Left, rest),
-            "ping" => self.says(self.dialect.ping(now())),
+            "joins" => self.record_announcement(Presence::Joined, rest),
+            "leaves" => self.record_announcement(Presence::Left, rest),
+            "ping" => self.record(self.dialect.ping(now())),
             "tick" => {
                 let count = rest.parse().expect("a count");
-                self.says(self.dialect.tick(count, ID, &node(), &words::facts()));
+                self.record(self.dialect.tick(count, ID, &node(), &words::facts()));
             }
-            "drain" => self.says(self.dialect.drain_notice(ID, now())),
+            "drain" => self.record(self.dialect.drain_notice(ID, now())),
             _ => return false,
         }
         true
     }
 
-    /// The dialect's own routes, and its part of the server's routes.
-    fn serves(&mut self, word: &str, rest: &str) -> bool {
+    /// Plays a request to a route of the dialect, or to a route of the server with the dialect's fields.
+    fn play_route(&mut self, word: &str, rest: &str) -> bool {
         match word {
             "call" => self.call(rest),
             "receipt" => self.receipt(rest),
             "report" => {
                 let Some(Plan::Report { connections, then }) = self.plan.take() else {
-                    panic!("no report is wanted")
+                    panic!("no report was requested")
                 };
                 let report = Report {
                     draining: rest == "draining",
                     ..report(connections)
                 };
-                self.replies(&then(&report));
+                self.record_reply(&then(&report));
             }
             "fail" => self.fail(rest),
-            "health" => self.shows(
-                self.dialect
-                    .health(&BrokerHealth::Embedded, &node(), &words::facts()),
-            ),
-            "metrics" => self.shows(self.dialect.metrics(&node(), &words::facts())),
+            "health" => self.record_fields(self.dialect.health(
+                &BrokerHealth::Embedded,
+                &node(),
+                &words::facts(),
+            )),
+            "metrics" => self.record_fields(self.dialect.metrics(&node(), &words::facts())),
             _ => return false,
         }
         true
     }
 
-    fn listens(&mut self, word: &str, rest: &str) -> bool {
+    fn play_listen(&mut self, word: &str, rest: &str) -> bool {
         match word {
             "listen" => self.listen(rest),
             "receives" => {
                 let classify = self.classify.expect("a plan to listen");
-                self.seen.push_back(words::classified(classify(rest)));
+                self.actions.push_back(words::classified(classify(rest)));
             }
             _ => return false,
         }
@@ -283,7 +279,7 @@ impl Stage {
             queued,
             dropped: 0,
         };
-        self.replies(&then(Receipt {
+        self.record_reply(&then(Receipt {
             reach,
             nodes: 1,
             degraded: rest == "degraded",
@@ -291,19 +287,19 @@ impl Stage {
         }));
     }
 
-    fn converse(&mut self, act: impl FnOnce(&mut dyn Conversation, &Context<'_>, &mut Steps)) {
+    fn converse(&mut self, call: impl FnOnce(&mut dyn Conversation, &Context<'_>, &mut Steps)) {
         let mut steps = Steps::new();
-        let talking = self.conversation.as_mut().expect("an open connection");
+        let conversation = self.conversation.as_mut().expect("an open connection");
         let (opening, resumed) = (self.opening.take(), self.resumed.take());
         let context = Context {
             opening: opening.as_deref(),
             resumed: resumed.as_ref(),
             ..Context::new(now(), CONNECTION, self.identity.as_ref())
         };
-        act(&mut **talking, &context, &mut steps);
+        call(&mut **conversation, &context, &mut steps);
         for step in &steps {
             self.asked += usize::from(matches!(step, fanfare_core::Step::Ask(_)));
-            self.seen.push_back(words::step(step));
+            self.actions.push_back(words::step(step));
         }
     }
 
@@ -318,28 +314,28 @@ impl Stage {
             channels: &channels,
         };
         let Some(plan) = (self.kind.listen)(&wanted) else {
-            return self.seen.push_back("no way".into());
+            return self.actions.push_back("no way".into());
         };
         self.classify = Some(plan.classify);
-        self.seen.push_back(format!("connects {}", plan.target));
-        self.seen
+        self.actions.push_back(format!("connects {}", plan.target));
+        self.actions
             .extend(plan.frames.iter().map(|frame| format!("sends {frame}")));
-        self.seen
+        self.actions
             .push_back(format!("confirmations {}", plan.confirmations));
     }
 
-    fn announces(&mut self, change: Presence, user: &str) {
+    fn record_announcement(&mut self, change: Presence, user: &str) {
         let member = words::member(user).expect("a user");
-        let said = self.dialect.announce(change, &member);
-        self.seen
-            .extend(said.map(|said| format!("announces {} {}", said.kind, said.data.as_str())));
+        let announced = self.dialect.announce(change, &member);
+        self.actions
+            .extend(announced.map(|event| format!("announces {} {}", event.kind, event.data.as_str())));
     }
 
-    fn says(&mut self, rendering: Option<Rendering>) {
-        self.seen.extend(rendering.map(words::rendering));
+    fn record(&mut self, rendering: Option<Rendering>) {
+        self.actions.extend(rendering.as_ref().map(words::rendering));
     }
 
-    fn offered(&self, handshake: &RequestHead<'_>) -> String {
+    fn offer(&self, handshake: &RequestHead<'_>) -> String {
         match self.dialect.offer(handshake) {
             Ok(offer) => {
                 let mut text = String::from("offered");
@@ -352,11 +348,11 @@ impl Stage {
                 }
                 text
             }
-            Err(refusal) => self.refused(refusal, None),
+            Err(refusal) => self.refuse(refusal, None),
         }
     }
 
-    fn refused(&self, refusal: Refusal, name: Option<&str>) -> String {
+    fn refuse(&self, refusal: Refusal, name: Option<&str>) -> String {
         words::rejection(&self.dialect.refuse(refusal, &about(name)))
     }
 
@@ -377,7 +373,7 @@ impl Stage {
                 id: ID,
                 now: now(),
             };
-            return self.replies(&self.dialect.fail(&error));
+            return self.record_reply(&self.dialect.fail(&error));
         };
         let head = RequestHead::new(query, &|_| None).at(endpoint.path, path);
         match self.dialect.call(&Call {
@@ -387,11 +383,11 @@ impl Stage {
             now: now(),
             id: ID,
         }) {
-            Plan::Reply(reply) => self.replies(&reply),
+            Plan::Reply(reply) => self.record_reply(&reply),
             Plan::Publish(event, then) => {
                 let audience = &event.audience;
                 let kind = event.kind.as_deref().unwrap_or("-");
-                self.seen
+                self.actions
                     .push_back(format!("publishes {audience:?} {kind} {}", event.data.as_str()));
                 self.plan = Some(Plan::Publish(event, then));
             }
@@ -407,20 +403,26 @@ impl Stage {
             id: ID,
             now: now(),
         };
-        self.replies(&self.dialect.fail(&error));
+        self.record_reply(&self.dialect.fail(&error));
     }
 
-    fn shows(&mut self, fields: JsonMap) {
-        self.seen.push_back(format!("fields {}", Value::Object(fields)));
+    fn record_fields(&mut self, fields: JsonMap) {
+        self.actions
+            .push_back(format!("fields {}", Value::Object(fields)));
     }
 
-    fn replies(&mut self, reply: &HttpReply) {
-        self.seen
+    fn record_reply(&mut self, reply: &HttpReply) {
+        self.actions
             .push_back(format!("reply {} {}", reply.status, reply.body));
     }
 }
 
-/// Reads `[PATH?][QUERY] [| HEADER: VALUE]…`.
+fn refusal(label: &str) -> Refusal {
+    let found = Refusal::ALL.iter().find(|refusal| refusal.label() == label);
+    *found.expect("a refusal's label")
+}
+
+/// Parses `[PATH?][QUERY] [| HEADER: VALUE]…`.
 fn with_handshake<T>(template: &'static str, line: &str, look: impl FnOnce(&RequestHead<'_>) -> T) -> T {
     let mut parts = line.split('|').map(str::trim);
     let target = parts.next().unwrap_or_default();

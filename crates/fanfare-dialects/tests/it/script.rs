@@ -1,4 +1,4 @@
-//! The transcripts' form. `#` begins a comment, `== title` a scene, and each further line is a step. The title becomes the
+//! The form of transcripts. `#` begins a comment, `== title` a scene, and each further line is a step. The title becomes the
 //! test's name. The time is always 2025-01-21T10:30:00.123Z.
 //!
 //! ```text
@@ -12,22 +12,22 @@
 //! Inputs of the dialect. The dialect's actions must follow before the next input:
 //!
 //! ```text
-//! given TITLE                           plays the scene TITLE of the folder's `given.txt`, whatever is seen in it: that scene
-//!                                       is a test of its own
+//! given TITLE                           plays the scene TITLE of the folder's `given.txt` without a check: that scene is a
+//!                                       separate test
 //! options {"key": value}                opens the dialect with these options (TOML values, as in the configuration)
 //! open [USER] [CLAIMS]                  opens a connection of that user, or an anonymous one (`-`); CLAIMS is a JSON object:
 //!                                       {"username": "…", "numeric": true, "roles": ["…"]}
-//! asks QUERY                            the next connection asks for this in its handshake: what it missed, rooms, channels
+//! asks QUERY                            the next connection requests this in its handshake: missed events, rooms, channels
 //! name NAME                             names the next connection
 //! > TEXT        >> HEX                  the client sends text, or bytes
 //! answer ANSWER [resume CURSOR COUNT|REASON]   the server replies to the oldest open question (see below)
 //! timer, expired, limited               the timer fires; the credential expires; a message over the rate was dropped
-//! caught-up                             what the client missed has been sent
+//! caught-up                             the missed events have been sent
 //! lapsed CHANNEL                        the credential of one subscription expires
 //! joins USER [CLAIMS]                   a user's first connection joins a room; then `announces TYPE JSON`, or nothing
 //! leaves USER [CLAIMS]                  a user's last connection leaves a room; then the same
 //! publish user:U|channel:C|everyone TYPE|- JSON [metadata JSON] [sender ID [USERNAME]] [at CURSOR]
-//! missed CURSOR REASON                  the server cannot give a connection with cursors what it missed
+//! missed CURSOR REASON                  the server cannot send the missed events to a connection with cursors
 //! offer [PATH?][QUERY] [| HEADER: VALUE]…      an upgrade request; then `offered …` or `rejected …`
 //! claims [QUERY] [| HEADER: VALUE]…     an upgrade request to a path that two dialects share; then `true` or `false`
 //! recognizes TEXT                       a message from a client of the dialect that shares the path; then `true` or `false`
@@ -46,17 +46,17 @@
 //! receives TEXT                         it receives a message; then `event`, `confirmed`, `refused WORDS` or `other`
 //! ```
 //!
-//! Steps that the dialect does, exactly and in this order:
+//! Actions of the dialect, exactly and in this order:
 //!
 //! ```text
 //! < TEXT        << HEX                  the client receives this; `< A | B` is a part of a response in two forms
 //! ask COMMAND                           it asks the server; the forms are in `words.rs`
 //! pinged                                the client pinged, or answered a ping, with a message of the dialect
 //! timer SECONDS, timer off              it sets or stops its timer
-//! pause                                 it wants no more events
+//! pause                                 it requests no more events
 //! close CODE REASON                     it closes the connection
-//! ends REASON                           it has the server end the connection for that reason
-//! nothing                               nothing was seen; for readers
+//! ends REASON                           it requests that the server ends the connection for that reason
+//! nothing                               no action; for readers
 //! ```
 //!
 //! Answers: `answer resumed`, `answer authenticated USER [CLAIMS]`, `answer subscribed ok|DENIAL…`, `answer unsubscribed`,
@@ -116,7 +116,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Scene<'_>>, String> {
     Ok(scenes)
 }
 
-/// Returns whether `line` is not a step.
+/// Returns `true` if `line` is not a step.
 pub(crate) fn is_comment(line: &str) -> bool {
     line.is_empty() || line.starts_with('#')
 }
@@ -126,16 +126,16 @@ pub(crate) fn split(line: &str) -> (&str, &str) {
     line.split_once(' ').unwrap_or((line, ""))
 }
 
-/// Returns whether a step is the dialect's action rather than its input.
+/// Returns `true` if a step is an action of the dialect, and not an input.
 pub(crate) fn is_expected(line: &str) -> bool {
     match split(line) {
         ("timer", rest) => !rest.is_empty(),
-        (word, _) => SEEN.contains(&word),
+        (word, _) => ACTIONS.contains(&word),
     }
 }
 
 /// The first words of the dialect's actions; `timer` is the only one that is also an input.
-const SEEN: [&str; 26] = [
+const ACTIONS: [&str; 26] = [
     "retry:",
     "<",
     "<<",

@@ -1,11 +1,12 @@
-//! The written form of steps, commands and answers in transcripts.
+//! The written form of options, steps, commands and answers in transcripts.
 
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use fanfare_core::{
-    Audience, Channel, Command, Denial, DialectFacts, Draft, Event, HttpReply, Identity, ListenMessage,
-    Member, Outcome, Pattern, RawJson, Rejection, Rendering, Right, Sender, Step, Subscription, UserId,
+    Audience, Channel, Command, Denial, DialectFacts, DialectKind, Draft, Event, HttpReply, Identity,
+    ListenMessage, Member, Options, Outcome, Pattern, RawJson, Rejection, Rendering, Right, Sender, Step,
+    Subscription, UserId,
     history::{Resumption, Since, Unrecovered},
 };
 use serde_json::Value;
@@ -13,7 +14,7 @@ use uuid::Uuid;
 
 /// The id of every connection.
 pub(crate) const CONNECTION: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_00c0_ffee);
-/// Every other id that a dialect is given.
+/// All other ids.
 pub(crate) const ID: Uuid = Uuid::from_u128(0x550e_8400_e29b_41d4_a716_4466_5544_0000);
 
 pub(crate) fn now() -> SystemTime {
@@ -34,18 +35,20 @@ pub(crate) fn facts() -> DialectFacts {
     }
 }
 
-/// Returns a message to the client as transcripts write it.
-pub(crate) fn rendering(rendering: Rendering) -> String {
-    match rendering {
-        Rendering::Text(text) => format!("< {}", String::from_utf8_lossy(&text)),
-        Rendering::Binary(bytes) => format!("<< {}", hex(&bytes)),
-        Rendering::Forms(all) => forms(&all),
-    }
+/// Returns the options of `kind`: those of the JSON object `text`, and the defaults of all others.
+pub(crate) fn options(kind: &DialectKind, text: &str) -> Options {
+    let given = serde_json::from_str(text).expect("options are JSON");
+    let read = kind.options.read(given);
+    read.unwrap_or_else(|error| panic!("options: {error}"))
 }
 
-/// Returns the forms of a part of a response, their line ends escaped.
-fn forms(all: &[Bytes; 2]) -> String {
-    format!("< {} | {}", escaped(&all[0]), escaped(&all[1]))
+/// Returns a message to the client as transcripts write it.
+pub(crate) fn rendering(rendering: &Rendering) -> String {
+    match rendering {
+        Rendering::Text(text) => format!("< {}", String::from_utf8_lossy(text)),
+        Rendering::Binary(bytes) => format!("<< {}", hex(bytes)),
+        Rendering::Forms(forms) => format!("< {} | {}", escaped(&forms[0]), escaped(&forms[1])),
+    }
 }
 
 /// Returns a text with its line ends escaped.
@@ -57,9 +60,7 @@ pub(crate) fn escaped(bytes: &Bytes) -> String {
 /// Returns a step as transcripts write it.
 pub(crate) fn step(step: &Step) -> String {
     match step {
-        Step::Send(Rendering::Text(text)) => format!("< {}", String::from_utf8_lossy(text)),
-        Step::Send(Rendering::Binary(bytes)) => format!("<< {}", hex(bytes)),
-        Step::Send(Rendering::Forms(all)) => forms(all),
+        Step::Send(rendering) => self::rendering(rendering),
         Step::Ask(command) => format!("ask {}", self::command(command)),
         Step::Timer(Some(time)) => format!("timer {}", time.as_secs_f64()),
         Step::Timer(None) => "timer off".into(),
@@ -110,7 +111,7 @@ pub(crate) fn since(since: Since) -> String {
     }
 }
 
-/// `CURSOR REPLAYED|REASON`: the answer to a resume.
+/// Parses `CURSOR REPLAYED|REASON`, the answer to a resume.
 pub(crate) fn resumption(text: &str) -> Resumption {
     let (cursor, replayed) = text.split_once(' ').expect("a cursor and a result");
     let why = Unrecovered::ALL.iter().find(|why| why.label() == replayed);
@@ -188,7 +189,7 @@ fn denial(label: &str) -> Denial {
     *found.unwrap_or_else(|| panic!("no such denial: {label}"))
 }
 
-/// `USER [CLAIMS]`; `None` for an anonymous connection.
+/// Parses `USER [CLAIMS]`. Returns `None` for an anonymous connection.
 pub(crate) fn identity(text: &str) -> Option<Identity> {
     let (user, claims) = text.split_once(' ').unwrap_or((text, "{}"));
     let user = UserId::new(user).ok().filter(|user| &**user != "-")?;
@@ -215,7 +216,7 @@ pub(crate) fn identity(text: &str) -> Option<Identity> {
     })
 }
 
-/// `user:U|channel:C|everyone TYPE|- JSON [metadata JSON] [sender ID [USERNAME]]`
+/// Parses `user:U|channel:C|everyone TYPE|- JSON [metadata JSON] [sender ID [USERNAME]]`.
 pub(crate) fn event(line: &str) -> Event {
     let (line, sender) = line
         .split_once(" sender ")

@@ -1,4 +1,4 @@
-//! One connection: a line of words in, a line of words out.
+//! One connection: it replies to each line with a line.
 
 use bytes::Bytes;
 use fanfare_core::{
@@ -11,7 +11,7 @@ use super::Line;
 
 impl Converse for Line {
     fn converse(&self, _name: Option<&str>) -> Box<dyn Conversation> {
-        Box::<Talk>::default()
+        Box::<Client>::default()
     }
 
     fn receives(&self) -> Reception {
@@ -23,12 +23,12 @@ impl Converse for Line {
 }
 
 #[derive(Default)]
-struct Talk {
+struct Client {
     /// The first two words of the open command.
     asked: String,
 }
 
-impl Conversation for Talk {
+impl Conversation for Client {
     fn text(&mut self, line: &str, _context: &Context<'_>, steps: &mut Steps) {
         match command(line) {
             Some(command) => {
@@ -36,13 +36,13 @@ impl Conversation for Talk {
                 self.asked = words.join(" ");
                 steps.push(Step::Ask(command));
             }
-            None => steps.push(say("ERR bad line".to_owned())),
+            None => steps.push(reply("ERR bad line".to_owned())),
         }
     }
 
     fn answered(&mut self, answer: Result<Outcome, Denial>, _context: &Context<'_>, steps: &mut Steps) {
         let asked = &self.asked;
-        steps.push(say(match answer {
+        steps.push(reply(match answer {
             Err(denial) => format!("ERR {asked} {}", denial.label()),
             Ok(Outcome::Subscribed(verdicts)) if verdicts.iter().any(Result::is_err) => {
                 format!("ERR {asked} {}", Denial::Forbidden.label())
@@ -59,7 +59,7 @@ impl Conversation for Talk {
     }
 
     fn lapsed(&mut self, channel: &Channel, _context: &Context<'_>, steps: &mut Steps) {
-        steps.push(say(format!("GONE {channel}")));
+        steps.push(reply(format!("GONE {channel}")));
     }
 }
 
@@ -98,6 +98,6 @@ fn command(line: &str) -> Option<Command> {
     })
 }
 
-fn say(line: String) -> Step {
+fn reply(line: String) -> Step {
     Step::text(line)
 }

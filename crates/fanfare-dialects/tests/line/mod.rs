@@ -1,4 +1,4 @@
-//! `line`: a sixth dialect, only for tests. It is a protocol of words, and uses features that the five others do not: a
+//! `line`: a sixth dialect, only for tests. Its messages are lines of text. It uses features that the five others do not: a
 //! path with a parameter, binary renderings, events that their sender does not receive, and tokens for one channel.
 //!
 //! A client connects to `/line/{app}` and sends `SUB a.b [TOKEN]`, `UNSUB a.b`, `PUB a.b TEXT`, `JOIN room:x`, `LEAVE room:x`. Each is
