@@ -31,7 +31,7 @@ def table(done):
     return [line.split("\t") for line in done.stdout.splitlines()]
 
 
-def test_users(here, tmp_path):
+def test_user_commands_add_list_and_change_users(here, tmp_path):
     alice = pairs(here("user", "add", " Alice@Example.com", "--role", "admin", "--role", "staff", "--name", "Alice"))
     assert len(alice["password"]) == 20
     bob = pairs(here("user", "add", "bob@example.com", "--password-stdin", input="correct horse\n"))
@@ -70,7 +70,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("arguments, given, code, words", REFUSED, ids=lambda value: " ".join(value) if isinstance(value, tuple) else None)
-def test_refused(here, arguments, given, code, words):
+def test_a_refused_command_names_the_problem_and_no_password(here, arguments, given, code, words):
     pairs(here("user", "add", "alice@example.com"))
     done = here(*arguments, input=given)
     assert done.returncode == code, done.stderr
@@ -78,7 +78,7 @@ def test_refused(here, arguments, given, code, words):
     assert "hunter2" not in done.stdout + done.stderr
 
 
-def test_keys(here):
+def test_key_commands_create_list_and_revoke_keys(here):
     first = pairs(here("key", "create", "back end"))
     second = pairs(here("key", "create", "all", "--scope", "admin", "--scope", "read"))
     assert first["key"].startswith("ff_") and len(first["key"]) == 46 and first["key"] != second["key"]
@@ -91,7 +91,7 @@ def test_keys(here):
     assert first["key"] not in here("key", "list").stdout
 
 
-def test_backup(here, tmp_path):
+def test_a_backup_is_a_private_copy_of_the_database(here, tmp_path):
     pairs(here("user", "add", "alice@example.com"))
     done = here("backup", "copy.db")
     assert done.returncode == 0, done.stderr
@@ -103,7 +103,7 @@ def test_backup(here, tmp_path):
     assert "copy.db: File exists" in here("backup", "copy.db").stderr
 
 
-def test_backup_of_nothing(here, tmp_path):
+def test_a_backup_without_a_sqlite_database_is_refused(here, tmp_path):
     done = here("backup", "copy.db")
     assert (done.returncode, list(tmp_path.iterdir())) == (1, [])
     assert "no such database" in done.stderr
@@ -113,7 +113,7 @@ def test_backup_of_nothing(here, tmp_path):
 
 
 @pytest.mark.parametrize("command", ["user list", "config default", "key list", "help"])
-def test_a_reader_that_has_gone_is_no_fault(here, tmp_path, command):
+def test_a_closed_reader_of_the_output_is_not_an_error(here, tmp_path, command):
     pairs(here("user", "add", "alice@example.com"))
     read, write = os.pipe()
     os.close(read)

@@ -103,7 +103,7 @@ def test_the_stored_certificate_serves_after_a_restart_without_the_authority(lau
     assert "cannot be renewed" not in server.log() and server.prometheus("fanfare_acme_orders_total") == 0
 
 
-def test_it_is_renewed_under_way(launch, authority):
+def test_a_certificate_is_renewed_while_the_server_runs(launch, authority):
     port = free_port()
     own = authority(port, validity=30).start()
     server = launch(**arguments(own, port))
@@ -115,7 +115,7 @@ def test_it_is_renewed_under_way(launch, authority):
     assert own.log().count("There are now 1 accounts") <= 1 and account
 
 
-def test_while_the_authority_is_away_the_present_certificate_serves_until_and_after_its_end(launch, authority):
+def test_while_the_authority_is_unavailable_the_current_certificate_serves_until_and_after_its_expiry(launch, authority):
     port = free_port()
     own = authority(port, validity=20).start()
     server = launch(**arguments(own, port))
@@ -132,7 +132,7 @@ def test_while_the_authority_is_away_the_present_certificate_serves_until_and_af
     wait_until(lambda: server.prometheus("fanfare_last_acme_order_successful") == 1, what="an order that succeeded")
 
 
-def test_an_authority_that_is_away_at_the_start_is_asked_again(launch, authority):
+def test_an_authority_that_is_unavailable_at_the_start_is_retried(launch, authority):
     port = free_port()
     own = authority(port)
     server = launch(**arguments(own, port))
@@ -146,7 +146,7 @@ def test_an_authority_that_is_away_at_the_start_is_asked_again(launch, authority
     wait_until(lambda: "no_certificate" not in problems(), what="no problem")
 
 
-def test_a_refusal_is_in_the_authoritys_words(launch, authority):
+def test_a_refusal_is_reported_in_the_authoritys_words(launch, authority):
     port = free_port()
     own = authority(port, refused=[NAMES[0]]).start()
     server = launch(**arguments(own, port))
@@ -163,7 +163,7 @@ def test_a_name_that_leads_elsewhere_is_named(launch, authority):
     assert server.get("/livez").status == 200
 
 
-def test_without_a_place_to_store_it_nothing_is_ordered(launch, authority, tmp_path):
+def test_without_a_folder_to_store_it_no_certificate_is_ordered(launch, authority, tmp_path):
     port = free_port()
     own = authority(port).start()
     (tmp_path / "data").mkdir()

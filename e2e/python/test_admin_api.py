@@ -24,7 +24,7 @@ def nodes_of(world):
 # --- the overview ---
 
 
-def test_the_overview_is_of_all_nodes(world):
+def test_the_overview_shows_all_nodes(world):
     name, topic = world.name("ann"), world.name("chat.")
     before = {node["id"]: node for node in good(world.first, "/api/v1/overview")["nodes"]}
     assert len(before) == nodes_of(world)
@@ -53,7 +53,7 @@ def test_the_overview_is_of_all_nodes(world):
 # --- connections ---
 
 
-def test_a_connection_in_detail(world):
+def test_a_connection_is_shown_in_detail(world):
     name, topic = world.name("ann"), world.name("chat.")
     own = world.realtime(name, topic, at=world.last).connection_id
     [row] = good(world.first, "/api/v1/connections", user=name, details="true")["connections"]
@@ -72,7 +72,7 @@ def test_a_connection_in_detail(world):
     assert (missing[0], complaint(missing)) == (404, "NOT_FOUND")
 
 
-def test_connections_that_cover_a_channel(world):
+def test_connections_are_filtered_by_a_channel_that_they_cover(world):
     topic = world.name("orders.")
     ann, bob, eve = world.name("ann"), world.name("bob"), world.name("eve")
     exact = world.realtime(ann, topic).connection_id
@@ -85,7 +85,7 @@ def test_connections_that_cover_a_channel(world):
 
 
 @pytest.mark.parametrize("address, found", [("127.0.0.1", True), ("192.0.2.1", False), ("::1", False)])
-def test_connections_by_address(world, address, found):
+def test_connections_are_filtered_by_address(world, address, found):
     name = world.name("ann")
     world.notify(name)
     rows = good(world.first, "/api/v1/connections", user=name, address=address)["connections"]
@@ -95,7 +95,7 @@ def test_connections_by_address(world, address, found):
 @pytest.mark.parametrize("query", [
     "sort=size", "address=x", "details=yes", "subscriptions=-1", "sort=queued&cursor=00000000-0000-0000-0000-000000000007",
 ])
-def test_bad_queries(world, query):
+def test_bad_queries_are_refused(world, query):
     answer = call(world.first, f"/api/v1/connections?{query}")
     assert (answer[0], complaint(answer)) == (400, "INVALID_REQUEST")
 
@@ -122,7 +122,7 @@ def test_the_longest_queue_comes_first(launch, speak):
 
 
 @pytest.mark.parametrize("odd", HOSTILE)
-def test_users_of_every_name(world, odd):
+def test_users_with_any_name_are_found(world, odd):
     name = world.name(odd)
     world.realtime(name)
     world.realtime(name, at=world.last)
@@ -130,7 +130,7 @@ def test_users_of_every_name(world, odd):
     assert found == {"users": [{"id": name, "connections": 2}], "next_cursor": None}
 
 
-def test_pages_of_users(world):
+def test_pages_contain_each_user_once(world):
     prefix = world.name("u")
     names = sorted(f"{prefix}.{number}" for number in range(7))
     for number, name in enumerate(names):
@@ -145,7 +145,7 @@ def test_pages_of_users(world):
     assert seen == names
 
 
-def test_channels_by_prefix(world):
+def test_channels_are_filtered_by_prefix(world):
     prefix = world.name("pre")
     world.realtime(world.name("ann"), f"{prefix}.one", f"{prefix}.two")
     found = good(world.first, "/api/v1/channels", prefix=prefix)["channels"]
@@ -179,7 +179,7 @@ def test_explain_names_the_rule_and_the_receivers(deploy):
     assert found["room"] is True and found["user"] is None
 
 
-def test_a_users_own_events(world):
+def test_explain_shows_a_users_own_events(world):
     name = world.name("ann")
     notify = world.notify(name)
     found = good(world.first, "/api/v1/explain", user=name, channel=f"notifications.user.{name}")
@@ -187,7 +187,7 @@ def test_a_users_own_events(world):
 
 
 @pytest.mark.parametrize("query", ["", "channel=", "channel=a&claims=x", "channel=a&claims=[]", "user=&channel=a", "channel=a&x=1"])
-def test_bad_questions(world, query):
+def test_bad_queries_of_explain_are_refused(world, query):
     answer = call(world.first, f"/api/v1/explain?{query}")
     assert (answer[0], complaint(answer)) == (400, "INVALID_REQUEST")
 
@@ -210,7 +210,7 @@ def test_a_refusal_is_a_problem_with_advice(launch):
         assert found["advice"] and list(found["nodes"].values()) == [count]
 
 
-def test_a_broker_that_is_away_is_the_first_problem(launch):
+def test_an_unavailable_broker_is_the_first_problem(launch):
     redis = fanfare.Redis()
     redis.start()
     try:
@@ -238,7 +238,7 @@ def settings(server, **headers):
     return {setting["key"]: setting for setting in node["settings"]}, answer.text
 
 
-def test_the_configuration_without_secrets(launch):
+def test_the_configuration_is_shown_without_secrets(launch):
     secret, key, password = "s3cret-" * 6, "a-key-of-thirty-two-characters-00", "another-secret"
     server = launch(**all_dialects(auth={"jwt_secret": secret}, api={"keys": [key]}, resp={"password": password}))
     found, text = settings(server, Authorization=f"Bearer {key}")
@@ -267,7 +267,7 @@ ADMIN_ONLY = ["/api/v1/configuration", "/api/v1/accounts", "/api/v1/keys"]
 READERS = ["/api/v1/overview", "/api/v1/problems", "/api/v1/users", "/api/v1/explain?channel=a", "/api/v1/connections"]
 
 
-def test_scopes(launch):
+def test_each_route_requires_its_scope(launch):
     server = launch(**all_dialects())
     made = json.loads(server.get("/api/v1/keys", "POST", json.dumps({"name": "reader", "scopes": ["read"]})).text)
     admin = None
@@ -289,7 +289,7 @@ def test_scopes(launch):
     assert shown["revoked_at"] and made["key"] not in json.dumps(shown)
 
 
-def test_an_admin_who_loses_the_role(launch):
+def test_an_admin_who_loses_the_role_is_refused(launch):
     """The admin's token is refused at once, on the page and everywhere else."""
     server = launch(**all_dialects())
     body = {"email": "root@example.com", "password": "correct horse battery", "roles": ["admin"]}
@@ -303,7 +303,7 @@ def test_an_admin_who_loses_the_role(launch):
     assert server.get("/api/v1/configuration", **admin).status == 401
 
 
-def test_accounts(launch):
+def test_accounts_are_created_and_changed(launch):
     server = launch(**all_dialects())
     odd = "<b>ann</b> 😀"
     body = {"email": "ann@example.com", "password": "correct horse battery", "name": odd}
@@ -332,7 +332,7 @@ def test_accounts(launch):
 
 
 @pytest.mark.parametrize("path", ["users?prefix=", "channels?prefix=", "connections?user=", "explain?channel=a&user="])
-def test_questions_that_are_far_too_long(server, path):
+def test_queries_that_are_too_long_are_refused(server, path):
     answer = server.get(f"/api/v1/{path}{'a' * (1 << 20)}")
     assert answer.status in (400, 414, 431), answer.status
     assert server.get("/livez").status == 200

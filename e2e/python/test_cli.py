@@ -37,14 +37,14 @@ WITH_SECRET = f'[auth]\njwt_secret = "{SECRET}"\n'
 # --- help ---
 
 
-def test_version(here):
+def test_version_is_printed(here):
     done = here("--version")
     assert done.returncode == 0
     assert done.stdout.split()[0] == "fanfare"
 
 
 @pytest.mark.parametrize("command", [(), ("serve",), ("token",), ("publish",), ("listen",), ("config",)])
-def test_help(here, command):
+def test_every_command_has_help(here, command):
     done = here(*command, "--help")
     assert done.returncode == 0
     assert "Usage:" in done.stdout
@@ -59,7 +59,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize("arguments", WRONG, ids=" ".join)
-def test_wrong_arguments_are_2(here, arguments):
+def test_wrong_arguments_exit_with_2(here, arguments):
     done = here(*arguments, config=WITH_SECRET)
     assert done.returncode == 2, done
     assert done.stderr and done.stdout == "" and "panicked" not in done.stderr
@@ -75,7 +75,7 @@ def test_token_prints_a_token_and_nothing_else(here, server, connect):
     Client(f"ws://127.0.0.1:{server.port}/ws?token={done.stdout.strip()}").close()
 
 
-def test_token_claims(here):
+def test_token_sets_claims_and_lifetime(here):
     done = here(
         "token", "--user", "ann", "--ttl", "2h", "--claim", 'roles=["admin"]', "--claim", "level=7",
         "--claim", 'name="Ann"', config=WITH_SECRET,
@@ -86,7 +86,7 @@ def test_token_claims(here):
     assert (got["roles"], got["level"], got["name"]) == (["admin"], 7, "Ann")
 
 
-def test_a_claim_of_broken_json_is_2(here):
+def test_a_claim_of_broken_json_exits_with_2(here):
     done = here("token", "--user", "ann", "--claim", "x={nope", config=WITH_SECRET)
     assert (done.returncode, done.stdout) == (2, "")
     assert "--claim x: {nope is not JSON: key must be a string at line 1 column 2" in done.stderr
@@ -102,11 +102,11 @@ def test_the_default_lifetime_is_an_hour(here):
 # --- config ---
 
 
-def test_config_check_of_a_good_file(here):
+def test_config_check_accepts_a_valid_file(here):
     assert here("config", "check", config=WITH_SECRET).returncode == 0
 
 
-def test_config_check_of_no_file(here):
+def test_config_check_accepts_the_defaults_without_a_file(here):
     assert here("config", "check").returncode == 0
 
 
@@ -161,13 +161,13 @@ def test_serve_refuses_what_check_refuses(here):
     assert here("serve", config="[nothing]\n").returncode == 2
 
 
-def test_the_default_file_is_a_good_one(here):
+def test_the_default_file_is_valid(here):
     default = here("config", "default")
     assert default.returncode == 0
     assert here("config", "check", config=default.stdout).returncode == 0
 
 
-def test_config_show_keeps_secrets_to_itself(here):
+def test_config_show_prints_no_secrets(here):
     text = WITH_SECRET + '[resp]\npassword = "door-password"\n[api]\nkeys = ["the-api-key-of-a-backend"]\n'
     text += '[broker]\nkind = "memory"\nurl = "redis://:broker-password@127.0.0.1:6379/0"\n'
     done = here("config", "show", config=text)
@@ -201,7 +201,7 @@ def url(server):
     return f"http://127.0.0.1:{server.port}"
 
 
-def test_publish_to_a_user(server, connect):
+def test_publish_reaches_a_user(server, connect):
     client = connect(server, "ann")
     payload = '{"b":1,"a":12345678901234567890}'
     arguments = ("publish", "--url", url(server), "--user", "ann", "--type", "alert", payload)
@@ -212,14 +212,14 @@ def test_publish_to_a_user(server, connect):
     assert json.loads(frame)["type"] == "alert"
 
 
-def test_publish_to_everyone(server, connect):
+def test_publish_reaches_everyone(server, connect):
     clients = [connect(server, user) for user in ("ann", "bob")]
     done = run("publish", "--url", url(server), "--everyone", '{"n":1}', cwd=server.folder)
     assert done.returncode == 0, done.stderr
     assert [client.next_json()["type"] for client in clients] == ["notification"] * 2
 
 
-def test_publish_with_an_id(server, connect):
+def test_publish_delivers_an_id_once(server, connect):
     """A repeat is answered, and not delivered."""
     client = connect(server, "ann")
     arguments = ("publish", "--url", url(server), "--user", "ann", "--id", 'order "42"', "{}")
@@ -232,7 +232,7 @@ def test_publish_with_an_id(server, connect):
     assert (done.returncode, "1 to 128 bytes" in done.stderr) == (1, True)
 
 
-def test_publish_with_a_key(launch, connect):
+def test_publish_accepts_a_key(launch, connect):
     server = launch(api={"keys": ["key-for-the-backend-1234567890"]}, resp={"password": "open sesame"})
     client = connect(server, "ann")
     arguments = ("publish", "--url", url(server), "--user", "ann", "{}")
@@ -243,7 +243,7 @@ def test_publish_with_a_key(launch, connect):
     client.nothing()
 
 
-def test_publish_to_no_server_is_1(here):
+def test_publish_without_a_server_exits_with_1(here):
     done = here("publish", "--url", f"http://127.0.0.1:{free_port()}", "--user", "ann", "{}")
     assert done.returncode == 1
     assert done.stderr and "panicked" not in done.stderr
@@ -314,7 +314,7 @@ def test_listen_prints_a_line_for_each_event(server, publisher, listen):
     assert listening.process.wait(10) == 0
 
 
-def test_listen_prints_an_event_in_one_line_whatever_its_form(server, publisher, listen):
+def test_listen_prints_each_event_in_one_line(server, publisher, listen):
     listening = listen(server, "--user", "ann", "--count", "2")
     backend = publisher(server.resp_port)
     backend.publish("user_noti:ann", '{"type": "t", "payload": {\n  "a": [\r\n 1,\n 2 ]\n}}')
@@ -327,7 +327,7 @@ ALL = ["notify", "broadcast", "topics", "realtime", "rooms"]
 
 
 @pytest.mark.parametrize("dialect", ALL)
-def test_listen_as_a_user_in_every_dialect(launch, listen, dialect):
+def test_listen_receives_a_users_events_in_every_dialect(launch, listen, dialect):
     server = serving(launch, dialect)
     listening = listen(server, "--user", "ann")
     assert publish(server, "--user", "bob", "0") == 0
@@ -355,7 +355,7 @@ def test_publish_to_a_room_reaches_its_members(launch, listen):
 
 
 @pytest.mark.parametrize("dialect", ["topics", "realtime"])
-def test_listen_to_several_channels_and_as_a_user(launch, listen, dialect):
+def test_listen_receives_several_channels_and_a_users_events(launch, listen, dialect):
     server = serving(launch, dialect)
     listening = listen(server, "--user", "ann", "--channel", "a.b", "c.d", "--channel", "e.*")
     for n, to in enumerate([("--user", "ann"), ("--channel", "a.b"), ("--channel", "c.d"), ("--channel", "e.f")]):
@@ -364,7 +364,7 @@ def test_listen_to_several_channels_and_as_a_user(launch, listen, dialect):
     assert [said(listening.next()) for _ in range(4)] == [0, 1, 2, 3]
 
 
-def test_listen_finds_the_listener_that_can(launch, listen):
+def test_listen_finds_a_listener_that_serves_the_request(launch, listen):
     first, second = free_port(), free_port()
     listeners = [
         {"bind": f"127.0.0.1:{first}", "dialects": ["notify"]},
@@ -377,7 +377,7 @@ def test_listen_finds_the_listener_that_can(launch, listen):
 
 
 @pytest.mark.parametrize("at", ["http://127.0.0.1:{}", "ws://127.0.0.1:{}/", "ws://127.0.0.1:{}/ws"])
-def test_listen_from_elsewhere(launch, listen, tmp_path, cleanup, at):
+def test_listen_reaches_a_server_by_url_without_its_configuration(launch, listen, tmp_path, cleanup, at):
     server = serving(launch, "topics")
     arguments = ("--url", at.format(server.port), "--dialect", "topics", "--channel", "a.b")
     listening = Listener(tmp_path, *arguments, FANFARE_TOKEN=fanfare.token("ann"))
@@ -409,7 +409,7 @@ FORBIDDEN = {
 
 
 @pytest.mark.parametrize("dialect, channel, words", FORBIDDEN.values(), ids=FORBIDDEN)
-def test_a_forbidden_channel_is_1(launch, dialect, channel, words):
+def test_listen_to_a_forbidden_channel_exits_with_1(launch, dialect, channel, words):
     rules = [{"pattern": "secret.**", "subscribe": "nobody"}, {"pattern": "project:secret", "join": "role:staff"}]
     server = serving(launch, dialect, channel=rules)
     done = run("listen", "--user", "ann", "--channel", channel, cwd=server.folder)
@@ -419,7 +419,7 @@ def test_a_forbidden_channel_is_1(launch, dialect, channel, words):
 
 
 @pytest.mark.parametrize("dialect", ALL)
-def test_a_bad_token_is_1_and_not_shown(launch, dialect):
+def test_a_bad_token_exits_with_1_and_is_not_shown(launch, dialect):
     server = serving(launch, dialect)
     bad = fanfare.token("ann", secret="another-secret-that-is-long-enough-for-hs256")
     done = run("listen", "--token", bad, cwd=server.folder)
@@ -440,14 +440,14 @@ LISTENING_WRONGLY = {
 
 
 @pytest.mark.parametrize("arguments", LISTENING_WRONGLY.values(), ids=LISTENING_WRONGLY)
-def test_listening_wrongly_is_2(here, arguments):
+def test_wrong_arguments_of_listen_exit_with_2(here, arguments):
     config = '[[listener]]\nbind = "127.0.0.1:8081"\ndialects = ["notify"]\n'
     done = here("listen", *arguments, config=config)
     assert done.returncode == 2, done
     assert done.stderr and done.stdout == "" and "panicked" not in done.stderr
 
 
-def test_listen_to_no_server_is_1(here):
+def test_listen_without_a_server_exits_with_1(here):
     done = here("listen", "--url", f"http://127.0.0.1:{free_port()}", "--user", "ann", config=WITH_SECRET)
     assert done.returncode == 1
     assert done.stderr and "panicked" not in done.stderr

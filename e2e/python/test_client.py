@@ -9,7 +9,7 @@ from conftest import message
 
 @pytest.mark.parametrize("protocol", [2, 3])
 @pytest.mark.parametrize("password", [None, "open sesame"])
-def test_redis_py_publishes(launch, connect, publisher, protocol, password):
+def test_redis_py_publishes_to_a_client(launch, connect, publisher, protocol, password):
     server = launch(resp={"password": password or ""})
     client = connect(server, "user123")
     backend = publisher(server.resp_port, protocol=protocol, password=password)
@@ -45,7 +45,7 @@ def test_a_binary_publisher_sends_text_frames(server, connect, publisher):
     assert isinstance(client.next(), str)
 
 
-def test_with_compression(launch, connect, publisher):
+def test_compressed_messages_arrive_whole(launch, connect, publisher):
     server = launch(notify={"compression": True})
     client = connect(server, "ann", compression="deflate")
     assert "permessage-deflate" in client.socket.response.headers["Sec-WebSocket-Extensions"]
@@ -60,5 +60,5 @@ def test_many_tabs_get_the_same_bytes(server, connect, publisher):
     assert len({tab.next() for tab in tabs}) == 1
 
 
-def test_expiry(server, connect):
+def test_an_expired_token_closes_the_connection(server, connect):
     assert connect(server, "ann", claims={"ttl": 2}).closed() == (1008, "token expired")

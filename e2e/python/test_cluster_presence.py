@@ -81,7 +81,7 @@ def test_a_list_of_too_many_members_is_left_out(nodes, speak):
     assert [each["user_id"] for each in answer["data"]["members"]] == ["ann", "bob"]
 
 
-def test_the_presence_route_answers_alike_at_each_node(nodes, speak):
+def test_the_presence_route_replies_alike_at_each_node(nodes, speak):
     one, two, three = all_three = nodes(3)
     for node in all_three:
         empty = {"channel": ROOM, "members": [], "next_cursor": None, "complete": True}
@@ -103,7 +103,7 @@ def test_the_presence_route_answers_alike_at_each_node(nodes, speak):
     wait_until(lambda: users(present(three)[1]) == {"bob": (1, 1)}, what="ann gone from the list")
 
 
-def test_a_killed_node_is_forgotten(nodes, speak):
+def test_the_members_of_a_killed_node_leave(nodes, speak):
     one, two, three = nodes(3)
     watcher = member(speak, three, "watcher")
     sees(watcher, "user_joined", "watcher")

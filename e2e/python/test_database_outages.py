@@ -45,7 +45,7 @@ def away_and_back(scene, outage):
 
 
 @pytest.mark.parametrize("kind", SQLITE, ids=named)
-def test_sqlite(launch, speak, cleanup, kind, request):
+def test_the_server_survives_an_outage_of_sqlite(launch, speak, cleanup, kind, request):
     folder = request.getfixturevalue("disk") if kind is outages.Full else None
     server = launch(**all_dialects(**({"data_dir": str(folder)} if folder else {})))
     folder = folder or server.folder / "data"
@@ -53,12 +53,12 @@ def test_sqlite(launch, speak, cleanup, kind, request):
 
 
 @pytest.mark.parametrize("kind", POSTGRES, ids=named)
-def test_postgresql(launch, speak, real_postgres, kind):
+def test_the_server_survives_an_outage_of_postgresql(launch, speak, real_postgres, kind):
     database = real_postgres()
     away_and_back(Scene(launch(**all_dialects(storage={"url": database.url})), speak), kind(database))
 
 
-def test_a_disk_that_is_read_only_at_the_start(launch, speak, disk):
+def test_a_server_starts_on_a_read_only_disk_and_recovers(launch, speak, disk):
     """An open file keeps its file system writable, so the server is killed and started anew."""
     server = launch(**all_dialects(data_dir=str(disk)))
     scene = Scene(server, speak)
@@ -77,7 +77,7 @@ def test_a_disk_that_is_read_only_at_the_start(launch, speak, disk):
 
 
 @pytest.mark.parametrize("kind", [outages.Stopped, outages.Hanging, outages.NoConnectionLeft], ids=named)
-def test_a_server_that_starts_before_its_database(launch, speak, real_postgres, kind):
+def test_a_server_starts_before_its_database(launch, speak, real_postgres, kind):
     database = real_postgres()
     outage = kind(database)
     server = launch(**all_dialects(storage={"url": database.url}))
@@ -137,7 +137,7 @@ def test_connections_that_were_ended_are_not_used_again(launch, speak, real_post
     scene.goes_on()
 
 
-def test_a_crowd_that_waits_for_a_silent_database(launch, speak, real_postgres):
+def test_requests_are_bounded_while_the_database_is_silent(launch, speak, real_postgres):
     """Each request is refused in time, and connected clients notice nothing."""
     database = real_postgres()
     unlimited = {"login_attempts_per_minute": 0, "login_attempts_per_minute_per_ip": 0, "registrations_per_minute_per_ip": 0}

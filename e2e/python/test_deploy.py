@@ -70,7 +70,7 @@ def container(cleanup):
     return made
 
 
-def test_the_command_of_the_unit_runs_as_it_stands(container):
+def test_the_command_of_the_unit_runs_unchanged(container):
     """The server as the first process, with a read-only root, no temporary folder, and a writable state folder."""
     [command] = lines_of_unit("ExecStart")
     started = container({"/etc/fanfare/fanfare.toml": (DEPLOY / "fanfare.toml").read_text(), "/etc/fanfare/jwt_secret": SECRET})
@@ -95,7 +95,7 @@ def test_the_unit_waits_for_the_drain_and_systemd_accepts_it(tmp_path):
     assert (done.returncode, done.stdout + done.stderr) == (0, ""), done.stderr
 
 
-def test_the_unit_lets_traces_ask_the_kernel():
+def test_the_unit_permits_netlink_for_traces():
     """Without netlink, no trace would report `acknowledged`."""
     assert "AF_NETLINK" in lines_of_unit("RestrictAddressFamilies")[0].split()
 
@@ -118,7 +118,7 @@ def image_environment():
     return dict(pair.split("=", 1) for pair in shlex.split(instructions("ENV")[-1]))
 
 
-def test_the_image_runs_its_commands(container):
+def test_the_commands_of_the_image_run(container):
     environment = image_environment()
     [entry], command = instructions("ENTRYPOINT"), instructions("CMD")
     health, serve = map(json.loads, command)
@@ -155,7 +155,7 @@ def compose():
     return yaml.safe_load((DEPLOY / "compose/compose.yaml").read_text())
 
 
-def test_compose(compose, tmp_path):
+def test_the_compose_file_is_valid_and_starts_three_nodes(compose, tmp_path):
     done = tool("check-jsonschema", "--builtin-schema", "vendor.compose-spec", str(DEPLOY / "compose/compose.yaml"))
     assert done.returncode == 0, done.stdout
     nodes = {name: one for name, one in compose["services"].items() if name.startswith("node")}
@@ -209,12 +209,12 @@ def manifests():
     return {one["kind"]: one for one in yaml.safe_load_all(PLAIN.read_text())}
 
 
-def test_the_manifests_have_kubernetes_form():
+def test_the_manifests_are_valid_for_kubernetes():
     done = tool("kubernetes-validate", "-k", "1.30", "--strict", str(PLAIN))
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_pod_runs(manifests, container):
+def test_the_command_of_the_pod_runs_in_a_read_only_root(manifests, container):
     """The command runs with its configuration, in its read-only root."""
     pod = manifests["Deployment"]["spec"]["template"]["spec"]
     [one] = pod["containers"]
@@ -243,7 +243,7 @@ def test_the_pod_ends_after_its_drain(manifests):
     assert {port["targetPort"] for port in manifests["Service"]["spec"]["ports"]} == names
 
 
-def test_the_manifests_variables_and_keys_exist(manifests, tmp_path):
+def test_the_variables_and_keys_of_the_manifests_exist(manifests, tmp_path):
     [one] = manifests["Deployment"]["spec"]["template"]["spec"]["containers"]
     urls = {"FANFARE_BROKER_URL": "redis://redis", "FANFARE_STORAGE_URL": "postgres://fanfare@postgres/fanfare"}
     assert {variable["name"] for variable in one["env"]} == set(urls)
@@ -272,13 +272,13 @@ def test_the_metric_that_scales_exists(manifests, server):
 
 
 @pytest.mark.parametrize("name", ["checks", "release"])
-def test_a_workflow_is_one_of_the_schema(name):
+def test_each_workflow_is_valid(name):
     file = ROOT / f".github/workflows/{name}.yml"
     done = tool("check-jsonschema", "--builtin-schema", "vendor.github-workflows", str(file))
     assert done.returncode == 0, done.stdout
 
 
-def test_the_release_workflow():
+def test_the_release_workflow_and_the_image_build_the_same_program():
     text = (ROOT / ".github/workflows/release.yml").read_text()
     image = (DEPLOY / "Dockerfile").read_text()
     assert "--profile dist" in text and "--profile dist" in image, "both ship the same program"
@@ -295,7 +295,7 @@ def test_the_release_workflow():
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "elvish", "powershell"])
-def test_completions(shell, tmp_path):
+def test_completions_are_printed_for_each_shell(shell, tmp_path):
     done = run("completions", shell)
     assert done.returncode == 0 and "serve" in done.stdout and "restore" in done.stdout
     if shell == "bash":
@@ -305,7 +305,7 @@ def test_completions(shell, tmp_path):
         assert subprocess.run(["bash", "-c", ask], capture_output=True, text=True, timeout=20).stdout == "backup\n"
 
 
-def test_manual_pages(tmp_path):
+def test_manual_pages_are_printed_and_written(tmp_path):
     page = run("man")
     assert page.returncode == 0 and ".TH fanfare 1" in page.stdout and "Exit codes" in page.stdout
     assert run("man", str(tmp_path)).returncode == 0
@@ -314,7 +314,7 @@ def test_manual_pages(tmp_path):
     assert missing.returncode == 1 and "nowhere" in missing.stderr
 
 
-def test_neither_is_in_the_help():
+def test_completions_and_man_are_hidden_in_the_help():
     assert not re.search(r"^  (completions|man) ", run("--help").stdout, re.M)
 
 

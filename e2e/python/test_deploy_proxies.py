@@ -51,7 +51,7 @@ def software(request, monkeypatch):
     return request.param
 
 
-def test_a_rolling_restart(software):
+def test_a_rolling_restart_loses_no_acknowledged_event(software):
     """A draining node refuses no client, every client reconnects, and each acknowledged event reaches every connected client."""
     with contextlib.ExitStack() as stack:
         tables = {"shutdown": {"timeout": "20s", "drain_window": "4s"}}  # clients reconnect while others are still being closed
@@ -188,7 +188,7 @@ def test_without_trusted_proxies_all_clients_share_one_limit(production):
     assert handshakes(production(change=change)) == {101, 429}
 
 
-def test_public_routes(production):
+def test_internal_routes_are_not_public(production):
     behind = production()
     for path in ("/metrics", "/metrics/prometheus", "/docs", "/openapi.json", "/health", "/readyz", "/livez", "/notify", "/topics/metrics", "/"):
         assert behind.status(path) == 404, path
@@ -217,7 +217,7 @@ def test_no_token_is_logged(production):
     assert "eyJ" not in behind.proxy.written()
 
 
-def test_a_stream_over_http_is_not_held_back(production):
+def test_a_stream_over_http_is_not_buffered(production):
     key = "key-of-the-backend"
     behind = production(change=lambda text: f'{text}\n[api]\nkeys = ["{key}"]\n')
     stream = f"https://localhost:{behind.proxy.port}/api/v1/stream?channel=board.a&token={token('ann')}"

@@ -104,7 +104,7 @@ def examples(schemas):
             yield message["payload"], example["payload"]
 
 
-def test_examples_are_good(openapi, asyncapi):
+def test_examples_are_valid(openapi, asyncapi):
     count = 0
     for payload, example in examples(asyncapi["components"]["messages"]):
         validate(asyncapi, payload, example)
@@ -129,20 +129,20 @@ def test_every_listener_shows_both(server, openapi, asyncapi):
         assert json.loads(ask(server, dialect, "/asyncapi.json").text) == asyncapi
 
 
-def test_below_a_prefix(launch):
+def test_the_documents_are_served_below_a_prefix(launch):
     server = launch(prefix="/a")
     assert server.json("/openapi.json")["servers"][0]["url"] == "/a"
     assert server.get("/docs").status == 200
 
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/asyncapi.json", "/docs", "/docs/page.js", "/docs/page.css"])
-def test_only_reading(server, path):
+def test_the_documents_allow_only_get_and_head(server, path):
     assert server.get(path, "HEAD").status == 200
     answer = server.get(path, "POST", "")
     assert (answer.status, answer.getheader("Allow")) == (405, "GET, HEAD")
 
 
-def test_the_page_needs_nothing_from_elsewhere(server):
+def test_the_page_loads_nothing_from_other_sites(server):
     page = server.get("/docs")
     policy = page.getheader("Content-Security-Policy")
     assert "default-src 'none'" in policy and "unsafe" not in policy and "http" not in policy
@@ -173,7 +173,7 @@ def crowd(server):
 ACCOUNTS = {"/api/auth/me", "/api/messages", "/sessions"}  # need a user, see below
 
 
-def test_every_get_answers_as_described(server, openapi, crowd):
+def test_every_get_replies_as_described(server, openapi, crowd):
     """Each route answers as described on the listeners that serve it, and 404 on all others."""
     others = ACCOUNTS | {"/api/v1/tail", "/api/v1/trace/{id}"}  # one never ends, the other needs a traced event: see their own tests
     paths = [path for path, operations in openapi["paths"].items() if "get" in operations and path not in others]
@@ -235,13 +235,13 @@ def test_answers_are_as_described(server, openapi, dialect, method, path, body, 
 
 
 @pytest.mark.parametrize("method, path", [("POST", "/api/v1/events"), ("GET", "/api/v1/connections"), ("GET", "/status"), ("POST", "/notify")])
-def test_strangers_are_refused_as_described(server, openapi, method, path):
+def test_callers_without_a_credential_are_refused_as_described(server, openapi, method, path):
     answer = ask(server, "broadcast", path, method, None, X_Forwarded_For="192.0.2.7")
     assert answer.status == 401
     conforms(openapi, method, path, answer)
 
 
-def test_keys_beyond_their_scope_are_refused_as_described(launch, openapi):
+def test_keys_without_the_scope_are_refused_as_described(launch, openapi):
     """Every route for services answers 403."""
     server = launch(**all_dialects())
     made = fanfare.run("--config", str(server.config_file), "key", "create", "narrow", "--scope", "publish")
@@ -270,14 +270,14 @@ def upgrade_headers():
 
 
 @pytest.mark.parametrize("dialect", ["notify", "broadcast", "realtime"])
-def test_refused_handshakes(server, openapi, dialect):
+def test_handshakes_are_refused_as_described(server, openapi, dialect):
     path = DIALECTS[dialect].path + "?token=x"
     answer = ask(server, dialect, path, **upgrade_headers())
     assert answer.status == 401
     conforms(openapi, "GET", path, answer)
 
 
-def test_a_node_without_its_broker(launch):
+def test_a_node_without_its_broker_replies_as_described(launch):
     """Degraded answers are also as described."""
     server = launch(broker={"kind": "redis", "url": f"redis://127.0.0.1:{fanfare.free_port()}/0"}, **all_dialects())
     openapi = server.json("/openapi.json")
@@ -379,7 +379,7 @@ def publish(server, *events):
     assert server.get("/api/v1/events", "POST", json.dumps(events)).status == 200
 
 
-def test_frames_of_notify(server, meet):
+def test_the_messages_of_notify_are_as_described(server, meet):
     witness, speaker = meet("notify", query={"resume": ""})
     witness.expect(speaker, "resume")
     publish(server, {"to": {"user": "ann"}, "data": {"a": 1}}, EVERYONE | {"type": "t"})
@@ -387,7 +387,7 @@ def test_frames_of_notify(server, meet):
     witness.complete()
 
 
-def test_frames_of_broadcast(asyncapi, launch, speak):
+def test_the_messages_of_broadcast_are_as_described(asyncapi, launch, speak):
     """With test notifications, pings, and the end of the server."""
     server = launch(**all_dialects(broadcast={"notification_interval": "100ms", "ping_interval": "100ms"}))
     witness, speaker = Witness(asyncapi, "broadcast"), speak(server, "broadcast")
@@ -408,7 +408,7 @@ def test_frames_of_broadcast(asyncapi, launch, speak):
     server.wait()
 
 
-def test_frames_of_topics(server, meet):
+def test_the_messages_of_topics_are_as_described(server, meet):
     witness, speaker = meet("topics", prove=False)
     witness.exchange(speaker, "error", type="subscribe", topic="chat.a")
     witness.exchange(speaker, "auth_error", type="auth", token="x")
@@ -425,7 +425,7 @@ def test_frames_of_topics(server, meet):
     witness.complete()
 
 
-def test_frames_of_realtime(server, meet):
+def test_the_messages_of_realtime_are_as_described(server, meet):
     witness, speaker = meet("realtime")
     witness.exchange(speaker, "Status", type="Subscribe", data={"topics": ["chat.c"]})
     witness.exchange(speaker, "Ack", "Broadcast", type="Broadcast", data={"topic": "chat.c", "payload": 1})
@@ -441,7 +441,7 @@ def test_frames_of_realtime(server, meet):
     witness.complete()
 
 
-def test_frames_of_rooms(server, meet):
+def test_the_messages_of_rooms_are_as_described(server, meet):
     witness, speaker = meet("rooms", user=12345)
     witness.exchange(speaker, "joined_room", "user_joined", type="join_room", room="task:1")
     witness.exchange(speaker, "message", type="send_message", room="task:1", data={"content": "Hi", "metadata": {"a": 1}})

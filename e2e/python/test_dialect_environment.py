@@ -19,7 +19,7 @@ def launched_with(launch):
     return lambda tables=None, **env: launch(**all_dialects(**(tables or {})), env=env)
 
 
-def test_max_connections_per_user(launched_with, speak):
+def test_the_variable_for_connections_per_user_sets_the_limit(launched_with, speak):
     server = launched_with(MAX_CONNECTIONS_PER_USER="1")
     speak(server, "rooms")
     for _ in range(2):
@@ -34,7 +34,7 @@ def test_max_connections_per_user(launched_with, speak):
     ("rooms", {"WS_HEARTBEAT_INTERVAL": "1"}),
     ("topics", {"WEBSOCKET_PING_INTERVAL": "300"}),
 ])
-def test_heartbeats(launched_with, dialect, env):
+def test_the_variables_for_pings_set_the_interval_of_one_dialect(launched_with, dialect, env):
     server = launched_with(**env)
     with raw(server, dialect, token("ann")) as peer, raw(server, "realtime") as other:
         assert 9 in [opcode for opcode, _ in first(frames(peer), 2 if dialect == "rooms" else 1)]
@@ -50,13 +50,13 @@ def first(iterator, count):
     return [next(iterator) for _ in range(count)]
 
 
-def test_ping_timeout(launched_with):
+def test_the_variable_for_the_ping_timeout_closes_silent_connections(launched_with):
     server = launched_with(WEBSOCKET_PING_INTERVAL="200", WEBSOCKET_PING_TIMEOUT="500")
     with raw(server, "topics") as peer:
         assert closing(frames(peer)) == (1008, "ping timeout")
 
 
-def test_connections_per_address(launched_with, speak):
+def test_the_variable_for_connections_per_address_sets_the_limit_of_topics(launched_with, speak):
     server = launched_with(WEBSOCKET_MAX_CONNECTIONS_PER_IP="1")
     speak(server, "topics")
     with raw(server, "topics") as peer:
@@ -64,7 +64,7 @@ def test_connections_per_address(launched_with, speak):
     speak(server, "rooms"), speak(server, "rooms")
 
 
-def test_message_size(launched_with, speak):
+def test_the_variable_for_the_message_size_sets_the_limit(launched_with, speak):
     client = speak(launched_with(WEBSOCKET_MAX_MESSAGE_SIZE="1000"), "topics")
     client.alive()
     client.say("x" * 1000)
@@ -84,7 +84,7 @@ def test_websockets_can_be_disabled(tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [("--profile", "topics"), ("--dialect", "topics")])
-def test_host_and_port(launch, speak, arguments):
+def test_the_variables_for_host_and_port_set_the_listener(launch, speak, arguments):
     port = free_port()
     env = {"WEBSOCKET_PORT": str(port), "WEBSOCKET_HOST": "127.0.0.1"}
     server = launch(port=port, listener=None, env=env, arguments=arguments)
@@ -94,7 +94,7 @@ def test_host_and_port(launch, speak, arguments):
         assert json.loads(socket.recv(10))["type"] == "pong"
 
 
-def test_the_secret(cleanup, speak):
+def test_the_variable_for_the_secret_verifies_tokens(cleanup, speak):
     server = Fanfare(**all_dialects(auth=None), env={"JWT_SECRET_KEY": OTHER_SECRET})
     cleanup.callback(server.kill)
     server.start()
@@ -105,7 +105,7 @@ def test_the_secret(cleanup, speak):
 
 
 @pytest.mark.parametrize("names", [["REDIS_URL"], ["PUBSUB_REDIS_URL"], ["PUBSUB_REDIS_URL", "REDIS_URL"]])
-def test_redis(launch, speak, real_redis, publisher, names):
+def test_each_variable_for_redis_selects_the_broker(launch, speak, real_redis, publisher, names):
     """Each variable selects a broker; of the two URLs, PUBSUB_REDIS_URL takes precedence."""
     broker = real_redis()
     env = {names[0]: broker.url} | dict.fromkeys(names[1:], "redis://127.0.0.1:1/0")
@@ -124,7 +124,7 @@ def test_the_memory_adapter_needs_no_redis(launched_with):
     assert json.loads(ask(server, "notify", "/health").text)["redis"] == {"status": "disabled"}
 
 
-def test_which_variable_wins(launched_with, speak):
+def test_variables_override_the_file_and_fanfares_names_override_the_documents(launched_with, speak):
     """The environment takes precedence over the file, and Fanfare's own names over the documents'."""
     env = {"MAX_CONNECTIONS_PER_USER": "1", "FANFARE_ROOMS_MAX_CONNECTIONS_PER_USER": "2"}
     server = launched_with({"rooms": {"max_connections_per_user": 3}}, **env)
@@ -140,7 +140,7 @@ def test_which_variable_wins(launched_with, speak):
     ("WEBSOCKET_ENABLED", "perhaps"), ("WEBSOCKET_MAX_MESSAGE_SIZE", "1MB?"),
     ("PUBSUB_ADAPTER", "kafka"), ("PUBSUB_REDIS_URL", "http://example"),
 ])
-def test_values_that_make_no_sense_are_named(cleanup, name, value):
+def test_invalid_values_are_named(cleanup, name, value):
     server = Fanfare(**all_dialects(), env={name: value})
     cleanup.callback(server.kill)
     assert server.spawn().wait() == 2
@@ -165,7 +165,7 @@ def ways(token):
     yield {"subprotocols": [f"access_token.{token}"]}
 
 
-def test_three_ways_to_bring_a_token(launch, speak):
+def test_realtime_accepts_a_token_in_three_places(launch, speak):
     server, ann = launch(**all_dialects()), token("ann")
     for way in ways(ann):
         client = speak(server, "realtime", None, **way)
@@ -180,7 +180,7 @@ def test_three_ways_to_bring_a_token(launch, speak):
             assert refused(server, user=None, **way) == (401, code)
 
 
-def test_required_tokens_and_roles(launch, speak):
+def test_realtime_may_require_tokens_and_roles(launch, speak):
     server = launch(**all_dialects(realtime={"require_auth": True}))
     assert refused(server, user=None) == (401, "INVALID_TOKEN")
     speak(server, "realtime")
@@ -200,7 +200,7 @@ def test_public_channels_are_a_setting(launch, speak):
     speak(server, "realtime").subscribe("chat.general")
 
 
-def test_direct_messages(launch, speak):
+def test_a_direct_message_reaches_every_connection_of_its_user(launch, speak):
     server = launch(**all_dialects())
     ann, notify = speak(server, "realtime"), speak(server, "notify", "bob")
     bobs = [speak(server, "realtime", "bob") for _ in range(2)]
@@ -215,7 +215,7 @@ def test_direct_messages(launch, speak):
     assert ann.complaint(type="DirectMessage", data=lost) == (404, "that user is not connected")
 
 
-def test_the_shared_listener(launch, speak):
+def test_notify_and_realtime_share_one_listener(launch, speak):
     """Notify and realtime on one port: the handshake or the first frame selects the dialect."""
     arguments = all_dialects()
     arguments["listener"] = [{"bind": f"127.0.0.1:{arguments['port']}", "dialects": ["notify", "realtime"]}]

@@ -41,7 +41,7 @@ def answer(server, dialect, path, expected=200):
 
 
 @pytest.mark.parametrize("dialect", NAMES)
-def test_health(busy, dialect):
+def test_health_has_the_fields_of_all_documents(busy, dialect):
     """The union of three documents, on every listener, each with the figures of its own dialect."""
     health = answer(busy, dialect, "/health")
     assert shape(health) == {
@@ -58,7 +58,7 @@ def test_health(busy, dialect):
 
 
 @pytest.mark.parametrize("dialect", NAMES)
-def test_metrics(busy, dialect):
+def test_metrics_have_the_fields_of_all_documents(busy, dialect):
     metrics = answer(busy, dialect, "/metrics")
     assert shape(metrics) == {
         "service": str, "timestamp": TIME, "uptime_seconds": int,
@@ -88,7 +88,7 @@ def test_each_dialect_counts_its_own(busy, publisher):
     assert answer(busy, "notify", "/metrics")["messages"] == {"received_from_redis": 1, "sent_to_clients": 1, "failed": 0}
 
 
-def test_prometheus(busy):
+def test_the_documented_prometheus_metrics_are_on_every_listener(busy):
     """The four documented names, with help and type, on every listener and for every accepted media type."""
     protobuf = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
     for dialect, accept in itertools.product(NAMES, ("application/json", protobuf)):
@@ -102,7 +102,7 @@ def test_prometheus(busy):
         assert f'fanfare_connections{{dialect="{name}"}} {count}\n' in got.text
 
 
-def test_status(launch, speak):
+def test_status_reports_the_server_and_its_connections(launch, speak):
     broadcast = {"notification_interval": "10s", "max_connections": 77}
     server = launch(**all_dialects(broadcast=broadcast, shutdown={"timeout": "7s", "drain_window": "0s"}))
     speak(server, "broadcast", query={"client_id": "one"}, user_agent_header="Test/1.0")
@@ -129,7 +129,7 @@ def test_status(launch, speak):
         assert TIME.fullmatch(each["connected_at"]) and each["last_ping"] is None
 
 
-def test_info(busy):
+def test_info_reports_settings_and_figures(busy):
     got = answer(busy, "realtime", "/info")
     assert shape(got) == {
         "server": {"name": str, "version": str, "config": {
@@ -149,7 +149,7 @@ def test_info(busy):
                                "connection_management", "metrics"]
 
 
-def test_status_request(busy):
+def test_a_status_request_is_answered_with_figures(busy):
     got = busy.clients["broadcast"][0].ask(type="status_request")
     figures = {"active_connections": int, "total_connections": int, "server_time": TIME}
     assert shape(got) == {"type": str, "data": figures, "timestamp": TIME}
@@ -185,7 +185,7 @@ def test_a_name_belongs_to_one_connection_in_the_cluster(launch, speak, real_red
     assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1008, "Client one is already connected")
 
 
-def test_a_name_proves_nothing(launch, speak):
+def test_a_client_id_does_not_authenticate_a_user(launch, speak):
     server = launch(**all_dialects())
     speak(server, "broadcast", None, query={"client_id": "ann"}).nothing(within=0)
     event = {"to": {"user": "ann"}, "type": "secret", "data": {}}
@@ -203,7 +203,7 @@ def notify(server, body, **headers):
     return got.status, json.loads(got.text)
 
 
-def test_notify(busy):
+def test_notify_publishes_to_everyone_and_replies_with_the_documented_form(busy):
     topics, realtime = busy.clients["topics"][0].subscribe("notifications"), busy.clients["realtime"][0].subscribe("*")
     code, got = notify(busy, {"message": "Up", "type": "alert", "data": {"priority": "high", "message": "loses"}})
     assert code == 200 and shape(got) == {
@@ -307,7 +307,7 @@ ROUTES = [
 
 
 @pytest.mark.parametrize("dialect, path, method, body, code, form, text", ROUTES, ids=lambda v: v if isinstance(v, str) else "")
-def test_errors_of_routes(launch, dialect, path, method, body, code, form, text):
+def test_errors_of_routes_have_the_dialects_form(launch, dialect, path, method, body, code, form, text):
     got = ask(launch(**all_dialects(**KEYED)), dialect, path, method, body)
     assert got.status == code, got.text
     assert got.headers["Content-Type"].split(";")[0] == "application/json"
@@ -316,7 +316,7 @@ def test_errors_of_routes(launch, dialect, path, method, body, code, form, text)
         assert got.headers["Allow"]
 
 
-def test_bodies_that_are_too_long(launch):
+def test_bodies_that_are_too_long_are_refused(launch):
     server = launch(**all_dialects(**KEYED))
     key = {"Authorization": f"Bearer {KEYED['api']['keys'][0]}"}
     long = json.dumps({"message": "x" * 1000})
@@ -336,7 +336,7 @@ STRANGERS = [
 
 
 @pytest.mark.parametrize("headers", STRANGERS, ids=lambda h: next(iter(h)))
-def test_without_a_key_only_this_machine_may(launch, headers):
+def test_without_a_key_only_this_machine_may_call(launch, headers):
     server = launch(**all_dialects())
     assert notify(server, {"message": "x"})[0] == 200
     code, got = notify(server, {"message": "x"}, **headers)
@@ -365,7 +365,7 @@ BAD_TOKENS = {
 
 
 @pytest.mark.parametrize("bad", BAD_TOKENS.values(), ids=BAD_TOKENS)
-def test_bad_tokens(launch, speak, bad):
+def test_bad_tokens_are_refused_in_the_dialects_form(launch, speak, bad):
     server = launch(**all_dialects())
     for dialect in ("notify", "broadcast", "realtime"):
         with pytest.raises(websockets.InvalidStatus) as refused:
@@ -389,7 +389,7 @@ def test_bad_tokens(launch, speak, bad):
 
 
 @pytest.mark.parametrize("dialect", NAMES)
-def test_foreign_origins(launch, speak, dialect):
+def test_foreign_origins_are_refused(launch, speak, dialect):
     server = launch(**all_dialects(auth={"jwt_secret": SECRET, "allowed_origins": ["https://app.example"]}))
     speak(server, dialect, origin="https://app.example").close()
     with pytest.raises(websockets.InvalidStatus) as refused:
@@ -400,7 +400,7 @@ def test_foreign_origins(launch, speak, dialect):
 # --- rate limits in broadcast's form ---
 
 
-def test_rate_limits(launch, speak):
+def test_upgrades_over_the_rate_are_refused(launch, speak):
     server = launch(**all_dialects(limits={"upgrades_per_second_per_ip": 1, "requests_per_second_per_ip": 1, "burst": 2}))
     for left in (1, 0):
         got = ask(server, "broadcast", "/notify", "POST", '{"message":"x"}')

@@ -29,7 +29,7 @@ def publish(server, to, data, type="news"):
 IMPATIENT = everywhere(ping_interval="250ms", ping_timeout="750ms")
 
 
-def test_silence_ends_a_connection(launch):
+def test_a_silent_connection_is_closed(launch):
     """A silent connection is pinged first, and its close has the reason."""
     server = launch(**all_dialects(**IMPATIENT))
     for name, peer in [(name, raw(server, name, token("mute"))) for name in NAMES]:
@@ -47,7 +47,7 @@ def frames_until_close(peer):
             return
 
 
-def test_any_frame_is_a_sign_of_life(launch):
+def test_any_frame_counts_as_activity(launch):
     """A client that answers no ping also stays connected by other messages: a pong or a ping of WebSocket, the dialect's own, or an invalid one."""
     server = launch(**all_dialects(**IMPATIENT))
     signs = {"pong": frame(PONG), "ping": frame(PING), "empty": frame(TEXT), "nonsense": frame(TEXT, b"x")}
@@ -63,7 +63,7 @@ def test_any_frame_is_a_sign_of_life(launch):
         peer.close()
 
 
-def test_the_pings_of_broadcast(launch, speak):
+def test_broadcast_also_pings_in_json(launch, speak):
     """Its pings are also sent as JSON, and an answer to either counts; no other dialect sends them."""
     server = launch(**all_dialects(**IMPATIENT))
     peer = raw(server, "broadcast", client_id="json")
@@ -80,7 +80,7 @@ def test_the_pings_of_broadcast(launch, speak):
     peer.close()
 
 
-def test_last_ping(launch, speak):
+def test_status_shows_the_time_of_the_last_answered_ping(launch, speak):
     """Null before the first answer, then the time of it, whichever ping was answered."""
     server = launch(**all_dialects(broadcast={"ping_interval": "400ms", "ping_timeout": "30s"}))
 
@@ -102,7 +102,7 @@ def test_last_ping(launch, speak):
 # --- expiring tokens ---
 
 
-def test_a_token_that_runs_out_ends_its_connection(launch, speak):
+def test_an_expired_token_closes_its_connection(launch, speak):
     server = launch(**all_dialects())
     ends = {"notify": (1008, "token expired"), "broadcast": (1008, "token expired"), "realtime": (1008, "token expired"),
             "rooms": (4401, "token expired")}
@@ -136,7 +136,7 @@ def expiring(launch, speak):
     return made
 
 
-def test_topics_rest_until_the_same_user_comes_back(expiring):
+def test_topics_pauses_events_until_the_same_user_authenticates_again(expiring):
     server, client = expiring()
     assert publish(server, {"channel": "t.1"}, "meanwhile") == 0
     for frame in NEED_A_TOKEN:
@@ -153,18 +153,18 @@ def test_topics_rest_until_the_same_user_comes_back(expiring):
     client.subscribe("a")
 
 
-def test_topics_are_closed_after_the_grace(expiring):
+def test_topics_closes_a_connection_after_the_grace(expiring):
     _, client = expiring("300ms")
     assert client.closed() == (1008, "token expired")
 
 
-def test_another_users_token_does_not_stop_the_clock(expiring):
+def test_another_users_token_does_not_stop_the_grace(expiring):
     _, client = expiring("600ms")
     assert client.complaint(type="auth", token=token("bob")) == (401, "Token belongs to another user")
     assert client.closed() == (1008, "token expired")
 
 
-def test_topics_wants_a_token_in_time(launch, speak):
+def test_topics_closes_a_connection_that_does_not_authenticate_in_time(launch, speak):
     server = launch(**all_dialects(topics={"auth_timeout": "500ms"}))
     proven, never, busy = (speak(server, "topics", prove=False) for _ in range(3))
     proven.prove(token("ann"))
@@ -186,7 +186,7 @@ def test_a_connection_in_topics_stays_with_its_user(launch, speak):
 # --- test notifications ---
 
 
-def test_test_notifications(launch, speak):
+def test_test_notifications_are_sent_only_to_broadcast(launch, speak):
     """They are sent only to broadcast, with a counter and the documented fields."""
     server = launch(**all_dialects(broadcast={"notification_interval": "200ms"}))
     others = [speak(server, name) for name in ("notify", "topics", "realtime", "rooms")]
@@ -229,7 +229,7 @@ def test_their_interval_is_shown(launch, speak, interval, shown, running):
 # --- the end of the server ---
 
 
-def test_a_drain(launch, speak):
+def test_a_drain_closes_every_connection_with_1001(launch, speak):
     """Broadcast gets two messages; every connection is closed with 1001; the exit code is 0."""
     server = launch(**all_dialects(shutdown={"timeout": "10s", "drain_window": "400ms"}))
     clients = [speak(server, name) for name in NAMES]
@@ -263,7 +263,7 @@ DRAINING = {
 }
 
 
-def test_new_connections_during_a_drain(launch, speak):
+def test_new_connections_are_refused_during_a_drain(launch, speak):
     """503 before the upgrade, in each dialect's form; requests are refused, probes and figures answer."""
     server = launch(**all_dialects(shutdown={"timeout": "60s", "drain_window": "30s"}))
     crowd = [speak(server, name) for name in NAMES for _ in range(4)]
@@ -292,7 +292,7 @@ def test_new_connections_during_a_drain(launch, speak):
         client.close()
 
 
-def test_clients_that_do_not_answer_the_close(launch):
+def test_clients_that_do_not_answer_the_close_are_cut(launch):
     """Connections are cut at the timeout, and the exit code is 0."""
     server = launch(**all_dialects(shutdown={"timeout": "1s", "drain_window": "100ms"}))
     peers = [raw(server, name, token("mute")) for name in NAMES]

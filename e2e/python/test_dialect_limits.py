@@ -64,7 +64,7 @@ def knock(server, dialect, user="ann", **options):
 
 @pytest.mark.parametrize("limit", REFUSED)
 @pytest.mark.parametrize("dialect", NAMES)
-def test_connections(launch, speak, dialect, limit):
+def test_connections_over_a_limit_are_refused(launch, speak, dialect, limit):
     server = launch(**all_dialects(**{dialect: {limit: 1}}))
     first = speak(server, dialect)
     for _ in range(3):
@@ -81,7 +81,7 @@ def test_connections(launch, speak, dialect, limit):
     wait_until(lambda: knock(server, dialect) is None, what="room after one has left")
 
 
-def test_defaults(launch, speak):
+def test_the_default_limits_are_those_of_the_documents(launch, speak):
     """Five connections of one user in rooms; a hundred of one address in topics."""
     server = launch(**all_dialects())
     tabs = [speak(server, "rooms") for _ in range(5)]
@@ -111,7 +111,7 @@ def test_a_refused_connection_is_not_counted(launch, speak):
 
 
 @pytest.mark.parametrize("full, status", [(["broadcast"], 200), (["rooms"], 200), (["broadcast", "rooms"], 503)])
-def test_health_where_two_share_a_listener(launch, speak, full, status):
+def test_a_listener_of_two_dialects_is_full_when_both_are_full(launch, speak, full, status):
     """A listener is full when all of its dialects are full."""
     arguments = all_dialects(**{name: {"max_connections": 1} for name in full})
     arguments["listener"] = [{"bind": f"127.0.0.1:{arguments['port']}", "dialects": ["broadcast", "rooms"]}]
@@ -205,7 +205,7 @@ def test_ten_seconds_over_the_rate_end_a_connection(launch, speak):
     assert ends == dict.fromkeys(TALKING, (1008, "rate limit exceeded"))
 
 
-def test_a_rate_that_is_kept_is_never_felt(launch, speak):
+def test_messages_within_the_rate_are_never_dropped(launch, speak):
     server = launch(**all_dialects(limits={"messages_per_second_per_connection": 1000, "burst": 1000}))
     for name in TALKING:
         client = speak(server, name)
@@ -216,7 +216,7 @@ def test_a_rate_that_is_kept_is_never_felt(launch, speak):
 # --- the number of subscriptions, and the length of names ---
 
 
-def test_subscriptions_in_topics(launch, speak):
+def test_topics_limits_subscriptions(launch, speak):
     client = speak(launch(**all_dialects(topics={"max_subscriptions": 3})), "topics")
     full = (400, "topic", "the connection has as many as it may")
     for name in ("a", "b.*", "notifications.user.ann"):
@@ -229,7 +229,7 @@ def test_subscriptions_in_topics(launch, speak):
     client.subscribe("d")
 
 
-def test_a_name_that_is_twice_in_a_list_counts_once(launch, speak):
+def test_a_name_that_occurs_twice_in_a_list_counts_once(launch, speak):
     server = launch(**all_dialects(topics={"max_subscriptions": 2}, realtime={"max_subscriptions": 2}))
     client = speak(server, "topics")
     client.say(type="subscribe", topics=["a", "a", "a", "b"])
@@ -238,7 +238,7 @@ def test_a_name_that_is_twice_in_a_list_counts_once(launch, speak):
     assert client.ask(type="Subscribe", data={"topics": ["a", "a", "a", "b"]})["type"] == "Status"
 
 
-def test_subscriptions_in_realtime(launch, speak):
+def test_realtime_limits_subscriptions(launch, speak):
     client = speak(launch(**all_dialects(realtime={"max_subscriptions": 2})), "realtime")
     client.subscribe("a")
     assert client.complaint(type="Subscribe", data={"topics": ["b", "c"]}) == (400, "too many subscriptions")
@@ -249,7 +249,7 @@ def test_subscriptions_in_realtime(launch, speak):
     client.subscribe("c")
 
 
-def test_rooms_of_one_connection(launch, speak):
+def test_rooms_limits_the_rooms_of_a_connection(launch, speak):
     client = speak(launch(**all_dialects(rooms={"max_subscriptions": 1})), "rooms")
     client.subscribe("channel:1")
     assert client.complaint(type="join_room", room="channel:2") == "Too many rooms"
@@ -263,7 +263,7 @@ DEEPEST = {"topics": ".".join("a" * 32), "realtime": ":".join("a" * 32), "rooms"
 
 
 @pytest.mark.parametrize("dialect", LONGEST)
-def test_names_of_255_bytes_and_32_segments(launch, speak, dialect):
+def test_names_of_255_bytes_and_32_segments_are_accepted(launch, speak, dialect):
     client = speak(launch(**all_dialects()), dialect)
     for name, more in ((LONGEST[dialect], "x"), (LONGEST[dialect][:-2] + "é", "x"), (DEEPEST[dialect], ".a")):
         client.subscribe(name)

@@ -118,7 +118,7 @@ def test_an_expired_token_and_silence_also_leave_the_room(launch, speak):
     event(watcher, "user_left", "mute")
 
 
-def test_many_joins_and_leaves_at_once(server, speak):
+def test_many_users_join_and_leave_at_once(server, speak):
     """Each join and leave is announced once, in any order."""
     watcher = own_join(speak(server, "rooms", "watcher"))
     count = 50
@@ -160,7 +160,7 @@ def test_tabs_that_join_and_leave_at_once(launch, speak):
     (12345, 12345), ("12345", 12345), ("007", "007"), ("0", 0), ("-1", -1), ("1.5", "1.5"), ("12345a", "12345a"), ("", None),
     ("9007199254740993", 9007199254740993), ('a"b\\c', 'a"b\\c'), ("é🎺", "é🎺"),
 ])
-def test_ids_of_users(server, speak, sub, user_id):
+def test_the_welcome_shows_the_users_id_in_the_tokens_form(server, speak, sub, user_id):
     if user_id is None:
         with raw(server, "rooms", token(sub)) as peer:
             assert closing(frames(peer)) == (4401, "Authentication Failed")
@@ -175,7 +175,7 @@ def test_ids_of_users(server, speak, sub, user_id):
     ({"name": None, "email": "a@x"}, "a@x"), ({"name": None}, "5"),
     ({"username": 7, "name": ["x"], "email": "a@x"}, "a@x"), ({"username": "", "name": "Alice"}, "Alice"),
 ])
-def test_names_of_users(server, speak, claims, username):
+def test_the_welcome_shows_the_users_name(server, speak, claims, username):
     client = speak(server, "rooms", "5", claims)
     assert client.greeting["data"]["username"] == username
     assert client.ask(type="join_room", room=ROOM)["type"] == "joined_room"
@@ -201,7 +201,7 @@ def no_access(client, room, why=None):
 
 @pytest.mark.parametrize("type", ["join_room", "leave_room", "send_message"])
 @pytest.mark.parametrize("room", ["user:ann", "user:bob", "user:12345"])
-def test_rooms_of_users(server, speak, type, room):
+def test_no_client_uses_the_room_of_a_user(server, speak, type, room):
     client = speak(server, "rooms")
     assert client.complaint(type=type, room=room, data={"content": "x"}) == "No access to the rooms of users"
     assert client.closed() == (4403, "Forbidden")
@@ -215,13 +215,13 @@ BY_CLAIM = {
 
 @pytest.mark.parametrize("room, open", BY_CLAIM.items())
 @pytest.mark.parametrize("default", ["authenticated", "nobody"])
-def test_the_rooms_claim(launch, speak, default, room, open):
+def test_the_rooms_claim_overrides_the_default(launch, speak, default, room, open):
     """A list of patterns decides alone, whatever the default is."""
     client = speak(launch(**all_dialects(rooms={"default_access": default})), "rooms", "ann", CLAIM)
     client.subscribe(room) if open else no_access(client, room)
 
 
-def test_default_access(launch, speak):
+def test_default_access_nobody_closes_rooms(launch, speak):
     server = launch(**all_dialects(rooms={"default_access": "nobody"}))
     no_access(speak(server, "rooms"), ROOM)
     no_access(speak(server, "rooms", "ann", {"rooms": []}), ROOM)
@@ -251,13 +251,13 @@ def ruled():
 
 
 @pytest.mark.parametrize("room, claims, open", MAY_JOIN)
-def test_rules(ruled, speak, room, claims, open):
+def test_access_rules_decide_about_joins(ruled, speak, room, claims, open):
     client = speak(ruled, "rooms", "ann", claims)
     client.subscribe(room) if open else no_access(client, room)
 
 
 @pytest.mark.parametrize("room, claims, open", MAY_JOIN)
-def test_the_same_rules_in_the_other_dialects(ruled, speak, room, claims, open):
+def test_access_rules_for_rooms_hold_in_the_other_dialects(ruled, speak, room, claims, open):
     """A room that a user may not join is also refused as a topic, and patterns do not show it."""
     exact = speak(ruled, "topics", "ann", claims)
     answer = exact.ask(type="subscribe", topic=room)
@@ -278,7 +278,7 @@ def test_the_same_rules_in_the_other_dialects(ruled, speak, room, claims, open):
         each.alive()
 
 
-def test_a_member_that_may_not_speak(ruled, speak):
+def test_a_member_that_may_not_publish_is_refused(ruled, speak):
     client = speak(ruled, "rooms").subscribe("task:7")
     assert client.complaint(type="send_message", room="task:7", data={"content": "hi"}) == "No access to room task:7"
     client.alive()
@@ -288,7 +288,7 @@ def test_a_member_that_may_not_speak(ruled, speak):
     assert client.next_json()["data"]["content"] == "hi"
 
 
-def test_private_channels(ruled, speak):
+def test_channels_are_restricted_to_their_owner_or_to_services(ruled, speak):
     """`owner` in a rule, and channels on which only services publish."""
     for dialect in ("topics", "realtime"):
         client = speak(ruled, dialect)
@@ -302,7 +302,7 @@ def test_private_channels(ruled, speak):
         client.alive()
 
 
-def test_anonymous_connections(ruled, speak):
+def test_anonymous_clients_receive_only_public_channels(ruled, speak):
     """Anonymous clients see public channels, no rooms, no messages of `messages`, and no personal channel."""
     client = speak(ruled, "realtime", None)
     for channel in ("chat.general", "news.today", "**"):
@@ -368,6 +368,6 @@ def test_the_authorizer_comes_after_rules_and_before_claims(launch, speak, autho
     assert len(asked) == before, "the authorizer is not asked if a rule decides"
 
 
-def test_an_authorizer_that_is_away_means_no(launch, speak):
+def test_an_unavailable_authorizer_denies(launch, speak):
     server = launch(**all_dialects(authorizer={"url": "http://127.0.0.1:9/", "timeout": "300ms"}))
     no_access(speak(server, "rooms", "ann", {"rooms": ["**"]}), ROOM)

@@ -141,7 +141,7 @@ def test_half_a_dump_restores_nothing(launch, database):
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
-def test_a_database_of_a_newer_version(launch, real_postgres, kind):
+def test_an_older_program_does_not_start_with_a_newer_database(launch, real_postgres, kind):
     """An older program does not start with it, and reports why. One that already runs continues."""
     instance = real_postgres() if kind == "postgres" else None
     server = launch(**({"storage": {"url": instance.url}} if instance else {}))

@@ -17,7 +17,7 @@ def redis_cluster(cleanup):
     return started(cleanup, RedisCluster())
 
 
-def test_a_master_dies_and_sentinels_choose_another(sentinels):
+def test_no_event_is_lost_when_sentinels_choose_another_master(sentinels):
     with cluster(broker=sentinels) as nodes:
         with nodes.fault():
             dead = nodes.broker.kill_master()

@@ -29,7 +29,7 @@ def test_publishing_does_not_wait_for_a_frozen_node():
             assert statistics.median(one.took for one in later) < 0.9, [one.took for one in later]
 
 
-def test_redis_drops_the_subscriber_of_a_frozen_node():
+def test_a_frozen_node_recovers_after_redis_dropped_its_subscriber():
     # Its clients receive at once what the system's buffers hold.
     tables = {"notify": {"send_queue": 4096, "send_queue_size": 64 << 20}}
     with cluster(tables=tables) as nodes, nodes.fault():

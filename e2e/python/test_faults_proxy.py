@@ -41,7 +41,7 @@ class Repeating(HttpPublisher):
         return wait_until(lambda: super(Repeating, self).publish(number) != "failed" and "sure", 20, "an answer")
 
 
-def test_a_rolling_restart():
+def test_a_rolling_restart_behind_haproxy_loses_no_event():
     with ExitStack() as stack:
         nodes = Cluster(stack)
         proxied = Proxied(nodes)

@@ -56,7 +56,7 @@ def held(server):
     return [server.prometheus(f"fanfare_{name}") for name in names]
 
 
-def test_subscriptions(launch, subscriber, cleanup):
+def test_the_metrics_count_subscriptions_and_channels(launch, subscriber, cleanup):
     server = topics(launch)
     assert held(server) == [0, 0, 0, 0, 0]
     first = subscriber(server, "a.b", "c.*", "notifications.user.ann", "a.b")
@@ -77,7 +77,7 @@ def test_subscriptions(launch, subscriber, cleanup):
     wait_until(lambda: held(server) == [0, 0, 0, 0, 0], what="nothing held")
 
 
-def test_messages_over_the_rate(launch, subscriber):
+def test_the_metrics_count_messages_over_the_rate(launch, subscriber):
     server = topics(launch, limits={"messages_per_second_per_connection": 1, "burst": 5})
     client = subscriber(server)
     for _ in range(10):
@@ -89,7 +89,7 @@ def test_messages_over_the_rate(launch, subscriber):
 
 
 @pytest.mark.parametrize("most, hits, misses", [(1, 2, 3), (0, 0, 5)])
-def test_tokens_that_are_verified_once(launch, most, hits, misses):
+def test_the_metrics_count_cached_tokens(launch, most, hits, misses):
     server = topics(launch, auth={"max_cached_tokens": most})
     ann, bob = token("ann"), token("bob")
     for bearer in (ann, ann, ann, bob, ann):
@@ -102,7 +102,7 @@ def test_tokens_that_are_verified_once(launch, most, hits, misses):
         assert f'fanfare_token_cache_lookups_total{{result="{result}"}} {count}\n' in text
 
 
-def test_the_authorizers_answers(launch, subscriber, authorizer, publisher):
+def test_the_metrics_count_the_authorizers_answers(launch, subscriber, authorizer, publisher):
     address, go = authorizer()
     server = topics(launch, authorizer={"url": address, "timeout": "10s"})
     answers = lambda: server.prometheus("fanfare_authorizer_answers_total")

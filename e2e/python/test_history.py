@@ -134,13 +134,13 @@ def test_rooms_of_the_handshake_are_resumed_together(kept, speak):
     assert [client.next_json()["room"] for _ in range(2)] == ["project:2", "project:1"]
 
 
-def test_without_asking_not_a_byte_changes(kept, speak):
+def test_without_a_resume_no_byte_changes(kept, speak):
     client = speak(kept, "notify", "ann")
     publish(kept, {"user": "ann"}, {"n": 1})
     assert set(client.next_json()) == {"type", "payload", "timestamp"}
 
 
-def test_reserved_types_are_refused_at_every_door(kept, speak):
+def test_reserved_types_are_refused_at_every_entry(kept, speak):
     for kind in ("resume", "stream.end"):
         answer = kept.get("/api/v1/events", "POST", json.dumps({"to": "everyone", "type": kind, "data": 1}))
         assert answer.status == 400 and "type" in answer.text, answer.text

@@ -33,7 +33,7 @@ def drop(server, path, body, after):
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])
-def test_refreshes_that_are_dropped_stop_no_login(launch, request, database):
+def test_dropped_refreshes_do_not_block_logins(launch, request, database):
     postgres = request.getfixturevalue("real_postgres")() if database == "postgres" else None
     storage = {"storage": {"url": postgres.url}} if postgres else {}
     server = launch(auth=UNLIMITED, **storage)
@@ -94,7 +94,7 @@ def test_refused_tokens_are_counted_for_each_address(launch):
     assert door.post("/api/auth/login", body, **{"X-Forwarded-For": "192.0.2.1"})[0] == 200, "logins are counted apart"
 
 
-def test_registrations_stop_no_login(launch):
+def test_registrations_do_not_block_logins(launch):
     server = launch(auth=UNLIMITED)
     door = Door(server)
     door.register()

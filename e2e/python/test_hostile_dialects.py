@@ -106,7 +106,7 @@ def test_a_byte_order_mark_is_skipped(client, dialect):
 
 
 @pytest.mark.parametrize("dialect", TALKING)
-def test_texts_that_are_no_messages(client, dialect):
+def test_texts_that_are_not_messages_are_refused(client, dialect):
     for name, text in NOT_JSON.items():
         assert client.complaint(text) == NOT_JSON_SAYS[dialect], name
     for text in NO_OBJECT:
@@ -133,7 +133,7 @@ UNKNOWN = ["dance", "", "PING", " ping", 'a"\\\n\0\x1b[2J', "</script>é🎺", "
 
 
 @pytest.mark.parametrize("dialect", TALKING)
-def test_unknown_types(client, dialect):
+def test_unknown_types_are_refused_and_shown_in_part(client, dialect):
     for type in UNKNOWN:
         assert client.complaint(type=type) == UNKNOWN_SAYS[dialect](type)
     # An error quotes a long one only in part, and cuts no character in half.
@@ -145,7 +145,7 @@ def test_unknown_types(client, dialect):
 
 
 @pytest.mark.parametrize("dialect", TALKING)
-def test_odd_but_proper(client, dialect):
+def test_unusual_but_valid_messages_are_accepted(client, dialect):
     """Unknown fields, duplicates of which the last counts, escapes and white space, and any value."""
     ping = json.loads(DIALECTS[dialect].ping)["type"]
     for text in (
@@ -254,7 +254,7 @@ for name, issue in BAD_NAMES.items():
 
 
 @pytest.mark.parametrize("dialect", TALKING)
-def test_fields_that_are_missing_or_wrong(client, dialect):
+def test_missing_or_wrong_fields_are_refused(client, dialect):
     for text, says in FIELDS[dialect]:
         answer = client.complaint(text)
         if isinstance(says, tuple) and says[-1] is None:  # a name beyond the limits: the text is not fixed
@@ -273,7 +273,7 @@ ODD_VALUES = [
 
 
 @pytest.mark.parametrize("value", [*ODD_VALUES, f'"{CONTENT}"', f'{{"password":"{CONTENT}"}}'], ids=lambda v: v[:20])
-def test_values_are_not_touched(server, bystanders, speak, value):
+def test_values_are_delivered_unchanged(server, bystanders, speak, value):
     """From publishers in topics and realtime to subscribers in both."""
     ears = [(bystanders["topics"], "data"), (bystanders["realtime"], "payload")]
     speak(server, "topics").say(f'{{"type":"message","topic":"odd.values","data":{value}}}')
@@ -295,7 +295,7 @@ def of_size(dialect, size):
 
 
 @pytest.mark.parametrize("dialect", TALKING)
-def test_the_longest_message_and_one_byte_more(server, client, dialect, speak):
+def test_a_message_over_the_limit_closes_with_1009(server, client, dialect, speak):
     limit = DIALECTS[dialect].max_size
     assert len(of_size(dialect, limit)) == limit
     assert client.ask(of_size(dialect, limit))["type"] == DIALECTS[dialect].pong
@@ -332,13 +332,13 @@ SUBSCRIBE = {
     ("realtime", {"type": "Subscribe", "data": {"topics": ["t"] * MANY}}, (400,)),
     ("realtime", {"type": "Unsubscribe", "data": {"topics": ["t"] * MANY}}, (400,)),
 ], ids=lambda value: value if isinstance(value, str) else "")
-def test_ten_thousand_names_in_one_frame(client, dialect, frame, says):
+def test_ten_thousand_names_in_one_frame_are_refused(client, dialect, frame, says):
     assert client.complaint(**frame)[: len(says)] == says
     client.alive()
 
 
 @pytest.mark.parametrize("dialect", SUBSCRIBE)
-def test_ten_thousand_subscriptions_in_one_write(server, dialect):
+def test_ten_thousand_subscriptions_in_one_write_end_at_the_limit(server, dialect):
     """A thousand are accepted, each further one is refused, and the connection stays open."""
     peer = raw(server, dialect, token("greedy"))
     says = [SUBSCRIBE[dialect](n) for n in range(MANY)]
@@ -362,7 +362,7 @@ def test_ten_thousand_subscriptions_in_one_write(server, dialect):
 
 
 @pytest.mark.parametrize("dialect", SUBSCRIBE)
-def test_subscriptions_of_a_client_that_reads_nothing(server, dialect):
+def test_a_client_that_subscribes_and_never_reads_is_bounded(server, dialect):
     """The sender is slowed down or closed; no other client is slowed, and nothing accumulates."""
     before, peer = server.memory(), raw(server, dialect, token("deaf"))
     peer.settimeout(1)
@@ -390,14 +390,14 @@ GOOD_CLIENT_IDS = {
 
 
 @pytest.mark.parametrize("client_id", BAD_CLIENT_IDS.values(), ids=BAD_CLIENT_IDS)
-def test_bad_names_of_clients(server, client_id):
+def test_bad_client_names_are_refused(server, client_id):
     peer = dial(port_of(server, "broadcast"))
     peer.sendall(upgrade_request(f"/ws?client_id={client_id}", "Connection: close"))
     assert status(peer) == 400
 
 
 @pytest.mark.parametrize("client_id", GOOD_CLIENT_IDS.values(), ids=GOOD_CLIENT_IDS)
-def test_odd_names_of_clients(server, speak, client_id):
+def test_unusual_client_names_are_accepted(server, speak, client_id):
     client = speak(server, "broadcast", query={"client_id": client_id})
     assert client.greeting["client_id"] == client_id
     second = raw(server, "broadcast", None, client_id=client_id)
@@ -415,7 +415,7 @@ ODD_SUBS = ["*", "**", "a.b", "a:b", "a..b", ":", " ", '"\'\\', "é🎺", "x" * 
 
 
 @pytest.mark.parametrize("sub", BAD_SUBS, ids=lambda sub: repr(sub)[:12])
-def test_identities_that_are_none(server, speak, sub):
+def test_tokens_without_a_valid_user_are_refused(server, speak, sub):
     bad = {"name": None}
     for name in ("notify", "broadcast", "realtime"):
         with pytest.raises(websockets.InvalidStatus) as refused:
@@ -427,7 +427,7 @@ def test_identities_that_are_none(server, speak, sub):
 
 
 @pytest.mark.parametrize("sub", ODD_SUBS, ids=lambda sub: repr(sub)[:12])
-def test_odd_identities(server, bystanders, speak, sub):
+def test_users_with_unusual_ids_receive_only_their_own_events(server, bystanders, speak, sub):
     """They are users like all others: each receives only its own events, whatever its name looks like."""
     clients = [speak(server, name, sub, {"name": None}) for name in ("notify", *TALKING)]
     for client in clients:
@@ -448,7 +448,7 @@ def test_odd_identities(server, bystanders, speak, sub):
 
 
 @pytest.mark.parametrize("dialect", TALKING)
-def test_compressed_messages_are_measured_unpacked(launch, speak, dialect):
+def test_compressed_messages_are_limited_by_their_decompressed_size(launch, speak, dialect):
     server = launch(**all_dialects(**{dialect: {"compression": True}}))
     limit = DIALECTS[dialect].max_size
     client = speak(server, dialect, compression="deflate")

@@ -44,7 +44,7 @@ PROTOCOL_ERRORS = {
 
 
 @pytest.mark.parametrize("sent, expected", PROTOCOL_ERRORS.values(), ids=PROTOCOL_ERRORS)
-def test_protocol_errors(server, healthy, sent, expected):
+def test_protocol_errors_close_with_their_code(server, healthy, sent, expected):
     peer = upgraded(server.port, token("odd"))
     peer.sendall(sent)
     assert close_code(peer) == expected
@@ -52,7 +52,7 @@ def test_protocol_errors(server, healthy, sent, expected):
 
 
 @pytest.mark.parametrize("announced", [513, 65_536, 1 << 30, 1 << 40, (1 << 63) - 1])
-def test_a_frame_is_judged_by_its_header(server, healthy, announced):
+def test_a_frame_is_refused_by_its_header(server, healthy, announced):
     """The server neither waits nor takes memory for a payload that is too long."""
     before, peer = server.memory(), upgraded(server.port, token("big"))
     peer.sendall(frame(TEXT, b"", length=announced))
@@ -61,7 +61,7 @@ def test_a_frame_is_judged_by_its_header(server, healthy, announced):
     healthy()
 
 
-def test_endless_empty_fragments(server, healthy):
+def test_endless_empty_fragments_take_no_memory(server, healthy):
     before, peer = server.memory(), upgraded(server.port, token("fragments"))
     peer.sendall(frame(TEXT, b"", fin=False))
     burst = frame(CONTINUATION, b"", fin=False) * 1000
@@ -74,7 +74,7 @@ def test_endless_empty_fragments(server, healthy):
     healthy_apart_from(peer, healthy)
 
 
-def test_a_flood_of_pings_with_unread_pongs(server, healthy):
+def test_a_flood_of_pings_with_unread_pongs_takes_no_memory(server, healthy):
     before, peer = server.memory(), upgraded(server.port, token("pings"))
     peer.settimeout(2)
     burst = frame(PING, b"x" * 125) * 500
@@ -102,7 +102,7 @@ def test_a_frame_that_comes_with_the_handshake_is_read(server, healthy):
     healthy()
 
 
-def test_a_frame_in_single_bytes(server, healthy):
+def test_a_frame_in_single_bytes_is_read(server, healthy):
     peer = upgraded(server.port, token("slow"))
     for byte in frame(PING, b"slowly"):
         peer.sendall(bytes([byte]))
@@ -112,7 +112,7 @@ def test_a_frame_in_single_bytes(server, healthy):
     healthy()
 
 
-def test_half_a_frame_and_silence_delays_no_client(server, healthy):
+def test_half_a_frame_and_silence_do_not_delay_other_clients(server, healthy):
     peers = [upgraded(server.port, token("half")) for _ in range(20)]
     for peer in peers:
         peer.sendall(frame(TEXT, b"x" * 100)[:50])
@@ -121,7 +121,7 @@ def test_half_a_frame_and_silence_delays_no_client(server, healthy):
     healthy()
 
 
-def test_a_half_closed_socket(server, healthy):
+def test_a_half_closed_socket_is_closed(server, healthy):
     """The client will send no more; the server must not keep the connection for ever."""
     peer = upgraded(server.port, token("half"))
     peer.shutdown(socket.SHUT_WR)
@@ -139,7 +139,7 @@ def test_frames_after_a_close_are_ignored(server, healthy):
     healthy()
 
 
-def test_a_compression_bomb(launch, connect, publisher):
+def test_a_compression_bomb_takes_no_memory(launch, connect, publisher):
     server = launch(notify={"compression": True})
     check = health_check(server, connect, publisher)
     peer = upgraded(server.port, token("bomb"), "Sec-WebSocket-Extensions: permessage-deflate")
@@ -155,7 +155,7 @@ def test_a_compression_bomb(launch, connect, publisher):
     check()
 
 
-def test_floods_are_not_felt_by_others(launch, connect, publisher):
+def test_floods_do_not_delay_other_clients(launch, connect, publisher):
     """Clients that send as fast as they can share the one thread with a healthy client."""
     server = launch(server={"shards": 1})
     healthy, backend = connect(server, "bob"), publisher(server.resp_port)

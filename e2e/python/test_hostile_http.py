@@ -37,7 +37,7 @@ HALVES = {
 
 
 @pytest.mark.parametrize("half", HALVES.values(), ids=HALVES)
-def test_half_a_handshake_and_silence_is_cut(hasty, connect, publisher, half):
+def test_an_incomplete_handshake_is_cut(hasty, connect, publisher, half):
     check = health_check(hasty, connect, publisher)
     peer = dial(hasty.port)
     peer.sendall(half)
@@ -45,14 +45,14 @@ def test_half_a_handshake_and_silence_is_cut(hasty, connect, publisher, half):
     check()
 
 
-def test_by_default_it_is_cut_after_about_ten_seconds(server, healthy):
+def test_by_default_an_incomplete_handshake_is_cut_after_ten_seconds(server, healthy):
     peer = dial(server.port)
     peer.sendall(HALVES["half a header"])
     assert 5 < seconds_until_cut(peer) < 25
     healthy()
 
 
-def test_a_byte_now_and_then_does_not_prolong_it(hasty, connect, publisher):
+def test_single_bytes_do_not_prolong_a_handshake(hasty, connect, publisher):
     check = health_check(hasty, connect, publisher)
     peer, start = dial(hasty.port), time.monotonic()
     request = upgrade_request(f"/ws?token={token('slow')}")
@@ -61,7 +61,7 @@ def test_a_byte_now_and_then_does_not_prolong_it(hasty, connect, publisher):
     check()
 
 
-def test_silence_closes_no_connected_client(hasty, connect):
+def test_a_silent_connected_client_is_not_cut(hasty, connect):
     client = connect(hasty, "ann")
     time.sleep(2.5)
     client.socket.ping().wait(5)
@@ -79,14 +79,14 @@ def send_all(peer, data):
         pass
 
 
-def test_a_hundred_thousand_headers(server, healthy):
+def test_a_hundred_thousand_headers_are_refused(server, healthy):
     peer = dial(server.port)
     send_all(peer, b"GET /ws HTTP/1.1\r\nHost: a\r\n" + b"".join(b"X-%d: y\r\n" % i for i in range(100_000)) + b"\r\n")
     assert status(peer) in REFUSED
     healthy()
 
 
-def test_a_header_of_ten_megabytes(server, healthy):
+def test_a_header_of_ten_megabytes_is_refused_without_memory(server, healthy):
     before, peer = server.memory(), dial(server.port)
     send_all(peer, b"GET /ws HTTP/1.1\r\nHost: a\r\nX: " + b"y" * (10 << 20) + b"\r\n\r\n")
     assert status(peer) in REFUSED
@@ -94,14 +94,14 @@ def test_a_header_of_ten_megabytes(server, healthy):
     healthy()
 
 
-def test_a_token_of_a_megabyte(server, healthy):
+def test_a_token_of_a_megabyte_is_refused(server, healthy):
     peer = dial(server.port)
     send_all(peer, upgrade_request("/ws?token=" + "x" * (1 << 20)))
     assert status(peer) in REFUSED
     healthy()
 
 
-def test_a_token_with_a_million_dots(server, healthy):
+def test_a_token_of_dots_is_refused(server, healthy):
     peer = dial(server.port)
     send_all(peer, upgrade_request("/ws?token=" + "." * 30_000))
     assert status(peer) in REFUSED
@@ -132,7 +132,7 @@ TARGETS = {
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_unusual_targets(server, healthy, target):
+def test_unusual_targets_get_their_status(server, healthy, target):
     peer = dial(server.port)
     peer.sendall(upgrade_request(target.replace(GOOD, token("ann"))))
     line = peer.recv(65536).split(b"\r\n")[0]
@@ -160,7 +160,7 @@ GARBAGE = {
 
 
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
-def test_garbage(hasty, connect, publisher, garbage):
+def test_garbage_is_refused_or_cut(hasty, connect, publisher, garbage):
     check = health_check(hasty, connect, publisher)
     peer = dial(hasty.port)
     send_all(peer, garbage)
@@ -168,7 +168,7 @@ def test_garbage(hasty, connect, publisher, garbage):
     check()
 
 
-def test_a_request_smuggled_behind_a_length(server, healthy):
+def test_a_request_smuggled_behind_a_length_is_not_answered(server, healthy):
     """Both framings at once: the second request must not be answered as a request of its own."""
     peer = dial(server.port, timeout=5)
     peer.sendall(
@@ -181,7 +181,7 @@ def test_a_request_smuggled_behind_a_length(server, healthy):
     healthy()
 
 
-def test_resets_at_every_stage(server, healthy):
+def test_resets_at_every_stage_are_harmless(server, healthy):
     request = upgrade_request(f"/ws?token={token('gone')}")
     for cut in range(0, len(request), 16):
         peer = dial(server.port)

@@ -49,7 +49,7 @@ def test_a_byte_order_mark_is_skipped(server, connect, publisher):
     assert client.next_json()["payload"] == 1
 
 
-def test_broken_messages_from_a_real_redis(launch, real_redis, connect, publisher):
+def test_broken_messages_from_redis_are_dropped(launch, real_redis, connect, publisher):
     broker = real_redis()
     server = launch(broker={"kind": "redis", "url": broker.url})
     client, backend = connect(server, "ann"), publisher(broker.port)
@@ -99,7 +99,7 @@ GARBAGE = {
 
 
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
-def test_broken_commands(server, healthy, garbage):
+def test_broken_commands_are_harmless(server, healthy, garbage):
     before, peer = server.memory(), dial(server.resp_port)
     try:
         peer.sendall(garbage)
@@ -128,7 +128,7 @@ BROWSER = {
 
 
 @pytest.mark.parametrize("request_head", BROWSER.values(), ids=BROWSER)
-def test_a_browser_cannot_be_made_to_publish(server, connect, request_head):
+def test_a_browser_cannot_be_used_to_publish(server, connect, request_head):
     """A web page may send a POST here whose body has commands: the connection ends before they are read."""
     client, peer = connect(server, "ann"), dial(server.resp_port)
     peer.sendall(request_head + b"""PUBLISH user_noti:ann '{"type":"t","payload":"from a page"}'\r\n""")
@@ -141,7 +141,7 @@ def test_a_browser_cannot_be_made_to_publish(server, connect, request_head):
     client.nothing()
 
 
-def test_commands_that_are_never_finished(server, healthy):
+def test_incomplete_commands_are_bounded(server, healthy):
     peers = [dial(server.resp_port) for _ in range(200)]
     for peer in peers:
         peer.sendall(b"*3\r\n$7\r\nPUBLISH\r\n$100000\r\n" + b"x" * 1000)
@@ -150,7 +150,7 @@ def test_commands_that_are_never_finished(server, healthy):
         peer.close()
 
 
-def test_a_publisher_that_never_reads_its_answers(server, healthy):
+def test_a_publisher_that_never_reads_its_replies_is_bounded(server, healthy):
     before, peer = server.memory(), dial(server.resp_port)
     peer.settimeout(2)
     burst = Resp.encode("PING", "x" * 1000) * 100
@@ -164,7 +164,7 @@ def test_a_publisher_that_never_reads_its_answers(server, healthy):
     peer.close()
 
 
-def test_a_storm_of_short_connections(server, healthy):
+def test_hundreds_of_short_connections_are_served(server, healthy):
     start = time.monotonic()
     for _ in range(300):
         with Resp(server.resp_port) as peer:

@@ -19,7 +19,7 @@ def is_count(value):
     return type(value) is int and value >= 0
 
 
-def test_health(server, connect):
+def test_health_has_the_documented_fields(server, connect):
     for user in ("ann", "ann", "bob"):
         connect(server, user)
     answer = server.get("/health")
@@ -34,7 +34,7 @@ def test_health(server, connect):
     assert is_count(health["uptime_seconds"])
 
 
-def test_health_with_redis(launch, real_redis):
+def test_health_shows_redis(launch, real_redis):
     server = launch(broker={"kind": "redis", "url": real_redis().url})
     # A server does not wait for its Redis at the start.
     wait_until(lambda: server.json("/health")["redis"]["status"] == "connected")
@@ -43,7 +43,7 @@ def test_health_with_redis(launch, real_redis):
     assert "error" not in redis
 
 
-def test_health_counts_down(server, connect):
+def test_health_counts_closed_connections(server, connect):
     client = connect(server, "ann")
     client.close()
     wait_until(lambda: server.json("/health")["websocket"] == {"active_connections": 0, "total_unique_users": 0})
@@ -74,7 +74,7 @@ def test_metrics_are_json_by_default(server, connect, accept):
         ("/metrics/prometheus", "application/json"),
     ],
 )
-def test_metrics_as_text(server, path, accept):
+def test_metrics_are_text_if_the_caller_accepts_it(server, path, accept):
     """A caller that accepts OpenMetrics also accepts the older format; either is correct if the content type matches."""
     answer = server.get(path, **({"Accept": accept} if accept else {}))
     assert answer.status == 200
@@ -118,7 +118,7 @@ def test_counters_equal_the_messages_sent(server, connect, publisher):
     assert server.metrics()["received_from_redis"] in (7, 10)  # with or without the failed ones
 
 
-def test_counters_with_a_real_redis(launch, real_redis, connect, publisher):
+def test_counters_count_the_messages_of_redis(launch, real_redis, connect, publisher):
     broker = real_redis()
     server = launch(broker={"kind": "redis", "url": broker.url})
     client, backend = connect(server, "ann"), publisher(broker.port)
@@ -128,7 +128,7 @@ def test_counters_with_a_real_redis(launch, real_redis, connect, publisher):
     assert server.metrics() == {"received_from_redis": 5, "sent_to_clients": 5, "failed": 0}
 
 
-def test_probes(server):
+def test_probes_reply_with_200(server):
     assert server.get("/livez").status == 200
     assert server.get("/readyz").status == 200
 
@@ -145,7 +145,7 @@ def test_other_methods_are_refused(server, path, method):
 
 
 @pytest.mark.parametrize("path", ["/ws", "/health", "/metrics", "/metrics/prometheus", "/livez", "/readyz", "/api/v1/events", "/nothing"])
-def test_a_page_may_ask_whether_it_may_call(launch, path):
+def test_a_page_may_send_a_preflight(launch, path):
     """A browser sends a preflight before it calls; without an answer, the page cannot even read an error."""
     server = launch(prefix="/p", auth={"allowed_origins": ["https://app.example"]})
     asked = {"Origin": "https://app.example", "Access_Control_Request_Method": "GET", "Access_Control_Request_Headers": "authorization"}
@@ -209,7 +209,7 @@ def test_head_has_no_body(server):
     assert (answer.status, answer.text) == (200, "")
 
 
-def test_several_requests_on_one_connection(server):
+def test_several_requests_share_one_connection(server):
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
     for path in ("/livez", "/health", "/metrics", "/nothing", "/livez"):
         connection.request("GET", path)

@@ -93,7 +93,7 @@ def is_subscribed(client, name):
 
 
 @pytest.mark.parametrize("name, who, dialect", cells())
-def test_by_exact_name(ruled, name, who, dialect):
+def test_a_rule_decides_a_subscription_by_exact_name(ruled, name, who, dialect):
     client = person(ruled, dialect, who)
     may_read = who in ACCESS[name][0]
     assert is_subscribed(client, name) == may_read
@@ -107,7 +107,7 @@ def test_by_exact_name(ruled, name, who, dialect):
 
 
 @pytest.mark.parametrize("name, who, dialect", [cell for cell in cells() if cell[2] != "rooms"])
-def test_by_pattern(ruled, name, who, dialect):
+def test_a_pattern_shows_only_channels_that_the_user_may_read(ruled, name, who, dialect):
     """A pattern is accepted, and does not show channels that the user may not read."""
     separator = ":" if ":" in name else "."
     wide = name.split(separator)[0] + separator + "**" if separator in name else "*"
@@ -120,7 +120,7 @@ def test_by_pattern(ruled, name, who, dialect):
 
 
 @pytest.mark.parametrize("name, who, dialect", cells())
-def test_publishing(ruled, name, who, dialect):
+def test_a_rule_decides_about_publishing(ruled, name, who, dialect):
     may_read, may_publish = (who in allowed for allowed in ACCESS[name])
     if dialect == "rooms" and not may_read:
         return  # a client that may not join has no room to publish in
@@ -148,7 +148,7 @@ def test_publishing(ruled, name, who, dialect):
 
 
 @pytest.mark.parametrize("name", ACCESS)
-def test_services_stand_outside_the_rules(ruled, name):
+def test_rules_do_not_restrict_services(ruled, name):
     """Backends may publish on every channel."""
     readers = [who for who in ("ann", "staff", "tenant") if who in ACCESS[name][0]]
     clients = [person(ruled, "topics", who) for who in readers]
@@ -184,7 +184,7 @@ CLAIM_CELLS = [(claims, room, open) for claims, rooms in ROOMS_CLAIM for room, o
 
 @pytest.mark.parametrize("claims, room, allowed", CLAIM_CELLS)
 @pytest.mark.parametrize("dialect", ["topics", "realtime", "rooms"])
-def test_the_rooms_claim(world, dialect, claims, room, allowed):
+def test_the_rooms_claim_decides_in_every_protocol(world, dialect, claims, room, allowed):
     """The claim opens the rooms that it names and closes all others, and affects no other channel; in every protocol."""
     exact = getattr(world, dialect)(world.name("user"), **claims)
     assert is_subscribed(exact, room) == allowed
@@ -269,7 +269,7 @@ def test_a_rule_on_notifications_guards_patterns_too(deploy, dialect):
 
 
 @pytest.mark.parametrize("dialect", ["topics", "realtime"])
-def test_another_protocol_in_a_room(world, dialect):
+def test_a_user_may_publish_in_a_room_by_another_protocol(world, dialect):
     """A user that may join a room may publish there without joining it; members receive the message under that user's name."""
     room, who = world.name("channel:"), world.name("speaker")
     member = world.rooms(world.name("user"), room)
@@ -283,7 +283,7 @@ def test_another_protocol_in_a_room(world, dialect):
     world.get({member: []})
 
 
-def test_talking_in_a_room_takes_membership_in_rooms(world):
+def test_publishing_in_a_room_requires_membership_in_rooms(world):
     room = world.name("channel:")
     member, outsider = world.rooms(world.name("user"), room), world.rooms(world.name("user"), at=world.first)
     outsider.publish(room, '"Hi"')

@@ -60,7 +60,7 @@ def check_received(world, name, client, is_received, event=None):
 
 @pytest.mark.parametrize("answer", ["yes", *NOES])
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_subscribing(guarded, authorizer, dialect, answer):
+def test_the_authorizer_decides_about_subscriptions(guarded, authorizer, dialect, answer):
     name, who = named(guarded, dialect, answer), guarded.name("user")
     client = getattr(guarded, dialect)(who)
     assert is_subscribed(client, name) == (answer == "yes")
@@ -73,7 +73,7 @@ def test_subscribing(guarded, authorizer, dialect, answer):
 @pytest.mark.parametrize("answer", ["yes", *NOES])
 @pytest.mark.parametrize("dialect", ["topics", "realtime"])
 @pytest.mark.parametrize("kind", ["chat.", "project:"])
-def test_patterns(guarded, authorizer, dialect, kind, answer):
+def test_the_authorizer_decides_about_each_event_of_a_pattern(guarded, authorizer, dialect, kind, answer):
     """A pattern's subscriber is judged when there is an event."""
     name, who = guarded.name(kind) + answer, guarded.name("user")
     client = getattr(guarded, dialect)(who, "**", kind + "*")
@@ -91,7 +91,7 @@ def test_patterns(guarded, authorizer, dialect, kind, answer):
 
 @pytest.mark.parametrize("answer", ["yes", *NOES, "hear only yes"])
 @pytest.mark.parametrize("dialect", ["topics", "realtime"])
-def test_publishing(guarded, authorizer, dialect, answer):
+def test_the_authorizer_decides_about_publishing(guarded, authorizer, dialect, answer):
     name, who = named(guarded, dialect, answer), guarded.name("user")
     client = getattr(guarded, dialect)(who, at=guarded.first)
     client.publish(name, DATA)
@@ -107,7 +107,7 @@ def test_publishing(guarded, authorizer, dialect, answer):
     assert {"user": who, "action": "publish", "channel": name} in authorizer.asked_about(name)
 
 
-def test_talking_in_a_room(guarded):
+def test_a_user_who_may_only_read_joins_and_cannot_publish(guarded):
     """A user who may only read can join, and a refusal answers its messages."""
     room = guarded.name("project:") + "hear only yes"
     client, other = guarded.rooms(guarded.name("user"), room), guarded.topics(guarded.name("user"), room)
@@ -125,7 +125,7 @@ def test_each_user_is_asked_about(guarded):
         assert not is_subscribed(getattr(guarded, dialect)("bob", at=guarded.first), name)
 
 
-def test_answers_are_remembered(guarded, authorizer):
+def test_answers_are_cached(guarded, authorizer):
     name, who = guarded.name("task:") + "yes", guarded.name("user")
     clients = [guarded.topics(who, name), guarded.realtime(who, name), guarded.rooms(who, name), guarded.topics(who, "**")]
     guarded.drain(*clients)
@@ -177,7 +177,7 @@ def test_the_answer_comes_before_the_rooms_claim(guarded):
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_late_answer_is_a_no(hasty_deployment, dialect):
+def test_a_late_answer_denies(hasty_deployment, dialect):
     with opened(hasty_deployment) as world:
         name = named(world, dialect, "late")
         assert not is_subscribed(getattr(world, dialect)(world.name("user")), name)
@@ -195,7 +195,7 @@ def test_a_late_answer_shows_nothing_to_a_pattern(hasty_deployment, authorizer, 
         world.get({client: []})
 
 
-def test_a_service_that_is_not_there_is_a_no(deploy):
+def test_an_unavailable_authorizer_denies(deploy):
     world = deploy(authorizer={"url": "http://127.0.0.1:9/may", "timeout": "2s"}, channel=RULES)
     for dialect in DIALECTS:
         assert not is_subscribed(getattr(world, dialect)(world.name("user")), "project:1")
@@ -205,7 +205,7 @@ def test_a_service_that_is_not_there_is_a_no(deploy):
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_nothing_else_of_a_client_is_done_before_the_answer(guarded, authorizer, dialect):
+def test_a_clients_next_messages_wait_for_the_answer(guarded, authorizer, dialect):
     """Answers keep the order of the requests; other clients are served meanwhile."""
     name = named(guarded, dialect, "gated")
     client, other = getattr(guarded, dialect)(guarded.name("user")), guarded.topics(guarded.name("user"), "ruled.x")

@@ -82,7 +82,7 @@ def test_one_forbidden_topic_refuses_all_in_realtime(world, name):
     ["notifications.user.*", "notifications.*.*", "notifications.**", "*.user.*", "user:*", "*:*", "user_noti:*", "**"],
 )
 @pytest.mark.parametrize("id", ["{}", "{}:b:c", "{}.b", "é {}"])
-def test_a_pattern_shows_only_ones_own(world, pattern, id):
+def test_a_pattern_shows_only_the_users_own_personal_channel(world, pattern, id):
     ann, bob = id.format(world.name("ann")), id.format(world.name("bob"))
     clients = {who: [world.topics(who, pattern), world.realtime(who, pattern)] for who in (ann, bob)}
     nobody = world.realtime(None, pattern)
@@ -126,7 +126,7 @@ def is_the_user(world, name, door):
 
 
 @pytest.mark.parametrize("name", PERSONAL)
-def test_below_fanfare_channel_is_no_personal_channel(world, name):
+def test_a_name_below_fanfare_channel_is_not_a_personal_channel(world, name):
     """Whether it is published to Fanfare itself or to a real Redis: no client receives it, and each node that sees it counts it."""
     ann = world.name("ann")
     clients = [
@@ -147,7 +147,7 @@ def test_below_fanfare_channel_is_no_personal_channel(world, name):
 @pytest.mark.parametrize("name", PERSONAL)
 @pytest.mark.parametrize("whose", ["own", "another's"])
 @pytest.mark.parametrize("dialect", ["topics", "realtime", "rooms"])
-def test_clients_do_not_publish_there(world, dialect, name, whose):
+def test_clients_do_not_publish_on_personal_channels(world, dialect, name, whose):
     ann, bob = world.name("ann"), world.name("bob")
     client = getattr(world, dialect)(ann, at=world.first)
     reader = world.notify(ann if whose == "own" else bob)
@@ -204,7 +204,7 @@ def test_anonymous_clients_send_no_direct_messages(world):
     world.get({reader: [], ann: []})
 
 
-def test_an_anonymous_client_publishes_under_no_name(world):
+def test_messages_of_anonymous_clients_have_no_sender(world):
     """On a public channel, messages of anonymous clients have no sender."""
     name = world.name("chat.")
     client = world.realtime(None, name, at=world.first)
@@ -247,7 +247,7 @@ def test_the_channel_notifications_is_its_subscribers(world, door):
     world.receive(event, *subscribed, excluded=[*others, *silent])
 
 
-def test_everyone_is_everyone(world):
+def test_an_event_for_everyone_reaches_every_protocol(world):
     subscribed, others, silent = audiences(world)
     world.events(body(EVERYONE))
     world.receive(Event(EVERYONE, DATA, TYPE), *subscribed, *others, excluded=silent)
@@ -257,7 +257,7 @@ def test_everyone_is_everyone(world):
 
 
 @pytest.mark.parametrize("dialect", CLIENTS)
-def test_a_dot_and_a_colon_make_two_channels(world, dialect):
+def test_a_dot_and_a_colon_are_different_separators(world, dialect):
     """Both names have two segments and nothing else in common."""
     a = world.name("a")
     names = [f"{a}.b", f"{a}:b"]
@@ -298,7 +298,7 @@ def test_a_room_is_not_the_channel_with_a_dot(world):
         ("**.{}", ["b.{}", "b.b.{}", "b:b.{}"], ["{}", "b:{}"]),
     ],
 )
-def test_patterns(world, pattern, hits, misses):
+def test_patterns_match_the_same_names_in_both_protocols(world, pattern, hits, misses):
     """The same names in both protocols that have patterns, whatever the publisher."""
     a = world.name("a")
     pattern = pattern.format(a)
@@ -357,7 +357,7 @@ def test_no_client_publishes_to_a_pattern(world, dialect, name):
 
 @embedded
 @pytest.mark.parametrize("name", ["chat{}.general", "project:{}", "a{}"])
-def test_any_channel_on_the_embedded_door(world, name):
+def test_a_plain_name_on_the_redis_protocol_door_is_a_channel(world, name):
     """A plain name, without `fanfare:channel:`, is that channel; the integer is the number of connections."""
     name = name.format(world.name("x"))
     clients = [world.topics(world.name("user"), name, "**"), world.realtime(world.name("user"), name)]
@@ -369,7 +369,7 @@ def test_any_channel_on_the_embedded_door(world, name):
 
 
 @pytest.mark.parametrize("id", ["{}", "{}:b:c", "{}.b", "user:{}", "é {} 😀", "**{}", "{}*"])
-def test_what_follows_the_first_colon_is_the_user(world, id):
+def test_the_text_after_the_first_colon_is_the_user(world, id):
     """The event reaches every protocol, whatever its data."""
     name = id.format(world.name("u"))
     clients = [world.notify(name), world.broadcast(name), world.topics(name, "**"), world.realtime(name), world.rooms(name)]

@@ -48,7 +48,7 @@ def test_a_member_receives_its_own_message_once(world):
 
 
 @pytest.mark.parametrize("dialect", ["topics", "realtime"])
-def test_subscribing_twice_and_leaving_once(world, dialect):
+def test_subscriptions_are_a_set(world, dialect):
     """Subscriptions are a set: a second one has no effect, and each of several is removed separately."""
     name = world.name("chat") + ".general"
     client = getattr(world, dialect)(world.name("user"), name, name, "**", name)
@@ -138,7 +138,7 @@ ORDERED = {
 
 
 @pytest.mark.parametrize("kind, publish", [(kind, way) for kind, ways in ORDERED.items() for way in ways])
-def test_order(world, kind, publish):
+def test_messages_of_one_publisher_arrive_in_order(world, kind, publish):
     """The messages of one publisher on one channel, in every protocol; none is lost or duplicated."""
     to = {
         "user": user(world.name("user")), "everyone": EVERYONE, "channel": channel(world.name("chat.")),
@@ -158,7 +158,7 @@ def number_in(frame):
     return data["payload"] if frame["type"] in ("Broadcast", "DirectMessage") else data
 
 
-def test_order_in_a_room(world):
+def test_messages_joins_and_leaves_of_a_user_arrive_in_order(world):
     """A user's messages, joins and leaves arrive in the order in which the user sent them."""
     room, who = world.name("project:"), world.name("speaker")
     member, other = world.rooms(world.name("user"), room), world.topics(world.name("user"), room)
@@ -176,7 +176,7 @@ def test_order_in_a_room(world):
     assert speaker.json()["type"] == "left_room"
 
 
-def test_order_of_several_publishers(world):
+def test_the_order_of_each_publisher_is_preserved(world):
     """The order of each client's actions is preserved, whatever the others do at the same time."""
     name, room = world.name("chat."), world.name("project:")
     clients = [world.topics(world.name("user"), name, room), world.realtime(world.name("user"), "**")]

@@ -58,7 +58,7 @@ def received(world, to, clients, *events):
 @pytest.mark.parametrize("kind", ["user", "everyone"])
 @pytest.mark.parametrize("first", DOORS)
 @pytest.mark.parametrize("again", DOORS)
-def test_an_id_counts_once_through_any_doors(world, kind, first, again):
+def test_an_id_counts_once_over_all_entries(world, kind, first, again):
     """No client receives the second event."""
     to, number = audience(world, kind), new_id()
     clients = at_every_node(world, to)
@@ -74,7 +74,7 @@ def test_an_id_counts_once_through_any_doors(world, kind, first, again):
 
 @pytest.mark.parametrize("first", DOORS)
 @pytest.mark.parametrize("again", DOORS)
-def test_any_text_counts_once_through_any_doors(world, first, again):
+def test_any_text_as_id_counts_once_over_all_entries(world, first, again):
     to, text = audience(world, "user"), world.name("order é ")
     clients = at_every_node(world, to)
     world.drain(*clients)
@@ -87,7 +87,7 @@ def test_any_text_counts_once_through_any_doors(world, first, again):
 
 
 @pytest.mark.parametrize("kind", ["user", "everyone"])
-def test_duplicates_in_one_list_on_redis(world, kind):
+def test_the_first_of_duplicates_in_one_list_on_redis_counts(world, kind):
     """The first of them counts."""
     to, number, other = audience(world, kind), new_id(), new_id()
     clients = at_every_node(world, to)
@@ -100,7 +100,7 @@ def test_duplicates_in_one_list_on_redis(world, kind):
     received(world, to, clients, *arrived)
 
 
-def test_the_answer_to_a_repeat_of_an_event_on_redis(world):
+def test_a_repeat_of_an_event_on_redis_gets_the_first_receipt(world):
     """Redis counts no connections, so the publisher gets no count; Fanfare's own door counts them."""
     to, number = audience(world, "user"), new_id()
     clients = at_every_node(world, to)
@@ -117,7 +117,7 @@ def test_the_answer_to_a_repeat_of_an_event_on_redis(world):
         assert (receipt["matched"], receipt["queued"], receipt["dropped"]) == (reached, reached, 0)
 
 
-def test_a_thousand_ids_in_order(world):
+def test_a_thousand_ids_arrive_in_order(world):
     """With repeats between them, and events without an id, on two Redis channels."""
     to = audience(world, "user")
     clients = [world.notify(to[1], at=node) for node in world.deployment.nodes]
@@ -170,7 +170,7 @@ def key_of(number):
     return f"fanfare:id:{uuid.UUID(number).hex}"
 
 
-def test_a_publisher_that_died(deploy):
+def test_events_do_not_wait_for_a_publisher_that_died(deploy):
     """It had published a whole list without an answer, or had only claimed one id, and all other events wait."""
     world = deploy(nodes=2)
     to, ids, taken = audience(world, "user"), [new_id() for _ in range(1000)], new_id()

@@ -37,7 +37,7 @@ def ends(how, client, room):
 
 
 @pytest.mark.parametrize("how", ["leave", "close", "lost"])
-def test_joins_and_leaves(world, how):
+def test_joins_and_leaves_are_announced(world, how):
     """In every protocol, in its own form."""
     room, who = world.name("project:"), world.name("ann")
     hearing, excluded = audience(world, room)
@@ -62,7 +62,7 @@ def test_a_user_that_left_receives_nothing_more(world):
 
 
 @pytest.mark.parametrize("place, how", [(place, how) for place in ("first", "last") for how in ("leave", "close")] + [("first", "lost")])
-def test_two_connections_of_a_user(world, place, how):
+def test_two_connections_of_a_user_join_and_leave_once(world, place, how):
     """One join and one leave, however many connections the user has, on one node or on two."""
     room, who = world.name("project:"), world.name("ann")
     hearing, excluded = audience(world, room)

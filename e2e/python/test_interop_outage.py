@@ -28,7 +28,7 @@ def torn(deploy):
     return deploy(nodes=2)
 
 
-def test_each_node_goes_on_alone(torn):
+def test_each_node_continues_without_the_broker(torn):
     name, room = torn.name("user"), torn.name("project:")
     near, far = clients_of(torn, name, room, torn.first), clients_of(torn, name, room, torn.last, first=False)
     torn.drain(*near, *far)
@@ -71,7 +71,7 @@ def all_hear(world, name, far):
 
 
 @pytest.mark.parametrize("kind", DOORS)
-def test_a_node_that_starts_alone(deploy, kind):
+def test_a_node_starts_without_the_broker(deploy, kind):
     """Before its Redis is available, a node serves its own clients and reports that it is degraded."""
     world = deploy(broker={"kind": "redis", "url": "redis://127.0.0.1:9/0"})
     name, room = world.name("user"), world.name("project:")

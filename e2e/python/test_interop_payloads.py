@@ -62,7 +62,7 @@ def cases():
 
 
 @pytest.mark.parametrize("kind, door, payloads", list(cases()))
-def test_bytes(world, kind, door, payloads):
+def test_payloads_arrive_byte_for_byte_in_every_protocol(world, kind, door, payloads):
     """Through every door to every protocol."""
     to = audience(world, kind)
     publish = door(world, to)
@@ -78,7 +78,7 @@ def test_bytes(world, kind, door, payloads):
     world.get({client: [] for client in clients})
 
 
-def test_notify_merges(world):
+def test_notify_merges_the_message_and_the_data(world):
     """`message` first, then the fields of `data` with their values as written; a `message` among them is overwritten."""
     clients = listeners(world, EVERYONE)
     cases = [
@@ -94,7 +94,7 @@ def test_notify_merges(world):
         world.receive(event, *clients)
 
 
-def test_messages_of_a_room(world):
+def test_content_and_metadata_of_a_rooms_message_keep_their_bytes(world):
     """Content and metadata are both byte for byte; without metadata there is an empty object."""
     room, name = world.name("task:"), world.name("speaker")
     speaker = world.rooms(name, room, at=world.first)
@@ -112,7 +112,7 @@ def test_messages_of_a_room(world):
 
 @pytest.mark.parametrize("kind", DOORS)
 @pytest.mark.parametrize("way", ["http", "redis"])
-def test_without_a_type(world, kind, way):
+def test_an_event_without_a_type_has_the_protocols_default(world, kind, way):
     """`notification` in notify, `custom` in broadcast, `message` in topics; in rooms `message` or `notification.new`."""
     to = audience(world, kind)
     clients = listeners(world, to)
@@ -124,7 +124,7 @@ def test_without_a_type(world, kind, way):
 
 @pytest.mark.parametrize("kind", ["channel", "room"])
 @pytest.mark.parametrize("data", ['{"n":1}', '{"type":7,"payload":1}', "[1.10]", '"text"', "null"])
-def test_any_json_on_a_redis_channel(world, kind, data):
+def test_any_json_on_a_redis_channel_is_delivered(world, kind, data):
     """Data that is no notification is the data of an event without a type."""
     to = audience(world, kind)
     clients = listeners(world, to)
@@ -135,7 +135,7 @@ def test_any_json_on_a_redis_channel(world, kind, data):
 
 @pytest.mark.parametrize("kind", DOORS)
 @pytest.mark.parametrize("type", ["user_joined", "error", "Ack", "x", "é \"quoted\" \\ \u007f", "t" * 255])
-def test_any_type_from_a_backend(world, kind, type):
+def test_a_backend_may_use_any_type(world, kind, type):
     """A backend may use types of the server's own messages, and types that need escapes."""
     to = audience(world, kind)
     clients = listeners(world, to)
@@ -151,7 +151,7 @@ def test_any_type_from_a_backend(world, kind, type):
     "message",
     ['{"payload":1}', '{"type":1,"payload":1}', '{"type":"t"}', "[]", "1", "", "{", '{"type":"t","payload":1}x', b"\xff"],
 )
-def test_what_is_no_notification_is_dropped(world, message):
+def test_a_message_that_is_not_a_notification_is_dropped(world, message):
     """On a user's Redis channel: no client receives it, and the next event arrives."""
     to = user(world.name("user"))
     clients = listeners(world, to)
@@ -231,7 +231,7 @@ def test_connections_of_one_user_are_distinguished(world):
 
 
 @pytest.mark.parametrize("sub, shown", [(12345, "12345"), ("12345", "12345"), ("007", '"007"'), ("12345.0", '"12345.0"')])
-def test_users_with_numeric_ids(world, sub, shown):
+def test_numeric_user_ids_are_numbers_only_in_rooms(world, sub, shown):
     """A number in rooms; elsewhere, and in every name, its digits."""
     room, text = world.name("project:"), str(sub)
     member = world.rooms(sub, at=world.first)
@@ -263,7 +263,7 @@ def test_an_id_of_the_publisher_counts_once(world, kind):
     world.receive(Event(to, "1", TYPE, id=number), *clients)
 
 
-def test_one_time_for_all(world):
+def test_every_protocol_shows_the_events_time(world):
     """The time is the event's: the same in every protocol and on every node."""
     name = world.name("user")
     at_last = listeners(world, user(name))

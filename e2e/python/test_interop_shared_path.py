@@ -99,7 +99,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("way", BAD)
-def test_refused_handshakes(world, way):
+def test_a_refusal_has_the_form_of_the_requested_dialect(world, way):
     """In the form of the dialect that the handshake requested."""
     how, status, error = BAD[way]
     got, answer = refused(world, **how)
@@ -111,14 +111,14 @@ def test_refused_handshakes(world, way):
         assert set(answer["error"]) == {"code", "message", "details"}
 
 
-def test_expired_tokens(world):
+def test_an_expired_token_is_refused_in_the_form_of_the_requested_dialect(world):
     old = token("ann", ttl=-5)
     assert refused(world, query={"token": old}) == (401, {"error": "invalid or expired token"})
     status, answer = refused(world, headers={"Authorization": f"Bearer {old}"})
     assert (status, answer["error"]["code"]) == (401, "TOKEN_EXPIRED")
 
 
-def test_an_anonymous_realtime_client(world):
+def test_an_anonymous_client_may_request_realtime_by_name(world):
     """If realtime is requested by name, no token is needed."""
     client = connect(world, {"dialect": "realtime"})
     client.dialect = "realtime"
@@ -151,7 +151,7 @@ def test_other_frames_are_ignored(world, text):
     world.receive(Event(user(name), DATA, TYPE), client)
 
 
-def test_no_frame_ever(world):
+def test_a_client_that_sends_no_frame_receives_as_in_notify(world):
     """Events for the user and for everyone arrive as in notify; events on channels do not."""
     name = world.name("user")
     client, reader = notify(world, name), world.topics(name, "**")
@@ -184,7 +184,7 @@ FIRST = {
 
 
 @pytest.mark.parametrize("text", FIRST)
-def test_the_first_realtime_frame(world, text):
+def test_the_first_realtime_frame_gets_a_welcome_and_its_answer(world, text):
     """The welcome, then the answer to that frame, and no other frame; the next frame gets only its answer."""
     kind, data = FIRST[text]
     client = notify(world)
@@ -231,7 +231,7 @@ def test_the_first_frame_is_a_pong(world):
     assert client.shows(Event(user(name), DATA, TYPE)).fullmatch(client.next())
 
 
-def test_before_and_after(world):
+def test_each_event_arrives_once_before_and_after_the_switch(world):
     """Each event arrives once: in notify's form before, in realtime's after."""
     name, topic = world.name("user"), world.name("chat.")
     client, reader = notify(world, name), world.topics(name, "**")
@@ -251,7 +251,7 @@ def test_before_and_after(world):
         world.receive(Event(to, DATA, TYPE), client, reader)
 
 
-def test_no_event_is_lost_in_between(world):
+def test_no_event_is_lost_during_the_switch(world):
     """During a stream of events, each arrives once, in order, in one form or the other."""
     name, count = world.name("user"), 200
     client = notify(world, name)
@@ -269,7 +269,7 @@ def test_no_event_is_lost_in_between(world):
     assert "t" not in kinds[kinds.index("Status"):] and "DirectMessage" not in kinds[: kinds.index("Status")]
 
 
-def test_frames_right_behind_the_request(world):
+def test_frames_sent_with_the_handshake_are_answered_in_order(world):
     """Sent together with the handshake; each is answered, in order."""
     peer = wire.connect(world.last.ports["shared"])
     with contextlib.closing(peer):
@@ -288,7 +288,7 @@ def test_frames_right_behind_the_request(world):
 
 
 @pytest.mark.parametrize("becomes", [False, True])
-def test_expiry(world, becomes):
+def test_an_expired_token_closes_before_and_after_the_switch(world, becomes):
     client = notify(world, ttl=4)
     if becomes:
         become(client)
@@ -296,7 +296,7 @@ def test_expiry(world, becomes):
 
 
 @pytest.mark.parametrize("becomes", [False, True])
-def test_a_binary_frame(world, becomes):
+def test_a_binary_frame_closes_before_and_after_the_switch(world, becomes):
     client = notify(world)
     if becomes:
         become(client)
@@ -316,7 +316,7 @@ def ping_of(size):
 
 @pytest.mark.parametrize("size", [512, 513, 4096, LIMIT])
 @pytest.mark.parametrize("becomes", [False, True])
-def test_realtime_s_limit_holds(world, size, becomes):
+def test_the_message_limit_of_realtime_holds(world, size, becomes):
     """The limit holds for the frame that makes a client a realtime client, and for ignored frames."""
     name = world.name("user")
     client = notify(world, name)
@@ -331,7 +331,7 @@ def test_realtime_s_limit_holds(world, size, becomes):
 
 
 @pytest.mark.parametrize("becomes", [False, True])
-def test_over_the_limit(world, becomes):
+def test_a_message_over_the_limit_closes_before_and_after_the_switch(world, becomes):
     client = notify(world)
     if becomes:
         become(client)
@@ -356,7 +356,7 @@ def opened(cleanup, server, name="ann", **claims):
     return client
 
 
-def test_notify_alone(cleanup, publisher):
+def test_a_listener_of_notify_does_not_recognise_realtime_frames(cleanup, publisher):
     """Realtime frames are plain text there, and the listener's own limit holds."""
     server = cleanup.enter_context(listener("notify"))
     client, large = opened(cleanup, server), opened(cleanup, server)
@@ -368,7 +368,7 @@ def test_notify_alone(cleanup, publisher):
     assert large.closed()[0] == 1009
 
 
-def test_realtime_alone(cleanup):
+def test_a_listener_of_realtime_serves_realtime_to_every_client(cleanup):
     server = cleanup.enter_context(listener("realtime"))
     assert opened(cleanup, server).json()["data"]["status"] == "connected"
     assert opened(cleanup, server, None).json()["data"]["status"] == "connected"
@@ -400,7 +400,7 @@ def test_a_client_that_becomes_realtime_counts_there(cleanup):
 
 
 @pytest.mark.parametrize("limits", [{"max_connections": 1}, {"max_connections_per_user": 1}, {"max_connections_per_ip": 1}])
-def test_there_must_be_room(cleanup, limits):
+def test_a_switch_requires_a_free_connection_of_realtime(cleanup, limits):
     """A client over realtime's limits does not become a realtime client; existing clients are not affected."""
     server = cleanup.enter_context(listener("notify", "realtime", realtime=limits))
     first, second = opened(cleanup, server), opened(cleanup, server)
@@ -413,7 +413,7 @@ def test_there_must_be_room(cleanup, limits):
     assert first.json()["type"] == "Pong"
 
 
-def test_the_roles_of_realtime_are_not_got_around(cleanup, publisher):
+def test_a_switch_requires_the_roles_of_realtime(cleanup, publisher):
     """A user that may not be a realtime client does not become one through notify."""
     server = cleanup.enter_context(listener("notify", "realtime", realtime={"required_roles": ["staff"]}))
     staff, other = opened(cleanup, server, "sue", roles=["staff"]), opened(cleanup, server)
@@ -424,7 +424,7 @@ def test_the_roles_of_realtime_are_not_got_around(cleanup, publisher):
         assert other.json()["type"] == "t"
 
 
-def test_require_auth_leaves_notify_as_it_is(cleanup):
+def test_require_auth_of_realtime_does_not_change_notify(cleanup):
     server = cleanup.enter_context(listener("notify", "realtime", realtime={"require_auth": True}))
     client = opened(cleanup, server)
     assert become(client)["type"] == "Pong"

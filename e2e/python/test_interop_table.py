@@ -72,7 +72,7 @@ USERS = {
 
 
 @cells("user")
-def test_to_one_user(world, door, dialect):
+def test_an_event_for_a_user_reaches_every_protocol(world, door, dialect):
     check(world, door, user(world.name("user")), USERS, dialect)
 
 
@@ -110,7 +110,7 @@ ALL = {
 
 
 @cells("everyone")
-def test_to_everyone(world, door, dialect):
+def test_an_event_for_everyone_reaches_every_protocol(world, door, dialect):
     check(world, door, EVERYONE, ALL, dialect)
 
 
@@ -178,10 +178,10 @@ CHANNELS = {
 
 
 @cells("channel")
-def test_on_a_channel(world, door, dialect):
+def test_an_event_on_a_channel_reaches_every_protocol(world, door, dialect):
     check(world, door, channel(world.name("chat") + ".general"), CHANNELS, dialect)
 
 
 @cells("room")
-def test_in_a_room(world, door, dialect):
+def test_an_event_in_a_room_reaches_every_protocol(world, door, dialect):
     check(world, door, channel(world.name("project:")), CHANNELS | {"rooms": rooms_room}, dialect)

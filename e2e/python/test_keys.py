@@ -94,7 +94,7 @@ def handshake(server, dialect, proof):
     return refused.value.response.status_code, refused.value.response.headers.get("Retry-After")
 
 
-def test_a_provider_that_is_away_at_the_start(launch, cleanup, keys, provider):
+def test_a_server_starts_while_its_provider_is_unavailable(launch, cleanup, keys, provider):
     """A token that cannot be judged is answered with 503 and 1013 instead of 401, and the node is not ready. The first keys end both."""
     server = launch(**all_dialects(auth={"jwks_url": provider.url}))
     proof = keys[0].token("ann")
@@ -122,7 +122,7 @@ def test_a_provider_that_is_away_at_the_start(launch, cleanup, keys, provider):
     assert server.get("/api/messages", Authorization=f"Bearer {proof}").status == 200
 
 
-def test_a_published_key_is_good_at_once(launch, keys, provider):
+def test_a_published_key_is_accepted_at_once(launch, keys, provider):
     """The first token with a new key makes the server fetch it, in any form."""
     provider.start()
     server = launch(auth={"jwks_url": provider.url})
@@ -134,7 +134,7 @@ def test_a_published_key_is_good_at_once(launch, keys, provider):
     assert server.get("/api/messages", Authorization=f"Bearer {keys[3].token('ann')}").status == 200
 
 
-def test_a_reload_fetches_the_keys(launch, keys, provider):
+def test_a_reload_fetches_the_keys_again(launch, keys, provider):
     """A withdrawn key is refused from then on. If the provider is unavailable, the keys stay."""
     provider.start()
     server = launch(auth={"jwt_secret": "", "jwks_url": provider.url})
@@ -182,7 +182,7 @@ def test_an_unknown_key_is_401_and_fetches_once_for_all(launch, keys, provider):
         {"sid": "x" * 300},
     ],
 )
-def test_claims_that_are_not_judged(server, connect, claims):
+def test_other_claims_do_not_matter(server, connect, claims):
     connect(server, "ann", claims).close()
 
 

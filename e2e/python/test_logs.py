@@ -30,7 +30,7 @@ def test_a_start_names_each_address(launch):
 
 
 @pytest.mark.parametrize("dialect", [name for name in NAMES if name != "topics"])
-def test_accepted_and_refused_connections(launch, dialect):
+def test_each_refused_connection_leaves_a_line_without_its_token(launch, dialect):
     """A line for each refusal, with the dialect and the reason, and never a token."""
     server = launch(**all_dialects(log={"level": "debug"}))
     good, bad = token("ann"), token("ann", secret=OTHER_SECRET)
@@ -44,7 +44,7 @@ def test_accepted_and_refused_connections(launch, dialect):
     hidden(server, good, bad)
 
 
-def test_a_bad_token_in_a_frame(launch, speak):
+def test_a_bad_token_in_a_frame_leaves_a_line(launch, speak):
     """Topics clients send their tokens later, so their lines come then."""
     server = launch(**all_dialects(log={"level": "debug"}))
     bad = token("ann", secret=OTHER_SECRET)

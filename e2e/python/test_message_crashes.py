@@ -133,7 +133,7 @@ def by_message(arrived):
     return {id for id, _ in arrived}
 
 
-def test_crashes(launch, speak, cleanup):
+def test_a_crash_of_the_only_node_loses_no_stored_message(launch, speak, cleanup):
     """One node with the embedded broker. It publishes messages that were not marked as published again after its restart."""
     server, chance = launch(**all_dialects()), random.Random(SEED)
     wait_until(lambda: request(server, "root").status == 200, what="the file")
@@ -167,7 +167,7 @@ class Postgres:
         self.column, self.close = self.session.sql, self.session.close
 
 
-def test_crashes_of_one_of_two_nodes(launch, speak, real_redis, real_postgres, cleanup):
+def test_a_crash_of_one_of_two_nodes_loses_no_stored_message(launch, speak, real_redis, real_postgres, cleanup):
     """PostgreSQL and Redis; a client of the surviving node receives each stored message once on each channel, acknowledged or not."""
     server, broker, chance = real_postgres(), real_redis(), random.Random(SEED)
     shared = {"broker": {"kind": "redis", "url": broker.url}, "storage": {"url": server.url}}

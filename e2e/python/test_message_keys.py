@@ -13,7 +13,7 @@ from dialects import all_dialects
 from fanfare import token, wait_until
 
 
-def test_scopes(launch):
+def test_each_route_of_messages_requires_its_scope(launch):
     # The scopes of keys with a request for each: a route, and its answers with and without the scope.
     server = launch(**all_dialects())
     port = next(int(l["bind"].rsplit(":", 1)[1]) for l in server.config["listener"] if l["dialects"] == ["broadcast"])

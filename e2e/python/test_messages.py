@@ -54,7 +54,7 @@ def announced(client, *topics):
 # --- answers ---
 
 
-def test_a_message(server):
+def test_a_message_is_stored_and_returned(server):
     attachments = [{"url": "https://example.com/a.png", "n": 1.5}, None]
     message = send(server, "ann", "hello \N{WAVING HAND SIGN}", recipientId="bob", channelId="general", attachments=attachments)
     assert uuid.UUID(message.pop("id")).version == 7
@@ -82,7 +82,7 @@ BAD = [
 ]
 
 
-def test_messages_that_are_refused(server, speak):
+def test_invalid_messages_are_refused(server, speak):
     watcher = speak(server, "topics", "root", claims={"roles": ["admin"]}).subscribe("messages")
     for body, field in BAD:
         answer = request(server, "ann", "POST", body=body)
@@ -98,7 +98,7 @@ def test_messages_that_are_refused(server, speak):
     assert read(server, "root", roles=["admin"]) == ([], None)
 
 
-def test_refusals(launch):
+def test_requests_are_refused_in_the_form_of_the_route(launch):
     server = launch(**all_dialects(limits={"max_body_size": 4096}))
     good = json.dumps({"content": "x"})
     cases = [
@@ -117,7 +117,7 @@ def test_refusals(launch):
     assert (head.status, head.text) == (200, "")
 
 
-def test_too_many_requests(launch):
+def test_requests_over_the_rate_are_refused(launch):
     server = launch(limits={"requests_per_second_per_ip": 1, "burst": 2})
     answers = [request(server, "ann") for _ in range(4)]
     refused = answers[-1]
@@ -125,7 +125,7 @@ def test_too_many_requests(launch):
     assert refused.getheader("Retry-After")
 
 
-def test_while_the_database_is_away(server):
+def test_requests_are_refused_while_the_database_is_unavailable(server):
     database = server.folder / "data" / "fanfare.db"
     with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -140,7 +140,7 @@ def test_while_the_database_is_away(server):
 # --- receivers ---
 
 
-def test_receivers_of_a_message(server, speak):
+def test_a_message_reaches_the_subscribers_of_its_channels(server, speak):
     client = lambda user, *topics, **claims: [c := speak(server, "topics", user, claims=claims)] + [c.subscribe(t) for t in topics]
     exact, = client("x", "messages.channel.general")[:1]
     everything, = client("y", "messages.**", "messages")[:1]
@@ -166,7 +166,7 @@ PATTERNS = ["messages", "messages.user.ann", "messages.user.bob", "messages.chan
 
 
 @pytest.mark.parametrize("topic", PATTERNS)
-def test_a_private_message(server, speak, topic):
+def test_a_private_message_reaches_only_its_sender_its_recipient_and_admins(server, speak, topic):
     """Whatever the subscriptions are: only its sender, its recipient and admins receive it."""
     of = {"messages.*.*": PATTERNS[1:4], "messages.**": PATTERNS[1:4], "**": PATTERNS[:4]}.get(topic, [topic])
     may = [speak(server, "topics", user, claims=claims) for user, claims in (("ann", {}), ("bob", {}), ("root", {"roles": ["admin"]}))]
@@ -228,7 +228,7 @@ def post(server, who, claims=None, **fields):
     return request(server, who, "POST", body=json.dumps({"content": "x"} | fields), **(claims or {})).status
 
 
-def test_writing_without_a_channel(launch, speak):
+def test_a_rule_on_messages_decides_about_writing_without_a_channel(launch, speak):
     """A message is published on `messages`, and users that may not publish there may not write it; the rule does not concern private messages."""
     server = launch(**all_dialects(channel=[{"pattern": "messages", "publish": "role:staff"}]))
     watcher = speak(server, "topics", "root", claims={"roles": ["admin"]}).subscribe("messages")
@@ -253,7 +253,7 @@ TELLS = ["messages", "messages.user.sam", "messages.channel.project:9"]
 
 
 @pytest.mark.parametrize("dialect", ["topics", "realtime"])
-def test_receivers_of_a_message_in_a_guarded_room(launch, speak, dialect):
+def test_a_message_in_a_guarded_room_reaches_only_its_readers(launch, speak, dialect):
     """On any channel: users that may read the room, its author, and admins."""
     server = launch(**all_dialects(channel=[ROOM, {"pattern": "messages.**", "subscribe": "anyone"}]))
     everything = ["messages", "messages.user.sam", "messages.*.*", "messages.**", "*.*.*", "**"]
@@ -295,7 +295,7 @@ def test_the_channel_of_a_room_is_refused_with_the_room(launch, speak):
         speak(server, dialect, "cat").subscribe("messages.channel.project:8")
 
 
-def test_a_guarded_room_over_two_nodes(launch, speak, real_redis):
+def test_a_message_in_a_guarded_room_reaches_its_readers_on_two_nodes(launch, speak, real_redis):
     """The event between nodes names its readers."""
     broker = {"kind": "redis", "url": real_redis().url}
     one, two = (launch(**all_dialects(channel=[ROOM], broker=broker)) for _ in range(2))
@@ -340,7 +340,7 @@ def test_messages_that_a_user_may_read(server):
         assert read(server, who, **claims)[0] == ["in a channel", *secret, "to all"], who
 
 
-def test_pages(server):
+def test_pages_contain_each_readable_message_once(server):
     contents = [str(number) for number in range(7)]
     for content in contents:
         send(server, "ann", content)
@@ -390,7 +390,7 @@ def test_a_page_asks_no_more_than_it_needs(launch):
         assert len(authorizer.questions) == len(names)
 
 
-def test_a_page_asks_so_many_questions_at_most(launch):
+def test_a_page_asks_the_authorizer_a_limited_number_of_questions(launch):
     names = ["first.yes", *(f"c{number}.no" for number in range(150)), "last.yes"]
     with contextlib.closing(Authorizer()) as authorizer:
         server = flooded(launch, authorizer, names, cache="0s")
@@ -419,7 +419,7 @@ def test_a_missing_answer_is_not_the_end_of_the_list(launch):
         assert read(server, "eve", f"?cursor={cursor}") == (["odd.gated", "old.yes"], None)
 
 
-def test_an_authorizer_that_is_away(launch):
+def test_an_unavailable_authorizer_is_reported(launch):
     with contextlib.closing(Authorizer()) as authorizer:
         server = flooded(launch, authorizer, ["a.yes", "b.yes"])
     answer = request(server, "eve")

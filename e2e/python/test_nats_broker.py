@@ -64,7 +64,7 @@ def share(one, two, connect):
     return clients
 
 
-def test_an_operator_s_user_logs_in_by_a_credentials_file(nats, nodes, launch, connect, tmp_path):
+def test_a_user_of_an_operator_authenticates_by_a_credentials_file(nats, nodes, launch, connect, tmp_path):
     operator, other = Operator(), Operator()
     server = nats(operator.server_config())
     file, foreign = tmp_path / "fanfare.creds", tmp_path / "foreign.creds"
@@ -96,7 +96,7 @@ def certificates(folder):
 
 
 @pytest.mark.parametrize("scheme", ["tls", "nats"])
-def test_tls_with_an_authority_of_one_s_own(nats, nodes, launch, connect, tmp_path, scheme):
+def test_tls_accepts_a_private_authority(nats, nodes, launch, connect, tmp_path, scheme):
     certificates(tmp_path)
     server = nats(f'tls {{ cert_file: "{tmp_path}/server.pem", key_file: "{tmp_path}/server.key" }}\n')
     broker = {"url": url(server, scheme, "localhost"), "ca_file": str(tmp_path / "ca.pem")}
@@ -108,7 +108,7 @@ def test_tls_with_an_authority_of_one_s_own(nats, nodes, launch, connect, tmp_pa
     refused(launch(broker={"kind": "nats", **broker, "url": url(server, scheme)}), "invalid peer certificate")
 
 
-def test_a_server_that_asks_for_certificates(nats, nodes, launch, connect, tmp_path):
+def test_a_server_that_requires_client_certificates_accepts_only_nodes_with_one(nats, nodes, launch, connect, tmp_path):
     certificates(tmp_path)
     files = {name: f"{tmp_path}/{name}" for name in ("ca.pem", "server.pem", "server.key")}
     server = nats(

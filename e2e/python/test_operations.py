@@ -40,7 +40,7 @@ def listeners(*binds):
 
 @needs_ipv6
 @pytest.mark.parametrize("order", [("0.0.0.0", "[::]"), ("[::]", "0.0.0.0"), ("127.0.0.1", "[::]")])
-def test_one_port_in_both_families(launch, order):
+def test_one_port_serves_ipv4_and_ipv6(launch, order):
     port = free_port()
     server = launch(port=port, listener=listeners(*(f"{host}:{port}" for host in order)), server={"shards": 2})
     assert reaches("127.0.0.1", port) and reaches("::1", port)
@@ -58,7 +58,7 @@ def test_every_ipv6_address_accepts_ipv4_where_nothing_else_does(launch):
 
 
 @pytest.mark.parametrize("host", ["localhost", ""])
-def test_an_address_by_name(launch, host):
+def test_an_address_may_be_a_host_name(launch, host):
     port, door = free_port(), free_port()
     server = launch(port=port, listener=listeners(f"{host}:{port}"), resp={"bind": f"localhost:{door}"})
     families = ["127.0.0.1", "::1"] if HAS_IPV6 else ["127.0.0.1"]
@@ -164,7 +164,7 @@ def test_the_production_profile_is_closed(launch, speak):
     assert "open: " not in server.log()
 
 
-def test_each_key_opens_the_production_profile_again(launch, speak):
+def test_each_key_relaxes_the_production_profile(launch, speak):
     opened = {
         "auth": {"allowed_origins": ["*"], "registration": "open"},
         "realtime": {"require_auth": False},
@@ -179,7 +179,7 @@ def test_each_key_opens_the_production_profile_again(launch, speak):
     assert reported(server) == OPEN
 
 
-def test_the_production_profile_wants_origins(attempt):
+def test_the_production_profile_requires_origins(attempt):
     code, log = attempt(arguments=PRODUCTION)
     assert code == 2 and "auth.allowed_origins: not set" in log
 

@@ -137,7 +137,7 @@ def test_each_failed_login_leaves_a_line(launch, form):
 # --- the last use of a key ---
 
 
-def test_when_a_key_was_last_used(launch):
+def test_keys_show_the_time_of_their_last_use(launch):
     server = launch()
     keys = lambda: {key["name"]: key for key in server.json_with(made["key"], "/api/v1/keys")["keys"]}
     server.json_with = lambda key, path: json.loads(server.get(path, Authorization=f"Bearer {key}").text)
@@ -155,7 +155,7 @@ def test_when_a_key_was_last_used(launch):
 # --- errors have the place and the cause ---
 
 
-def test_a_database_that_does_not_answer(tmp_path):
+def test_an_unreachable_database_is_reported(tmp_path):
     port = free_port()
     config = tmp_path / "fanfare.toml"
     config.write_text(f'storage.url = "postgres://ann:hunter2@127.0.0.1:{port}/fanfare"\n')
@@ -168,7 +168,7 @@ def test_a_database_that_does_not_answer(tmp_path):
 # --- unfavourable circumstances ---
 
 
-def test_a_unit_that_is_started_twice(launch):
+def test_a_unit_that_is_started_twice_is_refused(launch):
     server = launch()
     again = lambda *more: run("serve", "--config", str(server.config_file), *more)
     refused = again()
@@ -186,12 +186,12 @@ def test_a_unit_that_is_started_twice(launch):
     server.start()
 
 
-def test_nodes_of_one_machine_with_folders_of_their_own(launch):
+def test_nodes_of_one_machine_run_with_separate_folders(launch):
     one, other = launch(), launch()
     assert one.get("/livez").status == other.get("/livez").status == 200
 
 
-def test_a_hundred_hangups_within_a_moment(launch, connect):
+def test_a_hundred_hangups_at_once_apply_the_last_configuration(launch, connect):
     """Signals during a reload are combined into one more reload, which reads the last state of the file."""
     server = launch()
     client = connect(server, "ann")
@@ -206,7 +206,7 @@ def test_a_hundred_hangups_within_a_moment(launch, connect):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
-def test_a_full_disk_and_a_folder_that_cannot_be_written(tmp_path, cleanup):
+def test_a_full_disk_and_an_unwritable_folder_are_reported(tmp_path, cleanup):
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True, text=True)

@@ -24,7 +24,7 @@ def test_register_and_login_return_the_session(door):
 
 
 @pytest.mark.parametrize("request_", [("POST", "/api/auth/logout", 200, DONE), ("DELETE", "/sessions/current", 204, None)])
-def test_logout(door, cleanup, request_):
+def test_logout_ends_the_session(door, cleanup, request_):
     method, path, status, body = request_
     mine, other = door.register(), door.good("login", email="ann@example.com", password=PASSWORD)
     client = Client(f"ws://127.0.0.1:{door.server.port}/ws?token={mine['token']}")
@@ -63,7 +63,7 @@ def test_changing_a_password_ends_the_other_sessions(launch, speak):
     assert door.post("/api/auth/password", body, bearer=token("42")) == (404, refused("there is no such user"))
 
 
-def test_on_every_node(launch, speak, real_postgres):
+def test_a_password_change_ends_sessions_on_every_node(launch, speak, real_postgres):
     """The other node reads it from the database, within seconds."""
     url = {"storage": {"url": real_postgres().url}}
     here, there = launch(**all_dialects(**url)), launch(**all_dialects(**url))
@@ -91,7 +91,7 @@ def reset_token(door, user, **headers):
     return door.call("POST", f"/api/v1/users/{user}/reset-token", **headers)
 
 
-def test_resetting_a_password(launch, speak):
+def test_a_reset_sets_a_new_password_and_ends_all_sessions(launch, speak):
     server = launch(**all_dialects(api={"keys": [KEY]}))
     door = Door(server)
     mine = door.register()
@@ -117,7 +117,7 @@ def test_resetting_a_password(launch, speak):
     assert made["token"] not in server.log() and NEW not in server.log()
 
 
-def test_scopes(door, tmp_path):
+def test_a_password_reset_requires_its_scope(door, tmp_path):
     user = door.register()["user"]["id"]
 
     def key(scope):

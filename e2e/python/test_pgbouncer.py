@@ -54,7 +54,7 @@ def bouncer(real_postgres, cleanup):
     return started
 
 
-def test_transaction_mode(bouncer, launch):
+def test_transaction_mode_is_supported(bouncer, launch):
     instance, database = bouncer()
     servers = [launch(storage={"url": instance.url}) for _ in range(2)]
     doors = [Door(server) for server in servers]
@@ -93,7 +93,7 @@ def test_a_parameter_that_is_refused(bouncer, launch):
     "postgres://{user}@:{port}/{database}?host={folder}", "postgres://{user}@{encoded}:{port}/{database}",
     "postgres:///{database}?host={folder}&user={user}&port={port}",
 ])
-def test_a_unix_socket(real_postgres, launch, form, tmp_path):
+def test_a_unix_socket_is_supported(real_postgres, launch, form, tmp_path):
     database = real_postgres()
     folder = str(database.folder)
     url = form.format(

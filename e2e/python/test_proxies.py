@@ -119,7 +119,7 @@ def test_no_request_of_a_busy_proxy_is_lost(launch, behind_nginx, behind_haproxy
     connection.close()
 
 
-def test_a_websocket_through_nginx(launch, behind_nginx):
+def test_a_websocket_works_through_nginx(launch, behind_nginx):
     server = launch(**all_dialects())
     proxy = behind_nginx(port_of(server, "broadcast"), UPGRADING)
     client = Client(f"ws://127.0.0.1:{proxy.port}" + target("broadcast", client_id="one"))
@@ -138,7 +138,7 @@ def haproxy_status(proxy, name):
 
 
 @pytest.mark.parametrize("check", ["option httpchk", "option httpchk OPTIONS /", "option httpchk\n    http-check send ver HTTP/1.1 hdr Host a"])
-def test_haproxy_takes_the_server_for_up(launch, behind_haproxy, check):
+def test_the_health_check_of_haproxy_succeeds(launch, behind_haproxy, check):
     server = launch(**all_dialects())
     port = port_of(server, "broadcast")
     proxy = behind_haproxy(check, f"server one 127.0.0.1:{port} check inter 200ms fall 2 rise 2")
@@ -154,7 +154,7 @@ def check_passed(proxy):
     return next(row["check_status"] for row in rows if row["svname"] == "one") == "L7OK"
 
 
-def test_haproxy_with_tls_and_alpn(launch, behind_haproxy):
+def test_haproxy_reaches_the_server_by_tls_and_alpn(launch, behind_haproxy):
     port, plain = free_port(), free_port()
     tls = {"cert": str(FILES / "cert.txt"), "key": str(FILES / "key.txt")}
     listeners = [{"bind": f"127.0.0.1:{plain}", "dialects": ["notify"]}, {"bind": f"127.0.0.1:{port}", "dialects": ["notify"], "tls": tls}]

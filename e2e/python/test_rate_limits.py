@@ -29,7 +29,7 @@ def limits(headers):
     return tuple(int(headers[name]) for name in HEADERS)
 
 
-def test_off_by_default(server):
+def test_no_rate_is_limited_by_default(server):
     for _ in range(50):
         answer = publish(server)
         assert answer.status == 200
@@ -39,7 +39,7 @@ def test_off_by_default(server):
     assert not any(name in headers for name in HEADERS)
 
 
-def test_requests(launch):
+def test_requests_over_the_rate_are_refused_with_headers(launch):
     server = launch(limits=FEW)
     for left in (2, 1, 0):
         answer = publish(server)
@@ -60,7 +60,7 @@ def test_requests(launch):
     assert publish(server).status == 200
 
 
-def test_upgrades_have_a_bucket_of_their_own(launch):
+def test_upgrades_have_a_separate_bucket(launch):
     server = launch(limits=FEW)
     for left in (2, 1, 0):
         status, headers, _ = upgrade(server, "ann")
@@ -92,7 +92,7 @@ def test_pages_may_read_the_headers(launch):
 
 
 @pytest.mark.parametrize("trusted", [True, False])
-def test_clients_behind_a_proxy(launch, trusted):
+def test_clients_behind_a_trusted_proxy_are_counted_by_their_addresses(launch, trusted):
     """Each client is counted by its own address if the proxy is trusted; otherwise all count as one."""
     proxies = ["127.0.0.1/32"] if trusted else []
     server = launch(limits=FEW | {"trusted_proxies": proxies})

@@ -54,7 +54,7 @@ def test_what_is_published_is_printed(run):
     assert without_time(printed) == without_time(only('{"type"'))
 
 
-def test_a_browser_and_a_backend(server, run):
+def test_the_commands_of_the_readme_deliver_an_event_to_a_browser(server, run):
     token, _ = run(re.search(r"`(\./target/release/fanfare token [^`]*)`", FIRST)[1]).communicate(timeout=20)
     address = re.search(r'new WebSocket\("(.*)"\)', FIRST)[1]
     address = address.replace("localhost:8081", f"127.0.0.1:{server.port}").replace("TOKEN", token.strip())

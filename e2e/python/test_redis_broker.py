@@ -41,20 +41,20 @@ def redis_status(server):
 # --- delivery ---
 
 
-def test_publish_with_redis_py(node, connect, backend):
+def test_redis_py_reaches_a_client_by_the_broker(node, connect, backend):
     client = connect(node, "user123")
     backend.publish("user_noti:user123", message({"n": 1}))
     assert client.next_json()["payload"] == {"n": 1}
 
 
-def test_publish_with_redis_cli(node, broker, connect):
+def test_redis_cli_reaches_a_client_by_the_broker(node, broker, connect):
     client = connect(node, "user123")
     command = [REDIS_CLI, "-p", str(broker.port), "PUBLISH", "user_noti:user123", message({"n": 1})]
     subprocess.run(command, check=True, capture_output=True, timeout=20)
     assert client.next_json()["payload"] == {"n": 1}
 
 
-def test_with_a_password(real_redis, launch, connect, publisher):
+def test_a_password_in_the_url_is_decoded(real_redis, launch, connect, publisher):
     broker = real_redis(password="p:a/s@s")
     url = f"redis://:p%3Aa%2Fs%40s@127.0.0.1:{broker.port}/0"
     node = launch(broker={"kind": "redis", "url": url})
@@ -65,7 +65,7 @@ def test_with_a_password(real_redis, launch, connect, publisher):
 
 
 @pytest.mark.parametrize("user", ["a:b", "with space", "é😀", "", "star*", "[range]", "que?stion"])
-def test_unusual_users(node, connect, backend, user):
+def test_an_unusual_user_name_is_never_a_pattern(node, connect, backend, user):
     """Each text is a name, never a pattern. An empty name is no user's, and must cause no harm."""
     backend.publish(f"user_noti:{user}", message("unusual"))
     if not user:
@@ -78,7 +78,7 @@ def test_unusual_users(node, connect, backend, user):
     assert other.next_json()["payload"] == "other"
 
 
-def test_two_nodes_on_one_redis(node, launch, broker, connect, backend):
+def test_two_nodes_on_one_redis_deliver_to_their_own_clients(node, launch, broker, connect, backend):
     second = launch(broker={"kind": "redis", "url": broker.url})
     tabs = [connect(node, "ann"), connect(second, "ann"), connect(second, "ann")]
     only_second = connect(second, "bob")
@@ -90,7 +90,7 @@ def test_two_nodes_on_one_redis(node, launch, broker, connect, backend):
         tab.nothing()  # and no duplicates
 
 
-def test_a_large_message(node, connect, backend):
+def test_a_message_of_five_megabytes_arrives(node, connect, backend):
     client = connect(node, "ann")
     backend.publish("user_noti:ann", message("x" * (5 << 20)))
     assert len(client.next_json()["payload"]) == 5 << 20
@@ -161,7 +161,7 @@ def test_the_documented_rights_are_enough(broker, launch, connect, backend):
     assert {entry["object"] for entry in backend.acl_log()} <= {"ping", "client|setinfo"}
 
 
-def test_a_redis_without_room_for_ids(node, launch, broker, connect, backend):
+def test_events_are_delivered_while_redis_cannot_store_ids(node, launch, broker, connect, backend):
     second = launch(broker={"kind": "redis", "url": broker.url})
     clients = [connect(node, "ann"), connect(second, "ann")]
     backend.config_set("maxmemory", 1)
@@ -206,7 +206,7 @@ def test_the_number_of_a_database_is_warned_of(launch, broker):
     assert "the number of the database does not separate nodes" in node.log()
 
 
-def test_a_prefix(broker, launch, connect, backend):
+def test_a_prefix_separates_two_environments_on_one_redis(broker, launch, connect, backend):
     """Two environments share one server; the number of a database causes no warning then."""
     url = broker.url.replace("/0", "/2")
     staging, other = (launch(broker={"kind": "redis", "url": url, "prefix": prefix}) for prefix in ["staging:", "eu:"])
@@ -225,7 +225,7 @@ def test_a_prefix(broker, launch, connect, backend):
 # --- outages of Redis ---
 
 
-def test_an_outage(node, broker, connect, backend):
+def test_a_node_recovers_after_an_outage_of_redis(node, broker, connect, backend):
     client = connect(node, "ann")
     assert node.get("/readyz").status == 200
 
@@ -246,7 +246,7 @@ def test_an_outage(node, broker, connect, backend):
     assert node.get("/readyz").status == 200
 
 
-def test_a_longer_outage_with_changing_clients(node, broker, connect, backend):
+def test_a_node_restores_its_subscriptions_after_a_longer_outage(node, broker, connect, backend):
     stays, leaves = connect(node, "stays"), connect(node, "leaves")
     broker.kill()
     wait_until(lambda: redis_status(node) == "disconnected", what="the outage")
@@ -274,7 +274,7 @@ def test_a_redis_that_hangs_is_an_outage(node, broker, connect, backend):
     assert client.next_json()["payload"] == 1
 
 
-def test_a_server_that_starts_before_its_redis(cleanup, connect):
+def test_a_server_starts_before_its_redis(cleanup, connect):
     late = Redis()
     cleanup.callback(late.remove)
     node = cleanup.enter_context(running(broker={"kind": "redis", "url": late.url}))
@@ -309,7 +309,7 @@ def test_killed_connections_are_restored(node, connect, backend):
     assert client.next_json()["payload"] == "again"
 
 
-def test_a_broker_that_was_never_there_does_not_stop_the_end():
+def test_a_server_that_never_reached_its_broker_stops_in_time():
     server = Fanfare(broker={"kind": "redis", "url": f"redis://127.0.0.1:{free_port()}/0"})
     try:
         server.start()

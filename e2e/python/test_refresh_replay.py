@@ -45,7 +45,7 @@ def from_all_places(door, refresh_tokens):
         return list(pool.map(use, refresh_tokens))
 
 
-def test_from_two_places_at_once(door, speak):
+def test_a_refresh_token_used_twice_at_once_is_accepted(door, speak):
     mine, another = door.register(), door.open()
     clients = [enter(speak, door.server, name, mine["token"]) for name in NAMES]
     kept = enter(speak, door.server, "topics", another["access_token"])

@@ -31,7 +31,7 @@ def test_the_end_of_a_certificate_is_measured(secure):
     assert ends() == 4_948_844_785
 
 
-def test_a_reload_makes_no_secret(server):
+def test_a_reload_creates_no_secret(server):
     made = pathlib.Path(server.config["data_dir"]) / "jwt-secret"
     logged = hang_up(server, auth={"jwt_secret": ""})
     assert "auth.jwt_secret" in logged and "never at a reload" in logged and "nothing is changed" in logged

@@ -26,7 +26,7 @@ def descriptors():
     return soft if soft != resource.RLIM_INFINITY else 1 << 20
 
 
-def test_five_thousand_clients_vanish(launch, connect, publisher):
+def test_the_server_survives_five_thousand_vanishing_clients(launch, connect, publisher):
     count = min(5000, descriptors() - 500)
     server = launch()
     check = health_check(server, connect, publisher)
@@ -39,7 +39,7 @@ def test_five_thousand_clients_vanish(launch, connect, publisher):
     check()
 
 
-def test_clients_that_vanish_while_they_are_written_to(server, healthy, publisher):
+def test_the_server_survives_clients_that_vanish_during_writes(server, healthy, publisher):
     backend = publisher(server.resp_port)
     peers = [upgraded(server.port, token("crowd")) for _ in range(200)]
     for peer in peers:
@@ -49,7 +49,7 @@ def test_clients_that_vanish_while_they_are_written_to(server, healthy, publishe
     healthy()
 
 
-def test_out_of_descriptors(launch, connect, publisher):
+def test_without_free_descriptors_new_clients_wait(launch, connect, publisher):
     """With none left, new clients wait; the process does not spin, serves existing clients, and recovers."""
     server = launch(descriptors=256)
     client, backend = connect(server, "ann"), publisher(server.resp_port)
@@ -80,7 +80,7 @@ def try_to(action):
 # --- ports ---
 
 
-def test_a_port_held_by_another_program(attempt):
+def test_a_port_of_another_program_ends_the_start(attempt):
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
         code, log = attempt(listener=[{"bind": f"127.0.0.1:{port}", "dialects": ["notify"]}])
@@ -88,7 +88,7 @@ def test_a_port_held_by_another_program(attempt):
     assert f"127.0.0.1:{port}" in log and "panicked" not in log
 
 
-def test_a_port_held_by_another_fanfare(attempt, server, healthy):
+def test_a_port_of_another_fanfare_ends_the_start(attempt, server, healthy):
     """Both use SO_REUSEPORT inside; even so, the second must not take half of the first one's clients."""
     code, log = attempt(listener=[{"bind": f"127.0.0.1:{server.port}", "dialects": ["notify"]}])
     assert code == 1
@@ -96,7 +96,7 @@ def test_a_port_held_by_another_fanfare(attempt, server, healthy):
     healthy()
 
 
-def test_the_door_held_by_another_program(attempt):
+def test_a_door_port_of_another_program_ends_the_start(attempt):
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
         code, log = attempt(resp={"bind": f"127.0.0.1:{port}"})
@@ -104,7 +104,7 @@ def test_the_door_held_by_another_program(attempt):
     assert f"127.0.0.1:{port}" in log and "panicked" not in log
 
 
-def test_the_same_port_twice(attempt):
+def test_the_same_port_twice_ends_the_start(attempt):
     bind = f"127.0.0.1:{free_port()}"
     code, _ = attempt(listener=[{"bind": bind, "dialects": ["notify"]}, {"bind": bind, "dialects": ["realtime"]}])
     assert code in (1, 2)
@@ -123,7 +123,7 @@ def test_a_restart_takes_its_port_at_once(cleanup, connect):
 # --- the data folder ---
 
 
-def test_the_first_start_makes_a_secret_and_keeps_it(cleanup, connect):
+def test_the_first_start_creates_a_secret_and_keeps_it(cleanup, connect):
     server = Fanfare(auth=None)
     cleanup.callback(server.kill)
     server.start()
@@ -139,7 +139,7 @@ def test_the_first_start_makes_a_secret_and_keeps_it(cleanup, connect):
     server.stop()
 
 
-def test_the_production_profile_wants_a_secret(attempt):
+def test_the_production_profile_requires_a_secret(attempt):
     code, log = attempt(auth=None, arguments=("--profile", "production"))
     assert code == 2
     assert "secret" in log

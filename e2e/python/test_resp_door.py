@@ -30,7 +30,7 @@ def refused(reply, code):
 # --- go-redis ---
 
 
-def test_go_redis_with_resp3(guarded, connect):
+def test_go_redis_publishes_with_resp3(guarded, connect):
     client = connect(guarded, "user123")
     with Resp(guarded.resp_port) as go:
         hello = go.call("HELLO", "3", "AUTH", "default", PASSWORD)
@@ -41,7 +41,7 @@ def test_go_redis_with_resp3(guarded, connect):
     assert client.next_json()["payload"] == {"n": 1}
 
 
-def test_go_redis_that_falls_back_to_auth(guarded):
+def test_go_redis_publishes_after_it_falls_back_to_auth(guarded):
     with Resp(guarded.resp_port) as go:
         assert isinstance(go.call("HELLO", "9"), RespError) # the reply by which it detects an old server
         assert go.call("AUTH", PASSWORD) == "OK"
@@ -152,7 +152,7 @@ def test_without_a_password_only_loopback_may_be_bound(cleanup, tmp_path):
 # --- the supported commands ---
 
 
-def test_the_commands_of_the_subset(server):
+def test_the_supported_commands_reply_like_redis(server):
     with Resp(server.resp_port) as peer:
         assert peer.call("ping") == "PONG"
         assert peer.call("PING", "text") == b"text"
@@ -171,7 +171,7 @@ def test_the_commands_of_the_subset(server):
 
 
 @pytest.mark.parametrize("words", [("GET", "x"), ("SUBSCRIBE", "x"), ("EVAL", "x", "0"), ("FLUSHALL",), ("",)])
-def test_anything_else_is_an_error(server, words):
+def test_other_commands_are_errors(server, words):
     with Resp(server.resp_port) as peer:
         assert refused(peer.call(*words), "ERR")
         assert peer.call("PING") == "PONG"
@@ -191,7 +191,7 @@ def test_hello_switches_the_protocol(server):
         assert isinstance(peer.call("HELLO", "2"), list)
 
 
-def test_inline_commands(server, connect):
+def test_inline_commands_are_accepted(server, connect):
     client = connect(server, "ann")
     with Resp(server.resp_port) as peer:
         peer.raw(b"PING\r\n")
@@ -205,14 +205,14 @@ def test_inline_commands(server, connect):
     assert [client.next_json()["payload"] for _ in range(2)] == ["in quotes", "A"]
 
 
-def test_a_command_in_single_bytes(server):
+def test_a_command_in_single_bytes_is_read(server):
     with Resp(server.resp_port) as peer:
         for byte in Resp.encode("PING", "slowly"):
             peer.raw(bytes([byte]))
         assert peer.read() == b"slowly"
 
 
-def test_a_thousand_commands_in_one_write(server):
+def test_a_thousand_commands_in_one_write_get_a_thousand_replies(server):
     with Resp(server.resp_port) as peer:
         peer.raw(Resp.encode("PUBLISH", "user_noti:nobody", message({})) * 1000)
         assert [peer.read() for _ in range(1000)] == [0] * 1000
@@ -229,7 +229,7 @@ def redis_cli(server, *arguments, input=None):
     return done.stdout.strip()
 
 
-def test_redis_cli_with_a_command(guarded, connect):
+def test_redis_cli_publishes_by_a_command(guarded, connect):
     client = connect(guarded, "user123")
     command = ("PUBLISH", "user_noti:user123", message({"n": 1}))
     assert redis_cli(guarded, "-a", PASSWORD, "--no-auth-warning", *command) == "1"
@@ -237,14 +237,14 @@ def test_redis_cli_with_a_command(guarded, connect):
     assert [client.next_json()["payload"] for _ in range(2)] == [{"n": 1}] * 2
 
 
-def test_redis_cli_with_lines(guarded, connect):
+def test_redis_cli_publishes_by_lines_of_its_input(guarded, connect):
     client = connect(guarded, "user123")
     printed = redis_cli(guarded, "-a", PASSWORD, "--no-auth-warning", input=DOCUMENTED + "\nPING\n")
     assert printed.split() == ["1", "PONG"]
     assert client.next_json()["payload"] == {"title": "Test", "message": "Hello"}
 
 
-def test_redis_cli_at_a_terminal(guarded, connect):
+def test_redis_cli_publishes_at_a_terminal(guarded, connect):
     """In its interactive mode, it requests the commands' documentation before it shows a prompt."""
     client = connect(guarded, "user123")
     ours, its = pty.openpty()

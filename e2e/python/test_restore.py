@@ -64,7 +64,7 @@ def emails_in(path):
         return sorted(email for (email,) in database.execute("SELECT email FROM users"))
 
 
-def test_a_backup_that_was_copied_over_the_file(server):
+def test_a_backup_copied_over_the_file_is_reported_and_not_mixed_with_the_log(server):
     """Without the command: the old log is not replayed into it, and the server reports why."""
     copy, database, _ = backed_up(server)
     shutil.copyfile(copy, database)
@@ -78,7 +78,7 @@ def test_a_backup_that_was_copied_over_the_file(server):
     assert emails(server) == ["ann@example.com", "cat@example.com"]
 
 
-def test_a_server_that_runs_is_left_alone(server):
+def test_a_restore_is_refused_while_the_server_runs(server):
     door = Door(server)
     door.register()
     assert command(server, "backup", "copy.db").returncode == 0
@@ -90,7 +90,7 @@ def test_a_server_that_runs_is_left_alone(server):
     assert not list((server.folder / "data").glob("*restor*"))
 
 
-def test_nothing_there_yet(server):
+def test_a_backup_is_restored_without_an_existing_database(server):
     copy, database, log = backed_up(server)
     for path in database.parent.glob("fanfare.db*"):
         if path != log:
@@ -118,7 +118,7 @@ def test_the_owner_stays(server, left):
     assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (65534, 65533, 0o600)
 
 
-def test_files_that_are_no_backup(server):
+def test_files_that_are_not_backups_are_refused(server):
     copy, database, _ = backed_up(server)
     before = emails(server)
     whole = copy.read_bytes()

@@ -155,7 +155,7 @@ def test_a_file_that_is_too_long_changes_nothing(launch, tmp_path):
     assert keys.returncode == 2 and "more than 1 MiB" in keys.stderr
 
 
-def test_files_of_the_other_secrets(launch, real_redis, tmp_path, publisher):
+def test_the_other_secrets_are_read_from_files(launch, real_redis, tmp_path, publisher):
     """The broker's URL with its password, the database's, and the password of the door."""
     broker, storage, password = tmp_path / "broker", tmp_path / "storage", tmp_path / "password"
     server = real_redis(password="hunter2")

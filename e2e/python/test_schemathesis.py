@@ -62,7 +62,7 @@ def test_every_route_is_in_one_run(server):
 
 
 @pytest.mark.parametrize("run", RUNS)
-def test_made_up_requests(server, run, tmp_path):
+def test_generated_requests_get_replies_as_described(server, run, tmp_path):
     dialect, caller, routes = RUNS[run]
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"http://127.0.0.1:{port_of(server, dialect)}/openapi.json"]
     command += ["--include-name-regex", f"^({routes})", "--checks", ",".join(CHECKS), "--phases", "examples,coverage,fuzzing"]

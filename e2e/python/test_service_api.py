@@ -65,7 +65,7 @@ def receipts(world, body, at=None):
     return answer["receipts"]
 
 
-def test_a_receipt_for_each_event(world):
+def test_each_event_of_a_list_has_a_receipt(world):
     """In the order of the ids; connections and nodes of the whole cluster."""
     name, topic, nobody = world.name("ann"), world.name("chat."), world.name("nobody")
     nodes = [world.first, world.last]
@@ -93,7 +93,7 @@ def test_a_repeat_has_the_receipt_of_the_first_time(world):
         assert receipts(world, event({"user": name}, number), node) == [first[0] | {"duplicate": True}]
 
 
-def test_dropped_events_in_a_receipt(launch, speak):
+def test_a_receipt_counts_dropped_events(launch, speak):
     """A connection that does not read accepts no more at some point: it matched, and got nothing."""
     server = launch(**all_dialects(notify={"send_queue": 8}))
     reader = speak(server, "notify", "slow")
@@ -136,7 +136,7 @@ def marks(answer):
     return ["duplicate" in receipt for receipt in answer["receipts"]]
 
 
-def test_duplicates_in_one_array(world):
+def test_the_first_of_duplicates_in_one_array_is_published(world):
     """The first of them is published, and each is answered with its reach; the answer as a whole is not a repeat's."""
     name, number, other = world.name("ann"), str(uuid.uuid4()), str(uuid.uuid4())
     reader = world.notify(name)
@@ -149,7 +149,7 @@ def test_duplicates_in_one_array(world):
     world.get({reader: []})
 
 
-def test_one_known_among_new_ones(world):
+def test_a_known_id_among_new_ones_is_not_delivered_again(world):
     name, known, new = world.name("ann"), str(uuid.uuid4()), str(uuid.uuid4())
     reader = world.notify(name)
     world.events(event({"user": name}, known, 1))
@@ -195,7 +195,7 @@ def test_any_text_is_an_id(world, text):
     (42, "quote the number"), (-1.5, "quote the number"), (None, "found null"), (True, "a string of 1 to 128 bytes"),
     (["a"], "a string of 1 to 128 bytes"), ({}, "a string of 1 to 128 bytes"),
 ])
-def test_what_is_no_id(world, id, says):
+def test_invalid_ids_are_refused(world, id, says):
     answer = call(world.first, "/api/v1/events", "POST", [event("everyone"), event("everyone") | {"id": id}])
     assert (answer[0], complaint(answer)) == (400, "INVALID_REQUEST")
     message = answer[1]["error"]["message"]
@@ -217,7 +217,7 @@ def test_the_memory_of_ids_is_bounded(launch):
     assert "duplicate" not in post(0, 1)
 
 
-def test_fifty_at_once(world):
+def test_fifty_repeats_at_once_are_delivered_once(world):
     """One delivery, and the same answer for all of them."""
     name, number = world.name("ann"), str(uuid.uuid4())
     reader = world.notify(name)
@@ -272,7 +272,7 @@ def test_an_array_is_all_or_nothing(world):
      '{"to":{"user":""},"data":1}', '{"to":{"channel":"a.*"},"data":1}', '{"to":"everyone","data":1,"id":""}',
      '{"to":"everyone","data":1,"more":1}', '{"to":"everyone","data":1,"type":7}', '{"to":"everyone","data":1,"metadata":[]}'],
 )
-def test_what_is_no_event(world, body):
+def test_invalid_events_are_refused(world, body):
     answer = call(world.first, "/api/v1/events", "POST", body)
     assert (answer[0], complaint(answer)) == (400, "INVALID_REQUEST")
 
@@ -290,7 +290,7 @@ PATHS = {
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
-def test_wrong_methods(world, path, method):
+def test_wrong_methods_are_refused_with_the_allowed_ones(world, path, method):
     if method in PATHS[path].split():
         return
     answer = call(world.first, path, method)
@@ -302,7 +302,7 @@ def test_wrong_methods(world, path, method):
 
 @pytest.mark.parametrize("path", ["/api/v1", "/api/v1/", "/api/v1/event", "/api/v1/events/", "/api/v2/events", "/api/v1/users/ann",
                                   "/api/v1/users/a/b/presence", "/api/v1/channels/a", "/api/"])
-def test_nothing_there(world, path):
+def test_unknown_paths_are_404(world, path):
     answer = call(world.first, path)
     assert (answer[0], complaint(answer)) == (404, "NOT_FOUND")
 
@@ -327,7 +327,7 @@ def guarded():
 
 
 @pytest.mark.parametrize("path, method", PATHS.items())
-def test_who_may_ask(guarded, path, method):
+def test_a_credential_and_its_scope_decide_about_a_call(guarded, path, method):
     body = json.dumps(event("everyone")) if method == "POST" else None
     method = method.split()[0]
     good = {"POST": 200, "GET": 200, "DELETE": 404}[method]
@@ -346,7 +346,7 @@ def test_who_may_ask(guarded, path, method):
 
 
 @pytest.mark.parametrize("headers", [{"X_Forwarded_For": "127.0.0.1"}, {"Host": "fanfare.example"}, {"Origin": "https://elsewhere.example"}])
-def test_strangers_without_a_key(world, headers):
+def test_callers_without_a_key_are_refused(world, headers):
     answer = call(world.first, "/api/v1/connections", **headers)
     assert (answer[0], complaint(answer)) == (401, "INVALID_TOKEN")
 

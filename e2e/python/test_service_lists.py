@@ -27,7 +27,7 @@ def test_presence_counts_all_nodes_and_dialects(world):
 
 
 @pytest.mark.parametrize("odd", ["a/b", "100%", "%2F", "é😀", "a b", "a:b", "?x=1#y", "..", "presence"])
-def test_ids_of_every_kind(world, odd):
+def test_presence_is_found_for_ids_of_every_kind(world, odd):
     name = world.name(odd)
     world.realtime(name)
     assert presence(world.first, name) == {"user": name, "online": True, "connections": 1}
@@ -36,7 +36,7 @@ def test_ids_of_every_kind(world, odd):
 @pytest.mark.parametrize("id, says", [
     ("", "the name is empty"), ("%FF", "not UTF-8"), (256 * "a", "longer than 255 bytes"), ("a%00", "control character"),
 ])
-def test_no_user_id(world, id, says):
+def test_invalid_user_ids_are_refused(world, id, says):
     answer = call(world.first, f"/api/v1/users/{id}/presence")
     assert (answer[0], complaint(answer)) == (400, "INVALID_REQUEST")
     assert says in answer[1]["error"]["message"]
@@ -72,14 +72,14 @@ def test_a_connection_is_shown_as_it_is(world):
     assert room in shown["rooms"]["subscriptions"]
 
 
-def test_anonymous_connections(world):
+def test_an_anonymous_connection_is_listed_without_a_user(world):
     name = world.name("visitor")
     world.broadcast(client_id=name)
     [row] = [row for row in connections(world.first, dialect="broadcast", limit=1000) if row["name"] == name]
     assert row["user"] is None
 
 
-def test_filters(world):
+def test_connections_are_filtered(world):
     name, other = world.name("ann"), world.name("bob")
     topic = world.name("chat.")
     mine = world.realtime(name, topic).connection_id
@@ -96,7 +96,7 @@ def test_filters(world):
     assert len(connections(world.first, user=name, channel="chat.*")) == 1
 
 
-def test_pages_of_connections(world):
+def test_pages_contain_each_connection_once(world):
     """The pages have the connections of both nodes, each once, and an end."""
     name = world.name("ann")
     for node in (world.first, world.last):
@@ -118,13 +118,13 @@ def test_pages_of_connections(world):
 
 @pytest.mark.parametrize("path", ["connections", "channels"])
 @pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x", "limit=-1", "limit=", "more=1", "limit=1&limit=2", "LIMIT=1"])
-def test_bad_queries(world, path, query):
+def test_bad_queries_are_refused(world, path, query):
     answer = call(world.first, f"/api/v1/{path}?{query}")
     assert (answer[0], complaint(answer)) == (400, "INVALID_REQUEST")
 
 
 @pytest.mark.parametrize("query", ["cursor=x", "cursor=", "user=a&user=b"])
-def test_bad_queries_for_connections(world, query):
+def test_bad_queries_for_connections_are_refused(world, query):
     answer = call(world.first, f"/api/v1/connections?{query}")
     assert (answer[0], complaint(answer)) == (400, "INVALID_REQUEST")
 
@@ -149,7 +149,7 @@ def test_a_connection_is_ended(world, dialect):
     (str(uuid.UUID(int=7)), 404, "NOT_FOUND"), ("x", 400, "INVALID_REQUEST"), ("", 400, "INVALID_REQUEST"),
     ("%20", 400, "INVALID_REQUEST"),
 ])
-def test_no_connection_to_end(world, id, status, code):
+def test_ending_an_unknown_connection_is_refused(world, id, status, code):
     answer = call(world.first, f"/api/v1/connections/{id}", "DELETE")
     assert (answer[0], complaint(answer)) == (status, code)
 
@@ -157,7 +157,7 @@ def test_no_connection_to_end(world, id, status, code):
 # --- channels ---
 
 
-def test_channels_of_all_nodes(world):
+def test_channels_are_counted_over_all_nodes(world):
     """By exact name, with the connections of all nodes; patterns are not channels."""
     name = world.name("count") + "."
     for node in (world.first, world.last):
@@ -170,7 +170,7 @@ def test_channels_of_all_nodes(world):
     assert good(world.last, "/api/v1/channels", limit=1000) == everything
 
 
-def test_pages_of_channels(world):
+def test_pages_contain_each_channel_once(world):
     name = world.name("page") + "."
     world.topics(world.name("ann"), name + "a", name + "c", name + "e", at=world.first)
     world.topics(world.name("bob"), name + "b", name + "c", name + "d")
@@ -186,7 +186,7 @@ def test_pages_of_channels(world):
         assert list(seen) == sorted(seen)
 
 
-def test_a_channel_that_nobody_hears_is_none(world):
+def test_a_channel_without_subscribers_is_not_listed(world):
     name = world.name("gone.")
     world.topics(world.name("ann"), name).unsubscribe(name)
     last = lambda: good(world.last, "/api/v1/channels", cursor=name[:-1], limit=1000)["channels"]  # noqa: E731

@@ -47,7 +47,7 @@ def test_bodies_have_a_limit(door_with):
     assert door.post("/api/auth/login", body) == (413, refused(text))
 
 
-def test_nobody_says_so_much_in_a_login(door):
+def test_a_login_with_a_long_body_is_refused(door):
     """A lower limit than elsewhere; a client that announces a longer body need not send it."""
     much = {"Content_Length": str((2 << 20) + 1)}
     assert door.post("/api/auth/login", "{}", **much) == (413, refused("the body is over the size limit"))
@@ -63,7 +63,7 @@ def test_registration_can_be_closed(door_with):
     assert door.open()["user"]["roles"] == ["admin"]
 
 
-def test_a_database_that_is_away(door_with):
+def test_logins_are_refused_while_the_database_is_unavailable(door_with):
     door = door_with(storage={"url": "sqlite:///dev/null/none.db"})
     text = "the database is not available at the moment"
     for path, body, said in [

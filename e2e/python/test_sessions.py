@@ -86,7 +86,7 @@ def coded(code, message, **details):
 # --- what works ---
 
 
-def test_register_login_refresh_me(door):
+def test_a_user_registers_logs_in_refreshes_and_reads_the_account(door):
     made = door.register(" Ann@Example.com", name="Ann")
     assert door.post("/api/auth/register", {"email": "b@example.com", "password": PASSWORD})[0] == 201
     came = door.good("login", email="ANN@example.com", password=PASSWORD)
@@ -106,7 +106,7 @@ def test_register_login_refresh_me(door):
     assert claims(fresh["token"])["sid"] == claims(came["token"])["sid"] != claims(made["token"])["sid"]
 
 
-def test_sessions(door):
+def test_the_session_routes_return_the_documented_fields(door):
     user = door.register()["user"]
     session = door.open()
     assert session.keys() == {"session_id", "access_token", "refresh_token", "expires_in", "token_type", "user"}
@@ -120,7 +120,7 @@ def test_sessions(door):
     assert door.end(session["session_id"], fresh["access_token"]) == (204, None)
 
 
-def test_json_under_another_name_and_from_a_page(door):
+def test_json_is_accepted_with_another_content_type_and_from_a_page(door):
     body = json.dumps({"email": "ann@example.com", "password": PASSWORD, "more": [1]})
     assert door.post("/api/auth/register", body, Content_Type="text/plain")[0] == 201
     status, _ = door.post("/api/auth/login", body, Content_Type="application/json", Origin="https://a.example")
@@ -270,7 +270,7 @@ def test_an_operator_ends_sessions_from_the_command_line(door, speak):
     assert door.call("GET", f"/sessions?user={kept['user']['id']}", bearer=admin) == (200, {"sessions": []})
 
 
-def test_who_is_switched_on_again_is_let_in_at_once(door):
+def test_an_enabled_user_may_log_in_at_once(door):
     """The node has received one of the two changes when the user logs in."""
     session = door.register()
     me = lambda bearer: door.call("GET", "/api/auth/me", bearer=bearer)[0]  # noqa: E731
@@ -340,7 +340,7 @@ REFUSED = [
 ]
 
 
-def test_refused(door):
+def test_invalid_requests_are_refused_with_their_reason(door):
     door.register()
     for route, body, expected, said in REFUSED:
         status, answer = door.post(f"/api/auth/{route}", body)
@@ -364,7 +364,7 @@ def test_wrong_logins_are_all_alike(door):
         assert answer == (401, coded("INVALID_CREDENTIALS", wrong))
 
 
-def test_sessions_refuse(door):
+def test_the_session_routes_refuse_in_their_form(door):
     for path, body, details in [
         ("/sessions", {"password": PASSWORD}, {"username": "is missing"}),
         ("/sessions", {"username": "a@example.com"}, {"password": "is missing"}),
@@ -377,7 +377,7 @@ def test_sessions_refuse(door):
         assert door.post(path, "{") == (400, coded("INVALID_REQUEST", "the body is not JSON: EOF while parsing an object at line 1 column 1"))
 
 
-def test_routes_and_methods(door):
+def test_each_route_names_its_methods(door):
     for path, allowed in [
         ("/api/auth/register", "POST"), ("/api/auth/login", "POST"), ("/api/auth/refresh", "POST"),
         ("/api/auth/me", "GET, HEAD"), ("/sessions", "GET, HEAD, POST"), ("/sessions/refresh", "POST"), ("/sessions/x", "DELETE"),
@@ -396,7 +396,7 @@ def test_routes_and_methods(door):
     assert door.call("GET", "/api/auth/me", bearer=token("x'--")) == (404, refused("there is no such user"))
 
 
-def test_hostile_texts(door_with):
+def test_hostile_texts_are_refused_or_stored_unchanged(door_with):
     door = door_with(auth={"login_attempts_per_minute": 0, "login_attempts_per_minute_per_ip": 0})
     ann = door.register()
     for text in HOSTILE:

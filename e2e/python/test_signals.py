@@ -144,7 +144,7 @@ def expiring_certificate(folder, seconds):
     return folder / "cert.pem", folder / "key.pem"
 
 
-def test_a_certificate_that_expires_under_way(secure, publisher, tmp_path):
+def test_connections_outlive_the_expiry_of_a_certificate(secure, publisher, tmp_path):
     cert, key = expiring_certificate(tmp_path / "expiring", 20)
     shutil.copy(cert, secure.cert), shutil.copy(key, secure.key)
     assert "listener[1].tls.cert, listener[1].tls.key" in read_again(secure)
@@ -172,7 +172,7 @@ def test_a_certificate_that_expires_under_way(secure, publisher, tmp_path):
 # --- keys, rules, the log level ---
 
 
-def test_a_new_secret(launch, connect):
+def test_a_reload_replaces_the_secret(launch, connect):
     server = launch()
     old = connect(server, "ann")
     assert READ_AGAIN in hang_up(server, auth={"jwt_secret": OTHER_SECRET})
@@ -191,7 +191,7 @@ def test_logins_are_signed_with_the_new_secret(launch):
     assert me.status == 200, me.text
 
 
-def test_api_keys(launch):
+def test_a_reload_replaces_api_keys(launch):
     first, second = "first-key-of-the-service", "second-key-of-the-service"
     server = launch(api={"keys": [first]})
     body = '{"to":"everyone","data":1}'
@@ -210,7 +210,7 @@ def test_api_keys(launch):
     assert answers() == (401, 200, True)
 
 
-def test_what_needs_a_restart_opens_nothing(launch, tmp_path):
+def test_a_setting_that_needs_a_restart_grants_no_access(launch, tmp_path):
     """The door keeps its address, the API its trust, and the secret its folder: rules that use them must judge by the values in force."""
     key, password = "first-key-of-the-service", "password-of-the-door"
     port = free_port()
