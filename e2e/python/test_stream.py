@@ -269,7 +269,7 @@ def test_an_api_key_reads_what_it_likes_until_it_is_revoked(kept, stream):
     assert stream(kept, "closed.x", headers=by(reader["key"])).status == 401
 
 
-def test_every_listener_serves_it(launch, stream):
+def test_every_listener_serves_streams(launch, stream):
     server = launch(**all_dialects(**CONFIG))
     opened = [stream(server, "chat.a", port=port_of(server, name)) for name in NAMES]
     for client in opened:
