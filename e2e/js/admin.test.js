@@ -68,7 +68,7 @@ test('every page shows its data, and names stay text', async (t) => {
   assert.deepEqual(elsewhere, []);
 });
 
-test('an operator publishes, looks at a connection, and closes it', async (t) => {
+test('an operator publishes, inspects a connection, and closes it', async (t) => {
   const server = await Fanfare.start(t, { api: { keys: [KEY] } });
   const socket = await connected(t, server, 'ann');
   const received = new Promise((resolve) => socket.once('message', (data) => resolve(JSON.parse(data))));
@@ -125,7 +125,7 @@ for (const [what, open] of Object.entries(OPEN)) {
   });
 }
 
-test('the page with a slash behind it, below a prefix, and switched off', async (t) => {
+test('the page is served with a trailing slash and below a prefix, and can be disabled', async (t) => {
   const server = await Fanfare.start(t, { listener: [{ dialects: ['notify'], prefix: '/a' }] });
   const tab = await browser.tab(t, undefined, { from: server.http('/admin/') });
   await tab.evaluate(shown, 'Nodes');
@@ -157,7 +157,7 @@ test('names of ten megabytes, of HTML, emoji and controls stay text', async (t) 
   assert.ok(await tab.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'nothing sticks out');
 });
 
-test('accounts and keys have hostile names, and a key says when it was last used', async (t) => {
+test('accounts and keys have hostile names, and a key shows the time of its last use', async (t) => {
   const server = await Fanfare.start(t, { api: { keys: [KEY] }, broker: { kind: 'memory' } });
   const name = `${HOSTILE} \u{1F469}\u{1F3FD} {{7*7}}`;
   const call = async (method, path, body, key = KEY) => {
@@ -304,7 +304,7 @@ test('the overview shows the current latency, refusals, and a certificate', asyn
   assert.equal(await tab.evaluate(() => document.querySelector('td[data-name=Refused] [title]').title), 'bad_credential: 1');
 });
 
-test('a link that explains a channel shows the answer, and one publishes there', async (t) => {
+test('a link that explains a channel shows the answer, and the operator publishes there', async (t) => {
   const server = await Fanfare.start(t, { listener: [{ dialects: ['notify', 'realtime'] }] });
   for (let number = 0; number < 15; number++) await connected(t, server, `user-${number}`);
   const tab = await browser.tab(t, undefined, { from: server.http('/admin') });

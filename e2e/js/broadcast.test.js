@@ -19,7 +19,7 @@ const post = (body, headers = {}) => ({
   body: JSON.stringify(body),
 });
 
-test('each tab is welcomed by its name', async (t) => {
+test('the welcome of each tab has its name', async (t) => {
   const server = await start(t, { broadcast: { notification_interval: '7s' } });
   for (const name of ['left', 'right', undefined]) {
     const tab = await open(t, server, name);
@@ -121,7 +121,7 @@ test('a connection over the limit is closed with 1008', async (t) => {
   assert.deepEqual(await second.closed(), { code: 1008, reason: 'Connection limit exceeded: 1/1', wasClean: true });
 });
 
-test('a page pings, requests the status, and receives an error', async (t) => {
+test('a page pings, requests the status, and receives an error for a bad message', async (t) => {
   const server = await start(t);
   const tab = await open(t, server, 'left');
   await open(t, server, 'right');

@@ -23,7 +23,7 @@ test('a page that is open twice sees its messages in both', async (t) => {
   assert.equal(await server.redis().publish('user_noti:ann', message({})), 1);
 });
 
-test('a page sees why it was closed', async (t) => {
+test('a page reads the reason of its close', async (t) => {
   const server = await Fanfare.start(t);
   const tab = await browser.tab(t);
   const exp = Math.floor(Date.now() / 1000) + 4;

@@ -10,7 +10,7 @@ import { Fanfare } from './fanfare.js';
 
 const BODY = 'x'.repeat(20 << 20);
 
-test('fetch reads the answer to a body that is refused', async (t) => {
+test('fetch reads the response to a refused body', async (t) => {
   const server = await Fanfare.start(t, { listener: [{ dialects: ['broadcast'] }] });
   const cases = [
     ['/api/v1/events', 'POST', {}, 413],

@@ -21,7 +21,7 @@ test('a text frame over the limit closes with 1009', async (t) => {
   assert.equal((await client.closed).code, 1009);
 });
 
-test('a message in fragments is over the limit by their sum', async (t) => {
+test("the limit counts the sum of a message's fragments", async (t) => {
   const server = await Fanfare.start(t);
   const client = await server.client('ann');
   for (let i = 0; i < 3; i++) client.socket.send('x'.repeat(200), { fin: i === 2 });
@@ -35,7 +35,7 @@ test('the limit counts bytes after decompression', async (t) => {
   assert.equal((await client.closed).code, 1009);
 });
 
-test('the limit is a setting', async (t) => {
+test('the limit of messages is a setting', async (t) => {
   const server = await Fanfare.start(t, { notify: { max_message_size: 2000 } });
   const client = await server.client('ann');
   client.socket.send('x'.repeat(2000));
@@ -122,7 +122,7 @@ test('a client that catches up in time keeps its connection', async (t) => {
   for (let n = 0; n < 200; n++) assert.equal((await client.nextJson()).payload.n, n);
 });
 
-test('an expired token is refused at once on reconnect, a new one is taken', async (t) => {
+test('on reconnect an expired token is refused at once, and a new one is accepted', async (t) => {
   const server = await Fanfare.start(t);
   const short = token('ann', { ttl: 1 });
   await sleep(2100);

@@ -60,7 +60,7 @@ test('members may be in any order and with spaces around them', async (t) => {
   assert.equal(JSON.parse(frame).type, 'café');
 });
 
-test('PUBLISH answers how many connections a frame was queued to', async (t) => {
+test('PUBLISH returns the number of connections that a frame was queued to', async (t) => {
   const server = await Fanfare.start(t);
   const redis = server.redis();
   const tabs = [await server.client('ann'), await server.client('ann')];
@@ -105,7 +105,7 @@ test('a user id is everything after the first colon', async (t) => {
   }
 });
 
-test('upper and lower case are different users', async (t) => {
+test('user ids differ by upper and lower case', async (t) => {
   const server = await Fanfare.start(t);
   await server.client('Ann');
   assert.equal(await server.redis().publish('user_noti:ann', message({})), 0);

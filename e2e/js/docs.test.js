@@ -47,7 +47,7 @@ const shownFrame = async (wanted) => {
 };
 
 for (const prefix of ['', '/a']) {
-  test(`the page shows and tries out what there is, mounted at "${prefix}"`, async (t) => {
+  test(`the page shows and calls each route, mounted at "${prefix}"`, async (t) => {
     const dialects = ['notify', 'realtime', 'topics', 'broadcast', 'rooms'];
     const listener = [{ dialects: ['notify', 'realtime'], ...(prefix && { prefix }) }, { dialects: ['rooms'] }];
     const server = await Fanfare.start(t, { listener, api: { keys: [KEY] } });

@@ -69,7 +69,7 @@ test('tokens, payloads and passwords are in no log line', async (t) => {
   }
 });
 
-test('at capacity the answer is 503 with an empty body, and a freed place can be taken', async (t) => {
+test('at capacity the response is 503 with an empty body, and a freed connection can be used', async (t) => {
   const server = await Fanfare.start(t, { notify: { max_connections: 2 } });
   const [first] = [await server.client('ann'), await server.client('bob')];
   const { status, body } = await refusal(server, `?token=${token('cat')}`);
@@ -131,7 +131,7 @@ test('compression is not negotiated when off', async (t) => {
   assert.equal(client.socket.extensions, '');
 });
 
-test('an incomplete handshake is refused, and the server goes on', async (t) => {
+test('an incomplete handshake is refused, and the server continues', async (t) => {
   const server = await Fanfare.start(t);
   const proper = {
     connection: 'Upgrade',

@@ -52,7 +52,7 @@ async function page(t, server, dialect, user) {
 }
 
 for (const dialect of Object.keys(PAGES)) {
-  test(`what ioredis publishes for a user reaches both tabs: ${dialect}`, async (t) => {
+  test(`an event that ioredis publishes for a user reaches both tabs: ${dialect}`, async (t) => {
     const server = await start(t);
     const tabs = [await page(t, server, dialect, 'ann'), await page(t, server, dialect, 'ann')];
     await page(t, server, dialect, 'bob');

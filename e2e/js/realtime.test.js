@@ -25,7 +25,7 @@ async function subscribed(t, server, user, ...topics) {
   return tab;
 }
 
-test('a page is welcomed, in any form of its token', async (t) => {
+test('a page is welcomed with each form of its token', async (t) => {
   const server = await start(t);
   const protocol = `access_token.${token('ann')}`;
   const pages = [
@@ -54,7 +54,7 @@ test("a header may also have the token, and the user is the token's", async (t) 
   assert.deepEqual(data, { from_user: 'ann', payload: 'to me' });
 });
 
-test('a bad token is refused, and a page cannot tell why', async (t) => {
+test('a bad token is refused, and a page cannot read the reason', async (t) => {
   const server = await start(t);
   const bad = 'not.a.token';
   assert.equal((await browser.tab(t, server.ws('/ws', { query: { token: bad } }))).opened, false);
@@ -175,7 +175,7 @@ function application([url, topic]) {
 }
 
 for (const dialects of [['realtime'], ['notify', 'realtime']]) {
-  test(`an application with handlers by type, on a listener of ${dialects.join(' and ')}`, async (t) => {
+  test(`an application with handlers by type works on a listener of ${dialects.join(' and ')}`, async (t) => {
     const server = await start(t, { dialects });
     const tab = await browser.tab(t);
     await tab.evaluate(application, [server.ws('/ws', { user: 'ann' }), 'chat']);

@@ -48,7 +48,7 @@ test('the welcome names the user, with a number where the id is one', async (t) 
   }
 });
 
-test('two users join and talk', async (t) => {
+test('two users join and exchange messages', async (t) => {
   const server = await start(t);
   const alice = await joined(t, server, ALICE);
   const bob = await joined(t, server, BOB);
@@ -105,7 +105,7 @@ test('errors are answered, and the connection stays open', async (t) => {
   await nothingCame(tab);
 });
 
-test('a page without a good token reads 4401', async (t) => {
+test('a page without a valid token reads 4401', async (t) => {
   const server = await start(t);
   const expired = token('12345', { ttl: -10 });
   for (const query of [{}, { token: '' }, { token: 'not.a.token' }, { token: expired }]) {

@@ -26,7 +26,7 @@ const publish = (topic, data, more = {}) => ({ type: 'message', topic, data, ...
 // The answer to a ping follows everything that was queued before.
 const nothingCame = async (tab) => assert.equal((await tab.ask({ type: 'ping' })).type, 'pong');
 
-test('before the auth frame nothing works but ping', async (t) => {
+test('before the auth frame only ping works', async (t) => {
   const server = await start(t);
   const tab = await open(t, server);
   await nothingCame(tab);
@@ -45,7 +45,7 @@ test('a page that does not authenticate is closed', async (t) => {
   assert.equal((await tab.closed()).code, 1008);
 });
 
-test('two pages talk on a topic', async (t) => {
+test('two pages exchange messages on a topic', async (t) => {
   const server = await start(t);
   const ann = await signedIn(t, server, 'ann', 'chat.general');
   const bob = await signedIn(t, server, 'bob', 'chat.general');
@@ -75,7 +75,7 @@ const PATTERNS = {
   '*.user.**': [1, 2, 3],
 };
 
-test('wildcards', async (t) => {
+test('wildcards match topics', async (t) => {
   const server = await start(t);
   const ann = await signedIn(t, server, 'ann');
   const bob = await signedIn(t, server, 'bob');
@@ -97,7 +97,7 @@ test('subscriptions that overlap show an event once', async (t) => {
   await nothingCame(ann);
 });
 
-test('a batch is answered topic by topic, and an error in one does not affect the others', async (t) => {
+test('each topic of a list has its own reply, and an error in one does not affect the others', async (t) => {
   const server = await start(t);
   const ann = await signedIn(t, server, 'ann');
   const topics = ['a', 'b.**', 'notifications.user.bob', 'c..d', 'notifications.user.ann'];
@@ -110,7 +110,7 @@ test('a batch is answered topic by topic, and an error in one does not affect th
   assert.equal((await ann.nextJson()).data, 'arrived');
 });
 
-test('forbidden requests', async (t) => {
+test('forbidden requests are refused', async (t) => {
   const server = await start(t);
   const ann = await signedIn(t, server, 'ann');
   const cases = [
