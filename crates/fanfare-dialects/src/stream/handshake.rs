@@ -56,7 +56,12 @@ impl Accept for Stream {
 
     /// A browser's `EventSource` does not reconnect after any status except 200. So the server refuses its reconnect by a
     /// stream that ends at once.
-    fn refuse_temporarily(&self, request: &RequestHead<'_>, refusal: Refusal, about: &RefusalFacts<'_>) -> Option<Bytes> {
+    fn refuse_temporarily(
+        &self,
+        request: &RequestHead<'_>,
+        refusal: Refusal,
+        about: &RefusalFacts<'_>,
+    ) -> Option<Bytes> {
         let is_temporary = match refusal {
             Refusal::KeysUnavailable
             | Refusal::AtCapacity
