@@ -160,9 +160,9 @@ impl Client {
                 steps.push(Step::Ask(Command::Leave(room.clone())));
                 self.pending = Pending::Leave(room);
             }
-            Frame::Send(room, content) => {
+            Frame::Send(room, message) => {
                 let user = self.user.as_ref();
-                let Some(data) = user.and_then(|user| render::message_data(&content, user)) else {
+                let Some(data) = user.and_then(|user| render::message_data(&message, user)) else {
                     return steps.push(Step::End(Ending::InternalError));
                 };
                 steps.push(publish(&room, data));

@@ -61,24 +61,24 @@ pub(crate) fn play(kind: &'static DialectKind, body: &str, given: &Given<'_>) ->
         classify: None,
         actions: VecDeque::new(),
     };
-    let mut played = Vec::new();
+    let mut output = Vec::new();
     let mut last_step = 0; // later comments belong to the next step
     for line in body.lines() {
         if script::is_comment(line) {
-            played.push(line.to_owned());
+            output.push(line.to_owned());
             continue;
         }
         if script::is_expected(line) {
-            played.extend(player.expect(line));
+            output.extend(player.expect(line));
         } else {
-            played.splice(last_step..last_step, player.actions.drain(..));
+            output.splice(last_step..last_step, player.actions.drain(..));
             player.play(line, given);
-            played.push(line.to_owned());
+            output.push(line.to_owned());
         }
-        last_step = played.len();
+        last_step = output.len();
     }
-    played.splice(last_step..last_step, player.actions.drain(..));
-    played.iter().flat_map(|line| [line, "\n"]).collect()
+    output.splice(last_step..last_step, player.actions.drain(..));
+    output.iter().flat_map(|line| [line, "\n"]).collect()
 }
 
 impl Player {
@@ -332,7 +332,8 @@ impl Player {
     }
 
     fn record(&mut self, rendering: Option<Rendering>) {
-        self.actions.extend(rendering.as_ref().map(words::rendering));
+        self.actions
+            .extend(rendering.map(|rendering| words::rendering(&rendering)));
     }
 
     fn offer(&self, handshake: &RequestHead<'_>) -> String {
