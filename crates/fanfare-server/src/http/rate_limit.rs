@@ -252,7 +252,7 @@ mod tests {
     fn idle_addresses_are_forgotten() {
         let clock = FakeRelativeClock::default();
         let limits = RateLimits::with_clock(0, 10, 20, &clock);
-        let kept = || limits.requests.as_ref().map_or(0, governor::RateLimiter::len);
+        let kept = || limits.requests.as_ref().map_or(0, RateLimiter::len);
         for host in 0..=255 {
             limits.request(IpAddr::from([192, 0, 2, host]), NOW);
         }
