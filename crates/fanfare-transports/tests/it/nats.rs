@@ -409,17 +409,17 @@ async fn the_documented_rights_are_enough() {
     ))
     .logged_in(r#","user":"fanfare","pass":"password""#);
     let url = server.url_for("fanfare", "password");
+    let options = BrokerOptions {
+        url: url.clone(),
+        ..BrokerOptions::default()
+    };
+    // Before the other nodes, one of which would clean up after a dead node without an announcement.
+    exercise_presence(&options).await;
     let (first, second) = (
         Node::open(BrokerKind::Nats, &url, "a"),
         Node::open(BrokerKind::Nats, &url, "b"),
     );
     exercise_events_and_notices(&first, &second).await;
-    let options = BrokerOptions {
-        url,
-        ..BrokerOptions::default()
-    };
-    // Cleaning up after a dead node needs further rights.
-    exercise_presence(&options).await;
     // No right is superfluous.
     let errors = server.send(b"PUB other 0\r\n\r\nSUB > 1\r\n");
     assert_eq!(errors.len(), 2, "{errors:?}");
