@@ -14,7 +14,7 @@ pub(super) struct Rooms {
     /// or `nobody`.
     pub(super) default_access: RoomAccess,
 
-    /// How long the server delays `user_left` after a lost connection (no `leave_room` and no close frame). If the user
+    /// The delay of `user_left` after a lost connection (no `leave_room` and no close frame). If the user
     /// is back in the room by then, it sends neither `user_left` nor `user_joined`.
     #[serde(with = "DurationText::<0>")]
     pub(super) leave_grace: Duration,

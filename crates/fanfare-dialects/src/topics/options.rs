@@ -11,13 +11,13 @@ use smart_default::SmartDefault;
 #[derive(Debug, Deserialize, Serialize, JsonSchema, SmartDefault)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct AuthTimeouts {
-    /// How long a connection may stay open without an accepted `auth` frame. Then it is closed with 1008.
+    /// The time after which a connection without an accepted `auth` frame is closed with 1008.
     // With zero no client could authenticate.
     #[serde(with = "DurationText::<1>")]
     #[default(Duration::from_secs(30))]
     pub(super) auth_timeout: Duration,
 
-    /// How long a client may take to send a new token of the same user after its token expired. Its subscriptions are
+    /// The time in which a client may send a new token of the same user after its token has expired. Its subscriptions are
     /// paused until then; without a new token the connection is closed with 1008.
     #[serde(with = "DurationText::<0>")]
     #[default(Duration::from_secs(60))]

@@ -231,7 +231,7 @@ fn keep_until_restart(config: &mut Config, started: &Config) {
     config.auth.leeway = started.auth.leeway;
     config.data_dir.clone_from(&started.data_dir); // the secret's
     for (name, dialect) in &mut config.dialects {
-        // A shorter timeout would end clients that were told a longer interval.
+        // A shorter timeout would end clients that use the longer interval.
         if let Some(started) = started.dialects.get(name) {
             dialect.ping_interval = started.ping_interval;
             dialect.ping_timeout = started.ping_timeout;

@@ -147,7 +147,7 @@ impl Sentinel {
     }
 }
 
-/// Checks that `server` answers, and is no replica. It may refuse to tell its role.
+/// Checks that `server` answers, and is no replica. It may refuse the command for its role.
 async fn check_master(server: &Server, texts: &ErrorTexts) -> Result<(), Failed> {
     let mut connection = server.connection.clone();
     match redis::cmd("ROLE").query_async::<Value>(&mut connection).await {
