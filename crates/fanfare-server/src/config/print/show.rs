@@ -50,7 +50,7 @@ pub fn show(loaded: &Loaded) -> String {
 /// One value in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Setting {
-    /// resp.bind, listener[0].bind.
+    /// `resp.bind`, `listener[0].bind`.
     pub key: String,
     /// As in the file; a secret is ***.
     pub value: String,
