@@ -83,7 +83,7 @@ pub enum Rejected {
     /// Not a body of the service API.
     #[error("the message is not an event or a list of events")]
     BadPublication,
-    /// The message has more than [`MAX_BYTES`] bytes.
+    /// The message has more than `MAX_BYTES` bytes.
     #[error("the message has more than {MAX_BYTES} bytes")]
     TooLarge,
     /// A message between nodes, of a kind or in a form that this version does not know.
